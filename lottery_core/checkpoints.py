@@ -1,0 +1,92 @@
+"""Reading weights out of other people's files, never unpickling anything but tensors.
+
+Understood: safetensors, torch files of a state dict (also one under ``model`` or ``state_dict``), and the zips
+that Stable-Baselines3 saves (``stable_baselines3/common/save_util.py:save_to_zip_file``).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lottery_core.errors import CheckpointError
+from lottery_core.weights import Weights, outside_by_name, without_aliases
+
+_SB3_POLICY = "policy.pth"
+_TARGET_NETWORK = re.compile(r"^[^.]*_target\.")
+
+
+def read_weights(path: str | Path) -> Weights:
+    """The weights in a file of any of the formats above.
+
+    :param path: a safetensors file, a torch file or an SB3 zip; told by content, not by name
+    :raises CheckpointError: no such file, not one of these, or a pickle that asks for more than tensors
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(10)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if start[8:9] == b"{":  # safetensors: eight bytes of length, then JSON
+        return Weights.load(path)
+    state = _sb3_policy(path) if zipfile.is_zipfile(path) else None
+    if state is None:
+        state = _state_dict(_load(path, str(path)), path)
+    return weights_of_state(state, str(path))
+
+
+def weights_of_state(state: Mapping[str, Tensor], source: str) -> Weights:
+    """The weights in a state dict: tied parameters once, no target networks (they follow the online ones).
+
+    :param state: a state dict; its tensors are not copied
+    :param source: where it is from, for messages
+    """
+    tensors = {name: tensor for name, tensor in without_aliases(state).items() if not is_target(name)}
+    return Weights(tensors, frozenset(outside_by_name(tensors)), source)
+
+
+def is_target(name: str) -> bool:
+    """Whether the parameter ``name`` is of a target network, as SB3 names them (``q_net_target.`` ...)."""
+    return bool(_TARGET_NETWORK.match(name))
+
+
+def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _SB3_POLICY not in archive.namelist():
+                return None
+            policy = io.BytesIO(archive.read(_SB3_POLICY))
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    return _state_dict(_load(policy, f"{path} ({_SB3_POLICY})"), path)
+
+
+def _load(file: Path | io.BytesIO, name: str) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it asks to unpickle {wanted.group(1)}" if wanted else "it is not a file of weights"
+        raise CheckpointError(f"cannot read {name}: {why}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"cannot read {name}: {str(error).splitlines()[0]}") from error
+
+
+def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(value, Mapping):
+        for key in ("model", "state_dict"):
+            if isinstance(value.get(key), Mapping):
+                return _state_dict(value[key], path)
+        tensors = {name: tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
+        if tensors:
+            return tensors
+    raise CheckpointError(f"cannot read {path}: there is no state dict in it")

@@ -1,0 +1,186 @@
+"""The command ``lottery``: prune, inspect and report, for tickets of any plugin."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lottery_core.errors import LotteryError, RunError
+from lottery_core.version import VERSION
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers bad input with one line (and where help is) instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def guarded(command: Callable[[], int | None], program: str) -> int:
+    """Run ``command`` and turn what can go wrong into one line and an exit status.
+
+    :param command: returns an exit status, or ``None`` for 0
+    :param program: the name before the line
+    :returns: 0; 2 for bad input; 1 for a failed training run; 130 after Ctrl-C, 143 after SIGTERM
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return command() or 0
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: stopped; the same command goes on from here", file=sys.stderr)
+        return 143 if interrupt.args == (signal.SIGTERM,) else 130
+    except BrokenPipeError:
+        # The reader of the output has gone (lottery inspect ... | head): no fault of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except RunError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 1
+    except (LotteryError, OSError) as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="lottery", description="Lottery tickets: find one, look into one, report an experiment.")
+    parser.add_argument("--version", action="version", version=f"lottery {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    prune = commands.add_parser("prune", help="find the next ticket from two files of weights")
+    prune.add_argument("trained", type=Path, metavar="TRAINED", help="trained weights: SB3 zip, torch file, safetensors")
+    prune.add_argument("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
+    prune.add_argument("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask goes on")
+    how = prune.add_mutually_exclusive_group(required=True)
+    how.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to remove")
+    how.add_argument("--fraction", type=float, metavar="F", help="share of the whole pool to be pruned in all (one-shot)")
+    prune.add_argument(
+        "--scope",
+        nargs="+",
+        default=None,
+        metavar="SCOPE",
+        help="'all' (default), 'layers' (no embeddings, norms, output layers) or regular expressions",
+    )
+    prune.add_argument("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; noted")
+    prune.add_argument("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
+
+    inspect = commands.add_parser("inspect", help="what is in a ticket")
+    inspect.add_argument("ticket", type=Path, metavar="TICKET")
+    inspect.add_argument("--json", action="store_true", help="as JSON")
+
+    report = commands.add_parser("report", help="table and picture of experiments, finished or not")
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
+    report.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
+    report.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+    return parser
+
+
+def _prune(args: argparse.Namespace) -> None:
+    from lottery_core.checkpoints import read_weights
+    from lottery_core.pruning import check_rate, prune
+    from lottery_core.ticket import Ticket
+
+    for value, name in ((args.rate, "prune rate"), (args.fraction, "pruned fraction")):
+        if value is not None:
+            check_rate(value, name)
+    previous = None if args.previous is None else Ticket.load(args.previous)
+    if previous is not None and args.scope not in (None, list(previous.origin.scope)):
+        raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
+    trained = read_weights(args.trained)
+    if previous is not None:
+        alive = sum(int((trained.tensors[name][~mask] != 0).sum()) for name, mask in previous.masks.items() if name in trained.tensors and trained.tensors[name].shape == mask.shape)
+        if alive:
+            print(f"WARNING: {alive} parameters that {args.previous} prunes are alive in {args.trained}: it was trained without its mask", file=sys.stderr)
+    ticket = prune(
+        trained,
+        read_weights(args.rewind),
+        rate=args.rate,
+        fraction=args.fraction,
+        previous=previous,
+        scope=args.scope or "all",
+        rewind_point=args.rewind_point,
+        seed=None if previous is None else previous.origin.seed,
+    )
+    ticket.save(args.output)
+    masks = ticket.masks
+    print(
+        f"{args.output}: round {ticket.origin.round}, pool {masks.pool:,}, pruned {masks.pruned:,} "
+        f"({masks.pruned / masks.pool:.2%}), surviving {masks.surviving:,} ({masks.surviving / masks.pool:.2%})"
+    )
+    _warn_of_collapse(masks.collapsed(), str(args.output))
+
+
+def _warn_of_collapse(names: Sequence[str], where: str) -> None:
+    from lottery_core.runner import collapse_warning
+
+    for name in names:
+        print(collapse_warning(name, where), file=sys.stderr)
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from lottery_core.inspect import describe, render
+    from lottery_core.ticket import Ticket
+
+    ticket = Ticket.load(args.ticket)
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(json.dumps(describe(ticket), indent=2) if args.json else render(ticket, colour))
+
+
+def _report(args: argparse.Namespace) -> None:
+    report(args.runs, args.output, args.csv)
+
+
+def report(runs: Sequence[Path], picture: Path | None = None, csv: Path | None = None) -> None:
+    """Print the table of each experiment, draw the picture, write the rows.
+
+    :param runs: folders of experiments
+    :param picture: where the picture goes; for one run, ``curve.png`` in it by default; for more, none
+    :param csv: where the rows of all go; none by default
+    :raises ConfigError: a folder holds no finished run
+    :raises WriteError: a file cannot be written
+    """
+    from lottery_core.experiment import read_row
+    from lottery_core.report import plot, table
+    from lottery_core.results import read_rows, write_csv
+
+    found, label = {}, "score"
+    for run in runs:
+        rows = read_rows(run)
+        label = read_row(run).get("score_label", label)
+        name = run.resolve().name
+        found[name if name not in found else str(run)] = rows
+        print(table(rows, label), end="\n\n")
+    if picture is None and len(runs) == 1:
+        picture = runs[0] / "curve.png"
+    if picture is not None:
+        plot(found, picture, label)
+        print(f"picture: {picture}")
+    if csv is not None:
+        write_csv(csv, [row for rows in found.values() for row in rows])
+        print(f"rows: {csv}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``lottery``.
+
+    :param argv: arguments, ``sys.argv`` when ``None``
+    :returns: exit status: 0, 2 for bad input
+    """
+    args = _parser().parse_args(argv)
+    commands = {"prune": _prune, "inspect": _inspect, "report": _report}
+    return guarded(lambda: commands[args.command](args), "lottery")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""A named set of bool masks: True survives, False is pruned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from lottery_core.errors import MaskError
+
+
+class Masks(Mapping[str, Tensor]):
+    """Masks by parameter name, in the order of the pool (sorted names). Treat the tensors as read-only.
+
+    :param masks: name -> mask of the parameter's shape; bool, or numbers that are all 0 or 1
+    :raises MaskError: another value than 0 or 1, or no mask at all
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor]) -> None:
+        if not masks:
+            raise MaskError("there are no masks: the pool is empty")
+        self._masks = {name: _as_bool(name, masks[name]) for name in sorted(masks)}
+
+    @classmethod
+    def ones(cls, tensors: Mapping[str, Tensor]) -> Masks:
+        """Masks of the shapes of ``tensors`` in which everything survives."""
+        return cls({name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in tensors.items()})
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return list(self) == list(other) and all(torch.equal(self[name], other[name]) for name in self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Masks({len(self)} tensors, pool {self.pool}, pruned {self.pruned}, surviving {self.surviving})"
+
+    @property
+    def pool(self) -> int:
+        """The number of parameters in the pool."""
+        return sum(mask.numel() for mask in self.values())
+
+    @property
+    def surviving(self) -> int:
+        """The number of surviving parameters."""
+        return sum(self.survivors().values())
+
+    @property
+    def pruned(self) -> int:
+        """The number of pruned parameters."""
+        return self.pool - self.surviving
+
+    def survivors(self) -> dict[str, int]:
+        """Surviving parameters per tensor."""
+        return {name: int(mask.sum()) for name, mask in self.items()}
+
+    def collapsed(self) -> list[str]:
+        """Names of collapsed layers: tensors of two or more dimensions with no survivor."""
+        return [name for name, mask in self.items() if mask.dim() >= 2 and not bool(mask.any())]
+
+    def subset_of(self, other: Masks) -> bool:
+        """Whether everything that survives here also survives in ``other``."""
+        return list(self) == list(other) and not any(bool((self[name] & ~other[name]).any()) for name in self)
+
+    def overlap(self, other: Masks) -> float:
+        """Surviving in both over surviving in either (Jaccard index), from 0 to 1; 1 for two empty masks."""
+        if list(self) != list(other):
+            raise MaskError("the masks are of different pools")
+        both = sum(int((self[name] & other[name]).sum()) for name in self)
+        either = sum(int((self[name] | other[name]).sum()) for name in self)
+        return both / either if either else 1.0
+
+    def apply(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies of the pool's tensors with exactly 0.0 where the mask says pruned.
+
+        :param tensors: name -> tensor, at least those of the pool
+        :raises MaskError: a tensor is missing or has another shape
+        """
+        result = {}
+        for name, mask in self.items():
+            tensor = tensors.get(name)
+            if tensor is None or tensor.shape != mask.shape:
+                found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+                raise MaskError(f"the tensor '{name}' is {found}, its mask has shape {tuple(mask.shape)}")
+            # masked_fill, not a product: inf x 0 is nan, and -1 x 0 is -0.0.
+            result[name] = tensor.detach().masked_fill(~mask.to(tensor.device), 0)
+        return result
+
+    def digest(self) -> str:
+        """SHA-256 over names, shapes and masks: equal on two ranks or machines exactly when the masks are."""
+        digest = hashlib.sha256()
+        for name, mask in self.items():
+            digest.update(f"{name} {tuple(mask.shape)}\n".encode())
+            digest.update(mask.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _as_bool(name: str, mask: Tensor) -> Tensor:
+    mask = mask.detach().to("cpu")
+    if mask.dtype == torch.bool:
+        return mask
+    as_bool = mask != 0
+    if not torch.equal(as_bool.to(mask.dtype), mask):
+        raise MaskError(f"the mask of '{name}' holds something other than 0 and 1")
+    return as_bool

@@ -1,0 +1,76 @@
+"""Bytes of a ticket: masks as packed bits, surviving values as byte planes, each through zstd.
+
+The exponent bytes of weights repeat and the mantissa bytes do not, so planes of equal bytes compress where the
+floats themselves do not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lottery_core.errors import TicketError
+
+_LEVEL = 1  # higher levels cost time and gain nothing on mantissa bytes and random bits
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """A flat bool tensor as zstd-compressed bits (first element in the lowest bit of the first byte).
+
+    :returns: uint8 tensor, flat
+    """
+    import numpy
+
+    return _compress(numpy.packbits(mask.numpy(), bitorder="little").tobytes())
+
+
+def unpack_bits(blob: Tensor, count: int) -> Tensor:
+    """The inverse of :func:`pack_bits` for ``count`` elements.
+
+    :raises TicketError: the bytes are not such bits
+    """
+    import numpy
+
+    packed = numpy.frombuffer(_expand(blob, (count + 7) // 8), dtype=numpy.uint8)
+    return torch.from_numpy(numpy.unpackbits(packed, count=count, bitorder="little")).view(torch.bool)
+
+
+def pack_planes(values: Tensor) -> list[Tensor]:
+    """A flat tensor as one zstd-compressed blob for each byte of its type: all first bytes, all second bytes, ...
+
+    :returns: uint8 tensors, as many as the type has bytes
+    """
+    planes = values.contiguous().view(torch.uint8).reshape(-1, values.element_size()).T
+    return [_compress(plane.contiguous().numpy().tobytes()) for plane in planes]
+
+
+def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor:
+    """The inverse of :func:`pack_planes` for ``count`` elements of ``dtype``.
+
+    :raises TicketError: the bytes are not such planes
+    """
+    planes = torch.empty(count, len(blobs), dtype=torch.uint8)
+    for index, blob in enumerate(blobs):
+        data = bytearray(_expand(blob, count))
+        if count:
+            planes[:, index] = torch.frombuffer(data, dtype=torch.uint8)
+    return planes.view(dtype).reshape(-1) if count else torch.empty(0, dtype=dtype)
+
+
+def _compress(data: bytes) -> Tensor:
+    import zstandard
+
+    return torch.frombuffer(bytearray(zstandard.ZstdCompressor(level=_LEVEL).compress(data)), dtype=torch.uint8)
+
+
+def _expand(blob: Tensor, size: int) -> bytes:
+    import zstandard
+
+    frame = blob.numpy().tobytes()
+    try:
+        # The length that a hostile frame claims is checked before any memory is given to it.
+        if zstandard.frame_content_size(frame) != size:
+            raise TicketError("a block of data has another length than the header says")
+        return zstandard.ZstdDecompressor().decompress(frame)
+    except zstandard.ZstdError as error:
+        raise TicketError(f"a block of data is damaged: {error}") from error

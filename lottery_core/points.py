@@ -1,0 +1,50 @@
+"""Moments of a training run, as users type them: ``episodes:160``, ``updates:1000``, ``epoch:1``, ``init``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lottery_core.errors import ConfigError
+
+INIT = "init"
+EPOCH = "epoch"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A moment or a length: ``count`` of ``unit`` after the start; 0 is the initialisation."""
+
+    unit: str
+    count: int
+
+    def __str__(self) -> str:
+        return INIT if self.count == 0 else f"{self.unit}:{self.count}"
+
+    def times(self, factor: int) -> Point:
+        """``factor`` times as long."""
+        return Point(self.unit, self.count * factor)
+
+
+def parse_point(text: str, units: Sequence[str], option: str, epoch: Point | None = None) -> Point:
+    """Read a point that a user typed.
+
+    :param text: e.g. ``"episodes:160"``, ``"episode:160"`` or ``"init"``
+    :param units: the accepted units, in the plural
+    :param option: the option's name, for messages
+    :param epoch: what ``epoch:N`` counts in; ``None`` where epochs are not accepted
+    :raises ConfigError: another form, an unknown unit, a count that is not a whole number of at least 0
+    """
+    text = text.strip()
+    if text == INIT:
+        return Point(units[0], 0)
+    unit, _, count = text.partition(":")
+    accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N", INIT] if epoch else [])
+    if not count.isdigit():
+        raise ConfigError(f"{option} '{text}' is not understood; accepted: {', '.join(accepted)} with a whole number N")
+    if unit in (EPOCH, f"{EPOCH}s") and epoch:
+        return epoch.times(int(count))
+    for name in units:
+        if unit in (name, name.removesuffix("s")):
+            return Point(name, int(count))
+    raise ConfigError(f"{option} '{text}': unknown unit '{unit}'; accepted: {', '.join(accepted)}")

@@ -1,0 +1,121 @@
+"""Training runs as processes on this machine, several side by side."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError, RunError, WriteError
+from lottery_core.files import FolderLock, read_json
+from lottery_core.plan import Run
+from lottery_core.runner import LOG
+
+PROGRESS = "progress.json"
+_PATIENCE = 3.0  # seconds between asking a process to end and ending it
+
+
+class Processes:
+    """Starts each run as a process of its own session, with its output appended to ``train.log``.
+
+    :param command: the command line of a run, from :meth:`lottery_core.runner.Framework.command`
+    :param jobs: how many at a time, at least 1
+    :param threads: threads of each process, always the same so that the bits do not depend on ``jobs``
+    :raises ConfigError: ``jobs`` or ``threads`` below 1
+    """
+
+    def __init__(self, command: Callable[[Run, Path], list[str]], jobs: int = 1, threads: int = 1) -> None:
+        if jobs < 1:
+            raise ConfigError(f"--jobs must be at least 1, not {jobs}")
+        if threads < 1:
+            raise ConfigError(f"--threads must be at least 1, not {threads}")
+        self.command, self.jobs, self.threads = command, jobs, threads
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Process:
+        """Start the training of ``run`` in ``folder``; it holds ``lock`` as long as it lives.
+
+        :raises RunError: the command cannot be started
+        :raises WriteError: the log cannot be written
+        """
+        command = self.command(run, folder)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / LOG, "ab") as log:
+                log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
+                log.flush()
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,
+                    pass_fds=(lock.fileno,),
+                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                )
+        except FileNotFoundError as error:
+            raise RunError(f"cannot start {command[0]}: {error.strerror}") from error
+        except OSError as error:
+            raise WriteError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+        return Process(process, folder)
+
+
+class Process:
+    """A training process, see :class:`Processes`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self._process, self._folder = process, folder
+
+    def finished(self) -> bool:
+        """Whether it has ended well.
+
+        :raises RunError: it has ended badly; gives the last line of its log
+        """
+        code = self._process.poll()
+        if code:
+            how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
+            raise RunError(f"{last_line(self._folder / LOG)} ({how}, see {self._folder / LOG})")
+        return code == 0
+
+    def progress(self) -> Mapping[str, Any]:
+        """What the process last wrote into ``progress.json``."""
+        try:
+            return read_json(self._folder / PROGRESS) or {}
+        except (OSError, ValueError):
+            return {}
+
+    def stop(self) -> None:
+        """End it and the processes it started: ask, wait three seconds, then kill."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, number)
+                self._process.wait(_PATIENCE)
+                return
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def last_line(path: Path) -> str:
+    """The last line with something in it of a text file; what it is about where there is none."""
+    try:
+        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1][:400] if lines else "no output"
+
+
+def _die_with_parent() -> None:
+    # A kill -9 of the command must not leave trainings behind that write into the folder of the next one.
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)

@@ -1,0 +1,122 @@
+"""Progress of an experiment: a status line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+from lottery_core.plan import Run
+from lottery_core.results import Row
+
+HEARTBEAT = 30.0  # seconds between lines on a run in progress, where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for people: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percents(row: Row) -> str:
+    """Pruned and surviving together, so that neither is read as the other."""
+    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}"
+
+
+class Progress:
+    """Prints how far an experiment is.
+
+    :param stream: where to; standard error by default, so that a table on standard output stays clean
+    :param quiet: print nothing
+    """
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self.stream = stream or sys.stderr
+        self.quiet = quiet
+        self.terminal = self.stream.isatty()
+        self.total = self.done = 0
+        self.jobs = 1
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._waiting: list[Run] = []
+        self._last = time.monotonic()
+
+    def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int) -> None:
+        """Say how many runs there are to do; ``done`` ones teach how long a run takes."""
+        self._waiting = list(waiting)
+        finished = list(done)
+        self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
+        for row in finished:
+            self._seconds[row.kind].append(row.wall_seconds)
+        if finished:
+            self.say(f"{self.done} of {self.total} runs are done already")
+
+    def say(self, line: str) -> None:
+        """Print one line above the status line."""
+        if not self.quiet:
+            print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
+
+    def started(self, run: Run) -> None:
+        """A run has started."""
+        if not self.terminal:
+            self.say(f"{self._count()} {run}: started")
+
+    def finished(self, run: Run, row: Row) -> None:
+        """A run has finished with ``row``."""
+        self.done += 1
+        self._seconds[run.kind].append(row.wall_seconds)
+        self._waiting = [other for other in self._waiting if other != run]
+        self.say(f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}")
+
+    def failed(self, run: Run, reason: str) -> None:
+        """A run has failed."""
+        self.say(f"{self._count()} {run}: FAILED: {reason}")
+
+    def status(self, running: Mapping[Run, Mapping[str, Any]]) -> None:
+        """Show what runs now; ``running`` gives each run's latest progress (``text``)."""
+        if self.quiet or not running:
+            return
+        texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]
+        line = f"{self._count()} {' | '.join(texts)}{self._left()}"
+        if self.terminal:
+            print(f"\r\x1b[K{line}"[: _columns(self.stream)], end="", file=self.stream, flush=True)
+        elif time.monotonic() - self._last > HEARTBEAT:
+            self.say(line)
+        else:
+            return
+        self._last = time.monotonic()
+
+    def end(self) -> None:
+        """Clear the status line."""
+        if self.terminal and not self.quiet:
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
+
+    def _count(self) -> str:
+        width = len(str(self.total))
+        return f"[{self.done:{width}}/{self.total}]"
+
+    def _left(self) -> str:
+        known = [seconds for some in self._seconds.values() for seconds in some]
+        if not known or not self._waiting:
+            return ""
+        overall, total = statistics.fmean(known), 0.0
+        chains: dict[tuple[int, str], float] = defaultdict(float)
+        for run in self._waiting:
+            some = self._seconds.get(run.kind)
+            seconds = statistics.fmean(some) if some else overall
+            total += seconds
+            chains[run.seed, run.kind] += seconds
+        # A chain goes no faster than its own runs one after the other, whatever the jobs.
+        return f"; about {duration(max(total / self.jobs, *chains.values()))} left"
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns + 3  # the control sequence takes no place
+    except OSError:
+        return 120

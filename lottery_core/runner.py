@@ -1,0 +1,249 @@
+"""The paper's procedure: dense, then for each round prune, train, score; each step skipped when done.
+
+Everything between two runs is files, so a killed experiment goes on from the last finished run, and gives the
+same tickets, bit for bit, as one that was never disturbed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from lottery_core.errors import LotteryError, RunError
+from lottery_core.experiment import Experiment
+from lottery_core.files import FolderLock, remove_parts
+from lottery_core.kinds import CHAINS, DENSE
+from lottery_core.plan import Run, dense, needs, pruned_run
+from lottery_core.progress import Progress
+from lottery_core.pruning import prune, schedule
+from lottery_core.results import MARKER, Row, Score, read_marker, read_rows, write_csv, write_marker
+from lottery_core.scope import pool_names
+from lottery_core.ticket import Ticket
+from lottery_core.weights import Weights
+
+TICKET, REWIND, INIT, LOG = "ticket.safetensors", "rewind.safetensors", "init.safetensors", "train.log"
+POLL = 0.2  # seconds between two looks at the running trainings
+
+
+class Framework(Protocol):
+    """What a framework tells the runner: the command of a run, how to read its weights, how to read its score."""
+
+    name: str
+
+    def command(self, run: Run, folder: Path) -> list[str]:
+        """The command line that trains ``run`` in ``folder``.
+
+        It reads ``folder``'s ticket (a control: the winning ticket of its round, and writes its own), and leaves
+        a checkpoint and a score; the dense one also leaves ``init.safetensors`` and ``rewind.safetensors``.
+        """
+
+    def weights(self, folder: Path) -> Weights:
+        """The trained weights in ``folder``."""
+
+    def score(self, folder: Path) -> Score:
+        """The score of the training in ``folder``."""
+
+
+class Training(Protocol):
+    """A training that was started."""
+
+    def finished(self) -> bool:
+        """Whether it has ended well. :raises RunError: it has ended badly"""
+
+    def progress(self) -> Mapping[str, Any]:
+        """How far it is; ``text`` is for people."""
+
+    def stop(self) -> None:
+        """End it within seconds."""
+
+
+class Executor(Protocol):
+    """Starts trainings, here or elsewhere."""
+
+    jobs: int
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Training:
+        """Start training ``run`` in ``folder``."""
+
+
+class Runner:
+    """Does the runs of an experiment.
+
+    :param experiment: the configuration
+    :param framework: how to read what a run leaves
+    :param executor: starts trainings, at most its ``jobs`` at a time
+    :param progress: where to show how far it is
+    """
+
+    def __init__(self, experiment: Experiment, framework: Framework, executor: Executor, progress: Progress) -> None:
+        self.experiment, self.framework = experiment, framework
+        self.executor, self.progress = executor, progress
+        self.out = experiment.out
+
+    def run(self) -> list[Row]:
+        """Do what is not done yet; the rows of all finished runs of the experiment.
+
+        :raises BusyError: another process works in the folder
+        :raises ConfigError: the folder holds an experiment of another configuration
+        :raises RunError: a run failed; those that do not need it were still done
+        """
+        with FolderLock(self.out) as lock:
+            self.experiment.write()
+            plan = self.experiment.plan()
+            done = {run: row for run in plan if (row := self._done(run)) is not None}
+            waiting = [run for run in plan if run not in done]
+            self.progress.begin(waiting, done.values(), self.executor.jobs)
+            if waiting:
+                self._go(waiting, set(done), lock)
+            rows = read_rows(self.out)
+            write_csv(self.out / "results.csv", rows)
+            return rows
+
+    def _go(self, waiting: list[Run], done: set[Run], lock: FolderLock) -> None:
+        running: dict[Run, Training] = {}
+        failed: dict[Run, LotteryError] = {}
+        try:
+            while running or any(self._ready(run, done) for run in waiting):
+                for run in [run for run in waiting if self._ready(run, done)][: self.executor.jobs - len(running)]:
+                    waiting.remove(run)
+                    try:
+                        running[run] = self._start(run, lock)
+                        self.progress.started(run)
+                    except LotteryError as error:
+                        failed[run] = error
+                        self.progress.failed(run, str(error))
+                for run, training in list(running.items()):
+                    try:
+                        if training.finished():
+                            del running[run]
+                            self.progress.finished(run, self._record(run))
+                            done.add(run)
+                    except LotteryError as error:
+                        running.pop(run, None)
+                        failed[run] = error
+                        self.progress.failed(run, str(error))
+                self.progress.status({run: training.progress() for run, training in running.items()})
+                if running:
+                    time.sleep(POLL)
+        finally:
+            self.progress.end()
+            for training in running.values():
+                training.stop()
+        if failed:
+            first, error = next(iter(failed.items()))
+            more = f" ({len(failed)} runs failed, {len(waiting)} could not start)" if len(failed) + len(waiting) > 1 else ""
+            raise RunError(f"{first} failed: {error}{more}") from error
+
+    def _ready(self, run: Run, done: set[Run]) -> bool:
+        return all(other in done for other in needs(run))
+
+    def _done(self, run: Run) -> Row | None:
+        return read_marker(self.out / run.folder, self.experiment)
+
+    def _start(self, run: Run, lock: FolderLock) -> Training:
+        folder = self.out / run.folder
+        clear(folder)
+        if run.kind != DENSE:
+            # A control reads the winning ticket of its round, which may not have been pruned yet.
+            chain_run = run if run.kind in CHAINS else run.winning
+            target = self.out / chain_run.folder / TICKET
+            if run.kind in CHAINS or not target.exists():
+                find_ticket(self.experiment, self.framework, chain_run).save(target)
+        return self.executor.start(run, folder, lock)
+
+    def _record(self, run: Run) -> Row:
+        row = make_row(self.experiment, self.framework, run)
+        for name in row.collapsed:
+            self.progress.say(collapse_warning(name, f"{run}"))
+        write_marker(self.out / run.folder, row, self.experiment)
+        write_csv(self.out / "results.csv", read_rows(self.out))
+        return row
+
+
+def clear(folder: Path) -> None:
+    """Remove what an unfinished run left in ``folder``; its log is kept and gets longer, its ticket is found again."""
+    if not folder.exists():
+        return
+    (folder / MARKER).unlink(missing_ok=True)
+    remove_parts(folder)
+    for path in folder.iterdir():
+        if path.name not in (LOG, TICKET):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
+    """Prune for ``run``, one of a chain: the ticket that it is to train.
+
+    :raises PruneError: NaN weights, or nothing is left to prune
+    """
+    chain = CHAINS[run.kind]
+    out = experiment.out
+    source, start = pruned_run(run), out / dense(run.seed).folder
+    trained = framework.weights(out / source.folder)
+    rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
+    pool = sum(trained.tensors[name].numel() for name in pool_names(trained.names(), experiment.scope, trained.outside))
+    ticket = prune(
+        trained,
+        rewind,
+        survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
+        previous=None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET),
+        scope=experiment.scope,
+        kind=run.kind,
+        rewind_point=experiment.rewind if chain.rewinds else "init",
+        seed=run.seed,
+    )
+    return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
+
+
+def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
+    """The result row of ``run``, whose training has ended well."""
+    folder = experiment.out / run.folder
+    score = framework.score(folder)
+    if run.kind == DENSE:
+        weights = framework.weights(folder)
+        names = pool_names(weights.names(), experiment.scope, weights.outside)
+        pool = surviving = sum(weights.tensors[name].numel() for name in names)
+        collapsed, digest = [], ""
+    else:
+        ticket = Ticket.load(folder / TICKET)
+        pool, surviving = ticket.masks.pool, ticket.masks.surviving
+        collapsed, digest = ticket.masks.collapsed(), ticket.digest
+    return Row(
+        experiment=experiment.name,
+        seed=run.seed,
+        kind=run.kind,
+        round=run.round,
+        pool=pool,
+        pruned=pool - surviving,
+        surviving=surviving,
+        pruned_fraction=(pool - surviving) / pool,
+        surviving_fraction=surviving / pool,
+        score=score.score,
+        score_se=score.score_se,
+        returns=score.returns,
+        steps=score.steps,
+        wall_seconds=score.wall_seconds,
+        cpu_seconds=score.cpu_seconds,
+        collapsed=tuple(collapsed),
+        ticket=digest,
+        versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
+    )
+
+
+def collapse_warning(name: str, where: str) -> str:
+    """The line about a layer with no survivor."""
+    return (
+        f"WARNING: {where}: the layer '{name}' has collapsed: no parameter of it survives. "
+        "If it is an output layer, its small initial values lose against the others: "
+        "Stable-Baselines3's ortho_init=True does that to 'action_net'; use policy_kwargs=dict(ortho_init=False)"
+    )
+
+
+def commands(experiment: Experiment, framework: Framework) -> Iterable[tuple[Run, Path, list[str]]]:
+    """The plan for people: each run, its folder and its command."""
+    for run in experiment.plan():
+        folder = experiment.out / run.folder
+        yield run, folder, framework.command(run, folder)

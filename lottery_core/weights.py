@@ -1,0 +1,125 @@
+"""A snapshot of a network's weights: every distinct tensor once, by name, on the CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lottery_core.errors import CheckpointError, MismatchError
+from lottery_core.files import write_bytes
+
+# Names that torch and the plugins' frameworks give to tensors that are state, not parameters.
+BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked", "_float_tensor", "version", "_flat_weights"})
+# The spread of a Gaussian policy (Stable-Baselines3) is a parameter, but no weight of a layer.
+NEVER_PRUNED = frozenset({"log_std"})
+_HEADER = "lottery"
+_FORMAT = "lottery-weights"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights by name.
+
+    :param tensors: name -> tensor on the CPU; a tied parameter stands once, under its first name
+    :param outside: names that are never pruned: buffers and ``log_std``
+    :param source: where they come from, for messages
+    """
+
+    tensors: Mapping[str, Tensor]
+    outside: frozenset[str] = field(default_factory=frozenset)
+    source: str = "the model"
+
+    def names(self) -> list[str]:
+        """The names of the parameters that may be pruned."""
+        return [name for name in self.tensors if name not in self.outside]
+
+    def require_same_shapes(self, other: Weights) -> None:
+        """:raises MismatchError: ``other`` has other tensors; the line names the first that differs, and both shapes"""
+        shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
+        require_same_shapes(shapes, {name: t.shape for name, t in other.tensors.items()}, self.source, other.source)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, atomically.
+
+        :raises WriteError: it cannot be written
+        """
+        from safetensors.torch import save
+
+        header = json.dumps({"format": _FORMAT, "outside": sorted(self.outside)})
+        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+        write_bytes(path, save(tensors, {_HEADER: header}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Weights:
+        """Read a safetensors file, ours or another's.
+
+        :raises CheckpointError: it is not one, or it is a ticket
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+                if header.get("format", _FORMAT) != _FORMAT:
+                    raise CheckpointError(f"{path} is a {header['format']}, not a file of weights")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        outside = header["outside"] if "outside" in header else outside_by_name(tensors)
+        return cls(tensors, frozenset(outside), str(path))
+
+
+def require_same_shapes(
+    expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size], expected_in: str, found_in: str
+) -> None:
+    """Compare two sets of named shapes.
+
+    :raises MismatchError: they differ; names the first tensor that does, and both shapes
+    """
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            sides = [
+                f"{'no such tensor' if name not in shapes else tuple(shapes[name])} in {where}"
+                for shapes, where in ((expected, expected_in), (found, found_in))
+            ]
+            raise MismatchError(f"different architectures: '{name}' is {sides[0]}, but {sides[1]}")
+
+
+def outside_by_name(names: Iterable[str]) -> list[str]:
+    """Names of tensors that are never pruned, told by the last part of the name (a file does not say)."""
+    return [name for name in names if name.rpartition(".")[2] in BUFFERS | NEVER_PRUNED]
+
+
+def snapshot(model: nn.Module) -> Weights:
+    """Copy the weights of ``model``: parameters (tied ones once) and the buffers that its state dict holds.
+
+    Take it in full precision: before a framework casts the model to fp16.
+
+    :param model: any module, on any device
+    :returns: clones on the CPU, which later training does not change
+    """
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    state = without_aliases(state)
+    parameters = {name for name, _ in model.named_parameters()}
+    outside = {name for name in state if name not in parameters or name.rpartition(".")[2] in NEVER_PRUNED}
+    return Weights({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, frozenset(outside))
+
+
+def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor of a state dict once, under its first name: tied parameters stand in it several times."""
+    seen: set[tuple[int, int, tuple[int, ...], tuple[int, ...]]] = set()
+    result = {}
+    for name, tensor in state.items():
+        key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and key in seen:
+            continue
+        seen.add(key)
+        result[name] = tensor
+    return result

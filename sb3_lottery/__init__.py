@@ -1,0 +1,8 @@
+"""Lottery tickets for Stable-Baselines3: a callback, a function and the command ``sb3-lottery``."""
+
+from lottery_core.version import VERSION as __version__
+from sb3_lottery.callback import LotteryCallback
+from sb3_lottery.find import Found, find_tickets
+from sb3_lottery.networks import SharedTrunk
+
+__all__ = ["Found", "LotteryCallback", "SharedTrunk", "__version__", "find_tickets"]

@@ -1,0 +1,177 @@
+"""From settings (plain JSON values) to a model of Stable-Baselines3, always the same way."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.wrappers import TransformReward
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from lottery_core.errors import ConfigError, one_of
+from sb3_lottery.networks import SharedTrunk
+
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"a2c": A2C, "ppo": PPO, "dqn": DQN}
+ON_POLICY = ("a2c", "ppo")
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "rmsprop-tf": RMSpropTFLike,
+    "sgd": torch.optim.SGD,
+}
+# Arguments of an algorithm that have an option of their own, or none.
+_NOT_HYPERPARAMETERS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log"}
+_NOT_HYPERPARAMETERS |= {"_init_setup_model", "stats_window_size"}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a model is made from.
+
+    :param algo: one of :data:`ALGORITHMS`
+    :param env: id of a gymnasium environment
+    :param n_envs: environments side by side
+    :param reward_scale: rewards are multiplied by it for training; the score is not
+    :param net_arch: units of each hidden layer
+    :param shared_trunk: policy and value head share the hidden layers (the paper); else SB3's two networks.
+        DQN has one network anyway
+    :param activation: one of :data:`ACTIVATIONS`
+    :param ortho_init: SB3's orthogonal start, which lets pruning kill the action head first (off: torch's own)
+    :param optimizer: one of :data:`OPTIMIZERS`; ``None`` is the algorithm's own
+    :param optimizer_kwargs: for it
+    :param hyperparams: arguments of the algorithm
+    :param device: ``"cpu"``, ``"cuda"``, ``"auto"``
+    """
+
+    algo: str
+    env: str
+    n_envs: int = 1
+    reward_scale: float = 1.0
+    net_arch: tuple[int, ...] = (64, 64)
+    shared_trunk: bool = False
+    activation: str = "relu"
+    ortho_init: bool = False
+    optimizer: str | None = None
+    optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    hyperparams: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for word, what, known in (
+            (self.algo, "algorithm", ALGORITHMS),
+            (self.activation, "activation", ACTIVATIONS),
+            (self.optimizer or "adam", "optimizer", OPTIMIZERS),
+        ):
+            if word not in known:
+                raise one_of(word, what, known)
+        if self.n_envs < 1:
+            raise ConfigError(f"--n-envs must be at least 1, not {self.n_envs}")
+        if not self.net_arch or min(self.net_arch) < 1:
+            raise ConfigError("--net-arch needs one or more layers of at least 1 unit")
+        if self.optimizer_kwargs and self.optimizer is None:
+            raise ConfigError("--optimizer-kwargs needs --optimizer")
+        accepted = hyperparameters(self.algo)
+        for name in self.hyperparams:
+            if name not in accepted:
+                raise one_of(name, f"hyperparameter of {self.algo.upper()}", accepted)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values, see :meth:`from_json`."""
+        return {**asdict(self), "net_arch": list(self.net_arch)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ModelSettings:
+        """The inverse of :meth:`as_json`."""
+        return cls(**{**value, "net_arch": tuple(value["net_arch"])})
+
+
+def hyperparameters(algo: str) -> list[str]:
+    """Names of the arguments of an algorithm that ``--hyperparams`` takes."""
+    return [name for name in inspect.signature(ALGORITHMS[algo].__init__).parameters if name not in _NOT_HYPERPARAMETERS]
+
+
+def check_environment(env: str, algo: str) -> gymnasium.Space:
+    """The action space of the environment ``env``.
+
+    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or a continuous
+        action space for DQN
+    """
+    if env.partition(":")[0] == env and env not in gymnasium.registry:
+        similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
+        if similar:
+            raise ConfigError(f"unknown environment '{env}': did you mean {' or '.join(sorted(similar))}?")
+        raise one_of(env, "environment", list(gymnasium.registry))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = gymnasium.make(env)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigError(f"cannot make environment '{env}': {str(error).splitlines()[0]}") from error
+    space = made.action_space
+    made.close()
+    if algo == "dqn" and not isinstance(space, gymnasium.spaces.Discrete):
+        raise ConfigError(f"DQN needs a discrete action space; {env} has {space}")
+    return space
+
+
+def make_env(settings: ModelSettings, seed: int) -> VecEnv:
+    """The vector environment of ``settings``: Monitor sees the true rewards, the model the scaled ones."""
+    scale = settings.reward_scale
+    wrapper = None if scale == 1 else (lambda env: TransformReward(env, lambda reward: reward * scale))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*out of date.*")
+        return make_vec_env(settings.env, settings.n_envs, seed=seed, wrapper_class=wrapper)
+
+
+def policy_kwargs(settings: ModelSettings) -> dict[str, Any]:
+    """The ``policy_kwargs`` of ``settings``."""
+    kwargs: dict[str, Any] = {"activation_fn": ACTIVATIONS[settings.activation], "net_arch": list(settings.net_arch)}
+    if settings.algo in ON_POLICY:
+        kwargs["ortho_init"] = settings.ortho_init
+        if settings.shared_trunk:
+            kwargs["features_extractor_class"] = SharedTrunk
+            sizes = {"sizes": list(settings.net_arch), "activation_fn": ACTIVATIONS[settings.activation]}
+            kwargs |= {"features_extractor_kwargs": sizes, "net_arch": []}
+    if settings.optimizer is not None:
+        kwargs |= {"optimizer_class": OPTIMIZERS[settings.optimizer], "optimizer_kwargs": dict(settings.optimizer_kwargs)}
+    return kwargs
+
+
+def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None = None) -> BaseAlgorithm:
+    """A fresh model with its environment, seeded.
+
+    :param settings: what it is made from
+    :param seed: of everything: initialisation, actions, environments
+    :param tensorboard_log: a folder for TensorBoard
+    :raises ConfigError: Stable-Baselines3 or the optimizer refuses a value
+    """
+    env = make_env(settings, seed)
+    try:
+        # The constructor's signature differs from algorithm to algorithm, so mypy cannot check the call.
+        make: Any = ALGORITHMS[settings.algo]
+        return make(  # type: ignore[no-any-return]
+            "MlpPolicy",
+            env,
+            policy_kwargs=policy_kwargs(settings),
+            seed=seed,
+            device=settings.device,
+            tensorboard_log=tensorboard_log,
+            **settings.hyperparams,
+        )
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        env.close()
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"cannot make {settings.algo.upper()} for {settings.env}: {reason}") from error

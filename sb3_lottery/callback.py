@@ -1,0 +1,143 @@
+"""The callback that trains a ticket in anybody's own script."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from lottery_core.checkpoints import read_weights
+from lottery_core.errors import PrunedWeightAlive
+from lottery_core.keeping import MaskKeeper, apply_ticket
+from lottery_core.kinds import WINNING, check_kind, control_ticket
+from lottery_core.runner import collapse_warning
+from lottery_core.ticket import Ticket
+from sb3_lottery.episodes import Episodes
+from sb3_lottery.policy import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of
+
+log = logging.getLogger("sb3_lottery")
+# A model that goes on has nearly no zero among its survivors; one that holds a smaller ticket has many.
+_SAME_TICKET = 0.95
+
+
+class LotteryCallback(BaseCallback):
+    """Train a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
+
+    At the start of training the policy gets the ticket's start values, the optimizer state is cleared and target
+    networks are copied. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before
+    clipping, until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
+
+    .. warning::
+        The masks hold during the ``learn`` that has this callback. A later ``learn`` without it brings pruned
+        parameters back; give every ``learn`` the callback.
+
+    Logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
+    ``score_episodes`` training episodes). With the default Adam, zeros slow the update down on CPU;
+    ``policy_kwargs=dict(optimizer_kwargs=dict(fused=True, eps=1e-5))`` does not have that.
+
+    :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`
+    :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
+        its fresh values being those that the model has now, so give the model another seed
+    :param seed: of the control's shuffles
+    :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
+    :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only holds the masks;
+        ``None`` goes on where the model already holds this ticket (it was trained with it, saved and loaded), and starts
+        from the ticket otherwise
+    :param score_episodes: L, episodes in the score
+    :param verbose: 1 prints a line at the start
+    :raises ConfigError: unknown kind
+    """
+
+    def __init__(
+        self,
+        ticket: str | Path | Ticket,
+        kind: str = WINNING,
+        seed: int = 0,
+        rewind: str | Path | None = None,
+        restart: bool | None = None,
+        score_episodes: int = 100,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        self.ticket, self.seed, self.rewind, self.restart = ticket, seed, rewind, restart
+        self.kind = check_kind(kind)
+        self.episodes = Episodes(score_episodes)
+        self._keeper: MaskKeeper | None = None
+
+    def _on_training_start(self) -> None:
+        """:raises MismatchError: the ticket is of another architecture"""
+        ticket = self._ticket()
+        policy = self.model.policy
+        parameters = dict(policy.named_parameters())
+        ticket.require_fit({name: tensor.shape for name, tensor in weights_of(self.model).tensors.items()})
+        restart = self.restart
+        if restart is None:
+            restart = not _holds(ticket, {name: parameters[name] for name in ticket.masks})
+        if self._keeper is not None:
+            self._keeper.detach()
+        self._keeper = apply_ticket(
+            ticket, policy, *optimizers_of(self.model), ignore=target_names(policy), restart=restart
+        )
+        if restart:
+            copy_to_targets(policy)
+        mask_targets(policy, ticket.masks)
+        masks = ticket.masks
+        line = (
+            f"{'training' if restart else 'going on with'} a {ticket.origin.kind} ticket of round {ticket.origin.round}: "
+            f"pruned {masks.pruned / masks.pool:.1%}, surviving {masks.surviving / masks.pool:.1%} of {masks.pool:,}"
+        )
+        log.info(line)
+        if self.verbose:
+            print(line)
+        for name in masks.collapsed():
+            log.warning(collapse_warning(name, "this ticket"))
+        self.episodes = Episodes(self.episodes.returns.maxlen or 1)
+        self.logger.record("lottery/round", ticket.origin.round)
+        self.logger.record("lottery/surviving", masks.surviving / masks.pool)
+        self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
+
+    def _ticket(self) -> Ticket:
+        ticket = self.ticket if isinstance(self.ticket, Ticket) else Ticket.load(self.ticket)
+        if self.kind in (WINNING, ticket.origin.kind):
+            return ticket
+        rewind = None if self.rewind is None else read_weights(self.rewind)
+        return control_ticket(self.kind, ticket, self.seed, fresh=weights_of(self.model), rewind=rewind)
+
+    def _on_rollout_start(self) -> None:
+        # TRPO's line search writes parameters without an optimizer step.
+        if self._keeper is not None:
+            self._keeper.enforce()
+
+    def _on_step(self) -> bool:
+        self.episodes.add(self.locals)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        for name, value in self._record.items():
+            self.logger.record(name, value)
+        if self.episodes.count:
+            self.logger.record("lottery/score", self.episodes.score)
+
+    def _on_training_end(self) -> None:
+        """:raises PrunedWeightAlive: something wrote to the parameters past the optimizer"""
+        # rl_zoo3 calls this twice for its first callback.
+        if self._keeper is not None and self._keeper.attached:
+            self._keeper.enforce()
+            self._keeper.detach()
+
+
+def _holds(ticket: Ticket, parameters: dict) -> bool:
+    masks = ticket.masks
+    if not masks.pruned:
+        return False
+    alive = 0
+    for name, mask in masks.items():
+        values = parameters[name].detach().cpu()
+        if bool((values[~mask] != 0).any()):
+            return False
+        alive += int((values[mask] != 0).sum())
+    return alive >= _SAME_TICKET * masks.surviving
+
+
+__all__ = ["LotteryCallback", "PrunedWeightAlive"]

@@ -1,0 +1,53 @@
+"""One run of an experiment, in a process of its own: ``python -m sb3_lottery.child EXPERIMENT/seed-1/dense``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lottery_core.cli import Parser, guarded
+from lottery_core.experiment import Experiment
+from lottery_core.files import write_json
+from lottery_core.plan import Run
+from lottery_core.processes import PROGRESS
+from sb3_lottery.build import ModelSettings, make_model
+from sb3_lottery.options import training_spec
+from sb3_lottery.training import train_run
+
+
+def _train(args: argparse.Namespace) -> None:
+    out, run = Run.of_folder(args.folder.resolve())
+    experiment = Experiment.load(out)
+    settings = ModelSettings.from_json(experiment.settings["model"])
+    log = str(out / run.folder / "tensorboard") if args.tensorboard else None
+
+    def report(progress: Mapping[str, Any]) -> None:
+        print(f"{progress['text']}, {progress['steps']} steps")
+        write_json(out / run.folder / PROGRESS, progress)
+
+    spec = training_spec(experiment)
+    score = train_run(out, run, lambda seed: make_model(settings, seed, log), spec, report)
+    print(f"score {score.score:.6g} ± {score.score_se:.3g} over {score.returns} episodes")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train the run whose folder is given.
+
+    :returns: exit status: 0, 1 for a failed training, 2 for bad input
+    """
+    parser = Parser(prog="sb3_lottery.child", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the run, in an experiment that sb3-lottery has begun")
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 1 is fastest for small networks")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    return guarded(lambda: _train(args), "sb3_lottery.child")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

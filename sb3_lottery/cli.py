@@ -1,0 +1,62 @@
+"""The command ``sb3-lottery``: a whole experiment around one agent."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from lottery_core.cli import guarded, report
+from lottery_core.experiment import Experiment
+from lottery_core.processes import Processes
+from lottery_core.progress import Progress
+from lottery_core.runner import Runner, commands
+from lottery_core.scope import pool_names
+from sb3_lottery.build import ModelSettings, check_environment, make_model
+from sb3_lottery.framework import Sb3
+from sb3_lottery.options import experiment_of, parser, resolve, training_spec
+from sb3_lottery.policy import weights_of
+from sb3_lottery.training import check_model
+
+
+def _preflight(experiment: Experiment) -> None:
+    # Whatever would fail in the first run fails here, before anything is written.
+    settings = ModelSettings.from_json(experiment.settings["model"])
+    experiment.check_same_as_before()
+    check_environment(settings.env, settings.algo)
+    model = make_model(settings, experiment.seeds[0])
+    try:
+        check_model(model, training_spec(experiment))
+        weights = weights_of(model)
+        pool_names(weights.names(), experiment.scope, weights.outside)
+    finally:
+        assert model.env is not None
+        model.env.close()
+
+
+def _run(args: argparse.Namespace) -> None:
+    experiment = experiment_of(resolve(vars(args)))
+    framework = Sb3(args.tensorboard)
+    executor = Processes(framework.command, args.jobs, args.threads)
+    _preflight(experiment)
+    if args.dry_run:
+        for run, folder, command in commands(experiment, framework):
+            print(f"{run}\n  {folder}\n  {shlex.join(command)}")
+        return
+    Runner(experiment, framework, executor, Progress(quiet=args.quiet)).run()
+    report([experiment.out])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``sb3-lottery``.
+
+    :param argv: arguments, ``sys.argv`` when ``None``
+    :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
+    """
+    args = parser().parse_args(argv)
+    return guarded(lambda: _run(args), "sb3-lottery")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""``find_tickets``: a whole experiment around a model that the user's own function makes, in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecNormalize, is_vecenv_wrapped
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiment import Experiment
+from lottery_core.files import FolderLock
+from lottery_core.plan import Run
+from lottery_core.points import Point, parse_point
+from lottery_core.progress import Progress
+from lottery_core.report import plot, table
+from lottery_core.results import Row
+from lottery_core.runner import Runner
+from lottery_core.scope import as_scope, pool_names
+from sb3_lottery.framework import Sb3, all_versions, score_label
+from sb3_lottery.policy import weights_of
+from sb3_lottery.training import UNITS, TrainingSpec, check_model, train_run
+
+MakeModel = Callable[[int], BaseAlgorithm]
+_EPOCHS = 20  # how often the progress is told
+
+
+@dataclass(frozen=True)
+class Found:
+    """What :func:`find_tickets` found.
+
+    :param rows: one a finished run
+    :param out: the experiment's folder
+    :param score_label: what the score is
+    """
+
+    rows: Sequence[Row]
+    out: Path
+    score_label: str
+
+    def __str__(self) -> str:
+        return table(self.rows, self.score_label)
+
+    def table(self, file: TextIO | None = None) -> None:
+        """Print the table: a line a round, a column a kind."""
+        print(self, file=file or sys.stdout)
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw the curve.
+
+        :param path: the picture; png, pdf or svg by its ending
+        :returns: ``path``
+        :raises ConfigError: an unknown ending
+        :raises WriteError: it cannot be written
+        """
+        plot({self.out.resolve().name: self.rows}, path, self.score_label)
+        return Path(path)
+
+    def ticket(self, seed: int, kind: str, round: int) -> Path:
+        """The path of a ticket, for :class:`~sb3_lottery.LotteryCallback`."""
+        return self.out / Run(seed, kind, round).folder / "ticket.safetensors"
+
+
+def find_tickets(
+    make_model: MakeModel,
+    out: str | Path,
+    *,
+    total_timesteps: int,
+    rounds: int = 20,
+    prune_rate: float = 0.2,
+    rewind: str = "init",
+    kinds: Sequence[str] = ("winning", "random"),
+    seeds: Sequence[int] = (1,),
+    scope: str | Sequence[str] = "all",
+    score_episodes: int = 100,
+    progress: bool = True,
+) -> Found:
+    """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
+
+    Runs one after the other in this process. Killed or stopped, the same call goes on in the same folder.
+
+    .. warning::
+        Give the model ``seed=seed``, and ``policy_kwargs=dict(ortho_init=False)`` where the algorithm has it:
+        with SB3's orthogonal start pruning kills the action head first.
+
+    :param make_model: makes a fresh model with its environment from a seed, every time anew
+    :param out: the experiment's folder
+    :param total_timesteps: length of each training, in environment steps
+    :param rounds: rounds of pruning
+    :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
+    :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``
+    :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
+    :param seeds: one repeat of everything a seed
+    :param scope: see :func:`lottery_core.pool_names`
+    :param score_episodes: L: the score is the mean return of the last L training episodes
+    :param progress: print how far it is
+    :raises LotteryError: a value that cannot work; nothing is written then
+    :raises RunError: a run failed, or the rewind point was not reached
+    """
+    if total_timesteps < 1:
+        raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
+    # Told in steps of an epoch that divides the length, so that the length stays exact.
+    epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
+    spec = TrainingSpec(
+        Point("timesteps", total_timesteps // epochs), epochs, parse_point(rewind, UNITS, "rewind"), score_episodes
+    )
+    if not seeds:
+        raise ConfigError("no seed was given: give at least one")
+    model = _make(make_model, seeds[0])
+    try:
+        check_model(model, spec)
+        weights = weights_of(model)
+        pool_names(weights.names(), scope, weights.outside)
+        settings = {"model": describe(model), "total_timesteps": total_timesteps, "score_episodes": score_episodes}
+        if model.seed is None:
+            Progress().say("WARNING: make_model makes a model without seed=: give it the seed, or runs cannot be repeated")
+    finally:
+        if model.env is not None:
+            model.env.close()
+    experiment = Experiment(
+        out=Path(out),
+        framework="sb3",
+        settings=settings,
+        prune_rate=prune_rate,
+        rewind=str(spec.rewind),
+        scope=as_scope(scope),
+        kinds=tuple(kinds),
+        seeds=tuple(seeds),
+        rounds=rounds,
+        score_label=score_label(score_episodes),
+        versions=all_versions(),
+    )
+    shown = Progress(quiet=not progress)
+    rows = Runner(experiment, Sb3(), _InProcess(experiment.out, make_model, spec, shown), shown).run()
+    return Found(rows, experiment.out, experiment.score_label)
+
+
+def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:
+    # Seeds the initialisation even where make_model forgets to pass the seed on.
+    set_random_seed(seed)
+    model = make_model(seed)
+    if not isinstance(model, BaseAlgorithm):
+        raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
+    return model
+
+
+def describe(model: BaseAlgorithm) -> dict[str, Any]:
+    """What tells two models' configurations apart, as plain JSON values: classes, spaces, hyperparameters, shapes."""
+    skip = {"seed", "verbose", "num_timesteps", "tensorboard_log", "start_time", "n_envs"}
+    plain = {
+        name: value
+        for name, value in sorted(vars(model).items())
+        if not name.startswith("_") and name not in skip and isinstance(value, (bool, int, float, str))
+    }
+    env = model.env
+    assert env is not None
+    return {
+        "algorithm": type(model).__name__,
+        "policy": type(model.policy).__name__,
+        "n_envs": env.num_envs,
+        "normalized": is_vecenv_wrapped(env, VecNormalize),
+        "observation_space": str(model.observation_space),
+        "action_space": str(model.action_space),
+        "policy_kwargs": {name: str(value) for name, value in sorted(model.policy_kwargs.items())},
+        "parameters": {name: list(tensor.shape) for name, tensor in weights_of(model).tensors.items()},
+        **plain,
+    }
+
+
+class _Done:
+    """A training that was done before it was asked for."""
+
+    def finished(self) -> bool:
+        return True
+
+    def progress(self) -> Mapping[str, Any]:
+        return {}
+
+    def stop(self) -> None:
+        pass
+
+
+class _InProcess:
+    """Trains in this process; see :class:`lottery_core.runner.Executor`."""
+
+    jobs = 1
+
+    def __init__(self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress) -> None:
+        self.out, self.make_model, self.spec, self.progress = out, make_model, spec, progress
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> _Done:
+        def report(state: Mapping[str, Any]) -> None:
+            self.progress.status({run: state})
+
+        train_run(self.out, run, lambda seed: _make(self.make_model, seed), self.spec, report)
+        return _Done()

@@ -1,0 +1,55 @@
+"""Stable-Baselines3 as the runner sees it: the command of a run, its weights, its score."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gymnasium
+import stable_baselines3
+
+from lottery_core.checkpoints import read_weights
+from lottery_core.plan import Run
+from lottery_core.results import Score, read_score
+from lottery_core.ticket import versions
+from lottery_core.weights import Weights
+from sb3_lottery.training import MODEL
+
+
+class Sb3:
+    """See :class:`lottery_core.runner.Framework`.
+
+    :param tensorboard: each run also writes TensorBoard's files, into ``tensorboard`` in its folder
+    """
+
+    name = "sb3"
+
+    def __init__(self, tensorboard: bool = False) -> None:
+        self.tensorboard = tensorboard
+
+    def command(self, run: Run, folder: Path) -> list[str]:
+        """One process a run; it reads the rest from ``experiment.json``."""
+        more = ["--tensorboard"] if self.tensorboard else []
+        return [sys.executable, "-m", "sb3_lottery.child", str(folder), *more]
+
+    def weights(self, folder: Path) -> Weights:
+        """Of ``model.zip``, without unpickling it."""
+        return read_weights(folder / MODEL)
+
+    def score(self, folder: Path) -> Score:
+        """Of ``score.json``."""
+        return read_score(folder)
+
+
+def all_versions() -> dict[str, str]:
+    """Versions of what decides the bits of an SB3 run."""
+    return {
+        **versions(),
+        "stable-baselines3": stable_baselines3.__version__,
+        "gymnasium": gymnasium.__version__,
+    }
+
+
+def score_label(score_episodes: int) -> str:
+    """What the score is, for tables and pictures."""
+    return f"mean return of the last {score_episodes} training episodes"

@@ -1,0 +1,197 @@
+"""Options of ``sb3-lottery``: their help, presets under them, and the experiment they make."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lottery_core.cli import Parser
+from lottery_core.errors import ConfigError, one_of
+from lottery_core.experiment import Experiment
+from lottery_core.kinds import CHAINS, CONTROLS
+from lottery_core.points import INIT, parse_point
+from sb3_lottery.build import ACTIVATIONS, ALGORITHMS, OPTIMIZERS, ModelSettings
+from sb3_lottery.framework import all_versions, score_label
+from sb3_lottery.presets import PRESETS
+from sb3_lottery.training import UNITS, TrainingSpec
+
+_DEFAULTS: dict[str, Any] = {
+    "rounds": 20,
+    "prune_rate": 0.2,
+    "rewind": "epoch:1",
+    "epochs": 20,
+    "score_episodes": 100,
+    "kinds": ["winning", "random"],
+    "seeds": [1],
+    "scope": ["all"],
+    "n_envs": 1,
+    "reward_scale": 1.0,
+    "net_arch": [64, 64],
+    "shared_trunk": False,
+    "activation": "relu",
+    "ortho_init": False,
+    "hyperparams": {},
+    "optimizer": None,
+    "optimizer_kwargs": {},
+    "device": "cpu",
+}
+_REQUIRED = ("algo", "env", "out", "epoch")
+
+
+class KeyValue(argparse.Action):
+    """``name:value ...`` as a dict; values are Python literals or words."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        found = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            name, colon, value = text.partition(":")
+            if not colon or not name.isidentifier():
+                parser.error(f"{option}: '{text}' is not of the form name:value")
+            try:
+                found[name] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                found[name] = value
+        setattr(namespace, self.dest, found)
+
+
+def parser() -> Parser:
+    """The parser of ``sb3-lottery``; options that were not given are absent, so that presets show through."""
+    result = Parser(
+        prog="sb3-lottery",
+        description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
+        argument_default=argparse.SUPPRESS,
+    )
+    kinds = "; ".join([*(f"{k}: {c.meaning}" for k, c in CHAINS.items()), *(f"{k}: {c.meaning}" for k, c in CONTROLS.items())])
+
+    group = result.add_argument_group("experiment")
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder of the experiment; the same command goes on in it")
+    group.add_argument("--preset", metavar="NAME", help=f"a line of the paper's Table A1: {', '.join(PRESETS)}; options override it")
+    group.add_argument("--rounds", type=int, metavar="N", help="rounds of pruning (20)")
+    group.add_argument("--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)")
+    group.add_argument("--rewind", metavar="POINT", help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1)")
+    group.add_argument("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
+    group.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of everything a seed (1)")
+    group.add_argument("--scope", nargs="+", metavar="SCOPE", help="all, layers (no output layers), or regular expressions (all)")
+    group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs trained side by side (1)")
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each run (1, fastest for small networks)")
+    group.add_argument("--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command")
+    group.add_argument("--tensorboard", action="store_true", default=False, help="TensorBoard files in each run's folder")
+    group.add_argument("--quiet", action="store_true", default=False, help="no progress")
+
+    group = result.add_argument_group("training and score")
+    group.add_argument("--epoch", metavar="LENGTH", help="length of an epoch: episodes:N, updates:N (optimizer steps) or timesteps:N")
+    group.add_argument("--epochs", type=int, metavar="N", help="epochs of each run (20)")
+    group.add_argument("--score-episodes", type=int, metavar="L", help="the score is the mean return of the last L training episodes (100)")
+
+    group = result.add_argument_group("agent")
+    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}, with an MLP policy")
+    group.add_argument("--env", metavar="ID", help="a gymnasium environment")
+    group.add_argument("--n-envs", type=int, metavar="N", help="environments side by side (1)")
+    group.add_argument("--reward-scale", type=float, metavar="X", help="rewards times X for training, not for the score (1)")
+    group.add_argument("--net-arch", nargs="+", type=int, metavar="UNITS", help="units of each hidden layer (64 64)")
+    group.add_argument(
+        "--shared-trunk",
+        action=argparse.BooleanOptionalAction,
+        help="policy and value share the hidden layers, as in the paper (no: SB3's two networks)",
+    )
+    group.add_argument("--activation", metavar="NAME", help=f"{', '.join(ACTIVATIONS)} (relu)")
+    group.add_argument(
+        "--ortho-init",
+        action=argparse.BooleanOptionalAction,
+        help="SB3's orthogonal initialisation; pruning then kills the action head first (no)",
+    )
+    group.add_argument("--hyperparams", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="arguments of the algorithm")
+    group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (the algorithm's own)")
+    group.add_argument("--optimizer-kwargs", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="for --optimizer")
+    group.add_argument("--fused", action="store_true", default=False, help="fused Adam or AdamW: not slowed down by zeros on CPU")
+    group.add_argument("--device", metavar="NAME", help="cpu, cuda or auto (cpu)")
+    return result
+
+
+def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of all options: given ones over those of the preset over defaults.
+
+    :raises ConfigError: unknown preset, or a required option is missing
+    """
+    preset: dict[str, Any] = {}
+    if "preset" in given:
+        if given["preset"] not in PRESETS:
+            raise one_of(given["preset"], "preset", PRESETS)
+        preset = dict(PRESETS[given["preset"]])
+    if given.get("algo", preset.get("algo")) != preset.get("algo"):
+        for name in ("hyperparams", "optimizer", "optimizer_kwargs"):
+            preset.pop(name, None)  # they are of the preset's algorithm
+    if given.get("optimizer", preset.get("optimizer")) != preset.get("optimizer"):
+        preset.pop("optimizer_kwargs", None)
+    values = {**_DEFAULTS, **preset, **given}
+    values["hyperparams"] = {**preset.get("hyperparams", {}), **given.get("hyperparams", {})}
+    values["optimizer_kwargs"] = {**preset.get("optimizer_kwargs", {}), **given.get("optimizer_kwargs", {})}
+    missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (--preset gives all but --out)")
+    if values.get("fused"):
+        values = _fuse(values)
+    return values
+
+
+def _fuse(values: dict[str, Any]) -> dict[str, Any]:
+    optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
+    if optimizer not in ("adam", "adamw"):
+        raise ConfigError(f"--fused is for adam and adamw, not for {optimizer}")
+    # SB3 gives its on-policy algorithms this eps where no optimizer_kwargs are given (common/policies.py).
+    eps = {"eps": 1e-5} if values["optimizer"] is None and values["algo"] != "dqn" else {}
+    return {**values, "optimizer": optimizer, "optimizer_kwargs": {**eps, **values["optimizer_kwargs"], "fused": True}}
+
+
+def experiment_of(values: Mapping[str, Any]) -> Experiment:
+    """The experiment that resolved options describe.
+
+    :raises LotteryError: a value that cannot work
+    """
+    model = ModelSettings(
+        **{
+            name: values[name]
+            for name in (
+                "algo env n_envs reward_scale shared_trunk activation ortho_init optimizer optimizer_kwargs hyperparams device"
+            ).split()
+        },
+        net_arch=tuple(values["net_arch"]),
+    )
+    epoch = parse_point(values["epoch"], UNITS, "--epoch")
+    rewind = parse_point(values["rewind"], UNITS, "--rewind", epoch)
+    spec = TrainingSpec(epoch, values["epochs"], rewind, values["score_episodes"])
+    return Experiment(
+        out=values["out"],
+        framework="sb3",
+        settings={
+            "model": model.as_json(),
+            "epoch": str(spec.epoch),
+            "epochs": spec.epochs,
+            "score_episodes": spec.score_episodes,
+            "threads": values.get("threads", 1),
+        },
+        prune_rate=values["prune_rate"],
+        rewind=str(spec.rewind),
+        scope=tuple(values["scope"]),
+        kinds=tuple(values["kinds"]),
+        seeds=tuple(values["seeds"]),
+        rounds=values["rounds"],
+        score_label=score_label(spec.score_episodes),
+        versions=all_versions(),
+    )
+
+
+def training_spec(experiment: Experiment) -> TrainingSpec:
+    """How the runs of an experiment are trained, from its ``experiment.json``."""
+    settings = experiment.settings
+    epoch = parse_point(settings["epoch"], UNITS, "epoch")
+    rewind = parse_point(experiment.rewind, UNITS, "rewind")
+    return TrainingSpec(epoch, settings["epochs"], rewind, settings["score_episodes"])
+
+
+__all__: Sequence[str] = ("INIT", "KeyValue", "experiment_of", "parser", "resolve", "training_spec")
