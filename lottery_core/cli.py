@@ -59,12 +59,16 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     prune = commands.add_parser("prune", help="find the next ticket from two files of weights")
-    prune.add_argument("trained", type=Path, metavar="TRAINED", help="trained weights: SB3 zip, torch file, safetensors")
+    prune.add_argument(
+        "trained", type=Path, metavar="TRAINED", help="trained weights: SB3 zip, torch file, safetensors"
+    )
     prune.add_argument("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
     prune.add_argument("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask goes on")
     how = prune.add_mutually_exclusive_group(required=True)
     how.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to remove")
-    how.add_argument("--fraction", type=float, metavar="F", help="share of the whole pool to be pruned in all (one-shot)")
+    how.add_argument(
+        "--fraction", type=float, metavar="F", help="share of the whole pool to be pruned in all (one-shot)"
+    )
     prune.add_argument(
         "--scope",
         nargs="+",
@@ -99,9 +103,10 @@ def _prune(args: argparse.Namespace) -> None:
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     trained = read_weights(args.trained)
     if previous is not None:
-        alive = sum(int((trained.tensors[name][~mask] != 0).sum()) for name, mask in previous.masks.items() if name in trained.tensors and trained.tensors[name].shape == mask.shape)
+        previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
+        alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
         if alive:
-            print(f"WARNING: {alive} parameters that {args.previous} prunes are alive in {args.trained}: it was trained without its mask", file=sys.stderr)
+            print(f"WARNING: {args.trained} was trained without its mask: {alive} pruned weights live", file=sys.stderr)
     ticket = prune(
         trained,
         read_weights(args.rewind),

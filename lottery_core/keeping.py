@@ -1,15 +1,15 @@
 """Keeping pruned parameters at exactly zero while a network trains.
 
 Masks live beside the model: nothing is added to it, so its state dict keeps its keys. Gradients of pruned
-parameters are zeroed as they are accumulated, before anybody takes a norm; after each optimizer step the
-parameters themselves are, whatever the optimizer did.
+parameters are zeroed as they are accumulated, before anybody takes a norm; after each step of an optimizer that
+does not leave zeros alone, the parameters themselves are.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Iterable, Mapping
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from lottery_core.masks import Masks
+from lottery_core.probing import leaves_zeros_alone
 from lottery_core.ticket import Ticket
 from lottery_core.weights import require_same_shapes
 
@@ -29,8 +30,38 @@ _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def _keeper_of(parameter: nn.Parameter) -> MaskKeeper | None:
-    reference = _KEEPERS.get(parameter)
+    reference = _KEEPERS.get(parameter)  # type: ignore[no-untyped-call]
     return None if reference is None else reference()
+
+
+class Eraser:
+    """Writes exactly +0.0 where a mask says pruned; never a product: inf x 0 is nan, and -1 x 0 is -0.0.
+
+    On a CPU the floats' bits are and-ed with zeros or ones, twenty times faster than ``masked_fill_`` with bools
+    (torch does not vectorise that) for 4 bytes a parameter held; elsewhere bools do, for 1 byte.
+
+    :param mask: bool, True survives
+    :param like: gives the device and the type
+    """
+
+    _INTEGERS = MappingProxyType({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64})
+
+    def __init__(self, mask: Tensor, like: Tensor) -> None:
+        self._size = like.element_size()
+        self._integer = self._INTEGERS[self._size]
+        on_cpu = like.device.type == "cpu"
+        self._bits = -mask.to(self._integer) if on_cpu else None  # all ones, or zero
+        self._dead = None if on_cpu else ~mask.to(like.device)
+
+    def __call__(self, values: Tensor) -> None:
+        """Erase in place; ``values`` has the mask's shape and tracks no gradient."""
+        if self._bits is None:
+            assert self._dead is not None
+            values.masked_fill_(self._dead, 0)
+        elif values.element_size() == self._size:
+            values.view(self._integer).bitwise_and_(self._bits)
+        else:  # optimizer state of another precision
+            values.masked_fill_(self._bits == 0, 0)
 
 
 class MaskKeeper:
@@ -43,7 +74,9 @@ class MaskKeeper:
     :raises OptimizerError: an optimizer with ``eps=0``, which divides zero by zero for pruned parameters
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], masks: Masks, optimizers: Iterable[Optimizer] = ()) -> None:
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], masks: Masks, optimizers: Iterable[Optimizer] = ()
+    ) -> None:
         shapes = {name: parameter.shape for name, parameter in parameters.items()}
         require_same_shapes({name: mask.shape for name, mask in masks.items()}, shapes, "the ticket", "the model")
         self.masks = masks
@@ -51,8 +84,8 @@ class MaskKeeper:
         for optimizer in self._optimizers:
             check_optimizer(optimizer)
         # A tensor that survives whole costs nothing.
-        self._dead: list[tuple[str, nn.Parameter, Tensor]] = [
-            (name, parameters[name], ~mask.to(parameters[name].device))
+        self._held: list[tuple[str, nn.Parameter, Eraser]] = [
+            (name, parameters[name], Eraser(mask, parameters[name]))
             for name, mask in masks.items()
             if not bool(mask.all())
         ]
@@ -61,16 +94,17 @@ class MaskKeeper:
     def attach(self) -> MaskKeeper:
         """Zero the pruned parameters and their optimizer state now, and keep them zero from here on."""
         self.detach()
-        for _, parameter, dead in self._dead:
+        for _, parameter, eraser in self._held:
             other = _keeper_of(parameter)
             if other is not None:
                 other.detach()
             _KEEPERS[parameter] = weakref.ref(self)
-            self._handles.append(parameter.register_post_accumulate_grad_hook(_zero_gradient(dead)))
+            self._handles.append(_register(parameter, _zero_gradient(eraser)))
         self.enforce()
         self._zero_state()
         for optimizer in self._optimizers:
-            self._handles.append(optimizer.register_step_post_hook(lambda *_: self.enforce()))
+            if not leaves_zeros_alone(optimizer):
+                self._handles.append(optimizer.register_step_post_hook(lambda *_: self.enforce()))
         return self
 
     def detach(self) -> None:
@@ -78,7 +112,7 @@ class MaskKeeper:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        for _, parameter, _ in self._dead:
+        for _, parameter, _ in self._held:
             if _keeper_of(parameter) is self:
                 del _KEEPERS[parameter]
 
@@ -87,42 +121,48 @@ class MaskKeeper:
         """Whether the hooks are on."""
         return bool(self._handles)
 
-    @torch.no_grad()
     def enforce(self) -> None:
         """Set every pruned parameter to exactly 0.0."""
-        for _, parameter, dead in self._dead:
-            # masked_fill_, not a product: inf x 0 is nan, and -1 x 0 is -0.0.
-            parameter.masked_fill_(dead, 0)
+        for _, parameter, eraser in self._held:
+            eraser(parameter.data)
 
     def check(self) -> None:
         """:raises PrunedWeightAlive: a pruned parameter is not 0.0; names the first tensor"""
-        for name, parameter, dead in self._dead:
-            alive = int(torch.count_nonzero(parameter.detach()[dead]))
+        for name, parameter, _ in self._held:
+            alive = int(parameter.detach()[~self.masks[name].to(parameter.device)].count_nonzero())
             if alive:
                 raise PrunedWeightAlive(f"{alive} pruned parameters of '{name}' are alive")
 
-    @torch.no_grad()
     def _zero_state(self) -> None:
-        for _, parameter, dead in self._dead:
+        for _, parameter, eraser in self._held:
             for optimizer in self._optimizers:
                 for value in optimizer.state.get(parameter, {}).values():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
-                        value.masked_fill_(dead, 0)
+                        eraser(value.data)
 
     def __enter__(self) -> MaskKeeper:
         return self.attach()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.detach()
 
 
-def _zero_gradient(dead: Tensor) -> Any:
-    @torch.no_grad()
+def _register(parameter: nn.Parameter, hook: Any) -> RemovableHandle:
+    # After the accumulation and before anybody clips; torch leaves this method untyped.
+    handle: RemovableHandle = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+    return handle
+
+
+def _zero_gradient(eraser: Eraser) -> Any:
     def hook(parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            if parameter.grad.is_sparse:
-                raise OptimizerError("sparse gradients (nn.Embedding(sparse=True)) cannot be masked; use dense ones")
-            parameter.grad.masked_fill_(dead, 0)
+        gradient = parameter.grad
+        if gradient is None:
+            return
+        if gradient.is_sparse:
+            raise OptimizerError("sparse gradients (nn.Embedding(sparse=True)) cannot be masked; use dense ones")
+        eraser(gradient.data if gradient.requires_grad else gradient)
 
     return hook
 

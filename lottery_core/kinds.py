@@ -78,7 +78,9 @@ def uniform(winning: Ticket, start: Values, generator: torch.Generator) -> tuple
 
     sizes = [mask.numel() for mask in winning.masks.values()]
     seed = int(torch.randint(2**31, (), generator=generator))
-    draw = numpy.random.default_rng(seed).multivariate_hypergeometric(sizes, winning.masks.surviving, method="marginals")
+    draw = numpy.random.default_rng(seed).multivariate_hypergeometric(
+        sizes, winning.masks.surviving, method="marginals"
+    )
     counts = zip(winning.masks.items(), draw.tolist(), strict=True)
     return _masks_with({name: (mask, count) for (name, mask), count in counts}, generator), start
 

@@ -44,7 +44,9 @@ class Run:
         except (ValueError, IndexError):
             run = None
         if run is None or folder.parts[-deep:] != run.folder.parts:
-            raise ConfigError(f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense or EXPERIMENT/seed-N/KIND/round-NN)")
+            raise ConfigError(
+                f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense or EXPERIMENT/seed-N/KIND/round-NN)"
+            )
         return folder.parents[deep - 1], run
 
     @property

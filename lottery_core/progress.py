@@ -71,7 +71,9 @@ class Progress:
         self.done += 1
         self._seconds[run.kind].append(row.wall_seconds)
         self._waiting = [other for other in self._waiting if other != run]
-        self.say(f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}")
+        self.say(
+            f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}"
+        )
 
     def failed(self, run: Run, reason: str) -> None:
         """A run has failed."""

@@ -133,9 +133,13 @@ class Runner:
             for training in running.values():
                 training.stop()
         if failed:
-            first, error = next(iter(failed.items()))
-            more = f" ({len(failed)} runs failed, {len(waiting)} could not start)" if len(failed) + len(waiting) > 1 else ""
-            raise RunError(f"{first} failed: {error}{more}") from error
+            first, cause = next(iter(failed.items()))
+            more = (
+                f" ({len(failed)} runs failed, {len(waiting)} could not start)"
+                if len(failed) + len(waiting) > 1
+                else ""
+            )
+            raise RunError(f"{first} failed: {cause}{more}") from cause
 
     def _ready(self, run: Run, done: set[Run]) -> bool:
         return all(other in done for other in needs(run))

@@ -121,7 +121,7 @@ def _by_halving(pool: Pool, k: int) -> tuple[float, int]:
 
 
 def survivors_above(pool: Pool, threshold: float, ties: int) -> dict[str, Tensor]:
-    """New flat masks: survivors of ``pool`` without those below ``threshold`` and without the first ``ties`` equal to it.
+    """New flat masks: survivors of ``pool`` but for those below ``threshold`` and the first ``ties`` equal to it.
 
     :returns: name -> bool tensor on the CPU, flat, in the order of the pool
     """

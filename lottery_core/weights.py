@@ -114,7 +114,7 @@ def snapshot(model: nn.Module) -> Weights:
 
 def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each tensor of a state dict once, under its first name: tied parameters stand in it several times."""
-    seen: set[tuple[int, int, tuple[int, ...], tuple[int, ...]]] = set()
+    seen = set()
     result = {}
     for name, tensor in state.items():
         key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())

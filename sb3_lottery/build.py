@@ -99,10 +99,12 @@ class ModelSettings:
 
 def hyperparameters(algo: str) -> list[str]:
     """Names of the arguments of an algorithm that ``--hyperparams`` takes."""
-    return [name for name in inspect.signature(ALGORITHMS[algo].__init__).parameters if name not in _NOT_HYPERPARAMETERS]
+    return [
+        name for name in inspect.signature(ALGORITHMS[algo].__init__).parameters if name not in _NOT_HYPERPARAMETERS
+    ]
 
 
-def check_environment(env: str, algo: str) -> gymnasium.Space:
+def check_environment(env: str, algo: str) -> gymnasium.Space[Any]:
     """The action space of the environment ``env``.
 
     :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or a continuous
@@ -129,7 +131,7 @@ def check_environment(env: str, algo: str) -> gymnasium.Space:
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:
     """The vector environment of ``settings``: Monitor sees the true rewards, the model the scaled ones."""
     scale = settings.reward_scale
-    wrapper = None if scale == 1 else (lambda env: TransformReward(env, lambda reward: reward * scale))
+    wrapper = None if scale == 1 else (lambda env: TransformReward(env, lambda reward: float(reward) * scale))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*out of date.*")
@@ -146,7 +148,10 @@ def policy_kwargs(settings: ModelSettings) -> dict[str, Any]:
             sizes = {"sizes": list(settings.net_arch), "activation_fn": ACTIVATIONS[settings.activation]}
             kwargs |= {"features_extractor_kwargs": sizes, "net_arch": []}
     if settings.optimizer is not None:
-        kwargs |= {"optimizer_class": OPTIMIZERS[settings.optimizer], "optimizer_kwargs": dict(settings.optimizer_kwargs)}
+        kwargs |= {
+            "optimizer_class": OPTIMIZERS[settings.optimizer],
+            "optimizer_kwargs": dict(settings.optimizer_kwargs),
+        }
     return kwargs
 
 

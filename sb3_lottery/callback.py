@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
 
 from lottery_core.checkpoints import read_weights
-from lottery_core.errors import PrunedWeightAlive
 from lottery_core.keeping import MaskKeeper, apply_ticket
 from lottery_core.kinds import WINNING, check_kind, control_ticket
 from lottery_core.runner import collapse_warning
@@ -42,8 +43,8 @@ class LotteryCallback(BaseCallback):
     :param seed: of the control's shuffles
     :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only holds the masks;
-        ``None`` goes on where the model already holds this ticket (it was trained with it, saved and loaded), and starts
-        from the ticket otherwise
+        ``None`` goes on where the model already holds this ticket (trained with it, saved, loaded), and starts from
+        the ticket otherwise
     :param score_episodes: L, episodes in the score
     :param verbose: 1 prints a line at the start
     :raises ConfigError: unknown kind
@@ -64,6 +65,7 @@ class LotteryCallback(BaseCallback):
         self.kind = check_kind(kind)
         self.episodes = Episodes(score_episodes)
         self._keeper: MaskKeeper | None = None
+        self._record: dict[str, float] = {}
 
     def _on_training_start(self) -> None:
         """:raises MismatchError: the ticket is of another architecture"""
@@ -84,7 +86,7 @@ class LotteryCallback(BaseCallback):
         mask_targets(policy, ticket.masks)
         masks = ticket.masks
         line = (
-            f"{'training' if restart else 'going on with'} a {ticket.origin.kind} ticket of round {ticket.origin.round}: "
+            f"{'training' if restart else 'going on with'} a {ticket.origin.kind} ticket, round {ticket.origin.round}: "
             f"pruned {masks.pruned / masks.pool:.1%}, surviving {masks.surviving / masks.pool:.1%} of {masks.pool:,}"
         )
         log.info(line)
@@ -93,8 +95,6 @@ class LotteryCallback(BaseCallback):
         for name in masks.collapsed():
             log.warning(collapse_warning(name, "this ticket"))
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
-        self.logger.record("lottery/round", ticket.origin.round)
-        self.logger.record("lottery/surviving", masks.surviving / masks.pool)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
 
     def _ticket(self) -> Ticket:
@@ -120,14 +120,13 @@ class LotteryCallback(BaseCallback):
             self.logger.record("lottery/score", self.episodes.score)
 
     def _on_training_end(self) -> None:
-        """:raises PrunedWeightAlive: something wrote to the parameters past the optimizer"""
         # rl_zoo3 calls this twice for its first callback.
         if self._keeper is not None and self._keeper.attached:
             self._keeper.enforce()
             self._keeper.detach()
 
 
-def _holds(ticket: Ticket, parameters: dict) -> bool:
+def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:
     masks = ticket.masks
     if not masks.pruned:
         return False
@@ -138,6 +137,3 @@ def _holds(ticket: Ticket, parameters: dict) -> bool:
             return False
         alive += int((values[mask] != 0).sum())
     return alive >= _SAME_TICKET * masks.surviving
-
-
-__all__ = ["LotteryCallback", "PrunedWeightAlive"]

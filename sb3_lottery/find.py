@@ -118,7 +118,9 @@ def find_tickets(
         pool_names(weights.names(), scope, weights.outside)
         settings = {"model": describe(model), "total_timesteps": total_timesteps, "score_episodes": score_episodes}
         if model.seed is None:
-            Progress().say("WARNING: make_model makes a model without seed=: give it the seed, or runs cannot be repeated")
+            Progress().say(
+                "WARNING: make_model makes a model without seed=: give it the seed, or runs cannot be repeated"
+            )
     finally:
         if model.env is not None:
             model.env.close()

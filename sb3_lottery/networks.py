@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import cloudpickle
 import gymnasium
@@ -15,8 +16,14 @@ from torch import nn
 class SharedTrunk(BaseFeaturesExtractor):
     """One MLP that policy and value head share (PAPER, Table A1: MLP 128-128-128).
 
-    SB3's ``net_arch`` builds two networks since 1.8; a features extractor is its way to share layers. Use it as
-    ``policy_kwargs=dict(features_extractor_class=SharedTrunk, features_extractor_kwargs=dict(sizes=(128, 128)), net_arch=[])``.
+    SB3's ``net_arch`` builds two networks since 1.8; a features extractor is its way to share layers::
+
+        policy_kwargs=dict(
+            features_extractor_class=SharedTrunk,
+            features_extractor_kwargs=dict(sizes=(128, 128, 128)),
+            net_arch=[],
+            ortho_init=False,
+        )
 
     :param observation_space: a vector; other shapes are flattened
     :param sizes: units of each layer
@@ -25,7 +32,7 @@ class SharedTrunk(BaseFeaturesExtractor):
 
     def __init__(
         self,
-        observation_space: gymnasium.Space,
+        observation_space: gymnasium.Space[Any],
         sizes: Sequence[int] = (128, 128, 128),
         activation_fn: type[nn.Module] = nn.ReLU,
     ) -> None:
@@ -39,7 +46,8 @@ class SharedTrunk(BaseFeaturesExtractor):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Observations (batch, ...) to features (batch, ``sizes[-1]``)."""
-        return self.trunk(observations)
+        features: torch.Tensor = self.trunk(observations)
+        return features
 
 
 # SB3 zips name their classes by module; by value, a zip also loads where this project is not installed.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
-from lottery_core.points import INIT, parse_point
+from lottery_core.points import parse_point
 from sb3_lottery.build import ACTIVATIONS, ALGORITHMS, OPTIMIZERS, ModelSettings
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
@@ -66,33 +67,60 @@ def parser() -> Parser:
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
         argument_default=argparse.SUPPRESS,
     )
-    kinds = "; ".join([*(f"{k}: {c.meaning}" for k, c in CHAINS.items()), *(f"{k}: {c.meaning}" for k, c in CONTROLS.items())])
+    kinds = "; ".join(
+        [*(f"{k}: {c.meaning}" for k, c in CHAINS.items()), *(f"{k}: {c.meaning}" for k, c in CONTROLS.items())]
+    )
 
     group = result.add_argument_group("experiment")
-    group.add_argument("--out", type=Path, metavar="DIR", help="folder of the experiment; the same command goes on in it")
-    group.add_argument("--preset", metavar="NAME", help=f"a line of the paper's Table A1: {', '.join(PRESETS)}; options override it")
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the experiment; the same command goes on in it"
+    )
+    group.add_argument(
+        "--preset", metavar="NAME", help=f"a line of the paper's Table A1: {', '.join(PRESETS)}; options override it"
+    )
     group.add_argument("--rounds", type=int, metavar="N", help="rounds of pruning (20)")
-    group.add_argument("--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)")
-    group.add_argument("--rewind", metavar="POINT", help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1)")
+    group.add_argument(
+        "--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)"
+    )
+    group.add_argument(
+        "--rewind", metavar="POINT", help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1)"
+    )
     group.add_argument("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     group.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of everything a seed (1)")
-    group.add_argument("--scope", nargs="+", metavar="SCOPE", help="all, layers (no output layers), or regular expressions (all)")
+    group.add_argument(
+        "--scope", nargs="+", metavar="SCOPE", help="all, layers (no output layers), or regular expressions (all)"
+    )
     group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs trained side by side (1)")
-    group.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each run (1, fastest for small networks)")
-    group.add_argument("--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command")
-    group.add_argument("--tensorboard", action="store_true", default=False, help="TensorBoard files in each run's folder")
+    group.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads of each run (1, fastest for small networks)"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command"
+    )
+    group.add_argument(
+        "--tensorboard", action="store_true", default=False, help="TensorBoard files in each run's folder"
+    )
     group.add_argument("--quiet", action="store_true", default=False, help="no progress")
 
     group = result.add_argument_group("training and score")
-    group.add_argument("--epoch", metavar="LENGTH", help="length of an epoch: episodes:N, updates:N (optimizer steps) or timesteps:N")
+    group.add_argument(
+        "--epoch", metavar="LENGTH", help="length of an epoch: episodes:N, updates:N (optimizer steps) or timesteps:N"
+    )
     group.add_argument("--epochs", type=int, metavar="N", help="epochs of each run (20)")
-    group.add_argument("--score-episodes", type=int, metavar="L", help="the score is the mean return of the last L training episodes (100)")
+    group.add_argument(
+        "--score-episodes",
+        type=int,
+        metavar="L",
+        help="the score is the mean return of the last L training episodes (100)",
+    )
 
     group = result.add_argument_group("agent")
     group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}, with an MLP policy")
     group.add_argument("--env", metavar="ID", help="a gymnasium environment")
     group.add_argument("--n-envs", type=int, metavar="N", help="environments side by side (1)")
-    group.add_argument("--reward-scale", type=float, metavar="X", help="rewards times X for training, not for the score (1)")
+    group.add_argument(
+        "--reward-scale", type=float, metavar="X", help="rewards times X for training, not for the score (1)"
+    )
     group.add_argument("--net-arch", nargs="+", type=int, metavar="UNITS", help="units of each hidden layer (64 64)")
     group.add_argument(
         "--shared-trunk",
@@ -105,10 +133,14 @@ def parser() -> Parser:
         action=argparse.BooleanOptionalAction,
         help="SB3's orthogonal initialisation; pruning then kills the action head first (no)",
     )
-    group.add_argument("--hyperparams", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="arguments of the algorithm")
+    group.add_argument(
+        "--hyperparams", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="arguments of the algorithm"
+    )
     group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (the algorithm's own)")
     group.add_argument("--optimizer-kwargs", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="for --optimizer")
-    group.add_argument("--fused", action="store_true", default=False, help="fused Adam or AdamW: not slowed down by zeros on CPU")
+    group.add_argument(
+        "--fused", action="store_true", default=False, help="fused Adam or AdamW: not slowed down by zeros on CPU"
+    )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda or auto (cpu)")
     return result
 
@@ -133,7 +165,9 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     values["optimizer_kwargs"] = {**preset.get("optimizer_kwargs", {}), **given.get("optimizer_kwargs", {})}
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
     if missing:
-        raise ConfigError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (--preset gives all but --out)")
+        raise ConfigError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (--preset gives all but --out)"
+        )
     if values.get("fused"):
         values = _fuse(values)
     return values
@@ -153,15 +187,8 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
 
     :raises LotteryError: a value that cannot work
     """
-    model = ModelSettings(
-        **{
-            name: values[name]
-            for name in (
-                "algo env n_envs reward_scale shared_trunk activation ortho_init optimizer optimizer_kwargs hyperparams device"
-            ).split()
-        },
-        net_arch=tuple(values["net_arch"]),
-    )
+    chosen = {entry.name: values[entry.name] for entry in fields(ModelSettings)}
+    model = ModelSettings(**{**chosen, "net_arch": tuple(chosen["net_arch"])})
     epoch = parse_point(values["epoch"], UNITS, "--epoch")
     rewind = parse_point(values["rewind"], UNITS, "--rewind", epoch)
     spec = TrainingSpec(epoch, values["epochs"], rewind, values["score_episodes"])
@@ -192,6 +219,3 @@ def training_spec(experiment: Experiment) -> TrainingSpec:
     epoch = parse_point(settings["epoch"], UNITS, "epoch")
     rewind = parse_point(experiment.rewind, UNITS, "rewind")
     return TrainingSpec(epoch, settings["epochs"], rewind, settings["score_episodes"])
-
-
-__all__: Sequence[str] = ("INIT", "KeyValue", "experiment_of", "parser", "resolve", "training_spec")

@@ -94,10 +94,10 @@ class Recorder(BaseCallback):
         return {"episodes": self.episodes.count, "updates": self.updates, "timesteps": self.num_timesteps}[unit]
 
     def _keep_if_reached(self) -> None:
-        if not self.kept and self.keep is not None:
-            if self._reached(self.spec.rewind.unit) >= self.spec.rewind.count:
-                self.kept = True
-                self.keep(weights_of(self.model))
+        if self.kept or self.keep is None or self._reached(self.spec.rewind.unit) < self.spec.rewind.count:
+            return
+        self.kept = True
+        self.keep(weights_of(self.model))
 
     def _on_step(self) -> bool:
         self.episodes.add(self.locals)
@@ -161,9 +161,14 @@ def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket
     model.learn(length.count if length.unit == "timesteps" else _NO_END, callback=CallbackList([*first, recorder]))
     episodes = recorder.episodes
     if not recorder.kept:
-        raise RunError(f"the rewind point {spec.rewind} was not reached in {length} ({episodes.count} episodes, {recorder.updates} updates)")
+        raise RunError(
+            f"the rewind point {spec.rewind} was not reached in {length}: "
+            f"{episodes.count} episodes, {recorder.updates} updates, {model.num_timesteps} timesteps"
+        )
     if not episodes.count:
-        raise RunError("no episode ended in the training, so there is no score: train longer, or wrap the environment in Monitor")
+        raise RunError(
+            "no episode ended in the training, so there is no score: train longer, or wrap the environment in Monitor"
+        )
     write_atomically(folder / MODEL, lambda file: model.save(file))  # type: ignore[arg-type]
     score = Score(
         score=episodes.score,

@@ -105,7 +105,11 @@ def main() -> int:
     total = int(rows["torch"][0]["total"])
     print(f"pruning {RATE:.0%} of {total:,} parameters, one thread, median of {args.repeats}, alternated")
     print(f"{'':34}{'CPU s':>8}{'ratio':>8}{'bytes/weight':>14}{'left':>14}")
-    names = {"torch": "torch.nn.utils.prune", "ours": "lottery_core, first round", "ours-later": "lottery_core, masks of before"}
+    names = {
+        "torch": "torch.nn.utils.prune",
+        "ours": "lottery_core, first round",
+        "ours-later": "lottery_core, masks of before",
+    }
     fine = True
     reference = statistics.median(row["cpu_s"] for row in rows["torch"])
     for how, found in rows.items():

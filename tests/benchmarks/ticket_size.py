@@ -46,7 +46,9 @@ def main() -> int:
     rewind, trained = trained_model()
     gaussian = Weights({name: torch.randn_like(tensor) for name, tensor in rewind.tensors.items()})
     fine = True
-    print(f"{'ticket':10}{'pruned':>8}{'surviving':>12}{'file bytes':>14}{'bound':>14}{'ratio':>8}{'save s':>8}{'load s':>8}")
+    print(
+        f"{'ticket':10}{'pruned':>8}{'surviving':>12}{'bytes':>14}{'bound':>14}{'ratio':>8}{'save s':>8}{'load s':>8}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for case, fraction in ((case, level) for case in ("winning", "uniform") for level in (0.67, 0.90, 0.98)):
             ticket, path = prune(trained, rewind, fraction=fraction), Path(folder) / "t.safetensors"
