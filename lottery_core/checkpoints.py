@@ -78,7 +78,8 @@ def _load(file: Path | io.BytesIO, name: str) -> Any:
         why = f"it asks to unpickle {wanted.group(1)}" if wanted else "it is not a file of weights"
         raise CheckpointError(f"cannot read {name}: {why}") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"cannot read {name}: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"cannot read {name}: it is not a file of weights, or damaged ({reason})") from error
 
 
 def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
         return 0
     except RunError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
-        return 1
+        return error.status
     except (LotteryError, OSError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2

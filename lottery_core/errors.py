@@ -54,7 +54,14 @@ class WriteError(LotteryError):
 
 
 class RunError(LotteryError):
-    """A training run failed; the message names its log."""
+    """A training run failed; the message names its log.
+
+    :param status: exit status of the command: 1, or 2 where the run's own input or disk was at fault
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PrunedWeightAlive(LotteryError):

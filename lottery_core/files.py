@@ -82,6 +82,9 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+PATIENCE = 3.0
+
+
 class FolderLock:
     """One process at a time in an experiment folder (``flock``: the kernel frees it when its holders die).
 
@@ -94,9 +97,9 @@ class FolderLock:
     :raises WriteError: the folder cannot be made or written
     """
 
-    def __init__(self, folder: Path, patience: float = 3.0) -> None:
+    def __init__(self, folder: Path, patience: float | None = None) -> None:
         self.path = folder / ".lock"
-        self.patience = patience
+        self.patience = PATIENCE if patience is None else patience
         self._file: IO[str] | None = None
 
     @property

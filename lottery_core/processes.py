@@ -83,7 +83,7 @@ class Process:
         code = self._process.poll()
         if code:
             how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
-            raise RunError(f"{last_line(self._folder / LOG)} ({how}, see {self._folder / LOG})")
+            raise RunError(f"{last_line(self._folder / LOG)} ({how}, see {self._folder / LOG})", 2 if code == 2 else 1)
         return code == 0
 
     def progress(self) -> Mapping[str, Any]:

@@ -91,6 +91,7 @@ class Runner:
         :raises RunError: a run failed; those that do not need it were still done
         """
         with FolderLock(self.out) as lock:
+            remove_parts(self.out)
             self.experiment.write()
             plan = self.experiment.plan()
             done = {run: row for run in plan if (row := self._done(run)) is not None}
@@ -139,7 +140,7 @@ class Runner:
                 if len(failed) + len(waiting) > 1
                 else ""
             )
-            raise RunError(f"{first} failed: {cause}{more}") from cause
+            raise RunError(f"{first} failed: {cause}{more}", getattr(cause, "status", 2)) from cause
 
     def _ready(self, run: Run, done: set[Run]) -> bool:
         return all(other in done for other in needs(run))

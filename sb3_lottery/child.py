@@ -23,6 +23,7 @@ from sb3_lottery.training import train_run
 def _train(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.resolve())
     experiment = Experiment.load(out)
+    torch.set_num_threads(experiment.settings["threads"])
     settings = ModelSettings.from_json(experiment.settings["model"])
     log = str(out / run.folder / "tensorboard") if args.tensorboard else None
 
@@ -43,9 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="sb3_lottery.child", description=__doc__)
     parser.add_argument("folder", type=Path, help="of the run, in an experiment that sb3-lottery has begun")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 1 is fastest for small networks")
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
     return guarded(lambda: _train(args), "sb3_lottery.child")
 
 

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes .venv with pinned versions, once; prints what it does. Needs Python >= 3.10 with venv, and pip's index.
+#   PYTHON=python3.11 bash recipes/setup.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    echo "setup: error: $python is missing or older than 3.10; name another: PYTHON=python3.11 bash recipes/setup.sh" >&2
+    exit 2
+fi
+
+# The environment is made again when anything that decides it has changed.
+stamp=$("$python" -c 'import hashlib, pathlib, sys
+files = ("setup.py", "pyproject.toml", "constraints.txt", "recipes/setup.sh", "lottery_core/version.py")
+print(hashlib.sha256(b"".join(pathlib.Path(f).read_bytes() for f in files) + sys.version.encode()).hexdigest())')
+if [[ -f .venv/.stamp && "$(cat .venv/.stamp)" == "$stamp" ]]; then
+    exit 0
+fi
+
+echo "setup: making .venv with $("$python" --version) and the versions in constraints.txt (a minute or two)"
+rm -f .venv/.stamp
+if ! "$python" -m venv .venv; then
+    echo "setup: error: cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2
+    exit 2
+fi
+# Also serves isolated builds, which would otherwise fetch the newest torch with gigabytes of CUDA.
+export PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+echo "setup: installing torch"
+.venv/bin/python -m pip install --quiet torch==2.13.0 numpy
+echo "setup: installing this project with Stable-Baselines3 and the tools for its tests"
+.venv/bin/python -m pip install --quiet --editable '.[sb3,dev]'
+echo "$stamp" >.venv/.stamp
+echo "setup: done"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The whole test suite: style, types, then the tests, quick ones first. Arguments go to pytest.
+#   bash recipes/test.sh -k ticket
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash recipes/setup.sh
+# One thread each: for small networks two threads on two busy cores are several times slower.
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,109 @@
+"""Reading weights out of other people's files."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lottery_core import read_weights, snapshot
+from lottery_core.errors import CheckpointError
+from tests.lottery_core.helpers import Tied, a_ticket, mlp
+
+
+def sb3_zip(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """The layout of ``stable_baselines3/common/save_util.py:save_to_zip_file``."""
+    policy = io.BytesIO()
+    torch.save(state, policy)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", "{}")
+        archive.writestr("policy.pth", policy.getvalue())
+
+
+def test_state_dicts_bare_and_under_a_key_and_safetensors(tmp_path: Path) -> None:
+    expected = snapshot(mlp())
+    state = dict(expected.tensors)
+    torch.save(state, tmp_path / "bare.pt")
+    torch.save({"model": state, "epoch": 3}, tmp_path / "model.pt")
+    torch.save({"state_dict": state, "optimizer": {}}, tmp_path / "lightning.ckpt")
+    save_file(state, tmp_path / "st.safetensors")
+    expected.save(tmp_path / "ours.safetensors")
+    sb3_zip(tmp_path / "sb3.zip", state)
+    for name in ("bare.pt", "model.pt", "lightning.ckpt", "st.safetensors", "ours.safetensors", "sb3.zip"):
+        found = read_weights(tmp_path / name)
+        assert found.tensors.keys() == expected.tensors.keys(), name
+        assert all(torch.equal(found.tensors[key], expected.tensors[key]) for key in expected.tensors), name
+
+
+def test_tied_parameters_once_and_buffers_outside(tmp_path: Path) -> None:
+    model = Tied()
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    for found in (read_weights(tmp_path / "m.pt"), snapshot(model)):
+        assert "embed.weight" in found.tensors
+        assert "output.weight" not in found.tensors
+        assert found.outside == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+
+
+def test_target_networks_are_no_part_and_log_std_is_outside(tmp_path: Path) -> None:
+    state = {name: torch.randn(2, 2) for name in ("q_net.0.weight", "q_net_target.0.weight", "log_std")}
+    sb3_zip(tmp_path / "m.zip", state)
+    found = read_weights(tmp_path / "m.zip")
+    assert list(found.tensors) == ["q_net.0.weight", "log_std"]
+    assert found.names() == ["q_net.0.weight"]
+
+
+class Evil:
+    """Runs a command when unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {"model": {"a": torch.zeros(1)}, "extra": evil}])
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(wrap, tmp_path: Path) -> None:
+    marker = tmp_path / "owned"
+    torch.save(wrap(Evil(marker)), tmp_path / "evil.pt")
+    sb3_zip(tmp_path / "evil.zip", wrap(Evil(marker)))
+    for name in ("evil.pt", "evil.zip"):
+        with pytest.raises(CheckpointError, match=r"asks to unpickle posix\.system") as caught:
+            read_weights(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+def test_other_files_are_refused_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello, I am a file")
+    (tmp_path / "empty").write_bytes(b"")
+    torch.save(mlp().state_dict(), tmp_path / "whole.pt")
+    (tmp_path / "half.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:1000])
+    torch.save(argparse.Namespace(a=1), tmp_path / "namespace.pt")
+    torch.save({"steps": 3}, tmp_path / "numbers.pt")
+    a_ticket().save(tmp_path / "ticket.safetensors")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme", "nothing")
+    (tmp_path / "folder").mkdir()
+    words = {
+        "text": "not a file of weights",
+        "empty": "not a file of weights",
+        "half.pt": "damaged",
+        "namespace.pt": "argparse.Namespace",
+        "numbers.pt": "no state dict",
+        "ticket.safetensors": "is a lottery-ticket, not a file of weights",
+        "other.zip": "not a file of weights",
+        "folder": "Is a directory",
+        "missing": "No such file",
+    }
+    for name, word in words.items():
+        with pytest.raises(CheckpointError, match=word) as caught:
+            read_weights(tmp_path / name)
+        assert "\n" not in str(caught.value), name
+        assert name in str(caught.value)

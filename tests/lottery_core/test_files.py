@@ -1,0 +1,68 @@
+"""Files that are there or not, and the lock."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lottery_core.errors import BusyError, WriteError
+from lottery_core.files import FolderLock, read_json, remove_parts, write_atomically, write_json
+
+
+def test_a_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+
+    def fail(file) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", fail)
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert read_json(tmp_path / "missing.json") is None
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    # The kernel refuses bytes past the limit just as a full disk does (Python ignores SIGXFSZ).
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"cannot write .*big: File too large"):
+            write_atomically(tmp_path / "big", lambda file: file.write(b"x" * 100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_in_the_middle_of_writing_leaves_the_old_file_and_a_part_that_is_swept(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    code = (
+        "import os, sys; from lottery_core.files import write_atomically\n"
+        "write_atomically(sys.argv[1], lambda file: (file.write(b'half'), file.flush(), os.kill(os.getpid(), 9)))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.json")], check=False)
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_one_process_at_a_time_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(BusyError, match=f"in use by process {os.getpid()} on "):
+        FolderLock(tmp_path, patience=0).__enter__()
+    code = "import os, sys; from pathlib import Path; from lottery_core.files import FolderLock\n"
+    code += "FolderLock(Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    with FolderLock(tmp_path, patience=0):
+        pass
+
+
+def test_a_folder_that_cannot_be_made(no_write: Path) -> None:
+    with pytest.raises(WriteError, match="cannot write in"):
+        FolderLock(no_write).__enter__()

@@ -1,0 +1,118 @@
+"""A framework small enough for tests: trains an MLP on noise, here or as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lottery_core import Ticket, Weights, apply_ticket, control_ticket, read_weights, snapshot
+from lottery_core.cli import guarded
+from lottery_core.experiment import Experiment
+from lottery_core.files import FolderLock, write_json
+from lottery_core.kinds import CONTROLS, FRESH
+from lottery_core.plan import Run, dense
+from lottery_core.results import Score, read_score, write_score
+from lottery_core.runner import INIT, REWIND, TICKET
+from tests.lottery_core.helpers import mlp, train
+
+
+class Toy:
+    """See :class:`lottery_core.runner.Framework`."""
+
+    name = "toy"
+
+    def command(self, run: Run, folder: Path) -> list[str]:
+        return [sys.executable, "-m", "tests.lottery_core.toy", str(folder)]
+
+    def weights(self, folder: Path) -> Weights:
+        return read_weights(folder / "trained.safetensors")
+
+    def score(self, folder: Path) -> Score:
+        return read_score(folder)
+
+
+def experiment(out: Path, **changes: Any) -> Experiment:
+    """A small experiment of the toy."""
+    options: dict[str, Any] = {
+        "framework": "toy",
+        "settings": {"lr": 0.01, "steps": 20},
+        "prune_rate": 0.5,
+        "rewind": "updates:5",
+        "kinds": ("winning", "random"),
+        "seeds": (1,),
+        "rounds": 3,
+    }
+    return Experiment(out=out, **{**options, **changes})
+
+
+def train_run(out: Path, run: Run) -> None:
+    """One run of the toy."""
+    experiment = Experiment.load(out)
+    folder, settings = out / run.folder, experiment.settings
+    control = CONTROLS.get(run.kind)
+    model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
+    if run.kind == DENSE_KIND:
+        snapshot(model).save(folder / INIT)
+        train(model, optimizer, steps=5, seed=run.seed)
+        snapshot(model).save(folder / REWIND)
+    else:
+        if control:
+            winning = Ticket.load(out / run.winning.folder / TICKET)
+            rewind = Weights.load(out / dense(run.seed).folder / REWIND)
+            ticket = control_ticket(run.kind, winning, run.control_seed, fresh=snapshot(model), rewind=rewind)
+            ticket.save(folder / TICKET)
+        keeper = apply_ticket(Ticket.load(folder / TICKET), model, optimizer)
+    write_json(folder / "progress.json", {"text": "half way"})
+    time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
+    if settings.get("fail") == str(run.folder):
+        raise RuntimeError("the toy is broken")
+    train(model, optimizer, steps=settings["steps"], seed=run.seed)
+    if run.kind != DENSE_KIND:
+        keeper.check()
+    value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
+    trained = snapshot(model)
+    Weights({name: tensor * value for name, tensor in trained.tensors.items()}).save(folder / "trained.safetensors")
+    score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
+    write_score(folder, Score(score, 0.5, 10, settings["steps"], 0.1, 0.1))
+
+
+DENSE_KIND = "dense"
+
+
+class Done:
+    """A training that was done at once."""
+
+    def finished(self) -> bool:
+        return True
+
+    def progress(self) -> Mapping[str, Any]:
+        return {}
+
+    def stop(self) -> None:
+        pass
+
+
+class Here:
+    """Trains in this process and remembers what."""
+
+    jobs = 1
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.trained = out, list[Run]()
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Done:
+        train_run(self.out, run)
+        self.trained.append(run)
+        return Done()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(guarded(lambda: train_run(*Run.of_folder(Path(sys.argv[1]))), "toy"))
