@@ -72,7 +72,7 @@ def read_json(path: str | Path) -> Any:
     """The value in the JSON file at ``path``; ``None`` where there is no such file."""
     try:
         return json.loads(Path(path).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

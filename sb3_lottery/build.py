@@ -83,9 +83,12 @@ class ModelSettings:
         if self.optimizer_kwargs and self.optimizer is None:
             raise ConfigError("--optimizer-kwargs needs --optimizer")
         accepted = hyperparameters(self.algo)
-        for name in self.hyperparams:
+        for name, value in self.hyperparams.items():
             if name not in accepted:
                 raise one_of(name, f"hyperparameter of {self.algo.upper()}", accepted)
+            default = accepted[name].default
+            if isinstance(default, (int, float)) and not isinstance(value, (int, float)):
+                raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
 
     def as_json(self) -> dict[str, Any]:
         """As plain values, see :meth:`from_json`."""
@@ -97,11 +100,10 @@ class ModelSettings:
         return cls(**{**value, "net_arch": tuple(value["net_arch"])})
 
 
-def hyperparameters(algo: str) -> list[str]:
-    """Names of the arguments of an algorithm that ``--hyperparams`` takes."""
-    return [
-        name for name in inspect.signature(ALGORITHMS[algo].__init__).parameters if name not in _NOT_HYPERPARAMETERS
-    ]
+def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:
+    """The arguments of an algorithm that ``--hyperparams`` takes, by name."""
+    parameters = inspect.signature(ALGORITHMS[algo].__init__).parameters
+    return {name: parameter for name, parameter in parameters.items() if name not in _NOT_HYPERPARAMETERS}
 
 
 def check_environment(env: str, algo: str) -> gymnasium.Space[Any]:

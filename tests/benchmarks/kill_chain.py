@@ -1,0 +1,98 @@
+"""Kill one small chain with SIGKILL at random moments, run the same command again, compare with an undisturbed one.
+
+    python tests/benchmarks/kill_chain.py [--kills 20] [--seed 0]
+
+Most kills hit the command, every fourth one of its trainings. Passes when every ticket file has the same SHA-256
+and every score is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lottery_core.results import read_rows
+
+OPTIONS = (
+    "--algo a2c --env CartPole-v1 --rounds 4 --prune-rate 0.4 --epoch timesteps:10000 --epochs 4 --rewind epoch:1 "
+    "--n-envs 8 --net-arch 32 32 --kinds winning random permuted --jobs 2 --score-episodes 20 --quiet"
+).split()
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sb3_lottery.cli", *OPTIONS, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def trainings(driver: int) -> list[int]:
+    """Processes that the command has started."""
+    children = Path(f"/proc/{driver}/task/{driver}/children")
+    return [int(word) for word in children.read_text().split()] if children.exists() else []
+
+
+def finish(out: Path) -> None:
+    driver = start(out)
+    _, errors = driver.communicate()
+    if driver.returncode:
+        sys.exit(f"the command failed: {errors.decode()}")
+
+
+def outcome(out: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """SHA-256 of each ticket file, and each score in full."""
+    paths = sorted(out.rglob("ticket.safetensors"))
+    tickets = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return tickets, {str(row.run): float(row.score).hex() for row in read_rows(out)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    args = parser.parse_args()
+    moments = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        calm, killed = Path(folder) / "calm", Path(folder) / "killed"
+        began = time.monotonic()
+        finish(calm)
+        print(f"undisturbed: {len(read_rows(calm))} runs in {time.monotonic() - began:.0f} s", flush=True)
+        kills = 0
+        while kills < args.kills:
+            driver = start(killed)
+            time.sleep(moments.uniform(1, 11))
+            victims = trainings(driver.pid) if kills % 4 == 3 else [driver.pid]
+            if driver.poll() is not None or not victims:
+                driver.wait()
+                if driver.returncode == 0:
+                    break
+                continue
+            victim = moments.choice(victims)
+            os.kill(victim, signal.SIGKILL)
+            driver.wait()
+            kills += 1
+            what = "the command" if victim == driver.pid else "a training"
+            done = len(list(killed.rglob("result.json")))
+            print(f"kill {kills:2}: {what}, {done} runs done", flush=True)
+        finish(killed)
+        expected, found = outcome(calm), outcome(killed)
+    last = "seed-1/winning/round-04/ticket.safetensors"
+    print(f"undisturbed {expected[0][last]}\nkilled      {found[0][last]}")
+    same = expected == found
+    print(
+        f"{kills} kills, {len(found[0])} tickets and {len(found[1])} scores: {'all the same' if same else 'DIFFERENT'}"
+    )
+    return 0 if same and kills == args.kills else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The command ``sb3-lottery``: refused input in this process, experiments as real processes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from stable_baselines3 import A2C
+
+from lottery_core import Ticket, read_weights, schedule
+from lottery_core.results import read_rows
+from sb3_lottery.cli import main
+from sb3_lottery.options import experiment_of, parser, resolve
+from sb3_lottery.presets import PRESETS
+from tests.conftest import Result
+from tests.sb3_lottery.helpers import assert_dead
+
+SMALL = (
+    "--algo a2c --env CartPole-v1 --rounds 2 --prune-rate 0.5 --epoch timesteps:400 --epochs 2 --rewind epoch:1 "
+    "--n-envs 2 --net-arch 16 16 --score-episodes 10"
+)
+
+
+def resolved(text: str) -> dict:
+    return resolve(vars(parser().parse_args(shlex.split(text))))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A small experiment, done once by the real command."""
+    import subprocess
+    import sys
+
+    out = tmp_path_factory.mktemp("cli") / "small"
+    more = ["--out", str(out), "--jobs", "2", "--kinds", "winning", "random", "shuffled", "--tensorboard"]
+    command = [sys.executable, "-m", "sb3_lottery.cli", *shlex.split(SMALL), *more]
+    return out, subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_experiment_from_one_command(small: tuple[Path, Result]) -> None:
+    out, result = small
+    assert result.returncode == 0, result.stderr
+    rows = read_rows(out)
+    assert len(rows) == 7
+    pool = rows[0].pool
+    assert {row.surviving for row in rows if row.round == 2} == {schedule(pool, 0.5, 2)[2]}
+    assert all(row.returns == 10 and row.steps == 800 and row.score > 5 for row in rows)
+    assert "stable-baselines3=" in rows[0].versions
+    for row in rows[1:]:
+        folder = out / row.run.folder
+        ticket = Ticket.load(folder / "ticket.safetensors")
+        assert ticket.digest == row.ticket
+        assert ticket.origin.kind == row.kind
+        assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+        assert list((folder / "tensorboard").rglob("events.*"))
+    rewind = read_weights(out / "seed-1/dense/rewind.safetensors").tensors
+    for kind in ("winning", "shuffled"):
+        ticket = Ticket.load(out / f"seed-1/{kind}/round-02/ticket.safetensors")
+        assert all(torch.equal(ticket.weights[name], ticket.masks.apply(rewind)[name]) for name in ticket.masks)
+    assert "round  pruned  surviving  winning  random  shuffled  dense" in result.stdout
+    assert f"picture: {out / 'curve.png'}" in result.stdout
+    assert (out / "curve.png").stat().st_size > 5000
+    assert "[7/7] " in result.stderr
+    assert A2C.load(out / "seed-1/winning/round-02/model.zip").n_steps == 5
+
+
+def test_the_same_command_again_repeats_nothing(small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = small
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("model.zip")}
+    assert main([*shlex.split(SMALL), "--out", str(out)]) == 0
+    assert "5 of 5 runs are done already" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("model.zip")} == before
+
+
+def test_a_changed_configuration_is_refused_before_anything_is_done(
+    small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = small
+    assert main([*shlex.split(SMALL), "--out", str(out), "--epochs", "3", "--net-arch", "8"]) == 2
+    line = capsys.readouterr().err
+    assert "settings.epochs: 2 -> 3; settings.model.net_arch: 16 16 -> 8" in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x"
+    assert main([*shlex.split(SMALL), "--out", str(out), "--dry-run", "--seeds", "1", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 * 10
+    assert lines[3:5] == ["seed 1 winning round 1", f"  {out}/seed-1/winning/round-01"]
+    assert lines[5].endswith(f"-m sb3_lottery.child {out}/seed-1/winning/round-01")
+    assert not out.exists()
+
+
+BAD = {
+    "algorithm": ("--algo a2", "unknown algorithm 'a2': did you mean a2c?"),
+    "environment": ("--env CartPol-v1", "unknown environment 'CartPol-v1': did you mean CartPole-v"),
+    "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
+    "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
+    "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
+    "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
+    "rate": ("--prune-rate 1.2", "the prune rate must lie strictly between 0 and 1, not 1.2"),
+    "rewind beyond the end": ("--rewind timesteps:900", "timesteps:900 lies beyond the training length timesteps:800"),
+    "rewind's form": ("--rewind later", "--rewind 'later' is not understood; accepted: episodes:N, updates:N"),
+    "rewind's unit": ("--rewind years:1", "unknown unit 'years'"),
+    "eps of zero": ("--optimizer adam --optimizer-kwargs eps:0.0", "Adam with eps=0 turns pruned parameters into NaN"),
+    "jobs": ("--jobs 0", "--jobs must be at least 1, not 0"),
+    "rounds": ("--rounds 0", "rounds must be at least 1"),
+    "scope": ("--scope nothing", "scope 'nothing' matches none of the"),
+    "hyperparameter": ("--hyperparams n_step:4", "unknown hyperparameter of A2C 'n_step': did you mean n_steps"),
+    "hyperparameter's form": ("--hyperparams n_steps", "'n_steps' is not of the form name:value"),
+    "hyperparameter's value": (
+        "--hyperparams gamma:high",
+        "hyperparameter gamma must be a number (SB3's default is 0.99), not 'high'",
+    ),
+    "hyperparameter's range": ("--algo ppo --n-envs 1 --hyperparams n_steps:1", "cannot make PPO for CartPole-v1: "),
+    "optimizer": ("--optimizer adams", "unknown optimizer 'adams': did you mean adam"),
+    "DQN in episodes": ("--algo dqn --epoch episodes:5", "DQN explores for a share of all timesteps"),
+    "fused": ("--fused", "--fused is for adam and adamw, not for rmsprop-tf"),
+    "missing": ("--out", "expected one argument"),
+    "unknown option": ("--nets 3", "unrecognized arguments: --nets 3"),
+    "environments": ("--n-envs 0", "--n-envs must be at least 1"),
+    "net": ("--net-arch 0", "--net-arch needs"),
+    "seeds": ("--seeds -1", "seeds must not be negative"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_each_bad_input_is_one_line_and_writes_nothing(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, words = BAD[case]
+    try:
+        status: object = main([*shlex.split(SMALL), "--out", str(tmp_path / "x"), *shlex.split(arguments)])
+    except SystemExit as stopped:
+        status = stopped.code
+    shown = capsys.readouterr()
+    assert status == 2, shown
+    assert len(shown.err.splitlines()) == 1, shown.err
+    assert words in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_required_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--algo", "a2c"]) == 2
+    assert "--env, --out, --epoch are missing" in capsys.readouterr().err
+
+
+def test_an_unwritable_folder(no_write: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*shlex.split(SMALL), "--out", str(no_write / "x")]) == 2
+    assert "cannot write in" in capsys.readouterr().err
+
+
+def test_a_full_disk_in_a_run_is_one_line(tmp_path: Path, call: Callable[..., Result]) -> None:
+    # Files past the limit are refused by the kernel, as on a full disk: the ticket is the first one as large.
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
+    try:
+        result = call("sb3_lottery.cli", *shlex.split(SMALL), "--out", tmp_path / "x", "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "seed 1 dense failed: " in line
+    assert "cannot write" in line
+    assert "File too large" in line
+    assert not list((tmp_path / "x").rglob("*.part"))
+
+
+def test_presets_are_the_papers_table_and_options_override_them() -> None:
+    values = resolved("--preset cartpole --out x")
+    found = experiment_of(values)
+    model = found.settings["model"]
+    assert (found.rounds, found.prune_rate, found.rewind) == (20, 0.2, "episodes:160")
+    assert (found.settings["epoch"], found.settings["epochs"], found.settings["score_episodes"]) == (
+        "episodes:160",
+        20,
+        100,
+    )
+    assert (model["n_envs"], model["reward_scale"], model["net_arch"]) == (32, 0.01, [128, 128, 128])
+    assert model["hyperparams"] == {"n_steps": 4, "learning_rate": 1e-4}
+    assert (model["optimizer"], model["optimizer_kwargs"]) == ("rmsprop", {"alpha": 0.99, "eps": 1e-8})
+    acrobot, lander = (experiment_of(resolved(f"--preset {name} --out x")) for name in ("acrobot", "lunarlander"))
+    assert (acrobot.settings["epoch"], acrobot.settings["model"]["net_arch"]) == ("episodes:320", [256] * 3)
+    assert (lander.settings["epoch"], lander.settings["model"]["env"]) == ("episodes:640", "LunarLander-v3")
+    other = resolved("--preset cartpole --out x --rounds 3 --hyperparams n_steps:8 gamma:0.9 --rewind init")
+    assert other["hyperparams"] == {"n_steps": 8, "learning_rate": 1e-4, "gamma": 0.9}
+    assert experiment_of(other).rewind == "init"
+    ppo = resolved("--preset cartpole --out x --algo ppo --fused")
+    assert ppo["hyperparams"] == {}
+    assert (ppo["optimizer"], ppo["optimizer_kwargs"]) == ("adam", {"eps": 1e-5, "fused": True})
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_makes_a_model_that_steps(preset: str) -> None:
+    from sb3_lottery.build import ModelSettings, make_model
+
+    settings = ModelSettings.from_json(
+        experiment_of(resolved(f"--preset {preset} --out x --n-envs 2")).settings["model"]
+    )
+    model = make_model(settings, seed=1)
+    model.learn(16)
+    trunk = [name for name, _ in model.policy.named_parameters() if name.startswith("features_extractor.trunk")]
+    assert len(trunk) == 6
+    assert isinstance(model.policy.optimizer, torch.optim.RMSprop)
+
+
+def test_dqn_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
+    options = (
+        "--algo dqn --env CartPole-v1 --rounds 1 --epoch timesteps:300 --epochs 2 --net-arch 16 --score-episodes 5"
+    )
+    more = "--hyperparams learning_starts:50 buffer_size:1000 --kinds winning --quiet"
+    result = call("sb3_lottery.cli", *shlex.split(options), *shlex.split(more), "--out", tmp_path / "x")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "x/seed-1/winning/round-01"
+    ticket = Ticket.load(folder / "ticket.safetensors")
+    assert not any("target" in name for name in ticket.masks)
+    assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+
+
+def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from sb3_lottery.build import ModelSettings, make_model
+
+    model = make_model(
+        ModelSettings.from_json(experiment_of(resolved("--preset cartpole --out x")).settings["model"]), 1
+    )
+    model.save(tmp_path / "m.zip")
+    code = (
+        "import sys\n"
+        "for name in ('sb3_lottery', 'lottery_core'): sys.modules[name] = None\n"
+        "from stable_baselines3 import A2C\n"
+        "print(type(A2C.load(sys.argv[1]).policy.features_extractor).__name__)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert result.stdout == "SharedTrunk\n", result.stderr

@@ -1,0 +1,121 @@
+"""``find_tickets`` around a user's own function."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from stable_baselines3 import A2C
+
+from lottery_core import Ticket, read_weights
+from lottery_core.errors import ConfigError, PruneError, RunError
+from sb3_lottery import LotteryCallback, find_tickets
+from tests.sb3_lottery.helpers import assert_dead, make
+
+SMALL = {"total_timesteps": 256, "rounds": 2, "prune_rate": 0.5, "score_episodes": 5, "progress": False}
+
+
+def make_model(seed: int):
+    return make("ppo", seed)
+
+
+def impatient(seed: int):
+    model = make_model(seed)
+    model.gamma = 0.9
+    return model
+
+
+def test_tickets_table_and_picture(tmp_path: Path) -> None:
+    found = find_tickets(make_model, tmp_path / "x", rewind="timesteps:64", seeds=(1, 2), **SMALL)
+    assert len(found.rows) == 2 * 5
+    text = io.StringIO()
+    found.table(file=text)
+    assert text.getvalue() == f"{found}\n"
+    assert "winning" in text.getvalue()
+    assert found.plot(tmp_path / "curve.png").stat().st_size > 5000
+    path = found.ticket(1, "winning", 2)
+    ticket = Ticket.load(path)
+    assert_dead(dict(read_weights(path.with_name("model.zip")).tensors), ticket.masks)
+    model = make_model(3)
+    model.learn(64, callback=LotteryCallback(path))
+    assert_dead(model.policy.state_dict(), ticket.masks)
+
+
+def test_the_same_seed_gives_the_same_tickets_and_scores(tmp_path: Path) -> None:
+    found = [find_tickets(make_model, tmp_path / name, rewind="updates:3", **SMALL) for name in "ab"]
+    for row, other in zip(found[0].rows, found[1].rows, strict=True):
+        assert (row.run, row.score, row.ticket) == (other.run, other.score, other.ticket)
+    paths = [one.ticket(1, "random", 2) for one in found]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_later_calls_reuse_what_is_there_and_refuse_other_models(tmp_path: Path) -> None:
+    find_tickets(make_model, tmp_path, **SMALL)
+    made: list[int] = []
+
+    def counting(seed: int):
+        made.append(seed)
+        return make_model(seed)
+
+    find_tickets(counting, tmp_path, **SMALL)
+    assert len(made) == 1  # the look before the start
+    find_tickets(counting, tmp_path, **{**SMALL, "rounds": 3})
+    assert len(made) == 2 + 2
+    with pytest.raises(ConfigError, match=r"settings\.model\.parameters\.action_net\.weight: 2 16 -> 2 8"):
+        find_tickets(lambda seed: make("ppo", seed, net_arch=[8, 8]), tmp_path, **SMALL)
+    with pytest.raises(ConfigError, match=r"settings\.model\.gamma: 0\.99 -> 0\.9[);]"):
+        find_tickets(impatient, tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"prune_rate": 0}, PruneError, "strictly between 0 and 1"),
+        ({"rewind": "timesteps:257"}, ConfigError, "beyond the training length timesteps:256"),
+        ({"kinds": ("lucky",)}, ConfigError, "unknown kind of ticket 'lucky'"),
+        ({"seeds": ()}, ConfigError, "no seed"),
+        ({"total_timesteps": 0}, ConfigError, "total_timesteps must be at least 1"),
+        ({"score_episodes": 0}, ConfigError, "at least 1 episode"),
+    ],
+)
+def test_bad_input_is_a_named_exception_and_nothing_is_written(changes, error, words: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=words):
+        find_tickets(make_model, tmp_path / "x", **{**SMALL, **changes})
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_function_that_makes_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="make_model must return a Stable-Baselines3 model, not NoneType"):
+        find_tickets(lambda seed: None, tmp_path / "x", **SMALL)  # type: ignore[arg-type, return-value]
+
+
+def test_a_rewind_point_that_is_never_reached(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="rewind point episodes:500 was not reached"):
+        find_tickets(make_model, tmp_path / "x", rewind="episodes:500", **SMALL)
+
+
+def test_a_model_without_a_seed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def unseeded(seed: int):
+        return A2C("MlpPolicy", "CartPole-v1", device="cpu", policy_kwargs={"ortho_init": False})
+
+    find_tickets(unseeded, tmp_path / "x", **{**SMALL, "rounds": 1, "kinds": ("winning",)})
+    assert "WARNING: make_model makes a model without seed=" in capsys.readouterr().err
+
+
+def test_memory_stays_flat_over_rounds(tmp_path: Path) -> None:
+    """Live tensors after each round: the garbage collector's count, exact where resident memory is noisy."""
+    import gc
+
+    import torch
+
+    counts: list[int] = []
+
+    def counting(seed: int):
+        gc.collect()
+        counts.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+        return make_model(seed)
+
+    find_tickets(counting, tmp_path / "x", **{**SMALL, "rounds": 6, "prune_rate": 0.2})
+    assert len(counts) == 14
+    assert max(counts[3:]) <= counts[3] + 5, counts

@@ -1,0 +1,151 @@
+"""One run: lengths, rewind points, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from lottery_core import Weights, read_weights
+from lottery_core.errors import ConfigError, RunError
+from lottery_core.points import Point
+from lottery_core.results import read_score
+from sb3_lottery.episodes import Episodes
+from sb3_lottery.policy import optimizers_of, weights_of
+from sb3_lottery.training import TrainingSpec, train
+from tests.sb3_lottery.helpers import make
+
+
+def spec(epoch: str, epochs: int, rewind: str, last: int = 10) -> TrainingSpec:
+    points = [Point(unit, int(count)) for unit, _, count in (epoch.partition(":"), rewind.partition(":"))]
+    return TrainingSpec(points[0], epochs, points[1], last)
+
+
+def run(model, found: TrainingSpec, folder: Path):
+    told: list[dict] = []
+    return train(model, found, folder, None, lambda state: told.append(dict(state))), told
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rewind"), [("episodes:5", "episodes:5"), ("updates:10", "updates:7"), ("timesteps:100", "timesteps:64")]
+)
+def test_lengths_in_every_unit(epoch: str, rewind: str, tmp_path: Path) -> None:
+    score, told = run(make("a2c"), spec(epoch, 4, rewind), tmp_path)
+    assert [state["epoch"] for state in told] == [1, 2, 3, 4]
+    assert read_score(tmp_path) == score
+    if epoch.startswith("timesteps"):
+        assert score.steps == 400
+    if epoch.startswith("updates"):
+        assert score.steps == pytest.approx(40 * 8, abs=8)
+    init, point, end = (Weights.load(tmp_path / f"{name}.safetensors") for name in ("init", "rewind", "rewind"))
+    trained = read_weights(tmp_path / "model.zip")
+    init.require_same_shapes(trained)
+    assert not torch.equal(init.tensors["action_net.weight"], point.tensors["action_net.weight"])
+    assert not torch.equal(end.tensors["action_net.weight"], trained.tensors["action_net.weight"])
+
+
+def test_a_rewind_point_in_updates_is_right_after_that_optimizer_step(tmp_path: Path) -> None:
+    model, seen = make("ppo"), {}
+
+    class Spy(BaseCallback):
+        def _on_training_start(self) -> None:
+            self.count = 0
+
+            def count(*_):
+                self.count += 1
+                seen[self.count] = weights_of(self.model)
+
+            optimizers_of(self.model)[0].register_step_post_hook(count)
+
+        def _on_step(self) -> bool:
+            return True
+
+    run(model, spec("timesteps:128", 1, "updates:3"), tmp_path)
+    other = make("ppo")
+    other.learn(128, callback=Spy())
+    kept = Weights.load(tmp_path / "rewind.safetensors").tensors
+    assert all(torch.equal(kept[name], tensor) for name, tensor in seen[3].tensors.items())
+
+
+def test_init_is_the_initialisation(tmp_path: Path) -> None:
+    model = make("a2c")
+    before = weights_of(model).tensors
+    run(model, spec("timesteps:64", 1, "episodes:0"), tmp_path)
+    for name in ("init", "rewind"):
+        kept = Weights.load(tmp_path / f"{name}.safetensors").tensors
+        assert all(torch.equal(kept[key], before[key]) for key in before)
+
+
+def test_the_score_is_the_mean_of_the_last_returns(tmp_path: Path) -> None:
+    class Count(BaseCallback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.returns: list[float] = []
+
+        def _on_step(self) -> bool:
+            self.returns += [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
+            return True
+
+    score, _ = run(make("a2c"), spec("timesteps:400", 1, "timesteps:8", last=5), tmp_path)
+    count = Count()
+    make("a2c").learn(400, callback=count)
+    assert score.score == pytest.approx(sum(count.returns[-5:]) / 5)
+    assert score.returns == 5
+    spread = torch.tensor(count.returns[-5:]).std()
+    assert score.score_se == pytest.approx(float(spread) / 5**0.5, rel=1e-5)
+
+
+def test_what_cannot_be_counted_or_reached_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"rewind point episodes:50 was not reached in timesteps:64: \d+ episodes"):
+        run(make("a2c"), spec("timesteps:64", 1, "episodes:50"), tmp_path / "a")
+    import gymnasium
+
+    bare = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")])
+    with pytest.raises(RunError, match="no episode ended"):
+        run(
+            PPO("MlpPolicy", bare, n_steps=32, batch_size=16, device="cpu"),
+            spec("timesteps:64", 1, "timesteps:2"),
+            tmp_path,
+        )
+    assert not (tmp_path / "score.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("episodes:10", 5, "episodes:51"), "rewind point episodes:51 lies beyond the training length episodes:50"),
+        (("episodes:0", 5, "episodes:0"), "an epoch must be at least 1"),
+        (("episodes:1", 0, "episodes:0"), "epochs must be at least 1"),
+        (("episodes:1", 1, "episodes:0", 0), "at least 1 episode"),
+    ],
+)
+def test_specs_that_cannot_be(values: tuple, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        spec(*values)
+
+
+def test_dqn_wants_timesteps(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="DQN explores for a share of all timesteps"):
+        run(make("dqn"), spec("episodes:10", 2, "episodes:1"), tmp_path)
+
+
+def test_rewards_are_scaled_for_training_and_not_for_the_score() -> None:
+    from sb3_lottery.build import ModelSettings, make_env
+
+    env = make_env(ModelSettings("a2c", "CartPole-v0", n_envs=2, reward_scale=0.01), seed=3)
+    env.reset()
+    episodes, rewards = Episodes(10), set()
+    for _ in range(60):
+        _, reward, _, infos = env.step([env.action_space.sample() for _ in range(2)])
+        rewards |= set(reward.tolist())
+        episodes.add({"infos": infos})
+    assert {round(reward, 5) for reward in rewards} == {0.01}
+    assert episodes.score > 5
+    assert make_vec_env("CartPole-v0", 2, seed=3).reset() == pytest.approx(
+        make_env(ModelSettings("a2c", "CartPole-v0", n_envs=2), seed=3).reset()
+    )
