@@ -2,8 +2,8 @@
 
     python tests/benchmarks/kill_chain.py [--kills 20] [--seed 0]
 
-Most kills hit the command, every fourth one of its trainings. Passes when every ticket file has the same SHA-256
-and every score is the same to the last bit.
+Every fourth time one of its trainings is killed first, and the command a moment later. Passes when every ticket
+file has the same SHA-256 and every score is the same to the last bit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,10 +22,10 @@ from pathlib import Path
 
 from lottery_core.results import read_rows
 
-OPTIONS = (
+OPTIONS = shlex.split(
     "--algo a2c --env CartPole-v1 --rounds 4 --prune-rate 0.4 --epoch timesteps:10000 --epochs 4 --rewind epoch:1 "
     "--n-envs 8 --net-arch 32 32 --kinds winning random permuted --jobs 2 --score-episodes 20 --quiet"
-).split()
+)
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
@@ -69,20 +70,20 @@ def main() -> int:
         kills = 0
         while kills < args.kills:
             driver = start(killed)
-            time.sleep(moments.uniform(1, 11))
-            victims = trainings(driver.pid) if kills % 4 == 3 else [driver.pid]
-            if driver.poll() is not None or not victims:
-                driver.wait()
-                if driver.returncode == 0:
-                    break
-                continue
-            victim = moments.choice(victims)
-            os.kill(victim, signal.SIGKILL)
+            moment = moments.uniform(2, 10)
+            time.sleep(moment)
+            children = trainings(driver.pid) if kills % 4 == 3 else []
+            if children:
+                os.kill(moments.choice(children), signal.SIGKILL)
+                time.sleep(moments.uniform(0, 0.5))
+            if driver.poll() is not None:
+                break
+            driver.kill()
             driver.wait()
             kills += 1
-            what = "the command" if victim == driver.pid else "a training"
             done = len(list(killed.rglob("result.json")))
-            print(f"kill {kills:2}: {what}, {done} runs done", flush=True)
+            what = "a training and the command" if children else "the command"
+            print(f"kill {kills:2} after {moment:4.1f} s: {what}; {done} runs done", flush=True)
         finish(killed)
         expected, found = outcome(calm), outcome(killed)
     last = "seed-1/winning/round-04/ticket.safetensors"

@@ -1,0 +1,62 @@
+"""The README tells the truth: its code runs, its commands and options exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lottery_core.kinds import KINDS
+from sb3_lottery.options import experiment_of, parser, resolve
+
+HERE = Path(__file__).parents[1]
+README = (HERE / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def run(code: str, folder: Path) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_example_of_the_core_trains_three_rounds(tmp_path: Path) -> None:
+    (code,) = [block for block in BLOCKS if "import torch\n" in block]
+    lines = run(code, tmp_path).splitlines()
+    assert len(lines) == 4
+    assert "pool 769, pruned 672, surviving 97" in lines[-1]
+    assert (tmp_path / "round-03.safetensors").exists()
+
+
+def test_the_example_of_the_callback_runs_as_written(tmp_path: Path) -> None:
+    (code,) = [block for block in BLOCKS if "find_tickets" in block]
+    # The same lines, shorter trainings.
+    for long, short in (("50_000", "1_500"), ("timesteps:5000", "timesteps:500"), ("rounds=8", "rounds=5"),
+                        ("seeds=(1, 2, 3)", "seeds=(1,)"), ("seed=seed,", "seed=seed, n_steps=256,")):  # fmt: skip
+        assert long in code
+        code = code.replace(long, short)
+    assert "surviving" in run(code, tmp_path)
+    assert (tmp_path / "small.zip").exists()
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_the_preset_is_short_for_the_long_command() -> None:
+    commands = [line.replace("\\\n", " ") for line in re.findall(r"^    (sb3-lottery (?:.*\\\n)*.*)$", README, re.M)]
+    short, long = (re.sub(r"#.*", "", command).split()[1:] for command in commands)
+    experiments = [experiment_of(resolve(vars(parser().parse_args(words)))) for words in (short, long)]
+    assert experiments[0].fixed() == experiments[1].fixed()
+    assert experiments[0].plan() == experiments[1].plan()
+
+
+def test_every_kind_is_explained() -> None:
+    assert {line.split("`")[1] for line in README.splitlines() if re.match(r"\| `[a-z-]+` \|", line)} == set(KINDS)
+
+
+def test_the_two_commands_exist() -> None:
+    for script in ("recipes/quickstart.sh", "recipes/test.sh"):
+        assert f"bash {script}" in README
+        assert (HERE / script).exists()
