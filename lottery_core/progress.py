@@ -86,7 +86,7 @@ class Progress:
         texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]
         line = f"{self._count()} {' | '.join(texts)}{self._left()}"
         if self.terminal:
-            print(f"\r\x1b[K{line}"[: _columns(self.stream)], end="", file=self.stream, flush=True)
+            print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}", end="", file=self.stream, flush=True)
         elif time.monotonic() - self._last > HEARTBEAT:
             self.say(line)
         else:
@@ -119,6 +119,7 @@ class Progress:
 
 def _columns(stream: TextIO) -> int:
     try:
-        return os.get_terminal_size(stream.fileno()).columns + 3  # the control sequence takes no place
+        width = os.get_terminal_size(stream.fileno()).columns
     except OSError:
-        return 120
+        width = 0
+    return width or 120  # some terminals say 0

@@ -81,8 +81,8 @@ class Ticket:
 
         :raises MaskError: ``start`` lacks a tensor of the pool or has another shape
         """
-        rest = {name: tensor.detach() for name, tensor in start.items() if name not in masks}
-        return cls(masks, masks.apply(start), rest, origin)
+        rest = {name: tensor.detach().cpu().clone() for name, tensor in start.items() if name not in masks}
+        return cls(masks, {name: tensor.cpu() for name, tensor in masks.apply(start).items()}, rest, origin)
 
     def start(self) -> dict[str, Tensor]:
         """All start values, of the pool and of the rest, by name."""

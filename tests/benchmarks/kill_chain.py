@@ -23,7 +23,7 @@ from pathlib import Path
 from lottery_core.results import read_rows
 
 OPTIONS = shlex.split(
-    "--algo a2c --env CartPole-v1 --rounds 4 --prune-rate 0.4 --epoch timesteps:10000 --epochs 4 --rewind epoch:1 "
+    "--algo a2c --env CartPole-v1 --rounds 6 --prune-rate 0.3 --epoch timesteps:10000 --epochs 4 --rewind epoch:1 "
     "--n-envs 8 --net-arch 32 32 --kinds winning random permuted --jobs 2 --score-episodes 20 --quiet"
 )
 
@@ -49,6 +49,10 @@ def finish(out: Path) -> None:
         sys.exit(f"the command failed: {errors.decode()}")
 
 
+def finished(out: Path) -> int:
+    return len(list(out.rglob("result.json")))
+
+
 def outcome(out: Path) -> tuple[dict[str, str], dict[str, str]]:
     """SHA-256 of each ticket file, and each score in full."""
     paths = sorted(out.rglob("ticket.safetensors"))
@@ -66,12 +70,19 @@ def main() -> int:
         calm, killed = Path(folder) / "calm", Path(folder) / "killed"
         began = time.monotonic()
         finish(calm)
-        print(f"undisturbed: {len(read_rows(calm))} runs in {time.monotonic() - began:.0f} s", flush=True)
+        took, runs = time.monotonic() - began, finished(calm)
+        one_run = 2 * took / runs  # two side by side
+        print(f"undisturbed: {runs} runs in {took:.0f} s", flush=True)
         kills = 0
         while kills < args.kills:
             driver = start(killed)
-            moment = moments.uniform(2, 10)
-            time.sleep(moment)
+            # A third of the kills wait for one more finished run, so that they fall all along the chain.
+            began, before = time.monotonic(), finished(killed)
+            wanted = before + moments.choice((0, 0, 1))
+            while finished(killed) < wanted and driver.poll() is None:
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0.5, 1.5 * one_run))
+            moment = time.monotonic() - began
             children = trainings(driver.pid) if kills % 4 == 3 else []
             if children:
                 os.kill(moments.choice(children), signal.SIGKILL)
@@ -81,12 +92,12 @@ def main() -> int:
             driver.kill()
             driver.wait()
             kills += 1
-            done = len(list(killed.rglob("result.json")))
+            done = finished(killed)
             what = "a training and the command" if children else "the command"
             print(f"kill {kills:2} after {moment:4.1f} s: {what}; {done} runs done", flush=True)
         finish(killed)
         expected, found = outcome(calm), outcome(killed)
-    last = "seed-1/winning/round-04/ticket.safetensors"
+    last = "seed-1/winning/round-06/ticket.safetensors"
     print(f"undisturbed {expected[0][last]}\nkilled      {found[0][last]}")
     same = expected == found
     print(
