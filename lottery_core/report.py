@@ -66,8 +66,12 @@ def table(rows: Sequence[Row], score_label: str = "score") -> str:
 def _mean(scores: Sequence[float]) -> str:
     if not scores:
         return "-"
-    spread = f" ± {_spread(scores):.4g}" if len(scores) > 1 else ""
-    return f"{statistics.fmean(scores):.4g}{spread}"
+    mean = statistics.fmean(scores)
+    if not math.isfinite(mean):
+        return f"{mean}"
+    # Four digits of the mean, and the spread to the same place.
+    digits = max(0, 3 - math.floor(math.log10(abs(mean)))) if mean else 1
+    return f"{mean:.{digits}f}" + (f" ± {_spread(scores):.{digits}f}" if len(scores) > 1 else "")
 
 
 def _cell(rows: Sequence[Row]) -> str:

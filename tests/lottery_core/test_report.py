@@ -29,22 +29,22 @@ def test_a_table_has_a_line_a_round_and_a_column_a_kind() -> None:
     lines = table(ROWS, "mean return").splitlines()
     assert lines[0] == "x: mean return; 1 seed, pool of 1,000 parameters"
     assert lines[1].split() == ["round", "pruned", "surviving", "winning", "random", "dense"]
-    assert lines[2].split() == ["1", "20.0%", "80.0%", "199", "99", "200"]
+    assert lines[2].split() == ["1", "20.0%", "80.0%", "199.0", "99.00", "200.0"]
     assert len(lines) == 22
 
 
 def test_seeds_give_mean_and_spread_and_collapsed_layers_are_marked() -> None:
     rows = [row("dense", 0, 10.0), row("winning", 1, 8.0), row("winning", 1, 12.0, 2, ("action_net.weight",))]
     text = table(rows)
-    assert "10 ± 2.828*" in text
+    assert "10.00 ± 2.83*" in text
     assert "* a layer has collapsed (no survivor): action_net.weight" in text
     assert "2 seeds, mean ± standard deviation" in text
 
 
 def test_unfinished_experiments_can_be_reported() -> None:
-    assert table([row("dense", 0, 5.0)]).splitlines()[2].split() == ["0", "0.0%", "100.0%", "5"]
+    assert table([row("dense", 0, 5.0)]).splitlines()[2].split() == ["0", "0.0%", "100.0%", "5.000"]
     lines = table([*ROWS[:3], row("random", 1, 3.0)]).splitlines()
-    assert lines[3].split() == ["2", "36.0%", "64.0%", "198", "-", "200"]
+    assert lines[3].split() == ["2", "36.0%", "64.0%", "198.0", "-", "200.0"]
     with pytest.raises(ConfigError, match="no finished run"):
         table([])
 
