@@ -65,8 +65,8 @@ def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
             if _SB3_POLICY not in archive.namelist():
                 return None
             policy = io.BytesIO(archive.read(_SB3_POLICY))
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise CheckpointError(f"cannot read {path}: it is damaged ({error})") from error
     return _state_dict(_load(policy, f"{path} ({_SB3_POLICY})"), path)
 
 
@@ -77,17 +77,19 @@ def _load(file: Path | io.BytesIO, name: str) -> Any:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         why = f"it asks to unpickle {wanted.group(1)}" if wanted else "it is not a file of weights"
         raise CheckpointError(f"cannot read {name}: {why}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged file can raise anything
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"cannot read {name}: it is not a file of weights, or damaged ({reason})") from error
 
 
 def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(value, Mapping):
-        for key in ("model", "state_dict"):
+        for key in ("model", "state_dict", "model_state_dict"):
             if isinstance(value.get(key), Mapping):
                 return _state_dict(value[key], path)
-        tensors = {name: tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
+        tensors = {
+            name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)
+        }
         if tensors:
             return tensors
     raise CheckpointError(f"cannot read {path}: there is no state dict in it")

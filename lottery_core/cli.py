@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lottery_core.errors import LotteryError, RunError
+from lottery_core.layout import CURVE
 from lottery_core.version import VERSION
 
 
@@ -127,7 +128,7 @@ def _prune(args: argparse.Namespace) -> None:
 
 
 def _warn_of_collapse(names: Sequence[str], where: str) -> None:
-    from lottery_core.runner import collapse_warning
+    from lottery_core.collapse import collapse_warning
 
     for name in names:
         print(collapse_warning(name, where), file=sys.stderr)
@@ -155,19 +156,21 @@ def report(runs: Sequence[Path], picture: Path | None = None, csv: Path | None =
     :raises ConfigError: a folder holds no finished run
     :raises WriteError: a file cannot be written
     """
-    from lottery_core.experiment import read_row
+    from lottery_core.experiment import Experiment, read_row
     from lottery_core.report import plot, table
     from lottery_core.results import read_rows, write_csv
 
     found, label = {}, "score"
     for run in runs:
-        rows = read_rows(run)
-        label = read_row(run).get("score_label", label)
+        known = bool(read_row(run))
+        experiment = Experiment.load(run) if known else None
+        rows = read_rows(run, experiment)
+        label = experiment.score_label if experiment else label
         name = run.resolve().name
         found[name if name not in found else str(run)] = rows
         print(table(rows, label), end="\n\n")
     if picture is None and len(runs) == 1:
-        picture = runs[0] / "curve.png"
+        picture = runs[0] / CURVE
     if picture is not None:
         plot(found, picture, label)
         print(f"picture: {picture}")

@@ -14,12 +14,24 @@ from typing import Any
 from lottery_core.errors import ConfigError
 from lottery_core.files import read_json, write_json
 from lottery_core.kinds import KINDS
+from lottery_core.layout import EXPERIMENT
 from lottery_core.plan import Run, plan_runs, with_winning
 from lottery_core.pruning import check_rate
 from lottery_core.scope import ALL
 from lottery_core.ticket import versions
 
-FILE = "experiment.json"
+_KEYS = {
+    "framework",
+    "settings",
+    "prune_rate",
+    "rewind",
+    "scope",
+    "score_label",
+    "kinds",
+    "seeds",
+    "rounds",
+    "versions",
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,12 @@ class Experiment:
             )
         fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
         row = {"name": self.name, **self.fixed(), **fields, "versions": dict(self.versions), "command": self.command}
-        write_json(self.out / FILE, row)
+        write_json(self.out / EXPERIMENT, row)
+
+    def version_changes(self) -> list[str]:
+        """Packages whose version differs from that of the last command in the folder, as ``name: old -> new``."""
+        before = read_row(self.out)
+        return differences(before["versions"], dict(self.versions)) if before else []
 
     def check_same_as_before(self) -> dict[str, Any]:
         """What ``experiment.json`` says, empty where there is none.
@@ -128,7 +145,7 @@ class Experiment:
         """
         row = read_row(out)
         if not row:
-            raise ConfigError(f"{out} holds no experiment ({FILE} is missing)")
+            raise ConfigError(f"{out} holds no experiment ({EXPERIMENT} is missing)")
         fields = {key: value for key, value in row.items() if key != "name"}
         fields.update(kinds=tuple(row["kinds"]), seeds=tuple(row["seeds"]), scope=tuple(row["scope"]))
         return cls(out=out, **fields)
@@ -140,10 +157,14 @@ def read_row(out: Path) -> dict[str, Any]:
     :raises ConfigError: it is not readable JSON
     """
     try:
-        row = read_json(out / FILE)
+        row = read_json(out / EXPERIMENT)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {out / FILE}: {error}") from error
-    return dict(row) if row else {}
+        raise ConfigError(f"cannot read {out / EXPERIMENT}: {error}") from error
+    if row is None:
+        return {}
+    if not isinstance(row, dict) or not row.keys() >= _KEYS:
+        raise ConfigError(f"{out / EXPERIMENT} is not an experiment's configuration")
+    return row
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:

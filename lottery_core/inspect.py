@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lottery_core.runner import collapse_warning
+from lottery_core.collapse import collapse_warning
 from lottery_core.ticket import FORMAT_VERSION, Ticket
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"

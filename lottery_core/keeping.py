@@ -8,15 +8,14 @@ does not leave zeros alone, the parameters themselves are.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from lottery_core.masks import Masks
@@ -25,13 +24,13 @@ from lottery_core.ticket import Ticket
 from lottery_core.weights import require_same_shapes
 
 # One keeper a parameter at a time: a second ticket on the same model replaces the first one's hooks.
-# Weak on both sides, or a finished model would live as long as the process.
 _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def _keeper_of(parameter: nn.Parameter) -> MaskKeeper | None:
+def _keeper_of(parameter: Tensor) -> MaskKeeper | None:
     reference = _KEEPERS.get(parameter)  # type: ignore[no-untyped-call]
-    return None if reference is None else reference()
+    keeper: MaskKeeper | None = None if reference is None else reference()
+    return keeper
 
 
 class Eraser:
@@ -75,17 +74,20 @@ class MaskKeeper:
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], masks: Masks, optimizers: Iterable[Optimizer] = ()
+        self, parameters: Mapping[str, nn.Parameter], masks: Masks, optimizers: Sequence[Optimizer] = ()
     ) -> None:
         shapes = {name: parameter.shape for name, parameter in parameters.items()}
         require_same_shapes({name: mask.shape for name, mask in masks.items()}, shapes, "the ticket", "the model")
         self.masks = masks
-        self._optimizers = list(optimizers)
-        for optimizer in self._optimizers:
+        # Parameters are held weakly: their hooks hold the keeper, so it lives as long as its model, and no longer.
+        references = {name: TensorWeakRef(parameter) for name, parameter in parameters.items()}
+        self._parameters = list(references.values())
+        self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
+        for optimizer in optimizers:
             check_optimizer(optimizer)
         # A tensor that survives whole costs nothing.
-        self._held: list[tuple[str, nn.Parameter, Eraser]] = [
-            (name, parameters[name], Eraser(mask, parameters[name]))
+        self._held = [
+            (name, references[name], Eraser(mask, parameters[name]))
             for name, mask in masks.items()
             if not bool(mask.all())
         ]
@@ -94,16 +96,18 @@ class MaskKeeper:
     def attach(self) -> MaskKeeper:
         """Zero the pruned parameters and their optimizer state now, and keep them zero from here on."""
         self.detach()
-        for _, parameter, eraser in self._held:
+        for parameter in _living(self._parameters):
             other = _keeper_of(parameter)
             if other is not None:
                 other.detach()
             _KEEPERS[parameter] = weakref.ref(self)
-            self._handles.append(_register(parameter, _zero_gradient(eraser)))
+        for _, parameter, eraser in self._living():
+            self._handles.append(_register(parameter, self._zero_gradient(eraser)))
         self.enforce()
         self._zero_state()
-        for optimizer in self._optimizers:
-            if not leaves_zeros_alone(optimizer):
+        for reference in self._optimizers:
+            optimizer = reference()
+            if optimizer is not None and not leaves_zeros_alone(optimizer):
                 self._handles.append(optimizer.register_step_post_hook(lambda *_: self.enforce()))
         return self
 
@@ -112,7 +116,7 @@ class MaskKeeper:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        for _, parameter, _ in self._held:
+        for parameter in _living(self._parameters):
             if _keeper_of(parameter) is self:
                 del _KEEPERS[parameter]
 
@@ -123,22 +127,41 @@ class MaskKeeper:
 
     def enforce(self) -> None:
         """Set every pruned parameter to exactly 0.0."""
-        for _, parameter, eraser in self._held:
+        for _, parameter, eraser in self._living():
             eraser(parameter.data)
 
     def check(self) -> None:
         """:raises PrunedWeightAlive: a pruned parameter is not 0.0; names the first tensor"""
-        for name, parameter, _ in self._held:
+        for name, parameter, _ in self._living():
             alive = int(parameter.detach()[~self.masks[name].to(parameter.device)].count_nonzero())
             if alive:
                 raise PrunedWeightAlive(f"{alive} pruned parameters of '{name}' are alive")
 
     def _zero_state(self) -> None:
-        for _, parameter, eraser in self._held:
-            for optimizer in self._optimizers:
+        optimizers = [optimizer for reference in self._optimizers if (optimizer := reference()) is not None]
+        for _, parameter, eraser in self._living():
+            for optimizer in optimizers:
                 for value in optimizer.state.get(parameter, {}).values():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         eraser(value.data)
+
+    def _living(self) -> Iterator[tuple[str, Tensor, Eraser]]:
+        for name, reference, eraser in self._held:
+            parameter = reference()
+            if parameter is not None:
+                yield name, parameter, eraser
+
+    def _zero_gradient(self, eraser: Eraser) -> Callable[[Tensor], None]:
+        # The hook holds the keeper, so that a keeper lives as long as its hooks and the next one finds it.
+        def hook(parameter: Tensor, keeper: MaskKeeper = self) -> None:
+            gradient = parameter.grad
+            if gradient is None:
+                return
+            if gradient.is_sparse:
+                raise OptimizerError("sparse gradients (nn.Embedding(sparse=True)) cannot be masked; use dense ones")
+            eraser(gradient.data if gradient.requires_grad else gradient)
+
+        return hook
 
     def __enter__(self) -> MaskKeeper:
         return self.attach()
@@ -149,22 +172,14 @@ class MaskKeeper:
         self.detach()
 
 
-def _register(parameter: nn.Parameter, hook: Any) -> RemovableHandle:
+def _living(references: Sequence[TensorWeakRef]) -> list[Tensor]:
+    return [parameter for reference in references if (parameter := reference()) is not None]
+
+
+def _register(parameter: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
     # After the accumulation and before anybody clips; torch leaves this method untyped.
     handle: RemovableHandle = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
     return handle
-
-
-def _zero_gradient(eraser: Eraser) -> Any:
-    def hook(parameter: Tensor) -> None:
-        gradient = parameter.grad
-        if gradient is None:
-            return
-        if gradient.is_sparse:
-            raise OptimizerError("sparse gradients (nn.Embedding(sparse=True)) cannot be masked; use dense ones")
-        eraser(gradient.data if gradient.requires_grad else gradient)
-
-    return hook
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
@@ -184,7 +199,7 @@ def apply_ticket(
     the masks are held until :meth:`MaskKeeper.detach`.
 
     :param ticket: of the same architecture
-    :param model: on any device; its state dict keeps its keys
+    :param model: on the device where it will train; its state dict keeps its keys
     :param optimizers: those that will step it; rewinding restores weights, not optimizer state (PAPER 3.1)
     :param ignore: names of parameters of ``model`` that are no part of the ticket, e.g. of a target network
     :param restart: set the start values and clear the optimizer; ``False`` goes on training a ticket from where

@@ -99,8 +99,8 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
         raise ConfigError("no seed was given: give at least one")
     if rounds < 1:
         raise ConfigError(f"rounds must be at least 1, not {rounds}")
-    if any(seed < 0 for seed in seeds):
-        raise ConfigError("seeds must not be negative")
+    if any(not 0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError("seeds must not be negative, and must be below 2**32")
     order = [kind for kind in KINDS if kind in chosen]
     runs = []
     for seed in seeds:

@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, WriteError
 from lottery_core.files import FolderLock, read_json
+from lottery_core.layout import LOG, PROGRESS
 from lottery_core.plan import Run
-from lottery_core.runner import LOG
 
-PROGRESS = "progress.json"
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may wait for a lock
 _PATIENCE = 3.0  # seconds between asking a process to end and ending it
 
 
@@ -28,15 +29,23 @@ class Processes:
     :param command: the command line of a run, from :meth:`lottery_core.runner.Framework.command`
     :param jobs: how many at a time, at least 1
     :param threads: threads of each process, always the same so that the bits do not depend on ``jobs``
+    :param gpus: one of these is given to each process (``CUDA_VISIBLE_DEVICES``), that with the fewest; none when empty
     :raises ConfigError: ``jobs`` or ``threads`` below 1
     """
 
-    def __init__(self, command: Callable[[Run, Path], list[str]], jobs: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self,
+        command: Callable[[Run, Path], list[str]],
+        jobs: int = 1,
+        threads: int = 1,
+        gpus: Sequence[str] = (),
+    ) -> None:
         if jobs < 1:
             raise ConfigError(f"--jobs must be at least 1, not {jobs}")
         if threads < 1:
             raise ConfigError(f"--threads must be at least 1, not {threads}")
         self.command, self.jobs, self.threads = command, jobs, threads
+        self._on_gpu: dict[str, list[subprocess.Popen[bytes]]] = {gpu: [] for gpu in gpus}
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Process:
         """Start the training of ``run`` in ``folder``; it holds ``lock`` as long as it lives.
@@ -47,6 +56,9 @@ class Processes:
         command = self.command(run, folder)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
+        gpu = min(self._on_gpu, key=self._busy, default=None)
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / LOG, "ab") as log:
@@ -60,13 +72,18 @@ class Processes:
                     env=environment,
                     start_new_session=True,
                     pass_fds=(lock.fileno,),
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
                 )
         except FileNotFoundError as error:
             raise RunError(f"cannot start {command[0]}: {error.strerror}") from error
         except OSError as error:
             raise WriteError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+        if gpu is not None:
+            self._on_gpu[gpu].append(process)
         return Process(process, folder)
+
+    def _busy(self, gpu: str) -> int:
+        return sum(process.poll() is None for process in self._on_gpu[gpu])
 
 
 class Process:
@@ -115,7 +132,9 @@ def last_line(path: Path) -> str:
     return lines[-1][:400] if lines else "no output"
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     # A kill -9 of the command must not leave trainings behind that write into the folder of the next one.
     set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    _LIBC.prctl(set_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from lottery_core.errors import MaskError, PruneError
+from lottery_core.kinds import WINNING
 from lottery_core.masks import Masks
 from lottery_core.scope import ALL, as_scope, pool_names
 from lottery_core.selection import Pool, smallest, survivors_above
@@ -73,7 +74,7 @@ def prune(
     survivors: int | None = None,
     previous: Ticket | None = None,
     scope: str | Sequence[str] = ALL,
-    kind: str = "winning",
+    kind: str | None = None,
     rewind_point: str = "unknown",
     seed: int | None = None,
 ) -> Ticket:
@@ -88,7 +89,7 @@ def prune(
     :param survivors: how many parameters are to survive
     :param previous: the ticket of the round before; its masks and its scope go on
     :param scope: which parameters are in the pool, see :func:`lottery_core.scope.pool_names`
-    :param kind: written into the ticket
+    :param kind: written into the ticket; that of ``previous``, or ``"winning"``, by default
     :param rewind_point: written into the ticket, e.g. ``"episodes:160"``
     :param seed: written into the ticket
     :raises PruneError: NaN weights, a rate outside (0, 1), nothing left to prune
@@ -114,7 +115,7 @@ def prune(
             raise PruneError(f"{1 - left / pool:.1%} of the pool is pruned already, more than {fraction:.1%}")
     assert survivors is not None
     origin = Origin(
-        kind=kind,
+        kind=kind or (WINNING if previous is None else previous.origin.kind),
         round=1 if previous is None else previous.origin.round + 1,
         scope=as_scope(scope),
         prune_rate=rate,

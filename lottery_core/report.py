@@ -51,7 +51,7 @@ def table(rows: Sequence[Row], score_label: str = "score") -> str:
             continue
         some = next(iter(cells.values()))[0]
         line = [str(round_), f"{some.pruned_fraction:.1%}", f"{some.surviving_fraction:.1%}"]
-        lines.append([*line, *(_cell(cells.get(kind, [])) for kind in kinds), _mean([*dense])])
+        lines.append([*line, *(_cell(cells.get(kind, []), seeds) for kind in kinds), _mean([*dense])])
     if len(lines) == 1:
         lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), _mean(dense)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
@@ -74,8 +74,9 @@ def _mean(scores: Sequence[float]) -> str:
     return f"{mean:.{digits}f}" + (f" ± {_spread(scores):.{digits}f}" if len(scores) > 1 else "")
 
 
-def _cell(rows: Sequence[Row]) -> str:
-    return _mean([row.score for row in rows]) + ("*" if any(row.collapsed for row in rows) else "")
+def _cell(rows: Sequence[Row], seeds: int) -> str:
+    some = f" (n={len(rows)})" if 0 < len(rows) < seeds else ""  # an unfinished experiment
+    return _mean([row.score for row in rows]) + ("*" if any(row.collapsed for row in rows) else "") + some
 
 
 _COLOURS = {

@@ -14,9 +14,8 @@ from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiment import Experiment
 from lottery_core.files import read_json, write_json, write_text
 from lottery_core.kinds import KINDS
+from lottery_core.layout import MARKER, SCORE
 from lottery_core.plan import Run
-
-MARKER = "result.json"
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,15 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
     return None if experiment is not None and configuration != experiment.digest() else row
 
 
-def read_rows(out: Path) -> list[Row]:
+def read_rows(out: Path, experiment: Experiment | None = None) -> list[Row]:
     """All finished runs in the experiment folder ``out``, by seed, kind and round.
 
+    :param experiment: rows of another configuration are left out; ``None`` takes all
     :raises ConfigError: no such folder, or none has finished
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
-    rows = [row for path in out.glob(f"seed-*/**/{MARKER}") if (row := read_marker(path.parent))]
+    rows = [row for path in out.glob(f"seed-*/**/{MARKER}") if (row := read_marker(path.parent, experiment))]
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
     order = {kind: index for index, kind in enumerate(("dense", *KINDS))}
@@ -126,7 +126,7 @@ def read_score(folder: Path) -> Score:
 
     :raises RunError: it left none
     """
-    value = read_json(folder / "score.json")
+    value = read_json(folder / SCORE)
     if value is None:
         raise RunError(f"the run left no score: {folder / 'score.json'} is missing")
     return Score(**value)
@@ -134,4 +134,4 @@ def read_score(folder: Path) -> Score:
 
 def write_score(folder: Path, score: Score) -> None:
     """Write ``score.json``, see :func:`read_score`."""
-    write_json(folder / "score.json", asdict(score))
+    write_json(folder / SCORE, asdict(score))

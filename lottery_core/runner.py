@@ -9,22 +9,24 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lottery_core.errors import LotteryError, RunError
+from lottery_core.collapse import collapse_warning
+from lottery_core.errors import LotteryError, RunError, WriteError
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, remove_parts
-from lottery_core.kinds import CHAINS, DENSE
+from lottery_core.kinds import CHAINS, DENSE, control_ticket
+from lottery_core.layout import INIT, LOG, MARKER, RESULTS, REWIND, TICKET
 from lottery_core.plan import Run, dense, needs, pruned_run
 from lottery_core.progress import Progress
 from lottery_core.pruning import prune, schedule
-from lottery_core.results import MARKER, Row, Score, read_marker, read_rows, write_csv, write_marker
+from lottery_core.results import Row, Score, read_marker, read_rows, write_csv, write_marker
 from lottery_core.scope import pool_names
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 
-TICKET, REWIND, INIT, LOG = "ticket.safetensors", "rewind.safetensors", "init.safetensors", "train.log"
 POLL = 0.2  # seconds between two looks at the running trainings
 
 
@@ -92,6 +94,8 @@ class Runner:
         """
         with FolderLock(self.out) as lock:
             remove_parts(self.out)
+            for change in self.experiment.version_changes():
+                self.progress.say(f"WARNING: other versions than before, so the bits may differ: {change}")
             self.experiment.write()
             plan = self.experiment.plan()
             done = {run: row for run in plan if (row := self._done(run)) is not None}
@@ -99,8 +103,8 @@ class Runner:
             self.progress.begin(waiting, done.values(), self.executor.jobs)
             if waiting:
                 self._go(waiting, set(done), lock)
-            rows = read_rows(self.out)
-            write_csv(self.out / "results.csv", rows)
+            rows = read_rows(self.out, self.experiment)
+            write_csv(self.out / RESULTS, rows)
             return rows
 
     def _go(self, waiting: list[Run], done: set[Run], lock: FolderLock) -> None:
@@ -164,7 +168,7 @@ class Runner:
         for name in row.collapsed:
             self.progress.say(collapse_warning(name, f"{run}"))
         write_marker(self.out / run.folder, row, self.experiment)
-        write_csv(self.out / "results.csv", read_rows(self.out))
+        write_csv(self.out / RESULTS, read_rows(self.out, self.experiment))
         return row
 
 
@@ -172,11 +176,14 @@ def clear(folder: Path) -> None:
     """Remove what an unfinished run left in ``folder``; its log is kept and gets longer, its ticket is found again."""
     if not folder.exists():
         return
-    (folder / MARKER).unlink(missing_ok=True)
-    remove_parts(folder)
-    for path in folder.iterdir():
-        if path.name not in (LOG, TICKET):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    try:
+        (folder / MARKER).unlink(missing_ok=True)
+        remove_parts(folder)
+        for path in folder.iterdir():
+            if path.name not in (LOG, TICKET):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -187,9 +194,10 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     chain = CHAINS[run.kind]
     out = experiment.out
     source, start = pruned_run(run), out / dense(run.seed).folder
-    trained = framework.weights(out / source.folder)
     rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
-    pool = sum(trained.tensors[name].numel() for name in pool_names(trained.names(), experiment.scope, trained.outside))
+    # A live model knew which tensors are buffers; a checkpoint has only their names.
+    trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
+    pool = _pool(experiment, rewind)
     ticket = prune(
         trained,
         rewind,
@@ -203,14 +211,29 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
 
 
+def _pool(experiment: Experiment, weights: Weights) -> int:
+    names = pool_names(weights.names(), experiment.scope, weights.outside)
+    return sum(weights.tensors[name].numel() for name in names)
+
+
+def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
+    """The ticket of ``run``, a control, from the winning ticket of its round; for the process that trains it.
+
+    :param out: the experiment's folder
+    :param run: of a kind among :data:`lottery_core.CONTROLS`
+    :param fresh: weights that the model's own initialiser drew under ``run.control_seed``
+    """
+    winning = Ticket.load(out / run.winning.folder / TICKET)
+    rewind = Weights.load(out / dense(run.seed).folder / REWIND)
+    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+
+
 def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     """The result row of ``run``, whose training has ended well."""
     folder = experiment.out / run.folder
     score = framework.score(folder)
     if run.kind == DENSE:
-        weights = framework.weights(folder)
-        names = pool_names(weights.names(), experiment.scope, weights.outside)
-        pool = surviving = sum(weights.tensors[name].numel() for name in names)
+        pool = surviving = _pool(experiment, Weights.load(folder / INIT))
         collapsed, digest = [], ""
     else:
         ticket = Ticket.load(folder / TICKET)
@@ -235,15 +258,6 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         collapsed=tuple(collapsed),
         ticket=digest,
         versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
-    )
-
-
-def collapse_warning(name: str, where: str) -> str:
-    """The line about a layer with no survivor."""
-    return (
-        f"WARNING: {where}: the layer '{name}' has collapsed: no parameter of it survives. "
-        "If it is an output layer, its small initial values lose against the others: "
-        "Stable-Baselines3's ortho_init=True does that to 'action_net'; use policy_kwargs=dict(ortho_init=False)"
     )
 
 

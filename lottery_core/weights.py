@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,8 @@ class Weights:
         try:
             with safe_open(str(path), framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+                if not isinstance(header, dict):
+                    raise CheckpointError(f"{path} has a damaged header")
                 if header.get("format", _FORMAT) != _FORMAT:
                     raise CheckpointError(f"{path} is a {header['format']}, not a file of weights")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -92,9 +94,10 @@ def require_same_shapes(
             raise MismatchError(f"different architectures: '{name}' is {sides[0]}, but {sides[1]}")
 
 
-def outside_by_name(names: Iterable[str]) -> list[str]:
-    """Names of tensors that are never pruned, told by the last part of the name (a file does not say)."""
-    return [name for name in names if name.rpartition(".")[2] in BUFFERS | NEVER_PRUNED]
+def outside_by_name(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors that are never pruned: told by the last part of the name and the type (a file does not say)."""
+    never = BUFFERS | NEVER_PRUNED
+    return [name for name, t in tensors.items() if name.rpartition(".")[2] in never or not t.is_floating_point()]
 
 
 def snapshot(model: nn.Module) -> Weights:

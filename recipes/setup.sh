@@ -24,7 +24,7 @@ if ! "$python" -m venv .venv; then
     echo "setup: error: cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2
     exit 2
 fi
-# Also serves isolated builds, which would otherwise fetch the newest torch with gigabytes of CUDA.
+# Also serves isolated builds, which would otherwise fetch another torch, of several gigabytes.
 export PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 echo "setup: installing torch"
 .venv/bin/python -m pip install --quiet torch==2.13.0 numpy

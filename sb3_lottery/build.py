@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from lottery_core.errors import ConfigError, one_of
+from lottery_core.kinds import derive_seed
 from sb3_lottery.networks import SharedTrunk
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"a2c": A2C, "ppo": PPO, "dqn": DQN}
@@ -34,6 +36,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 # Arguments of an algorithm that have an option of their own, or none.
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log"}
 _NOT_HYPERPARAMETERS |= {"_init_setup_model", "stats_window_size"}
+
+# Where SB3 itself takes 0 and fails in the middle of the first training.
+_AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class ModelSettings:
             if name not in accepted:
                 raise one_of(name, f"hyperparameter of {self.algo.upper()}", accepted)
             default = accepted[name].default
+            if name in _AT_LEAST_ONE and isinstance(value, int) and value < 1:
+                raise ConfigError(f"hyperparameter {name} must be at least 1, not {value}")
             if isinstance(default, (int, float)) and not isinstance(value, (int, float)):
                 raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
 
@@ -130,6 +137,23 @@ def check_environment(env: str, algo: str) -> gymnasium.Space[Any]:
     return space
 
 
+def check_device(device: str) -> None:
+    """:raises ConfigError: torch does not know ``device``, or has none here"""
+    try:
+        found = torch.device("cpu" if device == "auto" else device)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device '{device}': accepted: cpu, cuda, cuda:N, auto") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {device}: torch sees {torch.cuda.device_count()} GPUs here")
+
+
+def several_gpus(device: str) -> list[str]:
+    """The GPUs to spread runs over, as ``CUDA_VISIBLE_DEVICES`` names them; empty for one, none, or a chosen one."""
+    count = torch.cuda.device_count() if device in ("cuda", "auto") else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [] if count < 2 else named.split(",")[:count] if named else [str(index) for index in range(count)]
+
+
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:
     """The vector environment of ``settings``: Monitor sees the true rewards, the model the scaled ones."""
     scale = settings.reward_scale
@@ -165,6 +189,8 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     :param tensorboard_log: a folder for TensorBoard
     :raises ConfigError: Stable-Baselines3 or the optimizer refuses a value
     """
+    # SB3 seeds environment i with seed + i: seeds 1 and 2 would share nearly all of their environments.
+    seed = derive_seed("train", seed)
     env = make_env(settings, seed)
     try:
         # The constructor's signature differs from algorithm to algorithm, so mypy cannot check the call.

@@ -10,9 +10,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from lottery_core.checkpoints import read_weights
+from lottery_core.collapse import collapse_warning
 from lottery_core.keeping import MaskKeeper, apply_ticket
 from lottery_core.kinds import WINNING, check_kind, control_ticket
-from lottery_core.runner import collapse_warning
 from lottery_core.ticket import Ticket
 from sb3_lottery.episodes import Episodes
 from sb3_lottery.policy import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of

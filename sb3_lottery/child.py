@@ -13,15 +13,15 @@ import torch
 from lottery_core.cli import Parser, guarded
 from lottery_core.experiment import Experiment
 from lottery_core.files import write_json
+from lottery_core.layout import PROGRESS
 from lottery_core.plan import Run
-from lottery_core.processes import PROGRESS
 from sb3_lottery.build import ModelSettings, make_model
 from sb3_lottery.options import training_spec
 from sb3_lottery.training import train_run
 
 
 def _train(args: argparse.Namespace) -> None:
-    out, run = Run.of_folder(args.folder.resolve())
+    out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)
     torch.set_num_threads(experiment.settings["threads"])
     settings = ModelSettings.from_json(experiment.settings["model"])

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lottery_core.cli import guarded, report
 from lottery_core.experiment import Experiment
@@ -13,7 +14,7 @@ from lottery_core.processes import Processes
 from lottery_core.progress import Progress
 from lottery_core.runner import Runner, commands
 from lottery_core.scope import pool_names
-from sb3_lottery.build import ModelSettings, check_environment, make_model
+from sb3_lottery.build import ModelSettings, check_device, check_environment, make_model, several_gpus
 from sb3_lottery.framework import Sb3
 from sb3_lottery.options import experiment_of, parser, resolve, training_spec
 from sb3_lottery.policy import weights_of
@@ -25,7 +26,9 @@ def _preflight(experiment: Experiment) -> None:
     settings = ModelSettings.from_json(experiment.settings["model"])
     experiment.check_same_as_before()
     check_environment(settings.env, settings.algo)
-    model = make_model(settings, experiment.seeds[0])
+    check_device(settings.device)
+    # On the CPU: a context on a GPU would be held as long as the experiment runs.
+    model = make_model(replace(settings, device="cpu"), experiment.seeds[0])
     try:
         check_model(model, training_spec(experiment))
         weights = weights_of(model)
@@ -38,7 +41,8 @@ def _preflight(experiment: Experiment) -> None:
 def _run(args: argparse.Namespace) -> None:
     experiment = experiment_of(resolve(vars(args)))
     framework = Sb3(args.tensorboard)
-    executor = Processes(framework.command, args.jobs, args.threads)
+    gpus = several_gpus(experiment.settings["model"]["device"])
+    executor = Processes(framework.command, args.jobs, args.threads, gpus)
     _preflight(experiment)
     if args.dry_run:
         for run, folder, command in commands(experiment, framework):

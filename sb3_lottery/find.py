@@ -10,11 +10,11 @@ from typing import Any, TextIO
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecNormalize, is_vecenv_wrapped
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, LotteryError, RunError
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock
+from lottery_core.layout import TICKET
 from lottery_core.plan import Run
 from lottery_core.points import Point, parse_point
 from lottery_core.progress import Progress
@@ -22,6 +22,7 @@ from lottery_core.report import plot, table
 from lottery_core.results import Row
 from lottery_core.runner import Runner
 from lottery_core.scope import as_scope, pool_names
+from sb3_lottery.describe import describe_model
 from sb3_lottery.framework import Sb3, all_versions, score_label
 from sb3_lottery.policy import weights_of
 from sb3_lottery.training import UNITS, TrainingSpec, check_model, train_run
@@ -63,7 +64,7 @@ class Found:
 
     def ticket(self, seed: int, kind: str, round: int) -> Path:
         """The path of a ticket, for :class:`~sb3_lottery.LotteryCallback`."""
-        return self.out / Run(seed, kind, round).folder / "ticket.safetensors"
+        return self.out / Run(seed, kind, round).folder / TICKET
 
 
 def find_tickets(
@@ -73,16 +74,17 @@ def find_tickets(
     total_timesteps: int,
     rounds: int = 20,
     prune_rate: float = 0.2,
-    rewind: str = "init",
-    kinds: Sequence[str] = ("winning", "random"),
-    seeds: Sequence[int] = (1,),
+    rewind: str | None = None,
+    kinds: Sequence[str] | str = ("winning", "random"),
+    seeds: Sequence[int] | int = (1,),
     scope: str | Sequence[str] = "all",
     score_episodes: int = 100,
     progress: bool = True,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
 
-    Runs one after the other in this process. Killed or stopped, the same call goes on in the same folder.
+    Runs one after the other in this process. Killed or stopped, the same call goes on in the same folder. Another
+    model in the same folder is refused, as far as two models can be told apart (:mod:`sb3_lottery.describe`).
 
     .. warning::
         Give the model ``seed=seed``, and ``policy_kwargs=dict(ortho_init=False)`` where the algorithm has it:
@@ -93,21 +95,36 @@ def find_tickets(
     :param total_timesteps: length of each training, in environment steps
     :param rounds: rounds of pruning
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
-    :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``
+    :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``;
+        a twentieth of the length by default, as the paper's end of epoch 1 of 20
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
-    :param seeds: one repeat of everything a seed
+    :param seeds: one repeat of everything a seed; SB3 seeds environment i with seed + i, so with many of them
+        seeds that lie far apart are the more independent
     :param scope: see :func:`lottery_core.pool_names`
     :param score_episodes: L: the score is the mean return of the last L training episodes
     :param progress: print how far it is
     :raises LotteryError: a value that cannot work; nothing is written then
     :raises RunError: a run failed, or the rewind point was not reached
     """
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    for name, value, kind in (
+        ("total_timesteps", total_timesteps, int),
+        ("rounds", rounds, int),
+        ("prune_rate", prune_rate, (int, float)),
+        ("score_episodes", score_episodes, int),
+    ):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be a {'number' if name == 'prune_rate' else 'whole number'}, not {value!r}")
     if total_timesteps < 1:
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
     # Told in steps of an epoch that divides the length, so that the length stays exact.
     epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
     spec = TrainingSpec(
-        Point("timesteps", total_timesteps // epochs), epochs, parse_point(rewind, UNITS, "rewind"), score_episodes
+        Point("timesteps", total_timesteps // epochs),
+        epochs,
+        parse_point(rewind or f"timesteps:{total_timesteps // _EPOCHS}", UNITS, "rewind"),
+        score_episodes,
     )
     if not seeds:
         raise ConfigError("no seed was given: give at least one")
@@ -116,7 +133,11 @@ def find_tickets(
         check_model(model, spec)
         weights = weights_of(model)
         pool_names(weights.names(), scope, weights.outside)
-        settings = {"model": describe(model), "total_timesteps": total_timesteps, "score_episodes": score_episodes}
+        settings = {
+            "model": describe_model(model),
+            "total_timesteps": total_timesteps,
+            "score_episodes": score_episodes,
+        }
         if model.seed is None:
             Progress().say(
                 "WARNING: make_model makes a model without seed=: give it the seed, or runs cannot be repeated"
@@ -131,8 +152,8 @@ def find_tickets(
         prune_rate=prune_rate,
         rewind=str(spec.rewind),
         scope=as_scope(scope),
-        kinds=tuple(kinds),
-        seeds=tuple(seeds),
+        kinds=kinds,
+        seeds=seeds,
         rounds=rounds,
         score_label=score_label(score_episodes),
         versions=all_versions(),
@@ -149,29 +170,6 @@ def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     if not isinstance(model, BaseAlgorithm):
         raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
     return model
-
-
-def describe(model: BaseAlgorithm) -> dict[str, Any]:
-    """What tells two models' configurations apart, as plain JSON values: classes, spaces, hyperparameters, shapes."""
-    skip = {"seed", "verbose", "num_timesteps", "tensorboard_log", "start_time", "n_envs"}
-    plain = {
-        name: value
-        for name, value in sorted(vars(model).items())
-        if not name.startswith("_") and name not in skip and isinstance(value, (bool, int, float, str))
-    }
-    env = model.env
-    assert env is not None
-    return {
-        "algorithm": type(model).__name__,
-        "policy": type(model.policy).__name__,
-        "n_envs": env.num_envs,
-        "normalized": is_vecenv_wrapped(env, VecNormalize),
-        "observation_space": str(model.observation_space),
-        "action_space": str(model.action_space),
-        "policy_kwargs": {name: str(value) for name, value in sorted(model.policy_kwargs.items())},
-        "parameters": {name: list(tensor.shape) for name, tensor in weights_of(model).tensors.items()},
-        **plain,
-    }
 
 
 class _Done:
@@ -199,5 +197,10 @@ class _InProcess:
         def report(state: Mapping[str, Any]) -> None:
             self.progress.status({run: state})
 
-        train_run(self.out, run, lambda seed: _make(self.make_model, seed), self.spec, report)
+        try:
+            train_run(self.out, run, lambda seed: _make(self.make_model, seed), self.spec, report)
+        except LotteryError:
+            raise
+        except Exception as error:  # as a run in a process of its own: the runs that do not need it are still done
+            raise RunError(f"{type(error).__name__}: {error}") from error
         return _Done()

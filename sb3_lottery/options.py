@@ -55,7 +55,7 @@ class KeyValue(argparse.Action):
                 parser.error(f"{option}: '{text}' is not of the form name:value")
             try:
                 found[name] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError):
                 found[name] = value
         setattr(namespace, self.dest, found)
 

@@ -25,7 +25,9 @@ def weights_of(model: BaseAlgorithm) -> Weights:
     """
     state = {name: value for name, value in model.policy.state_dict().items() if isinstance(value, Tensor)}
     weights = weights_of_state(state, "the model")
-    return Weights({name: tensor.detach().cpu().clone() for name, tensor in weights.tensors.items()}, weights.outside)
+    parameters = {name for name, _ in model.policy.named_parameters()}
+    copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.tensors.items()}
+    return Weights(copies, weights.outside | (copies.keys() - parameters))
 
 
 def target_names(policy: nn.Module) -> frozenset[str]:

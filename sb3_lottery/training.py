@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.files import write_atomically
-from lottery_core.kinds import CONTROLS, DENSE, FRESH, control_ticket
-from lottery_core.plan import Run, dense
+from lottery_core.kinds import CONTROLS, DENSE, FRESH
+from lottery_core.layout import INIT, REWIND, TICKET
+from lottery_core.plan import Run
 from lottery_core.points import Point
 from lottery_core.results import Score, write_score
-from lottery_core.runner import INIT, REWIND, TICKET
+from lottery_core.runner import make_control
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 from sb3_lottery.callback import LotteryCallback
@@ -110,6 +113,12 @@ class Recorder(BaseCallback):
             self.report({"epoch": self.epoch, "epochs": self.spec.epochs, "steps": self.num_timesteps, "text": text})
         return length.unit == "timesteps" or reached < length.count
 
+    def _on_rollout_end(self) -> None:
+        if self.keep is not None:  # dense; a ticket's callback logs its own
+            self.logger.record("lottery/round", 0)
+            self.logger.record("lottery/surviving", 1.0)
+            self.logger.record("lottery/score", self.episodes.score)
+
     def _on_training_end(self) -> None:
         if self._hook is not None:
             self._hook.remove()
@@ -133,6 +142,28 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
         )
     if model.env is None:
         raise ConfigError("the model has no environment")
+    most = most_reached(model, spec.length)
+    if spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
+        raise ConfigError(
+            f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
+            f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
+        )
+
+
+def most_reached(model: BaseAlgorithm, length: Point) -> dict[str, int]:
+    """How many episodes and updates a ``length`` in timesteps can have at most; empty for other units.
+
+    An episode has at least one timestep. Updates are told for on-policy algorithms only.
+    """
+    if length.unit != "timesteps":
+        return {}
+    most = {"episodes": length.count}
+    steps, env = getattr(model, "n_steps", None), model.env
+    if isinstance(model, OnPolicyAlgorithm) and steps and env is not None:
+        rollout = steps * env.num_envs
+        batches = math.ceil(rollout / getattr(model, "batch_size", rollout))
+        most["updates"] = math.ceil(length.count / rollout) * batches * getattr(model, "n_epochs", 1)
+    return most
 
 
 def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket | None, report: Report) -> Score:
@@ -163,7 +194,8 @@ def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket
     if not recorder.kept:
         raise RunError(
             f"the rewind point {spec.rewind} was not reached in {length}: "
-            f"{episodes.count} episodes, {recorder.updates} updates, {model.num_timesteps} timesteps"
+            f"{episodes.count} episodes, {recorder.updates} updates, {model.num_timesteps} timesteps",
+            status=2,
         )
     if not episodes.count:
         raise RunError(
@@ -198,10 +230,7 @@ def train_run(
     try:
         ticket = None
         if control:
-            fresh = weights_of(model)
-            winning = Ticket.load(out / run.winning.folder / TICKET)
-            rewind = Weights.load(out / dense(run.seed).folder / REWIND)
-            ticket = control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+            ticket = make_control(out, run, weights_of(model))
             ticket.save(folder / TICKET)
         elif run.kind != DENSE:
             ticket = Ticket.load(folder / TICKET)

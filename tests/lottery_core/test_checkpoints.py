@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import zipfile
@@ -78,6 +79,22 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(wrap, tmp_path: Pat
             read_weights(tmp_path / name)
         assert "\n" not in str(caught.value)
     assert not marker.exists()
+
+
+def test_numbers_that_are_not_floating_are_outside_the_pool(tmp_path: Path) -> None:
+    torch.save({"embed.position_ids": torch.arange(4), "embed.weight": torch.ones(4, 2)}, tmp_path / "m.pt")
+    assert read_weights(tmp_path / "m.pt").names() == ["embed.weight"]
+
+
+def test_damaged_files_of_every_kind_are_one_line(tmp_path: Path) -> None:
+    torch.save(mlp().state_dict(), tmp_path / "m.pt")
+    sb3_zip(tmp_path / "m.zip", mlp().state_dict())
+    for name in ("m.pt", "m.zip"):
+        data, path = (tmp_path / name).read_bytes(), tmp_path / f"damaged-{name}"
+        for place in range(0, len(data), 97):
+            path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+            with contextlib.suppress(CheckpointError):  # the only exception there may be
+                read_weights(path)
 
 
 def test_other_files_are_refused_with_one_line(tmp_path: Path) -> None:

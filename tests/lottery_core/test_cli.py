@@ -11,11 +11,9 @@ import torch
 
 from lottery_core import Ticket, Weights, snapshot
 from lottery_core.cli import main
-from lottery_core.experiment import FILE
-from lottery_core.plan import dense
 from tests.conftest import Result, one_line
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights, train
-from tests.lottery_core.toy import experiment, train_run
+from tests.lottery_core.toy import experiment
 
 
 @pytest.fixture
@@ -155,10 +153,3 @@ def test_as_a_process(files: tuple[Path, Path], no_write: Path, call: Callable[.
     target = no_write / "t.safetensors"
     result = call("lottery_core.cli", "prune", trained, "--rewind", early, "--rate", "0.2", "-o", target)
     one_line(result, "lottery: error: cannot write", "Not a directory")
-
-
-def test_a_run_alone_can_be_done_by_hand(tmp_path: Path) -> None:
-    experiment(tmp_path).write()
-    train_run(tmp_path, dense(1))
-    assert (tmp_path / FILE).exists()
-    assert (tmp_path / "seed-1/dense/rewind.safetensors").exists()

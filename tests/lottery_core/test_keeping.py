@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import math
 import pickle
@@ -157,11 +158,39 @@ def test_a_second_ticket_replaces_the_first() -> None:
     old = apply_ticket(first, model)
     apply_ticket(second, model)
     assert not old.attached
+    assert_only(second, model)
+
+
+def apply_and_forget(ticket, model: nn.Module) -> None:
+    apply_ticket(ticket, model)
+
+
+def assert_only(ticket, model: nn.Module) -> None:
+    """No other masks act on the gradients than those of ``ticket``."""
     free, inputs = copy.deepcopy(model), torch.randn(8, 4)
+    model.zero_grad()
     model(inputs).sum().backward()
     free(inputs).sum().backward()
     for (name, parameter), other in zip(model.named_parameters(), free.parameters(), strict=True):
-        assert torch.equal(parameter.grad, other.grad.masked_fill(~second.masks[name], 0))
+        assert torch.equal(parameter.grad, other.grad.masked_fill(~ticket.masks[name], 0))
+
+
+def test_a_keeper_that_nobody_holds_is_still_replaced() -> None:
+    model, second = mlp(), a_ticket(seed=1)
+    apply_and_forget(a_ticket(seed=0), model)
+    gc.collect()
+    apply_and_forget(second, model)
+    assert_only(second, model)
+
+
+def test_masks_on_tensors_that_the_next_ticket_leaves_whole_are_taken_off_too() -> None:
+    model = mlp()
+    weights = snapshot(model)
+    first, second = (prune(weights, weights, rate=0.5, scope=scope) for scope in (["^0"], ["."]))
+    apply_and_forget(first, model)
+    whole = dataclasses.replace(second, masks=Masks.ones(second.weights), weights=weights.tensors)
+    apply_and_forget(whole, model)
+    assert_only(whole, model)
 
 
 def test_going_on_keeps_the_weights_and_zeroes_the_momenta_of_pruned_ones() -> None:

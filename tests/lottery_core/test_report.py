@@ -45,6 +45,7 @@ def test_unfinished_experiments_can_be_reported() -> None:
     assert table([row("dense", 0, 5.0)]).splitlines()[2].split() == ["0", "0.0%", "100.0%", "5.000"]
     lines = table([*ROWS[:3], row("random", 1, 3.0)]).splitlines()
     assert lines[3].split() == ["2", "36.0%", "64.0%", "198.0", "-", "200.0"]
+    assert "198.0 (n=1)" in table([*ROWS[:3], row("dense", 0, 5.0, seed=2)])
     with pytest.raises(ConfigError, match="no finished run"):
         table([])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,16 +103,32 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def _of_the_future(path: Path) -> None:
+def _change_header(path: Path, change: Callable[[dict], object]) -> None:
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["lottery"])
-    save_file(load_file(path), path, {"lottery": json.dumps({**header, "version": 99})})
+    change(header)
+    save_file(load_file(path), path, {"lottery": json.dumps(header)})
+
+
+def _of_the_future(path: Path) -> None:
+    _change_header(path, lambda header: header.update(version=99))
 
 
 def _forged_count(path: Path) -> None:
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["lottery"])
-    save_file(load_file(path), path, {"lottery": json.dumps({**header, "pool": 10**12})})
+    _change_header(path, lambda header: header.update(pool=10**9))
+
+
+def _hostile_count(path: Path) -> None:
+    _change_header(path, lambda header: header.update(pool=10**15))
+
+
+def _terminal_codes(path: Path) -> None:
+    Ticket.load(path).with_origin(kind="\x1b[2J").save(path)
+
+
+def _shadowing_rest(path: Path) -> None:
+    ticket = Ticket.load(path)
+    dataclasses.replace(ticket, rest={"0.weight": torch.ones(16, 4)}).save(path)
 
 
 def _header_without_tensors(path: Path) -> None:
@@ -127,6 +145,9 @@ def _header_without_tensors(path: Path) -> None:
         (_empty, "not a ticket"),
         (_of_the_future, "format 99; this version reads format 1"),
         (_forged_count, "another length"),
+        (_hostile_count, "not believable"),
+        (_terminal_codes, "names that no ticket has"),
+        (_shadowing_rest, "names that no ticket has"),
         (_header_without_tensors, "does not fit"),
         (Path.unlink, "No such file"),
     ],
@@ -176,3 +197,10 @@ def test_numbers_that_are_not_floating_cannot_be_in_the_pool() -> None:
     ticket = Ticket.of(Masks({"a": torch.ones(2)}), {"a": torch.ones(2, dtype=torch.int64)}, Origin())
     with pytest.raises(TicketError, match="int64"):
         ticket.to_bytes()
+
+
+def test_the_digest_is_of_the_content_not_of_its_compression(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ticket = a_ticket()
+    monkeypatch.setattr("lottery_core.packing._LEVEL", 19)
+    ticket.save(tmp_path / "t")
+    assert Ticket.load(tmp_path / "t").digest == a_ticket().digest

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from lottery_core import Ticket, Weights, apply_ticket, control_ticket, read_weights, snapshot
+from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
 from lottery_core.cli import guarded
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, write_json
 from lottery_core.kinds import CONTROLS, FRESH
-from lottery_core.plan import Run, dense
+from lottery_core.layout import INIT, REWIND, TICKET
+from lottery_core.plan import Run
 from lottery_core.results import Score, read_score, write_score
-from lottery_core.runner import INIT, REWIND, TICKET
+from lottery_core.runner import make_control
 from tests.lottery_core.helpers import mlp, train
 
 
@@ -64,10 +65,7 @@ def train_run(out: Path, run: Run) -> None:
         snapshot(model).save(folder / REWIND)
     else:
         if control:
-            winning = Ticket.load(out / run.winning.folder / TICKET)
-            rewind = Weights.load(out / dense(run.seed).folder / REWIND)
-            ticket = control_ticket(run.kind, winning, run.control_seed, fresh=snapshot(model), rewind=rewind)
-            ticket.save(folder / TICKET)
+            make_control(out, run, snapshot(model)).save(folder / TICKET)
         keeper = apply_ticket(Ticket.load(folder / TICKET), model, optimizer)
     write_json(folder / "progress.json", {"text": "half way"})
     time.sleep(float(os.environ.get("TOY_SLEEP", 0)))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from stable_baselines3 import A2C
+import torch
+from gymnasium.wrappers import TransformReward
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from lottery_core import Ticket, read_weights
 from lottery_core.errors import ConfigError, PruneError, RunError
+from lottery_core.plan import Run
+from lottery_core.results import read_rows
 from sb3_lottery import LotteryCallback, find_tickets
+from sb3_lottery.describe import describe_model
 from tests.sb3_lottery.helpers import assert_dead, make
 
 SMALL = {"total_timesteps": 256, "rounds": 2, "prune_rate": 0.5, "score_episodes": 5, "progress": False}
@@ -76,6 +85,10 @@ def test_later_calls_reuse_what_is_there_and_refuse_other_models(tmp_path: Path)
         ({"kinds": ("lucky",)}, ConfigError, "unknown kind of ticket 'lucky'"),
         ({"seeds": ()}, ConfigError, "no seed"),
         ({"total_timesteps": 0}, ConfigError, "total_timesteps must be at least 1"),
+        ({"rounds": 1.5}, ConfigError, "rounds must be a whole number, not 1.5"),
+        ({"prune_rate": "x"}, ConfigError, "prune_rate must be a number, not 'x'"),
+        ({"rewind": "episodes:300"}, ConfigError, "at most 256 episodes"),
+        ({"rewind": "updates:33"}, ConfigError, "which has at most 32 updates"),
         ({"score_episodes": 0}, ConfigError, "at least 1 episode"),
     ],
 )
@@ -91,8 +104,8 @@ def test_a_function_that_makes_no_model(tmp_path: Path) -> None:
 
 
 def test_a_rewind_point_that_is_never_reached(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="rewind point episodes:500 was not reached"):
-        find_tickets(make_model, tmp_path / "x", rewind="episodes:500", **SMALL)
+    with pytest.raises(RunError, match="rewind point episodes:200 was not reached"):
+        find_tickets(make_model, tmp_path / "x", rewind="episodes:200", **SMALL)
 
 
 def test_a_model_without_a_seed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,3 +132,63 @@ def test_memory_stays_flat_over_rounds(tmp_path: Path) -> None:
     find_tickets(counting, tmp_path / "x", **{**SMALL, "rounds": 6, "prune_rate": 0.2})
     assert len(counts) == 14
     assert max(counts[3:]) <= counts[3] + 5, counts
+
+
+def test_what_tells_models_apart_is_the_same_in_every_process_and_sees_changes() -> None:
+    code = (
+        "import json; from sb3_lottery.describe import describe_model; from tests.sb3_lottery.helpers import make\n"
+        "import functools, torch\n"
+        "print(json.dumps(describe_model(make('ppo', activation_fn=lambda: torch.nn.ReLU(),"
+        " optimizer_class=functools.partial(torch.optim.Adam, eps=1e-5)))))"
+    )
+    shown = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert shown[0] == shown[1]
+    assert " at 0x" not in shown[0]
+
+    def described(**changes) -> dict:
+        kwargs = {"env": "CartPole-v1", "n_steps": 32, "batch_size": 16, "device": "cpu", **changes}
+        return describe_model(PPO("MlpPolicy", **kwargs))
+
+    for changes in (
+        {"env": "CartPole-v0"},
+        {"clip_range": 0.3},
+        {"learning_rate": lambda left: 3e-4 * left},
+        {"env": make_vec_env("CartPole-v1", wrapper_class=lambda env: TransformReward(env, lambda reward: reward / 2))},
+    ):
+        assert described(**changes) != described()
+    assert described(seed=1) == described(seed=2)
+
+
+def test_a_failing_run_is_an_error_and_the_others_are_still_done(tmp_path: Path) -> None:
+    def breaks(seed: int):
+        if seed == Run(1, "random", 1).control_seed:
+            raise ValueError("logits are NaN")
+        return make_model(seed)
+
+    with pytest.raises(RunError, match=r"seed 1 random round 1 failed: ValueError: logits are NaN"):
+        find_tickets(breaks, tmp_path / "x", **SMALL)
+    assert len(read_rows(tmp_path / "x")) == 4
+
+
+def test_lone_values_are_taken(tmp_path: Path) -> None:
+    found = find_tickets(make_model, tmp_path / "x", **{**SMALL, "rounds": 1}, kinds="winning", seeds=3)
+    assert [(row.seed, row.kind) for row in found.rows] == [(3, "dense"), (3, "winning")]
+    assert Ticket.load(found.ticket(3, "winning", 1)).origin.rewind == "timesteps:12"
+
+
+def test_buffers_of_the_policy_are_not_pruned(tmp_path: Path) -> None:
+    class Scaled(FlattenExtractor):
+        def __init__(self, space) -> None:
+            super().__init__(space)
+            self.register_buffer("scale", torch.full((4,), 1e-9))
+
+    def scaled(seed: int):
+        return make("ppo", seed, features_extractor_class=Scaled)
+
+    found = find_tickets(scaled, tmp_path / "x", **SMALL, kinds=("winning",))
+    ticket = Ticket.load(found.ticket(1, "winning", 2))
+    assert "features_extractor.scale" in ticket.rest
+    assert found.rows[0].pool == ticket.masks.pool == sum(mask.numel() for mask in ticket.masks.values())

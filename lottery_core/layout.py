@@ -1,0 +1,14 @@
+"""Names of the files in a run's folder, in one place."""
+
+from __future__ import annotations
+
+TICKET = "ticket.safetensors"  # the ticket that the run trains
+REWIND = "rewind.safetensors"  # dense: weights at the rewind point
+INIT = "init.safetensors"  # dense: weights at the initialisation
+LOG = "train.log"  # output of the training, appended
+PROGRESS = "progress.json"  # how far the training is
+SCORE = "score.json"  # what the training reached
+MARKER = "result.json"  # written last: the run is done
+EXPERIMENT = "experiment.json"
+RESULTS = "results.csv"
+CURVE = "curve.png"
