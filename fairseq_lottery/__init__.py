@@ -3,7 +3,7 @@
 Importing it registers everything: with ``--user-dir`` fairseq imports this package and nothing below it.
 """
 
-from fairseq_lottery import criterions, messages, serialization
+from fairseq_lottery import criterions, messages, models, serialization
 from fairseq_lottery.mixin import LotteryTask
 from fairseq_lottery.tasks import lottery_task
 from lottery_core.version import VERSION as __version__
@@ -11,4 +11,4 @@ from lottery_core.version import VERSION as __version__
 serialization.allow()
 messages.install()
 
-__all__ = ["LotteryTask", "__version__", "criterions", "lottery_task"]
+__all__ = ["LotteryTask", "__version__", "criterions", "lottery_task", "models"]

@@ -10,6 +10,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
 
 from fairseq_lottery.mixin import LotteryTask
 from fairseq_lottery.options import LotteryOptions
+from fairseq_lottery.streams import LanguageModelingOptions, StreamTask
 from lottery_core.errors import one_of
 
 PREFIX = "lottery_"
@@ -51,4 +52,4 @@ def _arguments_of(base: Any, options: type) -> Any:
 
 
 LotteryTranslation = lottery_task("translation")
-LotteryLanguageModeling = lottery_task("language_modeling")
+LotteryLanguageModeling = lottery_task("language_modeling", (LotteryTask, StreamTask), LanguageModelingOptions)

@@ -115,3 +115,24 @@ def assert_dead(state: dict[str, Tensor], ticket: Ticket | Path, aliases: int = 
     assert most >= aliases
     alive = sum(int(state[name][mask].count_nonzero()) for name, mask in masks.items())
     assert alive >= 0.9 * masks.surviving
+
+
+def own_user_dir(folder: Path, name: str, code: str) -> Path:
+    """A user-dir of somebody's own, which builds on the plugin."""
+    package = folder / name
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"import fairseq_lottery\n{code}\n")
+    return package
+
+
+def refusal(text: str) -> str:
+    """The line with which a command of fairseq refused its input; asserts that there is no traceback."""
+    assert "Traceback" not in text, text[-3000:]
+    lines = [line for line in text.splitlines() if ": error: " in line]
+    assert len(lines) == 1, text[-3000:]
+    return lines[0]
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two state dicts are equal, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
