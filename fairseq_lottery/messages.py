@@ -31,7 +31,10 @@ def install() -> None:
             return
         line, status = found
         sys.stdout.flush()
-        print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr, flush=True)
+        # fairseq silences print on every rank but the first, and torch.distributed holds sys.stderr back in a hook.
+        stream = sys.__stderr__ or sys.stderr
+        stream.write(f"{Path(sys.argv[0]).name}: error: {line}\n")
+        stream.flush()
         sys.exit(status)
 
     hook.of_lottery = True  # type: ignore[attr-defined]
