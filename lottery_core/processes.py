@@ -60,7 +60,7 @@ class Processes:
                     env=environment,
                     start_new_session=True,
                     pass_fds=(lock.fileno,),
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=die_with_parent if sys.platform == "linux" else None,
                 )
         except FileNotFoundError as error:
             raise RunError(f"cannot start {command[0]}: {error.strerror}") from error
@@ -115,7 +115,10 @@ def last_line(path: Path) -> str:
     return lines[-1][:400] if lines else "no output"
 
 
-def _die_with_parent() -> None:
-    # A kill -9 of the command must not leave trainings behind that write into the folder of the next one.
+def die_with_parent() -> None:
+    """For ``preexec_fn`` on Linux: the process ends with the one that started it.
+
+    A kill -9 of the command must not leave trainings behind that write into the folder of the next one.
+    """
     set_death_signal = 1
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
