@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import split
@@ -71,11 +74,44 @@ def run(
     return done
 
 
+# Loads fairseq once and forks a fairseq-train for each line it reads: a start from nothing costs seconds.
+_SERVER = """
+import json, os, sys
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # fairseq logs to standard output while it is imported
+import fairseq_cli.train
+sys.argv[0] = "fairseq-train"
+for line in sys.stdin:
+    words, path = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.argv[1:] = words
+        fairseq_cli.train.cli_main()
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+"""
+_server: subprocess.Popen[str] | None = None
+
+
 def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0) -> str:
-    """fairseq-train with the user-dir; its output."""
-    words = command("fairseq-train", data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments)
-    done = run(words, status)
-    return done.stdout + done.stderr
+    """fairseq-train with the user-dir, a process of its own; its output."""
+    global _server
+    if _server is None:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        _server = subprocess.Popen([sys.executable, "-c", _SERVER], env=environment(), **pipes)
+        atexit.register(_server.kill)
+    assert _server.stdin
+    assert _server.stdout
+    words = [data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]
+    with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
+        print(json.dumps([[*map(str, words)], log.name]), file=_server.stdin, flush=True)
+        found = int(_server.stdout.readline())
+        text = log.read()
+    assert status is None or found == status, f"exit {found}\n{text[-4000:]}"
+    return text
 
 
 def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,29 +11,6 @@ import torch
 from lottery_core import Ticket
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, split
-
-# Loads fairseq once and forks a fairseq-train for each line of arguments: a start costs seconds.
-FORKS = """
-import json, os, sys
-sys.argv[0] = "fairseq-train"
-import fairseq_lottery
-from fairseq_cli.train import cli_main
-cases = json.load(open(sys.argv[1]))
-found = []
-for number, words in enumerate(cases):
-    path = f"{sys.argv[1]}.{number}"
-    child = os.fork()
-    if child == 0:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.argv[1:] = words
-        cli_main()
-        sys.exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found.append([status, open(path).read()])
-json.dump(found, open(sys.argv[1] + ".out", "w"))
-"""
 
 Case = tuple[list[str], str]
 
@@ -75,28 +49,19 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
 @pytest.fixture(scope="module")
 def answers(
     translation_data: Path, ticket: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[int, str, str]]:
-    """Name of a case -> exit status, output, expected words."""
+) -> dict[str, tuple[str, str]]:
+    """Name of a case -> output, expected words; the exit status was 2."""
     tmp = tmp_path_factory.mktemp("refusals")
     known = cases(translation_data, ticket, tmp)
-    base = [*TRANSLATION, *TRANSFORMER, *ADAM, *helpers.COMMON, "--user-dir", str(helpers.USER_DIR)]
-    lines = [
-        [str(translation_data), *base, "--save-dir", str(tmp / str(number)), *words]
-        for number, (words, _) in enumerate(known.values())
-    ]
-    missing = [str(tmp / "no-data"), *base, "--save-dir", str(tmp / "missing")]
-    (tmp / "cases").write_text(json.dumps([*lines, missing]))
-    helpers.run([sys.executable, "-c", FORKS, str(tmp / "cases")])
-    found = json.loads((tmp / "cases.out").read_text())
     known["data"] = ([], "no-data does not exist: make it with fairseq-preprocess")
-    results = dict(zip(known, found, strict=True))
-
-    def answer(name: str) -> tuple[int, str, str]:
-        written = [path for path in tmp.rglob("*.safetensors") if path.parent != tmp]
-        assert not written
-        return results[name][0], results[name][1], known[name][1]
-
-    return answer
+    found = {}
+    for name, (words, expected) in known.items():
+        data = tmp / "no-data" if name == "data" else translation_data
+        text = helpers.train(data, tmp / name, *TRANSLATION, *TRANSFORMER, *ADAM, *words, status=2)
+        found[name] = (text, expected)
+    written = list(tmp.rglob("*.safetensors"))
+    assert not written
+    return found
 
 
 NAMES = [
@@ -106,9 +71,8 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_line(name: str, answers: Callable[[str], tuple[int, str, str]]) -> None:
-    status, text, expected = answers(name)
-    assert status == 2, text[-3000:]
+def test_one_line(name: str, answers: dict[str, tuple[str, str]]) -> None:
+    text, expected = answers[name]
     assert expected in helpers.refusal(text)
 
 
