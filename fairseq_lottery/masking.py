@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.masters import masters_of
+from fairseq_lottery.moments import SecondMoments
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from lottery_core.keeping import Eraser
 from lottery_core.masks import Masks
+from lottery_core.probing import leaves_zeros_alone
 
 
 class HeldMasks:
@@ -31,6 +33,9 @@ class HeldMasks:
         self._held = [(name, parameters[name]) for name, mask in masks.items() if not bool(mask.all())]
         self._names = {id(parameter): name for name, parameter in self._held}
         self._aliases = _aliases(model, [name for name, _ in self._held])
+        self._moments = SecondMoments((parameter, masks[name]) for name, parameter in self._held)
+        self._known_state: Any = None
+        self._leaves_zeros_alone = False
         self._erasers: dict[tuple[str, torch.dtype, torch.device], Eraser] = {}
         self.enforce()
         _hook_loading(model, self)
@@ -60,16 +65,35 @@ class HeldMasks:
                 raise OptimizerError(f"the gradient of '{name}' is sparse and cannot be masked; use dense gradients")
             self._erase(name, gradient.data)
 
-    def after_step(self, optimizer: Any) -> None:
+    def after_step(self, optimizer: Any, updates: int) -> None:
         """Mask the fp32 masters, which the optimizer stepped, and the weights, which it copied from them.
 
+        Without masters, an optimizer that leaves zeros alone is followed only where its state is new: then what the
+        state holds of pruned weights (a dense checkpoint's momenta) is zeroed too.
+
         :param optimizer: fairseq's
+        :param updates: since the start, this step included
         """
-        for parameter, master in masters_of(optimizer):
+        state = optimizer.optimizer.state
+        masters = list(masters_of(optimizer))
+        if state is not self._known_state:  # a new optimizer, or one that a checkpoint was loaded into
+            self._known_state = state
+            self._leaves_zeros_alone = not masters and leaves_zeros_alone(optimizer.optimizer)
+            self._zero_state(state)
+            self.enforce()
+        for parameter, master in masters:
             name = self._names.get(id(parameter))
             if name is not None:
                 self._erase(name, master)
-        self.enforce()
+        if not self._leaves_zeros_alone:
+            self.enforce()
+        self._moments.lift(optimizer, updates)
+
+    def _zero_state(self, state: Mapping[Any, Any]) -> None:
+        for name, parameter in self._held:
+            for value in state.get(parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    self._erase(name, value)
 
     def enforce_in(self, tensors: Mapping[str, Any]) -> None:
         """Zero in place what is pruned in ``tensors``: the parameters of a copy, or a state dict with its aliases."""

@@ -179,7 +179,7 @@ class LotteryTask:
         """A step, then masters and weights are masked."""
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
         if self._held is not None:
-            self._held.after_step(optimizer)
+            self._held.after_step(optimizer, update_num + 1)
         if self._rewinding is not None:
             batches = self._train_batches
             epoch, ends = (batches.epoch, batches.end_of_epoch()) if batches is not None else (0, False)

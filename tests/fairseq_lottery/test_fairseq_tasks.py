@@ -89,6 +89,7 @@ class FlatMasters:
         self.fp16_params = list(model.parameters())
         values = torch.cat([parameter.detach().float().reshape(-1) for parameter in self.fp16_params])
         self.fp32_params = {0: nn.Parameter(values + 1e-6)}
+        self.optimizer = torch.optim.SGD(self.fp32_params.values())
 
 
 def test_flat_masters_are_masked_and_give_the_rewind_point_in_fp32() -> None:
@@ -102,7 +103,7 @@ def test_flat_masters_are_masked_and_give_the_rewind_point_in_fp32() -> None:
     assert torch.equal(weights.tensors["0.weight"].reshape(-1), optimizer.fp32_params[0].detach()[:6])
     mask = torch.tensor([[True, False, True], [False, False, True]])
     held = HeldMasks(model, Masks({"0.weight": mask}))
-    held.after_step(optimizer)
+    held.after_step(optimizer, 1)
     views = {id(parameter): master for parameter, master in masters_of(optimizer)}
     assert torch.equal(views[id(model[0].weight)] != 0, mask)
     assert optimizer.fp32_params[0].count_nonzero() == sum(p.numel() for p in model.parameters()) - 3
