@@ -1,7 +1,8 @@
 """Reading weights out of other people's files, never unpickling anything but tensors.
 
-Understood: safetensors, torch files of a state dict (also one under ``model`` or ``state_dict``), and the zips
-that Stable-Baselines3 saves (``stable_baselines3/common/save_util.py:save_to_zip_file``).
+Understood: safetensors, torch files of a state dict (also one under ``model`` or ``state_dict``), checkpoints of
+fairseq (``fairseq/trainer.py:state_dict``), and the zips that Stable-Baselines3 saves
+(``stable_baselines3/common/save_util.py:save_to_zip_file``).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lottery_core.allowed import allowed
 from lottery_core.errors import CheckpointError
-from lottery_core.weights import Weights, outside_by_name, without_aliases
+from lottery_core.weights import Weights, outside_by_name, without_aliases, without_copies
 
 _SB3_POLICY = "policy.pth"
 _TARGET_NETWORK = re.compile(r"^[^.]*_target\.")
@@ -72,7 +74,8 @@ def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
 
 def _load(file: Path | io.BytesIO, name: str) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(allowed()):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         why = f"it asks to unpickle {wanted.group(1)}" if wanted else "it is not a file of weights"
@@ -86,7 +89,9 @@ def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(value, Mapping):
         for key in ("model", "state_dict", "model_state_dict"):
             if isinstance(value.get(key), Mapping):
-                return _state_dict(value[key], path)
+                state = _state_dict(value[key], path)
+                # fairseq writes a model from a GPU or in fp16 with every alias as a tensor of its own.
+                return without_copies(state) if "optimizer_history" in value else state
         tensors = {
             name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)
         }

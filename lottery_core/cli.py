@@ -61,7 +61,10 @@ def _parser() -> Parser:
 
     prune = commands.add_parser("prune", help="find the next ticket from two files of weights")
     prune.add_argument(
-        "trained", type=Path, metavar="TRAINED", help="trained weights: SB3 zip, torch file, safetensors"
+        "trained",
+        type=Path,
+        metavar="TRAINED",
+        help="trained weights: fairseq checkpoint, SB3 zip, torch file, safetensors",
     )
     prune.add_argument("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
     prune.add_argument("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask goes on")
@@ -102,7 +105,8 @@ def _prune(args: argparse.Namespace) -> None:
     previous = None if args.previous is None else Ticket.load(args.previous)
     if previous is not None and args.scope not in (None, list(previous.origin.scope)):
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
-    trained = read_weights(args.trained)
+    rewind = read_weights(args.rewind)
+    trained = read_weights(args.trained).like(rewind)
     if previous is not None:
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
         alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
@@ -110,7 +114,7 @@ def _prune(args: argparse.Namespace) -> None:
             print(f"WARNING: {args.trained} was trained without its mask: {alive} pruned weights live", file=sys.stderr)
     ticket = prune(
         trained,
-        read_weights(args.rewind),
+        rewind,
         rate=args.rate,
         fraction=args.fraction,
         previous=previous,

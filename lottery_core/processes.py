@@ -72,7 +72,7 @@ class Processes:
                     env=environment,
                     start_new_session=True,
                     pass_fds=(lock.fileno,),
-                    preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
+                    preexec_fn=die_with(os.getpid()),
                 )
         except FileNotFoundError as error:
             raise RunError(f"cannot start {command[0]}: {error.strerror}") from error
@@ -132,8 +132,15 @@ def last_line(path: Path) -> str:
     return lines[-1][:400] if lines else "no output"
 
 
+def die_with(parent: int) -> Callable[[], None] | None:
+    """A ``preexec_fn`` for a child of the process ``parent``: the child ends with it (on Linux; elsewhere ``None``).
+
+    A kill -9 of a command must not leave trainings behind that write into the folder of the next one.
+    """
+    return partial(_die_with, parent) if sys.platform == "linux" else None
+
+
 def _die_with(parent: int) -> None:
-    # A kill -9 of the command must not leave trainings behind that write into the folder of the next one.
     set_death_signal = 1
     _LIBC.prctl(set_death_signal, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above

@@ -43,6 +43,18 @@ class Weights:
         shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
         require_same_shapes(shapes, {name: t.shape for name, t in other.tensors.items()}, self.source, other.source)
 
+    def like(self, other: Weights) -> Weights:
+        """Without what ``other`` lacks and what equals a tensor that it has: aliases whose sharing a file has lost."""
+        lost = []
+        for name in self.tensors.keys() - other.tensors.keys():
+            same = (self.tensors[kept] for kept in other.tensors if kept in self.tensors)
+            if any(_equal(self.tensors[name], tensor) for tensor in same):
+                lost.append(name)
+        if not lost:
+            return self
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in lost}
+        return Weights(tensors, self.outside - set(lost), self.source)
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, atomically.
 
@@ -126,3 +138,27 @@ def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         seen.add(key)
         result[name] = tensor
     return result
+
+
+def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each value of a state dict once, where the file has lost which tensors were tied.
+
+    Two trained matrices never agree in every bit unless they are one. Constant tensors do (norms, new biases), so
+    they all stay; :meth:`Weights.like` sorts them out where another file knows better.
+    """
+    result: dict[str, Tensor] = {}
+    for name, tensor in without_aliases(state).items():
+        if not any(_equal(tensor, kept) and _varies(tensor) for kept in result.values()):
+            result[name] = tensor
+    return result
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    # Bit by bit, so that NaN equals NaN: a diverged run is then told as such.
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
+
+
+def _varies(tensor: Tensor) -> bool:
+    return tensor.numel() > 1 and bool((tensor != tensor.reshape(-1)[0]).any())

@@ -1,0 +1,55 @@
+"""fairseq's cross entropies, aware of the mask: natural-log perplexity, and a look whether the dead are dead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq.criterions import CRITERION_REGISTRY, register_criterion
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from fairseq.logging import metrics
+
+
+class LotteryCriterion:
+    """Mix-in before a criterion that logs ``loss`` or ``nll_loss`` as sums in nats, and ``ntokens``."""
+
+    nll = "loss"
+
+    def forward(self, model: Any, sample: Any, reduce: bool = True) -> Any:
+        """The criterion's own; :raises PrunedWeightAlive: a pruned weight is not 0.0"""
+        check = getattr(self.task, "check_masks_if_due", None)  # type: ignore[attr-defined]
+        if check is not None:
+            check()
+        return super().forward(model, sample, reduce=reduce)  # type: ignore[misc]
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: Any) -> None:
+        """The criterion's own, and ``log_ppl``: nats a token, the paper's score (PAPER 3.2)."""
+        super().reduce_metrics(logging_outputs)  # type: ignore[misc]
+        nll = sum(log.get(cls.nll, 0) for log in logging_outputs)
+        tokens = sum(log.get("ntokens", 0) for log in logging_outputs)
+        metrics.log_scalar("log_ppl", nll / tokens if tokens else 0, tokens, round=4)
+
+
+class LotteryCrossEntropy(LotteryCriterion, CrossEntropyCriterion):  # type: ignore[misc]
+    """``cross_entropy`` that logs ``log_ppl`` and checks the mask."""
+
+
+class LotteryLabelSmoothedCrossEntropy(LotteryCriterion, LabelSmoothedCrossEntropyCriterion):  # type: ignore[misc]
+    """``label_smoothed_cross_entropy`` that logs ``log_ppl`` (without the smoothing) and checks the mask."""
+
+    nll = "nll_loss"
+
+
+def _register(name: str, criterion: type, config: type) -> None:
+    if name not in CRITERION_REGISTRY:  # unlike tasks, criteria must not be registered twice
+        register_criterion(name, dataclass=config)(criterion)
+
+
+_register("lottery_cross_entropy", LotteryCrossEntropy, CrossEntropyCriterionConfig)
+_register(
+    "lottery_label_smoothed_cross_entropy", LotteryLabelSmoothedCrossEntropy, LabelSmoothedCrossEntropyCriterionConfig
+)

@@ -1,0 +1,40 @@
+"""fairseq as the runner sees it: the command of a run, its weights, its score."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fairseq_lottery.scoring import LAST
+from lottery_core.checkpoints import read_weights
+from lottery_core.layout import INIT
+from lottery_core.plan import Run, dense
+from lottery_core.results import Score, read_score
+from lottery_core.weights import Weights
+
+
+class Fairseq:
+    """See :class:`lottery_core.runner.Framework`.
+
+    :param launcher: starts the training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
+    """
+
+    name = "fairseq"
+
+    def __init__(self, launcher: str | None = None) -> None:
+        self.launcher = launcher
+
+    def command(self, run: Run, folder: Path) -> list[str]:
+        """One process a run, which trains and scores; it reads the rest from ``experiment.json``."""
+        more = [] if self.launcher is None else ["--launcher", self.launcher]
+        return [sys.executable, "-m", "fairseq_lottery.child", str(folder), *more]
+
+    def weights(self, folder: Path) -> Weights:
+        """Of ``checkpoint_last.pt``; the start of the dense run tells which tensors were tied."""
+        out, run = Run.of_folder(folder.absolute())
+        start = Weights.load(out / dense(run.seed).folder / INIT)
+        return read_weights(folder / LAST).like(start)
+
+    def score(self, folder: Path) -> Score:
+        """Of ``score.json``."""
+        return read_score(folder)

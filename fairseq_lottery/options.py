@@ -1,0 +1,41 @@
+"""The options that a lottery task adds to those of the task it extends."""
+
+# fairseq reads the fields' types when it makes its parser, and knows only the old spelling of them.
+# ruff: noqa: UP006, UP035, UP045, RUF009
+
+from dataclasses import dataclass, field
+from typing import Any, List, Optional
+
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
+
+
+@dataclass
+class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
+    """Options of every lottery task; the last six are fairseq's own, seen from here."""
+
+    ticket: Optional[str] = field(
+        default=None, metadata={"help": "train this ticket, a file from 'lottery prune'; without it the run is dense"}
+    )
+    ticket_kind: str = field(
+        default="winning",
+        metadata={"help": "winning: the ticket as it is; or a control made from it: random, reinit, permuted, ..."},
+    )
+    ticket_seed: int = field(default=1, metadata={"help": "seed of a control's shuffles and fresh values"})
+    rewind: Optional[str] = field(
+        default=None, metadata={"help": "weights at the rewind point, for --ticket-kind shuffled"}
+    )
+    rewind_point: Optional[str] = field(
+        default=None,
+        metadata={"help": "dense run: write rewind.safetensors into --save-dir at update:N, epoch:N or init"},
+    )
+    scope: Optional[str] = field(
+        default=None,
+        metadata={"help": "'all', 'layers' or regular expressions, parted by spaces: checked against the model"},
+    )
+    save_dir: str = II("checkpoint.save_dir")
+    ddp_backend: Any = II("distributed_training.ddp_backend")
+    max_update: int = II("optimization.max_update")
+    max_epoch: int = II("optimization.max_epoch")
+    update_freq: List[int] = II("optimization.update_freq")
+    train_subset: str = II("dataset.train_subset")

@@ -1,0 +1,32 @@
+"""Whether fairseq is there and works, said in one line with the command that mends it. Imports nothing of fairseq."""
+
+from __future__ import annotations
+
+import logging
+
+from lottery_core.errors import LotteryError
+
+MEND = (
+    "pip install torch numpy cython ninja wheel setuptools && pip install --no-build-isolation fairseq-fixed==0.12.3.1"
+)
+
+
+class FairseqError(LotteryError, ImportError):
+    """fairseq is missing or broken."""
+
+
+def require_fairseq() -> None:
+    """:raises FairseqError: fairseq cannot be imported; says why, and what to run"""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # one of fairseq's tasks asks for tensorboardX whenever it is imported
+    try:
+        import fairseq.tasks  # noqa: F401
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "fairseq":
+            raise FairseqError(f"fairseq is not installed: {MEND}") from error
+        raise FairseqError(f"fairseq needs the module '{error.name}', which is missing: pip install it") from error
+    except Exception as error:  # whatever a broken installation does; 0.12.2 on Python 3.11: a ValueError
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FairseqError(f"fairseq is broken ({first}): pip uninstall -y fairseq; {MEND}") from error
+    finally:
+        logging.disable(before)

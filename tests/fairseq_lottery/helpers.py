@@ -1,0 +1,174 @@
+"""Number words in English and German as tiny data, and fairseq's commands as processes."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import split
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lottery_core.allowed import allowed
+from lottery_core.ticket import Ticket
+
+ROOT = Path(__file__).parents[2]
+USER_DIR = ROOT / "fairseq_lottery"
+_ENGLISH = split("zero one two three four five six seven eight nine")
+_GERMAN = split("null eins zwei drei vier fünf sechs sieben acht neun")
+
+# Small enough for a second or two of training beside fairseq's start.
+TRANSFORMER = split(
+    "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
+    "--encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32 --encoder-attention-heads 2 --decoder-attention-heads 2 "
+    "--share-all-embeddings --max-source-positions 64 --max-target-positions 64 --dropout 0.1"
+)
+ADAM = split("--optimizer adam --lr 0.003")
+TRANSLATION = split(
+    "--task lottery_translation --criterion lottery_label_smoothed_cross_entropy --label-smoothing 0.1 "
+    "--max-tokens 200 --max-epoch 2"
+)
+COMMON = split("--cpu --seed 3 --log-format json --log-interval 5 --no-epoch-checkpoints --clip-norm 0.2")
+LM = split("--task lottery_language_modeling --criterion lottery_cross_entropy --max-epoch 2")
+LM_DATA = split("--tokens-per-sample 16 --batch-size 8 --required-batch-size-multiple 1 --sample-break-mode none")
+TRANSFORMER_LM = split(
+    "--arch transformer_lm --decoder-layers 1 --decoder-embed-dim 16 --decoder-ffn-embed-dim 32 "
+    "--decoder-attention-heads 2 --share-decoder-input-output-embed --dropout 0.1"
+)
+
+
+def write_parallel(folder: Path) -> None:
+    """Digits read out, in both languages: train, valid and test without overlap."""
+    numbers = random.Random(5).sample(range(1000, 9999), 300)
+    for name, part in (("train", numbers[:220]), ("valid", numbers[220:260]), ("test", numbers[260:])):
+        for suffix, words in (("en", _ENGLISH), ("de", _GERMAN)):
+            lines = [" ".join(words[int(digit)] for digit in str(number)) for number in part]
+            (folder / f"{name}.{suffix}").write_text("\n".join(lines) + "\n")
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    """The command line of a fairseq command of this environment."""
+    return [str(Path(sys.executable).parent / name), *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
+
+
+def run(
+    words: Sequence[str], status: int | None = 0, timeout: float = 240, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command and check its exit status."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment(**env))
+    if status is not None:
+        assert done.returncode == status, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-4000:]}"
+    return done
+
+
+# Loads fairseq once and forks a fairseq-train for each line it reads: a start from nothing costs seconds.
+_SERVER = """
+import json, os, sys
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # fairseq logs to standard output while it is imported
+import fairseq_cli.train
+sys.argv[0] = "fairseq-train"
+for line in sys.stdin:
+    words, path = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.argv[1:] = words
+        fairseq_cli.train.cli_main()
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+"""
+_server: subprocess.Popen[str] | None = None
+
+
+def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0) -> str:
+    """fairseq-train with the user-dir, a process of its own; its output."""
+    global _server
+    if _server is None:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        _server = subprocess.Popen([sys.executable, "-c", _SERVER], env=environment(), **pipes)
+        atexit.register(_server.kill)
+    assert _server.stdin
+    assert _server.stdout
+    words = [data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]
+    with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
+        print(json.dumps([[*map(str, words)], log.name]), file=_server.stdin, flush=True)
+        found = int(_server.stdout.readline())
+        text = log.read()
+    assert status is None or found == status, f"exit {found}\n{text[-4000:]}"
+    return text
+
+
+def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """The command ``lottery``."""
+    return run([sys.executable, "-m", "lottery_core.cli", *map(str, arguments)], status)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint, under the allow-list."""
+    with torch.serialization.safe_globals(allowed()):
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def tied(state: dict[str, Tensor], name: str) -> list[str]:
+    """Every name that a state dict has for the tensor ``name``, told by the transformer's ways of tying."""
+    shape = state[name].shape
+    return [other for other in state if state[other].shape == shape and torch.equal(state[other], state[name])]
+
+
+def assert_dead(state: dict[str, Tensor], ticket: Ticket | Path, aliases: int = 1) -> None:
+    """Pruned weights are exactly +0.0 in ``state``, under every name, and the others have been trained.
+
+    :param aliases: how many names the tied embedding has at least
+    """
+    masks = (ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)).masks
+    assert masks.pruned > 0
+    most = 0
+    for name, mask in masks.items():
+        names = tied(state, name) if mask.any() and mask.dim() == 2 else [name]
+        most = max(most, len(names))
+        for each in names:
+            dead = state[each][~mask]
+            assert not dead.count_nonzero(), f"{int(dead.count_nonzero())} of {each} are alive"
+            assert not torch.signbit(dead).any(), f"-0.0 in {each}"
+            assert torch.isfinite(state[each]).all()
+    assert most >= aliases
+    alive = sum(int(state[name][mask].count_nonzero()) for name, mask in masks.items())
+    assert alive >= 0.9 * masks.surviving
+
+
+def own_user_dir(folder: Path, name: str, code: str) -> Path:
+    """A user-dir of somebody's own, which builds on the plugin."""
+    package = folder / name
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"import fairseq_lottery\n{code}\n")
+    return package
+
+
+def refusal(text: str) -> str:
+    """The line with which a command of fairseq refused its input; asserts that there is no traceback."""
+    assert "Traceback" not in text, text[-3000:]
+    lines = [line for line in text.splitlines() if ": error: " in line]
+    assert len(lines) == 1, text[-3000:]
+    return lines[0]
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two state dicts are equal, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,117 @@
+"""The command fairseq-lottery: whole chains of real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lottery_core import Ticket
+from lottery_core.results import read_rows
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
+
+LSTM = split(
+    "--task language_modeling --criterion lottery_cross_entropy --arch lottery_lstm_lm --decoder-embed-dim 16 "
+    "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 5 --max-epoch 2 --optimizer adam --lr 0.01 --cpu"
+)
+
+
+def chain(*own: object) -> list[str]:
+    return [sys.executable, "-m", "fairseq_lottery.cli", *map(str, own)]
+
+
+def test_a_killed_chain_ends_like_an_undisturbed_one(lm_data: Path, tmp_path: Path) -> None:
+    """Killed with no chance to tidy up while a ticket trains; nothing of it stays behind."""
+    options = ["--rounds", 1, "--kinds", "winning", "--prune-rate", 0.36, "--rewind", "epoch:1"]
+    done = helpers.run(chain("--out", tmp_path / "whole", *options, "--", lm_data, *LSTM))
+    assert "log perplexity (nats a word) on the test split" in done.stdout
+    words = chain("--out", tmp_path / "parts", *options, "--", lm_data, *LSTM)
+    started = subprocess.Popen(words, env=helpers.environment(), stderr=subprocess.DEVNULL)
+    stop = tmp_path / "parts" / "seed-1" / "winning" / "round-01" / "progress.json"
+    deadline = time.monotonic() + 120
+    while not stop.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    helpers.run(words)
+    rows = [(row.run, row.score, row.ticket) for row in read_rows(tmp_path / "whole")]
+    assert [(row.run, row.score, row.ticket) for row in read_rows(tmp_path / "parts")] == rows
+    for run, _, _ in rows:
+        whole, parts = (
+            load(tmp_path / name / run.folder / "checkpoint_last.pt")["model"] for name in ("whole", "parts")
+        )
+        assert helpers.same(whole, parts)
+        if run.kind != "dense":
+            assert_dead(whole, tmp_path / "whole" / run.folder / "ticket.safetensors")
+    assert len(rows) == 2
+
+
+def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:
+    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept."""
+    words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 2 --optimizer adam --lr 0.01 --cpu")]
+    own = ["--out", tmp_path, "--rounds", 1, "--kinds", "random", "--average", 2, "--rewind", "update:2"]
+    done = helpers.run(chain(*own, "--generate", "--beam 1", "--", translation_data, *words))
+    assert "BLEU (sacrebleu, detokenised) on the test split" in done.stdout
+    folder = tmp_path / "seed-1" / "winning" / "round-01"
+    mean = load(folder / "averaged.pt")["model"]
+    assert_dead(mean, folder / "ticket.safetensors", aliases=3)
+    one, two = (load(folder / f"checkpoint{epoch}.pt")["model"] for epoch in (1, 2))
+    assert all(torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean)
+    control = Ticket.load(tmp_path / "seed-1" / "random" / "round-01" / "ticket.safetensors")
+    assert control.origin.kind == "random"
+    assert control.masks.survivors() == Ticket.load(folder / "ticket.safetensors").masks.survivors()
+    text = (folder / "bleu.json").read_text()
+    assert "tok:13a" in text
+    assert "tok:none" in text
+
+
+REFUSED = {
+    "ours": (["--seed", "3"], "--seed is set by fairseq-lottery for each round"),
+    "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
+    words, expected = REFUSED[name]
+    done = helpers.run(chain("--out", tmp_path / "out", "--", lm_data, *LSTM, *words), status=2)
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.scoring import by_command
+    from lottery_core.errors import RunError
+
+    assert by_command("echo text; ls $LOTTERY_CHECKPOINT | wc -l", tmp_path, tmp_path) == 0
+    with pytest.raises(RunError, match="no number: 'text'"):
+        by_command("echo text", tmp_path, tmp_path)
+    with pytest.raises(RunError, match="failed with exit 3"):
+        by_command("exit 3", tmp_path, tmp_path)
+    done = helpers.run(chain("--out", tmp_path / "out", "--rounds", 2, "--dry-run", "--", lm_data, *LSTM))
+    assert done.stdout.count("fairseq_lottery.child") == 5
+    assert not (tmp_path / "out").exists()
+
+
+def test_fairseq_missing_or_broken(tmp_path: Path) -> None:
+    """One line with the command that mends it."""
+    command = tmp_path / "fairseq-lottery"
+    command.write_text("import sys\nfrom fairseq_lottery.cli import main\nsys.exit(main())\n")
+    for name, code, words in (
+        ("broken", "raise ValueError('mutable default is not allowed')", "fairseq is broken (mutable default"),
+        ("missing", "raise ModuleNotFoundError(\"No module named 'fairseq'\", name='fairseq')", "is not installed"),
+    ):
+        (tmp_path / name / "fairseq").mkdir(parents=True)
+        (tmp_path / name / "fairseq" / "__init__.py").write_text(code)
+        path = os.pathsep.join([str(tmp_path / name), str(helpers.ROOT)])
+        done = helpers.run([sys.executable, str(command), "--help"], status=2, PYTHONPATH=path)
+        assert words in helpers.refusal(done.stderr)
+        assert "pip install" in done.stderr

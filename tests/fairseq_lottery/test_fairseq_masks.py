@@ -1,0 +1,160 @@
+"""Dead is dead: exact zeros in what real fairseq-train processes save."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from lottery_core import Ticket
+from lottery_core.weights import Weights
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, assert_dead, load, split, train
+
+BASE = [*TRANSLATION, *TRANSFORMER]
+# The embedding stands in the state dict as the encoder's, the decoder's and the output layer's.
+ALIASES = 3
+
+OPTIMIZERS = {
+    "adam": "--optimizer adam --lr 0.003 --weight-decay 0.01",
+    "sgd": "--optimizer sgd --momentum 0.9 --lr 0.1 --weight-decay 0.01",
+    "nag": "--optimizer nag --lr 0.1 --weight-decay 0.01 --update-freq 2",
+    "adafactor": "--optimizer adafactor --lr 0.01",
+}
+PRECISIONS = {
+    "memory-efficient-fp16": "--memory-efficient-fp16",
+    "fp16": "--fp16 --fp16-no-flatten-grads",
+    "amp": "--amp",
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name: str, translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name == "adam" else []
+    text = train(translation_data, tmp_path, *BASE, *split(OPTIMIZERS[name]), "--ticket", ticket, *ema)
+    state = load(tmp_path / "checkpoint_last.pt")
+    assert_dead(state["model"], ticket, ALIASES)
+    if ema:
+        assert_dead(state["extra_state"]["ema"], ticket, ALIASES)
+        assert_dead(state["extra_state"]["ema_fp32_params"], ticket, ALIASES)
+        assert not helpers.same(state["extra_state"]["ema"], state["model"])
+    assert '"train_pruned": "0.5", "train_surviving": "0.5"' in text
+    assert '"valid_pruned": "0.5", "valid_surviving": "0.5"' in text
+    assert "valid_log_ppl" in text
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    """Also resumed in the middle with a moving average, where masters are made anew from the model."""
+    words = [*BASE, *ADAM, *split(PRECISIONS[name]), "--ticket", ticket]
+    ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name == "fp16" else []
+    if ema:
+        train(translation_data, tmp_path, *words, *ema, "--max-update", 4)
+    train(translation_data, tmp_path, *words, *ema)
+    state = load(tmp_path / "checkpoint_last.pt")
+    assert_dead(state["model"], ticket, ALIASES)
+    if ema:
+        assert_dead(state["extra_state"]["ema_fp32_params"], ticket, ALIASES)
+    again = tmp_path / "next.safetensors"
+    words = ["--rewind", dense / "rewind.safetensors", "--previous", ticket, "--rate", 0.5]
+    done = helpers.lottery("prune", tmp_path / "checkpoint_last.pt", *words, "-o", again)
+    assert "trained without its mask" not in done.stderr
+    assert Ticket.load(again).masks.pool == Ticket.load(ticket).masks.pool, "a tied tensor was counted twice"
+
+
+def test_a_dense_checkpoint_with_momenta(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    start = ["--restore-file", dense / "checkpoint_last.pt", "--max-epoch", 3, "--weight-decay", 0.01]
+    train(translation_data, tmp_path, *BASE, *ADAM, *start, "--ticket", ticket)
+    assert_dead(load(tmp_path / "checkpoint_last.pt")["model"], ticket, ALIASES)
+
+
+def test_resuming_in_the_middle(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    words = [*BASE, *ADAM, "--ticket", ticket]
+    train(translation_data, tmp_path / "whole", *words)
+    train(translation_data, tmp_path / "parts", *words, "--max-update", 4)
+    assert load(tmp_path / "parts" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 4
+    train(translation_data, tmp_path / "parts", *words)
+    whole, parts = (load(tmp_path / name / "checkpoint_last.pt") for name in ("whole", "parts"))
+    assert_dead(parts["model"], ticket, ALIASES)
+    assert helpers.same(whole["model"], parts["model"])
+
+
+RANKS = """
+from fairseq.models import distributed_fairseq_model as module
+Plain = module.DistributedDataParallel
+# fairseq names a GPU in any case.
+module.DistributedDataParallel = lambda *a, device_ids, output_device, **k: Plain(*a, **k)
+"""
+
+
+@pytest.mark.parametrize("backend", ["legacy_ddp", "c10d"])
+def test_two_ranks(backend: str, translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    package = helpers.own_user_dir(tmp_path / "user", "two_ranks", RANKS)
+    init = tmp_path / "meet"
+
+    def both(updates: int) -> None:
+        words = helpers.command("fairseq-train", translation_data, "--user-dir", package, *helpers.COMMON)
+        words += list(map(str, [*BASE, *ADAM, "--save-dir", tmp_path, "--ticket", ticket, "--ticket-kind", "random"]))
+        words += ["--max-update", str(updates), "--ddp-backend", backend, "--distributed-backend", "gloo"]
+        words += ["--distributed-world-size", "2", "--distributed-no-spawn"]
+        words += ["--distributed-init-method", f"file://{init}-{updates}"]
+        ranks = [
+            subprocess.Popen(
+                [*words, "--distributed-rank", str(rank)],
+                env=helpers.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in (0, 1)
+        ]
+        for rank in ranks:
+            text, _ = rank.communicate(timeout=200)
+            assert rank.returncode == 0, text[-4000:]
+
+    both(2)
+    both(4)  # from where it was
+    state = load(tmp_path / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 4
+    made = Ticket.load(tmp_path / "ticket.safetensors")
+    assert made.origin.kind == "random"
+    assert_dead(state["model"], made, ALIASES)
+
+
+def test_plain_fairseq_generates_the_same(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    train(translation_data, tmp_path, *BASE, *ADAM, "--ticket", ticket)
+    path = tmp_path / "checkpoint_last.pt"
+    words = ["--path", path, "--cpu", "--beam", 2, "--gen-subset", "test", "--batch-size", 40]
+    ours = ["--user-dir", helpers.USER_DIR, "--task", "lottery_translation"]
+    with_us = helpers.run(helpers.command("fairseq-generate", translation_data, *words, *ours))
+    # Without the plugin's allow-list fairseq itself cannot read any checkpoint of an --arch under torch's new default.
+    plain = helpers.command("fairseq-generate", translation_data, *words)
+    without_us = helpers.run(plain, PYTHONPATH="", TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1")
+
+    def hypotheses(text: str) -> list[str]:
+        return sorted(line for line in text.splitlines() if line.startswith(("H-", "D-", "P-")))
+
+    assert len(hypotheses(with_us.stdout)) == 3 * 40
+    assert hypotheses(with_us.stdout) == hypotheses(without_us.stdout)
+
+
+def test_rewind_point_and_start(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    """The rewind weights are those of the checkpoint at that update; a ticket starts at mask x rewind weights."""
+    words = [*BASE, *ADAM, "--rewind-point", "epoch:1", "--max-epoch", 1, "--save-interval-updates", 3]
+    train(translation_data, tmp_path / "dense", *words)
+    at_three = load(tmp_path / "dense" / "checkpoint_1_3.pt")["model"]
+    rewind = Weights.load(dense / "rewind.safetensors")
+    assert all(torch.equal(at_three[name], tensor) for name, tensor in rewind.tensors.items())
+    at_epoch = load(tmp_path / "dense" / "checkpoint_last.pt")["model"]
+    epoch = Weights.load(tmp_path / "dense" / "rewind.safetensors")
+    assert all(torch.equal(at_epoch[name], tensor) for name, tensor in epoch.tensors.items())
+    train(
+        translation_data, tmp_path / "still", *BASE, *split("--optimizer sgd --lr 0 --max-epoch 1"), "--ticket", ticket
+    )
+    start = load(tmp_path / "still" / "checkpoint_last.pt")["model"]
+    expected = Ticket.load(ticket).start()
+    assert all(torch.equal(start[name], tensor) for name, tensor in expected.items())
+    mask = Ticket.load(ticket).masks
+    assert all(torch.equal(expected[name][mask[name]], rewind.tensors[name][mask[name]]) for name in mask)
