@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 VERSION: dict[str, str] = {}
 exec((HERE / "lottery_core" / "version.py").read_text(), VERSION)
 
+PACKAGES = ["lottery_core", "sb3_lottery", "fairseq_lottery"]
 SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "ale-py>=0.11", "cloudpickle"]
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
 DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
@@ -20,11 +21,17 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=["lottery_core", "sb3_lottery"],
-    package_data={"lottery_core": ["py.typed"], "sb3_lottery": ["py.typed"]},
+    packages=PACKAGES,
+    package_data={package: ["py.typed"] for package in PACKAGES},
     install_requires=["torch>=2.4", "numpy>=1.26", "safetensors>=0.4.3", "zstandard>=0.22", "matplotlib>=3.7"],
     extras_require={"sb3": SB3, "fairseq": FAIRSEQ, "all": SB3 + FAIRSEQ, "dev": DEV},
-    entry_points={"console_scripts": ["lottery=lottery_core.cli:main", "sb3-lottery=sb3_lottery.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "lottery=lottery_core.cli:main",
+            "sb3-lottery=sb3_lottery.cli:main",
+            "fairseq-lottery=fairseq_lottery.cli:main",
+        ]
+    },
     classifiers=[
         "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3",

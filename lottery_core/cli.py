@@ -111,7 +111,9 @@ def _prune(args: argparse.Namespace) -> None:
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
         alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
         if alive:
-            print(f"WARNING: {args.trained} was trained without its mask: {alive} pruned weights live", file=sys.stderr)
+            print(
+                f"WARNING: {alive} weights that {args.previous} prunes are not zero in {args.trained}", file=sys.stderr
+            )
     ticket = prune(
         trained,
         rewind,
@@ -119,6 +121,7 @@ def _prune(args: argparse.Namespace) -> None:
         fraction=args.fraction,
         previous=previous,
         scope=args.scope or "all",
+        kind="one-shot" if args.fraction is not None and previous is None else None,
         rewind_point=args.rewind_point,
         seed=None if previous is None else previous.origin.seed,
     )
@@ -164,19 +167,20 @@ def report(runs: Sequence[Path], picture: Path | None = None, csv: Path | None =
     from lottery_core.report import plot, table
     from lottery_core.results import read_rows, write_csv
 
-    found, label = {}, "score"
+    found, labels = {}, set()
     for run in runs:
         known = bool(read_row(run))
         experiment = Experiment.load(run) if known else None
         rows = read_rows(run, experiment)
-        label = experiment.score_label if experiment else label
+        label = experiment.score_label if experiment else "score"
+        labels.add(label)
         name = run.resolve().name
         found[name if name not in found else str(run)] = rows
         print(table(rows, label), end="\n\n")
     if picture is None and len(runs) == 1:
         picture = runs[0] / CURVE
     if picture is not None:
-        plot(found, picture, label)
+        plot(found, picture, labels.pop() if len(labels) == 1 else "score")
         print(f"picture: {picture}")
     if csv is not None:
         write_csv(csv, [row for rows in found.values() for row in rows])

@@ -9,8 +9,11 @@ def collapse_warning(name: str, where: str) -> str:
     :param name: of a tensor of two or more dimensions without a survivor
     :param where: the run or the ticket
     """
-    return (
-        f"WARNING: {where}: the layer '{name}' has collapsed: no parameter of it survives. "
-        "If it is an output layer, its small initial values lose against the others: "
-        "Stable-Baselines3's ortho_init=True does that to 'action_net'; use policy_kwargs=dict(ortho_init=False)"
-    )
+    if name.startswith(("action_net", "value_net")):
+        hint = (
+            "Stable-Baselines3's ortho_init=True starts output layers with weights so small that pruning takes them "
+            "first; use policy_kwargs=dict(ortho_init=False)"
+        )
+    else:
+        hint = "only biases pass it, so what follows sees no input (prune less, or leave it out of the scope)"
+    return f"WARNING: {where}: the layer '{name}' has collapsed, no parameter of it survives: {hint}"

@@ -44,6 +44,7 @@ class Progress:
         self.jobs = 1
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._waiting: list[Run] = []
+        self._began: dict[Run, float] = {}
         self._last = time.monotonic()
 
     def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int) -> None:
@@ -62,14 +63,17 @@ class Progress:
             print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
 
     def started(self, run: Run) -> None:
-        """A run has started."""
+        """A run starts."""
+        self._began[run] = time.monotonic()
         if not self.terminal:
             self.say(f"{self._count()} {run}: started")
 
     def finished(self, run: Run, row: Row) -> None:
         """A run has finished with ``row``."""
         self.done += 1
-        self._seconds[run.kind].append(row.wall_seconds)
+        # From start to end: a process needs seconds before and after what the row counts.
+        began = self._began.pop(run, None)
+        self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
         self._waiting = [other for other in self._waiting if other != run]
         self.say(
             f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}"

@@ -119,13 +119,14 @@ def plot(experiments: Mapping[str, Sequence[Row]], path: str | Path, score_label
             ticks |= _draw(axes, rows, f"{name}: " if len(drawn) > 1 else "", ("-", "--", ":", "-.")[index % 4])
         chosen = _spaced(sorted(ticks.items()))
         axes.set_xticks([place for place, _ in chosen], [_percent(pruned) for _, pruned in chosen])
-        axes.set_xlabel("parameters pruned (spaced as the rounds are)")
+        axes.set_xlabel("parameters pruned (equal steps are equal shares of what is left)")
         axes.set_ylabel(score_label)
-        seeds = {row.seed for rows in drawn.values() for row in rows}
-        many = f"mean and standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-        axes.set_title(f"{', '.join(drawn)} ({many})")
+        axes.set_title("\n".join(f"{name} ({_seeds(rows)})" for name, rows in drawn.items()))
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
+        if len(drawn) > 1:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        else:
+            axes.legend(framealpha=0.85, edgecolor="none")
         ending = path.suffix.lstrip(".") or "png"
         try:
             write_atomically(path, lambda file: figure.savefig(file, format=ending, dpi=150))
@@ -135,6 +136,11 @@ def plot(experiments: Mapping[str, Sequence[Row]], path: str | Path, score_label
             raise ConfigError(f"cannot draw {path}: {error}") from error
     finally:
         pyplot.close(figure)
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    many = len({row.seed for row in rows})
+    return f"mean and standard deviation over {many} seeds" if many > 1 else "one seed"
 
 
 def _place(row: Row) -> float:

@@ -115,8 +115,8 @@ class Runner:
                 for run in [run for run in waiting if self._ready(run, done)][: self.executor.jobs - len(running)]:
                     waiting.remove(run)
                     try:
-                        running[run] = self._start(run, lock)
                         self.progress.started(run)
+                        running[run] = self._start(run, lock)
                     except LotteryError as error:
                         failed[run] = error
                         self.progress.failed(run, str(error))

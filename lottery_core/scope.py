@@ -15,7 +15,7 @@ LAYERS = "layers"
 
 # Embeddings, norms and output layers by the names that torch, fairseq and Stable-Baselines3 give them.
 _NOT_A_LAYER = re.compile(
-    r"embed|norm|(^|\.)ln_?\w*\.|output_projection|lm_head|(^|\.)(fc_out|action_net|value_net)\.",
+    r"embed|norm|(^|\.)ln_?\w*\.|output_projection|lm_head|(^|\.)fc_out\.|^(action_net|value_net)\.",
     re.IGNORECASE,
 )
 

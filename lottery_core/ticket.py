@@ -209,6 +209,8 @@ def _words(value: object) -> list[str]:
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
+    if not Path(path).is_file():
+        raise TicketError(f"cannot read {path}: {'Is a directory' if Path(path).is_dir() else 'No such file'}")
     try:
         with safe_open(str(path), framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER)

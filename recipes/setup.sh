@@ -18,7 +18,7 @@ if [[ -f .venv/.stamp && "$(cat .venv/.stamp)" == "$stamp" ]]; then
     exit 0
 fi
 
-echo "setup: making .venv with $("$python" --version) and the versions in constraints.txt (a minute or two)"
+echo "setup: making .venv with $("$python" --version) and the versions in constraints.txt (some minutes)"
 rm -f .venv/.stamp
 if ! "$python" -m venv .venv; then
     echo "setup: error: cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2
@@ -27,8 +27,11 @@ fi
 # Also serves isolated builds, which would otherwise fetch another torch, of several gigabytes.
 export PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 echo "setup: installing torch"
-.venv/bin/python -m pip install --quiet torch==2.13.0 numpy
+.venv/bin/python -m pip install --quiet torch==2.13.0 numpy cython ninja wheel setuptools
+echo "setup: building fairseq (about 3 minutes, the first time)"
+# Its build needs torch; without isolation it takes the one above, whatever pip's version.
+.venv/bin/python -m pip install --quiet --no-build-isolation fairseq-fixed==0.12.3.1
 echo "setup: installing this project with Stable-Baselines3 and the tools for its tests"
-.venv/bin/python -m pip install --quiet --editable '.[sb3,dev]'
+.venv/bin/python -m pip install --quiet --no-build-isolation --editable '.[all,dev]'
 echo "$stamp" >.venv/.stamp
 echo "setup: done"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lottery_core.checkpoints import read_weights
 from lottery_core.collapse import collapse_warning
+from lottery_core.errors import TicketError
 from lottery_core.keeping import MaskKeeper, apply_ticket
 from lottery_core.kinds import WINNING, check_kind, control_ticket
 from lottery_core.ticket import Ticket
@@ -48,6 +49,7 @@ class LotteryCallback(BaseCallback):
     :param score_episodes: L, episodes in the score
     :param verbose: 1 prints a line at the start
     :raises ConfigError: unknown kind
+    :raises TicketError: there is no such file
     """
 
     def __init__(
@@ -63,7 +65,10 @@ class LotteryCallback(BaseCallback):
         super().__init__(verbose)
         self.ticket, self.seed, self.rewind, self.restart = ticket, seed, rewind, restart
         self.kind = check_kind(kind)
+        if not isinstance(ticket, Ticket) and not Path(ticket).is_file():
+            raise TicketError(f"there is no ticket at {ticket}: No such file")
         self.episodes = Episodes(score_episodes)
+        self.warns = True  # of collapsed layers; the runner of an experiment does that itself
         self._keeper: MaskKeeper | None = None
         self._record: dict[str, float] = {}
 
@@ -92,7 +97,7 @@ class LotteryCallback(BaseCallback):
         log.info(line)
         if self.verbose:
             print(line)
-        for name in masks.collapsed():
+        for name in masks.collapsed() if self.warns else []:
             log.warning(collapse_warning(name, "this ticket"))
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}

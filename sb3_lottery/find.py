@@ -63,8 +63,14 @@ class Found:
         return Path(path)
 
     def ticket(self, seed: int, kind: str, round: int) -> Path:
-        """The path of a ticket, for :class:`~sb3_lottery.LotteryCallback`."""
-        return self.out / Run(seed, kind, round).folder / TICKET
+        """The path of a ticket, for :class:`~sb3_lottery.LotteryCallback`.
+
+        :raises ConfigError: it was not found
+        """
+        path = self.out / Run(seed, kind, round).folder / TICKET
+        if not path.exists():
+            raise ConfigError(f"there is no ticket of seed {seed}, kind '{kind}', round {round} in {self.out}")
+        return path
 
 
 def find_tickets(
@@ -123,7 +129,7 @@ def find_tickets(
     spec = TrainingSpec(
         Point("timesteps", total_timesteps // epochs),
         epochs,
-        parse_point(rewind or f"timesteps:{total_timesteps // _EPOCHS}", UNITS, "rewind"),
+        parse_point(str(rewind or f"timesteps:{total_timesteps // _EPOCHS}"), UNITS, "rewind"),
         score_episodes,
     )
     if not seeds:
@@ -166,7 +172,10 @@ def find_tickets(
 def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     # Seeds the initialisation even where make_model forgets to pass the seed on.
     set_random_seed(seed)
-    model = make_model(seed)
+    try:
+        model = make_model(seed)
+    except TypeError as error:
+        raise ConfigError(f"make_model must be a function of one seed: {error}") from error
     if not isinstance(model, BaseAlgorithm):
         raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
     return model

@@ -188,6 +188,8 @@ def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket
         keep = lambda weights: weights.save(folder / REWIND)  # noqa: E731
     recorder = Recorder(spec, keep, report)
     first = [] if ticket is None else [LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)]
+    for callback in first:
+        callback.warns = False
     length = spec.length
     model.learn(length.count if length.unit == "timesteps" else _NO_END, callback=CallbackList([*first, recorder]))
     episodes = recorder.episodes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import fractions
 import io
 import os
 import zipfile
@@ -102,7 +102,7 @@ def test_other_files_are_refused_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     torch.save(mlp().state_dict(), tmp_path / "whole.pt")
     (tmp_path / "half.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:1000])
-    torch.save(argparse.Namespace(a=1), tmp_path / "namespace.pt")
+    torch.save(fractions.Fraction(1, 2), tmp_path / "fraction.pt")
     torch.save({"steps": 3}, tmp_path / "numbers.pt")
     a_ticket().save(tmp_path / "ticket.safetensors")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
@@ -112,7 +112,7 @@ def test_other_files_are_refused_with_one_line(tmp_path: Path) -> None:
         "text": "not a file of weights",
         "empty": "not a file of weights",
         "half.pt": "damaged",
-        "namespace.pt": "argparse.Namespace",
+        "fraction.pt": "asks to unpickle fractions.Fraction",
         "numbers.pt": "no state dict",
         "ticket.safetensors": "is a lottery-ticket, not a file of weights",
         "other.zip": "not a file of weights",

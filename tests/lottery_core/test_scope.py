@@ -15,6 +15,8 @@ NAMES = [
     "encoder.layers.0.fc1.weight",
     "decoder.output_projection.weight",
     "action_net.weight",
+    "mlp_extractor.value_net.0.weight",
+    "value_net.weight",
     "log_std",
 ]
 
@@ -28,6 +30,7 @@ def test_layers_leave_embeddings_norms_and_output_layers_whole() -> None:
         "encoder.layers.0.fc1.weight",
         "encoder.layers.0.self_attn.out_proj.bias",
         "encoder.layers.0.self_attn.q_proj.weight",
+        "mlp_extractor.value_net.0.weight",
     ]
 
 
