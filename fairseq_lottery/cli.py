@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,12 +15,10 @@ from fairseq_lottery.arguments import experiment_of, parse_fairseq, parser, spli
 from fairseq_lottery.framework import Fairseq
 from fairseq_lottery.rewinding import RewindPoint, parse_rewind
 from fairseq_lottery.scoring import BLEU, LOG_PPL, TOKENIZED_BLEU
-from lottery_core.cli import guarded, report
+from lottery_core.cli import do_experiment, guarded
 from lottery_core.errors import ConfigError
 from lottery_core.experiment import Experiment
 from lottery_core.processes import Processes
-from lottery_core.progress import Progress
-from lottery_core.runner import Runner, commands
 from lottery_core.scope import pool_names
 from lottery_core.weights import snapshot
 
@@ -61,12 +58,7 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
     framework = Fairseq(args.launcher)
     executor = Processes(framework.command, args.jobs, args.threads)
     experiment = _preflight(experiment)
-    if args.dry_run:
-        for run, folder, command in commands(experiment, framework):
-            print(f"{run}\n  {folder}\n  {shlex.join(command)}")
-        return
-    Runner(experiment, framework, executor, Progress(quiet=args.quiet)).run()
-    report([experiment.out])
+    do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lottery_core.errors import LotteryError, RunError
 from lottery_core.layout import CURVE
 from lottery_core.version import VERSION
+
+if TYPE_CHECKING:
+    from lottery_core.experiment import Experiment
+    from lottery_core.runner import Executor, Framework
 
 
 class Parser(argparse.ArgumentParser):
@@ -185,6 +190,26 @@ def report(runs: Sequence[Path], picture: Path | None = None, csv: Path | None =
     if csv is not None:
         write_csv(csv, [row for rows in found.values() for row in rows])
         print(f"rows: {csv}")
+
+
+def do_experiment(
+    experiment: Experiment, framework: Framework, executor: Executor, dry_run: bool = False, quiet: bool = False
+) -> None:
+    """What the command of every plugin does: the runs of ``experiment``, then its table and picture.
+
+    :param dry_run: print each run, its folder and its command instead; writes nothing
+    :param quiet: no progress
+    :raises LotteryError: see :meth:`lottery_core.runner.Runner.run`
+    """
+    from lottery_core.progress import Progress
+    from lottery_core.runner import Runner, commands
+
+    if dry_run:
+        for run, folder, command in commands(experiment, framework):
+            print(f"{run}\n  {folder}\n  {shlex.join(command)}")
+        return
+    Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
+    report([experiment.out])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -62,6 +62,21 @@ class Training(Protocol):
         """End it within seconds."""
 
 
+class Done:
+    """A training that was done, in this process, before it was asked for."""
+
+    def finished(self) -> bool:
+        """Always."""
+        return True
+
+    def progress(self) -> Mapping[str, Any]:
+        """Nothing to tell."""
+        return {}
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+
 class Executor(Protocol):
     """Starts trainings, here or elsewhere."""
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Winning against random tickets on CartPole: the paper's A2C setting (Table A1), 10 rounds, one seed.
-# About 5 minutes on 2 cores; run again, it goes on where it was. Other settings: see the last line it prints.
+# About 4 minutes on 2 idle cores; run again, it goes on where it was. Other settings: see the last line it prints.
 #   OUT=runs/mine bash recipes/quickstart.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lottery_core.cli import guarded, report
+from lottery_core.cli import do_experiment, guarded
 from lottery_core.experiment import Experiment
 from lottery_core.processes import Processes
-from lottery_core.progress import Progress
-from lottery_core.runner import Runner, commands
 from lottery_core.scope import pool_names
 from sb3_lottery.build import ModelSettings, check_device, check_environment, make_model, several_gpus
 from sb3_lottery.framework import Sb3
@@ -44,12 +41,7 @@ def _run(args: argparse.Namespace) -> None:
     gpus = several_gpus(experiment.settings["model"]["device"])
     executor = Processes(framework.command, args.jobs, args.threads, gpus)
     _preflight(experiment)
-    if args.dry_run:
-        for run, folder, command in commands(experiment, framework):
-            print(f"{run}\n  {folder}\n  {shlex.join(command)}")
-        return
-    Runner(experiment, framework, executor, Progress(quiet=args.quiet)).run()
-    report([experiment.out])
+    do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from lottery_core.points import Point, parse_point
 from lottery_core.progress import Progress
 from lottery_core.report import plot, table
 from lottery_core.results import Row
-from lottery_core.runner import Runner
+from lottery_core.runner import Done, Runner
 from lottery_core.scope import as_scope, pool_names
 from sb3_lottery.describe import describe_model
 from sb3_lottery.framework import Sb3, all_versions, score_label
@@ -181,19 +181,6 @@ def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     return model
 
 
-class _Done:
-    """A training that was done before it was asked for."""
-
-    def finished(self) -> bool:
-        return True
-
-    def progress(self) -> Mapping[str, Any]:
-        return {}
-
-    def stop(self) -> None:
-        pass
-
-
 class _InProcess:
     """Trains in this process; see :class:`lottery_core.runner.Executor`."""
 
@@ -202,7 +189,7 @@ class _InProcess:
     def __init__(self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress) -> None:
         self.out, self.make_model, self.spec, self.progress = out, make_model, spec, progress
 
-    def start(self, run: Run, folder: Path, lock: FolderLock) -> _Done:
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Done:
         def report(state: Mapping[str, Any]) -> None:
             self.progress.status({run: state})
 
@@ -212,4 +199,4 @@ class _InProcess:
             raise
         except Exception as error:  # as a run in a process of its own: the runs that do not need it are still done
             raise RunError(f"{type(error).__name__}: {error}") from error
-        return _Done()
+        return Done()

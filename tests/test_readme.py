@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lottery_core.kinds import KINDS
+from lottery_core import KINDS, schedule
 from sb3_lottery.options import experiment_of, parser, resolve
 
 HERE = Path(__file__).parents[1]
@@ -54,6 +54,14 @@ def test_the_preset_is_short_for_the_long_command() -> None:
 
 def test_every_kind_is_explained() -> None:
     assert {line.split("`")[1] for line in README.splitlines() if re.match(r"\| `[a-z-]+` \|", line)} == set(KINDS)
+
+
+def test_the_table_is_a_real_one() -> None:
+    assert not re.search(r"^[A-Z]+_[A-Z]+$", README, re.M)
+    rows = re.findall(r"^ +(\d+) +([\d.]+)% +([\d.]+)% +([\d.]+) +([\d.]+) +([\d.]+)$", README, re.M)
+    pool = 34_051
+    left = schedule(pool, 0.28, 10)
+    assert [(int(row[0]), row[2]) for row in rows] == [(k, f"{100 * left[k] / pool:.1f}") for k in range(1, 11)]
 
 
 def test_the_two_commands_exist() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from lottery_core.kinds import CONTROLS, FRESH
 from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
 from lottery_core.results import Score, read_score, write_score
-from lottery_core.runner import make_control
+from lottery_core.runner import Done, make_control
 from tests.lottery_core.helpers import mlp, train
 
 
@@ -82,19 +81,6 @@ def train_run(out: Path, run: Run) -> None:
 
 
 DENSE_KIND = "dense"
-
-
-class Done:
-    """A training that was done at once."""
-
-    def finished(self) -> bool:
-        return True
-
-    def progress(self) -> Mapping[str, Any]:
-        return {}
-
-    def stop(self) -> None:
-        pass
 
 
 class Here:
