@@ -32,7 +32,7 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         "fsdp": (["--ticket", str(ticket), "--ddp-backend", "fully_sharded"], "use legacy_ddp or c10d"),
         "scope": (["--scope", "layers nothing_here"], "scope 'nothing_here' matches none of the"),
         "other scope": (["--ticket", str(ticket), "--scope", "layers"], "has scope all"),
-        "no ticket": (["--ticket", str(tmp / "none")], "not a ticket, or damaged"),
+        "no ticket": (["--ticket", str(tmp / "none")], "No such file"),
         "weights": (["--ticket", str(weights)], "not a ticket, or damaged"),
         "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
