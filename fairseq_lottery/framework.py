@@ -7,8 +7,7 @@ from pathlib import Path
 
 from fairseq_lottery.scoring import LAST
 from lottery_core.checkpoints import read_weights
-from lottery_core.layout import INIT
-from lottery_core.plan import Run, dense
+from lottery_core.plan import Run
 from lottery_core.results import Score, read_score
 from lottery_core.weights import Weights
 
@@ -30,10 +29,8 @@ class Fairseq:
         return [sys.executable, "-m", "fairseq_lottery.child", str(folder), *more]
 
     def weights(self, folder: Path) -> Weights:
-        """Of ``checkpoint_last.pt``; the start of the dense run tells which tensors were tied."""
-        out, run = Run.of_folder(folder.absolute())
-        start = Weights.load(out / dense(run.seed).folder / INIT)
-        return read_weights(folder / LAST).like(start)
+        """Of ``checkpoint_last.pt``; pruning sorts out tied tensors by the rewind point."""
+        return read_weights(folder / LAST)
 
     def score(self, folder: Path) -> Score:
         """Of ``score.json``."""

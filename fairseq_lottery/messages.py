@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from lottery_core.errors import LotteryError, RunError
+from lottery_core.errors import LotteryError
 
 # What torch.multiprocessing says when one of our errors ended a spawned rank: the traceback as text.
 _IN_A_RANK = re.compile(r"^lottery_core\.errors\.(\w+): (.+)$", re.MULTILINE)
@@ -44,7 +44,7 @@ def install() -> None:
 def line_of(error: BaseException) -> tuple[str, int] | None:
     """The line and the exit status for one of our errors, also one from a spawned rank; ``None`` for any other."""
     if isinstance(error, LotteryError):
-        return str(error), 1 if isinstance(error, RunError) else 2
+        return str(error), error.status
     if type(error).__name__ == "ProcessRaisedException":
         match = _IN_A_RANK.search(str(error))
         if match:

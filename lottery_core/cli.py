@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lottery_core.errors import LotteryError, RunError
+from lottery_core.errors import LotteryError
 from lottery_core.layout import CURVE
 from lottery_core.version import VERSION
 
@@ -49,12 +49,9 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
         # The reader of the output has gone (lottery inspect ... | head): no fault of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except RunError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return error.status
     except (LotteryError, OSError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
+        return error.status if isinstance(error, LotteryError) else LotteryError.status
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 
 class LotteryError(ValueError):
-    """Base of all errors that a user can cause; the message is one line."""
+    """Base of all errors that a user can cause: the message is one line, ``status`` a command's exit status."""
+
+    status = 2
 
 
 class ScopeError(LotteryError):

@@ -159,7 +159,7 @@ class Runner:
                 if len(failed) + len(waiting) > 1
                 else ""
             )
-            raise RunError(f"{first} failed: {cause}{more}", getattr(cause, "status", 2)) from cause
+            raise RunError(f"{first} failed: {cause}{more}", cause.status) from cause
 
     def _ready(self, run: Run, done: set[Run]) -> bool:
         return all(other in done for other in needs(run))

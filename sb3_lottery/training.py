@@ -187,11 +187,13 @@ def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket
         weights_of(model).save(folder / INIT)
         keep = lambda weights: weights.save(folder / REWIND)  # noqa: E731
     recorder = Recorder(spec, keep, report)
-    first = [] if ticket is None else [LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)]
-    for callback in first:
-        callback.warns = False
+    callbacks: list[BaseCallback] = [recorder]
+    if ticket is not None:
+        lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
+        lottery.warns = False
+        callbacks.insert(0, lottery)
     length = spec.length
-    model.learn(length.count if length.unit == "timesteps" else _NO_END, callback=CallbackList([*first, recorder]))
+    model.learn(length.count if length.unit == "timesteps" else _NO_END, callback=CallbackList(callbacks))
     episodes = recorder.episodes
     if not recorder.kept:
         raise RunError(

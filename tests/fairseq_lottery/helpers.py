@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import split
 from typing import Any
@@ -57,6 +57,16 @@ def write_parallel(folder: Path) -> None:
 def command(name: str, *arguments: object) -> list[str]:
     """The command line of a fairseq command of this environment."""
     return [str(Path(sys.executable).parent / name), *map(str, arguments)]
+
+
+def two_ranks(words: Callable[[int], list[str]]) -> list[tuple[int, str]]:
+    """Exit status and output of both ranks, started side by side; ``words`` gives the command of a rank."""
+    started = [
+        subprocess.Popen(words(rank), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for rank in (0, 1)
+    ]
+    texts = [process.communicate(timeout=200)[0] for process in started]
+    return [(process.returncode, text) for process, text in zip(started, texts, strict=True)]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,19 +99,8 @@ def test_two_ranks(backend: str, translation_data: Path, ticket: Path, tmp_path:
         words += ["--max-update", str(updates), "--ddp-backend", backend, "--distributed-backend", "gloo"]
         words += ["--distributed-world-size", "2", "--distributed-no-spawn"]
         words += ["--distributed-init-method", f"file://{init}-{updates}"]
-        ranks = [
-            subprocess.Popen(
-                [*words, "--distributed-rank", str(rank)],
-                env=helpers.environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in (0, 1)
-        ]
-        for rank in ranks:
-            text, _ = rank.communicate(timeout=200)
-            assert rank.returncode == 0, text[-4000:]
+        for status, text in helpers.two_ranks(lambda rank: [*words, "--distributed-rank", str(rank)]):
+            assert status == 0, text[-4000:]
 
     both(2)
     both(4)  # from where it was

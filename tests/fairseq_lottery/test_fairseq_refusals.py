@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,19 +79,9 @@ def test_ranks_with_different_tickets(translation_data: Path, ticket: Path, tmp_
     words = helpers.command("fairseq-train", translation_data, "--user-dir", helpers.USER_DIR, *helpers.COMMON)
     words += [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", str(ticket), "--ticket-kind", "random"]
     words += split_ranks(tmp_path)
-    ranks = [
-        subprocess.Popen(
-            [*words, "--distributed-rank", str(rank), "--ticket-seed", str(rank)],
-            env=helpers.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    for rank in ranks:
-        text, _ = rank.communicate(timeout=200)
-        assert rank.returncode == 2, text[-3000:]
+    own = [[*words, "--distributed-rank", str(rank), "--ticket-seed", str(rank)] for rank in (0, 1)]
+    for status, text in helpers.two_ranks(own.__getitem__):
+        assert status == 2, text[-3000:]
         assert "the ranks have different tickets" in helpers.refusal(text)
 
 

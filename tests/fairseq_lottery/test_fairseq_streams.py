@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -147,19 +146,9 @@ def test_two_ranks_read_the_same_streams(lm_data: Path, tmp_path: Path) -> None:
     ]
     ranks = ["--distributed-world-size", 2, "--distributed-no-spawn", "--distributed-backend", "gloo"]
     meet = ["--distributed-init-method", f"file://{tmp_path / 'meet'}", "--ddp-backend", "legacy_ddp"]
-    started = [
-        subprocess.Popen(
-            helpers.command("fairseq-train", lm_data, *shared, *ranks, *meet, "--distributed-rank", rank),
-            env=helpers.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    for process in started:
-        text, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, text[-4000:]
+    words = helpers.command("fairseq-train", lm_data, *shared, *ranks, *meet)
+    for status, text in helpers.two_ranks(lambda rank: [*words, "--distributed-rank", str(rank)]):
+        assert status == 0, text[-4000:]
     one, two = (load(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
     assert [state["optimizer_history"][-1]["num_updates"] for state in (one, two)] == [27, 27]
     for name, tensor in one["model"].items():
