@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 from contextlib import suppress
 from typing import Any
 
 import torch
 from fairseq.distributed import utils
+from fairseq.models import distributed_fairseq_model
 
 from lottery_core.errors import ConfigError
+from lottery_core.processes import die_with
 
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
@@ -28,10 +31,13 @@ def install() -> None:
 
     call_main.of_lottery = True  # type: ignore[attr-defined]
     utils.call_main = call_main
+    end_with = die_with(os.getppid())
+    if end_with is not None and "TORCHELASTIC_RUN_ID" in os.environ and multiprocessing.parent_process() is None:
+        end_with()  # torchrun puts each rank in a session of its own: killed, it would leave them training
 
 
 def prepare(options: Any) -> None:
-    """Without GPUs: take the ranks from torchrun, whose number fairseq would divide by that of the GPUs.
+    """Without GPUs: take the ranks from torchrun, whose number fairseq would divide by that of the GPUs; name no GPU.
 
     :param options: fairseq's ``distributed_training``, filled in place
     :raises ConfigError: fairseq would start as many processes as there are GPUs, none, and end well; or ranks need GPUs
@@ -55,6 +61,12 @@ def prepare(options: Any) -> None:
             f"{options.distributed_world_size} ranks, but fairseq starts one process a GPU and there is none: nothing "
             "would be trained; start one process a rank, e.g. with torchrun, and add --distributed-no-spawn"
         )
+    distributed_fairseq_model.DistributedDataParallel = _wrap_on_the_cpu
+
+
+def _wrap_on_the_cpu(**options: Any) -> Any:
+    # fairseq names a GPU in any case.
+    return torch.nn.parallel.DistributedDataParallel(**(options | {"device_ids": None, "output_device": None}))
 
 
 def require_one_training() -> None:

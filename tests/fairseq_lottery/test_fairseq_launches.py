@@ -44,7 +44,7 @@ def test_torchrun(lm_data: Path, tmp_path: Path) -> None:
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "winning", "--rewind", "update:5", "--launcher"]
     start = [sys.executable, "-m", "fairseq_lottery.cli", *map(str, own)]
     torchrun = f"{sys.executable} -m torch.distributed.run --nproc_per_node 2"
-    helpers.run([*start, torchrun, "--", str(lm_data), *words, *GLOO, "--ddp-backend", "legacy_ddp"])
+    helpers.run([*start, torchrun, "--", str(lm_data), *words, *GLOO])
     rows = read_rows(tmp_path)
     assert len(rows) == 2
     for row in rows:

@@ -96,18 +96,9 @@ def test_resuming_in_the_middle(translation_data: Path, ticket: Path, tmp_path: 
     assert helpers.same(whole["model"], parts["model"])
 
 
-RANKS = """
-from fairseq.models import distributed_fairseq_model as module
-Plain = module.DistributedDataParallel
-# fairseq names a GPU in any case.
-module.DistributedDataParallel = lambda *a, device_ids, output_device, **k: Plain(*a, **k)
-"""
-
-
 @pytest.mark.parametrize("backend", ["legacy_ddp", "c10d"])
 def test_two_ranks(backend: str, translation_data: Path, ticket: Path, tmp_path: Path) -> None:
-    package = helpers.own_user_dir(tmp_path / "user", "two_ranks", RANKS)
-    words = [*BASE, *ADAM, "--ticket", ticket, "--ticket-kind", "random", "--user-dir", package]
+    words = [*BASE, *ADAM, "--ticket", ticket, "--ticket-kind", "random"]
     for updates in (2, 4):  # the second goes on from where the first was
         helpers.two_ranks(translation_data, tmp_path, *words, "--ddp-backend", backend, "--max-update", updates)
     state = load(tmp_path / "checkpoint_last.pt")

@@ -38,7 +38,10 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         "no ticket": (["--ticket", str(tmp / "none")], "No such file"),
         "weights": (["--ticket", str(weights)], "not a ticket, or damaged"),
         "stranger": (["--restore-file", str(stranger)], "stranger.pt: it asks to unpickle fractions.Fraction"),
-        "no checkpoint": (["--restore-file", str(weights)], "weights.pt: it is not a checkpoint of fairseq, or damaged"),
+        "no checkpoint": (
+            ["--restore-file", str(weights)],
+            "weights.pt: it is not a checkpoint of fairseq, or damaged",
+        ),
         "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
         "no rewind": ([*kind, "shuffled"], "give its file, --rewind FILE"),
