@@ -30,7 +30,8 @@ setup(
             "lottery=lottery_core.cli:main",
             "sb3-lottery=sb3_lottery.cli:main",
             "fairseq-lottery=fairseq_lottery.cli:main",
-        ]
+        ],
+        "lottery.export": ["fairseq=fairseq_lottery.export:export"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -14,7 +14,8 @@ from fairseq_lottery.tasks import lottery_task  # noqa: E402
 from lottery_core.version import VERSION as __version__  # noqa: E402
 
 serialization.allow()
-serialization.install()
+serialization.read_clearly()
 launching.install()
+serialization.write_plainly()
 
 __all__ = ["LotteryTask", "__version__", "criterions", "lottery_task", "models"]

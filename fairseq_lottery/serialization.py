@@ -1,12 +1,18 @@
-"""fairseq's checkpoints under torch's ``weights_only=True``, by an allow-list: resuming, generating, two ranks.
+"""fairseq's checkpoints under torch's ``weights_only=True``: resuming, generating, two ranks.
 
-fairseq calls ``torch.load`` without saying how (``checkpoint_utils.load_checkpoint_to_cpu``), so the list is
-torch's process-wide one; nothing is ever unpickled that is not named here or in :mod:`lottery_core.allowed`.
+Reading: by an allow-list. fairseq calls ``torch.load`` without saying how
+(``checkpoint_utils.load_checkpoint_to_cpu``), so the list is torch's process-wide one; nothing is ever unpickled
+that is not named here or in :mod:`lottery_core.allowed`.
+
+Writing: with the options of an ``--arch`` as a plain dictionary instead of an ``argparse.Namespace``, so that fairseq
+reads our checkpoints where there is no allow-list of ours.
 """
 
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,7 +41,7 @@ def allow() -> None:
     torch.serialization.add_safe_globals(allowed((*NAMES, *NUMPY_DTYPES, *BROADCAST)))
 
 
-def install() -> None:
+def read_clearly() -> None:
     """Name the file where fairseq cannot read a checkpoint: one line instead of torch's page; twice is fine."""
     plain = checkpoint_utils.load_checkpoint_to_cpu
     if getattr(plain, "of_lottery", False):
@@ -50,3 +56,25 @@ def install() -> None:
 
     load.of_lottery = True  # type: ignore[attr-defined]
     checkpoint_utils.load_checkpoint_to_cpu = load
+
+
+def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in a checkpoint with a dictionary for every ``Namespace``; fairseq takes both."""
+    return {name: dict(vars(part)) if isinstance(part, Namespace) else part for name, part in cfg.items()}
+
+
+def write_plainly() -> None:
+    """Let the trainer's checkpoints hold no ``Namespace``; doing it twice is fine."""
+    from fairseq.trainer import Trainer
+
+    original = Trainer.state_dict
+    if getattr(original, "of_lottery", False):
+        return
+
+    @functools.wraps(original)
+    def state_dict(trainer: Any) -> dict[str, Any]:
+        state: dict[str, Any] = original(trainer)
+        return {**state, "cfg": without_namespaces(state["cfg"])}
+
+    state_dict.of_lottery = True  # type: ignore[attr-defined]
+    Trainer.state_dict = state_dict

@@ -22,6 +22,8 @@ from lottery_core.allowed import allowed
 from lottery_core.errors import CheckpointError
 from lottery_core.weights import Weights, outside_by_name, without_aliases, without_copies
 
+FAIRSEQ, SB3, STATE = "fairseq", "stable-baselines3", "state"
+_OF_FAIRSEQ = "optimizer_history"
 _SB3_POLICY = "policy.pth"
 _TARGET_NETWORK = re.compile(r"^[^.]*_target\.")
 
@@ -33,17 +35,35 @@ def read_weights(path: str | Path) -> Weights:
     :raises CheckpointError: no such file, not one of these, or a pickle that asks for more than tensors
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            start = file.read(10)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    if start[8:9] == b"{":  # safetensors: eight bytes of length, then JSON
+    if _is_safetensors(path):
         return Weights.load(path)
     state = _sb3_policy(path) if zipfile.is_zipfile(path) else None
     if state is None:
         state = _state_dict(_load(path, str(path)), path)
     return weights_of_state(state, str(path))
+
+
+def format_of(path: str | Path) -> str:
+    """Whose file it is: :data:`FAIRSEQ`, :data:`SB3`, or :data:`STATE` for weights and nothing else.
+
+    :param path: a file that :func:`read_weights` understands
+    :raises CheckpointError: it is none
+    """
+    path = Path(path)
+    if _is_safetensors(path):
+        return STATE
+    if zipfile.is_zipfile(path) and _sb3_policy(path) is not None:
+        return SB3
+    return FAIRSEQ if _OF_FAIRSEQ in load_checkpoint(path) else STATE
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Everything in a torch file, on the CPU, under the allow-list.
+
+    :raises CheckpointError: no such file, not one of torch, or a pickle that asks for more than the list has
+    """
+    found = _load(Path(path), str(path))
+    return found if isinstance(found, dict) else {}
 
 
 def weights_of_state(state: Mapping[str, Tensor], source: str) -> Weights:
@@ -59,6 +79,14 @@ def weights_of_state(state: Mapping[str, Tensor], source: str) -> Weights:
 def is_target(name: str) -> bool:
     """Whether the parameter ``name`` is of a target network, as SB3 names them (``q_net_target.`` ...)."""
     return bool(_TARGET_NETWORK.match(name))
+
+
+def _is_safetensors(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(10)[8:9] == b"{"  # eight bytes of length, then JSON
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
@@ -102,7 +130,7 @@ def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:
             if isinstance(value.get(key), Mapping):
                 state = _state_dict(value[key], path)
                 # fairseq writes a model from a GPU or in fp16 with every alias as a tensor of its own.
-                return without_copies(state) if "optimizer_history" in value else state
+                return without_copies(state) if _OF_FAIRSEQ in value else state
         tensors = {
             name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)
         }

@@ -1,4 +1,4 @@
-"""The command ``lottery``: prune, inspect and report, for tickets of any plugin."""
+"""The command ``lottery``: prune, inspect, export and report, for tickets of any plugin."""
 
 from __future__ import annotations
 
@@ -89,6 +89,10 @@ def _parser() -> Parser:
     inspect.add_argument("ticket", type=Path, metavar="TICKET")
     inspect.add_argument("--json", action="store_true", help="as JSON")
 
+    export = commands.add_parser("export", help="a checkpoint that its framework reads without this project")
+    export.add_argument("checkpoint", type=Path, metavar="CKPT", help="a fairseq checkpoint of a lottery task")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
+
     report = commands.add_parser("report", help="table and picture of experiments, finished or not")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
     report.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
@@ -150,6 +154,12 @@ def _inspect(args: argparse.Namespace) -> None:
     ticket = Ticket.load(args.ticket)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(json.dumps(describe(ticket), indent=2) if args.json else render(ticket, colour))
+
+
+def _export(args: argparse.Namespace) -> None:
+    from lottery_core.exporting import export
+
+    print(f"{args.output}: {export(args.checkpoint, args.output)}")
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -216,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 2 for bad input
     """
     args = _parser().parse_args(argv)
-    commands = {"prune": _prune, "inspect": _inspect, "report": _report}
+    commands = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report}
     return guarded(lambda: commands[args.command](args), "lottery")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 import fairseq_lottery  # noqa: F401
 from fairseq_lottery.models import LotteryLstmLm, LotteryLstmLmConfig, LstmDecoder
-from fairseq_lottery.streams import StreamDataset
+from fairseq_lottery.streams import StreamDataset, StreamTask
 from lottery_core import Ticket, prune
 from lottery_core.errors import ConfigError
 from lottery_core.weights import Weights, snapshot
@@ -130,6 +131,17 @@ def _full_pass(data: Path, state: dict[str, torch.Tensor]) -> float:
     with torch.no_grad():
         logits, _ = decoder(torch.cat([torch.tensor([words.eos()]), text[:-1]])[None])
     return float(functional.cross_entropy(logits[0], text)) / math.log(2)
+
+
+def test_other_streams_than_before_start_from_zero(caplog: pytest.LogCaptureFixture) -> None:
+    task, decoder = StreamTask(), small_decoder()
+    task._bare_model = LotteryLstmLm(decoder)  # type: ignore[attr-defined]
+    kept = {"carried": [torch.ones(2, 6, 8), torch.ones(2, 6, 8)]}
+    for count, warnings in ((4, 1), (6, 1)):
+        task._train_batches = SimpleNamespace(dataset=SimpleNamespace(streams=count))  # type: ignore[attr-defined]
+        task.set_checkpoint_dict(kept)
+        assert caplog.text.count("with 4 streams for 6: they start from zero") == warnings
+        assert bool(decoder.carried) == (count == 6)
 
 
 # Each rank writes, after each update, a digest of its weights and masks.

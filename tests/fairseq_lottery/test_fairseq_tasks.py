@@ -12,31 +12,7 @@ from torch import nn
 from fairseq_lottery.masters import full_precision, masters_of
 from lottery_core.errors import ConfigError
 from tests.fairseq_lottery import helpers
-from tests.fairseq_lottery.helpers import ADAM, LM, LM_DATA, TRANSFORMER_LM, assert_dead, load, split, train
-
-
-def test_transformer_lm_and_plain_eval_lm(lm_data: Path, tmp_path: Path) -> None:
-    """A tied language model of fairseq's own, scored with the plugin and without it."""
-    words = [*LM, *LM_DATA, *TRANSFORMER_LM, *ADAM]
-    train(lm_data, tmp_path / "dense", *words, "--rewind-point", "init", "--scope", "layers")
-    ticket = tmp_path / "t.safetensors"
-    start = ["--rewind", tmp_path / "dense" / "rewind.safetensors", "--rate", 0.5, "--scope", "layers"]
-    helpers.lottery("prune", tmp_path / "dense" / "checkpoint_last.pt", *start, "-o", ticket)
-    train(lm_data, tmp_path / "run", *words, "--ticket", ticket)
-    path = tmp_path / "run" / "checkpoint_last.pt"
-    assert_dead(load(path)["model"], ticket)
-    assert (tmp_path / "dense" / "init.safetensors").read_bytes()
-    scored = ["--path", path, "--cpu", "--tokens-per-sample", 16, "--batch-size", 8]
-    ours = ["--user-dir", helpers.USER_DIR, "--task", "lottery_language_modeling"]
-    with_us = helpers.run(helpers.command("fairseq-eval-lm", lm_data, *scored, *ours))
-    plain = helpers.command("fairseq-eval-lm", lm_data, *scored)
-    # 'sgd', 'adafactor' and architectures of the old kind need torch's switch here, see the test of fairseq-generate.
-    without_us = helpers.run(plain, PYTHONPATH="")
-
-    def loss(done: object) -> str:
-        return str(done).split("Loss (base 2): ")[1].split("Perplexity")[0]
-
-    assert loss(with_us) == loss(without_us)
+from tests.fairseq_lottery.helpers import ADAM, assert_dead, load, split, train
 
 
 def test_one_line_for_another_task(lm_data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The grammar of the quickstart's number words, and that its parts do not overlap."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+sys.path.insert(0, str(RECIPES))
+import number_words  # noqa: E402
+
+WORDS = {
+    0: ("zero", "null"),
+    1: ("one", "eins"),
+    16: ("sixteen", "sechzehn"),
+    17: ("seventeen", "siebzehn"),
+    21: ("twenty-one", "einundzwanzig"),
+    30: ("thirty", "dreißig"),
+    76: ("seventy-six", "sechsundsiebzig"),
+    100: ("one hundred", "einhundert"),
+    101: ("one hundred and one", "einhunderteins"),
+    307: ("three hundred and seven", "dreihundertsieben"),
+    1000: ("one thousand", "eintausend"),
+    1001: ("one thousand and one", "eintausendeins"),
+    1101: ("one thousand one hundred and one", "eintausendeinhunderteins"),
+    2021: ("two thousand and twenty-one", "zweitausendeinundzwanzig"),
+    21_000: ("twenty-one thousand", "einundzwanzigtausend"),
+    101_011: ("one hundred and one thousand and eleven", "einhunderteintausendelf"),
+    612_345: (
+        "six hundred and twelve thousand three hundred and forty-five",
+        "sechshundertzwölftausenddreihundertfünfundvierzig",
+    ),
+}
+
+
+@pytest.mark.parametrize("number", WORDS)
+def test_grammar(number: int) -> None:
+    assert (number_words.english(number), number_words.german(number)) == WORDS[number]
+
+
+def test_every_number_has_words_of_its_own() -> None:
+    numbers = [*range(3000), *range(3000, number_words.LIMIT, 97)]
+    for words in (number_words.english, number_words.german):
+        assert len({words(number) for number in numbers}) == len(numbers)
+
+
+@pytest.mark.parametrize("number", [-1, 1_000_000])
+def test_other_numbers(number: int) -> None:
+    with pytest.raises(ValueError, match="is not between 0 and 999,999"):
+        number_words.german(number)
+
+
+def test_the_parts_do_not_overlap(tmp_path: Path) -> None:
+    number_words.write(tmp_path, {"train": 500, "valid": 50, "test": 60})
+    lines = {part: (tmp_path / f"{part}.de").read_text().splitlines() for part in ("train", "valid", "test")}
+    assert [len(part) for part in lines.values()] == [500, 50, 60]
+    assert len({line for part in lines.values() for line in part}) == 610
+    assert len((tmp_path / "test.en").read_text().splitlines()) == 60
+
+
+def test_units(tmp_path: Path) -> None:
+    """Units give the text back, and only the first part was learnt from."""
+    pytest.importorskip("sentencepiece")
+    number_words.write(tmp_path, {"train": 500, "valid": 20, "test": 20})
+    words = [sys.executable, str(RECIPES / "units.py"), str(tmp_path), "--size", "120"]
+    subprocess.run(words, check=True, capture_output=True)
+    for name in ("train.sp.en", "test.sp.de"):
+        pieces = (tmp_path / name).read_text().splitlines()
+        plain = (tmp_path / name.replace(".sp", "")).read_text().splitlines()
+        assert ["".join(line.split()).replace("▁", " ").strip() for line in pieces] == plain
