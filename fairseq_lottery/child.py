@@ -37,6 +37,7 @@ from lottery_core.plan import Run, dense
 from lottery_core.processes import die_with
 from lottery_core.results import Score, write_score
 
+_ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
@@ -87,17 +88,21 @@ def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) ->
     except OSError as error:
         raise RunError(f"cannot start {command[0]}: {error.strerror or error}") from error
     assert process.stdout is not None
-    last = ""
+    last = refusal = ""
     seen: dict[str, Any] = {}
     for line in process.stdout:
         sys.stdout.write(line)
         last = line.strip() or last
+        refused = _ERROR.match(line)
+        refusal = refused.group(1) if refused else refusal  # torchrun ends with pages of its own
         match = _STATS.search(line)
         if match:
             seen |= json.loads(match.group(2))
             write_json(out / run.folder / PROGRESS, {"text": _text(seen)})
     if process.wait():
-        raise RunError(f"fairseq-train: {last[:400]}")
+        raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if refusal else 1)
+    if not (out / run.folder / LAST).exists():
+        raise RunError(f"fairseq-train ended well, but left no {LAST}: {shlex.join(start)} trained nothing", 2)
 
 
 def _text(seen: Mapping[str, Any]) -> str:

@@ -11,6 +11,18 @@ from lottery_core.errors import LotteryError
 
 # What torch.multiprocessing says when one of our errors ended a spawned rank: the traceback as text.
 _IN_A_RANK = re.compile(r"^lottery_core\.errors\.(\w+): (.+)$", re.MULTILINE)
+_ended_badly = False
+
+
+def ended_badly() -> bool:
+    """Whether an exception is what ends this command of fairseq."""
+    return _ended_badly
+
+
+def program() -> str:
+    """The name of this command, also of ``python -m fairseq_cli.train``."""
+    path = Path(sys.argv[0])
+    return f"fairseq-{path.stem.replace('_', '-')}" if path.suffix == ".py" else path.name
 
 
 def is_fairseq_command() -> bool:
@@ -25,6 +37,8 @@ def install() -> None:
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        global _ended_badly
+        _ended_badly = True
         found = line_of(error)
         if found is None:
             before(kind, error, trace)
@@ -33,7 +47,7 @@ def install() -> None:
         sys.stdout.flush()
         # fairseq silences print on every rank but the first, and torch.distributed holds sys.stderr back in a hook.
         stream = sys.__stderr__ or sys.stderr
-        stream.write(f"{Path(sys.argv[0]).name}: error: {line}\n")
+        stream.write(f"{program()}: error: {line}\n")
         stream.flush()
         sys.exit(status)
 

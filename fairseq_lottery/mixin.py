@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairseq_lottery.launching import require_one_training
 from fairseq_lottery.masking import HeldMasks
 from fairseq_lottery.masters import full_precision
 from fairseq_lottery.rewinding import RewindPoint, parse_rewind
@@ -75,7 +76,7 @@ class LotteryTask:
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """The model at the ticket's start values, masks on; the plain model where a checkpoint will be loaded.
 
-        :raises LotteryError: the ticket cannot be read, or is of another architecture
+        :raises LotteryError: the ticket cannot be read, or is of another architecture; a launch that trains twice
         """
         build = super().build_model  # type: ignore[misc]
         if from_checkpoint:
@@ -83,6 +84,7 @@ class LotteryTask:
             return build(cfg, **more)
         options = self.lottery_options
         check_options(options)
+        require_one_training()
         point = parse_rewind(options.rewind_point) if options.rewind_point else None
         if not options.ticket:
             model = build(cfg)

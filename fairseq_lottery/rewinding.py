@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from fairseq_lottery import messages
 from lottery_core.errors import ConfigError
 from lottery_core.layout import INIT, REWIND
 from lottery_core.points import Point, parse_point
@@ -38,11 +40,14 @@ class RewindPoint:
         self.folder, self.point, self.write = folder, point, write
         self._max_epoch = max_epoch
         self._started = False
-        self._epoch_done = 0
+        self._epoch_done = self._done = 0
         if point is not None:
             limit = {"updates": max_update, "epochs": max_epoch}[point.unit]
             if limit and point.count > limit:
                 raise ConfigError(f"the rewind point {point} is never reached: the training ends at {limit}")
+            if write and messages.is_fairseq_command():
+                # No hook of a task is the last one: fairseq stops for time, patience or a small learning rate too.
+                atexit.register(self.warn_if_missed)
 
     def check_epoch_length(self, updates: int) -> None:
         """:raises ConfigError: epochs of so many updates end before the rewind point"""
@@ -71,6 +76,7 @@ class RewindPoint:
         :param epoch: its epoch, from 1
         :param epoch_ends: it is the epoch's last
         """
+        self._done = done
         if self.point is None or not self.point.count or not self.write:
             return
         reached = done == self.point.count if self.point.unit == "updates" else False
@@ -87,6 +93,17 @@ class RewindPoint:
         if point.count == epoch - 1 != self._epoch_done:
             self._epoch_done = point.count
             self._save(weights())
+
+    def warn_if_missed(self) -> None:
+        """Called at the end: says so where a training that ended well did not reach the point."""
+        if not messages.ended_badly() and not (self.folder / REWIND).exists():
+            log.warning(
+                "the training ended after %d updates, before the rewind point %s: there is no %s, "
+                "so no winning ticket can be made of this run",
+                self._done,
+                self.point,
+                self.folder / REWIND,
+            )
 
     def _save(self, weights: Weights) -> None:
         weights.save(self.folder / REWIND)

@@ -16,8 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from fairseq import checkpoint_utils
 
 from lottery_core.allowed import NAMES, NUMPY_DTYPES, allowed
+from lottery_core.checkpoints import unreadable
 
 # What rank 0 sends to the others when a run is resumed (fairseq/distributed/utils.py:broadcast_object).
 BROADCAST = (
@@ -37,6 +39,23 @@ BROADCAST = (
 def allow() -> None:
     """Let torch read fairseq's checkpoints; doing it twice is fine."""
     torch.serialization.add_safe_globals(allowed((*NAMES, *NUMPY_DTYPES, *BROADCAST)))
+
+
+def read_clearly() -> None:
+    """Name the file where fairseq cannot read a checkpoint: one line instead of torch's page; twice is fine."""
+    plain = checkpoint_utils.load_checkpoint_to_cpu
+    if getattr(plain, "of_lottery", False):
+        return
+
+    @functools.wraps(plain)
+    def load(path: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return plain(path, *args, **kwargs)
+        except Exception as error:  # a damaged file can raise anything
+            raise unreadable(error, str(path), "checkpoint of fairseq") from error
+
+    load.of_lottery = True  # type: ignore[attr-defined]
+    checkpoint_utils.load_checkpoint_to_cpu = load
 
 
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:

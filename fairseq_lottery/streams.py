@@ -111,8 +111,23 @@ class StreamText(FairseqDataset):  # type: ignore[misc]
         return self.words.numel()
 
 
+def ranks() -> int:
+    """How many processes train together."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def all_streams(part: Tensor) -> Tensor:
+    """The ``part`` of a carried state, layers x streams x units, of all ranks' streams in the order of the text."""
+    part = part.contiguous()
+    found = [torch.empty_like(part) for _ in range(ranks())]
+    torch.distributed.all_gather(found, part)
+    return torch.cat(found, dim=1)
+
+
 class StreamTask:
     """Mix-in before ``language_modeling``: the option ``--truncated-bptt``."""
+
+    _all_carried: list[Tensor] | None = None
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """:raises ConfigError: the model starts every block from zero"""
@@ -168,18 +183,33 @@ class StreamTask:
         self.dataset_to_epoch_iter[dataset] = made  # type: ignore[attr-defined]
         return made
 
-    def get_checkpoint_dict(self) -> dict[str, Any]:
-        """What a checkpoint in the middle of an epoch must hold beside fairseq's own: the carried state (of rank 0)."""
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """A step; then every rank gets the state that all carry, because only rank 0 is asked for a checkpoint."""
+        super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
+        state = self._carried.get(True)
+        if state is None or ranks() == 1:
+            return
+        # Some hundred kilobytes, where the gradients are some hundred megabytes.
+        self._all_carried = [all_streams(part) for part in state]
+
+    @property
+    def _carried(self) -> dict[bool, Any]:
         decoder = getattr(self._bare_model, "decoder", None)  # type: ignore[attr-defined]
-        state = getattr(decoder, "carried", {}).get(True)
+        return getattr(decoder, "carried", {})
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """What a checkpoint in the middle of an epoch must hold beside fairseq's own: the carried state."""
+        state = self._carried.get(True) if ranks() == 1 else self._all_carried
         return {} if state is None else {type(self).__name__: {"carried": [part.cpu().clone() for part in state]}}
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
-        """Go on from the carried state."""
-        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
-            log.warning("resumed in the middle of an epoch: the streams of this rank start from zero state")
+        """Go on from the carried state, each rank from that of its own streams; the number of ranks may be another."""
+        before, now = kept["carried"][0].size(1), self._train_batches.dataset.streams  # type: ignore[attr-defined]
+        if before != now:
+            log.warning("resumed in the middle of an epoch with %d streams for %d: they start from zero", now, before)
             return
-        model = self._bare_model  # type: ignore[attr-defined]
-        where = next(model.parameters())
-        hidden, cell = (part.to(where) for part in kept["carried"])
-        model.decoder.carried[True] = (hidden, cell)
+        count = ranks()
+        rank = torch.distributed.get_rank() if count > 1 else 0
+        where = next(self._bare_model.parameters())  # type: ignore[attr-defined]
+        hidden, cell = (part.chunk(count, dim=1)[rank].to(where).contiguous() for part in kept["carried"])
+        self._carried[True] = (hidden, cell)

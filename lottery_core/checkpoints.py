@@ -104,13 +104,24 @@ def _load(file: Path | io.BytesIO, name: str) -> Any:
     try:
         with torch.serialization.safe_globals(allowed()):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it asks to unpickle {wanted.group(1)}" if wanted else "it is not a file of weights"
-        raise CheckpointError(f"cannot read {name}: {why}") from error
     except Exception as error:  # a damaged file can raise anything
+        raise unreadable(error, name) from error
+
+
+def unreadable(error: Exception, name: str, what: str = "file of weights") -> CheckpointError:
+    """The error for a file that ``torch.load`` with ``weights_only=True`` gave up on.
+
+    :param error: what it raised
+    :param name: of the file
+    :param what: what the file should have been
+    """
+    if isinstance(error, pickle.UnpicklingError):
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it asks to unpickle {wanted.group(1)}" if wanted else f"it is not a {what}"
+    else:
         reason = (str(error).splitlines() or [""])[0]
-        raise CheckpointError(f"cannot read {name}: it is not a file of weights, or damaged ({reason})") from error
+        why = f"it is not a {what}, or damaged ({reason})"
+    return CheckpointError(f"cannot read {name}: {why}")
 
 
 def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from shlex import split
 from typing import Any
@@ -59,16 +60,6 @@ def command(name: str, *arguments: object) -> list[str]:
     return [str(Path(sys.executable).parent / name), *map(str, arguments)]
 
 
-def two_ranks(words: Callable[[int], list[str]]) -> list[tuple[int, str]]:
-    """Exit status and output of both ranks, started side by side; ``words`` gives the command of a rank."""
-    started = [
-        subprocess.Popen(words(rank), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in (0, 1)
-    ]
-    texts = [process.communicate(timeout=200)[0] for process in started]
-    return [(process.returncode, text) for process, text in zip(started, texts, strict=True)]
-
-
 def environment(**more: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
@@ -84,7 +75,7 @@ def run(
     return done
 
 
-# Loads fairseq once and forks a fairseq-train for each line it reads: a start from nothing costs seconds.
+# Loads fairseq once and forks fairseq-trains, side by side, for each line it reads: a start from nothing costs seconds.
 _SERVER = """
 import json, os, sys
 answers = os.fdopen(os.dup(1), "w")
@@ -92,22 +83,44 @@ os.dup2(2, 1)  # fairseq logs to standard output while it is imported
 import fairseq_cli.train
 sys.argv[0] = "fairseq-train"
 for line in sys.stdin:
-    words, path = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.argv[1:] = words
-        fairseq_cli.train.cli_main()
-        sys.exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+    children = []
+    for words, path, environment in json.loads(line):
+        child = os.fork()
+        if child == 0:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            sys.argv[1:] = words
+            os.environ.update(environment)
+            fairseq_cli.train.cli_main()
+            sys.exit(0)
+        children.append(child)
+    print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), file=answers, flush=True)
 """
 _server: subprocess.Popen[str] | None = None
 
 
-def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0) -> str:
+def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0, **env: str) -> str:
     """fairseq-train with the user-dir, a process of its own; its output."""
+    return _train([[data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]], status, env)[0]
+
+
+def two_ranks(data: Path, save_dir: Path, *arguments: object, status: int = 0, own: Any = None) -> list[str]:
+    """Both ranks of a fairseq-train, side by side on the CPU; their outputs.
+
+    :param own: rank -> arguments of that rank alone
+    """
+    handle, meet = tempfile.mkstemp(prefix="meet-")
+    os.close(handle)
+    os.unlink(meet)
+    words = [data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, "--ddp-backend", "legacy_ddp", *arguments]
+    words += [*split("--distributed-world-size 2 --distributed-no-spawn --distributed-backend gloo")]
+    words += ["--distributed-init-method", f"file://{meet}"]
+    ranks = [[*words, "--distributed-rank", rank, *(own(rank) if own else [])] for rank in (0, 1)]
+    return _train(ranks, status, {})
+
+
+def _train(commands: list[list[Any]], status: int | None, env: dict[str, str]) -> list[str]:
     global _server
     if _server is None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -115,13 +128,15 @@ def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0
         atexit.register(_server.kill)
     assert _server.stdin
     assert _server.stdout
-    words = [data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]
-    with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
-        print(json.dumps([[*map(str, words)], log.name]), file=_server.stdin, flush=True)
-        found = int(_server.stdout.readline())
-        text = log.read()
-    assert status is None or found == status, f"exit {found}\n{text[-4000:]}"
-    return text
+    with ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.NamedTemporaryFile("r", suffix=".log")) for _ in commands]
+        jobs = [([*map(str, words)], log.name, env) for words, log in zip(commands, logs, strict=True)]
+        print(json.dumps(jobs), file=_server.stdin, flush=True)
+        found = [*map(int, _server.stdout.readline().split())]
+        texts = [log.read() for log in logs]
+    for code, text in zip(found, texts, strict=True):
+        assert status is None or code == status, f"exit {code}\n{text[-4000:]}"
+    return texts
 
 
 def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:

@@ -87,6 +87,12 @@ def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:
+    words = chain("--out", tmp_path / "out", "--rounds", 1, "--launcher", "true", "--", lm_data, *LSTM)
+    done = helpers.run(words, status=2)
+    assert "ended well, but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
+
+
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
     from fairseq_lottery.scoring import by_command
     from lottery_core.errors import RunError

@@ -22,7 +22,10 @@ OPTIMIZERS = {
     "nag": "--optimizer nag --lr 0.1 --weight-decay 0.01 --update-freq 2",
     "adafactor": "--optimizer adafactor --lr 0.01",
 }
+# Flat masters as on a GPU: all that the CPU lacks for them is the number of the current device.
+ON_A_GPU = "import torch\ntorch.cuda.current_device = lambda: None"
 PRECISIONS = {
+    "flat-fp16": "--fp16",
     "memory-efficient-fp16": "--memory-efficient-fp16",
     "fp16": "--fp16 --fp16-no-flatten-grads",
     "amp": "--amp",
@@ -48,7 +51,9 @@ def test_optimizers(name: str, translation_data: Path, ticket: Path, tmp_path: P
 def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
     """Also resumed in the middle with a moving average, where masters are made anew from the model."""
     words = [*BASE, *ADAM, *split(PRECISIONS[name]), "--ticket", ticket]
-    ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name == "fp16" else []
+    ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name in ("fp16", "flat-fp16") else []
+    if name == "flat-fp16":
+        words += ["--user-dir", helpers.own_user_dir(tmp_path / "user", "on_a_gpu", ON_A_GPU)]
     if ema:
         train(translation_data, tmp_path, *words, *ema, "--max-update", 4)
     train(translation_data, tmp_path, *words, *ema)
@@ -61,6 +66,17 @@ def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path
     done = helpers.lottery("prune", tmp_path / "checkpoint_last.pt", *words, "-o", again)
     assert "trained without its mask" not in done.stderr
     assert Ticket.load(again).masks.pool == Ticket.load(ticket).masks.pool, "a tied tensor was counted twice"
+
+
+def test_tensorboard_holds_both_shares(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = [*BASE, *ADAM, "--max-epoch", 1, "--ticket", ticket, "--tensorboard-logdir", tmp_path / "events"]
+    train(translation_data, tmp_path, *words)
+    for part in ("train", "train_inner", "valid"):
+        events = EventAccumulator(str(tmp_path / "events" / part)).Reload()
+        for name in ("pruned", "surviving"):
+            assert [event.value for event in events.Scalars(name)] == [0.5], (part, name)
 
 
 def test_a_dense_checkpoint_with_momenta(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
@@ -80,30 +96,11 @@ def test_resuming_in_the_middle(translation_data: Path, ticket: Path, tmp_path: 
     assert helpers.same(whole["model"], parts["model"])
 
 
-RANKS = """
-from fairseq.models import distributed_fairseq_model as module
-Plain = module.DistributedDataParallel
-# fairseq names a GPU in any case.
-module.DistributedDataParallel = lambda *a, device_ids, output_device, **k: Plain(*a, **k)
-"""
-
-
 @pytest.mark.parametrize("backend", ["legacy_ddp", "c10d"])
 def test_two_ranks(backend: str, translation_data: Path, ticket: Path, tmp_path: Path) -> None:
-    package = helpers.own_user_dir(tmp_path / "user", "two_ranks", RANKS)
-    init = tmp_path / "meet"
-
-    def both(updates: int) -> None:
-        words = helpers.command("fairseq-train", translation_data, "--user-dir", package, *helpers.COMMON)
-        words += list(map(str, [*BASE, *ADAM, "--save-dir", tmp_path, "--ticket", ticket, "--ticket-kind", "random"]))
-        words += ["--max-update", str(updates), "--ddp-backend", backend, "--distributed-backend", "gloo"]
-        words += ["--distributed-world-size", "2", "--distributed-no-spawn"]
-        words += ["--distributed-init-method", f"file://{init}-{updates}"]
-        for status, text in helpers.two_ranks(lambda rank: [*words, "--distributed-rank", str(rank)]):
-            assert status == 0, text[-4000:]
-
-    both(2)
-    both(4)  # from where it was
+    words = [*BASE, *ADAM, "--ticket", ticket, "--ticket-kind", "random"]
+    for updates in (2, 4):  # the second goes on from where the first was
+        helpers.two_ranks(translation_data, tmp_path, *words, "--ddp-backend", backend, "--max-update", updates)
     state = load(tmp_path / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 4
     made = Ticket.load(tmp_path / "ticket.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
     """Name -> the arguments that differ, and words of the line."""
     weights = tmp / "weights.pt"
     torch.save({"a": torch.ones(2)}, weights)
+    stranger = tmp / "stranger.pt"
+    torch.save({"model": {}, "args": Fraction(1, 2)}, stranger)
     kind = ["--ticket", str(ticket), "--ticket-kind"]
     return {
         "architecture": (
@@ -33,6 +37,11 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         "other scope": (["--ticket", str(ticket), "--scope", "layers"], "has scope all"),
         "no ticket": (["--ticket", str(tmp / "none")], "No such file"),
         "weights": (["--ticket", str(weights)], "not a ticket, or damaged"),
+        "stranger": (["--restore-file", str(stranger)], "stranger.pt: it asks to unpickle fractions.Fraction"),
+        "no checkpoint": (
+            ["--restore-file", str(weights)],
+            "weights.pt: it is not a checkpoint of fairseq, or damaged",
+        ),
         "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
         "no rewind": ([*kind, "shuffled"], "give its file, --rewind FILE"),
@@ -65,7 +74,7 @@ def answers(
 
 NAMES = [
     *("architecture", "both", "update beyond", "epoch beyond", "point", "fsdp", "scope", "other scope", "no ticket"),
-    *("weights", "kind", "chain", "no rewind", "kind alone", "flag", "bptt", "data"),
+    *("weights", "stranger", "no checkpoint", "kind", "chain", "no rewind", "kind alone", "flag", "bptt", "data"),
 ]
 
 
@@ -73,22 +82,45 @@ NAMES = [
 def test_one_line(name: str, answers: dict[str, tuple[str, str]]) -> None:
     text, expected = answers[name]
     assert expected in helpers.refusal(text)
+    assert "training ended" not in text
+
+
+def test_a_ticket_of_another_vocabulary(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(translation_data, data)
+    for language in ("en", "de"):
+        with open(data / f"dict.{language}.txt", "a") as file:
+            file.write("elf 1\nzwölf 1\n")
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket]
+    line = helpers.refusal(helpers.train(data, tmp_path / "run", *words, status=2))
+    size = Ticket.load(ticket).masks["encoder.embed_tokens.weight"].size(0)
+    assert f"'encoder.embed_tokens.weight' is ({size}, 16) in the ticket, but ({size + 2}, 16) in the model" in line
+
+
+def test_a_damaged_last_checkpoint(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes((dense / "checkpoint_last.pt").read_bytes()[:5000])
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket]
+    line = helpers.refusal(helpers.train(translation_data, tmp_path, *words, status=2))
+    assert f"cannot read {last}: it is not a checkpoint of fairseq, or damaged" in line
+
+
+STOPPED = {"--stop-time-hours": (1e-9, "after 1 updates"), "--stop-min-lr": (1, "after 0 updates")}
+
+
+@pytest.mark.parametrize("option", STOPPED)
+def test_a_training_that_stops_before_the_rewind_point(option: str, translation_data: Path, tmp_path: Path) -> None:
+    value, when = STOPPED[option]
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--rewind-point", "update:5", option, value]
+    text = helpers.train(translation_data, tmp_path, *words)
+    assert f"the training ended {when}, before the rewind point updates:5: there is no" in text.splitlines()[-1]
 
 
 def test_ranks_with_different_tickets(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
-    words = helpers.command("fairseq-train", translation_data, "--user-dir", helpers.USER_DIR, *helpers.COMMON)
-    words += [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", str(ticket), "--ticket-kind", "random"]
-    words += split_ranks(tmp_path)
-    own = [[*words, "--distributed-rank", str(rank), "--ticket-seed", str(rank)] for rank in (0, 1)]
-    for status, text in helpers.two_ranks(own.__getitem__):
-        assert status == 2, text[-3000:]
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket, "--ticket-kind", "random"]
+    seeds = {"status": 2, "own": lambda rank: ["--ticket-seed", rank]}
+    for text in helpers.two_ranks(translation_data, tmp_path, *words, **seeds):
         assert "the ranks have different tickets" in helpers.refusal(text)
-
-
-def split_ranks(tmp: Path) -> list[str]:
-    meet = ["--distributed-init-method", f"file://{tmp / 'meet'}", "--save-dir", str(tmp)]
-    gloo = ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
-    return [*meet, *gloo, "--distributed-world-size", "2", "--distributed-no-spawn"]
 
 
 REVIVED = """

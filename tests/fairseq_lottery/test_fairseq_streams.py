@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from fairseq.data import Dictionary
 from torch.nn import functional
 
 import fairseq_lottery  # noqa: F401
-from fairseq_lottery.models import LotteryLstmLmConfig, LstmDecoder
-from fairseq_lottery.streams import StreamDataset
+from fairseq_lottery.models import LotteryLstmLm, LotteryLstmLmConfig, LstmDecoder
+from fairseq_lottery.streams import StreamDataset, StreamTask
+from lottery_core import Ticket, prune
 from lottery_core.errors import ConfigError
+from lottery_core.weights import Weights, snapshot
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, LM, assert_dead, load, split, train
 
@@ -130,26 +133,57 @@ def _full_pass(data: Path, state: dict[str, torch.Tensor]) -> float:
     return float(functional.cross_entropy(logits[0], text)) / math.log(2)
 
 
-def test_two_ranks_read_the_same_streams(lm_data: Path, tmp_path: Path) -> None:
-    """2 ranks of 3 streams train like 1 of 6, up to the rounding of their sums."""
-    words = [*LM, *LSTM, "--dropout", 0, *ADAM, "--truncated-bptt", 7, "--max-epoch", 1]
-    train(lm_data, tmp_path / "one", *words, "--batch-size", 6)
-    shared = [
-        "--user-dir",
-        helpers.USER_DIR,
-        *helpers.COMMON,
-        *words,
-        "--batch-size",
-        3,
-        "--save-dir",
-        tmp_path / "two",
-    ]
-    ranks = ["--distributed-world-size", 2, "--distributed-no-spawn", "--distributed-backend", "gloo"]
-    meet = ["--distributed-init-method", f"file://{tmp_path / 'meet'}", "--ddp-backend", "legacy_ddp"]
-    words = helpers.command("fairseq-train", lm_data, *shared, *ranks, *meet)
-    for status, text in helpers.two_ranks(lambda rank: [*words, "--distributed-rank", str(rank)]):
-        assert status == 0, text[-4000:]
+def test_other_streams_than_before_start_from_zero(caplog: pytest.LogCaptureFixture) -> None:
+    task, decoder = StreamTask(), small_decoder()
+    task._bare_model = LotteryLstmLm(decoder)  # type: ignore[attr-defined]
+    kept = {"carried": [torch.ones(2, 6, 8), torch.ones(2, 6, 8)]}
+    for count, warnings in ((4, 1), (6, 1)):
+        task._train_batches = SimpleNamespace(dataset=SimpleNamespace(streams=count))  # type: ignore[attr-defined]
+        task.set_checkpoint_dict(kept)
+        assert caplog.text.count("with 4 streams for 6: they start from zero") == warnings
+        assert bool(decoder.carried) == (count == 6)
+
+
+# Each rank writes, after each update, a digest of its weights and masks.
+DIGESTS = """
+import hashlib
+import torch
+from fairseq_lottery.mixin import LotteryTask
+plain = LotteryTask.optimizer_step
+def optimizer_step(self, *args, **kwargs):
+    plain(self, *args, **kwargs)
+    found = hashlib.sha256()
+    for tensor in (*self._bare_model.state_dict().values(), *self._held.masks.values()):
+        found.update(tensor.numpy().tobytes())
+    rank = torch.distributed.get_rank()
+    with open(f"{self.lottery_options.save_dir}/rank-{rank}", "a") as file:
+        print(found.hexdigest(), file=file)
+LotteryTask.optimizer_step = optimizer_step
+"""
+
+
+def test_two_ranks_train_a_ticket_like_one(lm_data: Path, tmp_path: Path) -> None:
+    """2 ranks of 3 streams, stopped and resumed in the middle of an epoch, train like 1 of 6 that was not stopped."""
+    words = Dictionary.load(str(lm_data / "dict.txt"))
+    torch.manual_seed(1)
+    cfg = LotteryLstmLmConfig(decoder_embed_dim=16, decoder_hidden_size=16, share_decoder_input_output_embed=True)
+    weights = snapshot(LotteryLstmLm(LstmDecoder(words, cfg)))
+    drawn = {name: torch.randn(tensor.shape) for name, tensor in weights.tensors.items()}
+    prune(Weights(drawn, weights.outside, "drawn"), weights, rate=0.5).save(tmp_path / "ticket")
+    options = [*LM, *LSTM, "--share-decoder-input-output-embed", "--dropout", 0, *ADAM, "--truncated-bptt", 7]
+    options += ["--max-epoch", 1, "--ticket", tmp_path / "ticket", "--ticket-kind", "random"]
+    train(lm_data, tmp_path / "one", *options, "--batch-size", 6)
+    package = helpers.own_user_dir(tmp_path / "user", "digests", DIGESTS)
+    options += ["--batch-size", 3, "--user-dir", package]
+    helpers.two_ranks(lm_data, tmp_path / "two", *options, "--max-update", 11)
+    helpers.two_ranks(lm_data, tmp_path / "two", *options)
     one, two = (load(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
+    ticket, other = (Ticket.load(tmp_path / name / "ticket.safetensors") for name in ("one", "two"))
+    assert ticket.digest == other.digest
     assert [state["optimizer_history"][-1]["num_updates"] for state in (one, two)] == [27, 27]
     for name, tensor in one["model"].items():
-        assert torch.allclose(tensor, two["model"][name], atol=1e-4), name
+        assert torch.allclose(tensor, two["model"][name], atol=1e-6), name
+    assert_dead(two["model"], ticket, aliases=2)
+    digests = [(tmp_path / "two" / f"rank-{rank}").read_text().splitlines() for rank in (0, 1)]
+    assert len(set(digests[0])) == 27
+    assert digests[0] == digests[1], "the ranks have drifted apart"
