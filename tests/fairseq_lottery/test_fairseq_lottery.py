@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fairseq_lottery import cli
 from lottery_core import Ticket
+from lottery_core.experiment import Experiment
+from lottery_core.processes import Processes
 from lottery_core.results import read_rows
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
@@ -115,3 +119,22 @@ def test_fairseq_missing_or_broken(tmp_path: Path) -> None:
         done = helpers.run([sys.executable, str(command), "--help"], status=2, PYTHONPATH=path)
         assert words in helpers.refusal(done.stderr)
         assert "pip install" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("jobs", "more", "expected"),
+    [(2, [], ["4,5", "6,7"]), (8, [], ["4", "5", "6", "7"]), (1, [], []), (2, ["--cpu"], [])],
+)
+def test_jobs_share_the_gpus(
+    jobs: int, more: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def only_remember(experiment: Experiment, framework: object, executor: Processes, *flags: bool) -> None:
+        given.extend(executor.gpus)
+
+    monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])
+    monkeypatch.setattr(cli, "_preflight", lambda experiment: experiment)
+    monkeypatch.setattr(cli, "do_experiment", only_remember)
+    assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
+    assert given == expected
