@@ -36,6 +36,7 @@ _NOT_KEPT: dict[str, dict[str, Any]] = {
         "optimizer_overrides": "{}",
         "no_save_optimizer_state": False,
     },
+    "dataset": {"update_ordered_indices_seed": False},
     "optimization": {"stop_min_lr": -1.0, "stop_time_hours": 0.0},
 }
 _PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
