@@ -62,7 +62,7 @@ def parser() -> Parser:
     )
     add("--reference", type=Path, metavar="FILE", help="detokenised references for BLEU (those in the data)")
     add("--launcher", metavar="CMD", help="starts the training instead of python, e.g. 'torchrun --nproc_per_node 2'")
-    add("--jobs", type=int, default=1, metavar="N", help="runs trained side by side (1)")
+    add("--jobs", type=int, default=1, metavar="N", help="runs trained side by side; they share the GPUs (1)")
     add("--threads", type=int, default=1, metavar="N", help="threads of each run on the CPU (1)")
     add("--dry-run", action="store_true", help="print the plan: each run, its folder, its command")
     add("--quiet", action="store_true", help="no progress")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.arguments import value_of, with_user_dir
+from fairseq_lottery.resuming import Place
 from fairseq_lottery.scoring import (
     BLEU,
     LAST,
@@ -132,23 +133,17 @@ def _score(experiment: Experiment, folder: Path) -> tuple[float, int]:
     return by_command(settings["score"], checkpoint, folder), 1
 
 
-def updates_of(checkpoint: Path) -> int:
-    """How many updates a checkpoint of fairseq has behind it."""
-    import torch
-
-    from lottery_core.allowed import allowed
-
-    with torch.serialization.safe_globals(allowed()):
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return int(state["optimizer_history"][-1]["num_updates"])
-
-
 def _run(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)
     folder = out / run.folder
-    wall = time.perf_counter()
-    _train(experiment, run, out, args.launcher)
+    # What is there was found good to go on from when the run was started.
+    before = Place.of(folder / LAST) if (folder / LAST).exists() else None
+    wall = time.perf_counter() - (before.seconds if before else 0)
+    if before and before.at_end:
+        print(f"trained before: {before.updates} updates")
+    else:
+        _train(experiment, run, out, args.launcher)
     if run.kind == DENSE and not (folder / REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     value, count = _score(experiment, folder)
@@ -156,7 +151,7 @@ def _run(args: argparse.Namespace) -> None:
     score = Score(
         score=value,
         returns=count,
-        steps=updates_of(folder / LAST),
+        steps=Place.of(folder / LAST).updates,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )

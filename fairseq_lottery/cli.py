@@ -18,6 +18,7 @@ from fairseq_lottery.scoring import BLEU, LOG_PPL, TOKENIZED_BLEU
 from lottery_core.cli import do_experiment, guarded
 from lottery_core.errors import ConfigError
 from lottery_core.experiment import Experiment
+from lottery_core.gpus import shares, visible_gpus
 from lottery_core.processes import Processes
 from lottery_core.scope import pool_names
 from lottery_core.weights import snapshot
@@ -56,7 +57,8 @@ def _preflight(experiment: Experiment) -> Experiment:
 def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
     experiment = experiment_of(args, words)
     framework = Fairseq(args.launcher)
-    executor = Processes(framework.command, args.jobs, args.threads)
+    gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs)
+    executor = Processes(framework.command, args.jobs, args.threads, gpus)
     experiment = _preflight(experiment)
     do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fairseq_lottery.resuming import obstacle
 from fairseq_lottery.scoring import LAST
 from lottery_core.checkpoints import read_weights
 from lottery_core.plan import Run
@@ -13,7 +14,7 @@ from lottery_core.weights import Weights
 
 
 class Fairseq:
-    """See :class:`lottery_core.runner.Framework`.
+    """See :class:`lottery_core.protocols.Framework`.
 
     :param launcher: starts the training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
     """
@@ -27,6 +28,10 @@ class Fairseq:
         """One process a run, which trains and scores; it reads the rest from ``experiment.json``."""
         more = [] if self.launcher is None else ["--launcher", self.launcher]
         return [sys.executable, "-m", "fairseq_lottery.child", str(folder), *more]
+
+    def obstacle(self, run: Run, folder: Path) -> str | None:
+        """fairseq resumes by itself from ``checkpoint_last.pt``; see :func:`fairseq_lottery.resuming.obstacle`."""
+        return obstacle(run, folder)
 
     def weights(self, folder: Path) -> Weights:
         """Of ``checkpoint_last.pt``; pruning sorts out tied tensors by the rewind point."""

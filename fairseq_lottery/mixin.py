@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairseq_lottery.batches import drawn_once
 from fairseq_lottery.launching import require_one_training
 from fairseq_lottery.masking import HeldMasks
 from fairseq_lottery.masters import full_precision
@@ -141,9 +142,15 @@ class LotteryTask:
         return model
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """The task's own; that of the training data tells where epochs end."""
-        batches = super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
-        if dataset is getattr(self, "datasets", {}).get(self.lottery_options.train_subset):
+        """The task's own; that of the training data tells where epochs end, and is the same after a resume."""
+        training = dataset is getattr(self, "datasets", {}).get(self.lottery_options.train_subset)
+        epoch = kwargs.get("epoch", 1)
+        late = training and epoch > 1 and drawn_once(self, dataset, kwargs)
+        batches = super().get_batch_iterator(dataset, *args, **{**kwargs, "epoch": 1} if late else kwargs)  # type: ignore[misc]
+        if late:
+            batches.epoch = epoch
+            dataset.set_epoch(epoch)
+        if training:
             self._train_batches = batches
         return batches
 

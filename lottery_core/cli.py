@@ -18,7 +18,7 @@ from lottery_core.version import VERSION
 
 if TYPE_CHECKING:
     from lottery_core.experiment import Experiment
-    from lottery_core.runner import Executor, Framework
+    from lottery_core.protocols import Executor, Framework
 
 
 class Parser(argparse.ArgumentParser):

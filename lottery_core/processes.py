@@ -26,10 +26,11 @@ _PATIENCE = 3.0  # seconds between asking a process to end and ending it
 class Processes:
     """Starts each run as a process of its own session, with its output appended to ``train.log``.
 
-    :param command: the command line of a run, from :meth:`lottery_core.runner.Framework.command`
+    :param command: the command line of a run, from :meth:`lottery_core.protocols.Framework.command`
     :param jobs: how many at a time, at least 1
     :param threads: threads of each process, always the same so that the bits do not depend on ``jobs``
-    :param gpus: one of these is given to each process (``CUDA_VISIBLE_DEVICES``), that with the fewest; none when empty
+    :param gpus: one of these is given to each process as its ``CUDA_VISIBLE_DEVICES``, that with the fewest; where
+        there are none, each sees what this process sees
     :raises ConfigError: ``jobs`` or ``threads`` below 1
     """
 
@@ -45,6 +46,7 @@ class Processes:
         if threads < 1:
             raise ConfigError(f"--threads must be at least 1, not {threads}")
         self.command, self.jobs, self.threads = command, jobs, threads
+        self.gpus = list(gpus)
         self._on_gpu: dict[str, list[subprocess.Popen[bytes]]] = {gpu: [] for gpu in gpus}
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Process:

@@ -27,7 +27,7 @@ class Score:
     :param returns: how many values (the last-L episodes, say) the score is the mean of
     :param steps: environment steps or updates trained
     :param wall_seconds: of the run
-    :param cpu_seconds: of the run
+    :param cpu_seconds: of the run; of its last process where it was interrupted and went on
     """
 
     score: float

@@ -1,89 +1,33 @@
 """The paper's procedure: dense, then for each round prune, train, score; each step skipped when done.
 
-Everything between two runs is files, so a killed experiment goes on from the last finished run, and gives the
-same tickets, bit for bit, as one that was never disturbed.
+Everything between two runs is files, so a killed experiment goes on from the last finished run, or within the one
+that was killed, and gives the same tickets, bit for bit, as one that was never disturbed.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 from lottery_core.collapse import collapse_warning
-from lottery_core.errors import LotteryError, RunError, WriteError
+from lottery_core.errors import LotteryError, RunError
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, remove_parts
 from lottery_core.kinds import CHAINS, DENSE, control_ticket
-from lottery_core.layout import INIT, LOG, MARKER, RESULTS, REWIND, TICKET
+from lottery_core.layout import INIT, RESULTS, REWIND, TICKET
 from lottery_core.plan import Run, dense, needs, pruned_run
 from lottery_core.progress import Progress
+from lottery_core.protocols import Executor, Framework, Training
 from lottery_core.pruning import prune, schedule
-from lottery_core.results import Row, Score, read_marker, read_rows, write_csv, write_marker
+from lottery_core.restarting import identity, make_ready
+from lottery_core.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.scope import pool_names
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 
 POLL = 0.2  # seconds between two looks at the running trainings
-
-
-class Framework(Protocol):
-    """What a framework tells the runner: the command of a run, how to read its weights, how to read its score."""
-
-    name: str
-
-    def command(self, run: Run, folder: Path) -> list[str]:
-        """The command line that trains ``run`` in ``folder``.
-
-        It reads ``folder``'s ticket (a control: the winning ticket of its round, and writes its own), and leaves
-        a checkpoint and a score; the dense one also leaves ``init.safetensors`` and ``rewind.safetensors``.
-        """
-
-    def weights(self, folder: Path) -> Weights:
-        """The trained weights in ``folder``."""
-
-    def score(self, folder: Path) -> Score:
-        """The score of the training in ``folder``."""
-
-
-class Training(Protocol):
-    """A training that was started."""
-
-    def finished(self) -> bool:
-        """Whether it has ended well. :raises RunError: it has ended badly"""
-
-    def progress(self) -> Mapping[str, Any]:
-        """How far it is; ``text`` is for people."""
-
-    def stop(self) -> None:
-        """End it within seconds."""
-
-
-class Done:
-    """A training that was done, in this process, before it was asked for."""
-
-    def finished(self) -> bool:
-        """Always."""
-        return True
-
-    def progress(self) -> Mapping[str, Any]:
-        """Nothing to tell."""
-        return {}
-
-    def stop(self) -> None:
-        """Nothing to end."""
-
-
-class Executor(Protocol):
-    """Starts trainings, here or elsewhere."""
-
-    jobs: int
-
-    def start(self, run: Run, folder: Path, lock: FolderLock) -> Training:
-        """Start training ``run`` in ``folder``."""
 
 
 class Runner:
@@ -168,14 +112,14 @@ class Runner:
         return read_marker(self.out / run.folder, self.experiment)
 
     def _start(self, run: Run, lock: FolderLock) -> Training:
-        folder = self.out / run.folder
-        clear(folder)
+        folder, target = self.out / run.folder, None
         if run.kind != DENSE:
             # A control reads the winning ticket of its round, which may not have been pruned yet.
             chain_run = run if run.kind in CHAINS else run.winning
             target = self.out / chain_run.folder / TICKET
             if run.kind in CHAINS or not target.exists():
                 find_ticket(self.experiment, self.framework, chain_run).save(target)
+        make_ready(run, folder, identity(self.experiment, target), self.framework)
         return self.executor.start(run, folder, lock)
 
     def _record(self, run: Run) -> Row:
@@ -185,20 +129,6 @@ class Runner:
         write_marker(self.out / run.folder, row, self.experiment)
         write_csv(self.out / RESULTS, read_rows(self.out, self.experiment))
         return row
-
-
-def clear(folder: Path) -> None:
-    """Remove what an unfinished run left in ``folder``; its log is kept and gets longer, its ticket is found again."""
-    if not folder.exists():
-        return
-    try:
-        (folder / MARKER).unlink(missing_ok=True)
-        remove_parts(folder)
-        for path in folder.iterdir():
-            if path.name not in (LOG, TICKET):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    except OSError as error:
-        raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:

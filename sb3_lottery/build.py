@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from lottery_core.errors import ConfigError, one_of
+from lottery_core.gpus import visible_gpus
 from lottery_core.kinds import derive_seed
 from sb3_lottery.networks import SharedTrunk
 
@@ -149,9 +149,8 @@ def check_device(device: str) -> None:
 
 def several_gpus(device: str) -> list[str]:
     """The GPUs to spread runs over, as ``CUDA_VISIBLE_DEVICES`` names them; empty for one, none, or a chosen one."""
-    count = torch.cuda.device_count() if device in ("cuda", "auto") else 0
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [] if count < 2 else named.split(",")[:count] if named else [str(index) for index in range(count)]
+    gpus = visible_gpus() if device in ("cuda", "auto") else []
+    return gpus if len(gpus) > 1 else []
 
 
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:

@@ -18,9 +18,10 @@ from lottery_core.layout import TICKET
 from lottery_core.plan import Run
 from lottery_core.points import Point, parse_point
 from lottery_core.progress import Progress
+from lottery_core.protocols import Done
 from lottery_core.report import plot, table
 from lottery_core.results import Row
-from lottery_core.runner import Done, Runner
+from lottery_core.runner import Runner
 from lottery_core.scope import as_scope, pool_names
 from sb3_lottery.describe import describe_model
 from sb3_lottery.framework import Sb3, all_versions, score_label
@@ -182,7 +183,7 @@ def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:
 
 
 class _InProcess:
-    """Trains in this process; see :class:`lottery_core.runner.Executor`."""
+    """Trains in this process; see :class:`lottery_core.protocols.Executor`."""
 
     jobs = 1
 

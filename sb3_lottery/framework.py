@@ -17,7 +17,7 @@ from sb3_lottery.training import MODEL
 
 
 class Sb3:
-    """See :class:`lottery_core.runner.Framework`.
+    """See :class:`lottery_core.protocols.Framework`.
 
     :param tensorboard: each run also writes TensorBoard's files, into ``tensorboard`` in its folder
     """
@@ -31,6 +31,10 @@ class Sb3:
         """One process a run; it reads the rest from ``experiment.json``."""
         more = ["--tensorboard"] if self.tensorboard else []
         return [sys.executable, "-m", "sb3_lottery.child", str(folder), *more]
+
+    def obstacle(self, run: Run, folder: Path) -> str:
+        """Always one: an agent's environments cannot be put back to the middle of their episodes."""
+        return "Stable-Baselines3 cannot save a training with its environments"
 
     def weights(self, folder: Path) -> Weights:
         """Of ``model.zip``, without unpickling it."""

@@ -1,6 +1,6 @@
 """Kill one small chain with SIGKILL at random moments, run the same command again, compare with an undisturbed one.
 
-    python tests/benchmarks/kill_chain.py [--kills 20] [--seed 0]
+    python -m tests.benchmarks.kill_chain [--kills 20] [--seed 0]
 
 Every fourth time one of its trainings is killed first, and the command a moment later. Passes when every ticket
 file has the same SHA-256 and every score is the same to the last bit.
@@ -9,19 +9,17 @@ file has the same SHA-256 and every score is the same to the last bit.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import random
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from lottery_core.results import read_rows
+from tests.benchmarks.killing import children, finish, finished, outcome, start, wait_until
 
 OPTIONS = shlex.split(
     "--algo a2c --env CartPole-v1 --rounds 6 --prune-rate 0.3 --epoch timesteps:10000 --epochs 4 --rewind epoch:1 "
@@ -29,36 +27,8 @@ OPTIONS = shlex.split(
 )
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sb3_lottery.cli", *OPTIONS, "--out", str(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
-def trainings(driver: int) -> list[int]:
-    """Processes that the command has started."""
-    children = Path(f"/proc/{driver}/task/{driver}/children")
-    return [int(word) for word in children.read_text().split()] if children.exists() else []
-
-
-def finish(out: Path) -> None:
-    driver = start(out)
-    _, errors = driver.communicate()
-    if driver.returncode:
-        sys.exit(f"the command failed: {errors.decode()}")
-
-
-def finished(out: Path) -> int:
-    return len(list(out.rglob("result.json")))
-
-
-def outcome(out: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """SHA-256 of each ticket file, and each score in full."""
-    paths = sorted(out.rglob("ticket.safetensors"))
-    tickets = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    return tickets, {str(row.run): float(row.score).hex() for row in read_rows(out)}
+def command(out: Path) -> list[str]:
+    return [sys.executable, "-m", "sb3_lottery.cli", *OPTIONS, "--out", str(out)]
 
 
 def main() -> int:
@@ -70,23 +40,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         calm, killed = Path(folder) / "calm", Path(folder) / "killed"
         began = time.monotonic()
-        finish(calm)
+        finish(command(calm))
         took, runs = time.monotonic() - began, finished(calm)
         one_run = 2 * took / runs  # two side by side
         print(f"undisturbed: {runs} runs in {took:.0f} s", flush=True)
         kills, same, expected = 0, True, outcome(calm)
         while kills < args.kills:
-            driver = start(killed)
+            driver = start(command(killed))
             # A quarter of the kills wait for one more finished run, so that they fall all along the chain.
             began, before = time.monotonic(), finished(killed)
             wanted = before + moments.choice((0, 0, 0, 1))
-            while finished(killed) < wanted and driver.poll() is None:
-                time.sleep(0.05)
+            wait_until(lambda wanted=wanted: finished(killed) >= wanted, driver)
             time.sleep(moments.uniform(0.5, one_run))
             moment = time.monotonic() - began
-            children = trainings(driver.pid) if kills % 4 == 3 else []
-            if children:
-                os.kill(moments.choice(children), signal.SIGKILL)
+            trainings = children(driver.pid) if kills % 4 == 3 else []
+            if trainings:
+                os.kill(moments.choice(trainings), signal.SIGKILL)
                 time.sleep(moments.uniform(0, 0.5))
             if driver.poll() is not None:  # it came to its end first: compare, and kill another chain
                 same &= outcome(killed) == expected
@@ -96,9 +65,9 @@ def main() -> int:
             driver.wait()
             kills += 1
             done = finished(killed)
-            what = "a training and the command" if children else "the command"
+            what = "a training and the command" if trainings else "the command"
             print(f"kill {kills:2} after {moment:4.1f} s: {what}; {done} runs done", flush=True)
-        finish(killed)
+        finish(command(killed))
         found = outcome(killed)
     last = "seed-1/winning/round-06/ticket.safetensors"
     print(f"undisturbed {expected[0][last]}\nkilled      {found[0][last]}")

@@ -86,10 +86,14 @@ def test_a_dense_checkpoint_with_momenta(translation_data: Path, dense: Path, ti
 
 
 def test_resuming_in_the_middle(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    """Of the first epoch and of the second: fairseq groups sentences into batches by the epoch in which it starts."""
     words = [*BASE, *ADAM, "--ticket", ticket]
     train(translation_data, tmp_path / "whole", *words)
-    train(translation_data, tmp_path / "parts", *words, "--max-update", 4)
-    assert load(tmp_path / "parts" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 4
+    for updates, epoch in ((4, 1), (8, 2)):
+        train(translation_data, tmp_path / "parts", *words, "--max-update", updates)
+        state = load(tmp_path / "parts" / "checkpoint_last.pt")
+        assert state["optimizer_history"][-1]["num_updates"] == updates
+        assert state["extra_state"]["train_iterator"]["epoch"] == epoch
     train(translation_data, tmp_path / "parts", *words)
     whole, parts = (load(tmp_path / name / "checkpoint_last.pt") for name in ("whole", "parts"))
     assert_dead(parts["model"], ticket, ALIASES)

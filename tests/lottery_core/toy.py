@@ -17,18 +17,22 @@ from lottery_core.files import FolderLock, write_json
 from lottery_core.kinds import CONTROLS, FRESH
 from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
+from lottery_core.protocols import Done
 from lottery_core.results import Score, read_score, write_score
-from lottery_core.runner import Done, make_control
+from lottery_core.runner import make_control
 from tests.lottery_core.helpers import mlp, train
 
 
 class Toy:
-    """See :class:`lottery_core.runner.Framework`."""
+    """See :class:`lottery_core.protocols.Framework`."""
 
     name = "toy"
 
     def command(self, run: Run, folder: Path) -> list[str]:
         return [sys.executable, "-m", "tests.lottery_core.toy", str(folder)]
+
+    def obstacle(self, run: Run, folder: Path) -> str | None:
+        return "a toy keeps nothing"
 
     def weights(self, folder: Path) -> Weights:
         return read_weights(folder / "trained.safetensors")
