@@ -66,6 +66,7 @@ def parser() -> Parser:
     add("--threads", type=int, default=1, metavar="N", help="threads of each run on the CPU (1)")
     add("--dry-run", action="store_true", help="print the plan: each run, its folder, its command")
     add("--quiet", action="store_true", help="no progress")
+    add("--print-user-dir", action="version", version=USER_DIR, help="the installed plugin's path, for --user-dir")
     return result
 
 
