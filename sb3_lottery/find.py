@@ -23,10 +23,11 @@ from lottery_core.report import plot, table
 from lottery_core.results import Row
 from lottery_core.runner import Runner
 from lottery_core.scope import as_scope, pool_names
+from sb3_lottery.checks import check_model
 from sb3_lottery.describe import describe_model
 from sb3_lottery.framework import Sb3, all_versions, score_label
 from sb3_lottery.policy import weights_of
-from sb3_lottery.training import UNITS, TrainingSpec, check_model, train_run
+from sb3_lottery.training import UNITS, TrainingSpec, train_run
 
 MakeModel = Callable[[int], BaseAlgorithm]
 _EPOCHS = 20  # how often the progress is told

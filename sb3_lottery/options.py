@@ -14,7 +14,8 @@ from lottery_core.errors import ConfigError, one_of
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.points import parse_point
-from sb3_lottery.build import ACTIVATIONS, ALGORITHMS, OPTIMIZERS, ModelSettings
+from sb3_lottery.algorithms import ALGORITHMS, algorithm
+from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
 from sb3_lottery.training import UNITS, TrainingSpec
@@ -37,6 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     "hyperparams": {},
     "optimizer": None,
     "optimizer_kwargs": {},
+    "policy_kwargs": {},
     "device": "cpu",
 }
 _REQUIRED = ("algo", "env", "out", "epoch")
@@ -115,7 +117,7 @@ def parser() -> Parser:
     )
 
     group = result.add_argument_group("agent")
-    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}, with an MLP policy")
+    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}; with an MLP policy")
     group.add_argument("--env", metavar="ID", help="a gymnasium environment")
     group.add_argument("--n-envs", type=int, metavar="N", help="environments side by side (1)")
     group.add_argument(
@@ -138,6 +140,13 @@ def parser() -> Parser:
     )
     group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (the algorithm's own)")
     group.add_argument("--optimizer-kwargs", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="for --optimizer")
+    group.add_argument(
+        "--policy-kwargs",
+        nargs="+",
+        action=KeyValue,
+        metavar="NAME:VALUE",
+        help="further arguments of the policy, e.g. lstm_hidden_size:64 n_critics:1",
+    )
     group.add_argument(
         "--fused", action="store_true", default=False, help="fused Adam or AdamW: not slowed down by zeros on CPU"
     )
@@ -177,9 +186,13 @@ def _fuse(values: dict[str, Any]) -> dict[str, Any]:
     optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
     if optimizer not in ("adam", "adamw"):
         raise ConfigError(f"--fused is for adam and adamw, not for {optimizer}")
-    # SB3 gives its on-policy algorithms this eps where no optimizer_kwargs are given (common/policies.py).
-    eps = {"eps": 1e-5} if values["optimizer"] is None and values["algo"] != "dqn" else {}
-    return {**values, "optimizer": optimizer, "optimizer_kwargs": {**eps, **values["optimizer_kwargs"], "fused": True}}
+    own: dict[str, Any] = {}
+    if values["optimizer"] is None:
+        own = dict(algorithm(values["algo"]).own_adam)
+        batch = values["hyperparams"].get("batch_size", 32)
+        if values["algo"] == "qrdqn" and isinstance(batch, int) and batch > 0:
+            own["eps"] = 0.01 / batch  # sb3_contrib/qrdqn/qrdqn.py
+    return {**values, "optimizer": optimizer, "optimizer_kwargs": {**own, **values["optimizer_kwargs"], "fused": True}}
 
 
 def experiment_of(values: Mapping[str, Any]) -> Experiment:
