@@ -18,6 +18,7 @@ from sb3_lottery.algorithms import ALGORITHMS, algorithm
 from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
+from sb3_lottery.scopes import scope_words
 from sb3_lottery.training import UNITS, TrainingSpec
 
 _DEFAULTS: dict[str, Any] = {
@@ -90,7 +91,10 @@ def parser() -> Parser:
     group.add_argument("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     group.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of everything a seed (1)")
     group.add_argument(
-        "--scope", nargs="+", metavar="SCOPE", help="all, layers (no output layers), or regular expressions (all)"
+        "--scope",
+        nargs="+",
+        metavar="SCOPE",
+        help="all, layers (no output layers), actor, critic, or regular expressions (all)",
     )
     group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs trained side by side (1)")
     group.add_argument(
@@ -217,7 +221,7 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
         },
         prune_rate=values["prune_rate"],
         rewind=str(spec.rewind),
-        scope=tuple(values["scope"]),
+        scope=scope_words(values["scope"], algorithm(values["algo"])),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
         rounds=values["rounds"],
