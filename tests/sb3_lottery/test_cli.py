@@ -249,6 +249,21 @@ def test_dqn_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> No
     assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
 
 
+def test_actor_and_critic_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
+    options = (
+        "--algo td3 --env tests.sb3_lottery.tiny:TinyContinuous-v0 --rounds 1 --epoch timesteps:30 --epochs 2 "
+        "--net-arch 8 --hyperparams learning_starts:10 batch_size:8 buffer_size:100 action_noise:0.1 "
+        "--policy-kwargs n_critics:1 --kinds winning --rewind updates:5 --scope actor --score-episodes 2 --quiet"
+    )
+    result = call("sb3_lottery.cli", *shlex.split(options), "--out", tmp_path / "x")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "x/seed-1/winning/round-01"
+    ticket = Ticket.load(folder / "ticket.safetensors")
+    assert set(ticket.masks) == {f"actor.mu.{index}.{part}" for index in (0, 2) for part in ("weight", "bias")}
+    assert "critic.qf1.0.weight" not in ticket.rest
+    assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+
+
 def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
     import subprocess
     import sys
