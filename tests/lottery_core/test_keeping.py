@@ -282,3 +282,25 @@ def test_a_keeper_of_full_masks_costs_nothing() -> None:
     keeper = MaskKeeper(dict(model.named_parameters()), Masks.ones(dict(model.named_parameters())))
     keeper.attach()
     assert not keeper.attached
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.NAdam])
+def test_second_moments_are_lifted_and_survivors_do_not_notice(kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for lifts in (True, False):
+        if not lifts:
+            monkeypatch.setattr("lottery_core.keeping.slowed_by_zeros", lambda _: False)
+        torch.manual_seed(0)
+        model = torch.nn.Linear(6, 8)
+        ticket, optimizer = prune(snapshot(model), snapshot(model), fraction=0.5), kind(model.parameters(), lr=0.01)
+        with apply_ticket(ticket, model, optimizer):
+            for _ in range(5):
+                optimizer.zero_grad()
+                model(torch.randn(4, 6)).pow(2).sum().backward()
+                optimizer.step()
+        state = optimizer.state[model.weight]
+        moment, dead = state.get("exp_avg_sq", state.get("square_avg")), ~ticket.masks["weight"]
+        assert bool((moment[dead] > 0).all()) == lifts
+        ends.append(snapshot(model).tensors)
+    for name, value in ends[0].items():
+        assert torch.equal(value.view(torch.int32), ends[1][name].view(torch.int32))

@@ -102,6 +102,26 @@ BAD = {
     "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
     "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
     "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
+    "near algorithm": ("--algo trop", "unknown algorithm 'trop': did you mean trpo?"),
+    "no optimizer": ("--algo ars", "ARS trains without an optimizer: tickets need one; accepted: a2c, ppo"),
+    "continuous actions, quantiles": ("--algo qrdqn --env Pendulum-v1", "QRDQN needs a discrete action space"),
+    "continuous actions, masks": ("--algo maskableppo --env Pendulum-v1", "MaskablePPO needs a discrete action space"),
+    **{
+        f"discrete actions, {title}": (
+            f"--algo {title.lower()}",
+            f"{title} needs a continuous action space (Box); CartPole-v1 has Discrete(2)",
+        )
+        for title in ("SAC", "TD3", "DDPG", "TQC", "CrossQ")
+    },
+    "no action masks": ("--algo maskableppo", "MaskablePPO needs an environment with a method action_masks()"),
+    "another algorithm's hyperparameter": ("--algo sac --hyperparams clip_range:1", "unknown hyperparameter of SAC"),
+    "shared trunk": ("--algo sac --shared-trunk", "--shared-trunk is for algorithms with one optimizer, not for SAC"),
+    "policy's argument": (
+        "--algo qrdqn --policy-kwargs n_quantile:3",
+        "unknown argument of the policy of QRDQN 'n_quantile': did you mean n_quantiles",
+    ),
+    "no update": ("--algo dqn --hyperparams learning_starts:800", "DQN would not update once in timesteps:800"),
+    "scope of a Q network": ("--algo dqn --scope actor", "scope 'actor': DQN has no actor and critic"),
     "rate": ("--prune-rate 1.2", "the prune rate must lie strictly between 0 and 1, not 1.2"),
     "rewind beyond the end": ("--rewind timesteps:900", "timesteps:900 lies beyond the training length timesteps:800"),
     "rewind in updates beyond the end": ("--rewind updates:81", "which has at most 80 updates"),
@@ -226,6 +246,21 @@ def test_dqn_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> No
     folder = tmp_path / "x/seed-1/winning/round-01"
     ticket = Ticket.load(folder / "ticket.safetensors")
     assert not any("target" in name for name in ticket.masks)
+    assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+
+
+def test_actor_and_critic_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
+    options = (
+        "--algo td3 --env tests.sb3_lottery.tiny:TinyContinuous-v0 --rounds 1 --epoch timesteps:30 --epochs 2 "
+        "--net-arch 8 --hyperparams learning_starts:10 batch_size:8 buffer_size:100 action_noise:0.1 "
+        "--policy-kwargs n_critics:1 --kinds winning --rewind updates:5 --scope actor --score-episodes 2 --quiet"
+    )
+    result = call("sb3_lottery.cli", *shlex.split(options), "--out", tmp_path / "x")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "x/seed-1/winning/round-01"
+    ticket = Ticket.load(folder / "ticket.safetensors")
+    assert set(ticket.masks) == {f"actor.mu.{index}.{part}" for index in (0, 2) for part in ("weight", "bias")}
+    assert "critic.qf1.0.weight" not in ticket.rest
     assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
 
 
