@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import gymnasium
 import torch
-from gymnasium.wrappers import TransformReward
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
-from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.gpus import visible_gpus
 from lottery_core.kinds import derive_seed
+from sb3_lottery.environments import make_env
 from sb3_lottery.networks import SharedTrunk
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"a2c": A2C, "ppo": PPO, "dqn": DQN}
@@ -113,30 +109,6 @@ def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in parameters.items() if name not in _NOT_HYPERPARAMETERS}
 
 
-def check_environment(env: str, algo: str) -> gymnasium.Space[Any]:
-    """The action space of the environment ``env``.
-
-    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or a continuous
-        action space for DQN
-    """
-    if env.partition(":")[0] == env and env not in gymnasium.registry:
-        similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
-        if similar:
-            raise ConfigError(f"unknown environment '{env}': did you mean {' or '.join(sorted(similar))}?")
-        raise one_of(env, "environment", list(gymnasium.registry))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made = gymnasium.make(env)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f"cannot make environment '{env}': {str(error).splitlines()[0]}") from error
-    space = made.action_space
-    made.close()
-    if algo == "dqn" and not isinstance(space, gymnasium.spaces.Discrete):
-        raise ConfigError(f"DQN needs a discrete action space; {env} has {space}")
-    return space
-
-
 def check_device(device: str) -> None:
     """:raises ConfigError: torch does not know ``device``, or has none here"""
     try:
@@ -151,16 +123,6 @@ def several_gpus(device: str) -> list[str]:
     """The GPUs to spread runs over, as ``CUDA_VISIBLE_DEVICES`` names them; empty for one, none, or a chosen one."""
     gpus = visible_gpus() if device in ("cuda", "auto") else []
     return gpus if len(gpus) > 1 else []
-
-
-def make_env(settings: ModelSettings, seed: int) -> VecEnv:
-    """The vector environment of ``settings``: Monitor sees the true rewards, the model the scaled ones."""
-    scale = settings.reward_scale
-    wrapper = None if scale == 1 else (lambda env: TransformReward(env, lambda reward: float(reward) * scale))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*out of date.*")
-        return make_vec_env(settings.env, settings.n_envs, seed=seed, wrapper_class=wrapper)
 
 
 def policy_kwargs(settings: ModelSettings) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from lottery_core.cli import do_experiment, guarded
 from lottery_core.experiment import Experiment
 from lottery_core.processes import Processes
 from lottery_core.scope import pool_names
-from sb3_lottery.build import ModelSettings, check_device, check_environment, make_model, several_gpus
+from sb3_lottery.build import ModelSettings, check_device, make_model, several_gpus
+from sb3_lottery.environments import check_environment
 from sb3_lottery.framework import Sb3
 from sb3_lottery.options import experiment_of, parser, resolve, training_spec
 from sb3_lottery.policy import weights_of
