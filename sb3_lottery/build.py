@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ from torch import nn
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.gpus import visible_gpus
 from lottery_core.kinds import derive_seed
-from sb3_lottery.environments import make_env
-from sb3_lottery.networks import SharedTrunk
+from sb3_lottery import architecture, environments
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"a2c": A2C, "ppo": PPO, "dqn": DQN}
 ON_POLICY = ("a2c", "ppo")
@@ -32,6 +31,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 # Arguments of an algorithm that have an option of their own, or none.
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log"}
 _NOT_HYPERPARAMETERS |= {"_init_setup_model", "stats_window_size"}
+
+# Settings that came after the first folders were written.
+_LATER = {"env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn"}
 
 # Where SB3 itself takes 0 and fails in the middle of the first training.
 _AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
@@ -54,6 +56,12 @@ class ModelSettings:
     :param optimizer_kwargs: for it
     :param hyperparams: arguments of the algorithm
     :param device: ``"cpu"``, ``"cuda"``, ``"auto"``
+    :param env_backend: who steps the environments, one of :data:`sb3_lottery.backends.BACKENDS`
+    :param subproc: one process an environment (gymnasium only)
+    :param frame_size: height and width of Atari frames; ``None`` is 84 x 84
+    :param clip_reward: rewards are clipped to [-1, 1] for training; the score is not
+    :param policy: ``"auto"`` (by the observations), ``"mlp"``, ``"cnn"``, ``"multi"``
+    :param cnn: one of :data:`sb3_lottery.architecture.CNNS`
     """
 
     algo: str
@@ -68,6 +76,12 @@ class ModelSettings:
     optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     hyperparams: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    env_backend: str = "gymnasium"
+    subproc: bool = False
+    frame_size: tuple[int, int] | None = None
+    clip_reward: bool = False
+    policy: str = "auto"
+    cnn: str = "nature"
 
     def __post_init__(self) -> None:
         for word, what, known in (
@@ -83,6 +97,8 @@ class ModelSettings:
             raise ConfigError("--net-arch needs one or more layers of at least 1 unit")
         if self.optimizer_kwargs and self.optimizer is None:
             raise ConfigError("--optimizer-kwargs needs --optimizer")
+        environments.check_words(self)
+        architecture.check_words(self)
         accepted = hyperparameters(self.algo)
         for name, value in self.hyperparams.items():
             if name not in accepted:
@@ -94,13 +110,17 @@ class ModelSettings:
                 raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values, see :meth:`from_json`."""
-        return {**asdict(self), "net_arch": list(self.net_arch)}
+        """As plain values, see :meth:`from_json`. Left out at their default: settings that earlier folders lack."""
+        values = {**asdict(self), "net_arch": list(self.net_arch)}
+        later = {entry.name: entry.default for entry in fields(self) if entry.name in _LATER}
+        return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelSettings:
         """The inverse of :meth:`as_json`."""
-        return cls(**{**value, "net_arch": tuple(value["net_arch"])})
+        size = value.get("frame_size")
+        sizes = {"net_arch": tuple(value["net_arch"]), "frame_size": None if size is None else tuple(size)}
+        return cls(**{**value, **sizes})
 
 
 def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:
@@ -125,15 +145,14 @@ def several_gpus(device: str) -> list[str]:
     return gpus if len(gpus) > 1 else []
 
 
-def policy_kwargs(settings: ModelSettings) -> dict[str, Any]:
-    """The ``policy_kwargs`` of ``settings``."""
-    kwargs: dict[str, Any] = {"activation_fn": ACTIVATIONS[settings.activation], "net_arch": list(settings.net_arch)}
+def policy_kwargs(settings: ModelSettings, kind: str = "mlp") -> dict[str, Any]:
+    """The ``policy_kwargs`` of ``settings``.
+
+    :param kind: of policy, see :func:`sb3_lottery.architecture.policy_kind`
+    """
+    kwargs = architecture.network_kwargs(settings, kind, ACTIVATIONS[settings.activation])
     if settings.algo in ON_POLICY:
         kwargs["ortho_init"] = settings.ortho_init
-        if settings.shared_trunk:
-            kwargs["features_extractor_class"] = SharedTrunk
-            sizes = {"sizes": list(settings.net_arch), "activation_fn": ACTIVATIONS[settings.activation]}
-            kwargs |= {"features_extractor_kwargs": sizes, "net_arch": []}
     if settings.optimizer is not None:
         kwargs |= {
             "optimizer_class": OPTIMIZERS[settings.optimizer],
@@ -152,19 +171,23 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     """
     # SB3 seeds environment i with seed + i: seeds 1 and 2 would share nearly all of their environments.
     seed = derive_seed("train", seed)
-    env = make_env(settings, seed)
+    env = environments.make_env(settings, seed)
     try:
+        kind = architecture.policy_kind(settings, env.observation_space)
         # The constructor's signature differs from algorithm to algorithm, so mypy cannot check the call.
         make: Any = ALGORITHMS[settings.algo]
         return make(  # type: ignore[no-any-return]
-            "MlpPolicy",
+            architecture.POLICIES[kind],
             env,
-            policy_kwargs=policy_kwargs(settings),
+            policy_kwargs=policy_kwargs(settings, kind),
             seed=seed,
             device=settings.device,
             tensorboard_log=tensorboard_log,
             **settings.hyperparams,
         )
+    except ConfigError:
+        env.close()
+        raise
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         env.close()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
