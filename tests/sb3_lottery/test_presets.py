@@ -32,7 +32,7 @@ from tests.conftest import Result
 from tests.sb3_lottery.helpers import assert_dead
 
 GAMES = ["assault", "berzerk", "breakout", "centipede", "kangaroo", "krull", "qbert", "seaquest", "spaceinvaders"]
-SHORT = "--n-envs 1 --hyperparams n_steps:190 batch_size:95 --epoch updates:2 --epochs 1 --rewind updates:1 --rounds 1"
+SHORT = "--n-envs 1 --hyperparams n_steps:64 batch_size:64 --epoch episodes:1 --epochs 1 --rewind updates:1 --rounds 1"
 needs_ale = pytest.mark.skipif(not ale_installed(), reason="ale-py is not installed")
 needs_envpool = pytest.mark.skipif(not envpool_installed(), reason="EnvPool is not installed")
 
@@ -178,7 +178,7 @@ def test_each_bad_input_is_one_line(case: str, tmp_path: Path, capsys: pytest.Ca
 
 @needs_ale
 def test_a_shortened_breakout_of_the_paper(tmp_path: Path, call: Callable[..., Result]) -> None:
-    """Dense, one winning and one random ticket of the paper's network, 190 steps of 4 frames each."""
+    """Dense, one winning and one random ticket of the paper's network, one game each."""
     more = "--score-episodes 1 --env-backend ale --quiet"
     result = call(
         "sb3_lottery.cli", *shlex.split(f"--preset breakout {SHORT} {more}"), "--out", tmp_path / "x", timeout=600
