@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.masters import masters_of
-from fairseq_lottery.moments import SecondMoments
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from lottery_core.keeping import Eraser
 from lottery_core.masks import Masks
+from lottery_core.moments import SecondMoments
 from lottery_core.probing import leaves_zeros_alone
 
 
@@ -87,7 +87,7 @@ class HeldMasks:
                 self._erase(name, master)
         if not self._leaves_zeros_alone:
             self.enforce()
-        self._moments.lift(optimizer, updates)
+        self._moments.lift(state, updates)
 
     def _zero_state(self, state: Mapping[Any, Any]) -> None:
         for name, parameter in self._held:

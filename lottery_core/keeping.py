@@ -7,6 +7,7 @@ does not leave zeros alone, the parameters themselves are.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
@@ -18,7 +19,9 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
+from lottery_core.forward import EraseBefore, zero_every_gradient
 from lottery_core.masks import Masks
+from lottery_core.moments import SecondMoments, slowed_by_zeros
 from lottery_core.probing import leaves_zeros_alone
 from lottery_core.ticket import Ticket
 from lottery_core.weights import require_same_shapes
@@ -107,9 +110,29 @@ class MaskKeeper:
         self._zero_state()
         for reference in self._optimizers:
             optimizer = reference()
-            if optimizer is not None and not leaves_zeros_alone(optimizer):
+            if optimizer is None or not self._held:
+                continue
+            if not leaves_zeros_alone(optimizer):
                 self._handles.append(optimizer.register_step_post_hook(lambda *_: self.enforce()))
+            elif slowed_by_zeros(optimizer):
+                self._handles.append(optimizer.register_step_post_hook(self._lifted_moments()))
         return self
+
+    def guard(self, model: nn.Module) -> None:
+        """Also for algorithms that write parameters, or take gradients, without an optimizer (TRPO).
+
+        From here to :meth:`detach` pruned parameters are erased right before every forward pass, and
+        ``torch.autograd.grad`` gives zeros for them.
+
+        :param model: whose modules own the parameters; attached already
+        """
+        held = {id(parameter): (parameter, eraser) for _, parameter, eraser in self._living()}
+        for module in model.modules():
+            mine = [held[id(own)] for own in module.parameters(recurse=False) if id(own) in held]
+            if mine:
+                self._handles.append(module.register_forward_pre_hook(EraseBefore(mine)))
+        for name, parameter, _ in self._living():
+            self._handles.append(zero_every_gradient(parameter, self.masks[name]))
 
     def detach(self) -> None:
         """Take the hooks off; doing it twice is fine. Training on without them brings pruned parameters back."""
@@ -136,6 +159,11 @@ class MaskKeeper:
             alive = int(parameter.detach()[~self.masks[name].to(parameter.device)].count_nonzero())
             if alive:
                 raise PrunedWeightAlive(f"{alive} pruned parameters of '{name}' are alive")
+
+    def _lifted_moments(self) -> Callable[..., None]:
+        moments = SecondMoments((parameter, self.masks[name]) for name, parameter, _ in self._living())
+        steps = itertools.count()
+        return lambda optimizer, *_: moments.lift(optimizer.state, next(steps))
 
     def _zero_state(self) -> None:
         optimizers = [optimizer for reference in self._optimizers if (optimizer := reference()) is not None]

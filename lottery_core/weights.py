@@ -15,6 +15,7 @@ from lottery_core.files import write_bytes
 
 # Names that torch and the plugins' frameworks give to tensors that are state, not parameters.
 BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked", "_float_tensor", "version", "_flat_weights"})
+BUFFERS |= {"ra_mean", "ra_var"}  # batch renormalisation (sb3-contrib's CrossQ)
 # The spread of a Gaussian policy (Stable-Baselines3) is a parameter, but no weight of a layer.
 NEVER_PRUNED = frozenset({"log_std"})
 _HEADER = "lottery"

@@ -10,13 +10,14 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from lottery_core.errors import ConfigError, one_of
+from sb3_lottery.algorithms import algorithm
 from sb3_lottery.networks import PoolingCNN, SharedTrunk
 
 if TYPE_CHECKING:
     from sb3_lottery.build import ModelSettings
 
 AUTO = "auto"
-POLICIES = {"mlp": "MlpPolicy", "cnn": "CnnPolicy", "multi": "MultiInputPolicy"}
+POLICIES = ("mlp", "cnn", "multi")
 CNNS = {"nature": "SB3's, of Mnih et al. 2015", "pooling": "the paper's, Table A1"}
 
 
@@ -72,7 +73,7 @@ def network_kwargs(settings: ModelSettings, kind: str, activation: type[nn.Modul
             "features_extractor_kwargs": {"features_dim": sizes[0]},
             "net_arch": sizes[1:],
         }
-    elif kind == "mlp" and settings.shared_trunk and settings.algo != "dqn":
+    elif kind == "mlp" and settings.shared_trunk and algorithm(settings.algo).on_policy:
         kwargs |= {
             "features_extractor_class": SharedTrunk,
             "features_extractor_kwargs": {"sizes": sizes, "activation_fn": activation},

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
-from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.gpus import visible_gpus
 from lottery_core.kinds import derive_seed
 from sb3_lottery import architecture, environments
+from sb3_lottery.algorithms import algorithm
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"a2c": A2C, "ppo": PPO, "dqn": DQN}
-ON_POLICY = ("a2c", "ppo")
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -31,9 +32,19 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 # Arguments of an algorithm that have an option of their own, or none.
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log"}
 _NOT_HYPERPARAMETERS |= {"_init_setup_model", "stats_window_size"}
+_NOT_POLICY_KWARGS = {
+    "self",
+    "observation_space",
+    "action_space",
+    "lr_schedule",
+    "net_arch",
+    "activation_fn",
+    "ortho_init",
+}
+_NOT_POLICY_KWARGS |= {"optimizer_class", "optimizer_kwargs", "features_extractor_class", "features_extractor_kwargs"}
 
 # Settings that came after the first folders were written.
-_LATER = {"env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn"}
+_LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn"}
 
 # Where SB3 itself takes 0 and fails in the middle of the first training.
 _AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
@@ -43,18 +54,20 @@ _AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
 class ModelSettings:
     """What a model is made from.
 
-    :param algo: one of :data:`ALGORITHMS`
+    :param algo: one of :data:`sb3_lottery.algorithms.ALGORITHMS`
     :param env: id of a gymnasium environment
     :param n_envs: environments side by side
     :param reward_scale: rewards are multiplied by it for training; the score is not
     :param net_arch: units of each hidden layer
     :param shared_trunk: policy and value head share the hidden layers (the paper); else SB3's two networks.
-        DQN has one network anyway
+        DQN and QRDQN have one network anyway
     :param activation: one of :data:`ACTIVATIONS`
     :param ortho_init: SB3's orthogonal start, which lets pruning kill the action head first (off: torch's own)
     :param optimizer: one of :data:`OPTIMIZERS`; ``None`` is the algorithm's own
     :param optimizer_kwargs: for it
-    :param hyperparams: arguments of the algorithm
+    :param hyperparams: arguments of the algorithm; a number as ``action_noise`` is the standard deviation of
+        Gaussian noise, in units of the action
+    :param policy_kwargs: further arguments of the policy, e.g. ``lstm_hidden_size``
     :param device: ``"cpu"``, ``"cuda"``, ``"auto"``
     :param env_backend: who steps the environments, one of :data:`sb3_lottery.backends.BACKENDS`
     :param subproc: one process an environment (gymnasium only)
@@ -75,6 +88,7 @@ class ModelSettings:
     optimizer: str | None = None
     optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     hyperparams: Mapping[str, Any] = field(default_factory=dict)
+    policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     env_backend: str = "gymnasium"
     subproc: bool = False
@@ -84,8 +98,8 @@ class ModelSettings:
     cnn: str = "nature"
 
     def __post_init__(self) -> None:
+        row = algorithm(self.algo)
         for word, what, known in (
-            (self.algo, "algorithm", ALGORITHMS),
             (self.activation, "activation", ACTIVATIONS),
             (self.optimizer or "adam", "optimizer", OPTIMIZERS),
         ):
@@ -99,20 +113,26 @@ class ModelSettings:
             raise ConfigError("--optimizer-kwargs needs --optimizer")
         environments.check_words(self)
         architecture.check_words(self)
+        if self.shared_trunk and row.two_networks:
+            raise ConfigError(f"--shared-trunk is for algorithms with one optimizer, not for {row.title}")
         accepted = hyperparameters(self.algo)
         for name, value in self.hyperparams.items():
             if name not in accepted:
-                raise one_of(name, f"hyperparameter of {self.algo.upper()}", accepted)
+                raise one_of(name, f"hyperparameter of {row.title}", accepted)
             default = accepted[name].default
             if name in _AT_LEAST_ONE and isinstance(value, int) and value < 1:
                 raise ConfigError(f"hyperparameter {name} must be at least 1, not {value}")
             if isinstance(default, (int, float)) and not isinstance(value, (int, float)):
                 raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
+        for name in self.policy_kwargs:
+            if name not in policy_arguments(self.algo):
+                raise one_of(name, f"argument of the policy of {row.title}", policy_arguments(self.algo))
 
     def as_json(self) -> dict[str, Any]:
         """As plain values, see :meth:`from_json`. Left out at their default: settings that earlier folders lack."""
         values = {**asdict(self), "net_arch": list(self.net_arch)}
         later = {entry.name: entry.default for entry in fields(self) if entry.name in _LATER}
+        later["policy_kwargs"] = {}
         return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
     @classmethod
@@ -125,8 +145,15 @@ class ModelSettings:
 
 def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:
     """The arguments of an algorithm that ``--hyperparams`` takes, by name."""
-    parameters = inspect.signature(ALGORITHMS[algo].__init__).parameters
+    parameters = inspect.signature(algorithm(algo).load().__init__).parameters
     return {name: parameter for name, parameter in parameters.items() if name not in _NOT_HYPERPARAMETERS}
+
+
+def policy_arguments(algo: str) -> list[str]:
+    """The arguments of an algorithm's policy that ``--policy-kwargs`` takes."""
+    row = algorithm(algo)
+    parameters = inspect.signature(row.load().policy_aliases[row.policy()].__init__).parameters
+    return [name for name in parameters if name not in _NOT_POLICY_KWARGS]
 
 
 def check_device(device: str) -> None:
@@ -151,14 +178,14 @@ def policy_kwargs(settings: ModelSettings, kind: str = "mlp") -> dict[str, Any]:
     :param kind: of policy, see :func:`sb3_lottery.architecture.policy_kind`
     """
     kwargs = architecture.network_kwargs(settings, kind, ACTIVATIONS[settings.activation])
-    if settings.algo in ON_POLICY:
+    if algorithm(settings.algo).on_policy:
         kwargs["ortho_init"] = settings.ortho_init
     if settings.optimizer is not None:
         kwargs |= {
             "optimizer_class": OPTIMIZERS[settings.optimizer],
             "optimizer_kwargs": dict(settings.optimizer_kwargs),
         }
-    return kwargs
+    return kwargs | dict(settings.policy_kwargs)
 
 
 def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None = None) -> BaseAlgorithm:
@@ -172,18 +199,19 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     # SB3 seeds environment i with seed + i: seeds 1 and 2 would share nearly all of their environments.
     seed = derive_seed("train", seed)
     env = environments.make_env(settings, seed)
+    row = algorithm(settings.algo)
     try:
         kind = architecture.policy_kind(settings, env.observation_space)
         # The constructor's signature differs from algorithm to algorithm, so mypy cannot check the call.
-        make: Any = ALGORITHMS[settings.algo]
+        make: Any = row.load()
         return make(  # type: ignore[no-any-return]
-            architecture.POLICIES[kind],
+            row.policy(kind),
             env,
             policy_kwargs=policy_kwargs(settings, kind),
             seed=seed,
             device=settings.device,
             tensorboard_log=tensorboard_log,
-            **settings.hyperparams,
+            **_hyperparams(settings, env),
         )
     except ConfigError:
         env.close()
@@ -191,4 +219,12 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         env.close()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"cannot make {settings.algo.upper()} for {settings.env}: {reason}") from error
+        raise ConfigError(f"cannot make {row.title} for {settings.env}: {reason}") from error
+
+
+def _hyperparams(settings: ModelSettings, env: VecEnv) -> dict[str, Any]:
+    found = dict(settings.hyperparams)
+    noise, shape = found.get("action_noise"), env.action_space.shape
+    if isinstance(noise, (int, float)) and shape:
+        found["action_noise"] = NormalActionNoise(np.zeros(shape), np.full(shape, float(noise)))
+    return found

@@ -15,6 +15,7 @@ from lottery_core.errors import TicketError
 from lottery_core.keeping import MaskKeeper, apply_ticket
 from lottery_core.kinds import WINNING, check_kind, control_ticket
 from lottery_core.ticket import Ticket
+from sb3_lottery.algorithms import writes_beside_optimizers
 from sb3_lottery.episodes import Episodes
 from sb3_lottery.policy import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of
 
@@ -35,8 +36,7 @@ class LotteryCallback(BaseCallback):
         parameters back; give every ``learn`` the callback.
 
     Logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
-    ``score_episodes`` training episodes). With the default Adam, zeros slow the update down on CPU;
-    ``policy_kwargs=dict(optimizer_kwargs=dict(fused=True, eps=1e-5))`` does not have that.
+    ``score_episodes`` training episodes).
 
     :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
@@ -73,7 +73,11 @@ class LotteryCallback(BaseCallback):
         self._record: dict[str, float] = {}
 
     def _on_training_start(self) -> None:
-        """:raises MismatchError: the ticket is of another architecture"""
+        """
+        :raises MismatchError: the ticket is of another architecture
+        :raises OptimizerError: the algorithm has no optimizer (ARS)
+        """
+        optimizers = optimizers_of(self.model)
         ticket = self._ticket()
         policy = self.model.policy
         parameters = dict(policy.named_parameters())
@@ -83,9 +87,9 @@ class LotteryCallback(BaseCallback):
             restart = not _holds(ticket, {name: parameters[name] for name in ticket.masks})
         if self._keeper is not None:
             self._keeper.detach()
-        self._keeper = apply_ticket(
-            ticket, policy, *optimizers_of(self.model), ignore=target_names(policy), restart=restart
-        )
+        self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=target_names(policy), restart=restart)
+        if writes_beside_optimizers(self.model):
+            self._keeper.guard(policy)
         if restart:
             copy_to_targets(policy)
         mask_targets(policy, ticket.masks)
@@ -108,11 +112,6 @@ class LotteryCallback(BaseCallback):
             return ticket
         rewind = None if self.rewind is None else read_weights(self.rewind)
         return control_ticket(self.kind, ticket, self.seed, fresh=weights_of(self.model), rewind=rewind)
-
-    def _on_rollout_start(self) -> None:
-        # TRPO's line search writes parameters without an optimizer step.
-        if self._keeper is not None:
-            self._keeper.enforce()
 
     def _on_step(self) -> bool:
         self.episodes.add(self.locals)

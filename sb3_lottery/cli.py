@@ -13,12 +13,12 @@ from lottery_core.processes import Processes
 from lottery_core.progress import Progress
 from lottery_core.scope import pool_names
 from sb3_lottery.build import ModelSettings, check_device, make_model, several_gpus
+from sb3_lottery.checks import check_model
 from sb3_lottery.environments import check_environment, environment_line
 from sb3_lottery.framework import Sb3
 from sb3_lottery.options import experiment_of, parser, resolve, training_spec
 from sb3_lottery.policy import weights_of
 from sb3_lottery.preset_list import preset_list
-from sb3_lottery.training import check_model
 
 
 def _preflight(experiment: Experiment) -> None:

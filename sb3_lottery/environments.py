@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, one_of
+from sb3_lottery.algorithms import check_actions
 from sb3_lottery.backends import Request, atari_game, check_backend
 from sb3_lottery.backends.ale_vec import AleVecEnv
 from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv, installed
@@ -60,8 +61,8 @@ def environment_line(settings: ModelSettings) -> str:
 def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
     """The action space of the environment of ``settings``.
 
-    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or a continuous
-        action space for DQN
+    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or one whose actions
+        the algorithm does not take
     """
     env = settings.env
     if settings.env_backend == "gymnasium" and atari_game(env) is None:
@@ -72,11 +73,11 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
             made = make_env(replace(settings, n_envs=1, subproc=False), 0)
     except (gymnasium.error.Error, ImportError) as error:
         raise ConfigError(f"cannot make environment '{env}': {str(error).splitlines()[0]}") from error
-    space = made.action_space
-    made.close()
-    if settings.algo == "dqn" and not isinstance(space, gymnasium.spaces.Discrete):
-        raise ConfigError(f"DQN needs a discrete action space; {env} has {space}")
-    return space
+    try:
+        check_actions(settings.algo, made, env)
+        return made.action_space
+    finally:
+        made.close()
 
 
 def _check_registered(env: str) -> None:

@@ -22,11 +22,13 @@ from lottery_core.protocols import Done
 from lottery_core.report import plot, table
 from lottery_core.results import Row
 from lottery_core.runner import Runner
-from lottery_core.scope import as_scope, pool_names
+from lottery_core.scope import pool_names
+from sb3_lottery.checks import check_model
 from sb3_lottery.describe import describe_model
 from sb3_lottery.framework import Sb3, all_versions, score_label
 from sb3_lottery.policy import weights_of
-from sb3_lottery.training import UNITS, TrainingSpec, check_model, train_run
+from sb3_lottery.scopes import algorithm_of, scope_words
+from sb3_lottery.training import UNITS, TrainingSpec, train_run
 
 MakeModel = Callable[[int], BaseAlgorithm]
 _EPOCHS = 20  # how often the progress is told
@@ -107,7 +109,7 @@ def find_tickets(
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
     :param seeds: one repeat of everything a seed; SB3 seeds environment i with seed + i, so with many of them
         seeds that lie far apart are the more independent
-    :param scope: see :func:`lottery_core.pool_names`
+    :param scope: see :func:`lottery_core.pool_names`; also ``"actor"`` or ``"critic"``, see :mod:`sb3_lottery.scopes`
     :param score_episodes: L: the score is the mean return of the last L training episodes
     :param progress: print how far it is
     :raises LotteryError: a value that cannot work; nothing is written then
@@ -139,6 +141,7 @@ def find_tickets(
     try:
         check_model(model, spec)
         weights = weights_of(model)
+        scope = scope_words(scope, algorithm_of(model))
         pool_names(weights.names(), scope, weights.outside)
         settings = {
             "model": describe_model(model),
@@ -158,7 +161,7 @@ def find_tickets(
         settings=settings,
         prune_rate=prune_rate,
         rewind=str(spec.rewind),
-        scope=as_scope(scope),
+        scope=scope,
         kinds=kinds,
         seeds=seeds,
         rounds=rounds,

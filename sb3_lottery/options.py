@@ -14,10 +14,12 @@ from lottery_core.errors import ConfigError, one_of
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.points import parse_point
-from sb3_lottery.build import ACTIVATIONS, ALGORITHMS, OPTIMIZERS, ModelSettings
+from sb3_lottery.algorithms import ALGORITHMS, algorithm
+from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
 from sb3_lottery.environment_options import DEFAULTS, add_environment_options, settle
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
+from sb3_lottery.scopes import scope_words
 from sb3_lottery.training import UNITS, TrainingSpec
 
 _DEFAULTS: dict[str, Any] = {
@@ -38,6 +40,7 @@ _DEFAULTS: dict[str, Any] = {
     "hyperparams": {},
     "optimizer": None,
     "optimizer_kwargs": {},
+    "policy_kwargs": {},
     "device": "cpu",
     **DEFAULTS,
 }
@@ -93,7 +96,10 @@ def parser() -> Parser:
     group.add_argument("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     group.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of everything a seed (1)")
     group.add_argument(
-        "--scope", nargs="+", metavar="SCOPE", help="all, layers (no output layers), or regular expressions (all)"
+        "--scope",
+        nargs="+",
+        metavar="SCOPE",
+        help="all, layers (no output layers), actor, critic, or regular expressions (all)",
     )
     group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs trained side by side (1)")
     group.add_argument(
@@ -151,6 +157,13 @@ def parser() -> Parser:
     group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (the algorithm's own)")
     group.add_argument("--optimizer-kwargs", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="for --optimizer")
     group.add_argument(
+        "--policy-kwargs",
+        nargs="+",
+        action=KeyValue,
+        metavar="NAME:VALUE",
+        help="further arguments of the policy, e.g. lstm_hidden_size:64 n_critics:1",
+    )
+    group.add_argument(
         "--fused", action="store_true", default=False, help="fused Adam or AdamW: not slowed down by zeros on CPU"
     )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda or auto (cpu)")
@@ -189,9 +202,13 @@ def _fuse(values: dict[str, Any]) -> dict[str, Any]:
     optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
     if optimizer not in ("adam", "adamw"):
         raise ConfigError(f"--fused is for adam and adamw, not for {optimizer}")
-    # SB3 gives its on-policy algorithms this eps where no optimizer_kwargs are given (common/policies.py).
-    eps = {"eps": 1e-5} if values["optimizer"] is None and values["algo"] != "dqn" else {}
-    return {**values, "optimizer": optimizer, "optimizer_kwargs": {**eps, **values["optimizer_kwargs"], "fused": True}}
+    own: dict[str, Any] = {}
+    if values["optimizer"] is None:
+        own = dict(algorithm(values["algo"]).own_adam)
+        batch = values["hyperparams"].get("batch_size", 32)
+        if values["algo"] == "qrdqn" and isinstance(batch, int) and batch > 0:
+            own["eps"] = 0.01 / batch  # sb3_contrib/qrdqn/qrdqn.py
+    return {**values, "optimizer": optimizer, "optimizer_kwargs": {**own, **values["optimizer_kwargs"], "fused": True}}
 
 
 def experiment_of(values: Mapping[str, Any]) -> Experiment:
@@ -216,7 +233,7 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
         },
         prune_rate=values["prune_rate"],
         rewind=str(spec.rewind),
-        scope=tuple(values["scope"]),
+        scope=scope_words(values["scope"], algorithm(values["algo"])),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
         rounds=values["rounds"],

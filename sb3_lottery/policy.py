@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lottery_core.checkpoints import is_target, weights_of_state
-from lottery_core.errors import OptimizerError
 from lottery_core.masks import Masks
 from lottery_core.weights import Weights
+from sb3_lottery.algorithms import no_optimizer
 
 _TARGET = "_target"
 
@@ -36,7 +36,10 @@ def target_names(policy: nn.Module) -> frozenset[str]:
 
 
 def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
-    """The optimizers of the policy: one, or one each of actor and critic.
+    """The optimizers of the policy: one, or one each of actor and critic, in this order.
+
+    That of SAC's entropy coefficient is not among them: it steps no parameter of the policy. The last one steps at
+    every update, the actor's perhaps at every second one (TD3, CrossQ).
 
     :raises OptimizerError: there is none (ARS)
     """
@@ -46,28 +49,31 @@ def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
         if isinstance(optimizer, Optimizer):
             found[id(optimizer)] = optimizer
     if not found:
-        raise OptimizerError(f"{type(model).__name__} trains without an optimizer: tickets need one")
+        raise no_optimizer(type(model).__name__)
     return list(found.values())
 
 
-def _targets(policy: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
+def _targets(policy: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     for name, target in policy.named_children():
         online = getattr(policy, name.removesuffix(_TARGET), None) if name.endswith(_TARGET) else None
         if isinstance(online, nn.Module):
-            yield name.removesuffix(_TARGET), online, target
+            yield online, target
 
 
 def copy_to_targets(policy: nn.Module) -> None:
     """Start every target network as a copy of its online network, as SB3 does for a new model."""
-    for _, online, target in _targets(policy):
+    for online, target in _targets(policy):
         target.load_state_dict(online.state_dict())
 
 
 @torch.no_grad()
 def mask_targets(policy: nn.Module, masks: Masks) -> None:
     """Zero in every target network what ``masks`` prune in its online network."""
-    for base, _, target in _targets(policy):
-        for name, parameter in target.named_parameters():
-            mask = masks.get(f"{base}.{name}")
+    # By identity: a features extractor that actor and critic share has the actor's name, and a twin in the target.
+    names = {id(parameter): name for name, parameter in policy.named_parameters()}
+    for online, target in _targets(policy):
+        twins = dict(target.named_parameters())
+        for name, parameter in online.named_parameters():
+            mask = masks.get(names[id(parameter)])
             if mask is not None:
-                parameter.masked_fill_(~mask.to(parameter.device), 0)
+                twins[name].masked_fill_(~mask.to(twins[name].device), 0)

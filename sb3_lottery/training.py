@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.errors import ConfigError, RunError
@@ -25,6 +23,7 @@ from lottery_core.runner import make_control
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 from sb3_lottery.callback import LotteryCallback
+from sb3_lottery.checks import check_model
 from sb3_lottery.episodes import Episodes
 from sb3_lottery.policy import optimizers_of, weights_of
 
@@ -68,8 +67,10 @@ class TrainingSpec:
 class Recorder(BaseCallback):
     """Counts episodes, updates and timesteps; ends the training, keeps the rewind point, tells the progress.
 
-    An update is one optimizer step. A rewind point in updates is taken right after that step, one in episodes or
-    timesteps at the environment step that reaches it.
+    An update is one optimizer step; of actor and critic, one gradient step: one of the critic, whether the actor takes
+    its own then or not (TD3, CrossQ); of TRPO, one of the value function (the policy's line search follows no count).
+    A rewind point in updates is what the next update starts from, one in episodes or timesteps is taken at the
+    environment step that reaches it.
 
     :param spec: lengths and points
     :param keep: called with the weights at the rewind point; ``None`` where there is nothing to keep
@@ -85,13 +86,14 @@ class Recorder(BaseCallback):
         self._hook: RemovableHandle | None = None
 
     def _on_training_start(self) -> None:
-        self._hook = optimizers_of(self.model)[0].register_step_post_hook(self._after_update)
+        # The last optimizer steps at every update, and first: the actor's comes after it.
+        self._hook = optimizers_of(self.model)[-1].register_step_pre_hook(self._before_update)
         self._keep_if_reached()
 
-    def _after_update(self, *_: object) -> None:
-        self.updates += 1
+    def _before_update(self, *_: object) -> None:
         if self.spec.rewind.unit == "updates":
             self._keep_if_reached()
+        self.updates += 1
 
     def _reached(self, unit: str) -> int:
         return {"episodes": self.episodes.count, "updates": self.updates, "timesteps": self.num_timesteps}[unit]
@@ -120,50 +122,10 @@ class Recorder(BaseCallback):
             self.logger.record("lottery/score", self.episodes.score)
 
     def _on_training_end(self) -> None:
+        self._keep_if_reached()
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-
-
-def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
-    """Refuse before the training what could not work.
-
-    :raises ConfigError: episodes that nobody counts, an exploration schedule without an end
-    :raises OptimizerError: no optimizer, or one with ``eps=0``
-    """
-    from lottery_core.keeping import check_optimizer
-
-    for optimizer in optimizers_of(model):
-        check_optimizer(optimizer)
-    if hasattr(model, "exploration_fraction") and spec.length.unit != "timesteps":
-        raise ConfigError(
-            f"{type(model).__name__} explores for a share of all timesteps: give the length in timesteps, "
-            f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
-        )
-    if model.env is None:
-        raise ConfigError("the model has no environment")
-    most = most_reached(model, spec.length)
-    if spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
-        raise ConfigError(
-            f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
-            f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
-        )
-
-
-def most_reached(model: BaseAlgorithm, length: Point) -> dict[str, int]:
-    """How many episodes and updates a ``length`` in timesteps can have at most; empty for other units.
-
-    An episode has at least one timestep. Updates are told for on-policy algorithms only.
-    """
-    if length.unit != "timesteps":
-        return {}
-    most = {"episodes": length.count}
-    steps, env = getattr(model, "n_steps", None), model.env
-    if isinstance(model, OnPolicyAlgorithm) and steps and env is not None:
-        rollout = steps * env.num_envs
-        batches = math.ceil(rollout / getattr(model, "batch_size", rollout))
-        most["updates"] = math.ceil(length.count / rollout) * batches * getattr(model, "n_epochs", 1)
-    return most
 
 
 def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket | None, report: Report) -> Score:

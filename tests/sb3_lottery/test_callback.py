@@ -12,59 +12,12 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
-from lottery_core import Ticket, read_weights
+from lottery_core import read_weights
 from lottery_core.errors import LotteryError, MismatchError, OptimizerError
 from sb3_lottery import LotteryCallback
 from sb3_lottery.policy import weights_of
 from tests.sb3_lottery.helpers import ALGORITHMS, assert_dead, make, ticket_for
-
-OPTIMIZERS = {
-    "own": {},
-    "adamw": {"optimizer_class": torch.optim.AdamW, "optimizer_kwargs": {"weight_decay": 0.1}},
-    "rmsprop": {"optimizer_class": torch.optim.RMSprop, "optimizer_kwargs": {"momentum": 0.9, "eps": 1e-5}},
-    "rmsprop-tf": {"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"weight_decay": 0.1}},
-    "sgd": {
-        "optimizer_class": torch.optim.SGD,
-        "optimizer_kwargs": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    },
-    "fused": {"optimizer_kwargs": {"fused": True, "eps": 1e-5}, "optimizer_class": torch.optim.Adam},
-}
-
-
-class Watch(BaseCallback):
-    """Asserts at every step that pruned parameters are dead, also those of target networks."""
-
-    def __init__(self, ticket: Ticket) -> None:
-        super().__init__()
-        self.lottery, self.steps = ticket, 0
-
-    def _on_step(self) -> bool:
-        state = self.model.policy.state_dict()
-        assert_dead(state, self.lottery.masks)
-        if "q_net_target.q_net.0.weight" in state:
-            online = {
-                name.replace("q_net_target.", "q_net."): value for name, value in state.items() if "target" in name
-            }
-            assert_dead(online, self.lottery.masks)
-        self.steps += 1
-        return True
-
-
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_dead_from_the_first_step_to_the_saved_zip(algo: str, optimizer: str, tmp_path: Path) -> None:
-    model = make(algo, **OPTIMIZERS[optimizer])
-    ticket = ticket_for(model)
-    model.learn(64)  # momenta from before the ticket
-    watch = Watch(ticket)
-    model.learn(200, callback=[LotteryCallback(ticket), watch])
-    assert watch.steps >= 200
-    model.save(tmp_path / "m.zip")
-    assert_dead(dict(read_weights(tmp_path / "m.zip").tensors), ticket.masks)
-    moved = weights_of(model).tensors
-    assert any(not torch.equal(moved[name], ticket.weights[name]) for name in ticket.masks)
 
 
 class Start(BaseCallback):
@@ -86,24 +39,6 @@ def test_training_starts_at_the_ticket_bit_for_bit(algo: str) -> None:
     if algo == "dqn":
         for name, value in ticket.start().items():
             assert torch.equal(start.state[name.replace("q_net.", "q_net_target.", 1)], value)
-
-
-def test_clipping_sees_the_survivors_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make("a2c")
-    ticket, norms = ticket_for(model, 0.9), []
-    clip = torch.nn.utils.clip_grad_norm_
-
-    def spy(parameters, *args, **kwargs):
-        parameters = list(parameters)
-        named = dict(model.policy.named_parameters())
-        living = torch.cat([named[name].grad[mask] for name, mask in ticket.masks.items()])
-        norms.append((float(clip(parameters, 1e9)), float(living.norm())))
-        return clip(parameters, *args, **kwargs)
-
-    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", spy)
-    model.learn(80, callback=LotteryCallback(ticket))
-    assert len(norms) == 10
-    assert all(seen == pytest.approx(living, rel=1e-5) for seen, living in norms)
 
 
 def test_a_zip_saved_in_the_middle_of_training_holds_zeros_too(tmp_path: Path) -> None:

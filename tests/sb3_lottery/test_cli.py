@@ -101,6 +101,26 @@ BAD = {
     "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
     "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
     "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
+    "near algorithm": ("--algo trop", "unknown algorithm 'trop': did you mean trpo?"),
+    "no optimizer": ("--algo ars", "ARS trains without an optimizer: tickets need one; accepted: a2c, ppo"),
+    "continuous actions, quantiles": ("--algo qrdqn --env Pendulum-v1", "QRDQN needs a discrete action space"),
+    "continuous actions, masks": ("--algo maskableppo --env Pendulum-v1", "MaskablePPO needs a discrete action space"),
+    **{
+        f"discrete actions, {title}": (
+            f"--algo {title.lower()}",
+            f"{title} needs a continuous action space (Box); CartPole-v1 has Discrete(2)",
+        )
+        for title in ("SAC", "TD3", "DDPG", "TQC", "CrossQ")
+    },
+    "no action masks": ("--algo maskableppo", "MaskablePPO needs an environment with a method action_masks()"),
+    "another algorithm's hyperparameter": ("--algo sac --hyperparams clip_range:1", "unknown hyperparameter of SAC"),
+    "shared trunk": ("--algo sac --shared-trunk", "--shared-trunk is for algorithms with one optimizer, not for SAC"),
+    "policy's argument": (
+        "--algo qrdqn --policy-kwargs n_quantile:3",
+        "unknown argument of the policy of QRDQN 'n_quantile': did you mean n_quantiles",
+    ),
+    "no update": ("--algo dqn --hyperparams learning_starts:800", "DQN would not update once in timesteps:800"),
+    "scope of a Q network": ("--algo dqn --scope actor", "scope 'actor': DQN has no actor and critic"),
     "rate": ("--prune-rate 1.2", "the prune rate must lie strictly between 0 and 1, not 1.2"),
     "rewind beyond the end": ("--rewind timesteps:900", "timesteps:900 lies beyond the training length timesteps:800"),
     "rewind in updates beyond the end": ("--rewind updates:81", "which has at most 80 updates"),

@@ -1,0 +1,73 @@
+"""What is refused before a training, because it could not work."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+
+from lottery_core.errors import ConfigError
+from lottery_core.keeping import check_optimizer
+from lottery_core.points import Point
+from sb3_lottery.policy import optimizers_of
+
+if TYPE_CHECKING:
+    from sb3_lottery.training import TrainingSpec
+
+
+def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
+    """Refuse before the training what could not work.
+
+    :raises ConfigError: episodes that nobody counts, an exploration schedule without an end, a training without an
+        update, a rewind point beyond its end
+    :raises OptimizerError: no optimizer, or one with ``eps=0``
+    """
+    for optimizer in optimizers_of(model):
+        check_optimizer(optimizer)
+    if hasattr(model, "exploration_fraction") and spec.length.unit != "timesteps":
+        raise ConfigError(
+            f"{type(model).__name__} explores for a share of all timesteps: give the length in timesteps, "
+            f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
+        )
+    if model.env is None:
+        raise ConfigError("the model has no environment")
+    most = most_reached(model, spec.length)
+    if most.get("updates") == 0:
+        raise ConfigError(
+            f"{type(model).__name__} would not update once in {spec.length}: train longer, or give it a smaller "
+            f"learning_starts (now {getattr(model, 'learning_starts', 0)} timesteps)"
+        )
+    if spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
+        raise ConfigError(
+            f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
+            f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
+        )
+
+
+def most_reached(model: BaseAlgorithm, length: Point) -> dict[str, int]:
+    """How many episodes and updates a ``length`` in timesteps can have at most; empty for other units.
+
+    An episode has at least one timestep. Updates are not told for off-policy algorithms that train after episodes.
+    """
+    if length.unit != "timesteps" or model.env is None:
+        return {}
+    most, envs = {"episodes": length.count}, model.env.num_envs
+    steps = getattr(model, "n_steps", None)
+    if isinstance(model, OnPolicyAlgorithm) and steps:
+        rollout = steps * envs
+        batches = math.ceil(rollout / getattr(model, "batch_size", rollout))
+        # TRPO's optimizer steps the value function only, n_critic_updates times over the rollout.
+        passes = getattr(model, "n_epochs", getattr(model, "n_critic_updates", 1))
+        most["updates"] = math.ceil(length.count / rollout) * batches * passes
+    if isinstance(model, OffPolicyAlgorithm):
+        frequency = model.train_freq
+        if isinstance(frequency, TrainFreq) and frequency.unit == TrainFrequencyUnit.STEP:
+            rollout = frequency.frequency * envs
+            trainings = math.ceil(length.count / rollout) - model.learning_starts // rollout
+            each = model.gradient_steps if model.gradient_steps >= 0 else rollout
+            most["updates"] = max(0, trainings * each)
+    return most
