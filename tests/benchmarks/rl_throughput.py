@@ -1,6 +1,6 @@
 """Environment steps a second of A2C with a ticket, against a plain script of Stable-Baselines3, alternated.
 
-    python tests/benchmarks/rl_throughput.py [--pairs 5] [--steps 40000] [--skip-jobs]
+    python tests/benchmarks/rl_throughput.py [--pairs 5] [--steps 40000] [--repeats 3] [--skip-jobs]
 
 The plain script is SB3's A2C on a DummyVecEnv with 32 environments and the preset's network, on one thread; ours has
 the callback with a ticket at 20% surviving, by the backend named. A pair runs plain, ours, ours, plain; the median
@@ -113,6 +113,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40_000, help="of each training")
+    parser.add_argument("--repeats", type=int, default=3, help="of the experiments with --jobs 1 and 2")
     parser.add_argument("--skip-jobs", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -128,7 +129,7 @@ def main() -> int:
         fine &= found >= goal
         print(f"{env:16}{backend:>11}{rate:15,.0f}{found:12.3f}   {goal}", flush=True)
     if not args.skip_jobs:
-        one, two = (statistics.median(runs_per_hour(jobs, args.steps) for _ in range(3)) for jobs in (1, 2))
+        one, two = (statistics.median(runs_per_hour(jobs, args.steps) for _ in range(args.repeats)) for jobs in (1, 2))
         fine &= two / one >= JOBS_GOAL
         print(f"runs an hour: {one:,.0f} with --jobs 1, {two:,.0f} with --jobs 2: {two / one:.2f}, goal {JOBS_GOAL}")
     print(f"goals {'met' if fine else 'MISSED'}")

@@ -32,7 +32,9 @@ from tests.conftest import Result
 from tests.sb3_lottery.helpers import assert_dead
 
 GAMES = ["assault", "berzerk", "breakout", "centipede", "kangaroo", "krull", "qbert", "seaquest", "spaceinvaders"]
-SHORT = "--n-envs 1 --hyperparams n_steps:64 batch_size:64 --epoch episodes:1 --epochs 1 --rewind updates:1 --rounds 1"
+SHORT = (
+    "--n-envs 1 --hyperparams n_steps:100 batch_size:100 --epoch episodes:1 --epochs 1 --rewind updates:1 --rounds 1"
+)
 needs_ale = pytest.mark.skipif(not ale_installed(), reason="ale-py is not installed")
 needs_envpool = pytest.mark.skipif(not envpool_installed(), reason="EnvPool is not installed")
 
