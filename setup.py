@@ -8,8 +8,12 @@ HERE = Path(__file__).parent
 VERSION: dict[str, str] = {}
 exec((HERE / "lottery_core" / "version.py").read_text(), VERSION)
 
-PACKAGES = ["lottery_core", "sb3_lottery", "fairseq_lottery"]
-SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "ale-py>=0.11", "cloudpickle"]
+PACKAGES = ["lottery_core", "sb3_lottery", "sb3_lottery.backends", "fairseq_lottery"]
+SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "cloudpickle"]
+ATARI = ["ale-py>=0.11", "opencv-python-headless>=4.8"]
+ENVPOOL = ["envpool>=1.2"]
+# Tested on Linux with Python 3.11; elsewhere the extra "envpool" may work too.
+ENVPOOL_TESTED = [f"{name} ; platform_system == 'Linux' and python_version >= '3.11'" for name in ENVPOOL]
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
 DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
 
@@ -24,7 +28,14 @@ setup(
     packages=PACKAGES,
     package_data={package: ["py.typed"] for package in PACKAGES},
     install_requires=["torch>=2.6", "numpy>=1.26", "safetensors>=0.4.3", "zstandard>=0.22", "matplotlib>=3.7"],
-    extras_require={"sb3": SB3, "fairseq": FAIRSEQ, "all": SB3 + FAIRSEQ, "dev": DEV},
+    extras_require={
+        "sb3": SB3,
+        "atari": SB3 + ATARI,
+        "envpool": SB3 + ENVPOOL,
+        "fairseq": FAIRSEQ,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ,
+        "dev": DEV,
+    },
     entry_points={
         "console_scripts": [
             "lottery=lottery_core.cli:main",

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, OptimizerError, one_of
 
@@ -117,7 +117,7 @@ def writes_beside_optimizers(model: BaseAlgorithm) -> bool:
     return not any(kind.__name__ in _STEPPED_BY_OPTIMIZERS for kind in type(model).__mro__)
 
 
-def check_actions(word: str, env: gymnasium.Env[Any, Any], name: str) -> None:
+def check_actions(word: str, env: VecEnv, name: str) -> None:
     """Refuse an environment whose actions the algorithm does not take.
 
     :param word: the algorithm
@@ -130,15 +130,8 @@ def check_actions(word: str, env: gymnasium.Env[Any, Any], name: str) -> None:
     if row.actions and space not in row.actions:
         kind = "continuous action space (Box)" if row.actions == _CONTINUOUS else "discrete action space"
         raise ConfigError(f"{row.title} needs a {kind}; {name} has {env.action_space}")
-    if row.action_masks and not _tells_masks(env):
+    if row.action_masks and not env.has_attr("action_masks"):
         raise ConfigError(
             f"{row.title} needs an environment with a method action_masks(); {name} has none "
             "(sb3_contrib.common.wrappers.ActionMasker adds one)"
         )
-
-
-def _tells_masks(env: gymnasium.Env[Any, Any]) -> bool:
-    try:
-        return callable(env.get_wrapper_attr("action_masks"))
-    except AttributeError:
-        return False

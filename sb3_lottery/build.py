@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.wrappers import TransformReward
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.vec_env import VecEnv
@@ -22,8 +18,8 @@ from torch import nn
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.gpus import visible_gpus
 from lottery_core.kinds import derive_seed
-from sb3_lottery.algorithms import algorithm, check_actions
-from sb3_lottery.networks import SharedTrunk
+from sb3_lottery import architecture, environments
+from sb3_lottery.algorithms import algorithm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -46,6 +42,9 @@ _NOT_POLICY_KWARGS = {
     "ortho_init",
 }
 _NOT_POLICY_KWARGS |= {"optimizer_class", "optimizer_kwargs", "features_extractor_class", "features_extractor_kwargs"}
+
+# Settings that came after the first folders were written.
+_LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn"}
 
 # Where SB3 itself takes 0 and fails in the middle of the first training.
 _AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
@@ -70,6 +69,12 @@ class ModelSettings:
         Gaussian noise, in units of the action
     :param policy_kwargs: further arguments of the policy, e.g. ``lstm_hidden_size``
     :param device: ``"cpu"``, ``"cuda"``, ``"auto"``
+    :param env_backend: who steps the environments, one of :data:`sb3_lottery.backends.BACKENDS`
+    :param subproc: one process an environment (gymnasium only)
+    :param frame_size: height and width of Atari frames; ``None`` is 84 x 84
+    :param clip_reward: rewards are clipped to [-1, 1] for training; the score is not
+    :param policy: ``"auto"`` (by the observations), ``"mlp"``, ``"cnn"``, ``"multi"``
+    :param cnn: one of :data:`sb3_lottery.architecture.CNNS`
     """
 
     algo: str
@@ -85,6 +90,12 @@ class ModelSettings:
     hyperparams: Mapping[str, Any] = field(default_factory=dict)
     policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    env_backend: str = "gymnasium"
+    subproc: bool = False
+    frame_size: tuple[int, int] | None = None
+    clip_reward: bool = False
+    policy: str = "auto"
+    cnn: str = "nature"
 
     def __post_init__(self) -> None:
         row = algorithm(self.algo)
@@ -100,6 +111,8 @@ class ModelSettings:
             raise ConfigError("--net-arch needs one or more layers of at least 1 unit")
         if self.optimizer_kwargs and self.optimizer is None:
             raise ConfigError("--optimizer-kwargs needs --optimizer")
+        environments.check_words(self)
+        architecture.check_words(self)
         if self.shared_trunk and row.two_networks:
             raise ConfigError(f"--shared-trunk is for algorithms with one optimizer, not for {row.title}")
         accepted = hyperparameters(self.algo)
@@ -116,16 +129,18 @@ class ModelSettings:
                 raise one_of(name, f"argument of the policy of {row.title}", policy_arguments(self.algo))
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values, see :meth:`from_json`."""
+        """As plain values, see :meth:`from_json`. Left out at their default: settings that earlier folders lack."""
         values = {**asdict(self), "net_arch": list(self.net_arch)}
-        if not self.policy_kwargs:  # absent, as in experiments from before there was such an option
-            del values["policy_kwargs"]
-        return values
+        later = {entry.name: entry.default for entry in fields(self) if entry.name in _LATER}
+        later["policy_kwargs"] = {}
+        return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelSettings:
         """The inverse of :meth:`as_json`."""
-        return cls(**{**value, "net_arch": tuple(value["net_arch"])})
+        size = value.get("frame_size")
+        sizes = {"net_arch": tuple(value["net_arch"]), "frame_size": None if size is None else tuple(size)}
+        return cls(**{**value, **sizes})
 
 
 def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:
@@ -139,30 +154,6 @@ def policy_arguments(algo: str) -> list[str]:
     row = algorithm(algo)
     parameters = inspect.signature(row.load().policy_aliases[row.policy()].__init__).parameters
     return [name for name in parameters if name not in _NOT_POLICY_KWARGS]
-
-
-def check_environment(env: str, algo: str) -> gymnasium.Space[Any]:
-    """The action space of the environment ``env``.
-
-    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or one whose actions
-        the algorithm does not take
-    """
-    if env.partition(":")[0] == env and env not in gymnasium.registry:
-        similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
-        if similar:
-            raise ConfigError(f"unknown environment '{env}': did you mean {' or '.join(sorted(similar))}?")
-        raise one_of(env, "environment", list(gymnasium.registry))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made = gymnasium.make(env)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f"cannot make environment '{env}': {str(error).splitlines()[0]}") from error
-    try:
-        check_actions(algo, made, env)
-        return made.action_space
-    finally:
-        made.close()
 
 
 def check_device(device: str) -> None:
@@ -181,25 +172,14 @@ def several_gpus(device: str) -> list[str]:
     return gpus if len(gpus) > 1 else []
 
 
-def make_env(settings: ModelSettings, seed: int) -> VecEnv:
-    """The vector environment of ``settings``: Monitor sees the true rewards, the model the scaled ones."""
-    scale = settings.reward_scale
-    wrapper = None if scale == 1 else (lambda env: TransformReward(env, lambda reward: float(reward) * scale))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*out of date.*")
-        return make_vec_env(settings.env, settings.n_envs, seed=seed, wrapper_class=wrapper)
+def policy_kwargs(settings: ModelSettings, kind: str = "mlp") -> dict[str, Any]:
+    """The ``policy_kwargs`` of ``settings``.
 
-
-def policy_kwargs(settings: ModelSettings) -> dict[str, Any]:
-    """The ``policy_kwargs`` of ``settings``."""
-    kwargs: dict[str, Any] = {"activation_fn": ACTIVATIONS[settings.activation], "net_arch": list(settings.net_arch)}
+    :param kind: of policy, see :func:`sb3_lottery.architecture.policy_kind`
+    """
+    kwargs = architecture.network_kwargs(settings, kind, ACTIVATIONS[settings.activation])
     if algorithm(settings.algo).on_policy:
         kwargs["ortho_init"] = settings.ortho_init
-        if settings.shared_trunk:
-            kwargs["features_extractor_class"] = SharedTrunk
-            sizes = {"sizes": list(settings.net_arch), "activation_fn": ACTIVATIONS[settings.activation]}
-            kwargs |= {"features_extractor_kwargs": sizes, "net_arch": []}
     if settings.optimizer is not None:
         kwargs |= {
             "optimizer_class": OPTIMIZERS[settings.optimizer],
@@ -218,20 +198,24 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     """
     # SB3 seeds environment i with seed + i: seeds 1 and 2 would share nearly all of their environments.
     seed = derive_seed("train", seed)
-    env = make_env(settings, seed)
+    env = environments.make_env(settings, seed)
     row = algorithm(settings.algo)
     try:
+        kind = architecture.policy_kind(settings, env.observation_space)
         # The constructor's signature differs from algorithm to algorithm, so mypy cannot check the call.
         make: Any = row.load()
         return make(  # type: ignore[no-any-return]
-            row.policy(),
+            row.policy(kind),
             env,
-            policy_kwargs=policy_kwargs(settings),
+            policy_kwargs=policy_kwargs(settings, kind),
             seed=seed,
             device=settings.device,
             tensorboard_log=tensorboard_log,
             **_hyperparams(settings, env),
         )
+    except ConfigError:
+        env.close()
+        raise
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         env.close()
         reason = (str(error).splitlines() or [type(error).__name__])[0]

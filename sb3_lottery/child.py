@@ -16,6 +16,7 @@ from lottery_core.files import write_json
 from lottery_core.layout import PROGRESS
 from lottery_core.plan import Run
 from sb3_lottery.build import ModelSettings, make_model
+from sb3_lottery.environments import environment_line
 from sb3_lottery.options import training_spec
 from sb3_lottery.training import train_run
 
@@ -25,6 +26,7 @@ def _train(args: argparse.Namespace) -> None:
     experiment = Experiment.load(out)
     torch.set_num_threads(experiment.settings["threads"])
     settings = ModelSettings.from_json(experiment.settings["model"])
+    print(f"environments: {environment_line(settings)}")
     log = str(out / run.folder / "tensorboard") if args.tensorboard else None
 
     def report(progress: Mapping[str, Any]) -> None:

@@ -10,19 +10,22 @@ from dataclasses import replace
 from lottery_core.cli import do_experiment, guarded
 from lottery_core.experiment import Experiment
 from lottery_core.processes import Processes
+from lottery_core.progress import Progress
 from lottery_core.scope import pool_names
-from sb3_lottery.build import ModelSettings, check_device, check_environment, make_model, several_gpus
+from sb3_lottery.build import ModelSettings, check_device, make_model, several_gpus
 from sb3_lottery.checks import check_model
+from sb3_lottery.environments import check_environment, environment_line
 from sb3_lottery.framework import Sb3
 from sb3_lottery.options import experiment_of, parser, resolve, training_spec
 from sb3_lottery.policy import weights_of
+from sb3_lottery.preset_list import preset_list
 
 
 def _preflight(experiment: Experiment) -> None:
     # Whatever would fail in the first run fails here, before anything is written.
     settings = ModelSettings.from_json(experiment.settings["model"])
     experiment.check_same_as_before()
-    check_environment(settings.env, settings.algo)
+    check_environment(settings)
     check_device(settings.device)
     # On the CPU: a context on a GPU would be held as long as the experiment runs.
     model = make_model(replace(settings, device="cpu"), experiment.seeds[0])
@@ -36,11 +39,16 @@ def _preflight(experiment: Experiment) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if args.list_presets:
+        print(preset_list())
+        return
     experiment = experiment_of(resolve(vars(args)))
     framework = Sb3(args.tensorboard)
     gpus = several_gpus(experiment.settings["model"]["device"])
     executor = Processes(framework.command, args.jobs, args.threads, gpus)
     _preflight(experiment)
+    settings = ModelSettings.from_json(experiment.settings["model"])
+    Progress(quiet=args.quiet).say(f"environments: {environment_line(settings)}")
     do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
 
 

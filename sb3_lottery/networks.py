@@ -50,5 +50,52 @@ class SharedTrunk(BaseFeaturesExtractor):
         return features
 
 
+class PoolingCNN(BaseFeaturesExtractor):
+    """The paper's network for Atari, which policy and value head share (PAPER, Table A1).
+
+    Conv(5,64,1,2) MaxPool(2) Conv(5,64,1,2) MaxPool(2) Conv(3,64,1,1) MaxPool(2) Conv(3,64,1,1) MaxPool(2)
+    MLP(1920-512-512) with ReLU; Conv(filter, channels, stride, padding). The 1920 = 64 x 6 x 5 come from frames of
+    105 x 80 pixels: the screen of 210 x 160 halved::
+
+        policy_kwargs=dict(features_extractor_class=PoolingCNN, net_arch=[], ortho_init=False)
+
+    :param observation_space: images (channels, 105, 80)
+    :param sizes: units of each layer behind the convolutions
+    :raises ConfigError: frames of another size
+    """
+
+    features = 1920
+
+    def __init__(self, observation_space: gymnasium.Space[Any], sizes: Sequence[int] = (512, 512)) -> None:
+        super().__init__(observation_space, features_dim=sizes[-1])
+        shape = observation_space.shape or ()
+        found = 64 * (shape[1] // 16) * (shape[2] // 16) if len(shape) == 3 else 0
+        if found != self.features:
+            # Not at the top: a saved zip carries this class to where this project is not installed.
+            from lottery_core.errors import ConfigError
+
+            raise ConfigError(
+                f"the paper's CNN has 1920 features, from frames of 105 x 80 (--frame-size 105 80); "
+                f"observations of shape {'x'.join(map(str, shape))} give {found}"
+            )
+        layers: list[nn.Module] = []
+        channels = shape[0]
+        for filters, padding in ((5, 2), (5, 2), (3, 1), (3, 1)):
+            # ReLU and maximum commute: after pooling it has a quarter of the work.
+            layers += [nn.Conv2d(channels, 64, filters, padding=padding), nn.MaxPool2d(2), nn.ReLU()]
+            channels = 64
+        layers.append(nn.Flatten())
+        width = self.features
+        for size in sizes:
+            layers += [nn.Linear(width, size), nn.ReLU()]
+            width = size
+        self.trunk = nn.Sequential(*layers)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Frames (batch, channels, 105, 80) in [0, 1] to features (batch, ``sizes[-1]``)."""
+        features: torch.Tensor = self.trunk(observations)
+        return features
+
+
 # SB3 zips name their classes by module; by value, a zip also loads where this project is not installed.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

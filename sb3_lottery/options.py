@@ -16,6 +16,7 @@ from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.points import parse_point
 from sb3_lottery.algorithms import ALGORITHMS, algorithm
 from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
+from sb3_lottery.environment_options import DEFAULTS, add_environment_options, settle
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
 from sb3_lottery.scopes import scope_words
@@ -41,6 +42,7 @@ _DEFAULTS: dict[str, Any] = {
     "optimizer_kwargs": {},
     "policy_kwargs": {},
     "device": "cpu",
+    **DEFAULTS,
 }
 _REQUIRED = ("algo", "env", "out", "epoch")
 
@@ -79,7 +81,10 @@ def parser() -> Parser:
         "--out", type=Path, metavar="DIR", help="folder of the experiment; the same command goes on in it"
     )
     group.add_argument(
-        "--preset", metavar="NAME", help=f"a line of the paper's Table A1: {', '.join(PRESETS)}; options override it"
+        "--preset", metavar="NAME", help="a game with its settings, see --list-presets; options override it"
+    )
+    group.add_argument(
+        "--list-presets", action="store_true", default=False, help="print the presets, where from, what a run costs"
     )
     group.add_argument("--rounds", type=int, metavar="N", help="rounds of pruning (20)")
     group.add_argument(
@@ -121,13 +126,20 @@ def parser() -> Parser:
     )
 
     group = result.add_argument_group("agent")
-    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}; with an MLP policy")
-    group.add_argument("--env", metavar="ID", help="a gymnasium environment")
+    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}")
+    group.add_argument("--env", metavar="ID", help="an environment's id, e.g. CartPole-v1, BreakoutNoFrameskip-v4")
+    add_environment_options(group)
     group.add_argument("--n-envs", type=int, metavar="N", help="environments side by side (1)")
     group.add_argument(
         "--reward-scale", type=float, metavar="X", help="rewards times X for training, not for the score (1)"
     )
-    group.add_argument("--net-arch", nargs="+", type=int, metavar="UNITS", help="units of each hidden layer (64 64)")
+    group.add_argument(
+        "--net-arch",
+        nargs="+",
+        type=int,
+        metavar="UNITS",
+        help="units of each hidden layer, of a CNN those behind its convolutions (64 64; Atari: 512)",
+    )
     group.add_argument(
         "--shared-trunk",
         action=argparse.BooleanOptionalAction,
@@ -183,7 +195,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     if values.get("fused"):
         values = _fuse(values)
-    return values
+    return settle(values, given, preset)
 
 
 def _fuse(values: dict[str, Any]) -> dict[str, Any]:

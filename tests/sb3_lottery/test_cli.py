@@ -14,7 +14,6 @@ from lottery_core import Ticket, read_weights, schedule
 from lottery_core.results import read_rows
 from sb3_lottery.cli import main
 from sb3_lottery.options import experiment_of, parser, resolve
-from sb3_lottery.presets import PRESETS
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import assert_dead
 
@@ -211,7 +210,10 @@ def test_presets_are_the_papers_table_and_options_override_them() -> None:
     assert (model["n_envs"], model["reward_scale"], model["net_arch"]) == (32, 0.01, [128, 128, 128])
     assert model["hyperparams"] == {"n_steps": 4, "learning_rate": 1e-4}
     assert (model["optimizer"], model["optimizer_kwargs"]) == ("rmsprop", {"alpha": 0.99, "eps": 1e-8})
-    acrobot, lander = (experiment_of(resolved(f"--preset {name} --out x")) for name in ("acrobot", "lunarlander"))
+    acrobot, lander = (
+        experiment_of(resolved(f"--preset {name} --out x --env-backend gymnasium"))
+        for name in ("acrobot", "lunarlander")
+    )
     assert (acrobot.settings["epoch"], acrobot.settings["model"]["net_arch"]) == ("episodes:320", [256] * 3)
     assert (lander.settings["epoch"], lander.settings["model"]["env"]) == ("episodes:640", "LunarLander-v3")
     other = resolved("--preset cartpole --out x --rounds 3 --hyperparams n_steps:8 gamma:0.9 --rewind init")
@@ -222,8 +224,8 @@ def test_presets_are_the_papers_table_and_options_override_them() -> None:
     assert (ppo["optimizer"], ppo["optimizer_kwargs"]) == ("adam", {"eps": 1e-5, "fused": True})
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_makes_a_model_that_steps(preset: str) -> None:
+@pytest.mark.parametrize("preset", ["cartpole", "acrobot", "lunarlander"])
+def test_every_classic_preset_makes_a_model_that_steps(preset: str) -> None:
     from sb3_lottery.build import ModelSettings, make_model
 
     settings = ModelSettings.from_json(

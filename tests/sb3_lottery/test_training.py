@@ -135,7 +135,8 @@ def test_dqn_wants_timesteps(tmp_path: Path) -> None:
 
 
 def test_rewards_are_scaled_for_training_and_not_for_the_score() -> None:
-    from sb3_lottery.build import ModelSettings, make_env
+    from sb3_lottery.build import ModelSettings
+    from sb3_lottery.environments import make_env
 
     env = make_env(ModelSettings("a2c", "CartPole-v0", n_envs=2, reward_scale=0.01), seed=3)
     env.reset()

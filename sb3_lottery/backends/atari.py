@@ -1,0 +1,132 @@
+"""Atari games: their ids, and the wrappers that the gymnasium backend needs around one.
+
+The frames are those of ALE's and EnvPool's vector environments: grey by the ALE's own palette, maximum over the last
+two of four skipped frames, resized by area, the last four stacked (Mnih et al. 2015; Machado et al. 2018).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import FrameStackObservation
+from numpy.typing import NDArray
+from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
+
+from lottery_core.errors import ConfigError, one_of
+from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
+
+_IDS = re.compile(r"ALE/(?P<new>\w+)-v5|(?P<old>\w+)NoFrameskip-v(?P<version>[04])")
+_FIRE = "FIRE"
+
+
+@dataclass(frozen=True)
+class AtariGame:
+    """A game and how it is played.
+
+    :param name: as in its ids, e.g. ``"SpaceInvaders"``
+    :param sticky: probability that the last action is repeated instead of the chosen one: 0.25 in v0 and v5, 0 in v4
+    """
+
+    name: str
+    sticky: float
+
+    @property
+    def rom(self) -> str:
+        """The ALE's word for it, e.g. ``"space_invaders"``.
+
+        :raises ConfigError: ale-py is not installed, or has no such game
+        """
+        try:
+            import ale_py
+        except ImportError as error:
+            raise package_missing("Atari", "ale-py", "ale-py", "atari") from error
+        gymnasium.register_envs(ale_py)
+        games = {
+            key[len("ALE/") : -len("-v5")]: str(spec.kwargs["game"])
+            for key, spec in gymnasium.registry.items()
+            if key.startswith("ALE/") and key.endswith("-v5")
+        }
+        if self.name not in games:
+            raise one_of(self.name, "Atari game", games)
+        return games[self.name]
+
+
+def atari_game(env: str) -> AtariGame | None:
+    """The Atari game with the id ``env`` (``BreakoutNoFrameskip-v4``, ``ALE/Breakout-v5``), ``None`` for others."""
+    found = _IDS.fullmatch(env)
+    if found is None:
+        return None
+    return AtariGame(found["new"] or found["old"], 0.0 if found["version"] == "4" else 0.25)
+
+
+class _Start(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A game begins after fewer than ``noop_max`` actions without effect, and FIRE where the game has it."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], noop_max: int) -> None:
+        super().__init__(env)
+        self.noop_max = noop_max
+        meanings = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
+        self.fire = meanings.index(_FIRE) if _FIRE in meanings else None
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**kwargs)
+        noops = int(self.unwrapped.np_random.integers(self.noop_max))
+        for action in [0] * noops + ([] if self.fire is None else [self.fire]):
+            observation, _, terminated, truncated, info = self.env.step(action)
+            if terminated or truncated:
+                observation, info = self.env.reset()
+        return observation, info
+
+
+class _Resize(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Grey frames in another size."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], size: tuple[int, int]) -> None:
+        super().__init__(env)
+        try:
+            import cv2
+        except ImportError as error:
+            raise package_missing(
+                "Atari with the gymnasium backend", "OpenCV", "opencv-python-headless", "atari"
+            ) from error
+        self._cv2, self.size = cv2, size
+        self.observation_space = gymnasium.spaces.Box(0, 255, size, np.uint8)
+
+    def observation(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = self.size
+        frame: NDArray[np.uint8] = self._cv2.resize(observation, (width, height), interpolation=self._cv2.INTER_AREA)
+        return frame
+
+
+def make_atari(game: AtariGame, request: Request) -> gymnasium.Env[Any, Any]:
+    """One game up to its resized frames; :func:`stack` comes after Monitor.
+
+    :raises ConfigError: a package is missing, or there is no such game
+    """
+    made: gymnasium.Env[Any, Any] = gymnasium.make(
+        f"ALE/{game.name}-v5" if game.rom else "",
+        frameskip=1,
+        repeat_action_probability=game.sticky,
+        max_num_frames_per_episode=MAX_FRAMES,
+        obs_type="grayscale",
+    )
+    return _Resize(MaxAndSkipEnv(_Start(made, request.noop_max), skip=FRAME_SKIP), request.frames)
+
+
+def stack(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The last frames on top of each other, the newest last: (4, height, width)."""
+    return FrameStackObservation(env, FRAME_STACK, padding_type="zero")
+
+
+def check_frames(request: Request) -> None:
+    """:raises ConfigError: a frame size or clipping where there are no frames, or frames without pixels"""
+    if request.frame_size is None:
+        return
+    if atari_game(request.env) is None:
+        raise ConfigError(f"--frame-size is for Atari games; {request.env} is none")
+    if len(request.frame_size) != 2 or min(request.frame_size) < 1:
+        raise ConfigError("--frame-size needs a height and a width of at least 1 pixel")

@@ -1,0 +1,50 @@
+"""Gymnasium: one Python object an environment, in this process or each in its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import TransformReward
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+from sb3_lottery.backends.atari import atari_game, make_atari, stack
+from sb3_lottery.backends.request import Request
+
+Env = gymnasium.Env[Any, Any]
+
+
+def make_gymnasium(request: Request, seed: int) -> VecEnv:
+    """``DummyVecEnv``, or ``SubprocVecEnv`` for ``subproc``: Monitor sees the true rewards, the model the changed ones.
+
+    :raises ConfigError: an Atari game that lacks a package
+    """
+    game = atari_game(request.env)
+    if game is not None:
+        make_atari(game, request).close()  # what is missing shows here, and not in another process
+    made: str | Callable[[], Env] = request.env if game is None else partial(make_atari, game, request)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*out of date.*")
+        return make_vec_env(
+            made,
+            request.n_envs,
+            seed=seed,
+            wrapper_class=partial(_wrap, request, game is not None),
+            vec_env_cls=SubprocVecEnv if request.subproc else DummyVecEnv,
+        )
+
+
+def _wrap(request: Request, frames: bool, env: Env) -> Env:
+    if request.reward_scale != 1 or request.clip_reward:
+        env = TransformReward(env, partial(_reward, request))
+    return stack(env) if frames else env
+
+
+def _reward(request: Request, reward: Any) -> float:
+    return float(request.for_training(np.asarray(reward, dtype=np.float64)))

@@ -1,0 +1,92 @@
+"""The environments of an experiment: by which backend, whether they can be made, and making them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import torch
+from stable_baselines3.common.vec_env import VecEnv
+
+from lottery_core.errors import ConfigError, one_of
+from sb3_lottery.algorithms import check_actions
+from sb3_lottery.backends import Request, atari_game, check_backend
+from sb3_lottery.backends.ale_vec import AleVecEnv
+from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv, installed
+from sb3_lottery.backends.gymnasium_vec import make_gymnasium
+
+if TYPE_CHECKING:
+    from sb3_lottery.build import ModelSettings
+
+
+def request_of(settings: ModelSettings) -> Request:
+    """What ``settings`` ask of a backend; native ones step with as many threads as torch has."""
+    return Request(
+        env=settings.env,
+        n_envs=settings.n_envs,
+        reward_scale=settings.reward_scale,
+        clip_reward=settings.clip_reward,
+        frame_size=settings.frame_size,
+        subproc=settings.subproc,
+        threads=torch.get_num_threads(),
+    )
+
+
+def check_words(settings: ModelSettings) -> None:
+    """:raises ConfigError: see :func:`sb3_lottery.backends.check_backend`"""
+    check_backend(settings.env_backend, request_of(settings))
+
+
+def make_env(settings: ModelSettings, seed: int) -> VecEnv:
+    """The vector environment of ``settings``, seeded: episode returns are true, the model sees the scaled rewards.
+
+    :raises ConfigError: the backend or a package of the environment is missing, or the backend lacks it
+    """
+    request = request_of(settings)
+    if settings.env_backend == "gymnasium":
+        return make_gymnasium(request, seed)
+    made = AleVecEnv(request) if settings.env_backend == "ale" else EnvPoolVecEnv(request)
+    made.seed(seed)
+    return made
+
+
+def environment_line(settings: ModelSettings) -> str:
+    """For people: how many of what, by whom."""
+    who = f"{settings.env_backend}{', one process each' if settings.subproc else ''}"
+    return f"{settings.n_envs} x {settings.env} by {who}"
+
+
+def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
+    """The action space of the environment of ``settings``.
+
+    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or one whose actions
+        the algorithm does not take
+    """
+    env = settings.env
+    if settings.env_backend == "gymnasium" and atari_game(env) is None:
+        _check_registered(env)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = make_env(replace(settings, n_envs=1, subproc=False), 0)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigError(f"cannot make environment '{env}': {str(error).splitlines()[0]}") from error
+    try:
+        check_actions(settings.algo, made, env)
+        return made.action_space
+    finally:
+        made.close()
+
+
+def _check_registered(env: str) -> None:
+    if env.partition(":")[0] != env or env in gymnasium.registry:
+        return
+    similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
+    if similar:
+        hint = ""
+        if not installed():
+            hint = " (EnvPool may have it: pip install envpool, --env-backend envpool)"
+        raise ConfigError(f"unknown environment '{env}': did you mean {' or '.join(sorted(similar))}?{hint}")
+    raise one_of(env, "environment", list(gymnasium.registry))
