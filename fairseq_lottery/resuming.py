@@ -18,7 +18,8 @@ import torch
 
 from fairseq_lottery.rewinding import parse_rewind
 from fairseq_lottery.scoring import LAST
-from lottery_core.allowed import allowed
+from lottery_core.allowed import allowing
+from lottery_core.checkpoints import unreadable
 from lottery_core.errors import CheckpointError
 from lottery_core.kinds import DENSE
 from lottery_core.layout import INIT, REWIND
@@ -39,6 +40,7 @@ _NOT_KEPT: dict[str, dict[str, Any]] = {
     "dataset": {"update_ordered_indices_seed": False},
     "optimization": {"stop_min_lr": -1.0, "stop_time_hours": 0.0},
 }
+TICKET = "ticket"  # in a checkpoint, beside the task's state: the digest of the ticket that was trained
 _PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
 
 
@@ -51,6 +53,7 @@ class Place:
     :param epoch: the one that goes on or comes next, from 1
     :param batches: of that epoch that are done
     :param seconds: of training since the start
+    :param tickets: task's class -> digest of the ticket that it trained, empty for a dense run
     """
 
     cfg: Mapping[str, Any]
@@ -58,6 +61,7 @@ class Place:
     epoch: int
     batches: int
     seconds: float
+    tickets: Mapping[str, str]
 
     @classmethod
     def of(cls, checkpoint: Path) -> Place:
@@ -66,7 +70,7 @@ class Place:
         :raises CheckpointError: it is not a training's checkpoint, or a part of one
         """
         try:
-            with torch.serialization.safe_globals(allowed()):
+            with allowing():
                 state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
             batches = state["extra_state"]["train_iterator"]
             return cls(
@@ -75,10 +79,14 @@ class Place:
                 int(batches["epoch"]),
                 int(batches["iterations_in_epoch"]),
                 float(state["extra_state"]["previous_training_time"]),
+                {
+                    name: value[TICKET]
+                    for name, value in state["extra_state"].items()
+                    if isinstance(value, dict) and TICKET in value
+                },
             )
         except Exception as error:  # a damaged file can raise anything
-            reason = (str(error).splitlines() or [""])[0]
-            raise CheckpointError(f"cannot read {checkpoint}: not a training's checkpoint ({reason})") from error
+            raise unreadable(error, str(checkpoint), "checkpoint of fairseq") from error
 
     def option(self, section: str, name: str, default: Any = None) -> Any:
         """The value of an option in the configuration."""
