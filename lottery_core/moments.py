@@ -30,14 +30,15 @@ class SecondMoments:
         self._lifted: Any = None
 
     @torch.no_grad()
-    def lift(self, state: Mapping[Any, Any], steps: int) -> None:
+    def lift(self, state: Mapping[Any, Any] | None, steps: int) -> None:
         """Called after each step.
 
-        :param state: of the optimizer; one that keeps other moments, or flat ones, is left alone
+        :param state: of the optimizer; one that keeps other moments, or flat ones, is left alone; ``None`` where it
+            has none of its own (fairseq's composite optimizers)
         :param steps: since the start
         """
         # Loading a checkpoint gives the optimizer another dictionary.
-        if state is self._lifted and steps % _EVERY:
+        if state is None or (state is self._lifted and steps % _EVERY):
             return
         self._lifted = state
         for reference, mask in self._held:
