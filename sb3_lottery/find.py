@@ -16,7 +16,7 @@ from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock
 from lottery_core.layout import TICKET
 from lottery_core.plan import Run
-from lottery_core.points import Point, parse_point
+from lottery_core.points import Point
 from lottery_core.progress import Progress
 from lottery_core.protocols import Done
 from lottery_core.report import plot, table
@@ -25,8 +25,9 @@ from lottery_core.runner import Runner
 from lottery_core.scope import as_scope, pool_names
 from sb3_lottery.describe import describe_model
 from sb3_lottery.framework import Sb3, all_versions, score_label
+from sb3_lottery.options import rewind_of
 from sb3_lottery.policy import weights_of
-from sb3_lottery.training import UNITS, TrainingSpec, check_model, train_run
+from sb3_lottery.training import TrainingSpec, check_model, train_run
 
 MakeModel = Callable[[int], BaseAlgorithm]
 _EPOCHS = 20  # how often the progress is told
@@ -103,7 +104,8 @@ def find_tickets(
     :param rounds: rounds of pruning
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``;
-        a twentieth of the length by default, as the paper's end of epoch 1 of 20
+        a twentieth of the length by default, as the paper's end of epoch 1 of 20. ``"lr"``: the survivors keep
+        their trained weights, only the learning rate's schedule restarts; ``"none"``: nor does that
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
     :param seeds: one repeat of everything a seed; SB3 seeds environment i with seed + i, so with many of them
         seeds that lie far apart are the more independent
@@ -127,11 +129,12 @@ def find_tickets(
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
     # Told in steps of an epoch that divides the length, so that the length stays exact.
     epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
+    word = str(rewind or f"timesteps:{total_timesteps // _EPOCHS}")
     spec = TrainingSpec(
         Point("timesteps", total_timesteps // epochs),
         epochs,
-        parse_point(str(rewind or f"timesteps:{total_timesteps // _EPOCHS}"), UNITS, "rewind"),
-        score_episodes,
+        **rewind_of(word, option="rewind"),
+        score_episodes=score_episodes,
     )
     if not seeds:
         raise ConfigError("no seed was given: give at least one")
@@ -157,7 +160,7 @@ def find_tickets(
         framework="sb3",
         settings=settings,
         prune_rate=prune_rate,
-        rewind=str(spec.rewind),
+        rewind=word if spec.rewind is None else str(spec.rewind),
         scope=as_scope(scope),
         kinds=kinds,
         seeds=seeds,

@@ -13,7 +13,7 @@ from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
-from lottery_core.points import parse_point
+from lottery_core.points import KEPT, LEARNING_RATE, Point, parse_point
 from sb3_lottery.build import ACTIVATIONS, ALGORITHMS, OPTIMIZERS, ModelSettings
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
@@ -83,7 +83,15 @@ def parser() -> Parser:
         "--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)"
     )
     group.add_argument(
-        "--rewind", metavar="POINT", help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1)"
+        "--rewind",
+        metavar="POINT",
+        help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1); none: the survivors keep "
+        "their trained weights and go on at the last learning rate",
+    )
+    group.add_argument(
+        "--rewind-what",
+        choices=["weights", LEARNING_RATE],
+        help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
     )
     group.add_argument("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     group.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of everything a seed (1)")
@@ -163,6 +171,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     values = {**_DEFAULTS, **preset, **given}
     values["hyperparams"] = {**preset.get("hyperparams", {}), **given.get("hyperparams", {})}
     values["optimizer_kwargs"] = {**preset.get("optimizer_kwargs", {}), **given.get("optimizer_kwargs", {})}
+    if given.get("rewind_what") == LEARNING_RATE and "rewind" in given:
+        raise ConfigError("--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out")
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
     if missing:
         raise ConfigError(
@@ -190,8 +200,8 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     chosen = {entry.name: values[entry.name] for entry in fields(ModelSettings)}
     model = ModelSettings(**{**chosen, "net_arch": tuple(chosen["net_arch"])})
     epoch = parse_point(values["epoch"], UNITS, "--epoch")
-    rewind = parse_point(values["rewind"], UNITS, "--rewind", epoch)
-    spec = TrainingSpec(epoch, values["epochs"], rewind, values["score_episodes"])
+    word = _rewind_word(values)
+    spec = TrainingSpec(epoch, values["epochs"], **rewind_of(word, epoch), score_episodes=values["score_episodes"])
     return Experiment(
         out=values["out"],
         framework="sb3",
@@ -203,7 +213,7 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
             "threads": values.get("threads", 1),
         },
         prune_rate=values["prune_rate"],
-        rewind=str(spec.rewind),
+        rewind=word if spec.rewind is None else str(spec.rewind),
         scope=tuple(values["scope"]),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
@@ -213,9 +223,26 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     )
 
 
+def _rewind_word(values: Mapping[str, Any]) -> str:
+    return LEARNING_RATE if values.get("rewind_what") == LEARNING_RATE else str(values["rewind"])
+
+
+def rewind_of(word: str, epoch: Point | None = None, option: str = "--rewind") -> dict[str, Any]:
+    """What a rewind point's word says to :class:`~sb3_lottery.training.TrainingSpec`.
+
+    :param word: a point, ``lr`` or ``none``
+    :param epoch: what ``epoch:N`` counts in
+    :raises ConfigError: another word
+    """
+    if word in KEPT:
+        return {"rewind": None, "rate_restarts": word == LEARNING_RATE}
+    return {"rewind": parse_point(word, UNITS, option, epoch)}
+
+
 def training_spec(experiment: Experiment) -> TrainingSpec:
     """How the runs of an experiment are trained, from its ``experiment.json``."""
     settings = experiment.settings
     epoch = parse_point(settings["epoch"], UNITS, "epoch")
-    rewind = parse_point(experiment.rewind, UNITS, "rewind")
-    return TrainingSpec(epoch, settings["epochs"], rewind, settings["score_episodes"])
+    return TrainingSpec(
+        epoch, settings["epochs"], **rewind_of(experiment.rewind), score_episodes=settings["score_episodes"]
+    )

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.files import write_atomically
-from lottery_core.kinds import CONTROLS, DENSE, FRESH
+from lottery_core.kinds import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
 from lottery_core.points import Point
@@ -40,15 +40,17 @@ class TrainingSpec:
 
     :param epoch: M, the length of an epoch
     :param epochs: N
-    :param rewind: the rewind point
+    :param rewind: the rewind point; ``None`` where the survivors keep their trained weights
     :param score_episodes: L, the training episodes at the end that are the score
+    :param rate_restarts: the learning rate's schedule begins anew; else a chain goes on at its last rate
     :raises ConfigError: an empty epoch, no epoch, a rewind point beyond the end
     """
 
     epoch: Point
     epochs: int
-    rewind: Point
+    rewind: Point | None
     score_episodes: int
+    rate_restarts: bool = True
 
     def __post_init__(self) -> None:
         if self.epoch.count < 1:
@@ -56,7 +58,8 @@ class TrainingSpec:
         if self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, not {self.epochs}")
         Episodes(self.score_episodes)
-        if self.rewind.unit == self.length.unit and self.rewind.count > self.length.count:
+        point = self.rewind
+        if point is not None and point.unit == self.length.unit and point.count > self.length.count:
             raise ConfigError(f"the rewind point {self.rewind} lies beyond the training length {self.length}")
 
     @property
@@ -90,14 +93,15 @@ class Recorder(BaseCallback):
 
     def _after_update(self, *_: object) -> None:
         self.updates += 1
-        if self.spec.rewind.unit == "updates":
+        if self.spec.rewind is not None and self.spec.rewind.unit == "updates":
             self._keep_if_reached()
 
     def _reached(self, unit: str) -> int:
         return {"episodes": self.episodes.count, "updates": self.updates, "timesteps": self.num_timesteps}[unit]
 
     def _keep_if_reached(self) -> None:
-        if self.kept or self.keep is None or self._reached(self.spec.rewind.unit) < self.spec.rewind.count:
+        point = self.spec.rewind
+        if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
             return
         self.kept = True
         self.keep(weights_of(self.model))
@@ -123,6 +127,9 @@ class Recorder(BaseCallback):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+        if not self.kept and self.keep is not None and self.spec.rewind is None:
+            self.kept = True
+            self.keep(weights_of(self.model))
 
 
 def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
@@ -142,12 +149,28 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
         )
     if model.env is None:
         raise ConfigError("the model has no environment")
+    if not spec.rate_restarts:
+        last_rate(model)
     most = most_reached(model, spec.length)
-    if spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
+    if spec.rewind is not None and spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
         raise ConfigError(
             f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
             f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
         )
+
+
+def last_rate(model: BaseAlgorithm) -> float:
+    """The learning rate at the end of the model's schedule.
+
+    :raises ConfigError: it is 0, so that going on with it would train nothing
+    """
+    rate = float(model.lr_schedule(0.0))
+    if rate <= 0:
+        raise ConfigError(
+            f"the learning rate ends at {rate:g}, so a ticket that goes on with it would not train: "
+            "let the schedule restart, --rewind-what lr"
+        )
+    return rate
 
 
 def most_reached(model: BaseAlgorithm, length: Point) -> dict[str, int]:
@@ -238,6 +261,9 @@ def train_run(
             ticket.save(folder / TICKET)
         elif run.kind != DENSE:
             ticket = Ticket.load(folder / TICKET)
+            if not spec.rate_restarts and CHAINS[run.kind].rewinds:
+                model.learning_rate = last_rate(model)
+                model._setup_lr_schedule()
         return train(model, spec, folder, ticket, report)
     finally:
         if model.env is not None:
