@@ -91,7 +91,7 @@ def with_task(words: Sequence[str]) -> list[str]:
     task = value_of(result, "--task") or "translation"
     if not task.startswith(PREFIX):
         task = PREFIX + task
-    return [*_without(result, "--task"), "--task", task]
+    return [*without(result, "--task"), "--task", task]
 
 
 def with_user_dir(words: Sequence[str]) -> list[str]:
@@ -113,7 +113,8 @@ def value_of(words: Sequence[str], option: str) -> str | None:
     return found
 
 
-def _without(words: Sequence[str], option: str) -> list[str]:
+def without(words: Sequence[str], option: str) -> list[str]:
+    """The command line without ``option`` and its value."""
     result: list[str] = []
     skip = False
     for word in words:
@@ -173,7 +174,7 @@ def experiment_of(args: argparse.Namespace, words: Sequence[str]) -> Experiment:
             "threads": args.threads,
         },
         prune_rate=args.prune_rate,
-        rewind=str(parse_rewind(args.rewind)),
+        rewind=str(parse_rewind(args.rewind, "--rewind")),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),

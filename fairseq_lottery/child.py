@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.arguments import value_of, with_user_dir
+from fairseq_lottery.arguments import value_of, with_user_dir, without
 from fairseq_lottery.resuming import Place
 from fairseq_lottery.scoring import (
     BLEU,
@@ -39,6 +40,7 @@ from lottery_core.processes import die_with
 from lottery_core.results import Score, write_score
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
+_START = ("--finetune-from-model", "--continue-once", "--restore-file")
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
@@ -61,6 +63,8 @@ def training_words(experiment: Experiment, run: Run, out: Path) -> list[str]:
         words += ["--no-epoch-checkpoints"]
     if run.kind == DENSE:
         return [*words, "--rewind-point", experiment.rewind]
+    for option in _START:  # the dense run's start; the ticket has its own
+        words = without(words, option)
     if run.kind in CONTROLS:
         words += ["--ticket", str(out / run.winning.folder / TICKET), "--ticket-kind", run.kind]
         return [
@@ -98,7 +102,8 @@ def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) ->
         refusal = refused.group(1) if refused else refusal  # torchrun ends with pages of its own
         match = _STATS.search(line)
         if match:
-            seen |= json.loads(match.group(2))
+            with suppress(ValueError):  # a line of somebody else's that only looks like one
+                seen |= json.loads(match.group(2))
             write_json(out / run.folder / PROGRESS, {"text": _text(seen)})
     if process.wait():
         raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if refusal else 1)

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from fairseq_lottery.arguments import experiment_of, parse_fairseq, parser, split
 from fairseq_lottery.framework import Fairseq
 from fairseq_lottery.rewinding import RewindPoint, parse_rewind
-from fairseq_lottery.scoring import BLEU, LOG_PPL, TOKENIZED_BLEU
+from fairseq_lottery.scoring import BLEU, LOG_PPL, TOKENIZED_BLEU, decodes, generate_words, read_lines
 from lottery_core.cli import do_experiment, guarded
 from lottery_core.errors import ConfigError
 from lottery_core.experiment import Experiment
@@ -40,6 +40,7 @@ def _preflight(experiment: Experiment) -> Experiment:
         raise ConfigError("give --max-epoch or --max-update behind --, or the training never ends")
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
     RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
+    _check_checkpoints(cfg.checkpoint, experiment.settings["average"], cfg.optimization.max_epoch)
     task = tasks.setup_task(cfg.task)
     score = experiment.settings["score"]
     if score in (BLEU, TOKENIZED_BLEU):
@@ -49,13 +50,62 @@ def _preflight(experiment: Experiment) -> Experiment:
             raise ConfigError("BLEU needs sacrebleu: pip install sacrebleu") from error
     if score in (BLEU, TOKENIZED_BLEU, LOG_PPL):
         task.load_dataset(experiment.settings["gen_subset"])
+    if score in (BLEU, TOKENIZED_BLEU):
+        _check_generation(task, experiment.settings)
     weights = snapshot(task.build_model(cfg.model))
     pool_names(weights.names(), experiment.scope, weights.outside)
     return experiment
 
 
+def _check_checkpoints(cfg: Any, average: int, epochs: int) -> None:
+    for name in ("no_save", "no_last_checkpoints"):
+        if getattr(cfg, name):
+            raise ConfigError(f"--{name.replace('_', '-')} leaves no checkpoint to prune: leave it out")
+    if average == 1:
+        return
+    if cfg.no_epoch_checkpoints:
+        raise ConfigError(f"--average {average} needs checkpoints of epochs: leave --no-epoch-checkpoints out")
+    if 0 < cfg.keep_last_epochs < average:
+        raise ConfigError(
+            f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.keep_last_epochs}"
+        )
+    if epochs and epochs // cfg.save_interval < average:
+        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
+
+
+def _check_generation(task: Any, settings: Mapping[str, Any]) -> None:
+    from fairseq import options
+
+    if getattr(task, "source_dictionary", None) is None or not hasattr(task.datasets[settings["gen_subset"]], "tgt"):
+        raise ConfigError(f"BLEU needs a translation task: give --score {LOG_PPL}, or a command of your own")
+    words = generate_words(settings["arguments"], settings)
+    before = sys.argv
+    sys.argv = ["fairseq-generate", *words]  # fairseq looks there for --user-dir while it makes its parser
+    try:
+        options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
+    finally:
+        sys.argv = before
+    if settings["score"] == TOKENIZED_BLEU and decodes(words):
+        raise ConfigError(
+            f"{TOKENIZED_BLEU} is of the tokens as they are: leave --tokenizer and --bpe out of --generate"
+        )
+    if settings["reference"] is not None:
+        lines, pairs = len(read_lines(Path(settings["reference"]))), len(task.dataset(settings["gen_subset"]))
+        if lines != pairs:
+            raise ConfigError(f"{settings['reference']} has {lines} lines, but {settings['gen_subset']} has {pairs}")
+
+
+def _with_gpus(experiment: Experiment, jobs: int) -> Experiment:
+    # fairseq takes all GPUs that it sees, and as many batches: a run on fewer of them is another training.
+    gpus = [] if "--cpu" in experiment.settings["arguments"] else visible_gpus()
+    if not gpus:
+        return experiment
+    count = len(gpus) if jobs < 2 else max(1, len(gpus) // jobs)
+    return replace(experiment, settings={**experiment.settings, "gpus_per_run": count})
+
+
 def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
-    experiment = experiment_of(args, words)
+    experiment = _with_gpus(experiment_of(args, words), args.jobs)
     framework = Fairseq(args.launcher)
     gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs)
     executor = Processes(framework.command, args.jobs, args.threads, gpus)

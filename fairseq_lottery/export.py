@@ -31,6 +31,8 @@ def export(path: Path, output: Path) -> str:
     :raises CheckpointError: it cannot be read, or its model exists only here
     :raises WriteError: the file cannot be written
     """
+    if output.exists() and output.samefile(path):
+        raise CheckpointError(f"{output} is the checkpoint itself, which a training can go on from: name another file")
     state = load_checkpoint(path)
     if not isinstance(state.get("cfg"), Mapping):
         raise CheckpointError(f"cannot export {path}: it has no configuration; fairseq before 0.10 wrote it")
@@ -48,6 +50,7 @@ def export(path: Path, output: Path) -> str:
         for entry in state["optimizer_history"]
     ]
     extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
+    extra.pop("metrics", None)  # those of --eval-bleu are numpy's, which plain fairseq may not unpickle
     plain = {**state, "cfg": cfg, "model": model, "optimizer_history": history, "extra_state": extra}
     plain |= {"last_optimizer_state": None, "task_state": {}}
     write_atomically(output, lambda file: torch.save(plain, file))

@@ -74,9 +74,11 @@ class HeldMasks:
         :param optimizer: fairseq's
         :param updates: since the start, this step included
         """
-        state = optimizer.optimizer.state
+        state = getattr(optimizer.optimizer, "state", None)  # composite optimizers have none of their own
         masters = list(masters_of(optimizer))
-        if state is not self._known_state:  # a new optimizer, or one that a checkpoint was loaded into
+        if (
+            state is not None and state is not self._known_state
+        ):  # a new optimizer, or one that a checkpoint was loaded into
             self._known_state = state
             self._leaves_zeros_alone = not masters and leaves_zeros_alone(optimizer.optimizer)
             self._zero_state(state)

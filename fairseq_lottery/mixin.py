@@ -18,14 +18,15 @@ import torch
 from torch import nn
 
 from fairseq_lottery.batches import drawn_once
+from fairseq_lottery.checks import check_options, is_master, require_own_folder, require_same_on_all_ranks
 from fairseq_lottery.launching import require_one_training
 from fairseq_lottery.masking import HeldMasks
 from fairseq_lottery.masters import full_precision
+from fairseq_lottery.resuming import TICKET
 from fairseq_lottery.rewinding import RewindPoint, parse_rewind
 from fairseq_lottery.tickets import fresh_seed, needs_fresh, ticket_to_train
 from lottery_core.collapse import collapse_warning
-from lottery_core.errors import ConfigError, MismatchError
-from lottery_core.kinds import WINNING
+from lottery_core.errors import ConfigError
 from lottery_core.scope import pool_names
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights, snapshot
@@ -47,6 +48,7 @@ class LotteryTask:
     _check_due = True
     _length_checked = False
     _shares: tuple[float, float] | None = None
+    _digest = ""  # of the ticket that is trained
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -88,6 +90,7 @@ class LotteryTask:
         require_one_training()
         point = parse_rewind(options.rewind_point) if options.rewind_point else None
         if not options.ticket:
+            require_own_folder(options, "", type(self).__name__)
             model = build(cfg)
             if options.scope:
                 weights = snapshot(model)
@@ -125,9 +128,11 @@ class LotteryTask:
             Path(options.save_dir),
             is_master(),
         )
+        self._digest = ticket.digest
+        require_own_folder(options, self._digest, type(self).__name__)
         ticket.load_into(model)
         self._held = HeldMasks(model, ticket.masks)
-        _require_same_on_all_ranks(ticket)
+        require_same_on_all_ranks(ticket)
         masks = ticket.masks
         log.info(
             "training a %s ticket, round %d: pruned %.2f%%, surviving %.2f%% of %s",
@@ -194,6 +199,12 @@ class LotteryTask:
             epoch, ends = (batches.epoch, batches.end_of_epoch()) if batches is not None else (0, False)
             self._rewinding.after_update(update_num + 1, epoch, ends, self._weights)
 
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds beside fairseq's own: which ticket was trained."""
+        more: dict[str, Any] = getattr(super(), "get_checkpoint_dict", dict)()
+        name = type(self).__name__
+        return {**more, name: {**more.get(name, {}), TICKET: self._digest}}
+
     def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
         """Adds the columns ``pruned`` and ``surviving``, both shares of the pool."""
         from fairseq.logging import metrics
@@ -217,32 +228,3 @@ class LotteryTask:
     def _weights(self) -> Weights:
         assert self._bare_model is not None
         return full_precision(self._bare_model, self._optimizer)
-
-
-def check_options(options: Any) -> None:
-    """:raises ConfigError: options that contradict each other"""
-    if options.ticket and options.rewind_point:
-        raise ConfigError(
-            "--ticket and --rewind-point exclude each other: the rewind point is of the dense run, "
-            "and every ticket goes back to that one"
-        )
-    if not options.ticket and options.ticket_kind != WINNING:
-        raise ConfigError(f"--ticket-kind {options.ticket_kind} needs --ticket FILE")
-    if str(options.ddp_backend) == "fully_sharded":
-        raise ConfigError(
-            "--ddp-backend fully_sharded cuts weights into flat pieces that masks do not fit; use legacy_ddp or c10d"
-        )
-
-
-def is_master() -> bool:
-    """Whether this process writes files: the only one, or rank 0."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def _require_same_on_all_ranks(ticket: Ticket) -> None:
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        return
-    digests: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(digests, ticket.digest)
-    if len(set(digests)) > 1:
-        raise MismatchError(f"the ranks have different tickets: {', '.join(str(digest)[:12] for digest in digests)}")

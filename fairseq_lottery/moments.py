@@ -34,9 +34,9 @@ class SecondMoments:
         :param optimizer: fairseq's; one that keeps other moments, or flat ones, is left alone
         :param updates: since the start
         """
-        state = optimizer.optimizer.state
+        state = getattr(optimizer.optimizer, "state", None)
         # Loading a checkpoint gives the optimizer another dictionary.
-        if state is self._lifted and updates % _EVERY:
+        if state is None or (state is self._lifted and updates % _EVERY):
             return
         self._lifted = state
         for parameter, mask in self._held:

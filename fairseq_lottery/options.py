@@ -12,7 +12,7 @@ from omegaconf import II
 
 @dataclass
 class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
-    """Options of every lottery task; the last six are fairseq's own, seen from here."""
+    """Options of every lottery task; those with an interpolation are fairseq's own, seen from here."""
 
     ticket: Optional[str] = field(
         default=None, metadata={"help": "train this ticket, a file from 'lottery prune'; without it the run is dense"}
@@ -39,3 +39,6 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     max_epoch: int = II("optimization.max_epoch")
     update_freq: List[int] = II("optimization.update_freq")
     train_subset: str = II("dataset.train_subset")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    continue_once: Optional[str] = II("checkpoint.continue_once")

@@ -39,6 +39,7 @@ _NOT_KEPT: dict[str, dict[str, Any]] = {
     "dataset": {"update_ordered_indices_seed": False},
     "optimization": {"stop_min_lr": -1.0, "stop_time_hours": 0.0},
 }
+TICKET = "ticket"  # in a checkpoint, beside the task's state: the digest of the ticket that was trained
 _PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
 
 
@@ -51,6 +52,7 @@ class Place:
     :param epoch: the one that goes on or comes next, from 1
     :param batches: of that epoch that are done
     :param seconds: of training since the start
+    :param tickets: task's class -> digest of the ticket that it trained, empty for a dense run
     """
 
     cfg: Mapping[str, Any]
@@ -58,6 +60,7 @@ class Place:
     epoch: int
     batches: int
     seconds: float
+    tickets: Mapping[str, str]
 
     @classmethod
     def of(cls, checkpoint: Path) -> Place:
@@ -75,6 +78,11 @@ class Place:
                 int(batches["epoch"]),
                 int(batches["iterations_in_epoch"]),
                 float(state["extra_state"]["previous_training_time"]),
+                {
+                    name: value[TICKET]
+                    for name, value in state["extra_state"].items()
+                    if isinstance(value, dict) and TICKET in value
+                },
             )
         except Exception as error:  # a damaged file can raise anything
             reason = (str(error).splitlines() or [""])[0]

@@ -17,12 +17,13 @@ log = logging.getLogger("fairseq_lottery")
 UNITS = ("updates", "epochs")
 
 
-def parse_rewind(text: str) -> Point:
+def parse_rewind(text: str, option: str = "--rewind-point") -> Point:
     """A rewind point as users type it: ``update:N``, ``epoch:N`` or ``init``.
 
+    :param option: that it was given by, for messages
     :raises ConfigError: another form
     """
-    return parse_point(text, UNITS, "--rewind-point")
+    return parse_point(text, UNITS, option)
 
 
 class RewindPoint:

@@ -59,8 +59,11 @@ def log_perplexity(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]
             output = model(**sample["net_input"])
             scores = model.get_normalized_probs(output, log_probs=True)
             target = model.get_targets(sample, output).reshape(-1)
-            scores = scores.reshape(-1, scores.size(-1)).double()
-            total += float(functional.nll_loss(scores, target, ignore_index=pad, reduction="sum"))
+            # Gathered before the sum in fp64: a copy of all scores would be the largest thing in memory.
+            losses = functional.nll_loss(
+                scores.reshape(-1, scores.size(-1)), target, ignore_index=pad, reduction="none"
+            )
+            total += float(losses.double().sum())
             count += int((target != pad).sum())
     if not count:
         raise RunError(f"the {split} split has no words to score")
@@ -115,26 +118,36 @@ def bleu(checkpoint: Path, words: Sequence[str], folder: Path, reference: Path |
         raise RunError(f"fairseq-generate gave no hypothesis, see {folder / 'generate.txt'}")
     references = lines["T"]
     if reference is not None:
-        references = reference.read_text(encoding="utf-8").splitlines()
+        references = read_lines(reference)
         if len(references) != len(lines["D"]):
             raise ConfigError(f"{reference} has {len(references)} lines, but {len(lines['D'])} were generated")
     plain = Bleu()
-    tokens = Bleu(tokenize="none", force=True)
-    found = {
-        BLEU: plain.corpus_score(lines["D"], [references]).score,
-        TOKENIZED_BLEU: tokens.corpus_score(lines["H"], [lines["T"]]).score,
-    }
-    signatures = {BLEU: str(plain.get_signature()), TOKENIZED_BLEU: str(tokens.get_signature())}
+    found = {BLEU: plain.corpus_score(lines["D"], [references]).score}
+    signatures = {BLEU: str(plain.get_signature())}
+    if not decodes(words):
+        tokens = Bleu(tokenize="none", force=True, smooth_method="none")  # as multi-bleu.pl
+        found[TOKENIZED_BLEU] = tokens.corpus_score(lines["H"], [lines["T"]]).score
+        signatures[TOKENIZED_BLEU] = str(tokens.get_signature())
     write_json(folder / "bleu.json", {"scores": found, "signatures": signatures, "sentences": len(references)})
     return found
 
 
+def decodes(words: Sequence[str]) -> bool:
+    """Whether fairseq-generate undoes a tokenisation: then it prints references without it, but hypotheses with it."""
+    return any(word.partition("=")[0] in ("--tokenizer", "--bpe") for word in words)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text; only a line feed ends one (``splitlines`` knows ten other ends)."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
 def _lines(text: str, kind: str) -> list[str]:
     found: dict[int, str] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith(f"{kind}-"):
             number, _, rest = line[2:].partition("\t")
-            found[int(number)] = rest.rpartition("\t")[2] if kind != "T" else rest
+            found.setdefault(int(number), rest.rpartition("\t")[2] if kind != "T" else rest)  # the best of --nbest
     return [found[number] for number in sorted(found)]
 
 

@@ -5,7 +5,7 @@ Reading: by an allow-list. fairseq calls ``torch.load`` without saying how
 that is not named here or in :mod:`lottery_core.allowed`.
 
 Writing: with the options of an ``--arch`` as a plain dictionary instead of an ``argparse.Namespace``, so that fairseq
-reads our checkpoints where there is no allow-list of ours.
+reads our checkpoints where there is no allow-list of ours; for the models that fairseq can build from one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lottery_core.allowed import NAMES, NUMPY_DTYPES, allowed
 from lottery_core.checkpoints import unreadable
@@ -36,6 +37,14 @@ BROADCAST = (
 )
 
 
+# Models whose build_model takes a dictionary too; others (bart, lightconv, ...) look for a Namespace's attributes.
+FROM_DICTIONARY = {
+    *("transformer", "transformer_align", "transformer_lm", "multilingual_transformer", "roberta", "masked_lm"),
+    *("lstm", "lstm_lm", "fconv", "fconv_lm"),
+    *("nonautoregressive_transformer", "cmlm_transformer", "insertion_transformer"),
+}
+
+
 def allow() -> None:
     """Let torch read fairseq's checkpoints; doing it twice is fine."""
     torch.serialization.add_safe_globals(allowed((*NAMES, *NUMPY_DTYPES, *BROADCAST)))
@@ -50,7 +59,7 @@ def read_clearly() -> None:
     @functools.wraps(plain)
     def load(path: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return plain(path, *args, **kwargs)
+            return with_namespace(plain(path, *args, **kwargs))
         except Exception as error:  # a damaged file can raise anything
             raise unreadable(error, str(path), "checkpoint of fairseq") from error
 
@@ -59,8 +68,27 @@ def read_clearly() -> None:
 
 
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration in a checkpoint with a dictionary for every ``Namespace``; fairseq takes both."""
+    """The configuration in a checkpoint with a dictionary for every ``Namespace``, where fairseq takes both."""
+    from fairseq.models import ARCH_MODEL_NAME_REGISTRY
+
+    arch = getattr(cfg.get("model"), "arch", None)
+    if arch is not None and ARCH_MODEL_NAME_REGISTRY.get(arch, arch) not in FROM_DICTIONARY:
+        return dict(cfg)
     return {name: dict(vars(part)) if isinstance(part, Namespace) else part for name, part in cfg.items()}
+
+
+def with_namespace(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint with a ``Namespace`` again for a model without a configuration class of its own."""
+    from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY
+
+    cfg: Any = state.get("cfg")
+    model = None if cfg is None else cfg.get("model")
+    arch = model.get("arch") if isinstance(model, DictConfig) else None
+    if arch and not {arch, ARCH_MODEL_NAME_REGISTRY.get(arch)} & MODEL_DATACLASS_REGISTRY.keys():
+        options: Any = OmegaConf.to_container(model)
+        with open_dict(cfg):
+            cfg.model = Namespace(**options)
+    return state
 
 
 def write_plainly() -> None:

@@ -204,6 +204,8 @@ class StreamTask:
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
         """Go on from the carried state, each rank from that of its own streams; the number of ranks may be another."""
+        if "carried" not in kept:
+            return
         before, now = kept["carried"][0].size(1), self._train_batches.dataset.streams  # type: ignore[attr-defined]
         if before != now:
             log.warning("resumed in the middle of an epoch with %d streams for %d: they start from zero", now, before)

@@ -10,7 +10,7 @@ from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.kinds import CHAINS, CONTROLS, FRESH, REWIND, WINNING, check_kind, control_ticket, derive_seed
 from lottery_core.layout import TICKET
-from lottery_core.ticket import Ticket
+from lottery_core.ticket import Ticket, versions
 from lottery_core.weights import snapshot
 
 
@@ -72,5 +72,6 @@ def _made_before(target: Path, given: Ticket, kind: str, seed: int) -> Ticket | 
         made = Ticket.load(target)
     except LotteryError:
         return None
-    same = (made.origin.kind, made.origin.seed, made.origin.parent) == (kind, seed, given.digest)
+    origin = made.origin
+    same = (origin.kind, origin.seed, origin.parent, dict(origin.versions)) == (kind, seed, given.digest, versions())
     return made if same else None

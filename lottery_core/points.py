@@ -43,7 +43,7 @@ def parse_point(text: str, units: Sequence[str], option: str, epoch: Point | Non
     if text == INIT:
         return Point(units[0], 0)
     unit, _, count = text.partition(":")
-    accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N", INIT] if epoch else [])
+    accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N"] if epoch else []) + [INIT]
     if not count.isdigit():
         raise ConfigError(f"{option} '{text}' is not understood; accepted: {', '.join(accepted)} with a whole number N")
     if unit in (EPOCH, f"{EPOCH}s") and epoch:

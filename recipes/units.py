@@ -31,7 +31,7 @@ def main() -> None:
     units = sentencepiece.SentencePieceProcessor(model_file=f"{model}.model")
     for part in args.parts:
         for language in args.languages:
-            lines = (args.folder / f"{part}.{language}").read_text(encoding="utf-8").splitlines()
+            lines = (args.folder / f"{part}.{language}").read_text(encoding="utf-8").removesuffix("\n").split("\n")
             pieces = [" ".join(units.encode(line, out_type=str)) for line in lines]
             (args.folder / f"{part}.sp.{language}").write_text("\n".join(pieces) + "\n", encoding="utf-8")
 

@@ -121,6 +121,8 @@ def main() -> int:
             wait_until(due(aim, driver.pid, killed, since), driver)
             time.sleep(moments.uniform(0, 20 if aim == ANYWHERE else 1.5))
             found = under_way(driver.pid, since)
+            if driver.poll():
+                raise SystemExit(f"the command failed with exit {driver.returncode}")
             if driver.poll() is not None:  # it came to its end first: compare, and kill another chain
                 same &= compare(killed) == expected
                 shutil.rmtree(killed)

@@ -1,9 +1,9 @@
-"""What a round of fairseq-lottery adds to its training: pruning, writing the ticket, start-up, scoring left out.
+"""What a round of fairseq-lottery adds to its training: pruning, writing the ticket, start-up; scored by echo.
 
-    python tests/benchmarks/round_overhead.py [--pairs 3]
+    python -m tests.benchmarks.round_overhead [--pairs 3]
 
 Alternates a plain fairseq-train without the plugin (a Transformer of 6 + 6 layers of width 256 on number words, a few
-updates) with a chain of a dense run and one round of just that training, whose score is a command that costs nothing.
+updates) with a chain of a dense run and one round of just that training.
 The difference for each run of the chain does not grow with the training; it is shown against one of ten minutes.
 """
 

@@ -100,6 +100,12 @@ def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> N
 REFUSED = {
     "ours": (["--seed", "3"], "--seed is set by fairseq-lottery for each round"),
     "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    "no checkpoint": (["--no-save"], "--no-save leaves no checkpoint to prune"),
+}
+OWN_REFUSED = {
+    "average": (["--average", 3], "--average 3 needs as many checkpoints of epochs, but 2 epochs leave fewer"),
+    "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init"),
+    "bleu": (["--score", "bleu"], "BLEU needs a translation task"),
 }
 
 
@@ -118,11 +124,33 @@ def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:
     assert "ended well, but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", OWN_REFUSED)
+def test_refusals_of_its_own_options(name: str, lm_data: Path, tmp_path: Path) -> None:
+    words, expected = OWN_REFUSED[name]
+    done = helpers.run(chain("--out", tmp_path / "out", *words, "--", lm_data, *LSTM), status=2)
+    assert expected in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_scores_a_translation(tmp_path: Path) -> None:
+    """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
+    from fairseq_lottery.scoring import _lines, decodes, read_lines
+
+    text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
+    assert _lines(text, "H") == ["a\u2028a", "b"]
+    assert _lines(text, "T") == ["a\u2028a", "b"]
+    (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8")
+    assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
+    assert decodes(["--beam", "2", "--bpe=sentencepiece"])
+    assert not decodes(["--remove-bpe"])
+
+
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
     from fairseq_lottery.scoring import by_command
     from lottery_core.errors import RunError
 
-    assert by_command("echo text; ls $LOTTERY_CHECKPOINT | wc -l", tmp_path, tmp_path) == 0
+    (tmp_path / "checkpoint.pt").write_text("12.5")
+    assert by_command('echo text; cat "$LOTTERY_CHECKPOINT"', tmp_path / "checkpoint.pt", tmp_path) == 12.5
     with pytest.raises(RunError, match="no number: 'text'"):
         by_command("echo text", tmp_path, tmp_path)
     with pytest.raises(RunError, match="failed with exit 3"):

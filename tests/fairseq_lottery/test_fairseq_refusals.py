@@ -16,7 +16,7 @@ from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, split
 Case = tuple[list[str], str]
 
 
-def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
+def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
     """Name -> the arguments that differ, and words of the line."""
     weights = tmp / "weights.pt"
     torch.save({"a": torch.ones(2)}, weights)
@@ -46,6 +46,14 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
         "no rewind": ([*kind, "shuffled"], "give its file, --rewind FILE"),
         "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
+        "folder": (
+            ["--ticket", str(ticket), "--save-dir", str(dense)],
+            "checkpoint_last.pt is of a training without this ticket",
+        ),
+        "finetune": (
+            ["--ticket", str(ticket), "--finetune-from-model", str(dense / "checkpoint_last.pt")],
+            "--finetune-from-model and --ticket exclude each other",
+        ),
         "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
         "bptt": (
             ["--task", "lottery_language_modeling", "--truncated-bptt", "5", "--batch-size", "2"],
@@ -56,17 +64,19 @@ def cases(data: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
 
 @pytest.fixture(scope="module")
 def answers(
-    translation_data: Path, ticket: Path, tmp_path_factory: pytest.TempPathFactory
+    translation_data: Path, dense: Path, ticket: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[str, str]]:
     """Name of a case -> output, expected words; the exit status was 2."""
     tmp = tmp_path_factory.mktemp("refusals")
-    known = cases(translation_data, ticket, tmp)
+    known = cases(translation_data, dense, ticket, tmp)
+    before = (dense / "checkpoint_last.pt").read_bytes()
     known["data"] = ([], "no-data does not exist: make it with fairseq-preprocess")
     found = {}
     for name, (words, expected) in known.items():
         data = tmp / "no-data" if name == "data" else translation_data
         text = helpers.train(data, tmp / name, *TRANSLATION, *TRANSFORMER, *ADAM, *words, status=2)
         found[name] = (text, expected)
+    assert (dense / "checkpoint_last.pt").read_bytes() == before
     written = list(tmp.rglob("*.safetensors"))
     assert not written
     return found
@@ -74,7 +84,20 @@ def answers(
 
 NAMES = [
     *("architecture", "both", "update beyond", "epoch beyond", "point", "fsdp", "scope", "other scope", "no ticket"),
-    *("weights", "stranger", "no checkpoint", "kind", "chain", "no rewind", "kind alone", "flag", "bptt", "data"),
+    *(
+        "weights",
+        "stranger",
+        "no checkpoint",
+        "kind",
+        "chain",
+        "no rewind",
+        "kind alone",
+        "folder",
+        "finetune",
+        "flag",
+        "bptt",
+        "data",
+    ),
 ]
 
 

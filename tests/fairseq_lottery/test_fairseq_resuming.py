@@ -78,18 +78,6 @@ def test_what_a_checkpoint_does_not_keep(flag: str, folder: Path) -> None:
     assert flag in (obstacle(dense(1), folder) or "")
 
 
-def test_carried_state_of_several_ranks(folder: Path) -> None:
-    def several(state: dict[str, Any], batches: int) -> None:
-        state["cfg"]["distributed_training"]["distributed_world_size"] = 2
-        state["cfg"]["task"]["truncated_bptt"] = 7
-        state["extra_state"]["train_iterator"]["iterations_in_epoch"] = batches
-
-    change(folder, lambda state: several(state, 0))
-    assert obstacle(dense(1), folder) is None
-    change(folder, lambda state: several(state, 4))
-    assert obstacle(dense(1), folder) is None, "the state that every rank carries is in the checkpoint"
-
-
 @pytest.mark.parametrize(
     ("point", "updates", "epoch", "passed"),
     [("update:3", 2, 1, False), ("update:3", 3, 1, True), ("epoch:2", 40, 2, False), ("epoch:2", 40, 3, True)],
