@@ -23,7 +23,14 @@ setup(
     python_requires=">=3.10",
     packages=PACKAGES,
     package_data={package: ["py.typed"] for package in PACKAGES},
-    install_requires=["torch>=2.6", "numpy>=1.26", "safetensors>=0.4.3", "zstandard>=0.22", "matplotlib>=3.7"],
+    install_requires=[
+        "torch>=2.6",
+        "numpy>=1.26",
+        "safetensors>=0.4.3",
+        "zstandard>=0.22",
+        "matplotlib>=3.7",
+        "scipy>=1.15",
+    ],
     extras_require={"sb3": SB3, "fairseq": FAIRSEQ, "all": SB3 + FAIRSEQ, "dev": DEV},
     entry_points={
         "console_scripts": [

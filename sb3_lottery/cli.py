@@ -15,7 +15,7 @@ from sb3_lottery.build import ModelSettings, check_device, check_environment, ma
 from sb3_lottery.framework import Sb3
 from sb3_lottery.options import experiment_of, parser, resolve, training_spec
 from sb3_lottery.policy import weights_of
-from sb3_lottery.training import check_model
+from sb3_lottery.spec import check_model
 
 
 def _preflight(experiment: Experiment) -> None:

@@ -13,11 +13,12 @@ from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
-from lottery_core.points import KEPT, LEARNING_RATE, Point, parse_point
+from lottery_core.points import LEARNING_RATE, parse_point
 from sb3_lottery.build import ACTIVATIONS, ALGORITHMS, OPTIMIZERS, ModelSettings
+from sb3_lottery.evaluation import Evaluation
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
-from sb3_lottery.training import UNITS, TrainingSpec
+from sb3_lottery.spec import UNITS, TrainingSpec, rewind_of
 
 _DEFAULTS: dict[str, Any] = {
     "rounds": 20,
@@ -122,6 +123,13 @@ def parser() -> Parser:
         help="the score is the mean return of the last L training episodes (100)",
     )
 
+    group.add_argument(
+        "--eval-episodes", type=int, metavar="N", help="evaluate each trained agent in N fresh episodes, too (none)"
+    )
+    group.add_argument(
+        "--deterministic", action="store_true", default=False, help="evaluate with the best action, not a sampled one"
+    )
+
     group = result.add_argument_group("agent")
     group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}, with an MLP policy")
     group.add_argument("--env", metavar="ID", help="a gymnasium environment")
@@ -211,6 +219,7 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
             "epochs": spec.epochs,
             "score_episodes": spec.score_episodes,
             "threads": values.get("threads", 1),
+            **_evaluation(values),
         },
         prune_rate=values["prune_rate"],
         rewind=word if spec.rewind is None else str(spec.rewind),
@@ -223,20 +232,16 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     )
 
 
+def _evaluation(values: Mapping[str, Any]) -> dict[str, Any]:
+    if "eval_episodes" not in values:
+        if values.get("deterministic"):
+            raise ConfigError("--deterministic is for evaluations: it needs --eval-episodes N")
+        return {}
+    return {"evaluation": Evaluation(values["eval_episodes"], values.get("deterministic", False)).as_json()}
+
+
 def _rewind_word(values: Mapping[str, Any]) -> str:
     return LEARNING_RATE if values.get("rewind_what") == LEARNING_RATE else str(values["rewind"])
-
-
-def rewind_of(word: str, epoch: Point | None = None, option: str = "--rewind") -> dict[str, Any]:
-    """What a rewind point's word says to :class:`~sb3_lottery.training.TrainingSpec`.
-
-    :param word: a point, ``lr`` or ``none``
-    :param epoch: what ``epoch:N`` counts in
-    :raises ConfigError: another word
-    """
-    if word in KEPT:
-        return {"rewind": None, "rate_restarts": word == LEARNING_RATE}
-    return {"rewind": parse_point(word, UNITS, option, epoch)}
 
 
 def training_spec(experiment: Experiment) -> TrainingSpec:
