@@ -11,6 +11,7 @@ exec((HERE / "lottery_core" / "version.py").read_text(), VERSION)
 PACKAGES = ["lottery_core", "sb3_lottery", "fairseq_lottery"]
 SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "ale-py>=0.11", "cloudpickle"]
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
+VIDEO = ["imageio[ffmpeg]>=2.34"]
 DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
 
 setup(
@@ -31,7 +32,7 @@ setup(
         "matplotlib>=3.7",
         "scipy>=1.15",
     ],
-    extras_require={"sb3": SB3, "fairseq": FAIRSEQ, "all": SB3 + FAIRSEQ, "dev": DEV},
+    extras_require={"sb3": SB3, "fairseq": FAIRSEQ, "video": VIDEO, "all": SB3 + FAIRSEQ + VIDEO, "dev": DEV},
     entry_points={
         "console_scripts": [
             "lottery=lottery_core.cli:main",

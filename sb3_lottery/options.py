@@ -66,6 +66,8 @@ def parser() -> Parser:
     result = Parser(
         prog="sb3-lottery",
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
+        epilog="Of a finished run: sb3-lottery play RUN (on the screen or as a video), sb3-lottery inputs RUN (what of "
+        "its input a ticket still sees).",
         argument_default=argparse.SUPPRESS,
     )
     kinds = "; ".join(
