@@ -18,7 +18,8 @@ import torch
 
 from fairseq_lottery.rewinding import parse_rewind
 from fairseq_lottery.scoring import LAST
-from lottery_core.allowed import allowed
+from lottery_core.allowed import allowing
+from lottery_core.checkpoints import unreadable
 from lottery_core.errors import CheckpointError
 from lottery_core.kinds import DENSE
 from lottery_core.layout import INIT, REWIND
@@ -69,7 +70,7 @@ class Place:
         :raises CheckpointError: it is not a training's checkpoint, or a part of one
         """
         try:
-            with torch.serialization.safe_globals(allowed()):
+            with allowing():
                 state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
             batches = state["extra_state"]["train_iterator"]
             return cls(
@@ -85,8 +86,7 @@ class Place:
                 },
             )
         except Exception as error:  # a damaged file can raise anything
-            reason = (str(error).splitlines() or [""])[0]
-            raise CheckpointError(f"cannot read {checkpoint}: not a training's checkpoint ({reason})") from error
+            raise unreadable(error, str(checkpoint), "checkpoint of fairseq") from error
 
     def option(self, section: str, name: str, default: Any = None) -> Any:
         """The value of an option in the configuration."""

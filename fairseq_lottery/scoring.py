@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from lottery_core.allowed import allowed
+from lottery_core.allowed import allowing
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.files import write_atomically, write_json, write_text
 
@@ -82,7 +82,7 @@ def average(folder: Path, count: int) -> Path:
     if len(chosen) < count:
         raise RunError(f"--average {count} needs as many epochs' checkpoints; {folder} has {len(chosen)}")
     states = []
-    with torch.serialization.safe_globals(allowed()):
+    with allowing():
         for path in chosen:
             state = torch.load(path, map_location="cpu", weights_only=True)
             states.append(state["model"])

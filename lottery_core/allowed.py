@@ -6,8 +6,11 @@ Named here one by one, and none of them runs code when it is made. A name whose 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 # Options of a fairseq checkpoint, and numbers that its meters hold (under numpy's old and new module name).
 NAMES = (
@@ -39,3 +42,17 @@ def allowed(names: Iterable[str] = (*NAMES, *NUMPY_DTYPES)) -> list[Any]:
         if module.startswith("numpy._core."):  # files of numpy 1 say numpy.core
             found.append((value, name.replace("numpy._core.", "numpy.core.", 1)))
     return found
+
+
+@contextmanager
+def allowing() -> Iterator[None]:
+    """While it lasts ``torch.load`` with ``weights_only=True`` also takes the list; afterwards what it took before.
+
+    torch's own context would also take away what somebody had allowed for good.
+    """
+    before = torch.serialization.get_safe_globals()
+    try:
+        with torch.serialization.safe_globals(allowed()):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(before)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lottery_core.allowed import allowed
+from lottery_core.allowed import allowing
 from lottery_core.errors import CheckpointError
 from lottery_core.weights import Weights, outside_by_name, without_aliases, without_copies
 
@@ -102,7 +102,7 @@ def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
 
 def _load(file: Path | io.BytesIO, name: str) -> Any:
     try:
-        with torch.serialization.safe_globals(allowed()):
+        with allowing():
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         raise unreadable(error, name) from error

@@ -64,7 +64,7 @@ def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path
     again = tmp_path / "next.safetensors"
     words = ["--rewind", dense / "rewind.safetensors", "--previous", ticket, "--rate", 0.5]
     done = helpers.lottery("prune", tmp_path / "checkpoint_last.pt", *words, "-o", again)
-    assert "WARNING" not in done.stderr, "its mask was not held"
+    assert "are not zero" not in done.stderr, "its mask was not held"
     assert Ticket.load(again).masks.pool == Ticket.load(ticket).masks.pool, "a tied tensor was counted twice"
 
 
@@ -106,7 +106,8 @@ def test_two_ranks(backend: str, translation_data: Path, ticket: Path, tmp_path:
     for updates in (2, 4):  # the second goes on from where the first was
         more = ["--ddp-backend", backend, "--max-update", updates]
         found = helpers.two_ranks(translation_data, tmp_path, *words, *more)
-        assert any("@ 2 updates" in text for _, text in found) == (updates == 4)
+        lines = [line for text in found for line in text.splitlines() if "Loaded checkpoint" in line]
+        assert any("@ 2 updates" in line for line in lines) == (updates == 4)
     state = load(tmp_path / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 4
     made = Ticket.load(tmp_path / "ticket.safetensors")

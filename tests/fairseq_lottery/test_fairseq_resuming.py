@@ -56,7 +56,7 @@ def test_a_hole_in_a_checkpoint(folder: Path) -> None:
 
 def test_something_else_by_that_name(folder: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, folder / LAST)
-    assert "not a training's checkpoint" in (obstacle(dense(1), folder) or "")
+    assert "not a checkpoint of fairseq" in (obstacle(dense(1), folder) or "")
     (folder / LAST).unlink()
     assert obstacle(dense(1), folder) == "it had no checkpoint yet"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fractions
 import io
@@ -124,3 +125,18 @@ def test_other_files_are_refused_with_one_line(tmp_path: Path) -> None:
             read_weights(tmp_path / name)
         assert "\n" not in str(caught.value), name
         assert name in str(caught.value)
+
+
+def test_reading_takes_nothing_away_that_was_allowed(tmp_path: Path) -> None:
+    """torch's own context removes what it was given, also where somebody had allowed it for the whole process."""
+    torch.save({"model": {"a": torch.ones(1)}, "args": argparse.Namespace(a=1)}, tmp_path / "c.pt")
+    before = torch.serialization.get_safe_globals()
+    read_weights(tmp_path / "c.pt")
+    assert set(map(str, torch.serialization.get_safe_globals())) == set(map(str, before))
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        read_weights(tmp_path / "c.pt")
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
