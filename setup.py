@@ -15,6 +15,7 @@ ENVPOOL = ["envpool>=1.2"]
 # Tested on Linux with Python 3.11; elsewhere the extra "envpool" may work too.
 ENVPOOL_TESTED = [f"{name} ; platform_system == 'Linux' and python_version >= '3.11'" for name in ENVPOOL]
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
+VIDEO = ["imageio[ffmpeg]>=2.34"]
 DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
 
 setup(
@@ -27,13 +28,21 @@ setup(
     python_requires=">=3.10",
     packages=PACKAGES,
     package_data={package: ["py.typed"] for package in PACKAGES},
-    install_requires=["torch>=2.6", "numpy>=1.26", "safetensors>=0.4.3", "zstandard>=0.22", "matplotlib>=3.7"],
+    install_requires=[
+        "torch>=2.6",
+        "numpy>=1.26",
+        "safetensors>=0.4.3",
+        "zstandard>=0.22",
+        "matplotlib>=3.7",
+        "scipy>=1.15",
+    ],
     extras_require={
         "sb3": SB3,
         "atari": SB3 + ATARI,
         "envpool": SB3 + ENVPOOL,
         "fairseq": FAIRSEQ,
-        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ,
+        "video": VIDEO,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO,
         "dev": DEV,
     },
     entry_points={

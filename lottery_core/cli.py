@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lottery_core.errors import LotteryError
-from lottery_core.layout import CURVE
 from lottery_core.version import VERSION
 
 if TYPE_CHECKING:
@@ -96,6 +95,7 @@ def _parser() -> Parser:
     report = commands.add_parser("report", help="table and picture of experiments, finished or not")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
     report.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
+    report.add_argument("--eval", action="store_true", help="draw the evaluations' scores instead of the training's")
     report.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
     return parser
 
@@ -163,40 +163,9 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    report(args.runs, args.output, args.csv)
+    from lottery_core.reporting import report
 
-
-def report(runs: Sequence[Path], picture: Path | None = None, csv: Path | None = None) -> None:
-    """Print the table of each experiment, draw the picture, write the rows.
-
-    :param runs: folders of experiments
-    :param picture: where the picture goes; for one run, ``curve.png`` in it by default; for more, none
-    :param csv: where the rows of all go; none by default
-    :raises ConfigError: a folder holds no finished run
-    :raises WriteError: a file cannot be written
-    """
-    from lottery_core.experiment import Experiment, read_row
-    from lottery_core.report import plot, table
-    from lottery_core.results import read_rows, write_csv
-
-    found, labels = {}, set()
-    for run in runs:
-        known = bool(read_row(run))
-        experiment = Experiment.load(run) if known else None
-        rows = read_rows(run, experiment)
-        label = experiment.score_label if experiment else "score"
-        labels.add(label)
-        name = run.resolve().name
-        found[name if name not in found else str(run)] = rows
-        print(table(rows, label), end="\n\n")
-    if picture is None and len(runs) == 1:
-        picture = runs[0] / CURVE
-    if picture is not None:
-        plot(found, picture, labels.pop() if len(labels) == 1 else "score")
-        print(f"picture: {picture}")
-    if csv is not None:
-        write_csv(csv, [row for rows in found.values() for row in rows])
-        print(f"rows: {csv}")
+    report(args.runs, args.output, args.csv, args.eval)
 
 
 def do_experiment(
@@ -209,6 +178,7 @@ def do_experiment(
     :raises LotteryError: see :meth:`lottery_core.runner.Runner.run`
     """
     from lottery_core.progress import Progress
+    from lottery_core.reporting import report
     from lottery_core.runner import Runner, commands
 
     if dry_run:

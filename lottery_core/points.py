@@ -9,6 +9,10 @@ from lottery_core.errors import ConfigError
 
 INIT = "init"
 EPOCH = "epoch"
+# Words for a rewind point where the survivors keep their trained weights: only the learning rate's schedule goes back
+# (Renda et al., arXiv 2003.02389), or nothing does and the training goes on at the schedule's last rate.
+LEARNING_RATE, NOTHING = "lr", "none"
+KEPT = (LEARNING_RATE, NOTHING)
 
 
 @dataclass(frozen=True)

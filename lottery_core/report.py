@@ -6,10 +6,12 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.files import write_atomically
+from lottery_core.intervals import FEWEST, interquartile_mean
 from lottery_core.kinds import DENSE, KINDS
 from lottery_core.results import Row
 
@@ -54,13 +56,51 @@ def table(rows: Sequence[Row], score_label: str = "score") -> str:
         lines.append([*line, *(_cell(cells.get(kind, []), seeds) for kind in kinds), _mean([*dense])])
     if len(lines) == 1:
         lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), _mean(dense)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    text = _aligned(lines)
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
     notes += [f"pool of {rows[0].pool:,} parameters"]
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
     return "\n".join([", ".join(notes), *text, *last])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+
+
+def evaluated(rows: Sequence[Row]) -> list[Row]:
+    """The rows that have an evaluation, with it as their score."""
+    return [
+        replace(row, score=row.eval_score, score_se=math.nan if row.eval_se is None else row.eval_se)
+        for row in rows
+        if row.eval_score is not None
+    ]
+
+
+def interval_table(rows: Sequence[Row]) -> str:
+    """Interquartile means over seeds with their 95% bootstrap intervals, a line a round, a column a kind.
+
+    :param rows: of one experiment
+    :returns: empty where no cell has :data:`~lottery_core.intervals.FEWEST` seeds
+    """
+    grouped = sorted(_by_round(rows).items())
+    enough = {kind for _, cells in grouped for kind, some in cells.items() if len(some) >= FEWEST}
+    if not enough:
+        return ""
+    kinds = [kind for kind in (*_kinds(rows), DENSE) if kind in enough]
+    lines = [["round", *kinds]]
+    for round_, cells in grouped:
+        if any(len(cells.get(kind, ())) >= FEWEST for kind in kinds):
+            lines.append([str(round_), *(_interval(cells.get(kind, ())) for kind in kinds)])
+    return "\n".join(["interquartile mean over seeds [95% bootstrap interval]", *_aligned(lines)])
+
+
+def _interval(rows: Sequence[Row]) -> str:
+    if len(rows) < FEWEST:
+        return "-"
+    mean, low, high = interquartile_mean([row.score for row in rows])
+    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _mean(scores: Sequence[float]) -> str:

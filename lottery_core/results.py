@@ -28,6 +28,9 @@ class Score:
     :param steps: environment steps or updates trained
     :param wall_seconds: of the run
     :param cpu_seconds: of the run; of its last process where it was interrupted and went on
+    :param eval_score: mean return of the trained agent in fresh episodes; None where there was no evaluation
+    :param eval_se: its standard error; None for fewer than two episodes
+    :param eval_episodes: how many
     """
 
     score: float
@@ -36,6 +39,9 @@ class Score:
     steps: int = 0
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    eval_score: float | None = None
+    eval_se: float | None = None
+    eval_episodes: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,9 @@ class Row:
     collapsed: tuple[str, ...]
     ticket: str
     versions: str
+    eval_score: float | None = None
+    eval_se: float | None = None
+    eval_episodes: int = 0
 
     @property
     def run(self) -> Run:

@@ -18,6 +18,7 @@ from lottery_core.files import FolderLock, remove_parts
 from lottery_core.kinds import CHAINS, DENSE, control_ticket
 from lottery_core.layout import INIT, RESULTS, REWIND, TICKET
 from lottery_core.plan import Run, dense, needs, pruned_run
+from lottery_core.points import KEPT
 from lottery_core.progress import Progress
 from lottery_core.protocols import Executor, Framework, Training
 from lottery_core.pruning import prune, schedule
@@ -143,9 +144,10 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     # A live model knew which tensors are buffers; a checkpoint has only their names.
     trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
     pool = _pool(experiment, rewind)
+    kept = chain.rewinds and experiment.rewind in KEPT
     ticket = prune(
         trained,
-        rewind,
+        trained if kept else rewind,
         survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
         previous=None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET),
         scope=experiment.scope,
@@ -203,6 +205,9 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         collapsed=tuple(collapsed),
         ticket=digest,
         versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
+        eval_score=score.eval_score,
+        eval_se=score.eval_se,
+        eval_episodes=score.eval_episodes,
     )
 
 

@@ -16,7 +16,7 @@ from lottery_core.points import Point
 from sb3_lottery.policy import optimizers_of
 
 if TYPE_CHECKING:
-    from sb3_lottery.training import TrainingSpec
+    from sb3_lottery.spec import TrainingSpec
 
 
 def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
@@ -41,11 +41,27 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
             f"{type(model).__name__} would not update once in {spec.length}: train longer, or give it a smaller "
             f"learning_starts (now {getattr(model, 'learning_starts', 0)} timesteps)"
         )
-    if spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
+    if not spec.rate_restarts:
+        last_rate(model)
+    if spec.rewind is not None and spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
         raise ConfigError(
             f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
             f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
         )
+
+
+def last_rate(model: BaseAlgorithm) -> float:
+    """The learning rate at the end of the model's schedule.
+
+    :raises ConfigError: it is 0, so that going on with it would train nothing
+    """
+    rate = float(model.lr_schedule(0.0))
+    if rate <= 0:
+        raise ConfigError(
+            f"the learning rate ends at {rate:g}, so a ticket that goes on with it would not train: "
+            "let the schedule restart, --rewind-what lr"
+        )
+    return rate
 
 
 def most_reached(model: BaseAlgorithm, length: Point) -> dict[str, int]:

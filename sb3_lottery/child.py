@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from lottery_core.files import write_json
 from lottery_core.layout import PROGRESS
 from lottery_core.plan import Run
 from sb3_lottery.build import ModelSettings, make_model
-from sb3_lottery.environments import environment_line
+from sb3_lottery.environments import environment_line, make_env
+from sb3_lottery.evaluation import evaluation_of
 from sb3_lottery.options import training_spec
 from sb3_lottery.training import train_run
 
@@ -34,8 +36,14 @@ def _train(args: argparse.Namespace) -> None:
         write_json(out / run.folder / PROGRESS, progress)
 
     spec = training_spec(experiment)
-    score = train_run(out, run, lambda seed: make_model(settings, seed, log), spec, report)
+    evaluation = evaluation_of(experiment.settings)
+    evaluate = None
+    if evaluation is not None:
+        evaluate = partial(evaluation, fresh_env=lambda seed: make_env(settings, seed), seed=run.seed)
+    score = train_run(out, run, lambda seed: make_model(settings, seed, log), spec, report, evaluate)
     print(f"score {score.score:.6g} ± {score.score_se:.3g} over {score.returns} episodes")
+    if score.eval_episodes:
+        print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from lottery_core.experiment import Experiment
 from lottery_core.processes import Processes
 from lottery_core.progress import Progress
 from lottery_core.scope import pool_names
+from sb3_lottery import looking
 from sb3_lottery.build import ModelSettings, check_device, make_model, several_gpus
 from sb3_lottery.checks import check_model
 from sb3_lottery.environments import check_environment, environment_line
@@ -58,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: arguments, ``sys.argv`` when ``None``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in looking.COMMANDS:
+        return looking.main(words)
+    args = parser().parse_args(words)
     return guarded(lambda: _run(args), "sb3-lottery")
 
 

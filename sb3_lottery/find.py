@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError, RunError
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock
 from lottery_core.layout import TICKET
 from lottery_core.plan import Run
-from lottery_core.points import Point, parse_point
+from lottery_core.points import Point
 from lottery_core.progress import Progress
 from lottery_core.protocols import Done
 from lottery_core.report import plot, table
@@ -25,10 +27,12 @@ from lottery_core.runner import Runner
 from lottery_core.scope import pool_names
 from sb3_lottery.checks import check_model
 from sb3_lottery.describe import describe_model
+from sb3_lottery.evaluation import Evaluation
 from sb3_lottery.framework import Sb3, all_versions, score_label
 from sb3_lottery.policy import weights_of
 from sb3_lottery.scopes import algorithm_of, scope_words
-from sb3_lottery.training import UNITS, TrainingSpec, train_run
+from sb3_lottery.spec import TrainingSpec, rewind_of
+from sb3_lottery.training import train_run
 
 MakeModel = Callable[[int], BaseAlgorithm]
 _EPOCHS = 20  # how often the progress is told
@@ -88,6 +92,8 @@ def find_tickets(
     seeds: Sequence[int] | int = (1,),
     scope: str | Sequence[str] = "all",
     score_episodes: int = 100,
+    eval_episodes: int = 0,
+    deterministic: bool = False,
     progress: bool = True,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
@@ -105,12 +111,16 @@ def find_tickets(
     :param rounds: rounds of pruning
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``;
-        a twentieth of the length by default, as the paper's end of epoch 1 of 20
+        a twentieth of the length by default, as the paper's end of epoch 1 of 20. ``"lr"``: the survivors keep
+        their trained weights, only the learning rate's schedule restarts; ``"none"``: nor does that
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
     :param seeds: one repeat of everything a seed; SB3 seeds environment i with seed + i, so with many of them
         seeds that lie far apart are the more independent
     :param scope: see :func:`lottery_core.pool_names`; also ``"actor"`` or ``"critic"``, see :mod:`sb3_lottery.scopes`
     :param score_episodes: L: the score is the mean return of the last L training episodes
+    :param eval_episodes: also evaluate each trained model in so many fresh episodes, in the environment of a model
+        that ``make_model`` makes anew
+    :param deterministic: evaluate with the best action instead of a sampled one
     :param progress: print how far it is
     :raises LotteryError: a value that cannot work; nothing is written then
     :raises RunError: a run failed, or the rewind point was not reached
@@ -129,11 +139,12 @@ def find_tickets(
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
     # Told in steps of an epoch that divides the length, so that the length stays exact.
     epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
+    word = str(rewind or f"timesteps:{total_timesteps // _EPOCHS}")
     spec = TrainingSpec(
         Point("timesteps", total_timesteps // epochs),
         epochs,
-        parse_point(str(rewind or f"timesteps:{total_timesteps // _EPOCHS}"), UNITS, "rewind"),
-        score_episodes,
+        **rewind_of(word, option="rewind"),
+        score_episodes=score_episodes,
     )
     if not seeds:
         raise ConfigError("no seed was given: give at least one")
@@ -155,12 +166,15 @@ def find_tickets(
     finally:
         if model.env is not None:
             model.env.close()
+    evaluation = Evaluation(eval_episodes, deterministic) if eval_episodes else None
+    if evaluation is not None:
+        settings["evaluation"] = evaluation.as_json()
     experiment = Experiment(
         out=Path(out),
         framework="sb3",
         settings=settings,
         prune_rate=prune_rate,
-        rewind=str(spec.rewind),
+        rewind=word if spec.rewind is None else str(spec.rewind),
         scope=scope,
         kinds=kinds,
         seeds=seeds,
@@ -169,7 +183,7 @@ def find_tickets(
         versions=all_versions(),
     )
     shown = Progress(quiet=not progress)
-    rows = Runner(experiment, Sb3(), _InProcess(experiment.out, make_model, spec, shown), shown).run()
+    rows = Runner(experiment, Sb3(), _InProcess(experiment.out, make_model, spec, shown, evaluation), shown).run()
     return Found(rows, experiment.out, experiment.score_label)
 
 
@@ -190,17 +204,28 @@ class _InProcess:
 
     jobs = 1
 
-    def __init__(self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress) -> None:
+    def __init__(
+        self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress, evaluation: Evaluation | None
+    ) -> None:
         self.out, self.make_model, self.spec, self.progress = out, make_model, spec, progress
+        self.evaluation = evaluation
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Done:
         def report(state: Mapping[str, Any]) -> None:
             self.progress.status({run: state})
 
+        evaluate = None
+        if self.evaluation is not None:
+            evaluate = partial(self.evaluation, fresh_env=self._fresh_env, seed=run.seed)
         try:
-            train_run(self.out, run, lambda seed: _make(self.make_model, seed), self.spec, report)
+            train_run(self.out, run, lambda seed: _make(self.make_model, seed), self.spec, report, evaluate)
         except LotteryError:
             raise
         except Exception as error:  # as a run in a process of its own: the runs that do not need it are still done
             raise RunError(f"{type(error).__name__}: {error}") from error
         return Done()
+
+    def _fresh_env(self, seed: int) -> VecEnv:
+        env = _make(self.make_model, seed).env
+        assert env is not None
+        return env

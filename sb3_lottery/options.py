@@ -13,14 +13,15 @@ from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError, one_of
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
-from lottery_core.points import parse_point
+from lottery_core.points import LEARNING_RATE, parse_point
 from sb3_lottery.algorithms import ALGORITHMS, algorithm
 from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
 from sb3_lottery.environment_options import DEFAULTS, add_environment_options, settle
+from sb3_lottery.evaluation import Evaluation
 from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
 from sb3_lottery.scopes import scope_words
-from sb3_lottery.training import UNITS, TrainingSpec
+from sb3_lottery.spec import UNITS, TrainingSpec, rewind_of
 
 _DEFAULTS: dict[str, Any] = {
     "rounds": 20,
@@ -70,6 +71,8 @@ def parser() -> Parser:
     result = Parser(
         prog="sb3-lottery",
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
+        epilog="Of a finished run: sb3-lottery play RUN (on the screen or as a video), sb3-lottery inputs RUN (what of "
+        "its input a ticket still sees).",
         argument_default=argparse.SUPPRESS,
     )
     kinds = "; ".join(
@@ -91,7 +94,15 @@ def parser() -> Parser:
         "--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)"
     )
     group.add_argument(
-        "--rewind", metavar="POINT", help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1)"
+        "--rewind",
+        metavar="POINT",
+        help="rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1); none: the survivors keep "
+        "their trained weights and go on at the last learning rate",
+    )
+    group.add_argument(
+        "--rewind-what",
+        choices=["weights", LEARNING_RATE],
+        help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
     )
     group.add_argument("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     group.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of everything a seed (1)")
@@ -123,6 +134,13 @@ def parser() -> Parser:
         type=int,
         metavar="L",
         help="the score is the mean return of the last L training episodes (100)",
+    )
+
+    group.add_argument(
+        "--eval-episodes", type=int, metavar="N", help="evaluate each trained agent in N fresh episodes, too (none)"
+    )
+    group.add_argument(
+        "--deterministic", action="store_true", default=False, help="evaluate with the best action, not a sampled one"
     )
 
     group = result.add_argument_group("agent")
@@ -188,6 +206,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     values = {**_DEFAULTS, **preset, **given}
     values["hyperparams"] = {**preset.get("hyperparams", {}), **given.get("hyperparams", {})}
     values["optimizer_kwargs"] = {**preset.get("optimizer_kwargs", {}), **given.get("optimizer_kwargs", {})}
+    if given.get("rewind_what") == LEARNING_RATE and "rewind" in given:
+        raise ConfigError("--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out")
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
     if missing:
         raise ConfigError(
@@ -219,8 +239,8 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     chosen = {entry.name: values[entry.name] for entry in fields(ModelSettings)}
     model = ModelSettings(**{**chosen, "net_arch": tuple(chosen["net_arch"])})
     epoch = parse_point(values["epoch"], UNITS, "--epoch")
-    rewind = parse_point(values["rewind"], UNITS, "--rewind", epoch)
-    spec = TrainingSpec(epoch, values["epochs"], rewind, values["score_episodes"])
+    word = _rewind_word(values)
+    spec = TrainingSpec(epoch, values["epochs"], **rewind_of(word, epoch), score_episodes=values["score_episodes"])
     return Experiment(
         out=values["out"],
         framework="sb3",
@@ -230,9 +250,10 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
             "epochs": spec.epochs,
             "score_episodes": spec.score_episodes,
             "threads": values.get("threads", 1),
+            **_evaluation(values),
         },
         prune_rate=values["prune_rate"],
-        rewind=str(spec.rewind),
+        rewind=word if spec.rewind is None else str(spec.rewind),
         scope=scope_words(values["scope"], algorithm(values["algo"])),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
@@ -242,9 +263,22 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     )
 
 
+def _evaluation(values: Mapping[str, Any]) -> dict[str, Any]:
+    if "eval_episodes" not in values:
+        if values.get("deterministic"):
+            raise ConfigError("--deterministic is for evaluations: it needs --eval-episodes N")
+        return {}
+    return {"evaluation": Evaluation(values["eval_episodes"], values.get("deterministic", False)).as_json()}
+
+
+def _rewind_word(values: Mapping[str, Any]) -> str:
+    return LEARNING_RATE if values.get("rewind_what") == LEARNING_RATE else str(values["rewind"])
+
+
 def training_spec(experiment: Experiment) -> TrainingSpec:
     """How the runs of an experiment are trained, from its ``experiment.json``."""
     settings = experiment.settings
     epoch = parse_point(settings["epoch"], UNITS, "epoch")
-    rewind = parse_point(experiment.rewind, UNITS, "rewind")
-    return TrainingSpec(epoch, settings["epochs"], rewind, settings["score_episodes"])
+    return TrainingSpec(
+        epoch, settings["epochs"], **rewind_of(experiment.rewind), score_episodes=settings["score_episodes"]
+    )

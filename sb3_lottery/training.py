@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +11,24 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from torch.utils.hooks import RemovableHandle
 
-from lottery_core.errors import ConfigError, RunError
+from lottery_core.errors import RunError
 from lottery_core.files import write_atomically
-from lottery_core.kinds import CONTROLS, DENSE, FRESH
+from lottery_core.kinds import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
-from lottery_core.points import Point
 from lottery_core.results import Score, write_score
 from lottery_core.runner import make_control
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 from sb3_lottery.callback import LotteryCallback
-from sb3_lottery.checks import check_model
+from sb3_lottery.checks import check_model, last_rate
 from sb3_lottery.episodes import Episodes
 from sb3_lottery.policy import optimizers_of, weights_of
+from sb3_lottery.spec import TrainingSpec
 
 MODEL = "model.zip"
-UNITS = ("episodes", "updates", "timesteps")
 _NO_END = 2**31 - 1  # timesteps, where episodes or updates end the training
 Report = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How a run is trained and scored (PAPER, Table A1).
-
-    :param epoch: M, the length of an epoch
-    :param epochs: N
-    :param rewind: the rewind point
-    :param score_episodes: L, the training episodes at the end that are the score
-    :raises ConfigError: an empty epoch, no epoch, a rewind point beyond the end
-    """
-
-    epoch: Point
-    epochs: int
-    rewind: Point
-    score_episodes: int
-
-    def __post_init__(self) -> None:
-        if self.epoch.count < 1:
-            raise ConfigError("an epoch must be at least 1 long")
-        if self.epochs < 1:
-            raise ConfigError(f"epochs must be at least 1, not {self.epochs}")
-        Episodes(self.score_episodes)
-        if self.rewind.unit == self.length.unit and self.rewind.count > self.length.count:
-            raise ConfigError(f"the rewind point {self.rewind} lies beyond the training length {self.length}")
-
-    @property
-    def length(self) -> Point:
-        """The length of the whole training."""
-        return self.epoch.times(self.epochs)
 
 
 class Recorder(BaseCallback):
@@ -91,7 +58,7 @@ class Recorder(BaseCallback):
         self._keep_if_reached()
 
     def _before_update(self, *_: object) -> None:
-        if self.spec.rewind.unit == "updates":
+        if self.spec.rewind is not None and self.spec.rewind.unit == "updates":
             self._keep_if_reached()
         self.updates += 1
 
@@ -99,7 +66,8 @@ class Recorder(BaseCallback):
         return {"episodes": self.episodes.count, "updates": self.updates, "timesteps": self.num_timesteps}[unit]
 
     def _keep_if_reached(self) -> None:
-        if self.kept or self.keep is None or self._reached(self.spec.rewind.unit) < self.spec.rewind.count:
+        point = self.spec.rewind
+        if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
             return
         self.kept = True
         self.keep(weights_of(self.model))
@@ -126,9 +94,19 @@ class Recorder(BaseCallback):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+        if not self.kept and self.keep is not None and self.spec.rewind is None:
+            self.kept = True
+            self.keep(weights_of(self.model))
 
 
-def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket | None, report: Report) -> Score:
+def train(
+    model: BaseAlgorithm,
+    spec: TrainingSpec,
+    folder: Path,
+    ticket: Ticket | None,
+    report: Report,
+    evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
+) -> Score:
     """Train ``model`` as one run and leave ``model.zip`` and ``score.json`` in ``folder``.
 
     Without a ticket it is the dense run: ``init.safetensors`` and ``rewind.safetensors`` are left too.
@@ -138,6 +116,7 @@ def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket
     :param folder: of the run; made when missing
     :param ticket: to train
     :param report: called with the progress, at every epoch's end
+    :param evaluate: adds an evaluation to the score of the trained model
     :raises ConfigError: see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -176,18 +155,26 @@ def train(model: BaseAlgorithm, spec: TrainingSpec, folder: Path, ticket: Ticket
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
     )
+    if evaluate is not None:
+        score = evaluate(model, score)
     write_score(folder, score)
     return score
 
 
 def train_run(
-    out: Path, run: Run, make_model: Callable[[int], BaseAlgorithm], spec: TrainingSpec, report: Report
+    out: Path,
+    run: Run,
+    make_model: Callable[[int], BaseAlgorithm],
+    spec: TrainingSpec,
+    report: Report,
+    evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
 ) -> Score:
     """Train one run of the experiment in ``out``: its model, its ticket, :func:`train`.
 
     A control is made here, where the model's own initialiser can draw its fresh values.
 
     :param make_model: makes a fresh model, seeded
+    :param evaluate: see :func:`train`
     :raises LotteryError: see :func:`train`
     """
     folder = out / run.folder
@@ -200,7 +187,10 @@ def train_run(
             ticket.save(folder / TICKET)
         elif run.kind != DENSE:
             ticket = Ticket.load(folder / TICKET)
-        return train(model, spec, folder, ticket, report)
+            if not spec.rate_restarts and CHAINS[run.kind].rewinds:
+                model.learning_rate = last_rate(model)
+                model._setup_lr_schedule()
+        return train(model, spec, folder, ticket, report, evaluate)
     finally:
         if model.env is not None:
             model.env.close()

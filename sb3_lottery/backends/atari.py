@@ -113,6 +113,7 @@ def make_atari(game: AtariGame, request: Request) -> gymnasium.Env[Any, Any]:
         repeat_action_probability=game.sticky,
         max_num_frames_per_episode=MAX_FRAMES,
         obs_type="grayscale",
+        render_mode=request.render_mode,
     )
     return _Resize(MaxAndSkipEnv(_Start(made, request.noop_max), skip=FRAME_SKIP), request.frames)
 

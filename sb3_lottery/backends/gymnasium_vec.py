@@ -35,6 +35,7 @@ def make_gymnasium(request: Request, seed: int) -> VecEnv:
             made,
             request.n_envs,
             seed=seed,
+            env_kwargs={"render_mode": request.render_mode} if game is None and request.render_mode else None,
             wrapper_class=partial(_wrap, request, game is not None),
             vec_env_cls=SubprocVecEnv if request.subproc else DummyVecEnv,
         )

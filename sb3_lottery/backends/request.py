@@ -28,6 +28,7 @@ class Request:
     :param subproc: one process an environment (gymnasium only)
     :param threads: that step the environments (EnvPool and ALE)
     :param noop_max: see :data:`NOOP_MAX`; 1 starts every Atari game alike
+    :param render_mode: of gymnasium: ``"human"``, ``"rgb_array"``; ``None`` shows nothing (gymnasium only)
     """
 
     env: str
@@ -38,6 +39,7 @@ class Request:
     subproc: bool = False
     threads: int = 1
     noop_max: int = NOOP_MAX
+    render_mode: str | None = None
 
     @property
     def frames(self) -> tuple[int, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lottery_core.errors import ConfigError, WriteError
-from lottery_core.report import plot, table
+from lottery_core.report import evaluated, interval_table, plot, table
 from lottery_core.results import Row, write_csv
 
 
@@ -75,4 +76,24 @@ def test_rows_in_full(tmp_path: Path) -> None:
     assert set(found) == {
         "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
         "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
+        "eval_score", "eval_se", "eval_episodes",
     }  # fmt: skip
+
+
+def test_evaluations_are_scores_of_their_own() -> None:
+    rows = [replace(row("winning", 1, 5.0), eval_score=7.0, eval_se=0.5, eval_episodes=20), row("winning", 2, 4.0)]
+    (found,) = evaluated(rows)
+    assert (found.score, found.score_se, found.round) == (7.0, 0.5, 1)
+
+
+def test_interquartile_means_with_intervals() -> None:
+    """Of three seeds or more; the mean without the highest and the lowest quarter."""
+    few = [row("winning", 1, score, seed) for seed, score in enumerate((1.0, 2.0))]
+    assert interval_table(few) == ""
+    many = [row("winning", 1, score, seed) for seed, score in enumerate((1.0, 9.0, 10.0, 30.0))]
+    lines = interval_table([*many, row("dense", 0, 3.0)]).splitlines()
+    assert lines[1].split() == ["round", "winning"]
+    mean, low, high = (float(part.strip("[],")) for part in lines[2].split()[1:])
+    assert mean == 9.5
+    assert 1 <= low < mean < high <= 30
+    assert interval_table(many) == interval_table(many)

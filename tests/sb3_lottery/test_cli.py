@@ -6,13 +6,16 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 from stable_baselines3 import A2C
 
-from lottery_core import Ticket, read_weights, schedule
+from lottery_core import Masks, Ticket, read_weights, schedule
+from lottery_core.errors import ConfigError
 from lottery_core.results import read_rows
 from sb3_lottery.cli import main
+from sb3_lottery.inputs import feature_names, input_features
 from sb3_lottery.options import experiment_of, parser, resolve
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import assert_dead
@@ -286,3 +289,98 @@ def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) 
         [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert result.stdout == "SharedTrunk\n", result.stderr
+
+
+def test_a_finished_run_plays(small: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a video that can be read again, a frame a step; the same episode from the same run."""
+    imageio = pytest.importorskip("imageio.v3", reason="videos need imageio")
+    out, _ = small
+    for name in ("a.gif", "b.mp4"):
+        assert main(["play", str(out), "--round", "1", "--deterministic", "-o", str(tmp_path / name)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("winning, seed 1, round 1: return ") or ": return " in said[0]
+    assert said[0] == said[2]
+    steps = int(float(said[0].rpartition(" ")[2]))
+    film = imageio.imread(tmp_path / "a.gif", index=None)
+    assert len(film) in (steps, steps - 1), "equal frames of a GIF may be joined"
+    assert imageio.imread(tmp_path / "b.mp4", plugin="FFMPEG").shape[-1] == 3
+
+
+def test_what_a_ticket_still_sees(small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = small
+    assert main(["inputs", str(out), "--kind", "random"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    masks = Ticket.load(out / "seed-1/random/round-02/ticket.safetensors").masks
+    readers = [masks[f"mlp_extractor.{net}_net.0.weight"] for net in ("policy", "value")]
+    expected = [sum(int(mask[:, column].sum()) for mask in readers) for column in range(4)]
+    names = ("cart position", "cart velocity", "pole angle", "pole angular velocity")
+    for line, name, count in zip(lines[1:5], names, expected, strict=True):
+        assert line.startswith(name)
+        assert line.split("of")[0].split()[-1] == str(count)
+
+
+def test_a_lost_input_is_named() -> None:
+    """A pruned column of every first layer; a critic reads the action behind the observation; keys name themselves."""
+    observed = gymnasium.spaces.Dict(
+        {"near": gymnasium.spaces.Box(-1, 1, (1,)), "far": gymnasium.spaces.Box(-1, 1, (2,))}
+    )
+    names = feature_names(observed)
+    assert names == ["far[0]", "far[1]", "near"]
+    actor, critic = torch.ones(5, 3, dtype=torch.bool), torch.ones(5, 4, dtype=torch.bool)
+    actor[:, 1] = critic[:, 1] = critic[:, 3] = False
+    hidden = torch.ones(4, 5, dtype=torch.bool)
+    masks = Masks({"actor.0.weight": actor, "actor.2.weight": hidden, "critic.qf0.0.weight": critic})
+    features = input_features(masks, names, actions=1)
+    assert [(feature.name, feature.surviving, feature.lost) for feature in features] == [
+        ("far[0]", 10, False),
+        ("far[1]", 0, True),
+        ("near", 10, False),
+    ]
+    image = gymnasium.spaces.Box(0, 255, (4, 84, 84), dtype="uint8")
+    assert feature_names(image) == [f"channel {index}" for index in range(4)]
+    assert feature_names(gymnasium.spaces.Box(-1, 1, (6,)), "Acrobot-v1")[4] == "angular velocity 1"
+    assert feature_names(gymnasium.spaces.Box(-1, 1, (3,)), "CartPole-v1") == ["input 0", "input 1", "input 2"]
+
+
+LOOKS = {
+    "no experiment": (["play", "none"], "holds no experiment"),
+    "kind": (["play", "{out}", "--kind", "randon"], "unknown kind of ticket 'randon': did you mean random"),
+    "round": (["play", "{out}", "--round", "9"], "the last is round 2"),
+    "other kind": (["inputs", "{out}", "--kind", "one-shot"], "has no finished one-shot run"),
+    "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run trains no ticket"),
+    "ending": (["play", "{out}", "-o", "video.avi"], "a video ends in .mp4 or .gif"),
+    "episodes": (["play", "{out}", "--episodes", "0"], "--episodes must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks_that_are_refused(
+    name: str, small: tuple[Path, Result], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words, expected = LOOKS[name]
+    assert main([word.format(out=small[0]) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert len(error.splitlines()) == 1
+
+
+KEEPING = {
+    "both": ("--rewind-what lr --rewind epoch:1", "leave --rewind out"),
+    "deterministic": ("--deterministic", "it needs --eval-episodes N"),
+    "no episode": ("--eval-episodes 0", "an evaluation needs at least 1 episode"),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_rewinding_and_evaluating_refused(name: str) -> None:
+    more, expected = KEEPING[name]
+    with pytest.raises(ConfigError, match=expected):
+        experiment_of(resolved(f"{SMALL.replace('--rewind epoch:1', '')} --out x {more}"))
+
+
+def test_rewinding_words() -> None:
+    text = f"{SMALL.replace('--rewind epoch:1', '')} --out x"
+    assert experiment_of(resolved(f"{text} --rewind-what lr")).rewind == "lr"
+    assert experiment_of(resolved(f"{text} --rewind none")).rewind == "none"
+    assert experiment_of(resolved(f"{text} --rewind-what weights")).rewind == "timesteps:400"
+    assert "evaluation" not in experiment_of(resolved(text)).settings

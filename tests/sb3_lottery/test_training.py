@@ -9,15 +9,19 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from lottery_core import Weights, read_weights
+from lottery_core import Ticket, Weights, read_weights
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.points import Point
+from lottery_core.report import evaluated
 from lottery_core.results import read_score
+from sb3_lottery import find_tickets
 from sb3_lottery.episodes import Episodes
 from sb3_lottery.policy import optimizers_of, weights_of
-from sb3_lottery.training import TrainingSpec, train
+from sb3_lottery.spec import TrainingSpec
+from sb3_lottery.training import train
 from tests.sb3_lottery.helpers import make
 
 
@@ -150,3 +154,65 @@ def test_rewards_are_scaled_for_training_and_not_for_the_score() -> None:
     assert make_vec_env("CartPole-v0", 2, seed=3).reset() == pytest.approx(
         make_env(ModelSettings("a2c", "CartPole-v0", n_envs=2), seed=3).reset()
     )
+
+
+@pytest.mark.parametrize("word", ["lr", "none"])
+def test_keeping_the_trained_weights(word: str, tmp_path: Path) -> None:
+    """A ticket starts from what its own round before was trained to; ``none`` also keeps the last learning rate."""
+
+    def make_model(seed: int) -> PPO:
+        rate = LinearSchedule(1e-2, 1e-3, 1.0)
+        kwargs = {"net_arch": [16], "ortho_init": False}
+        return PPO("MlpPolicy", "CartPole-v1", rate, n_steps=32, batch_size=16, seed=seed, policy_kwargs=kwargs)
+
+    found = find_tickets(
+        make_model,
+        tmp_path,
+        total_timesteps=128,
+        rounds=2,
+        prune_rate=0.4,
+        rewind=word,
+        kinds="winning",
+        progress=False,
+    )
+    before = read_weights(tmp_path / "seed-1" / "dense" / "model.zip")
+    for round_ in (1, 2):
+        folder = tmp_path / "seed-1" / "winning" / f"round-0{round_}"
+        ticket = Ticket.load(found.ticket(1, "winning", round_))
+        assert ticket.origin.rewind == word
+        for name, mask in ticket.masks.items():
+            assert torch.equal(ticket.start()[name], torch.where(mask, before.tensors[name], 0.0))
+        before = read_weights(folder / "model.zip")
+        model = PPO.load(folder / "model.zip")
+        assert model.lr_schedule(1.0) == pytest.approx(1e-2 if word == "lr" else 1e-3)
+    assert PPO.load(tmp_path / "seed-1" / "dense" / "model.zip").lr_schedule(1.0) == pytest.approx(1e-2)
+
+
+def test_a_last_rate_of_zero_is_refused(tmp_path: Path) -> None:
+    def make_model(seed: int) -> PPO:
+        return PPO("MlpPolicy", "CartPole-v1", LinearSchedule(1e-2, 0.0, 1.0), n_steps=32, batch_size=16, seed=seed)
+
+    with pytest.raises(ConfigError, match="the learning rate ends at 0"):
+        find_tickets(make_model, tmp_path / "out", total_timesteps=64, rewind="none", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluations_are_of_fresh_episodes(tmp_path: Path) -> None:
+    """Beside the score of the training: in results.csv, in the table, and the same in a second experiment."""
+    options = {"total_timesteps": 64, "rounds": 1, "kinds": "winning", "eval_episodes": 3, "deterministic": True}
+    found = find_tickets(make_ppo, tmp_path / "one", progress=False, **options)
+    again = find_tickets(make_ppo, tmp_path / "two", progress=False, **options)
+    assert [row.eval_score for row in found.rows] == [row.eval_score for row in again.rows]
+    assert [row.eval_episodes for row in found.rows] == [3, 3]
+    assert all(row.eval_score >= 8 and row.eval_score != row.score for row in found.rows)
+    assert [row.score for row in evaluated(found.rows)] == [row.eval_score for row in found.rows]
+    plain = find_tickets(make_ppo, tmp_path / "three", progress=False, **{**options, "eval_episodes": 0})
+    assert [row.score for row in plain.rows] == [row.score for row in found.rows], "an evaluation changes nothing"
+    assert not evaluated(plain.rows)
+    with pytest.raises(ConfigError, match="another configuration"):
+        find_tickets(make_ppo, tmp_path / "one", progress=False, **{**options, "eval_episodes": 4})
+
+
+def make_ppo(seed: int) -> PPO:
+    kwargs = {"net_arch": [16], "ortho_init": False}
+    return PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=16, seed=seed, policy_kwargs=kwargs)
