@@ -56,12 +56,15 @@ def test_every_kind_is_explained() -> None:
     assert {line.split("`")[1] for line in README.splitlines() if re.match(r"\| `[a-z-]+` \|", line)} == set(KINDS)
 
 
-def test_the_table_is_a_real_one() -> None:
+def test_the_tables_are_real_ones() -> None:
     assert not re.search(r"^[A-Z]+_[A-Z]+$", README, re.M)
     rows = re.findall(r"^ +(\d+) +([\d.]+)% +([\d.]+)% +([\d.]+) +([\d.]+) +([\d.]+)$", README, re.M)
-    pool = 34_051
-    left = schedule(pool, 0.28, 10)
-    assert [(int(row[0]), row[2]) for row in rows] == [(k, f"{100 * left[k] / pool:.1f}") for k in range(1, 11)]
+    expected = []
+    for pool, rate, rounds in ((34_051, 0.28, 10), (175_104, 0.45, 5)):
+        left = schedule(pool, rate, rounds)
+        assert f"pool of {pool:,} parameters" in README
+        expected += [(k, f"{100 * left[k] / pool:.1f}") for k in range(1, rounds + 1)]
+    assert [(int(row[0]), row[2]) for row in rows] == expected
 
 
 def test_the_two_commands_exist() -> None:
