@@ -93,7 +93,8 @@ class _Resize(gymnasium.ObservationWrapper[Any, Any, Any]):
             raise package_missing(
                 "Atari with the gymnasium backend", "OpenCV", "opencv-python-headless", "atari"
             ) from error
-        self._cv2, self.size = cv2, size
+        self._cv2: Any = cv2  # some versions bring types of their own
+        self.size = size
         self.observation_space = gymnasium.spaces.Box(0, 255, size, np.uint8)
 
     def observation(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
