@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from lottery_core.allowed import allowing
+from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.files import write_atomically, write_json, write_text
 
@@ -82,10 +82,9 @@ def average(folder: Path, count: int) -> Path:
     if len(chosen) < count:
         raise RunError(f"--average {count} needs as many epochs' checkpoints; {folder} has {len(chosen)}")
     states = []
-    with allowing():
-        for path in chosen:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            states.append(state["model"])
+    for path in chosen:
+        state = load_checkpoint(path)
+        states.append(state["model"])
     mean = dict(state["model"])
     for name, tensor in mean.items():
         if tensor.is_floating_point():
