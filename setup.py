@@ -9,12 +9,13 @@ VERSION: dict[str, str] = {}
 exec((HERE / "lottery_core" / "version.py").read_text(), VERSION)
 
 PACKAGES = ["lottery_core", "sb3_lottery", "sb3_lottery.backends", "fairseq_lottery"]
-SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "cloudpickle"]
+SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "cloudpickle", "pyyaml"]
 ATARI = ["ale-py>=0.11", "opencv-python-headless>=4.8"]
 ENVPOOL = ["envpool>=1.2"]
 # Tested on Linux with Python 3.11; elsewhere the extra "envpool" may work too.
 ENVPOOL_TESTED = [f"{name} ; platform_system == 'Linux' and python_version >= '3.11'" for name in ENVPOOL]
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
+ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
 DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
 
@@ -42,7 +43,8 @@ setup(
         "envpool": SB3 + ENVPOOL,
         "fairseq": FAIRSEQ,
         "video": VIDEO,
-        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO,
+        "zoo": SB3 + ZOO,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO,
         "dev": DEV,
     },
     entry_points={

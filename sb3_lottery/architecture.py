@@ -27,6 +27,8 @@ def check_words(settings: ModelSettings) -> None:
         raise one_of(settings.policy, "policy", [AUTO, *POLICIES])
     if settings.cnn not in CNNS:
         raise one_of(settings.cnn, "CNN", CNNS)
+    if settings.net_arch is None and (settings.shared_trunk or settings.cnn == "pooling"):
+        raise ConfigError("--shared-trunk and --cnn pooling need the layers: --net-arch UNITS ...")
 
 
 def policy_kind(settings: ModelSettings, space: gymnasium.Space[Any]) -> str:
@@ -55,12 +57,15 @@ def network_kwargs(settings: ModelSettings, kind: str, activation: type[nn.Modul
     """The part of ``policy_kwargs`` that says which layers there are.
 
     ``net_arch`` are the hidden layers; of a CNN those behind its convolutions. NatureCNN has the first of them
-    itself, PoolingCNN all.
+    itself, PoolingCNN all. ``None`` leaves all of it to SB3.
 
     :param kind: see :func:`policy_kind`
     """
+    kwargs: dict[str, Any] = {"activation_fn": activation}
+    if settings.net_arch is None:
+        return kwargs
     sizes = list(settings.net_arch)
-    kwargs: dict[str, Any] = {"activation_fn": activation, "net_arch": sizes}
+    kwargs["net_arch"] = sizes
     if kind == "cnn" and settings.cnn == "pooling":
         kwargs |= {
             "features_extractor_class": PoolingCNN,

@@ -20,8 +20,9 @@ from lottery_core.gpus import visible_gpus
 from lottery_core.kinds import derive_seed
 from sb3_lottery import architecture, environments
 from sb3_lottery.algorithms import algorithm
+from sb3_lottery.schedules import is_schedule, schedule_of
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU}
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -37,14 +38,13 @@ _NOT_POLICY_KWARGS = {
     "observation_space",
     "action_space",
     "lr_schedule",
-    "net_arch",
     "activation_fn",
     "ortho_init",
 }
 _NOT_POLICY_KWARGS |= {"optimizer_class", "optimizer_kwargs", "features_extractor_class", "features_extractor_kwargs"}
 
 # Settings that came after the first folders were written.
-_LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn"}
+_LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn", "normalize"}
 
 # Where SB3 itself takes 0 and fails in the middle of the first training.
 _AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
@@ -58,7 +58,7 @@ class ModelSettings:
     :param env: id of a gymnasium environment
     :param n_envs: environments side by side
     :param reward_scale: rewards are multiplied by it for training; the score is not
-    :param net_arch: units of each hidden layer
+    :param net_arch: units of each hidden layer; ``None`` for SB3's own, which differ by algorithm
     :param shared_trunk: policy and value head share the hidden layers (the paper); else SB3's two networks.
         DQN and QRDQN have one network anyway
     :param activation: one of :data:`ACTIVATIONS`
@@ -75,13 +75,14 @@ class ModelSettings:
     :param clip_reward: rewards are clipped to [-1, 1] for training; the score is not
     :param policy: ``"auto"`` (by the observations), ``"mlp"``, ``"cnn"``, ``"multi"``
     :param cnn: one of :data:`sb3_lottery.architecture.CNNS`
+    :param normalize: arguments of SB3's ``VecNormalize`` around the environments; ``None`` for none
     """
 
     algo: str
     env: str
     n_envs: int = 1
     reward_scale: float = 1.0
-    net_arch: tuple[int, ...] = (64, 64)
+    net_arch: tuple[int, ...] | None = (64, 64)
     shared_trunk: bool = False
     activation: str = "relu"
     ortho_init: bool = False
@@ -96,6 +97,7 @@ class ModelSettings:
     clip_reward: bool = False
     policy: str = "auto"
     cnn: str = "nature"
+    normalize: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         row = algorithm(self.algo)
@@ -107,7 +109,7 @@ class ModelSettings:
                 raise one_of(word, what, known)
         if self.n_envs < 1:
             raise ConfigError(f"--n-envs must be at least 1, not {self.n_envs}")
-        if not self.net_arch or min(self.net_arch) < 1:
+        if self.net_arch is not None and (not self.net_arch or min(self.net_arch) < 1):
             raise ConfigError("--net-arch needs one or more layers of at least 1 unit")
         if self.optimizer_kwargs and self.optimizer is None:
             raise ConfigError("--optimizer-kwargs needs --optimizer")
@@ -122,15 +124,19 @@ class ModelSettings:
             default = accepted[name].default
             if name in _AT_LEAST_ONE and isinstance(value, int) and value < 1:
                 raise ConfigError(f"hyperparameter {name} must be at least 1, not {value}")
+            if is_schedule(name, value) or (name == "train_freq" and isinstance(value, (list, tuple))):
+                continue  # [4, 'step'] or [1, 'episode']
             if isinstance(default, (int, float)) and not isinstance(value, (int, float)):
                 raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
         for name in self.policy_kwargs:
             if name not in policy_arguments(self.algo):
                 raise one_of(name, f"argument of the policy of {row.title}", policy_arguments(self.algo))
+        if not isinstance(self.policy_kwargs.get("net_arch", {}), Mapping):
+            raise ConfigError("as policy argument net_arch is a dict, e.g. {'pi':[64],'vf':[64]}; else use --net-arch")
 
     def as_json(self) -> dict[str, Any]:
         """As plain values, see :meth:`from_json`. Left out at their default: settings that earlier folders lack."""
-        values = {**asdict(self), "net_arch": list(self.net_arch)}
+        values = {**asdict(self), "net_arch": None if self.net_arch is None else list(self.net_arch)}
         later = {entry.name: entry.default for entry in fields(self) if entry.name in _LATER}
         later["policy_kwargs"] = {}
         return {name: value for name, value in values.items() if name not in later or value != later[name]}
@@ -138,8 +144,7 @@ class ModelSettings:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelSettings:
         """The inverse of :meth:`as_json`."""
-        size = value.get("frame_size")
-        sizes = {"net_arch": tuple(value["net_arch"]), "frame_size": None if size is None else tuple(size)}
+        sizes = {name: None if value.get(name) is None else tuple(value[name]) for name in ("net_arch", "frame_size")}
         return cls(**{**value, **sizes})
 
 
@@ -216,14 +221,16 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     except ConfigError:
         env.close()
         raise
-    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+    except (AssertionError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         env.close()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"cannot make {row.title} for {settings.env}: {reason}") from error
 
 
 def _hyperparams(settings: ModelSettings, env: VecEnv) -> dict[str, Any]:
-    found = dict(settings.hyperparams)
+    found = {name: schedule_of(name, value) for name, value in settings.hyperparams.items()}
+    if isinstance(found.get("train_freq"), list):
+        found["train_freq"] = tuple(found["train_freq"])
     noise, shape = found.get("action_noise"), env.action_space.shape
     if isinstance(noise, (int, float)) and shape:
         found["action_noise"] = NormalActionNoise(np.zeros(shape), np.full(shape, float(noise)))

@@ -18,12 +18,14 @@ from sb3_lottery.policy import optimizers_of
 if TYPE_CHECKING:
     from sb3_lottery.spec import TrainingSpec
 
+_SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range"}
+
 
 def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
     """Refuse before the training what could not work.
 
-    :raises ConfigError: episodes that nobody counts, an exploration schedule without an end, a training without an
-        update, a rewind point beyond its end
+    :raises ConfigError: episodes that nobody counts, a schedule (of exploration, say) without an end, a training
+        without an update, a rewind point beyond its end
     :raises OptimizerError: no optimizer, or one with ``eps=0``
     """
     for optimizer in optimizers_of(model):
@@ -33,6 +35,13 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
             f"{type(model).__name__} explores for a share of all timesteps: give the length in timesteps, "
             f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
         )
+    for name in ("lr_schedule", "clip_range"):
+        rate = getattr(model, name, None)
+        if spec.length.unit != "timesteps" and callable(rate) and rate(1.0) != rate(0.0):
+            raise ConfigError(
+                f"the schedule of {_SCHEDULED[name]} follows the timesteps: give the length in timesteps, "
+                f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
+            )
     if model.env is None:
         raise ConfigError("the model has no environment")
     most = most_reached(model, spec.length)

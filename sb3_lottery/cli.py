@@ -43,13 +43,15 @@ def _run(args: argparse.Namespace) -> None:
     if args.list_presets:
         print(preset_list())
         return
-    experiment = experiment_of(resolve(vars(args)))
+    values = resolve(vars(args))
+    experiment = experiment_of(values)
     framework = Sb3(args.tensorboard)
     gpus = several_gpus(experiment.settings["model"]["device"])
     executor = Processes(framework.command, args.jobs, args.threads, gpus)
     _preflight(experiment)
     settings = ModelSettings.from_json(experiment.settings["model"])
-    Progress(quiet=args.quiet).say(f"environments: {environment_line(settings)}")
+    for line in (*values.get("notes", ()), f"environments: {environment_line(settings)}"):
+        Progress(quiet=args.quiet).say(line)
     do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
 
 

@@ -11,6 +11,7 @@ from lottery_core.experiment import read_row
 from sb3_lottery.architecture import AUTO as AUTO_POLICY
 from sb3_lottery.architecture import CNNS, POLICIES
 from sb3_lottery.backends import AUTO, BACKENDS, atari_game, choose_backend
+from sb3_lottery.words import KeyValue
 
 DEFAULTS: dict[str, Any] = {
     "env_backend": AUTO,
@@ -19,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "clip_reward": False,
     "policy": AUTO_POLICY,
     "cnn": "nature",
+    "normalize": None,
 }
 # The paper's LunarLander-v2 has left gymnasium; EnvPool still has it.
 _SUCCESSORS = {"LunarLander-v2": "LunarLander-v3"}
@@ -46,6 +48,13 @@ def add_environment_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--policy", metavar="NAME", help=f"{', '.join(POLICIES)} or auto: by the environment's observations (auto)"
+    )
+    group.add_argument(
+        "--normalize",
+        nargs="*",
+        action=KeyValue,
+        metavar="NAME:VALUE",
+        help="SB3's VecNormalize around the environments, e.g. --normalize norm_reward:False (no)",
     )
     cnns = "; ".join(f"{name}: {meaning}" for name, meaning in CNNS.items())
     group.add_argument("--cnn", metavar="NAME", help=f"the network for images (nature). {cnns}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import torch
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError, one_of
 from sb3_lottery.algorithms import check_actions
@@ -35,8 +36,12 @@ def request_of(settings: ModelSettings) -> Request:
 
 
 def check_words(settings: ModelSettings) -> None:
-    """:raises ConfigError: see :func:`sb3_lottery.backends.check_backend`"""
+    """:raises ConfigError: see :func:`sb3_lottery.backends.check_backend`; unknown argument of ``VecNormalize``"""
     check_backend(settings.env_backend, request_of(settings))
+    accepted = [name for name in inspect.signature(VecNormalize.__init__).parameters if name not in ("self", "venv")]
+    for name in settings.normalize or {}:
+        if name not in accepted:
+            raise one_of(name, "argument of VecNormalize", accepted)
 
 
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:
@@ -46,10 +51,18 @@ def make_env(settings: ModelSettings, seed: int) -> VecEnv:
     """
     request = request_of(settings)
     if settings.env_backend == "gymnasium":
-        return make_gymnasium(request, seed)
+        return normalized(make_gymnasium(request, seed), settings)
     made = AleVecEnv(request) if settings.env_backend == "ale" else EnvPoolVecEnv(request)
     made.seed(seed)
-    return made
+    return normalized(made, settings)
+
+
+def normalized(env: VecEnv, settings: ModelSettings) -> VecEnv:
+    """``env`` as ``settings.normalize`` wants it seen: by SB3's running means, with the algorithm's own discount."""
+    if settings.normalize is None:
+        return env
+    gamma = settings.hyperparams.get("gamma")
+    return VecNormalize(env, **{**({} if gamma is None else {"gamma": gamma}), **settings.normalize})
 
 
 def environment_line(settings: ModelSettings) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_normalization
 
 from lottery_core.errors import ConfigError
 from lottery_core.kinds import derive_seed
@@ -50,6 +50,8 @@ class Evaluation:
         try:
             if model.env is not None:
                 sync_envs_normalization(model.env, env)
+            if isinstance(env, VecNormalize):
+                env.training = False  # the statistics are those of the training
             returns, _ = evaluate_policy(
                 model, env, self.episodes, self.deterministic, return_episode_rewards=True, warn=False
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +21,8 @@ from sb3_lottery.framework import all_versions, score_label
 from sb3_lottery.presets import PRESETS
 from sb3_lottery.scopes import scope_words
 from sb3_lottery.spec import UNITS, TrainingSpec, rewind_of
+from sb3_lottery.words import KeyValue
+from sb3_lottery.zoo import INSTALLED, zoo_entry
 
 _DEFAULTS: dict[str, Any] = {
     "rounds": 20,
@@ -48,24 +49,6 @@ _DEFAULTS: dict[str, Any] = {
 _REQUIRED = ("algo", "env", "out", "epoch")
 
 
-class KeyValue(argparse.Action):
-    """``name:value ...`` as a dict; values are Python literals or words."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        found = dict(getattr(namespace, self.dest, None) or {})
-        for text in values:
-            name, colon, value = text.partition(":")
-            if not colon or not name.isidentifier():
-                parser.error(f"{option}: '{text}' is not of the form name:value")
-            try:
-                found[name] = ast.literal_eval(value)
-            except (ValueError, SyntaxError, TypeError):
-                found[name] = value
-        setattr(namespace, self.dest, found)
-
-
 def parser() -> Parser:
     """The parser of ``sb3-lottery``; options that were not given are absent, so that presets show through."""
     result = Parser(
@@ -85,6 +68,14 @@ def parser() -> Parser:
     )
     group.add_argument(
         "--preset", metavar="NAME", help="a game with its settings, see --list-presets; options override it"
+    )
+    group.add_argument(
+        "--zoo",
+        nargs="?",
+        const=INSTALLED,
+        metavar="FILE",
+        help="settings of --algo on --env as tuned in the installed rl_zoo3, or in a YAML file of its form; options "
+        "override them",
     )
     group.add_argument(
         "--list-presets", action="store_true", default=False, help="print the presets, where from, what a run costs"
@@ -170,7 +161,11 @@ def parser() -> Parser:
         help="SB3's orthogonal initialisation; pruning then kills the action head first (no)",
     )
     group.add_argument(
-        "--hyperparams", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="arguments of the algorithm"
+        "--hyperparams",
+        nargs="+",
+        action=KeyValue,
+        metavar="NAME:VALUE",
+        help="arguments of the algorithm; learning_rate and clip_range also lin_X: from X down to 0",
     )
     group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (the algorithm's own)")
     group.add_argument("--optimizer-kwargs", nargs="+", action=KeyValue, metavar="NAME:VALUE", help="for --optimizer")
@@ -194,6 +189,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     :raises ConfigError: unknown preset, or a required option is missing
     """
     preset: dict[str, Any] = {}
+    if "zoo" in given:
+        preset = _zoo_preset(given)
     if "preset" in given:
         if given["preset"] not in PRESETS:
             raise one_of(given["preset"], "preset", PRESETS)
@@ -218,6 +215,16 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     return settle(values, given, preset)
 
 
+def _zoo_preset(given: Mapping[str, Any]) -> dict[str, Any]:
+    if "preset" in given:
+        raise ConfigError("--preset and --zoo both give the settings: leave one out")
+    missing = [f"--{name}" for name in ("algo", "env") if name not in given]
+    if missing:
+        raise ConfigError(f"--zoo needs {' and '.join(missing)}")
+    entry = zoo_entry(given["algo"], given["env"], given["zoo"])
+    return {**entry.preset, "notes": entry.notes}
+
+
 def _fuse(values: dict[str, Any]) -> dict[str, Any]:
     optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
     if optimizer not in ("adam", "adamw"):
@@ -237,7 +244,8 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     :raises LotteryError: a value that cannot work
     """
     chosen = {entry.name: values[entry.name] for entry in fields(ModelSettings)}
-    model = ModelSettings(**{**chosen, "net_arch": tuple(chosen["net_arch"])})
+    layers = chosen["net_arch"]
+    model = ModelSettings(**{**chosen, "net_arch": None if layers is None else tuple(layers)})
     epoch = parse_point(values["epoch"], UNITS, "--epoch")
     word = _rewind_word(values)
     spec = TrainingSpec(epoch, values["epochs"], **rewind_of(word, epoch), score_episodes=values["score_episodes"])

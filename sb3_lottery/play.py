@@ -40,7 +40,7 @@ def play(finished: Finished, episodes: int, deterministic: bool, video: Path | N
     try:
         # Only gymnasium shows its environments; the agent sees the same whoever steps them.
         request = replace(request_of(finished.settings), n_envs=1, subproc=False, render_mode=mode)
-        env = make_gymnasium(request, derive_seed("play", finished.run.seed))
+        env = finished.seen(make_gymnasium(request, derive_seed("play", finished.run.seed)))
     except Exception as error:  # whatever an environment does without a display
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"cannot render {finished.settings.env}: {reason}") from error

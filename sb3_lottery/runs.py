@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiment import Experiment
@@ -16,7 +17,7 @@ from lottery_core.results import read_rows
 from lottery_core.ticket import Ticket
 from sb3_lottery.algorithms import algorithm
 from sb3_lottery.build import ModelSettings
-from sb3_lottery.training import MODEL
+from sb3_lottery.training import MODEL, NORMALIZE
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Finished:
         """The trained agent, without an environment, on the CPU."""
         model: BaseAlgorithm = algorithm(self.settings.algo).load().load(self.folder / MODEL, device="cpu")
         return model
+
+    def seen(self, env: VecEnv) -> VecEnv:
+        """``env`` as the agent saw it at the end of its training: normalised, where it was."""
+        if self.settings.normalize is None:
+            return env
+        statistics = VecNormalize.load(str(self.folder / NORMALIZE), env)
+        statistics.training = statistics.norm_reward = False
+        return statistics
 
     def ticket(self) -> Ticket:
         """The ticket that was trained.

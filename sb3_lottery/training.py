@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from sb3_lottery.policy import optimizers_of, weights_of
 from sb3_lottery.spec import TrainingSpec
 
 MODEL = "model.zip"
+NORMALIZE = "vecnormalize.pkl"  # the name that rl_zoo3 gives it
 _NO_END = 2**31 - 1  # timesteps, where episodes or updates end the training
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -109,7 +111,8 @@ def train(
 ) -> Score:
     """Train ``model`` as one run and leave ``model.zip`` and ``score.json`` in ``folder``.
 
-    Without a ticket it is the dense run: ``init.safetensors`` and ``rewind.safetensors`` are left too.
+    Without a ticket it is the dense run: ``init.safetensors`` and ``rewind.safetensors`` are left too; with
+    ``VecNormalize`` around the environments ``vecnormalize.pkl``, for ``VecNormalize.load``.
 
     :param model: fresh, with its environment
     :param spec: how long, and what is the score
@@ -147,6 +150,9 @@ def train(
             "no episode ended in the training, so there is no score: train longer, or wrap the environment in Monitor"
         )
     write_atomically(folder / MODEL, lambda file: model.save(file))  # type: ignore[arg-type]
+    statistics = model.get_vec_normalize_env()
+    if statistics is not None:
+        write_atomically(folder / NORMALIZE, lambda file: pickle.dump(statistics, file))  # VecNormalize.save
     score = Score(
         score=episodes.score,
         score_se=episodes.standard_error,

@@ -1,0 +1,39 @@
+"""Schedules as words: ``lin_2.5e-4`` falls from there to 0 over the training, as in rl_zoo3."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from stable_baselines3.common.utils import LinearSchedule
+
+from lottery_core.errors import ConfigError
+
+_SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
+_PREFIX = "lin_"
+
+
+def is_schedule(name: str, value: Any) -> bool:
+    """Whether ``value`` is a schedule's word.
+
+    :param name: of the argument
+    :raises ConfigError: the argument takes no schedule, or what follows ``lin_`` is no positive number
+    """
+    if not isinstance(value, str) or not value.startswith(_PREFIX):
+        return False
+    if name not in _SCHEDULED:
+        raise ConfigError(f"hyperparameter {name} takes no schedule; {', '.join(_SCHEDULED)} do")
+    try:
+        start = float(value[len(_PREFIX) :])
+    except ValueError:
+        start = 0.0
+    if not math.isfinite(start) or start <= 0:
+        raise ConfigError(f"hyperparameter {name}: a schedule is lin_X with a number X > 0, not '{value}'")
+    return True
+
+
+def schedule_of(name: str, value: Any) -> Any:
+    """SB3's linear schedule for a schedule's word; any other value as it is."""
+    if not is_schedule(name, value):
+        return value
+    return LinearSchedule(float(value[len(_PREFIX) :]), 0.0, 1.0)
