@@ -18,6 +18,12 @@ _NOT_A_LAYER = re.compile(
     r"embed|norm|(^|\.)ln_?\w*\.|output_projection|lm_head|(^|\.)fc_out\.|^(action_net|value_net)\.",
     re.IGNORECASE,
 )
+# Numbered layers of which the last is the output: of Stable-Baselines3's Q networks, deterministic actors and critics;
+# and the heads of its stochastic actors.
+_STACK = re.compile(r"^((?:q_net\.q_net|quantile_net\.quantile_net|actor\.mu|critic\.qf\d+)\.)(\d+)\.")
+_HEAD = re.compile(r"^actor\.(mu|log_std)\.(weight|bias)$")
+# Whatever keeps running means is a norm (BatchNorm's, CrossQ's).
+_RUNNING_MEAN = re.compile(r"(running|ra)_mean$")
 
 
 def as_scope(scope: str | Sequence[str]) -> tuple[str, ...]:
@@ -29,7 +35,7 @@ def pool_names(names: Iterable[str], scope: str | Sequence[str] = ALL, outside: 
     """The names in the pool, sorted: the order in which ties are broken, the same whatever file they came from.
 
     :param names: names of all parameters, each tied parameter once
-    :param scope: ``"all"``; ``"layers"`` (all but embeddings, norms and output layers, told by name); or regular
+    :param scope: ``"all"``; ``"layers"`` (all but embeddings, norms and output layers, told by their names); or regular
         expressions, of which one must be found (``re.search``) in a name
     :param outside: names never in the pool: buffers, ``log_std``
     :raises ScopeError: not a regular expression, one that matches nothing, or nothing is left
@@ -41,7 +47,7 @@ def pool_names(names: Iterable[str], scope: str | Sequence[str] = ALL, outside: 
         if word == ALL:
             found = candidates
         elif word == LAYERS:
-            found = [name for name in candidates if not _NOT_A_LAYER.search(name)]
+            found = _layers(candidates, outside)
         else:
             try:
                 pattern = re.compile(word)
@@ -55,3 +61,17 @@ def pool_names(names: Iterable[str], scope: str | Sequence[str] = ALL, outside: 
     if not chosen:
         raise ScopeError("the scope is empty: give 'all', 'layers' or regular expressions")
     return sorted(chosen)
+
+
+def _layers(names: Sequence[str], outside: Collection[str]) -> list[str]:
+    norms = {_RUNNING_MEAN.sub("", name) for name in outside if _RUNNING_MEAN.search(name)}
+    last: dict[str, int] = {}
+    for stack in filter(None, map(_STACK.match, names)):
+        last[stack[1]] = max(int(stack[2]), last.get(stack[1], 0))
+
+    def counts(name: str) -> bool:
+        stack = _STACK.match(name)
+        output = _HEAD.match(name) or (stack is not None and int(stack[2]) == last[stack[1]])
+        return not (_NOT_A_LAYER.search(name) or output or name.rpartition(".")[0] + "." in norms)
+
+    return [name for name in names if counts(name)]

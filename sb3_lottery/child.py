@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.spaces import Discrete
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch.distributions import Distribution
 
 from lottery_core.cli import Parser, guarded
 from lottery_core.experiment import Experiment
@@ -35,12 +38,18 @@ def _train(args: argparse.Namespace) -> None:
         print(f"{progress['text']}, {progress['steps']} steps")
         write_json(out / run.folder / PROGRESS, progress)
 
+    def make(seed: int) -> BaseAlgorithm:
+        model = make_model(settings, seed, log)
+        # Up to 8% of the time of A2C, and the same bits. Sampling itself still refuses NaN; that of Box would not.
+        Distribution.set_default_validate_args(not isinstance(model.action_space, Discrete))
+        return model
+
     spec = training_spec(experiment)
     evaluation = evaluation_of(experiment.settings)
     evaluate = None
     if evaluation is not None:
         evaluate = partial(evaluation, fresh_env=lambda seed: make_env(settings, seed), seed=run.seed)
-    score = train_run(out, run, lambda seed: make_model(settings, seed, log), spec, report, evaluate)
+    score = train_run(out, run, make, spec, report, evaluate)
     print(f"score {score.score:.6g} ± {score.score_se:.3g} over {score.returns} episodes")
     if score.eval_episodes:
         print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")

@@ -180,7 +180,7 @@ def find_tickets(
         seeds=seeds,
         rounds=rounds,
         score_label=score_label(score_episodes),
-        versions=all_versions(),
+        versions=all_versions({kind.__module__.partition(".")[0] for kind in type(model).__mro__}),
     )
     shown = Progress(quiet=not progress)
     rows = Runner(experiment, Sb3(), _InProcess(experiment.out, make_model, spec, shown, evaluation), shown).run()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import gymnasium
@@ -14,6 +16,8 @@ from lottery_core.results import Score, read_score
 from lottery_core.ticket import versions
 from lottery_core.weights import Weights
 from sb3_lottery.training import MODEL
+
+_PACKAGES = {"sb3_contrib": "sb3-contrib", "envpool": "envpool", "ale": "ale-py"}
 
 
 class Sb3:
@@ -45,13 +49,26 @@ class Sb3:
         return read_score(folder)
 
 
-def all_versions() -> dict[str, str]:
-    """Versions of what decides the bits of an SB3 run."""
+def all_versions(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of what decides the bits of an SB3 run.
+
+    :param modules: further ones that it uses, e.g. ``"sb3_contrib"``; those that are not installed are left out
+    """
+    more = {_PACKAGES[name]: find_version(_PACKAGES[name]) for name in modules if name in _PACKAGES}
     return {
         **versions(),
         "stable-baselines3": stable_baselines3.__version__,
         "gymnasium": gymnasium.__version__,
+        **{package: version for package, version in more.items() if version},
     }
+
+
+def find_version(package: str) -> str | None:
+    """The version of an installed package, ``None`` for another."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def score_label(score_episodes: int) -> str:

@@ -14,6 +14,7 @@ from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.points import LEARNING_RATE, parse_point
 from sb3_lottery.algorithms import ALGORITHMS, algorithm
+from sb3_lottery.backends import atari_game
 from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
 from sb3_lottery.environment_options import DEFAULTS, add_environment_options, settle
 from sb3_lottery.evaluation import Evaluation
@@ -249,6 +250,7 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
     epoch = parse_point(values["epoch"], UNITS, "--epoch")
     word = _rewind_word(values)
     spec = TrainingSpec(epoch, values["epochs"], **rewind_of(word, epoch), score_episodes=values["score_episodes"])
+    frames_by_gymnasium = model.env_backend == "gymnasium" and atari_game(model.env) is not None
     return Experiment(
         out=values["out"],
         framework="sb3",
@@ -267,7 +269,7 @@ def experiment_of(values: Mapping[str, Any]) -> Experiment:
         seeds=tuple(values["seeds"]),
         rounds=values["rounds"],
         score_label=score_label(spec.score_episodes),
-        versions=all_versions(),
+        versions=all_versions((algorithm(model.algo).package, "ale" if frames_by_gymnasium else model.env_backend)),
     )
 
 

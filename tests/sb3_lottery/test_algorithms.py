@@ -17,11 +17,12 @@ from torch import nn
 
 from lottery_core import Masks, Ticket, read_weights, schedule
 from lottery_core.checkpoints import is_target
+from lottery_core.scope import pool_names
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.algorithms import ALGORITHMS, writes_beside_optimizers
 from sb3_lottery.policy import weights_of
 from tests.sb3_lottery.helpers import assert_dead, ticket_for
-from tests.sb3_lottery.tiny import make
+from tests.sb3_lottery.tiny import POLICY, make
 
 CLIPS = {"a2c", "ppo", "recurrentppo", "maskableppo", "dqn", "qrdqn"}
 _EPS: dict[str, Any] = {"eps": 1e-5}
@@ -217,3 +218,20 @@ def test_a_copy_of_trpos_policy_in_the_middle_does_not_write_to_the_original(how
 
 def test_which_algorithms_are_held_before_every_forward_pass_too() -> None:
     assert [algo for algo in ALGORITHMS if writes_beside_optimizers(make(algo))] == ["trpo"]
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_the_scope_layers_has_hidden_layers_only(algo: str) -> None:
+    """By shapes: what it has takes or gives 8 numbers, and all that is left whole is output layers and norms."""
+    model = make(algo)
+    weights = weights_of(model)
+    pool = pool_names(weights.names(), "layers", weights.outside)
+    hidden = 4 * POLICY.get(algo, {}).get("lstm_hidden_size", 0) or 8
+    modules = dict(model.policy.named_modules())
+    assert {weights.tensors[name].shape[0] for name in pool} <= {8, hidden}
+    for name in set(weights.names()) - set(pool) - weights.outside:
+        layer = modules[name.rpartition(".")[0]]
+        assert type(layer).__name__ == "BatchRenorm1d" or (isinstance(layer, nn.Linear) and layer.out_features != 8), (
+            name
+        )
+    assert sum(isinstance(modules[name.rpartition(".")[0]], nn.Linear) for name in pool) >= 4

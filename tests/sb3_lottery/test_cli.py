@@ -384,3 +384,21 @@ def test_rewinding_words() -> None:
     assert experiment_of(resolved(f"{text} --rewind none")).rewind == "none"
     assert experiment_of(resolved(f"{text} --rewind-what weights")).rewind == "timesteps:400"
     assert "evaluation" not in experiment_of(resolved(text)).settings
+
+
+def test_an_agent_that_diverges_is_one_line(tmp_path: Path, call: Callable[..., Result]) -> None:
+    words = "--algo a2c --env CartPole-v1 --epoch timesteps:400 --epochs 1 --rounds 1 --rewind init"
+    more = "--hyperparams learning_rate:1e38 max_grad_norm:1e38 --quiet --out"
+    result = call("sb3_lottery.cli", *shlex.split(f"{words} {more}"), tmp_path / "x")
+    assert result.returncode == 1
+    assert "nan" in result.stderr.lower()
+    assert "Traceback" not in result.stderr
+
+
+def test_versions_name_what_a_run_uses(tmp_path: Path) -> None:
+    common = f"--epoch timesteps:400 --out {tmp_path}"
+    plain = experiment_of(resolved(f"--algo ppo --env CartPole-v1 {common}")).versions
+    contrib = experiment_of(resolved(f"--algo trpo --env CartPole-v1 {common}")).versions
+    assert set(contrib) - set(plain) == {"sb3-contrib"}
+    atari = f"--algo ppo --env BreakoutNoFrameskip-v4 --env-backend gymnasium {common}"
+    assert set(experiment_of(resolved(atari)).versions) - set(plain) <= {"ale-py"}
