@@ -46,6 +46,7 @@ def test_the_example_of_the_callback_runs_as_written(tmp_path: Path) -> None:
 
 def test_the_preset_is_short_for_the_long_command() -> None:
     commands = [line.replace("\\\n", " ") for line in re.findall(r"^    (sb3-lottery --(?:.*\\\n)*.*)$", README, re.M)]
+    commands = [command for command in commands if "runs/cartpole" in command]
     short, long = (re.sub(r"#.*", "", command).split()[1:] for command in commands)
     experiments = [experiment_of(resolve(vars(parser().parse_args(words)))) for words in (short, long)]
     assert experiments[0].fixed() == experiments[1].fixed()
