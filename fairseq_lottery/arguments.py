@@ -14,6 +14,7 @@ from fairseq_lottery.scoring import BLEU, LOG_PPL, SCORES, TOKENIZED_BLEU
 from fairseq_lottery.tasks import PREFIX
 from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError
+from lottery_core.executors import add_executor_options
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.ticket import versions
@@ -62,8 +63,7 @@ def parser() -> Parser:
     )
     add("--reference", type=Path, metavar="FILE", help="detokenised references for BLEU (those in the data)")
     add("--launcher", metavar="CMD", help="starts the training instead of python, e.g. 'torchrun --nproc_per_node 2'")
-    add("--jobs", type=int, default=1, metavar="N", help="runs trained side by side; they share the GPUs (1)")
-    add("--threads", type=int, default=1, metavar="N", help="threads of each run on the CPU (1)")
+    add_executor_options(result)
     add("--dry-run", action="store_true", help="print the plan: each run, its folder, its command")
     add("--quiet", action="store_true", help="no progress")
     add("--print-user-dir", action="version", version=USER_DIR, help="the installed plugin's path, for --user-dir")

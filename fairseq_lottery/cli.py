@@ -17,9 +17,9 @@ from fairseq_lottery.rewinding import RewindPoint, parse_rewind
 from fairseq_lottery.scoring import BLEU, LOG_PPL, TOKENIZED_BLEU, decodes, generate_words, read_lines
 from lottery_core.cli import do_experiment, guarded
 from lottery_core.errors import ConfigError
+from lottery_core.executors import SLURM, executor, gpus_of_a_job
 from lottery_core.experiment import Experiment
 from lottery_core.gpus import shares, visible_gpus
-from lottery_core.processes import Processes
 from lottery_core.scope import pool_names
 from lottery_core.weights import snapshot
 
@@ -95,22 +95,27 @@ def _check_generation(task: Any, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{settings['reference']} has {lines} lines, but {settings['gen_subset']} has {pairs}")
 
 
-def _with_gpus(experiment: Experiment, jobs: int) -> Experiment:
+def _with_gpus(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     # fairseq takes all GPUs that it sees, and as many batches: a run on fewer of them is another training.
-    gpus = [] if "--cpu" in experiment.settings["arguments"] else visible_gpus()
-    if not gpus:
+    if "--cpu" in experiment.settings["arguments"]:
         return experiment
-    count = len(gpus) if jobs < 2 else max(1, len(gpus) // jobs)
+    if args.executor == SLURM:
+        count = gpus_of_a_job(args)
+    else:
+        gpus, jobs = visible_gpus(), args.jobs or 1
+        count = len(gpus) if jobs < 2 else max(1, len(gpus) // jobs)
+    if not count:
+        return experiment
     return replace(experiment, settings={**experiment.settings, "gpus_per_run": count})
 
 
 def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
-    experiment = _with_gpus(experiment_of(args, words), args.jobs)
+    experiment = _with_gpus(experiment_of(args, words), args)
     framework = Fairseq(args.launcher)
-    gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs)
-    executor = Processes(framework.command, args.jobs, args.threads, gpus)
+    gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs or 1)
+    trainer = executor(args, framework.command, experiment.out, gpus)
     experiment = _preflight(experiment)
-    do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
+    do_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -97,7 +97,22 @@ def _parser() -> Parser:
     report.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
     report.add_argument("--eval", action="store_true", help="draw the evaluations' scores instead of the training's")
     report.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+
+    status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
+    status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
+    status.add_argument("--all", action="store_true", help="show done and waiting runs, too")
     return parser
+
+
+def _status(args: argparse.Namespace) -> None:
+    from lottery_core.experiment import Experiment
+    from lottery_core.status import render, states
+    from lottery_core.submitting import Queue
+
+    queue = Queue()
+    for run in args.runs:
+        experiment = Experiment.load(run)
+        print(render(str(run), states(experiment, queue.state), args.all))
 
 
 def _prune(args: argparse.Namespace) -> None:
@@ -196,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 2 for bad input
     """
     args = _parser().parse_args(argv)
-    commands = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report}
+    commands = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}
     return guarded(lambda: commands[args.command](args), "lottery")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class LotteryError(ValueError):
@@ -64,6 +65,21 @@ class RunError(LotteryError):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LostError(RunError):
+    """A training run failed in a way that another attempt may mend: its node died, or its job was cancelled."""
+
+
+class DamagedError(LotteryError):
+    """A file that a finished run left cannot be read any more.
+
+    :param folder: of the run
+    """
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 class PrunedWeightAlive(LotteryError):

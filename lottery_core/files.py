@@ -83,6 +83,7 @@ def remove_parts(folder: Path) -> None:
 
 
 PATIENCE = 3.0
+LOCK = ".lock"
 
 
 class FolderLock:
@@ -98,7 +99,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path, patience: float | None = None) -> None:
-        self.path = folder / ".lock"
+        self.path = folder / LOCK
         self.patience = PATIENCE if patience is None else patience
         self._file: IO[str] | None = None
 
@@ -138,3 +139,15 @@ class FolderLock:
         assert self._file is not None
         self._file.close()
         self._file = None
+
+
+def held(folder: Path) -> bool:
+    """Whether a process works in the experiment folder now, or left children that do. Changes nothing."""
+    try:
+        with open(folder / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False

@@ -46,6 +46,7 @@ class Processes:
         if threads < 1:
             raise ConfigError(f"--threads must be at least 1, not {threads}")
         self.command, self.jobs, self.threads = command, jobs, threads
+        self.retries = 0  # what failed here would fail again
         self.gpus = list(gpus)
         self._on_gpu: dict[str, list[subprocess.Popen[bytes]]] = {gpu: [] for gpu in gpus}
 
@@ -83,6 +84,9 @@ class Processes:
         if gpu is not None:
             self._on_gpu[gpu].append(process)
         return Process(process, folder)
+
+    def adopt(self, run: Run, folder: Path) -> None:
+        """None: a process ends with the command that started it."""
 
     def _busy(self, gpu: str) -> int:
         return sum(process.poll() is None for process in self._on_gpu[gpu])
@@ -123,6 +127,10 @@ class Process:
                 return
             except subprocess.TimeoutExpired:
                 continue
+
+    def cancel(self) -> None:
+        """See :meth:`stop`."""
+        self.stop()
 
 
 def last_line(path: Path) -> str:

@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from lottery_core.plan import Run
@@ -27,6 +27,29 @@ def duration(seconds: float) -> str:
 def percents(row: Row) -> str:
     """Pruned and surviving together, so that neither is read as the other."""
     return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}"
+
+
+def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
+    """How long the ``waiting`` runs will take, as far as finished ones tell.
+
+    :param waiting: runs that are not done
+    :param seconds: kind of ticket -> seconds that its finished runs took
+    :param jobs: runs side by side
+    :returns: seconds; ``None`` where nothing is known, or nothing waits
+    """
+    known = [value for some in seconds.values() for value in some]
+    runs = list(waiting)
+    if not known or not runs:
+        return None
+    overall, total = statistics.fmean(known), 0.0
+    chains: dict[tuple[int, str], float] = defaultdict(float)
+    for run in runs:
+        some = seconds.get(run.kind)
+        each = statistics.fmean(some) if some else overall
+        total += each
+        chains[run.seed, run.kind] += each
+    # A chain goes no faster than its own runs one after the other, whatever the jobs.
+    return max(total / jobs, *chains.values())
 
 
 class Progress:
@@ -79,6 +102,11 @@ class Progress:
             f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}"
         )
 
+    def again(self, run: Run) -> None:
+        """A finished run is to be done again."""
+        self.done -= 1
+        self._waiting.append(run)
+
     def failed(self, run: Run, reason: str) -> None:
         """A run has failed."""
         self.say(f"{self._count()} {run}: FAILED: {reason}")
@@ -107,18 +135,8 @@ class Progress:
         return f"[{self.done:{width}}/{self.total}]"
 
     def _left(self) -> str:
-        known = [seconds for some in self._seconds.values() for seconds in some]
-        if not known or not self._waiting:
-            return ""
-        overall, total = statistics.fmean(known), 0.0
-        chains: dict[tuple[int, str], float] = defaultdict(float)
-        for run in self._waiting:
-            some = self._seconds.get(run.kind)
-            seconds = statistics.fmean(some) if some else overall
-            total += seconds
-            chains[run.seed, run.kind] += seconds
-        # A chain goes no faster than its own runs one after the other, whatever the jobs.
-        return f"; about {duration(max(total / self.jobs, *chains.values()))} left"
+        seconds = seconds_left(self._waiting, self._seconds, self.jobs)
+        return "" if seconds is None else f"; about {duration(seconds)} left"
 
 
 def _columns(stream: TextIO) -> int:

@@ -47,8 +47,11 @@ class Training(Protocol):
     def progress(self) -> Mapping[str, Any]:
         """How far it is; ``text`` is for people."""
 
-    def stop(self) -> None:
-        """End it within seconds."""
+    def stop(self) -> str | None:
+        """End it within seconds; or a line that tells that, and how, it goes on without this process."""
+
+    def cancel(self) -> None:
+        """End it in any case."""
 
 
 class Done:
@@ -65,11 +68,18 @@ class Done:
     def stop(self) -> None:
         """Nothing to end."""
 
+    def cancel(self) -> None:
+        """Nothing to end."""
+
 
 class Executor(Protocol):
     """Starts trainings, here or elsewhere."""
 
-    jobs: int
+    jobs: int  # trainings at a time
+    retries: int  # how often a lost one is started again
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Training:
         """Start training ``run`` in ``folder``."""
+
+    def adopt(self, run: Run, folder: Path) -> Training | None:
+        """The training of ``run`` that an earlier process started and left; ``None`` where there is none."""

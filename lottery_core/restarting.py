@@ -38,7 +38,7 @@ def make_ready(run: Run, folder: Path, now: Mapping[str, Any], framework: Framew
     :param framework: knows whether the files lead to the same bits
     :raises WriteError: the folder cannot be written
     """
-    before = _started_as(folder)
+    before = started_as(folder)
     obstacle: str | None = "it was started with another configuration, other versions or another ticket"
     if before == now:
         obstacle = framework.obstacle(run, folder)
@@ -51,7 +51,8 @@ def make_ready(run: Run, folder: Path, now: Mapping[str, Any], framework: Framew
         write_json(folder / STARTED, now)
 
 
-def _started_as(folder: Path) -> Any:
+def started_as(folder: Path) -> Any:
+    """The :func:`identity` of the run that was last started in ``folder``; ``None`` where nothing tells."""
     try:
         return read_json(folder / STARTED)
     except (OSError, ValueError):

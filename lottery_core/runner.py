@@ -7,22 +7,24 @@ that was killed, and gives the same tickets, bit for bit, as one that was never 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from lottery_core.collapse import collapse_warning
-from lottery_core.errors import LotteryError, RunError
+from lottery_core.errors import CheckpointError, DamagedError, LostError, LotteryError, RunError, TicketError
 from lottery_core.experiment import Experiment
-from lottery_core.files import FolderLock, remove_parts
+from lottery_core.files import FolderLock, remove_parts, write_json
 from lottery_core.kinds import CHAINS, DENSE, control_ticket
-from lottery_core.layout import INIT, RESULTS, REWIND, TICKET
+from lottery_core.layout import FAILED, INIT, MARKER, RESULTS, REWIND, TICKET
 from lottery_core.plan import Run, dense, needs, pruned_run
 from lottery_core.points import KEPT
 from lottery_core.progress import Progress
 from lottery_core.protocols import Executor, Framework, Training
 from lottery_core.pruning import prune, schedule
-from lottery_core.restarting import identity, make_ready
+from lottery_core.restarting import identity, make_ready, started_as
 from lottery_core.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.scope import pool_names
 from lottery_core.ticket import Ticket
@@ -44,6 +46,8 @@ class Runner:
         self.experiment, self.framework = experiment, framework
         self.executor, self.progress = executor, progress
         self.out = experiment.out
+        self._tries: dict[Run, int] = defaultdict(int)
+        self._damaged: set[Run] = set()
 
     def run(self) -> list[Row]:
         """Do what is not done yet; the rows of all finished runs of the experiment.
@@ -77,26 +81,30 @@ class Runner:
                     try:
                         self.progress.started(run)
                         running[run] = self._start(run, lock)
+                    except DamagedError as error:
+                        self._train_again(error, run, waiting, done, failed)
                     except LotteryError as error:
-                        failed[run] = error
-                        self.progress.failed(run, str(error))
+                        self._fail(run, error, failed)
                 for run, training in list(running.items()):
                     try:
                         if training.finished():
                             del running[run]
                             self.progress.finished(run, self._record(run))
                             done.add(run)
+                    except LostError as error:
+                        del running[run]
+                        self._try_again(run, error, waiting, failed)
                     except LotteryError as error:
                         running.pop(run, None)
-                        failed[run] = error
-                        self.progress.failed(run, str(error))
+                        self._fail(run, error, failed)
                 self.progress.status({run: training.progress() for run, training in running.items()})
                 if running:
                     time.sleep(POLL)
         finally:
             self.progress.end()
-            for training in running.values():
-                training.stop()
+            going = [line for training in running.values() if (line := training.stop())]
+            for line in [*going, "the same command finds them again"] if going else []:
+                self.progress.say(line)
         if failed:
             first, cause = next(iter(failed.items()))
             more = (
@@ -105,6 +113,34 @@ class Runner:
                 else ""
             )
             raise RunError(f"{first} failed: {cause}{more}", cause.status) from cause
+
+    def _fail(self, run: Run, error: LotteryError, failed: dict[Run, LotteryError]) -> None:
+        failed[run] = error
+        self.progress.failed(run, str(error))
+        write_json(self.out / run.folder / FAILED, {"reason": str(error)})
+
+    def _try_again(self, run: Run, error: LostError, waiting: list[Run], failed: dict[Run, LotteryError]) -> None:
+        self._tries[run] += 1
+        if self._tries[run] > self.executor.retries:
+            self._fail(run, error, failed)
+            return
+        waiting.insert(0, run)
+        self.progress.say(f"{run}: {error}; started again ({self._tries[run]} of {self.executor.retries})")
+
+    def _train_again(
+        self, error: DamagedError, run: Run, waiting: list[Run], done: set[Run], failed: dict[Run, LotteryError]
+    ) -> None:
+        # A file of a finished run has been damaged since: that run goes back to the ticket that it began with.
+        _, damaged = Run.of_folder(error.folder)
+        if damaged in self._damaged:
+            self._fail(run, error, failed)
+            return
+        self._damaged.add(damaged)
+        self.progress.say(f"WARNING: {error}: {damaged} is trained again from where it began")
+        self.progress.again(damaged)
+        (error.folder / MARKER).unlink(missing_ok=True)
+        done.discard(damaged)
+        waiting[:0] = [damaged, run]
 
     def _ready(self, run: Run, done: set[Run]) -> bool:
         return all(other in done for other in needs(run))
@@ -118,8 +154,16 @@ class Runner:
             # A control reads the winning ticket of its round, which may not have been pruned yet.
             chain_run = run if run.kind in CHAINS else run.winning
             target = self.out / chain_run.folder / TICKET
-            if run.kind in CHAINS or not target.exists():
-                find_ticket(self.experiment, self.framework, chain_run).save(target)
+        going = self.executor.adopt(run, folder)
+        if going is not None:
+            known = target is None or target.exists()
+            if known and started_as(folder) == identity(self.experiment, target):
+                self.progress.say(f"{run}: goes on in the job that an earlier command submitted")
+                return going
+            going.cancel()
+        if target is not None and (run.kind in CHAINS or not _whole(target)):
+            find_ticket(self.experiment, self.framework, chain_run).save(target)
+        (folder / FAILED).unlink(missing_ok=True)
         make_ready(run, folder, identity(self.experiment, target), self.framework)
         return self.executor.start(run, folder, lock)
 
@@ -136,26 +180,46 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     """Prune for ``run``, one of a chain: the ticket that it is to train.
 
     :raises PruneError: NaN weights, or nothing is left to prune
+    :raises DamagedError: a file of a finished run cannot be read
     """
     chain = CHAINS[run.kind]
     out = experiment.out
     source, start = pruned_run(run), out / dense(run.seed).folder
-    rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
-    # A live model knew which tensors are buffers; a checkpoint has only their names.
-    trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
+    with _intact(start):
+        rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
+    with _intact(out / source.folder):
+        # A live model knew which tensors are buffers; a checkpoint has only their names.
+        trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
+        previous = None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET)
     pool = _pool(experiment, rewind)
     kept = chain.rewinds and experiment.rewind in KEPT
     ticket = prune(
         trained,
         trained if kept else rewind,
         survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
-        previous=None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET),
+        previous=previous,
         scope=experiment.scope,
         kind=run.kind,
         rewind_point=experiment.rewind if chain.rewinds else "init",
         seed=run.seed,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
+
+
+@contextmanager
+def _intact(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, TicketError) as error:
+        raise DamagedError(str(error), folder) from error
+
+
+def _whole(ticket: Path) -> bool:
+    try:
+        Ticket.load(ticket)
+    except TicketError:
+        return False
+    return True
 
 
 def _pool(experiment: Experiment, weights: Weights) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lottery_core.cli import do_experiment, guarded
+from lottery_core.executors import SLURM, executor
 from lottery_core.experiment import Experiment
-from lottery_core.processes import Processes
 from lottery_core.progress import Progress
 from lottery_core.scope import pool_names
 from sb3_lottery import looking
@@ -22,12 +22,13 @@ from sb3_lottery.policy import weights_of
 from sb3_lottery.preset_list import preset_list
 
 
-def _preflight(experiment: Experiment) -> None:
+def _preflight(experiment: Experiment, here: bool) -> None:
     # Whatever would fail in the first run fails here, before anything is written.
     settings = ModelSettings.from_json(experiment.settings["model"])
     experiment.check_same_as_before()
     check_environment(settings)
-    check_device(settings.device)
+    if here:  # the nodes of a cluster may have what its front end lacks
+        check_device(settings.device)
     # On the CPU: a context on a GPU would be held as long as the experiment runs.
     model = make_model(replace(settings, device="cpu"), experiment.seeds[0])
     try:
@@ -47,12 +48,12 @@ def _run(args: argparse.Namespace) -> None:
     experiment = experiment_of(values)
     framework = Sb3(args.tensorboard)
     gpus = several_gpus(experiment.settings["model"]["device"])
-    executor = Processes(framework.command, args.jobs, args.threads, gpus)
-    _preflight(experiment)
+    trainer = executor(args, framework.command, experiment.out, gpus)
+    _preflight(experiment, args.executor != SLURM)
     settings = ModelSettings.from_json(experiment.settings["model"])
     for line in (*values.get("notes", ()), f"environments: {environment_line(settings)}"):
         Progress(quiet=args.quiet).say(line)
-    do_experiment(experiment, framework, executor, args.dry_run, args.quiet)
+    do_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -203,6 +203,7 @@ class _InProcess:
     """Trains in this process; see :class:`lottery_core.protocols.Executor`."""
 
     jobs = 1
+    retries = 0
 
     def __init__(
         self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress, evaluation: Evaluation | None
@@ -224,6 +225,9 @@ class _InProcess:
         except Exception as error:  # as a run in a process of its own: the runs that do not need it are still done
             raise RunError(f"{type(error).__name__}: {error}") from error
         return Done()
+
+    def adopt(self, run: Run, folder: Path) -> None:
+        """None: a run ends with this process."""
 
     def _fresh_env(self, seed: int) -> VecEnv:
         env = _make(self.make_model, seed).env

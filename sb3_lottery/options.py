@@ -10,6 +10,7 @@ from typing import Any
 
 from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError, one_of
+from lottery_core.executors import add_executor_options
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.points import LEARNING_RATE, parse_point
@@ -104,10 +105,7 @@ def parser() -> Parser:
         metavar="SCOPE",
         help="all, layers (no output layers), actor, critic, or regular expressions (all)",
     )
-    group.add_argument("--jobs", type=int, default=1, metavar="N", help="runs trained side by side (1)")
-    group.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="threads of each run (1, fastest for small networks)"
-    )
+    add_executor_options(group)
     group.add_argument(
         "--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command"
     )

@@ -1,0 +1,310 @@
+"""Training runs as jobs of a Slurm cluster, which submitit writes and Slurm schedules.
+
+A job outlives the command that submitted it. It is known by a token: in ``job.json`` before it is submitted, in its
+own name, and in ``job-end.json``, which it writes last. So a command that was stopped or killed finds its jobs again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError, LostError, RunError, one_of
+from lottery_core.files import FolderLock, read_json, write_json
+from lottery_core.layout import JOB, JOB_END, LOG, PROGRESS
+from lottery_core.plan import Run
+from lottery_core.processes import die_with, last_line
+
+RETRIES = 2
+MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
+_DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's own is 5 minutes
+_PREFIX = "lottery"
+_OURS = {"name", "job_name", "use_srun", "additional_parameters", "setup", "teardown", "srun_args", "stderr_to_stdout"}
+
+
+def slurm_options(text: str) -> dict[str, Any]:
+    """``"partition=gpu,gpus_per_node=8"`` as a dict: options of submitit's Slurm executor, numbers as numbers.
+
+    :raises ConfigError: no submitit, another form, or an option that submitit does not know
+    """
+    found: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name or not value:
+            raise ConfigError(f"--slurm takes name=value,name=value; '{part}' is not of this form")
+        found[name.strip().replace("-", "_")] = int(value) if value.isdigit() else value
+    submitit = _submitit()
+    generic = submitit.AutoExecutor._typed_parameters()
+    known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _OURS
+    for name, value in found.items():
+        if name not in known:
+            raise one_of(name, "Slurm option", known)
+        if name in generic and not isinstance(value, int):
+            raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
+    return found
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ConfigError(
+            "--executor slurm needs submitit, which is not installed: pip install submitit (or this project's 'slurm')"
+        ) from error
+    return submitit
+
+
+def require_slurm() -> None:
+    """:raises ConfigError: Slurm's commands are not here"""
+    missing = [name for name in ("sbatch", "squeue", "srun") if shutil.which(name) is None]
+    if missing:
+        raise ConfigError(f"--executor slurm needs Slurm's commands; {', '.join(missing)} cannot be found here")
+
+
+class Queue:
+    """The user's own jobs in Slurm's queue, by name; asked for at most every :attr:`every` seconds."""
+
+    every = 5.0
+    patience = 60.0  # seconds for an answer
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, tuple[str, str]] = {}
+        self._asked = -float("inf")
+
+    def state(self, name: str, now: bool = False) -> str | None:
+        """Slurm's word for the state of the job ``name``, e.g. ``"PENDING"``; ``None`` where there is none.
+
+        :param now: ask again in any case
+        """
+        if now or time.monotonic() - self._asked >= self.every:
+            self._ask()
+        found = self._jobs.get(name)
+        return None if found is None else found[0]
+
+    def number(self, name: str) -> str:
+        """The number of the job ``name``, as last seen."""
+        return self._jobs.get(name, ("", "?"))[1]
+
+    def cancel(self, name: str) -> None:
+        """End the job ``name``."""
+        subprocess.run(["scancel", "--name", name, "--user", getpass.getuser()], check=False, capture_output=True)
+        self._asked = -float("inf")
+
+    def _ask(self) -> None:
+        command = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%j|%T|%i"]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=self.patience, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return  # the controller may be away for a while: what was known stays
+        self._asked = time.monotonic()
+        rows = [line.strip().rsplit("|", 2) for line in answer.splitlines() if line.count("|") >= 2]
+        self._jobs = {name: (state, number) for name, state, number in rows}
+
+
+class Slurm:
+    """Submits each run as a job; see :class:`lottery_core.protocols.Executor`.
+
+    :param command: the command line of a run, from :meth:`lottery_core.protocols.Framework.command`
+    :param out: the experiment's folder, on a file system that all nodes see
+    :param options: see :func:`slurm_options`
+    :param jobs: how many in the queue at a time, at least 1
+    :param threads: of each run
+    :param retries: how often a run whose job failed or vanished is submitted again
+    :param here: whether Slurm must be here, which a plan alone does not need
+    :raises ConfigError: no Slurm here, a number that cannot be, or a value that Slurm's file cannot take
+    """
+
+    def __init__(
+        self,
+        command: Callable[[Run, Path], list[str]],
+        out: Path,
+        options: Mapping[str, Any],
+        jobs: int = MANY,
+        threads: int = 1,
+        retries: int = RETRIES,
+        here: bool = True,
+    ) -> None:
+        if jobs < 1:
+            raise ConfigError(f"--jobs must be at least 1, not {jobs}")
+        if threads < 1:
+            raise ConfigError(f"--threads must be at least 1, not {threads}")
+        if retries < 0:
+            raise ConfigError(f"--retries must not be negative, not {retries}")
+        if here:
+            require_slurm()
+        self.command, self.options = command, dict(options)
+        self.out = out.absolute()
+        self.jobs, self.threads, self.retries = jobs, threads, retries
+        self.queue = Queue()
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Job:
+        """Submit ``run``; the lock stays with this process.
+
+        :raises RunError: Slurm refuses the job
+        """
+        folder = folder.absolute()
+        token = uuid.uuid4().hex[:12]
+        name = re.sub(r"[^\w.-]", "-", f"{_PREFIX}-{self.out.name}-{run}-{token}")
+        # First the file: a kill between the two must not leave a job that nobody knows.
+        write_json(folder / JOB, {"token": token, "name": name})
+        work = Work(self.command(run, folder), folder, token, self.threads)
+        try:
+            number = self._executor(name).submit(work).job_id
+        except Exception as error:  # submitit raises many kinds, Slurm's own words in them
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(f"Slurm does not take the job: {reason}", 2) from error
+        return Job(self.queue, folder, token, name, number)
+
+    def _executor(self, name: str) -> Any:
+        made = _submitit().AutoExecutor(self.out / ".jobs", cluster="slurm")
+        generic = made._typed_parameters()
+        given = {key if key in generic else f"slurm_{key}": value for key, value in self.options.items()}
+        made.update_parameters(
+            **({} if "slurm_time" in given else _DEFAULTS) | given,
+            name=name,
+            # The run may call srun itself; and a job that Slurm started again would find its folder not made ready.
+            slurm_use_srun=False,
+            slurm_additional_parameters={"no-requeue": True},
+        )
+        return made
+
+    def adopt(self, run: Run, folder: Path) -> Job | None:
+        """The job of ``run`` that an earlier command left in the queue, or that has ended since."""
+        folder = folder.absolute()
+        told = _read(folder / JOB)
+        if not told:
+            return None
+        job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")))
+        return job if job.code() is not None or self.queue.state(job.name, now=True) else None
+
+
+class Job:
+    """A submitted run; see :class:`lottery_core.protocols.Training`.
+
+    :param queue: where it waits
+    :param folder: of the run
+    :param token: that it writes at its end
+    :param name: in the queue
+    :param number: Slurm's, where it is known
+    """
+
+    grace = 15.0  # seconds until a file that another node wrote must be seen
+
+    def __init__(self, queue: Queue, folder: Path, token: str, name: str, number: str = "") -> None:
+        self.queue, self.folder, self.token, self.name, self.number = queue, folder, token, name, number
+        self._missed: float | None = None
+
+    def code(self) -> int | None:
+        """The exit status of its command; ``None`` where it has not ended by itself."""
+        told = _read(self.folder / JOB_END)
+        return int(told["code"]) if told.get("token") == self.token else None
+
+    def finished(self) -> bool:
+        """Whether it has ended well.
+
+        :raises LostError: it failed in a way that another attempt may mend, or has vanished from the queue
+        :raises RunError: its input was bad
+        """
+        state = self.queue.state(self.name)
+        code = self.code()
+        if code == 0:
+            return True
+        if code is not None:
+            log = self.folder / LOG
+            how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
+            reason = f"{last_line(log)} ({how}, see {log})"
+            raise RunError(reason, 2) if code == 2 else LostError(reason)
+        if state is not None:
+            self._missed, self.number = None, self.queue.number(self.name)
+            return False
+        now = time.monotonic()
+        self._missed = now if self._missed is None else self._missed
+        if now - self._missed < self.grace:
+            return False
+        raise LostError(f"job {self.number} has vanished from the queue{self._why()}")
+
+    def _why(self) -> str:
+        # Slurm remembers an ended job for some minutes, without its accounting, too.
+        command = ["scontrol", "--oneliner", "show", "job", self.number]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, timeout=self.queue.patience, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        words = dict(word.partition("=")[::2] for word in told.stdout.split())
+        return f": {words['JobState']}" if words.get("JobState") else ""
+
+    def progress(self) -> Mapping[str, Any]:
+        """What the run last wrote into ``progress.json``, or that it waits in the queue."""
+        state = self.queue.state(self.name)
+        if state not in (None, "RUNNING", "COMPLETING"):
+            return {"text": f"{str(state).lower()} as job {self.queue.number(self.name)}"}
+        return _read(self.folder / PROGRESS)
+
+    def stop(self) -> str:
+        """It goes on: the same command will find it, and Slurm can end it."""
+        return f"job {self.queue.number(self.name) if self.number == '' else self.number} ({self.folder}) goes on"
+
+    def cancel(self) -> None:
+        """End it, and wait until it has gone."""
+        give_up = time.monotonic() + self.queue.patience
+        self.queue.cancel(self.name)
+        while self.queue.state(self.name, now=True) and time.monotonic() < give_up:
+            time.sleep(1)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Work:
+    """What a job does on its node: the run's command, its output appended to ``train.log``.
+
+    :param command: of the run
+    :param folder: of the run
+    :param token: of this job; where ``job.json`` has another, this one is no longer wanted
+    :param threads: of the command
+    """
+
+    def __init__(self, command: list[str], folder: Path, token: str, threads: int) -> None:
+        self.command, self.folder, self.token, self.threads = command, folder, token, threads
+
+    def __call__(self) -> int:
+        """:returns: the exit status of the command, which ``job-end.json`` has, too"""
+        if _read(self.folder / JOB).get("token") != self.token:
+            print(f"{self.folder} has been given to another job: nothing to do")
+            return 0
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
+        with open(self.folder / LOG, "ab") as log:
+            where = f"job {os.environ.get('SLURM_JOB_ID', '?')} on {os.uname().nodename}"
+            log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {where}: {shlex.join(self.command)}\n".encode())
+            log.flush()
+            try:
+                process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    preexec_fn=die_with(os.getpid()),
+                )
+            except OSError as error:
+                log.write(f"cannot start {self.command[0]}: {error.strerror or error}\n".encode())
+                code = 2
+            else:
+                code = process.wait()
+        write_json(self.folder / JOB_END, {"token": self.token, "code": code})
+        return code
