@@ -15,6 +15,7 @@ ENVPOOL = ["envpool>=1.2"]
 # Tested on Linux with Python 3.11; elsewhere the extra "envpool" may work too.
 ENVPOOL_TESTED = [f"{name} ; platform_system == 'Linux' and python_version >= '3.11'" for name in ENVPOOL]
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
+SLURM = ["submitit>=1.5"]
 ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
 DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
@@ -44,7 +45,8 @@ setup(
         "fairseq": FAIRSEQ,
         "video": VIDEO,
         "zoo": SB3 + ZOO,
-        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO,
+        "slurm": SLURM,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM,
         "dev": DEV,
     },
     entry_points={

@@ -27,6 +27,7 @@ from lottery_core.processes import die_with, last_line
 RETRIES = 2
 MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
 _DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's own is 5 minutes
+_KILLED = {"CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 _PREFIX = "lottery"
 _OURS = {"name", "job_name", "use_srun", "additional_parameters", "setup", "teardown", "srun_args", "stderr_to_stdout"}
 
@@ -226,21 +227,22 @@ class Job:
         if state is not None:
             self._missed, self.number = None, self.queue.number(self.name)
             return False
+        ended = self._ended()
         now = time.monotonic()
         self._missed = now if self._missed is None else self._missed
-        if now - self._missed < self.grace:
+        # A job that has ended well may still have to be seen to have; one that was killed leaves nothing to wait for.
+        if ended not in _KILLED and now - self._missed < self.grace:
             return False
-        raise LostError(f"job {self.number} has vanished from the queue{self._why()}")
+        raise LostError(f"job {self.number} is gone from the queue{f': {ended}' if ended else ''}")
 
-    def _why(self) -> str:
+    def _ended(self) -> str:
         # Slurm remembers an ended job for some minutes, without its accounting, too.
         command = ["scontrol", "--oneliner", "show", "job", self.number]
         try:
             told = subprocess.run(command, capture_output=True, text=True, timeout=self.queue.patience, check=False)
         except (OSError, subprocess.SubprocessError):
             return ""
-        words = dict(word.partition("=")[::2] for word in told.stdout.split())
-        return f": {words['JobState']}" if words.get("JobState") else ""
+        return dict(word.partition("=")[::2] for word in told.stdout.split()).get("JobState", "")
 
     def progress(self) -> Mapping[str, Any]:
         """What the run last wrote into ``progress.json``, or that it waits in the queue."""
@@ -251,7 +253,7 @@ class Job:
 
     def stop(self) -> str:
         """It goes on: the same command will find it, and Slurm can end it."""
-        return f"job {self.queue.number(self.name) if self.number == '' else self.number} ({self.folder}) goes on"
+        return f"job {self.number or self.queue.number(self.name)} ({self.folder}) goes on"
 
     def cancel(self) -> None:
         """End it, and wait until it has gone."""

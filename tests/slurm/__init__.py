@@ -1,0 +1,1 @@
+"""Tests that need a Slurm, see recipes/test-slurm.sh."""

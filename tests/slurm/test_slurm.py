@@ -1,0 +1,152 @@
+"""Chains of both plugins as jobs of a real Slurm, disturbed; ``recipes/test-slurm.sh`` starts one and calls this."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lottery_core import Ticket
+from lottery_core.results import Row, read_rows
+from tests.fairseq_lottery import helpers
+
+pytestmark = pytest.mark.skipif("LOTTERY_TEST_SLURM" not in os.environ, reason="bash recipes/test-slurm.sh calls these")
+
+SB3 = (
+    "--algo a2c --env CartPole-v1 --rounds 3 --prune-rate 0.5 --epoch timesteps:400 --epochs 2 --rewind epoch:1 "
+    "--n-envs 2 --net-arch 16 16 --score-episodes 10"
+)
+ON_SLURM = ["--executor", "slurm", "--slurm", "partition=test,timeout_min=10"]
+
+
+def command(plugin: str, out: Path, *words: object) -> list[str]:
+    return [sys.executable, "-m", f"{plugin}.cli", "--out", str(out), *map(str, words)]
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 90) -> None:
+    give_up = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.2)
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def names() -> list[str]:
+    answer = subprocess.run(["squeue", "--noheader", "--format", "%j"], capture_output=True, text=True, check=True)
+    return answer.stdout.split()
+
+
+def assert_same(found: Path, wanted: Path) -> list[Row]:
+    rows, others = read_rows(found), read_rows(wanted)
+    assert [(r.run, r.ticket, r.score, r.surviving) for r in rows] == [
+        (r.run, r.ticket, r.score, r.surviving) for r in others
+    ]
+    for row in rows[1:]:
+        path = row.run.folder / "ticket.safetensors"
+        assert Ticket.load(found / path).digest == Ticket.load(wanted / path).digest
+    return rows
+
+
+def lottery_status(out: Path) -> str:
+    return helpers.lottery("status", out).stdout
+
+
+def test_sb3_with_a_job_cancelled_and_the_command_killed(tmp_path: Path) -> None:
+    helpers.run(command("sb3_lottery", tmp_path / "local", *shlex.split(SB3), "--jobs", 2))
+    out = tmp_path / "slurm"
+    words = command("sb3_lottery", out, *shlex.split(SB3), *ON_SLURM)
+    with open(tmp_path / "first.log", "w") as log:
+        driver = subprocess.Popen(words, stdout=log, stderr=log, env=helpers.environment())
+    dense, winning = out / "seed-1/dense", out / "seed-1/winning/round-01"
+    try:
+        wait_for(lambda: "environments:" in text_of(dense / "train.log"))
+        subprocess.run(["scancel", "--name", json.loads((dense / "job.json").read_text())["name"]], check=True)
+        wait_for(lambda: "started again (1 of 2)" in text_of(tmp_path / "first.log"))
+        assert "is gone from the queue: CANCELLED" in text_of(tmp_path / "first.log")
+        wait_for(lambda: "environments:" in text_of(winning / "train.log"))
+    finally:
+        driver.kill()
+        driver.wait()
+    shown = lottery_status(out)
+    assert "1 done" in shown
+    assert "running  seed 1 winning round 1" in shown or "trained; its result is not taken in yet" in shown
+    again = helpers.run(words)
+    assert "seed 1 winning round 1: goes on in the job that an earlier command submitted" in again.stderr
+    assert (winning / "train.log").read_text().count(" job ") == 1  # trained once
+    assert (dense / "train.log").read_text().count(" job ") == 2
+    assert len(assert_same(out, tmp_path / "local")) == 7
+    assert lottery_status(out).splitlines() == [f"{out}: 7 done, of 7 runs"]
+    assert not [name for name in names() if name.startswith("lottery-slurm-")]
+
+
+def fairseq_words(data: Path) -> list[str]:
+    task = [*helpers.TRANSLATION, *helpers.TRANSFORMER, *helpers.ADAM]
+    return ["--", str(data), *task, "--cpu", "--clip-norm", "0.2"]
+
+
+def test_fairseq_interrupted_and_a_run_killed_on_its_node(translation_data: Path, tmp_path: Path) -> None:
+    own = shlex.split("--rounds 3 --prune-rate 0.4 --rewind update:3 --kinds winning --score log_ppl")
+    helpers.run([*command("fairseq_lottery", tmp_path / "local", *own), *fairseq_words(translation_data)])
+    out = tmp_path / "slurm"
+    words = [*command("fairseq_lottery", out, *own, *ON_SLURM), *fairseq_words(translation_data)]
+    with open(tmp_path / "first.log", "w") as log:
+        driver = subprocess.Popen(words, stdout=log, stderr=log, env=helpers.environment())
+    first = out / "seed-1/winning/round-01"
+    try:
+        wait_for(lambda: "fairseq_cli.train" in text_of(first / "train.log"))
+        subprocess.run(["pkill", "-KILL", "-f", f"fairseq_lottery.child {first}"], check=True)
+        wait_for(lambda: "started again (1 of 2)" in text_of(tmp_path / "first.log"))
+        wait_for(lambda: text_of(first / "train.log").count("fairseq_cli.train") == 2)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(20) == 130
+    finally:
+        driver.kill()
+        driver.wait()
+    told = text_of(tmp_path / "first.log")
+    assert "killed by signal 9" in told
+    assert f"({first}) goes on" in told
+    assert "the same command finds them again" in told
+    again = helpers.run(words)
+    assert "seed 1 winning round 1: goes on in the job that an earlier command submitted" in again.stderr
+    for row in assert_same(out, tmp_path / "local"):
+        states = [helpers.load(where / row.run.folder / "checkpoint_last.pt") for where in (out, tmp_path / "local")]
+        assert helpers.same(states[0]["model"], states[1]["model"])
+
+
+def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:
+    training = shlex.split(
+        "--criterion lottery_cross_entropy --task language_modeling --arch lottery_lstm_lm --decoder-embed-dim 16 "
+        "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 3 --max-epoch 1 --optimizer adam --lr 0.01 --cpu "
+        "--distributed-world-size 2 --distributed-backend gloo --distributed-port 29519"
+    )
+    own = shlex.split("--rounds 1 --kinds winning --rewind update:5 --executor slurm --slurm tasks_per_node=2")
+    own += ["--launcher", f"srun --overlap --ntasks 2 {sys.executable}"]
+    helpers.run([*command("fairseq_lottery", tmp_path, *own), "--", str(lm_data), *training])
+    for row in read_rows(tmp_path):
+        folder = tmp_path / row.run.folder
+        text = (folder / "train.log").read_text()
+        assert "rank 1" in text
+        assert text.count("\nscore ") == 1
+        assert helpers.load(folder / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == row.steps == 27
+    helpers.assert_dead(helpers.load(folder / "checkpoint_last.pt")["model"], folder / "ticket.safetensors")
+
+
+def test_what_slurm_refuses_is_one_line(tmp_path: Path) -> None:
+    words = command("sb3_lottery", tmp_path, *shlex.split(SB3), "--executor", "slurm", "--slurm", "partition=nowhere")
+    refused = helpers.run([*words, "--quiet"], status=2)
+    assert len(refused.stderr.splitlines()) == 1
+    assert "Slurm does not take the job" in refused.stderr
+    assert "partition" in refused.stderr
+    assert "failed   seed 1 dense" in lottery_status(tmp_path)
