@@ -54,7 +54,8 @@ def prepare(options: Any) -> None:
     if options.distributed_backend == "nccl":
         raise ConfigError("--distributed-backend nccl, the default, needs GPUs: add --distributed-backend gloo")
     if not options.distributed_no_spawn:
-        with suppress(AssertionError):  # it has fewer GPUs than ranks
+        # It has fewer GPUs than ranks; as its last act it would choose one for this rank.
+        with suppress(AssertionError, AttributeError, RuntimeError):
             utils.infer_init_method(options)  # Slurm may have started one process a rank
     if not options.distributed_no_spawn:
         raise ConfigError(

@@ -179,13 +179,15 @@ class Slurm:
         return made
 
     def adopt(self, run: Run, folder: Path) -> Job | None:
-        """The job of ``run`` that an earlier command left in the queue, or that has ended since."""
+        """The job of ``run`` that an earlier command left in the queue, or that has ended well since."""
         folder = folder.absolute()
         told = _read(folder / JOB)
         if not told:
             return None
         job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")))
-        return job if job.code() is not None or self.queue.state(job.name, now=True) else None
+        code = job.code()
+        going = code == 0 if code is not None else self.queue.state(job.name, now=True) is not None
+        return job if going else None
 
 
 class Job:

@@ -34,7 +34,12 @@ work=$(mktemp -d)
 host=$(hostname -s)
 stop() {
     for name in slurmd slurmctld munged; do
-        [[ -f $work/$name.pid ]] && kill "$(cat "$work/$name.pid")" 2>/dev/null || true
+        pid=$(cat "$work/$name.pid" 2>/dev/null) || continue
+        kill "$pid" 2>/dev/null || true
+        for _ in $(seq 50); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.1
+        done
     done
     rm -rf "$work"
 }

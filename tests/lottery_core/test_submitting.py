@@ -123,6 +123,23 @@ def test_what_slurm_says_of_the_users_jobs(tmp_path: Path, monkeypatch: pytest.M
     assert queue.state("other", now=True) is None
 
 
+def test_only_jobs_that_go_on_or_ended_well_are_adopted(tmp_path: Path) -> None:
+    slurm = Slurm(Toy().command, tmp_path, {}, here=False)
+    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    for code, state, adopted in (
+        (None, "RUNNING", True),
+        (None, None, False),
+        (0, None, True),
+        (1, "COMPLETING", False),
+    ):
+        slurm.queue = FakeQueue(state)
+        if code is not None:
+            write_json(tmp_path / JOB_END, {"token": "abc", "code": code})
+        assert (slurm.adopt(dense(1), tmp_path) is not None) == adopted
+    (tmp_path / JOB).write_text("{")
+    assert slurm.adopt(dense(1), tmp_path) is None
+
+
 def job(folder: Path, *answers: str | None) -> Job:
     found = Job(FakeQueue(*answers), folder, "abc", "lottery-x-abc", "7")
     found.queue.patience = 2
