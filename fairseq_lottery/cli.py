@@ -48,6 +48,10 @@ def _preflight(experiment: Experiment) -> Experiment:
             import sacrebleu  # noqa: F401
         except ImportError as error:
             raise ConfigError("BLEU needs sacrebleu: pip install sacrebleu") from error
+    if score == LOG_PPL and not hasattr(task, "output_dictionary"):
+        raise ConfigError(
+            f"--score {LOG_PPL} is for language models; for translation there are {BLEU}, {TOKENIZED_BLEU}"
+        )
     if score in (BLEU, TOKENIZED_BLEU, LOG_PPL):
         task.load_dataset(experiment.settings["gen_subset"])
     if score in (BLEU, TOKENIZED_BLEU):

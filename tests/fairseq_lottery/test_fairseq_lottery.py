@@ -132,6 +132,14 @@ def test_refusals_of_its_own_options(name: str, lm_data: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path: Path) -> None:
+    words = [*helpers.TRANSLATION, *helpers.TRANSFORMER, *helpers.ADAM, "--cpu"]
+    own = chain("--out", tmp_path / "out", "--score", "log_ppl", "--rewind", "init")
+    done = helpers.run([*own, "--", str(translation_data), *words], status=2)
+    assert "--score log_ppl is for language models" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_scores_a_translation(tmp_path: Path) -> None:
     """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
     from fairseq_lottery.scoring import _lines, decodes, read_lines
