@@ -117,6 +117,12 @@ def writes_beside_optimizers(model: BaseAlgorithm) -> bool:
     return not any(kind.__name__ in _STEPPED_BY_OPTIMIZERS for kind in type(model).__mro__)
 
 
+def asks_for_masks(model: BaseAlgorithm) -> bool:
+    """Whether ``model`` must be told which actions are valid (MaskablePPO and its subclasses)."""
+    titles = {row.title for row in ALGORITHMS.values() if row.action_masks}
+    return any(kind.__name__ in titles for kind in type(model).__mro__)
+
+
 def check_actions(word: str, env: VecEnv, name: str) -> None:
     """Refuse an environment whose actions the algorithm does not take.
 

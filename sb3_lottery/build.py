@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class ModelSettings:
     :param optimizer: one of :data:`OPTIMIZERS`; ``None`` is the algorithm's own
     :param optimizer_kwargs: for it
     :param hyperparams: arguments of the algorithm; a number as ``action_noise`` is the standard deviation of
-        Gaussian noise, in units of the action
+        Gaussian noise on actions that SB3 has scaled to [-1, 1]
     :param policy_kwargs: further arguments of the policy, e.g. ``lstm_hidden_size``
     :param device: ``"cpu"``, ``"cuda"``, ``"auto"``
     :param env_backend: who steps the environments, one of :data:`sb3_lottery.backends.BACKENDS`
@@ -126,7 +126,7 @@ class ModelSettings:
                 raise ConfigError(f"hyperparameter {name} must be at least 1, not {value}")
             if is_schedule(name, value) or (name == "train_freq" and isinstance(value, (list, tuple))):
                 continue  # [4, 'step'] or [1, 'episode']
-            if isinstance(default, (int, float)) and not isinstance(value, (int, float)):
+            if _is_number(accepted[name]) and not isinstance(value, (int, float)) and value != default:
                 raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
         for name in self.policy_kwargs:
             if name not in policy_arguments(self.algo):
@@ -146,6 +146,11 @@ class ModelSettings:
         """The inverse of :meth:`as_json`."""
         sizes = {name: None if value.get(name) is None else tuple(value[name]) for name in ("net_arch", "frame_size")}
         return cls(**{**value, **sizes})
+
+
+def _is_number(parameter: inspect.Parameter) -> bool:
+    kinds = set(get_args(parameter.annotation)) or {parameter.annotation}
+    return isinstance(parameter.default, (int, float)) or kinds <= {int, float, type(None)}
 
 
 def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:
@@ -186,10 +191,9 @@ def policy_kwargs(settings: ModelSettings, kind: str = "mlp") -> dict[str, Any]:
     if algorithm(settings.algo).on_policy:
         kwargs["ortho_init"] = settings.ortho_init
     if settings.optimizer is not None:
-        kwargs |= {
-            "optimizer_class": OPTIMIZERS[settings.optimizer],
-            "optimizer_kwargs": dict(settings.optimizer_kwargs),
-        }
+        kwargs["optimizer_class"] = OPTIMIZERS[settings.optimizer]
+        if settings.optimizer_kwargs:  # SB3 has its own for Adam where there are none
+            kwargs["optimizer_kwargs"] = dict(settings.optimizer_kwargs)
     return kwargs | dict(settings.policy_kwargs)
 
 

@@ -18,12 +18,15 @@ from sb3_lottery.policy import optimizers_of
 if TYPE_CHECKING:
     from sb3_lottery.spec import TrainingSpec
 
-_SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range"}
+_SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range", "clip_range_vf": "clip_range_vf"}
 
 
-def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
+def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = None) -> None:
     """Refuse before the training what could not work.
 
+    :param model: with its environment
+    :param spec: how long, and what is the score
+    :param n_envs: environments of the training, where the model that is looked at has fewer
     :raises ConfigError: episodes that nobody counts, a schedule (of exploration, say) without an end, a training
         without an update, a rewind point beyond its end
     :raises OptimizerError: no optimizer, or one with ``eps=0``
@@ -35,7 +38,7 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
             f"{type(model).__name__} explores for a share of all timesteps: give the length in timesteps, "
             f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
         )
-    for name in ("lr_schedule", "clip_range"):
+    for name in _SCHEDULED:
         rate = getattr(model, name, None)
         if spec.length.unit != "timesteps" and callable(rate) and rate(1.0) != rate(0.0):
             raise ConfigError(
@@ -44,7 +47,11 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec) -> None:
             )
     if model.env is None:
         raise ConfigError("the model has no environment")
-    most = most_reached(model, spec.length)
+    envs = n_envs or model.env.num_envs
+    frequency = getattr(model, "train_freq", None)
+    if isinstance(frequency, TrainFreq) and frequency.unit == TrainFrequencyUnit.EPISODE and envs > 1:
+        raise ConfigError(f"{type(model).__name__} with train_freq in episodes takes one environment, not {envs}")
+    most = most_reached(model, spec.length, n_envs)
     if most.get("updates") == 0:
         raise ConfigError(
             f"{type(model).__name__} would not update once in {spec.length}: train longer, or give it a smaller "
@@ -73,14 +80,16 @@ def last_rate(model: BaseAlgorithm) -> float:
     return rate
 
 
-def most_reached(model: BaseAlgorithm, length: Point) -> dict[str, int]:
+def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> dict[str, int]:
     """How many episodes and updates a ``length`` in timesteps can have at most; empty for other units.
 
     An episode has at least one timestep. Updates are not told for off-policy algorithms that train after episodes.
+
+    :param n_envs: environments of the training; those of the model by default
     """
     if length.unit != "timesteps" or model.env is None:
         return {}
-    most, envs = {"episodes": length.count}, model.env.num_envs
+    most, envs = {"episodes": length.count}, n_envs or model.env.num_envs
     steps = getattr(model, "n_steps", None)
     if isinstance(model, OnPolicyAlgorithm) and steps:
         rollout = steps * envs

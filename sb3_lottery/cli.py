@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 from lottery_core.cli import do_experiment, guarded
+from lottery_core.errors import ConfigError
 from lottery_core.executors import SLURM, executor
 from lottery_core.experiment import Experiment
 from lottery_core.progress import Progress
@@ -21,6 +24,8 @@ from sb3_lottery.options import experiment_of, parser, resolve, training_spec
 from sb3_lottery.policy import weights_of
 from sb3_lottery.preset_list import preset_list
 
+_A_FEW = 16  # environments
+
 
 def _preflight(experiment: Experiment, here: bool) -> None:
     # Whatever would fail in the first run fails here, before anything is written.
@@ -29,10 +34,13 @@ def _preflight(experiment: Experiment, here: bool) -> None:
     check_environment(settings)
     if here:  # the nodes of a cluster may have what its front end lacks
         check_device(settings.device)
-    # On the CPU: a context on a GPU would be held as long as the experiment runs.
-    model = make_model(replace(settings, device="cpu"), experiment.seeds[0])
+    # On the CPU: a context on a GPU would be held as long as the experiment runs. A thousand emulators take minutes.
+    few = replace(settings, device="cpu", n_envs=min(settings.n_envs, _A_FEW))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = make_model(few, experiment.seeds[0])
     try:
-        check_model(model, training_spec(experiment))
+        check_model(model, training_spec(experiment), settings.n_envs)
         weights = weights_of(model)
         pool_names(weights.names(), experiment.scope, weights.outside)
     finally:
@@ -46,6 +54,8 @@ def _run(args: argparse.Namespace) -> None:
         return
     values = resolve(vars(args))
     experiment = experiment_of(values)
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     framework = Sb3(args.tensorboard)
     gpus = several_gpus(experiment.settings["model"]["device"])
     trainer = executor(args, framework.command, experiment.out, gpus)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from sb3_lottery.policy import weights_of
 
@@ -37,13 +39,13 @@ def describe_model(model: BaseAlgorithm) -> dict[str, Any]:
 def _counts(name: str, value: Any) -> bool:
     if name.startswith("_") or name in _SKIP or name.endswith(("_space", "_buffer")):
         return False
-    return isinstance(value, (bool, int, float, str, Mapping)) or callable(value)
+    return isinstance(value, (bool, int, float, str, tuple, Mapping, ActionNoise)) or callable(value)
 
 
 def _environment(env: VecEnv) -> dict[str, Any]:
     wrappers, inner = [], env
     while isinstance(inner, VecEnvWrapper):
-        wrappers.append(type(inner).__name__)
+        wrappers.append(f"{type(inner).__name__}{_normalizer(inner)}")
         inner = inner.venv
     # Gymnasium writes an environment as <Wrapper<Wrapper<Env<id>>>>.
     wrappers += [str(single) for single in getattr(inner, "envs", [])[:1] if " at 0x" not in str(single)]
@@ -55,8 +57,16 @@ def _environment(env: VecEnv) -> dict[str, Any]:
         "n_envs": env.num_envs,
         "id": getattr(spec, "id", None),
         "max_episode_steps": getattr(spec, "max_episode_steps", None),
+        "kwargs": _plain(getattr(spec, "kwargs", {})),
         "wrappers": wrappers,
     }
+
+
+def _normalizer(env: VecEnv) -> str:
+    if not isinstance(env, VecNormalize):
+        return ""
+    names = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
+    return str([getattr(env, name) for name in names])
 
 
 def _plain(value: Any) -> Any:
@@ -70,6 +80,10 @@ def _plain(value: Any) -> Any:
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, functools.partial):
         return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
+    if isinstance(value, ActionNoise):
+        return repr(value)
+    if isinstance(value, enum.Enum):
+        return str(value.value)
     if callable(value):
         return _schedule(value)
     return f"{type(value).__module__}.{type(value).__qualname__}"

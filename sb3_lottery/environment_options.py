@@ -78,6 +78,8 @@ def settle(values: Mapping[str, Any], given: Mapping[str, Any], preset: Mapping[
         settled["env"] = _SUCCESSORS.get(env, env)
     if "net_arch" not in given and "net_arch" not in preset and (atari_game(env) or settled["policy"] == "cnn"):
         settled["net_arch"] = _HEAD
+    if "cnn" in given and "policy" not in given:
+        settled["policy"] = "cnn"  # what is no image is refused, instead of getting another network
     if settled["frame_size"] is not None:
         settled["frame_size"] = tuple(settled["frame_size"])
     return settled

@@ -38,10 +38,17 @@ def request_of(settings: ModelSettings) -> Request:
 def check_words(settings: ModelSettings) -> None:
     """:raises ConfigError: see :func:`sb3_lottery.backends.check_backend`; unknown argument of ``VecNormalize``"""
     check_backend(settings.env_backend, request_of(settings))
-    accepted = [name for name in inspect.signature(VecNormalize.__init__).parameters if name not in ("self", "venv")]
-    for name in settings.normalize or {}:
+    accepted = dict(inspect.signature(VecNormalize.__init__).parameters)
+    for name in ("self", "venv"):
+        del accepted[name]
+    for name, value in (settings.normalize or {}).items():
         if name not in accepted:
             raise one_of(name, "argument of VecNormalize", accepted)
+        default = accepted[name].default
+        if isinstance(default, bool) != isinstance(value, bool) or (
+            isinstance(default, float) and not isinstance(value, (int, float))
+        ):
+            raise ConfigError(f"--normalize {name}:{value}: SB3's default is {default}")
 
 
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:
@@ -84,8 +91,11 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = make_env(replace(settings, n_envs=1, subproc=False), 0)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f"cannot make environment '{env}': {str(error).splitlines()[0]}") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever an environment of somebody's own does
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"cannot make environment '{env}': {reason}") from error
     try:
         check_actions(settings.algo, made, env)
         return made.action_space

@@ -10,11 +10,12 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_normalization
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 
 from lottery_core.errors import ConfigError
 from lottery_core.kinds import derive_seed
 from lottery_core.results import Score
+from sb3_lottery.algorithms import asks_for_masks
 
 FreshEnv = Callable[[int], VecEnv]
 
@@ -49,10 +50,12 @@ class Evaluation:
         env = fresh_env(derive_seed("evaluate", seed))
         try:
             if model.env is not None:
+                env = model._wrap_env(env, verbose=0)  # images as the model was given them
                 sync_envs_normalization(model.env, env)
-            if isinstance(env, VecNormalize):
-                env.training = False  # the statistics are those of the training
-            returns, _ = evaluate_policy(
+            normalizer = unwrap_vec_normalize(env)
+            if normalizer is not None:
+                normalizer.training = False  # its statistics are those of the training
+            returns, _ = _evaluate(model)(
                 model, env, self.episodes, self.deterministic, return_episode_rewards=True, warn=False
             )
         finally:
@@ -60,6 +63,14 @@ class Evaluation:
         assert isinstance(returns, list)
         error = statistics.stdev(returns) / math.sqrt(len(returns)) if len(returns) > 1 else None
         return replace(score, eval_score=float(statistics.fmean(returns)), eval_se=error, eval_episodes=len(returns))
+
+
+def _evaluate(model: BaseAlgorithm) -> Any:
+    if not asks_for_masks(model):
+        return evaluate_policy
+    from sb3_contrib.common.maskable.evaluation import evaluate_policy as with_masks
+
+    return with_masks
 
 
 def evaluation_of(settings: Any) -> Evaluation | None:

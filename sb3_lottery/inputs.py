@@ -26,6 +26,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
 }
 _FIRST = re.compile(r"^(.*?)(\d+)\.weight$")
+_LSTM = re.compile(r"^(lstm_\w+\.)weight_ih_l0$")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ def input_features(masks: Masks, names: Sequence[str], actions: int = 0) -> list
         if match and mask.dim() in (2, 4):
             found = (int(match.group(2)), name)
             first[match.group(1)] = min(found, first.get(match.group(1), found))
+        recurrent = _LSTM.match(name)
+        if recurrent:
+            first[recurrent.group(1)] = (0, name)
+    if any(name.startswith("lstm_") for name in masks):
+        # What stands behind an LSTM reads its state, whatever its width.
+        first = {stack: found for stack, found in first.items() if not stack.startswith("mlp_extractor.")}
     # Behind a features extractor a first layer reads features: its width is another.
     widths = (len(names), len(names) + actions)
     readers = [masks[name].transpose(0, 1).flatten(1) for _, name in first.values() if masks[name].shape[1] in widths]

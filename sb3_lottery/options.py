@@ -202,6 +202,12 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     values = {**_DEFAULTS, **preset, **given}
     values["hyperparams"] = {**preset.get("hyperparams", {}), **given.get("hyperparams", {})}
     values["optimizer_kwargs"] = {**preset.get("optimizer_kwargs", {}), **given.get("optimizer_kwargs", {})}
+    theirs = dict(preset.get("policy_kwargs", {}))
+    if "net_arch" in given or given.get("shared_trunk"):
+        theirs.pop("net_arch", None)
+    values["policy_kwargs"] = {**theirs, **given.get("policy_kwargs", {})}
+    if given.get("normalize") is not None:
+        values["normalize"] = {**(preset.get("normalize") or {}), **given["normalize"]}
     if given.get("rewind_what") == LEARNING_RATE and "rewind" in given:
         raise ConfigError("--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out")
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.files import write_atomically
 from lottery_core.kinds import derive_seed
+from sb3_lottery.algorithms import asks_for_masks
+from sb3_lottery.backends.envpool_vec import SUCCESSORS
 from sb3_lottery.backends.gymnasium_vec import make_gymnasium
 from sb3_lottery.environments import request_of
 from sb3_lottery.runs import Finished
@@ -28,49 +34,83 @@ def play(finished: Finished, episodes: int, deterministic: bool, video: Path | N
     :param deterministic: the best action instead of a sampled one
     :param video: a file that ends in .mp4 or .gif; ``None`` shows a window
     :returns: the return of each episode
-    :raises ConfigError: no episode, another ending, no imageio, or an environment that cannot be rendered
+    :raises ConfigError: no episode, another ending, no imageio, no display, or an environment that cannot be rendered
     :raises WriteError: the video cannot be written
     """
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, not {episodes}")
     if video is not None and video.suffix not in VIDEOS:
         raise ConfigError(f"a video ends in {' or '.join(VIDEOS)}, not in '{video.suffix}'")
-    writer = None if video is None else _imageio()
-    mode = "human" if video is None else "rgb_array"
+    if video is None and not _has_display():
+        raise ConfigError("there is no display to show it on: record it, -o video.mp4 or -o video.gif")
+    imageio = None if video is None else _imageio()
+    settings = finished.settings
+    name = SUCCESSORS.get(settings.env, settings.env)
     try:
         # Only gymnasium shows its environments; the agent sees the same whoever steps them.
-        request = replace(request_of(finished.settings), n_envs=1, subproc=False, render_mode=mode)
+        request = replace(request_of(settings), env=name, n_envs=1, subproc=False)
+        request = replace(request, render_mode="human" if video is None else "rgb_array")
         env = finished.seen(make_gymnasium(request, derive_seed("play", finished.run.seed)))
-    except Exception as error:  # whatever an environment does without a display
+        try:
+            if video is None:
+                return [_episode(finished, model, env, deterministic) for model in [finished.model()] * episodes]
+            returns: list[float] = []
+            write_atomically(
+                video, lambda file: returns.extend(_film(finished, env, episodes, deterministic, imageio, file, video))
+            )
+            return returns
+        finally:
+            env.close()
+    except LotteryError:
+        raise
+    except Exception as error:  # whatever an environment or its window does without a display
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"cannot render {finished.settings.env}: {reason}") from error
-    try:
-        frames: list[Any] = []
-        returns = [_episode(finished, env, deterministic, frames if video else None) for _ in range(episodes)]
-        rate = env.get_attr("metadata")[0].get("render_fps", 30)
-    finally:
-        env.close()
-    if video is not None and writer is not None:
-        shape = _even(frames[0].shape)
-        film = [frame[: shape[0], : shape[1]] for frame in frames]
-        how = {"fps": rate} if video.suffix == ".mp4" else {"duration": 1000 / rate, "loop": 0}
-        write_atomically(video, lambda file: writer.mimwrite(file, film, format=video.suffix, **how))
-    return returns
+        raise ConfigError(f"cannot render {name}: {reason}") from error
 
 
-def _episode(finished: Finished, env: VecEnv, deterministic: bool, frames: list[Any] | None) -> float:
+def _film(
+    finished: Finished, env: VecEnv, episodes: int, deterministic: bool, imageio: Any, file: IO[bytes], video: Path
+) -> list[float]:
+    rate = env.get_attr("metadata")[0].get("render_fps", 30)
+    how = {"fps": rate} if video.suffix == ".mp4" else {"duration": 1000 / rate, "loop": 0}
     model = finished.model()
+    # Frame by frame: an episode's frames together may take gigabytes.
+    with imageio.get_writer(file, format=video.suffix, mode="I", **how) as writer:
+
+        def keep() -> None:
+            frame = env.render()
+            height, width = _even(frame.shape)  # type: ignore[union-attr]
+            writer.append_data(frame[:height, :width])  # type: ignore[index]
+
+        return [_episode(finished, model, env, deterministic, keep) for _ in range(episodes)]
+
+
+def _episode(
+    finished: Finished,
+    model: BaseAlgorithm,
+    env: VecEnv,
+    deterministic: bool,
+    before_each_step: Callable[[], None] = lambda: None,
+) -> float:
+    masked: Any = None
+    if asks_for_masks(model):
+        from sb3_contrib.common.maskable.utils import get_action_masks as masked
     observation = env.reset()
     state, start = None, numpy.ones(1, dtype=bool)
     for _ in range(_MOST_STEPS):
-        if frames is not None:
-            frames.append(env.render())
-        action, state = model.predict(observation, state, start, deterministic)  # type: ignore[arg-type]
+        before_each_step()
+        more = {"action_masks": masked(env)} if masked else {}
+        action, state = model.predict(observation, state, start, deterministic, **more)  # type: ignore[arg-type]
         observation, _, done, infos = env.step(action)
         start = done
         if done[0]:
             return float(infos[0]["episode"]["r"])
     raise ConfigError(f"an episode of {finished.settings.env} has not ended after {_MOST_STEPS:,} steps")
+
+
+def _has_display() -> bool:
+    chosen = os.environ.get("SDL_VIDEODRIVER")
+    return sys.platform != "linux" or bool(chosen or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _even(shape: tuple[int, ...]) -> tuple[int, int]:

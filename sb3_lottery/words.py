@@ -6,6 +6,9 @@ import argparse
 import ast
 from typing import Any
 
+# As JSON and YAML write them, too: the word false would count as true.
+_CONSTANTS = {"true": "True", "false": "False", "none": "None", "null": "None"}
+
 
 class KeyValue(argparse.Action):
     """``name:value ...`` as a dict; values are Python literals or words."""
@@ -19,7 +22,7 @@ class KeyValue(argparse.Action):
             if not colon or not name.isidentifier():
                 parser.error(f"{option}: '{text}' is not of the form name:value")
             try:
-                found[name] = ast.literal_eval(value)
+                found[name] = ast.literal_eval(_CONSTANTS.get(value.lower(), value))
             except (ValueError, SyntaxError, TypeError):
                 found[name] = value
         setattr(namespace, self.dest, found)

@@ -51,9 +51,10 @@ def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
     :raises ConfigError: no rl_zoo3, no such game in it, or settings that have no option here
     """
     path = _installed(algo) if file == INSTALLED else Path(file)
-    row = dict(_row(path, env))
+    row, own = _row(path, env)
     where = f"{path.name} of rl_zoo3 {importlib.metadata.version('rl_zoo3')}" if file == INSTALLED else str(path)
-    notes = [f"{algorithm(algo).title} on {env} as in {where}"]
+    source = where if own else f"the default of {where}, which has no entry for it"
+    notes = [f"{algorithm(algo).title} on {env} as in {source}"]
     try:
         total = int(float(row.pop("n_timesteps")))
         preset: dict[str, Any] = {
@@ -95,7 +96,7 @@ def _installed(algo: str) -> Path:
     return path
 
 
-def _row(path: Path, env: str) -> Mapping[str, Any]:
+def _row(path: Path, env: str) -> tuple[dict[str, Any], bool]:
     try:
         games = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -103,12 +104,12 @@ def _row(path: Path, env: str) -> Mapping[str, Any]:
     if not isinstance(games, dict):
         raise ConfigError(f"{path} is no file of hyperparameters: it must have a mapping for each game")
     keys = [env, *(["atari"] if atari_game(env) else []), "default"]
-    found = next((games[key] for key in keys if key in games), None)
-    if found is None:
+    key = next((key for key in keys if key in games), None)
+    if key is None:
         raise one_of(env, f"game of {path.name}", sorted(map(str, games)))
-    if not isinstance(found, dict):
+    if not isinstance(games[key], dict):
         raise ConfigError(f"{path}: the settings of {env} are no mapping")
-    return found
+    return dict(games[key]), key != "default"
 
 
 def _value(text: Any) -> Any:

@@ -15,7 +15,7 @@ from sb3_lottery.backends.pooled import Array, PooledVecEnv, Step
 from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
 
 # What has left gymnasium: its successor there has the same spaces.
-_SUCCESSOR = {"LunarLander-v2": "LunarLander-v3", "LunarLanderContinuous-v2": "LunarLanderContinuous-v3"}
+SUCCESSORS = {"LunarLander-v2": "LunarLander-v3", "LunarLanderContinuous-v2": "LunarLanderContinuous-v3"}
 
 
 def installed() -> bool:
@@ -47,6 +47,8 @@ def task(env: str) -> str:
 
 class EnvPoolVecEnv(PooledVecEnv):
     """Environments of EnvPool. Its Atari stack begins with four times the first frame, where the others have black.
+
+    An episode that ends by itself in the very step of its time limit counts as cut off: EnvPool tells no more.
 
     :param request: what to make
     :raises ConfigError: EnvPool is not installed or lacks the environment, or its observations are no single array
@@ -118,7 +120,7 @@ def _spaces(env: str, pool: Any) -> tuple[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = gymnasium.make(_SUCCESSOR.get(env, env))
+            made = gymnasium.make(SUCCESSORS.get(env, env))
     except (gymnasium.error.Error, ImportError):
         return observation, action
     same = made.observation_space.shape == observation.shape and type(made.action_space) is type(action)

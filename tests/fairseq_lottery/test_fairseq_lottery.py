@@ -56,7 +56,8 @@ def test_a_killed_chain_ends_like_an_undisturbed_one(lm_data: Path, tmp_path: Pa
     log, last = folder / "train.log", folder / "checkpoint_last.pt"
     kill_when(last.exists, words)
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    kill_when(lambda: "begins again" in log.read_text() and last.exists(), words)
+    # The half-written checkpoint is there until the training starts.
+    kill_when(lambda: "fairseq_cli.train" in log.read_text().partition("begins again")[2] and last.exists(), words)
     begun = log.read_text()
     assert f"the run was interrupted, and begins again: {last} was not written to its end" in begun
     assert "Loaded checkpoint" not in begun
@@ -129,6 +130,14 @@ def test_refusals_of_its_own_options(name: str, lm_data: Path, tmp_path: Path) -
     words, expected = OWN_REFUSED[name]
     done = helpers.run(chain("--out", tmp_path / "out", *words, "--", lm_data, *LSTM), status=2)
     assert expected in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path: Path) -> None:
+    words = [*helpers.TRANSLATION, *helpers.TRANSFORMER, *helpers.ADAM, "--cpu"]
+    own = chain("--out", tmp_path / "out", "--score", "log_ppl", "--rewind", "init")
+    done = helpers.run([*own, "--", str(translation_data), *words], status=2)
+    assert "--score log_ppl is for language models" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 

@@ -18,7 +18,8 @@ from sb3_lottery.cli import main
 from sb3_lottery.inputs import feature_names, input_features
 from sb3_lottery.options import experiment_of, parser, resolve
 from tests.conftest import Result
-from tests.sb3_lottery.helpers import assert_dead
+from tests.sb3_lottery import tiny
+from tests.sb3_lottery.helpers import assert_dead, ticket_for
 
 SMALL = (
     "--algo a2c --env CartPole-v1 --rounds 2 --prune-rate 0.5 --epoch timesteps:400 --epochs 2 --rewind epoch:1 "
@@ -402,3 +403,13 @@ def test_versions_name_what_a_run_uses(tmp_path: Path) -> None:
     assert set(contrib) - set(plain) == {"sb3-contrib"}
     atari = f"--algo ppo --env BreakoutNoFrameskip-v4 --env-backend gymnasium {common}"
     assert set(experiment_of(resolved(atari)).versions) - set(plain) <= {"ale-py"}
+
+
+def test_what_reads_the_input_of_a_recurrent_policy() -> None:
+    """The LSTM does; what stands behind it does not, though its state is as wide as the observation here."""
+    model = tiny.make("recurrentppo", lstm_hidden_size=3)
+    ticket = ticket_for(model, 0.5)
+    found = input_features(ticket.masks, feature_names(model.observation_space))
+    assert [feature.total for feature in found] == [2 * 4 * 3] * 3  # four gates of 3 units each, of actor and critic
+    readers = [ticket.masks[f"lstm_{who}.weight_ih_l0"] for who in ("actor", "critic")]
+    assert sum(feature.surviving for feature in found) == sum(int(mask.sum()) for mask in readers)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium.wrappers import TransformReward
@@ -192,3 +195,29 @@ def test_buffers_of_the_policy_are_not_pruned(tmp_path: Path) -> None:
     ticket = Ticket.load(found.ticket(1, "winning", 2))
     assert "features_extractor.scale" in ticket.rest
     assert found.rows[0].pool == ticket.masks.pool == sum(mask.numel() for mask in ticket.masks.values())
+
+
+def test_models_are_told_apart_by_more_than_numbers() -> None:
+    from stable_baselines3 import DQN, TD3
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.noise import NormalActionNoise
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    def dqn(**more: Any) -> Any:
+        return describe_model(DQN("MlpPolicy", "CartPole-v1", buffer_size=10, **more))
+
+    def td3(sigma: float) -> Any:
+        noise = NormalActionNoise(np.zeros(1), np.full(1, sigma))
+        return describe_model(TD3("MlpPolicy", "Pendulum-v1", buffer_size=10, action_noise=noise))
+
+    def normalized(**more: Any) -> Any:
+        return describe_model(A2C("MlpPolicy", VecNormalize(make_vec_env("CartPole-v1"), **more)))
+
+    def pendulum(g: float) -> Any:
+        return describe_model(A2C("MlpPolicy", make_vec_env("Pendulum-v1", env_kwargs={"g": g})))
+
+    assert dqn(train_freq=4) == dqn(train_freq=4)
+    different = [dqn(train_freq=4), dqn(train_freq=1), dqn(train_freq=(1, "episode")), td3(0.1), td3(0.5)]
+    different += [normalized(), normalized(norm_obs=False), normalized(gamma=0.9), pendulum(9.8), pendulum(5.0)]
+    texts = [json.dumps(one, sort_keys=True) for one in different]
+    assert len(set(texts)) == len(texts)

@@ -127,6 +127,15 @@ def test_options_override_the_zoo_and_a_file_of_ones_own_will_do(tmp_path: Path)
     assert (found.n_envs, found.net_arch, found.hyperparams["n_steps"]) == (2, (8, 8), 64)
     assert found.hyperparams["learning_rate"] == "lin_0.001"
     assert found.activation == "tanh"
+    found = settings_of("--zoo --algo trpo --env ReacherBulletEnv-v0 --net-arch 8 --policy-kwargs use_expln:true")
+    assert found.net_arch == (8,)
+    assert "net_arch" not in found.policy_kwargs
+    assert found.policy_kwargs["use_expln"] is True
+    assert found.policy_kwargs["log_std_init"] < 0
+    found = settings_of("--zoo --algo trpo --env ReacherBulletEnv-v0")
+    assert found.policy_kwargs["net_arch"] == {"pi": [256, 256], "vf": [256, 256]}
+    found = settings_of("--zoo --algo ppo --env MountainCarContinuous-v0 --normalize clip_obs:5.0 norm_reward:false")
+    assert found.normalize == {"clip_obs": 5.0, "norm_reward": False}
     file = tmp_path / "mine.yml"
     text = "dict(net_arch=dict(pi=[16], vf=[]), activation_fn=nn.ELU, optimizer_class=th.optim.SGD, ortho_init=True)"
     file.write_text(yaml.dump({"CartPole-v1": {"policy": "MlpPolicy", "n_timesteps": 400, "policy_kwargs": text}}))
@@ -142,6 +151,7 @@ def test_atari_is_the_zoos_up_to_lives() -> None:
     assert entry.preset["clip_reward"]
     assert entry.preset["hyperparams"]["learning_rate"] == "lin_2.5e-4"
     assert any("whole game" in note for note in entry.notes)
+    assert "as in the default of dqn.yml" in zoo_entry("dqn", "Nobodys-v0").notes[0]
     assert all("ortho_init" not in note for note in zoo_entry("dqn", "CartPole-v1").notes)
 
 
@@ -163,6 +173,17 @@ BAD: dict[str, tuple[str, str]] = {
     "episodes": (
         "--algo ppo --env CartPole-v1 --hyperparams learning_rate:lin_1e-3 --epoch episodes:9",
         "the schedule of learning_rate follows the timesteps: give the length in timesteps, not episodes",
+    ),
+    "a word for a flag": ("--algo ppo --env CartPole-v1 --normalize norm_obs:no", "SB3's default is True"),
+    "a word for a number": ("--algo ppo --env CartPole-v1 --normalize clip_obs:abc", "SB3's default is 10.0"),
+    "no number": ("--algo ppo --env CartPole-v1 --hyperparams target_kl:abc", "target_kl must be a number"),
+    "value clip": (
+        "--algo ppo --env CartPole-v1 --hyperparams clip_range_vf:lin_0.2 --epoch episodes:9",
+        "the schedule of clip_range_vf follows the timesteps",
+    ),
+    "episodes of several": (
+        "--algo dqn --env CartPole-v1 --n-envs 2 --hyperparams learning_starts:10 \"train_freq:[1,'episode']\"",
+        "DQN with train_freq in episodes takes one environment, not 2",
     ),
     "layers": ("--algo ppo --env CartPole-v1 --policy-kwargs net_arch:[8]", "else use --net-arch"),
     "memory": ("--algo dqn --env CartPole-v1 --hyperparams buffer_size:1000000000000", "cannot make DQN"),

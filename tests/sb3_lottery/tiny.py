@@ -51,6 +51,14 @@ class Masked(Tiny):
         return np.array([True, True, False])
 
 
+class Broken(Tiny):
+    """It lacks what it needs."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no licence for the simulator")
+
+
+gymnasium.register("Broken-v0", Broken)
 gymnasium.register("Tiny-v0", Tiny)
 gymnasium.register("TinyContinuous-v0", Tiny, kwargs={"continuous": True})
 gymnasium.register("TinyMasked-v0", Masked)
