@@ -13,7 +13,7 @@ source recipes/wmt14.sh
 recipe wmt14_transformer_base "$@"
 
 # The paper's  name         value                                 with --small
-setting        KINDS        "winning random one-shot no-rewind"
+setting        KINDS        "winning random one-shot no-rewind"   "winning random"
 setting        ARCH         transformer_wmt_en_de
 setting        WIDTH        512                                   64
 setting        FFN          2048                                  128

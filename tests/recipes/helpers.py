@@ -74,7 +74,7 @@ def options(words: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"": []}
     last = ""
     for word in words:
-        if re.fullmatch(r"--[a-z][a-z-]*", word):
+        if re.fullmatch(r"--[a-z][a-z0-9-]*", word):
             last = word
             found[last] = []
         else:
