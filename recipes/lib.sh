@@ -221,14 +221,16 @@ run() {
 
 # Runs a command that says much; what it says goes to the end of data.log.
 run_logged() {
+    local log=${WORK:-$OUT}/data.log status=0
     if [[ $MODE != work ]]; then
         run "$@"
         return
     fi
     note "$(quoted "$@")"
-    if ! "$@" >>"$WORK/data.log" 2>&1; then
-        say "error: $1 failed: $(tail -n 1 "$WORK/data.log"), see $WORK/data.log"
-        exit 1
+    "$@" >>"$log" 2>&1 || status=$?
+    if ((status)); then
+        say "error: $1 failed: $(tail -n 1 "$log"), see $log"
+        exit "$status"
     fi
 }
 
@@ -262,7 +264,7 @@ chain() {
         shift
     done
     if [[ -n $SLURM ]]; then before+=(--executor slurm --slurm "$SLURM"); fi
-    run "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
+    "${RUN:-run}" "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
 }
 
 report() { run lottery report "$OUT"; }
