@@ -219,6 +219,16 @@ run() {
     "$@"
 }
 
+# Runs a command whose table the stage report shows too: here it goes to recipe.log.
+run_table() {
+    if [[ $MODE != work ]]; then
+        run "$@"
+        return
+    fi
+    note "$(quoted "$@")"
+    "$@" >>"$OUT/recipe.log"
+}
+
 # Runs a command that says much; what it says goes to the end of data.log.
 run_logged() {
     local log=${WORK:-$OUT}/data.log status=0
@@ -264,7 +274,7 @@ chain() {
         shift
     done
     if [[ -n $SLURM ]]; then before+=(--executor slurm --slurm "$SLURM"); fi
-    "${RUN:-run}" "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
+    "${RUN:-run_table}" "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
 }
 
 report() { run lottery report "$OUT"; }
@@ -305,7 +315,7 @@ do_stage() {
     STAGE=$1
     mark=$(marker "$STAGE")
     key=$(MODE=key && "stage_$STAGE")
-    if [[ $STAGE != report && -e $mark && $(cat "$mark") = "$key" ]]; then
+    if [[ -e $mark && $(cat "$mark") = "$key" ]]; then
         say "stage $STAGE: done before"
         return
     fi
@@ -315,6 +325,7 @@ do_stage() {
     say "stage $STAGE"
     mkdir -p "$(dirname "$mark")"
     "stage_$STAGE"
+    if [[ $STAGE = report ]]; then return; fi
     # Written beside and renamed: it is there whole or not at all.
     printf '%s\n' "$key" >"$mark.part"
     mv "$mark.part" "$mark"

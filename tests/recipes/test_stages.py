@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -65,13 +66,15 @@ def test_all_stages_then_only_the_report(environment: dict[str, str], tmp_path: 
     assert called(environment)[0] == [*DATA, DENSE, ROUNDS, REPORT]
     assert (tmp_path / "work/data-bin").is_dir()
     log = (tmp_path / "out/recipe.log").read_text()
-    assert log.count("\n") == 7
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+: \w", log, re.M)) == 7
+    assert f"said by {ROUNDS}" in log
     again, done = called(environment)
     assert again == [REPORT]
     assert "wikitext2_lstm: stage rounds: done before" in done.stderr
     grown = (tmp_path / "out/recipe.log").read_text()
     assert grown.startswith(log)
-    assert grown.count("\n") == 8
+    assert grown[len(log) :].endswith(f" report: lottery report {tmp_path / 'out'}\n")
+    assert grown.count("\n") == log.count("\n") + 1
 
 
 def test_from_one_stage_to_another(environment: dict[str, str]) -> None:
