@@ -28,7 +28,7 @@ OPTIONS="  --stage S, --stop-stage S  begin and end with a stage: data, dense, r
   --jobs N                   runs trained side by side, which share the GPUs
   --slurm \"partition=gpu,gpus_per_node=8\"   each run as a job of a cluster, by --executor slurm
   --from DIR                 a folder that has the data's files already (or DATA=DIR)
-  --out DIR                  the experiment's folder (or OUT=DIR)
+  --out DIR                  the experiment's folder (or OUT=DIR), as seen from the checkout
   NAME=VALUE                 a setting, here or in the environment
   -- ... [-- ...]            more options of the command that does the rounds, and more arguments of fairseq-train
 An environment of your own instead of .venv: LOTTERY_VENV=DIR"
@@ -362,10 +362,10 @@ go_games() {
 
 # The environment and the GPUs that the stages need.
 prepare() {
-    local found
-    if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
-    [[ -d ${LOTTERY_VENV:-.venv}/bin ]] || fail "LOTTERY_VENV=$LOTTERY_VENV is not a virtual environment"
-    PATH=$(cd "${LOTTERY_VENV:-.venv}/bin" && pwd):$PATH
+    local found venv=$ROOT/.venv
+    if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; else venv=$(absolute "$LOTTERY_VENV"); fi
+    [[ -d $venv/bin ]] || fail "LOTTERY_VENV=$LOTTERY_VENV is not a virtual environment"
+    PATH=$venv/bin:$PATH
     export PATH
     if ((GPUS == 0)) || [[ -n $SLURM ]]; then return; fi
     found=$(python -c 'import torch; print(torch.cuda.device_count())')

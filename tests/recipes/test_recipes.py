@@ -192,6 +192,8 @@ def test_what_stands_behind_the_dashes() -> None:
     before, behind = plan("wikitext2_lstm", "--", "--threads", 2, "--", "--seed", "a b").chain()
     assert before[-2:] == ["--threads", "2"]
     assert behind[-2:] == ["--seed", "a b"]
+    odd = 'it\'s a "$HOME" \\ *'
+    assert plan("wikitext2_lstm", "--", odd).chain()[0][-1] == odd
     assert plan("classic_control", "cartpole", "--", "--quiet").chain()[0][-1] == "--quiet"
 
 
