@@ -99,7 +99,7 @@ def download(entry: Mapping[str, Any], part: Path, before: str | None, tries: in
                 continue
             mismatch = difference(digests(part), entry, before)
             if not mismatch:
-                return url
+                return str(url)
             part.unlink()  # nothing of it is to be gone on with
             urls.remove(url)
             reason = f"{mismatch} ({url})"

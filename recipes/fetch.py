@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from download import BLOCK, CHECKSUMS, FetchError, Unreachable, difference, digests, download, say
 
@@ -54,12 +54,12 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     elif archive.name.endswith((".tar.gz", ".tgz")):
         with tarfile.open(archive, "r|gz") as tar:  # in one pass; only regular files are read, by their own names
             for member in tar:
-                file = tar.extractfile(member) if member.isfile() else None
-                if file is not None:
-                    yield member.name.removeprefix("./"), file
+                inner = tar.extractfile(member) if member.isfile() else None
+                if inner is not None:
+                    yield member.name.removeprefix("./"), inner
     else:
-        with gzip.open(archive, "rb") as file:
-            yield "", file
+        with gzip.open(archive, "rb") as text:
+            yield "", cast("IO[bytes]", text)
 
 
 def _write(file: IO[bytes], target: Path) -> None:
