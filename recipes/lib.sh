@@ -18,6 +18,7 @@ START=data STOP=report
 MODE=work # show: print the commands; key: print what decides a stage's results
 SMALL=no HELP=no
 SLURM=
+RUN=run_table # how a chain's command is run
 GIVEN_NAMES=() GIVEN_VALUES=() SETTINGS=() WORDS=()
 EXTRA=() LAST_WORDS=() # behind the first -- and behind the second
 
@@ -27,8 +28,8 @@ OPTIONS="  --stage S, --stop-stage S  begin and end with a stage: data, dense, r
   --gpus N                   GPUs of this machine to use; 0: the CPU
   --jobs N                   runs trained side by side, which share the GPUs
   --slurm \"partition=gpu,gpus_per_node=8\"   each run as a job of a cluster, by --executor slurm
-  --from DIR                 a folder that has the data's files already (or DATA=DIR)
-  --out DIR                  the experiment's folder (or OUT=DIR), as seen from the checkout
+  --from DIR                 a folder that has the data's files already
+  --out DIR                  the experiment's folder, as seen from the checkout
   NAME=VALUE                 a setting, here or in the environment
   -- ... [-- ...]            more options of the command that does the rounds, and more arguments of fairseq-train
 An environment of your own instead of .venv: LOTTERY_VENV=DIR"
@@ -68,7 +69,7 @@ take() {
         --gpus) give GPUS "$2" ;;
         --jobs) give JOBS "$2" ;;
         --slurm) SLURM=$2 ;;
-        --from) give DATA "$2" ;;
+        --from) give FROM "$2" ;;
         --out) give OUT "$2" ;;
     esac
 }
@@ -162,9 +163,9 @@ ready() {
         if among "$name" "${SETTINGS[@]}"; then whole "$name"; fi
     done
     ((JOBS)) || fail "JOBS must be at least 1"
-    if among DATA "${SETTINGS[@]}" && [[ -n $DATA ]]; then
-        DATA=$(absolute "$DATA")
-        [[ -d $DATA ]] || fail "there is no folder $DATA for --from"
+    if among FROM "${SETTINGS[@]}" && [[ -n $FROM ]]; then
+        FROM=$(absolute "$FROM")
+        [[ -d $FROM ]] || fail "there is no folder $FROM for --from"
     fi
     per_run
     # Large blocks stay with the process instead of going back to the kernel after each update: a fifth faster on a CPU.
@@ -231,7 +232,8 @@ run_table() {
 
 # Runs a command that says much; what it says goes to the end of data.log.
 run_logged() {
-    local log=${WORK:-$OUT}/data.log status=0
+    local log status=0
+    log=$(data_folder)/data.log
     if [[ $MODE != work ]]; then
         run "$@"
         return
@@ -244,11 +246,11 @@ run_logged() {
     fi
 }
 
-# The files of a list in recipes/data into $WORK.
+# The files of a list in recipes/data into $PREPARED.
 fetch() {
-    local words=(python recipes/fetch.py "recipes/data/$1.json" "$WORK")
+    local words=(python recipes/fetch.py "recipes/data/$1.json" "$PREPARED")
     # Where a file came from does not decide what it is.
-    if [[ -n $DATA && $MODE != key ]]; then words+=(--from "$DATA"); fi
+    if [[ -n $FROM && $MODE != key ]]; then words+=(--from "$FROM"); fi
     run "${words[@]}"
 }
 
@@ -256,9 +258,9 @@ fetch() {
 preprocess() {
     local more=()
     if [[ $MODE != key ]]; then more=(--workers "$WORKERS"); fi # they do not decide what it is
-    run_logged rm -rf "$WORK/data-bin.part" "$WORK/data-bin"
-    run_logged fairseq-preprocess "$@" ${more[@]+"${more[@]}"} --destdir "$WORK/data-bin.part"
-    run_logged mv "$WORK/data-bin.part" "$WORK/data-bin"
+    run_logged rm -rf "$PREPARED/data-bin.part" "$PREPARED/data-bin"
+    run_logged fairseq-preprocess "$@" ${more[@]+"${more[@]}"} --destdir "$PREPARED/data-bin.part"
+    run_logged mv "$PREPARED/data-bin.part" "$PREPARED/data-bin"
 }
 
 # One chain of rounds: the command, its rounds, then its own options; arguments of a framework behind a -- of its own.
@@ -274,14 +276,19 @@ chain() {
         shift
     done
     if [[ -n $SLURM ]]; then before+=(--executor slurm --slurm "$SLURM"); fi
-    "${RUN:-run_table}" "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
+    "$RUN" "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
 }
 
 report() { run lottery report "$OUT"; }
 
+# Where the data stage leaves its traces; with nothing to fetch the experiment's folder.
+data_folder() {
+    if among PREPARED "${SETTINGS[@]}"; then echo "$PREPARED"; else echo "$OUT"; fi
+}
+
 # The marker of a stage that is done; it holds the commands that did it.
 marker() {
-    if [[ $1 = data && -n ${WORK:-} ]]; then echo "$WORK/.done-data"; else echo "$OUT/.done-$1"; fi
+    if [[ $1 = data ]]; then echo "$(data_folder)/.done-data"; else echo "$OUT/.done-$1"; fi
 }
 
 note() {
@@ -319,8 +326,8 @@ do_stage() {
         say "stage $STAGE: done before"
         return
     fi
-    if [[ $STAGE = data && -e $mark && -n ${WORK:-} ]]; then
-        fail "$WORK was made with other settings (see $mark): give another WORK, or delete it"
+    if [[ $STAGE = data && -e $mark && $(data_folder) != "$OUT" ]]; then
+        fail "$PREPARED was made with other settings (see $mark): give another PREPARED, or delete it"
     fi
     say "stage $STAGE"
     mkdir -p "$(dirname "$mark")"

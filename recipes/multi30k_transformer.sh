@@ -2,7 +2,7 @@
 # Tickets of a small Transformer on Multi30K English-German: the shape of the paper's Figure 2 on 2 cores, about 2 hours.
 #   bash recipes/multi30k_transformer.sh [option ...] [NAME=VALUE ...] [-- more options of fairseq-lottery]
 # Not in the paper, which has nothing so small. A copy of {train,val,test_2016_flickr}.{en,de}.gz (Elliott et al. 2016):
-# --from DIR or DATA=DIR. --small: number words, 3 minutes. Run again, it goes on where it was.
+# --from DIR. --small: number words, 3 minutes. Run again, it goes on where it was.
 # shellcheck disable=SC2153,SC2154 # "setting" assigns the settings
 set -euo pipefail
 # shellcheck source=recipes/lib.sh
@@ -36,21 +36,22 @@ setting        GPUS         0
 setting        JOBS         2
 setting        WORKERS      2
 setting        OUT          runs/multi30k                         runs/multi30k-small
-setting        WORK         runs/multi30k-data                    runs/multi30k-small-data
-setting        DATA         ""
+# DATA and WORK in the environment are older names of the last two.
+setting        PREPARED     "${WORK:-runs/multi30k-data}"         "${WORK:-runs/multi30k-small-data}"
+setting        FROM         "${DATA:-}"
 ready
 
 stage_data() {
     local parts=(train val test_2016_flickr)
     if [[ $SMALL = yes ]]; then
         parts=(train valid test)
-        run python recipes/number_words.py "$WORK" --train 4000 --held-out 200
+        run python recipes/number_words.py "$PREPARED" --train 4000 --held-out 200
     else
         fetch multi30k
     fi
-    run python recipes/units.py "$WORK" --size "$VOCABULARY" --parts "${parts[@]}"
+    run python recipes/units.py "$PREPARED" --size "$VOCABULARY" --parts "${parts[@]}"
     preprocess --source-lang en --target-lang de --joined-dictionary \
-        --trainpref "$WORK/${parts[0]}.sp" --validpref "$WORK/${parts[1]}.sp" --testpref "$WORK/${parts[2]}.sp"
+        --trainpref "$PREPARED/${parts[0]}.sp" --validpref "$PREPARED/${parts[1]}.sp" --testpref "$PREPARED/${parts[2]}.sp"
 }
 
 # The chain of fairseq-lottery with so many rounds; none is the dense run alone.
@@ -59,9 +60,9 @@ tickets() {
     read -r -a kinds <<<"$KINDS"
     read -r -a seeds <<<"$SEEDS"
     read -r -a scope <<<"$SCOPE"
-    if [[ $SCORE = bleu ]]; then score+=(--reference "$WORK/test_2016_flickr.de"); fi
+    if [[ $SCORE = bleu ]]; then score+=(--reference "$PREPARED/test_2016_flickr.de"); fi
     training=(
-        "$WORK/data-bin" --source-lang en --target-lang de --arch transformer
+        "$PREPARED/data-bin" --source-lang en --target-lang de --arch transformer
         --encoder-layers "$LAYERS" --encoder-embed-dim "$WIDTH" --encoder-ffn-embed-dim "$FFN"
         --encoder-attention-heads "$HEADS"
         --decoder-layers "$LAYERS" --decoder-embed-dim "$WIDTH" --decoder-ffn-embed-dim "$FFN"

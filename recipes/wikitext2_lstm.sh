@@ -36,18 +36,18 @@ setting            GPUS         1                                      0
 setting            JOBS         1                                      2
 setting            WORKERS      2
 setting            OUT          runs/wikitext2                         runs/wikitext2-small
-setting            WORK         runs/wikitext2-data                    runs/wikitext2-small-data
-setting            DATA         ""
+setting            PREPARED     runs/wikitext2-data                    runs/wikitext2-small-data
+setting            FROM         ""
 ready
 batch=$(divided BATCH) # streams of each GPU
 
 stage_data() {
     if [[ $SMALL = yes ]]; then
-        run python recipes/number_sums.py "$WORK"
+        run python recipes/number_sums.py "$PREPARED"
     else
         fetch wikitext-2
     fi
-    preprocess --only-source --trainpref "$WORK/train.txt" --validpref "$WORK/valid.txt" --testpref "$WORK/test.txt"
+    preprocess --only-source --trainpref "$PREPARED/train.txt" --validpref "$PREPARED/valid.txt" --testpref "$PREPARED/test.txt"
 }
 
 # The chain of fairseq-lottery with so many rounds; none is the dense run alone.
@@ -57,7 +57,7 @@ tickets() {
     read -r -a seeds <<<"$SEEDS"
     read -r -a scope <<<"$SCOPE"
     training=(
-        "$WORK/data-bin" --task language_modeling --truncated-bptt "$BPTT"
+        "$PREPARED/data-bin" --task language_modeling --truncated-bptt "$BPTT"
         --batch-size "$batch" --required-batch-size-multiple 1
         --arch lottery_lstm_lm_wikitext2 --decoder-layers "$LAYERS" --decoder-hidden-size "$HIDDEN"
         --decoder-embed-dim "$EMBEDDING" --dropout "$DROPOUT" --criterion lottery_cross_entropy

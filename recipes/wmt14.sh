@@ -33,23 +33,23 @@ wmt14_settings() {
     setting        GPUS         8                0
     setting        JOBS         1                2
     setting        WORKERS      8                2
-    setting        WORK         runs/wmt14-data  runs/wmt14-small-data
-    setting        DATA         ""
+    setting        PREPARED     runs/wmt14-data  runs/wmt14-small-data
+    setting        FROM         ""
 }
 
 stage_data() {
     if [[ $SMALL = yes ]]; then
         # The same chain of text, joint units, binary data, for number words ("three hundred" to "dreihundert").
-        run python recipes/number_words.py "$WORK" --train 4000 --held-out 200
-        run python recipes/units.py "$WORK" --size "$VOCABULARY"
+        run python recipes/number_words.py "$PREPARED" --train 4000 --held-out 200
+        run python recipes/units.py "$PREPARED" --size "$VOCABULARY"
         preprocess --source-lang en --target-lang de --joined-dictionary \
-            --trainpref "$WORK/train.sp" --validpref "$WORK/valid.sp" --testpref "$WORK/test.sp"
+            --trainpref "$PREPARED/train.sp" --validpref "$PREPARED/valid.sp" --testpref "$PREPARED/test.sp"
         return
     fi
     # The texts are tokenised and in joint BPE units as they come; newstest2013 validates, newstest2014 is scored.
     fetch wmt14-en-de
     preprocess --source-lang en --target-lang de --joined-dictionary \
-        --trainpref "$WORK/train" --validpref "$WORK/valid" --testpref "$WORK/test" \
+        --trainpref "$PREPARED/train" --validpref "$PREPARED/valid" --testpref "$PREPARED/test" \
         --nwordssrc "$VOCABULARY" --nwordstgt "$VOCABULARY"
 }
 
@@ -60,7 +60,7 @@ tickets() {
     read -r -a seeds <<<"$SEEDS"
     read -r -a scope <<<"$SCOPE"
     training=(
-        "$WORK/data-bin" --source-lang en --target-lang de --arch "$ARCH" --share-all-embeddings
+        "$PREPARED/data-bin" --source-lang en --target-lang de --arch "$ARCH" --share-all-embeddings
         --encoder-layers "$LAYERS" --encoder-embed-dim "$WIDTH" --encoder-ffn-embed-dim "$FFN"
         --encoder-attention-heads "$HEADS"
         --decoder-layers "$LAYERS" --decoder-embed-dim "$WIDTH" --decoder-ffn-embed-dim "$FFN"

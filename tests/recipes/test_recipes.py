@@ -165,7 +165,7 @@ def test_the_table_of_settings_is_true() -> None:
     mentioned = {
         (name, part.partition("=")[0]) for name, _, settings in rows for part in re.findall(r"`([^`]*)`", settings)
     }
-    here = {"GPUS", "JOBS", "WORKERS", "OUT", "WORK", "DATA", "SCOPE", "PRECISION"}
+    here = {"GPUS", "JOBS", "WORKERS", "OUT", "PREPARED", "FROM", "SCOPE", "PRECISION"}
     for name in RECIPES[:-1]:
         assert set(plans(name)[0].settings) - here <= {setting for recipe, setting in mentioned if recipe == name}
 
@@ -224,7 +224,7 @@ BAD = {
     "stop": (("--stop-stage=last",), "unknown stage 'last'"),
     "order": (("--stage", "rounds", "--stop-stage", "data"), "--stage rounds comes after --stop-stage data"),
     "not done": (
-        ("--stage", "rounds", "--out", "/nowhere/x", "WORK=/nowhere/y"),
+        ("--stage", "rounds", "--out", "/nowhere/x", "PREPARED=/nowhere/y"),
         "rounds needs data, which is not done",
     ),
     "option": (("--kinds", "winning"), "unknown option '--kinds' (see --help)"),

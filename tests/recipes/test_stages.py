@@ -44,7 +44,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "LOTTERY_VENV": str(tmp_path / "venv"),
         "CALLS": str(tmp_path / "calls"),
         "OUT": str(tmp_path / "out"),
-        "WORK": str(tmp_path / "work"),
+        "PREPARED": str(tmp_path / "work"),
         "GPUS": "0",
     }
 
@@ -100,7 +100,7 @@ def test_a_stopped_recipe_goes_on(fails: str, before: list[str], after: list[str
     stopped, done = called(environment, FAILS=fails, status=3)
     assert stopped == before
     if fails == "fairseq-preprocess":
-        log = f"{environment['WORK']}/data.log"
+        log = f"{environment['PREPARED']}/data.log"
         assert f"wikitext2_lstm: error: fairseq-preprocess failed: no luck, see {log}" in done.stderr
         assert "said by fairseq-preprocess" in Path(log).read_text()
     assert called(environment)[0] == after
@@ -113,11 +113,11 @@ def test_other_settings_are_noticed(environment: dict[str, str], tmp_path: Path)
     assert called(environment, "ROUNDS=25", "WORKERS=7", "--from", str(tmp_path))[0] == [REPORT]
     refused, done = called(environment, "--small", status=2)
     assert refused == []
-    assert f"{environment['WORK']} was made with other settings" in done.stderr
+    assert f"{environment['PREPARED']} was made with other settings" in done.stderr
 
 
 def test_games_one_after_the_other(environment: dict[str, str], tmp_path: Path) -> None:
-    del environment["WORK"]
+    del environment["PREPARED"]
     done = run("classic_control", "cartpole", "acrobot", "--stop-stage", "dense", **environment)
     assert done.returncode == 0, done.stderr
     assert Path(environment["CALLS"]).read_text().splitlines() == ["sb3-lottery 20", "sb3-lottery 0"] * 2
