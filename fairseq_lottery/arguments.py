@@ -40,7 +40,7 @@ def parser() -> Parser:
     kinds = "; ".join([*chains, *(f"{kind}: {control.meaning}" for kind, control in CONTROLS.items())])
     add = result.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="the experiment's folder; the same command goes on")
-    add("--rounds", type=int, default=20, metavar="N", help="rounds of pruning (20)")
+    add("--rounds", type=int, default=20, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
     add("--prune-rate", type=float, default=0.2, metavar="P", help="share of the remaining parameters removed (0.2)")
     add("--rewind", default="epoch:1", metavar="POINT", help="rewind point: update:N, epoch:N or init (epoch:1)")
     add("--kinds", nargs="+", default=["winning", "random"], metavar="KIND", help=f"(winning random). {kinds}")

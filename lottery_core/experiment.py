@@ -45,13 +45,13 @@ class Experiment:
     :param rewind: the rewind point, as a word
     :param kinds: kinds of ticket, winning where a control needs it
     :param seeds: of the repeats
-    :param rounds: how many
+    :param rounds: how many; 0: the dense runs alone
     :param scope: words of the scope
     :param score_label: what the score is, with its unit, for tables and pictures
     :param versions: of the packages that decide the bits
     :param command: the command line
     :raises PruneError: a rate outside (0, 1)
-    :raises ConfigError: unknown kind, no seed, no round
+    :raises ConfigError: unknown kind, no seed, negative rounds
     """
 
     out: Path

@@ -90,15 +90,15 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
 
     :param kinds: kinds of ticket; winning is added where a control needs it
     :param seeds: of the repeats
-    :param rounds: how many, at least 1
-    :raises ConfigError: unknown kind, no seed, no round
+    :param rounds: how many; 0: the dense runs alone, whose tickets a later command finds
+    :raises ConfigError: unknown kind, no seed, negative rounds
     """
     seeds = list(dict.fromkeys(seeds))
     chosen = with_winning(kinds)
     if not seeds:
         raise ConfigError("no seed was given: give at least one")
-    if rounds < 1:
-        raise ConfigError(f"rounds must be at least 1, not {rounds}")
+    if rounds < 0:
+        raise ConfigError(f"rounds must not be negative, but they are {rounds}")
     if any(not 0 <= seed < 2**32 for seed in seeds):
         raise ConfigError("seeds must not be negative, and must be below 2**32")
     order = [kind for kind in KINDS if kind in chosen]

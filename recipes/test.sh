@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole test suite: style, types, then the tests, quick ones first. Arguments go to pytest.
+# The whole test suite: style, types, shell scripts, then the tests, quick ones first. Arguments go to pytest.
 #   bash recipes/test.sh -k ticket
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,6 +9,7 @@ export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
+.venv/bin/shellcheck -x recipes/*.sh .ci/run
 # Paths among the arguments replace these.
 paths=(tests/lottery_core tests/recipes tests/sb3_lottery tests/test_ten_rules.py tests/test_readme.py tests/fairseq_lottery)
 for argument in "$@"; do

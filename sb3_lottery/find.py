@@ -108,7 +108,7 @@ def find_tickets(
     :param make_model: makes a fresh model with its environment from a seed, every time anew
     :param out: the experiment's folder
     :param total_timesteps: length of each training, in environment steps
-    :param rounds: rounds of pruning
+    :param rounds: rounds of pruning; 0: the dense runs alone
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``;
         a twentieth of the length by default, as the paper's end of epoch 1 of 20. ``"lr"``: the survivors keep

@@ -82,7 +82,7 @@ def parser() -> Parser:
     group.add_argument(
         "--list-presets", action="store_true", default=False, help="print the presets, where from, what a run costs"
     )
-    group.add_argument("--rounds", type=int, metavar="N", help="rounds of pruning (20)")
+    group.add_argument("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
     group.add_argument(
         "--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)"
     )

@@ -35,6 +35,10 @@ def test_controls_bring_the_winning_chain_with_them() -> None:
     assert {run.kind for run in plan_runs(["one-shot"], [1], 2)} == {"dense", "one-shot"}
 
 
+def test_no_rounds_are_the_dense_runs_alone() -> None:
+    assert plan_runs(["random"], [1, 2], 0) == [dense(1), dense(2)]
+
+
 def test_folders_and_back() -> None:
     for run in plan_runs(KINDS, [1, 23], 2):
         assert Run.of_folder(Path("runs/x") / run.folder) == (Path("runs/x"), run)
@@ -51,7 +55,7 @@ def test_folders_and_back() -> None:
         ([], [1], 1, "no kind"),
         (["winning"], [], 1, "no seed"),
         (["winning"], [-1], 1, "negative"),
-        (["winning"], [1], 0, "rounds must be at least 1"),
+        (["winning"], [1], -1, "rounds must not be negative"),
     ],
 )
 def test_plans_that_cannot_be(kinds: list[str], seeds: list[int], rounds: int, words: str) -> None:

@@ -22,6 +22,7 @@ from lottery_core.layout import TICKET
 from lottery_core.plan import Run, dense
 from lottery_core.processes import Processes
 from lottery_core.progress import Progress, duration
+from lottery_core.reporting import report
 from lottery_core.results import read_rows
 from lottery_core.runner import Runner, commands
 from tests.lottery_core.toy import Here, Toy, experiment
@@ -204,6 +205,18 @@ def test_a_dry_run_names_each_run_its_folder_and_its_command(tmp_path: Path) -> 
     assert (run, folder) == (Run(1, "winning", 1), tmp_path / "seed-1/winning/round-01")
     assert command[-1] == str(folder)
     assert not (tmp_path / "experiment.json").exists()
+
+
+def test_the_dense_run_first_and_its_tickets_later(tmp_path: Path) -> None:
+    first = Runner(experiment(tmp_path, rounds=0), Toy(), Here(tmp_path), Progress(io.StringIO())).run()
+    assert [row.run for row in first] == [dense(1)]
+    assert not (tmp_path / "seed-1/winning").exists()
+    report([tmp_path])
+    stream = io.StringIO()
+    rows = Runner(experiment(tmp_path), Toy(), Here(tmp_path), Progress(stream)).run()
+    assert stream.getvalue().startswith("1 of 7 runs are done already")
+    assert rows[0] == first[0]
+    assert len(rows) == 7
 
 
 def test_progress_counts_runs_and_tells_the_time_left(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 sys.path.insert(0, str(RECIPES))
+import number_sums  # noqa: E402
 import number_words  # noqa: E402
 
 WORDS = {
@@ -71,3 +72,12 @@ def test_units(tmp_path: Path) -> None:
         pieces = (tmp_path / name).read_text().splitlines()
         plain = (tmp_path / name.replace(".sp", "")).read_text().splitlines()
         assert ["".join(line.split()).replace("▁", " ").strip() for line in pieces] == plain
+
+
+def test_sums(tmp_path: Path) -> None:
+    assert number_sums.sentence(7, 25) == "seven plus twenty five is thirty two"
+    number_sums.write(tmp_path, {"train": 300, "valid": 30, "test": 40})
+    texts = [(tmp_path / f"{part}.txt").read_text() for part in ("train", "valid", "test")]
+    lines = [line for text in texts for line in text.splitlines()]
+    assert len(set(lines)) == 370
+    assert all(" plus " in line and " is " in line for line in lines)

@@ -137,7 +137,7 @@ BAD = {
     "rewind's unit": ("--rewind years:1", "unknown unit 'years'"),
     "eps of zero": ("--optimizer adam --optimizer-kwargs eps:0.0", "Adam with eps=0 turns pruned parameters into NaN"),
     "jobs": ("--jobs 0", "--jobs must be at least 1, not 0"),
-    "rounds": ("--rounds 0", "rounds must be at least 1"),
+    "rounds": ("--rounds -1", "rounds must not be negative"),
     "scope": ("--scope nothing", "scope 'nothing' matches none of the"),
     "hyperparameter": ("--hyperparams n_step:4", "unknown hyperparameter of A2C 'n_step': did you mean n_steps"),
     "hyperparameter's form": ("--hyperparams n_steps", "'n_steps' is not of the form name:value"),

@@ -1,0 +1,141 @@
+"""Stages: what is done is left out, a stopped recipe goes on, other settings are noticed. Commands are stand-ins."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result, one_line
+from tests.recipes.helpers import run
+
+# Notes its name and what tells the stages apart, makes the folder that is asked for, fails where it is told to.
+STAND_IN = """#!/usr/bin/env bash
+name=$(basename "$0")
+line=$name
+while (($#)); do
+    case $1 in
+        --rounds) line+=" $2" ;;
+        --destdir) mkdir -p "$2" ;;
+        *.py) line+=" $(basename "$1")" ;;
+    esac
+    shift
+done
+echo "$line" >>"$CALLS"
+echo "said by $line"
+if [[ $line = "${FAILS:-}" ]]; then
+    echo "no luck" >&2
+    exit 3
+fi
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A virtual environment of stand-ins, and folders of the test's own."""
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    for name in ("fairseq-lottery", "fairseq-preprocess", "sb3-lottery", "lottery", "python"):
+        path = tmp_path / "venv/bin" / name
+        path.write_text(STAND_IN)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return {
+        "LOTTERY_VENV": str(tmp_path / "venv"),
+        "CALLS": str(tmp_path / "calls"),
+        "OUT": str(tmp_path / "out"),
+        "PREPARED": str(tmp_path / "work"),
+        "GPUS": "0",
+    }
+
+
+DATA = ["python fetch.py", "fairseq-preprocess"]
+DENSE, ROUNDS, REPORT = "fairseq-lottery 0", "fairseq-lottery 20", "lottery"
+
+
+def called(environment: dict[str, str], *words: str, status: int = 0, **more: str) -> tuple[list[str], Result]:
+    """What a recipe calls."""
+    calls = Path(environment["CALLS"])
+    calls.unlink(missing_ok=True)
+    done = run("wikitext2_lstm", *words, **environment, **more)
+    assert done.returncode == status, done.stderr
+    return calls.read_text().splitlines() if calls.exists() else [], done
+
+
+def test_all_stages_then_only_the_report(environment: dict[str, str], tmp_path: Path) -> None:
+    assert called(environment)[0] == [*DATA, DENSE, ROUNDS, REPORT]
+    assert (tmp_path / "work/data-bin").is_dir()
+    log = (tmp_path / "out/recipe.log").read_text()
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+: \w", log, re.M)) == 7
+    assert f"said by {ROUNDS}" in log
+    again, done = called(environment)
+    assert again == [REPORT]
+    assert "wikitext2_lstm: stage rounds: done before" in done.stderr
+    grown = (tmp_path / "out/recipe.log").read_text()
+    assert grown.startswith(log)
+    assert grown[len(log) :].endswith(f" report: lottery report {tmp_path / 'out'}\n")
+    assert grown.count("\n") == log.count("\n") + 1
+
+
+def test_from_one_stage_to_another(environment: dict[str, str]) -> None:
+    refused, done = called(environment, "--stage", "rounds", status=2)
+    assert refused == []
+    one_line(done, "rounds needs data, which is not done: begin with --stage data, or without --stage")
+    assert called(environment, "--stop-stage", "data")[0] == DATA
+    one_line(called(environment, "--stage", "report", status=2)[1], "report needs dense")
+    assert called(environment, "--stage", "dense", "--stop-stage", "dense")[0] == [DENSE]
+    assert called(environment, "--stage", "rounds")[0] == [ROUNDS, REPORT]
+
+
+@pytest.mark.parametrize(
+    ("fails", "before", "after"),
+    [
+        ("python fetch.py", DATA[:1], [*DATA, DENSE, ROUNDS, REPORT]),
+        ("fairseq-preprocess", DATA, [*DATA, DENSE, ROUNDS, REPORT]),
+        (DENSE, [*DATA, DENSE], [DENSE, ROUNDS, REPORT]),
+        (ROUNDS, [*DATA, DENSE, ROUNDS], [ROUNDS, REPORT]),
+    ],
+)
+def test_a_stopped_recipe_goes_on(fails: str, before: list[str], after: list[str], environment: dict[str, str]) -> None:
+    stopped, done = called(environment, FAILS=fails, status=3)
+    assert stopped == before
+    if fails == "fairseq-preprocess":
+        log = f"{environment['PREPARED']}/data.log"
+        assert f"wikitext2_lstm: error: fairseq-preprocess failed: no luck, see {log}" in done.stderr
+        assert "said by fairseq-preprocess" in Path(log).read_text()
+    assert called(environment)[0] == after
+
+
+def test_other_settings_are_noticed(environment: dict[str, str], tmp_path: Path) -> None:
+    called(environment)
+    assert called(environment, "ROUNDS=25")[0] == ["fairseq-lottery 25", REPORT]
+    # Where the files are from and how many workers there are decide nothing.
+    assert called(environment, "ROUNDS=25", "WORKERS=7", "--from", str(tmp_path))[0] == [REPORT]
+    refused, done = called(environment, "--small", status=2)
+    assert refused == []
+    assert f"{environment['PREPARED']} was made with other settings" in done.stderr
+
+
+def test_games_one_after_the_other(environment: dict[str, str], tmp_path: Path) -> None:
+    del environment["PREPARED"]
+    done = run("classic_control", "cartpole", "acrobot", "--stop-stage", "dense", **environment)
+    assert done.returncode == 0, done.stderr
+    assert Path(environment["CALLS"]).read_text().splitlines() == ["sb3-lottery 20", "sb3-lottery 0"] * 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cartpole", "acrobot"}
+    Path(environment["CALLS"]).unlink()
+    failed = run("classic_control", "acrobot", "cartpole", **environment, FAILS="sb3-lottery 20")
+    assert failed.returncode == 3
+    assert "classic_control: acrobot" in failed.stderr
+    assert Path(environment["CALLS"]).read_text().splitlines() == ["sb3-lottery 20"], "the other game was not begun"
+
+
+def test_more_gpus_than_there_are(environment: dict[str, str]) -> None:
+    python = Path(environment["LOTTERY_VENV"]) / "bin/python"
+    python.write_text("#!/usr/bin/env bash\necho 2\n")
+    done = run("wikitext2_lstm", "--gpus", "3", "--stop-stage", "data", **environment)
+    one_line(done, "GPUS=3, but torch sees 2 here: give --gpus N, or 0 for the CPU")
+
+
+def test_no_such_environment(environment: dict[str, str]) -> None:
+    environment["LOTTERY_VENV"] = "/nowhere"
+    one_line(run("wikitext2_lstm", **environment), "LOTTERY_VENV=/nowhere is not a virtual environment")
