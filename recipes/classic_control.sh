@@ -3,7 +3,7 @@
 #   bash recipes/classic_control.sh [GAME ...] [option ...] [NAME=VALUE ...] [-- more options of sb3-lottery]
 # Mean reward of the last 100 training episodes. Games: cartpole acrobot lunarlander (these three when none is named;
 # --small: cartpole, 2 minutes), and, not in the paper, ppo and dqn: these algorithms on CartPole-v1 as tuned in rl_zoo3.
-# On 2 cores CartPole takes some hours; Acrobot in about an hour: ROUNDS=7 PRUNE_RATE=0.47 KINDS="winning random".
+# On 2 cores CartPole takes about 40 minutes; Acrobot in about an hour: ROUNDS=7 PRUNE_RATE=0.47 KINDS="winning random".
 # Run again, it goes on where it was.
 # shellcheck disable=SC2153,SC2154 # "setting" assigns the settings
 set -euo pipefail
