@@ -191,4 +191,7 @@ def generate_words(arguments: Sequence[str], settings: Any) -> list[str]:
     more = shlex.split(settings["generate"])
     if not {"--batch-size", "--max-tokens", "--max-sentences"} & set(more):
         words += ["--max-tokens", "4000"]
+    if value_of(more, "--required-batch-size-multiple") is None:
+        # By fairseq's 8 the last sentences of a split are left out where they fill no multiple (its issue 5036).
+        words += ["--required-batch-size-multiple", "1"]
     return [*words, *more]

@@ -18,6 +18,7 @@ from lottery_core.version import VERSION
 if TYPE_CHECKING:
     from lottery_core.experiment import Experiment
     from lottery_core.protocols import Executor, Framework
+    from lottery_core.weights import Weights
 
 
 class Parser(argparse.ArgumentParser):
@@ -135,6 +136,8 @@ def _prune(args: argparse.Namespace) -> None:
             print(
                 f"WARNING: {alive} weights that {args.previous} prunes are not zero in {args.trained}", file=sys.stderr
             )
+    if previous is None:
+        _warn_of_zeros(trained, rewind, args)
     ticket = prune(
         trained,
         rewind,
@@ -153,6 +156,22 @@ def _prune(args: argparse.Namespace) -> None:
         f"({masks.pruned / masks.pool:.2%}), surviving {masks.surviving:,} ({masks.surviving / masks.pool:.2%})"
     )
     _warn_of_collapse(masks.collapsed(), str(args.output))
+
+
+def _warn_of_zeros(trained: Weights, rewind: Weights, args: argparse.Namespace) -> None:
+    # A network that was trained as a ticket, pruned without it, would give the same ticket again.
+    pairs = [(value, rewind.tensors.get(name)) for name, value in trained.tensors.items()]
+    dead = sum(
+        int(((value == 0) & (early != 0)).sum())
+        for value, early in pairs
+        if early is not None and early.shape == value.shape
+    )
+    if dead:
+        print(
+            f"WARNING: {dead:,} weights of {args.trained} are exactly 0, and not in {args.rewind}: if it has trained a "
+            "ticket, give that, --previous TICKET, or its weights are pruned again instead of others",
+            file=sys.stderr,
+        )
 
 
 def _warn_of_collapse(names: Sequence[str], where: str) -> None:

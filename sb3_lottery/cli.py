@@ -61,7 +61,9 @@ def _run(args: argparse.Namespace) -> None:
     trainer = executor(args, framework.command, experiment.out, gpus)
     _preflight(experiment, args.executor != SLURM)
     settings = ModelSettings.from_json(experiment.settings["model"])
-    for line in (*values.get("notes", ()), f"environments: {environment_line(settings)}"):
+    length = f"{experiment.settings['epochs']} epochs of {experiment.settings['epoch']}"
+    lines = (f"environments: {environment_line(settings)}", f"each run: {length}; rewind: {experiment.rewind}")
+    for line in (*values.get("notes", ()), *lines):
         Progress(quiet=args.quiet).say(line)
     do_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 

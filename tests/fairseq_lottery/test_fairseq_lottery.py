@@ -143,7 +143,7 @@ def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path:
 
 def test_what_scores_a_translation(tmp_path: Path) -> None:
     """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
-    from fairseq_lottery.scoring import _lines, decodes, read_lines
+    from fairseq_lottery.scoring import _lines, decodes, generate_words, read_lines
 
     text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
     assert _lines(text, "H") == ["a\u2028a", "b"]
@@ -152,6 +152,13 @@ def test_what_scores_a_translation(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
     assert decodes(["--beam", "2", "--bpe=sentencepiece"])
     assert not decodes(["--remove-bpe"])
+    settings = {"data": "bin", "gen_subset": "test", "generate": "--beam 1"}
+    # By fairseq's own 8 the last sentences of a split would be left out.
+    assert generate_words(["bin"], settings)[-3:] == ["1", "--beam", "1"]
+    assert "--required-batch-size-multiple" in generate_words(["bin"], settings)
+    own = generate_words(["bin"], {**settings, "generate": "--required-batch-size-multiple 4"})
+    assert own[-2:] == ["--required-batch-size-multiple", "4"]
+    assert own.count("--required-batch-size-multiple") == 1
 
 
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:

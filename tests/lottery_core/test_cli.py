@@ -46,6 +46,29 @@ def test_two_checkpoints_give_a_ticket_and_the_next(
     assert torch.equal(Ticket.load(once).weights["0.weight"], Ticket.load(once).masks.apply(early_weights)["0.weight"])
 
 
+def test_a_forgotten_previous_ticket_is_told(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that were trained as a ticket, pruned without it: the same ones would go again."""
+    trained, early = files
+    first, again = trained.with_name("1.safetensors"), trained.with_name("again.safetensors")
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{first}"]) == 0
+    assert "WARNING" not in capsys.readouterr().err
+    masks = Ticket.load(first).masks
+    torch.save(masks.apply(torch.load(trained, weights_only=True)), trained)
+    early_weights = torch.load(early, weights_only=True)
+    count = sum(int((early_weights[name][~mask] != 0).sum()) for name, mask in masks.items())
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{again}"]) == 0
+    told = capsys.readouterr().err
+    assert f"WARNING: {count} weights of {trained} are exactly 0" in told
+    assert "--previous TICKET" in told
+    assert (
+        main(
+            ["prune", f"{trained}", "--rewind", f"{early}", "--previous", f"{first}", "--rate", "0.2", "-o", f"{again}"]
+        )
+        == 0
+    )
+    assert "WARNING" not in capsys.readouterr().err
+
+
 def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = random_weights(action_net__weight=(2, 3), fc__weight=(10, 10))
     weights.tensors["action_net.weight"].mul_(1e-6)
