@@ -76,6 +76,15 @@ def read_json(path: str | Path) -> Any:
         return None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in the JSON file at ``path``; empty where there is none, or something else stands there."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what a killed :func:`write_atomically` may have left in ``folder``."""
     for part in folder.glob(".*.part"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, WriteError
-from lottery_core.files import FolderLock, read_json
+from lottery_core.files import FolderLock, read_object
 from lottery_core.layout import LOG, PROGRESS
 from lottery_core.plan import Run
 
@@ -57,8 +57,7 @@ class Processes:
         :raises WriteError: the log cannot be written
         """
         command = self.command(run, folder)
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
+        environment = child_environment(self.threads)
         gpu = min(self._on_gpu, key=self._busy, default=None)
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
@@ -111,10 +110,7 @@ class Process:
 
     def progress(self) -> Mapping[str, Any]:
         """What the process last wrote into ``progress.json``."""
-        try:
-            return read_json(self._folder / PROGRESS) or {}
-        except (OSError, ValueError):
-            return {}
+        return read_object(self._folder / PROGRESS)
 
     def stop(self) -> None:
         """End it and the processes it started: ask, wait three seconds, then kill."""
@@ -131,6 +127,12 @@ class Process:
     def cancel(self) -> None:
         """See :meth:`stop`."""
         self.stop()
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """The environment of a training: this process's, with so many threads, and output line by line."""
+    numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **numbers}
 
 
 def last_line(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiment import Experiment
-from lottery_core.files import held, read_json
+from lottery_core.files import held, read_object
 from lottery_core.layout import FAILED, JOB, JOB_END, LOG, PROGRESS, STARTED
 from lottery_core.plan import Run, needs
 from lottery_core.processes import last_line
@@ -54,21 +54,21 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
     row = read_marker(folder, experiment)
     if row is not None:
         return State(run, DONE, f"{percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}", row)
-    failure = _read(folder / FAILED)
+    failure = read_object(folder / FAILED)
     if failure:
         return State(run, FAILED_, str(failure.get("reason", "")))
-    job = _read(folder / JOB)
+    job = read_object(folder / JOB)
     if job:
         return _of_job(run, folder, job, busy, job_state)
     if (folder / STARTED).exists():
-        text = str(_read(folder / PROGRESS).get("text", ""))
+        text = str(read_object(folder / PROGRESS).get("text", ""))
         return State(run, RUNNING, text) if busy else State(run, STOPPED, text)
     missing = [str(other) for other in needs(run) if read_marker(experiment.out / other.folder, experiment) is None]
     return State(run, WAITING, f"for {missing[0]}" if missing else "")
 
 
 def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: Job) -> State:
-    ended = _read(folder / JOB_END)
+    ended = read_object(folder / JOB_END)
     if ended.get("token") == job.get("token"):
         # Trained, and not yet looked at; or failed, and not yet submitted again.
         if ended.get("code") == 0:
@@ -78,16 +78,8 @@ def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: 
     if state is None:
         return State(run, WAITING if busy else STOPPED, "its job has vanished")
     if state in ("RUNNING", "COMPLETING"):
-        return State(run, RUNNING, str(_read(folder / PROGRESS).get("text", "")))
+        return State(run, RUNNING, str(read_object(folder / PROGRESS).get("text", "")))
     return State(run, QUEUED, state.lower())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def render(name: str, found: Sequence[State], everything: bool = False) -> str:

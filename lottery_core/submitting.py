@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, LostError, RunError, one_of
-from lottery_core.files import FolderLock, read_json, write_json
+from lottery_core.files import FolderLock, read_object, write_json
 from lottery_core.layout import JOB, JOB_END, LOG, PROGRESS
 from lottery_core.plan import Run
-from lottery_core.processes import die_with, last_line
+from lottery_core.processes import child_environment, die_with, last_line
 
 RETRIES = 2
 MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
@@ -181,7 +181,7 @@ class Slurm:
     def adopt(self, run: Run, folder: Path) -> Job | None:
         """The job of ``run`` that an earlier command left in the queue, or that has ended well since."""
         folder = folder.absolute()
-        told = _read(folder / JOB)
+        told = read_object(folder / JOB)
         if not told:
             return None
         job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")))
@@ -208,7 +208,7 @@ class Job:
 
     def code(self) -> int | None:
         """The exit status of its command; ``None`` where it has not ended by itself."""
-        told = _read(self.folder / JOB_END)
+        told = read_object(self.folder / JOB_END)
         return int(told["code"]) if told.get("token") == self.token else None
 
     def finished(self) -> bool:
@@ -251,7 +251,7 @@ class Job:
         state = self.queue.state(self.name)
         if state not in (None, "RUNNING", "COMPLETING"):
             return {"text": f"{str(state).lower()} as job {self.queue.number(self.name)}"}
-        return _read(self.folder / PROGRESS)
+        return read_object(self.folder / PROGRESS)
 
     def stop(self) -> str:
         """It goes on: the same command will find it, and Slurm can end it."""
@@ -263,14 +263,6 @@ class Job:
         self.queue.cancel(self.name)
         while self.queue.state(self.name, now=True) and time.monotonic() < give_up:
             time.sleep(1)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 class Work:
@@ -287,11 +279,10 @@ class Work:
 
     def __call__(self) -> int:
         """:returns: the exit status of the command, which ``job-end.json`` has, too"""
-        if _read(self.folder / JOB).get("token") != self.token:
+        if read_object(self.folder / JOB).get("token") != self.token:
             print(f"{self.folder} has been given to another job: nothing to do")
             return 0
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
+        environment = child_environment(self.threads)
         with open(self.folder / LOG, "ab") as log:
             where = f"job {os.environ.get('SLURM_JOB_ID', '?')} on {os.uname().nodename}"
             log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {where}: {shlex.join(self.command)}\n".encode())
