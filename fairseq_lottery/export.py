@@ -14,6 +14,7 @@ from fairseq_lottery.streams import LanguageModelingOptions
 from fairseq_lottery.tasks import PREFIX
 from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import CheckpointError
+from lottery_core.exporting import PLAIN
 from lottery_core.files import write_atomically
 
 _LSTM = "lottery_lstm_lm"
@@ -22,17 +23,29 @@ _OPTIONS = {
 } - {"_name"}
 
 
-def export(path: Path, output: Path) -> str:
+def export(path: Path, output: Path, form: str) -> str:
     """Write the checkpoint ``path`` without a trace of this project, and without the optimizer's state.
 
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
+    :param form: one of :data:`lottery_core.exporting.FORMS`
     :returns: its task and architecture
     :raises CheckpointError: it cannot be read, or its model exists only here
     :raises WriteError: the file cannot be written
     """
-    if output.exists() and output.samefile(path):
-        raise CheckpointError(f"{output} is the checkpoint itself, which a training can go on from: name another file")
+    plain = plain_state(path)
+    if form != PLAIN:
+        raise CheckpointError(f"no form {form} of a fairseq checkpoint yet")
+    write_atomically(output, lambda file: torch.save(plain, file))
+    cfg = plain["cfg"]
+    return f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+
+
+def plain_state(path: Path) -> dict[str, Any]:
+    """The checkpoint ``path`` as fairseq alone would have written it, without the optimizer's state.
+
+    :raises CheckpointError: it cannot be read, or its model exists only here
+    """
     state = load_checkpoint(path)
     if not isinstance(state.get("cfg"), Mapping):
         raise CheckpointError(f"cannot export {path}: it has no configuration; fairseq before 0.10 wrote it")
@@ -52,9 +65,7 @@ def export(path: Path, output: Path) -> str:
     extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
     extra.pop("metrics", None)  # those of --eval-bleu are numpy's, which plain fairseq may not unpickle
     plain = {**state, "cfg": cfg, "model": model, "optimizer_history": history, "extra_state": extra}
-    plain |= {"last_optimizer_state": None, "task_state": {}}
-    write_atomically(output, lambda file: torch.save(plain, file))
-    return f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    return plain | {"last_optimizer_state": None, "task_state": {}}
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:

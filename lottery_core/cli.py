@@ -89,9 +89,18 @@ def _parser() -> Parser:
     inspect.add_argument("ticket", type=Path, metavar="TICKET")
     inspect.add_argument("--json", action="store_true", help="as JSON")
 
-    export = commands.add_parser("export", help="a checkpoint that its framework reads without this project")
-    export.add_argument("checkpoint", type=Path, metavar="CKPT", help="a fairseq checkpoint of a lottery task")
+    export = commands.add_parser("export", help="a checkpoint without this project: plain, smaller, or sparse")
+    export.add_argument(
+        "checkpoint", type=Path, metavar="CKPT", help="a fairseq checkpoint, or the zip of an SB3 model"
+    )
     export.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
+    export.add_argument(
+        "--form",
+        default="plain",
+        metavar="FORM",
+        help="plain (default): names only what is the framework's own; shrunk: also without units that are dead; "
+        "csr: a ticket's size, for lottery_core.load_sparse",
+    )
 
     report = commands.add_parser("report", help="table and picture of experiments, finished or not")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
@@ -193,7 +202,7 @@ def _inspect(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from lottery_core.exporting import export
 
-    print(f"{args.output}: {export(args.checkpoint, args.output)}")
+    print(f"{args.output}: {export(args.checkpoint, args.output, args.form)}")
 
 
 def _report(args: argparse.Namespace) -> None:
