@@ -56,6 +56,7 @@ setup(
             "fairseq-lottery=fairseq_lottery.cli:main",
         ],
         "lottery.export": ["fairseq=fairseq_lottery.export:export"],
+        "lottery.sparse": ["fairseq=fairseq_lottery.sparse_checkpoints:build"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -10,7 +10,8 @@ import torch
 
 from fairseq_lottery.resuming import Place
 from fairseq_lottery.scoring import LAST
-from lottery_core.errors import ConfigError, MismatchError
+from fairseq_lottery.sparse_inference import MODES
+from lottery_core.errors import ConfigError, MismatchError, one_of
 from lottery_core.kinds import WINNING
 from lottery_core.ticket import Ticket
 
@@ -19,6 +20,8 @@ log = logging.getLogger("fairseq_lottery")
 
 def check_options(options: Any) -> None:
     """:raises ConfigError: options that contradict each other"""
+    if options.sparse_inference not in MODES:
+        raise one_of(options.sparse_inference, "--sparse-inference", MODES)
     if options.ticket and options.rewind_point:
         raise ConfigError(
             "--ticket and --rewind-point exclude each other: the rewind point is of the dense run, "

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from fairseq_lottery import sparse_checkpoints
 from fairseq_lottery.serialization import without_namespaces
 from fairseq_lottery.streams import LanguageModelingOptions
 from fairseq_lottery.tasks import PREFIX
 from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import CheckpointError
-from lottery_core.exporting import PLAIN
+from lottery_core.exporting import CSR, PLAIN
 from lottery_core.files import write_atomically
 
 _LSTM = "lottery_lstm_lm"
@@ -34,6 +35,8 @@ def export(path: Path, output: Path, form: str) -> str:
     :raises WriteError: the file cannot be written
     """
     plain = plain_state(path)
+    if form == CSR:
+        return sparse_checkpoints.write(plain, output)
     if form != PLAIN:
         raise CheckpointError(f"no form {form} of a fairseq checkpoint yet")
     write_atomically(output, lambda file: torch.save(plain, file))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from fairseq_lottery.masking import HeldMasks
 from fairseq_lottery.masters import full_precision
 from fairseq_lottery.resuming import TICKET
 from fairseq_lottery.rewinding import RewindPoint, parse_rewind
+from fairseq_lottery.sparse_checkpoints import build_for_checkpoint
+from fairseq_lottery.sparse_inference import loads_of_generation, loads_of_scoring, make_sparse
 from fairseq_lottery.tickets import fresh_seed, needs_fresh, ticket_to_train
 from lottery_core.collapse import collapse_warning
 from lottery_core.errors import ConfigError
@@ -49,6 +51,7 @@ class LotteryTask:
     _length_checked = False
     _shares: tuple[float, float] | None = None
     _digest = ""  # of the ticket that is trained
+    _loaded: Sequence[Any] = ()  # models that a checkpoint was loaded into
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -82,11 +85,13 @@ class LotteryTask:
         :raises LotteryError: the ticket cannot be read, or is of another architecture; a launch that trains twice
         """
         build = super().build_model  # type: ignore[misc]
-        if from_checkpoint:
-            more = {"from_checkpoint": True} if "from_checkpoint" in inspect.signature(build).parameters else {}
-            return build(cfg, **more)
         options = self.lottery_options
         check_options(options)
+        if from_checkpoint:
+            more = {"from_checkpoint": True} if "from_checkpoint" in inspect.signature(build).parameters else {}
+            model = build_for_checkpoint(lambda: build(cfg, **more))
+            self._loaded = [*self._loaded, model]
+            return model
         require_one_training()
         point = parse_rewind(options.rewind_point) if options.rewind_point else None
         if not options.ticket:
@@ -204,6 +209,17 @@ class LotteryTask:
         more: dict[str, Any] = getattr(super(), "get_checkpoint_dict", dict)()
         name = type(self).__name__
         return {**more, name: {**more.get(name, {}), TICKET: self._digest}}
+
+    def build_generator(self, models: Any, args: Any, *more: Any, **kwargs: Any) -> Any:
+        """The task's own; before, trained models become sparse under --sparse-inference."""
+        beam = int(getattr(args, "beam", 5))
+        make_sparse(models, self.lottery_options, lambda model: loads_of_generation(self, model, beam))
+        return super().build_generator(models, args, *more, **kwargs)  # type: ignore[misc]
+
+    def eval_lm_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The task's own; before, trained models become sparse under --sparse-inference."""
+        make_sparse(self._loaded, self.lottery_options, lambda _: loads_of_scoring(self, dataset))
+        return super().eval_lm_dataloader(dataset, *args, **kwargs)  # type: ignore[misc]
 
     def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
         """Adds the columns ``pruned`` and ``surviving``, both shares of the pool."""

@@ -33,12 +33,22 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
         default=None,
         metadata={"help": "'all', 'layers' or regular expressions, parted by spaces: checked against the model"},
     )
+    sparse_inference: str = field(
+        default="off",
+        metadata={
+            "help": "generate, interactive, eval-lm: auto: layers of a ticket as sparse ones where this machine is "
+            "measured to be faster with them; csr: wherever there are zeros; off: as they are"
+        },
+    )
     save_dir: str = II("checkpoint.save_dir")
     ddp_backend: Any = II("distributed_training.ddp_backend")
     max_update: int = II("optimization.max_update")
     max_epoch: int = II("optimization.max_epoch")
     update_freq: List[int] = II("optimization.update_freq")
     train_subset: str = II("dataset.train_subset")
+    gen_subset: str = II("dataset.gen_subset")
+    batch_size: Optional[int] = II("dataset.batch_size")
+    max_tokens: Optional[int] = II("dataset.max_tokens")
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     continue_once: Optional[str] = II("checkpoint.continue_once")

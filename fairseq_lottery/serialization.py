@@ -19,8 +19,10 @@ import torch
 from fairseq import checkpoint_utils
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fairseq_lottery import sparse_checkpoints
 from lottery_core.allowed import NAMES, NUMPY_DTYPES, allowed
 from lottery_core.checkpoints import unreadable
+from lottery_core.errors import LotteryError
 
 # What rank 0 sends to the others when a run is resumed (fairseq/distributed/utils.py:broadcast_object).
 BROADCAST = (
@@ -59,7 +61,16 @@ def read_clearly() -> None:
     @functools.wraps(plain)
     def load(path: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return with_namespace(plain(path, *args, **kwargs))
+            with sparse_checkpoints.expecting(path) as sparse:
+                read = (
+                    functools.partial(sparse_checkpoints.state_of, path, plain)
+                    if sparse
+                    else functools.partial(plain, path)
+                )
+                state = read(*args, **kwargs)
+            return with_namespace(state)
+        except LotteryError:
+            raise
         except Exception as error:  # a damaged file can raise anything
             raise unreadable(error, str(path), "checkpoint of fairseq") from error
 

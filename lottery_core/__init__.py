@@ -10,6 +10,8 @@ from lottery_core.kinds import CHAINS, CONTROLS, KINDS, control_ticket
 from lottery_core.masks import Masks
 from lottery_core.pruning import prune, prune_masks, schedule
 from lottery_core.scope import pool_names
+from lottery_core.sparse import sparsify
+from lottery_core.sparse_loading import load_sparse
 from lottery_core.ticket import Origin, Ticket
 from lottery_core.version import VERSION as __version__
 from lottery_core.weights import Weights, snapshot
@@ -27,10 +29,12 @@ __all__ = [
     "__version__",
     "apply_ticket",
     "control_ticket",
+    "load_sparse",
     "pool_names",
     "prune",
     "prune_masks",
     "read_weights",
     "schedule",
     "snapshot",
+    "sparsify",
 ]

@@ -35,12 +35,19 @@ def read_weights(path: str | Path) -> Weights:
     :raises CheckpointError: no such file, not one of these, or a pickle that asks for more than tensors
     """
     path = Path(path)
+    return Weights.load(path) if _is_safetensors(path) else weights_of_state(state_of(path), str(path))
+
+
+def state_of(path: str | Path) -> Mapping[str, Tensor]:
+    """The state dict in a file of any of the formats above, as it is: with aliases, target networks, buffers.
+
+    :raises CheckpointError: as :func:`read_weights`
+    """
+    path = Path(path)
     if _is_safetensors(path):
-        return Weights.load(path)
+        return Weights.load(path).tensors
     state = _sb3_policy(path) if zipfile.is_zipfile(path) else None
-    if state is None:
-        state = _state_dict(_load(path, str(path)), path)
-    return weights_of_state(state, str(path))
+    return _state_dict(_load(path, str(path)), path) if state is None else state
 
 
 def format_of(path: str | Path) -> str:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from lottery_core.checkpoints import SB3, STATE, format_of
+from lottery_core.checkpoints import SB3, STATE, format_of, state_of
 from lottery_core.errors import CheckpointError, one_of
 
 GROUP = "lottery.export"
@@ -50,6 +50,10 @@ def export(path: Path, output: Path, form: str = PLAIN) -> str:
         )
     if output.exists() and output.samefile(path):
         raise CheckpointError(f"{output} is the checkpoint itself, which a training can go on from: name another file")
+    if form == CSR and kind in (SB3, STATE):
+        from lottery_core.sparse_file import save_sparse
+
+        return save_sparse(state_of(path), output)
     for point in entry_points(group=GROUP, name=kind):
         exporter: Exporter = point.load()
         return exporter(path, output, form)

@@ -154,6 +154,13 @@ def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
+def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The names that :func:`without_copies` leaves out, each with the name that it keeps for the same tensor."""
+    kept = without_copies(state)
+    lost = [name for name in state if name not in kept]
+    return {name: next(first for first, tensor in kept.items() if _equal(tensor, state[name])) for name in lost}
+
+
 def _equal(one: Tensor, other: Tensor) -> bool:
     # Bit by bit, so that NaN equals NaN: a diverged run is then told as such.
     if one.shape != other.shape or one.dtype != other.dtype:

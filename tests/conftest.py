@@ -20,6 +20,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Times that a test measures are no use to anybody else, nor anybody's to a test."""
+    os.environ["LOTTERY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def call() -> Callable[..., Result]:
     """Run a module of the project as a real process: ``call("lottery_core.cli", "inspect", path)``."""
