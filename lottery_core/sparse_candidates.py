@@ -141,4 +141,4 @@ def sparse_form(module: nn.Module, matrix: Callable[[Tensor], CsrMatrix] = CsrMa
             bias = weights[2] + weights[3] if module.bias else None
             cells.append(SparseLSTMCell(matrix(weights[0]), matrix(weights[1]), bias))
         made = SparseLSTM(cells, module.batch_first)
-    return made.eval()
+    return made.train(False)

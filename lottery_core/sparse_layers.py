@@ -7,16 +7,35 @@ indices, and the tokens as columns, because then MKL works on several tokens at 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from lottery_core.errors import ConfigError
 
-class CsrMatrix(nn.Module):
+Me = TypeVar("Me", bound="ForInference")
+
+
+class ForInference(nn.Module):
+    """A module that does not train."""
+
+    def train(self: Me, mode: bool = True) -> Me:
+        """:raises ConfigError: it cannot be trained"""
+        if mode:
+            raise ConfigError("sparse layers are for inference: train the model that they were made from")
+        return super().train(False)
+
+
+def frozen(tensor: Tensor) -> nn.Parameter:
+    """A parameter, so that a model's device and type can be told by its parameters; but one that does not train."""
+    return nn.Parameter(tensor.detach(), requires_grad=False)
+
+
+class CsrMatrix(ForInference):
     """A matrix (rows x columns) of which only what is not zero is kept: a value and an index of 4 bytes each.
 
-    Its buffers are ordinary tensors, so that it can be copied, moved and pickled like any module; torch's own CSR
+    Its parts are ordinary tensors, so that it can be copied, moved and pickled like any module; torch's own CSR
     tensors cannot.
 
     :param row_starts: where each row begins in the other two, (rows + 1,), int32
@@ -27,13 +46,12 @@ class CsrMatrix(nn.Module):
 
     row_starts: Tensor
     column_indices: Tensor
-    values: Tensor
 
     def __init__(self, row_starts: Tensor, column_indices: Tensor, values: Tensor, columns: int) -> None:
         super().__init__()
         self.register_buffer("row_starts", row_starts)
         self.register_buffer("column_indices", column_indices)
-        self.register_buffer("values", values)
+        self.values = frozen(values)
         self.shape = (len(row_starts) - 1, columns)
         self._built: Tensor | None = None
 
@@ -59,7 +77,7 @@ class CsrMatrix(nn.Module):
                 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
                 # Not checked: a look at every index, at each rebuild.
                 built = torch.sparse_csr_tensor(
-                    self.row_starts, self.column_indices, self.values, size=self.shape, check_invariants=False
+                    self.row_starts, self.column_indices, self.values.detach(), size=self.shape, check_invariants=False
                 )
             self._built = built
         return built
@@ -115,25 +133,23 @@ class CsrMatrix(nn.Module):
         counts = self.row_starts[wanted + 1].long() - starts
         row = torch.repeat_interleave(counts)
         position = torch.arange(len(row), device=row.device) + (starts - counts.cumsum(0) + counts)[row]
-        result = self.values.new_zeros(len(wanted), self.shape[1])
+        result = self.values.detach().new_zeros(len(wanted), self.shape[1])
         result[row, self.column_indices[position].long()] = self.values[position]
         return result.view(*indices.shape, self.shape[1])
 
 
-class SparseLinear(nn.Module):
+class SparseLinear(ForInference):
     """``nn.Linear`` with a sparse weight.
 
     :param matrix: (out_features x in_features)
     :param bias: (out_features,)
     """
 
-    bias: Tensor | None
-
     def __init__(self, matrix: CsrMatrix, bias: Tensor | None) -> None:
         super().__init__()
         self.matrix = matrix
         self.out_features, self.in_features = matrix.shape
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.bias = None if bias is None else frozen(bias)
 
     @property
     def weight(self) -> Tensor:
@@ -150,7 +166,7 @@ class SparseLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, weights={count}"
 
 
-class SparseEmbedding(nn.Module):
+class SparseEmbedding(ForInference):
     """``nn.Embedding`` with sparse rows.
 
     :param matrix: (words x features)

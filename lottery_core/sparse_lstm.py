@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from lottery_core.sparse_layers import CsrMatrix
+from lottery_core.sparse_layers import CsrMatrix, ForInference, frozen
 
 
 def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,7 +18,7 @@ def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(out) * torch.tanh(cell), cell
 
 
-class SparseLSTMCell(nn.Module):
+class SparseLSTMCell(ForInference):
     """``nn.LSTMCell`` with sparse weights.
 
     :param inputs: matrix of the input, (4 hidden x input)
@@ -26,13 +26,11 @@ class SparseLSTMCell(nn.Module):
     :param bias: the sum of both biases, (4 hidden,)
     """
 
-    bias: Tensor | None
-
     def __init__(self, inputs: CsrMatrix, recurrent: CsrMatrix, bias: Tensor | None) -> None:
         super().__init__()
         self.inputs, self.recurrent = inputs, recurrent
         self.input_size, self.hidden_size = inputs.shape[1], recurrent.shape[1]
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.bias = None if bias is None else frozen(bias)
 
     def forward(self, input: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Input (batch, input_size) and state, each (batch, hidden_size), to the new state; also without batch."""
@@ -47,7 +45,7 @@ class SparseLSTMCell(nn.Module):
         return hidden.t().contiguous().view(shape), cell.t().contiguous().view(shape)
 
 
-class SparseLSTM(nn.Module):
+class SparseLSTM(ForInference):
     """``nn.LSTM`` in one direction with sparse weights.
 
     :param layers: the cells, from the input on
