@@ -1,4 +1,4 @@
-"""Bytes of a ticket: masks as packed bits, surviving values as byte planes, each through zstd.
+"""Bytes of tickets and sparse models: masks as packed bits or gaps, values as byte planes, each through zstd.
 
 The exponent bytes of weights repeat and the mantissa bytes do not, so planes of equal bytes compress where the
 floats themselves do not.
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lottery_core.errors import TicketError
 
+_NO_STOP = 255
 _LEVEL = 1  # higher levels cost time and gain nothing on mantissa bytes and random bits
 
 
@@ -55,6 +56,45 @@ def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor
         if count:
             planes[:, index] = torch.frombuffer(data, dtype=torch.uint8)
     return planes.view(dtype).reshape(-1) if count else torch.empty(0, dtype=dtype)
+
+
+def pack_gaps(mask: Tensor) -> tuple[Tensor, int]:
+    """A flat bool tensor as the zstd-compressed steps from one ``True`` to the next: of few, read sooner than bits.
+
+    Each byte is a step from the ``True`` before (at first: from -1); 255 is a step to a place that is not ``True``.
+
+    :returns: uint8 tensor, flat; and the number of steps in it
+    """
+    import numpy
+
+    gaps = numpy.diff(numpy.flatnonzero(mask.numpy()), prepend=-1)
+    long = gaps // _NO_STOP
+    steps = numpy.full(len(gaps) + int(long.sum()), _NO_STOP, dtype=numpy.uint8)
+    steps[numpy.cumsum(long + 1) - 1] = gaps % _NO_STOP
+    return _compress(steps.tobytes()), len(steps)
+
+
+def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
+    """The inverse of :func:`pack_gaps`: where the mask is ``True``.
+
+    :param steps: number of steps, as :func:`pack_gaps` gave it
+    :param stops: how many are ``True``
+    :param count: length of the mask
+    :returns: ascending int32 (int64 for a mask of 2^31 and more), flat
+    :raises TicketError: the bytes are not such steps
+    """
+    import numpy
+
+    if not stops <= steps <= stops + count // _NO_STOP:
+        raise TicketError("a block of data is damaged: so many steps cannot be")
+    read = numpy.frombuffer(_expand(blob, steps), dtype=numpy.uint8)
+    places = numpy.cumsum(read, dtype=numpy.int32 if count < 1 << 31 else numpy.int64)
+    places -= 1
+    if stops < steps:
+        places = places[read != _NO_STOP]
+    if len(places) != stops or (stops and not 0 <= places[0] <= places[-1] < count):
+        raise TicketError("a block of data is damaged: its steps lead elsewhere")
+    return torch.from_numpy(places)
 
 
 def _compress(data: bytes) -> Tensor:

@@ -1,8 +1,8 @@
 """The file of a sparse model: of a ticket's size, and read into sparse layers without a dense copy.
 
-It is safetensors: ``mask.NAME`` (packed bits) and ``values.NAME.I`` (byte I of every value that is not zero), each a
-zstd frame, for every matrix of which enough is pruned; ``rest.NAME`` for every other tensor; and one metadata entry
-``lottery`` with everything else as JSON.
+It is safetensors: ``gaps.NAME`` (steps from value to value) and ``values.NAME.I`` (byte I of every value that is not
+zero), each a zstd frame, for every matrix of which enough is pruned; ``rest.NAME`` for every other tensor; and one
+metadata entry ``lottery`` with everything else as JSON.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy
 import torch
 from torch import Tensor
 
-from lottery_core.errors import CheckpointError
+from lottery_core.errors import CheckpointError, TicketError
 from lottery_core.files import write_bytes
-from lottery_core.packing import pack_bits, pack_planes, unpack_bits, unpack_planes
+from lottery_core.packing import pack_gaps, pack_planes, unpack_gaps, unpack_planes
 from lottery_core.sparse_layers import CsrMatrix
 from lottery_core.weights import tied_names
 
@@ -27,7 +27,6 @@ FORMAT = "lottery-sparse"
 _VERSION = 1
 _HEADER = "lottery"
 _LEAST_PRUNED = 0.1  # below, packing gains nothing
-_CHUNK = 1 << 21  # elements of a mask that are unpacked at a time
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
 
@@ -58,10 +57,10 @@ def save_sparse(
             payload[f"rest.{name}"] = tensor.contiguous().clone()
             continue
         mask = (tensor != 0).reshape(-1)
-        payload[f"mask.{name}"] = pack_bits(mask)
+        payload[f"gaps.{name}"], steps = pack_gaps(mask)
         planes = pack_planes(tensor.reshape(-1)[mask])
         payload |= {f"values.{name}.{index}": plane for index, plane in enumerate(planes)}
-        packed.append([name, list(tensor.shape), str(tensor.dtype)[6:], count])
+        packed.append([name, list(tensor.shape), str(tensor.dtype)[6:], count, steps])
         total, zeros = total + tensor.numel(), zeros + tensor.numel() - count
     if not packed:
         raise CheckpointError("no matrix has zeros in it (is it a ticket?): a sparse file would be no smaller")
@@ -106,7 +105,7 @@ class SparseFile:
         from safetensors import SafetensorError, safe_open
 
         self.path = Path(path)
-        self._packed: dict[str, tuple[torch.Size, torch.dtype, int]] = {}
+        self._packed: dict[str, tuple[torch.Size, torch.dtype, int, int]] = {}
         self._payload: dict[str, Tensor] = {}
         if not self.path.is_file():
             raise CheckpointError(f"cannot read {path}: {'Is a directory' if self.path.is_dir() else 'No such file'}")
@@ -123,7 +122,8 @@ class SparseFile:
             self.framework, self.config = str(header["framework"]), dict(header["config"])
             self.aliases = {str(name): str(first) for name, first in header["aliases"].items()}
             self._packed = {
-                name: (torch.Size(shape), _DTYPES[dtype], count) for name, shape, dtype, count in header["packed"]
+                name: (torch.Size(shape), _DTYPES[dtype], count, steps)
+                for name, shape, dtype, count, steps in header["packed"]
             }
             damaged = header.pop("crc") != _crc(header, self._payload)
         except CheckpointError:
@@ -136,13 +136,13 @@ class SparseFile:
     def shapes(self) -> dict[str, torch.Size]:
         """Every tensor and its shape, without aliases."""
         rest = {name[5:]: tensor.shape for name, tensor in self._payload.items() if name.startswith("rest.")}
-        return {**{name: shape for name, (shape, _, _) in self._packed.items()}, **rest}
+        return {**{name: shape for name, (shape, *_) in self._packed.items()}, **rest}
 
     def pruned(self, name: str) -> float:
         """Share of a tensor that is zero; 0.0 for one that is not packed."""
         if name not in self._packed:
             return 0.0
-        shape, _, count = self._packed[name]
+        shape, _, count, _ = self._packed[name]
         return 1 - count / shape.numel()
 
     def tensor(self, name: str) -> Tensor:
@@ -152,10 +152,10 @@ class SparseFile:
         """
         if name not in self._packed:
             return self._payload[f"rest.{name}"]
-        shape, dtype, _ = self._packed[name]
-        mask, values = self._mask(name), self._values(name)  # checked before any memory is given to a hostile shape
+        shape, dtype, _, _ = self._packed[name]
+        places, values = self._places(name), self._values(name)  # checked before memory is given to a hostile shape
         dense = torch.zeros(shape, dtype=dtype)
-        dense.view(-1)[mask] = values
+        dense.view(-1)[places.long()] = values
         return dense
 
     def matrix(self, name: str) -> CsrMatrix:
@@ -163,34 +163,23 @@ class SparseFile:
 
         :raises CheckpointError: it is damaged
         """
-        shape, _, count = self._packed[name]
+        shape = self._packed[name][0]
         rows, columns = shape[0], shape[1:].numel()
-        bits = unpack_bits(self._payload[f"mask.{name}"], shape.numel()).numpy()
-        starts = numpy.zeros(rows + 1, dtype=numpy.int32)
-        indices = numpy.empty(count, dtype=numpy.int32)
-        position, step = 0, max(1, _CHUNK // columns)
-        for row in range(0, rows, step):  # piece by piece: the indices of all take twice the memory of the result
-            last = min(rows, row + step)
-            found = numpy.flatnonzero(bits[row * columns : last * columns]).astype(numpy.int32)
-            self._require(name, position + len(found) <= count)
-            starts[row + 1 : last + 1] = position + numpy.searchsorted(found, numpy.arange(1, last - row + 1) * columns)
-            indices[position : position + len(found)] = found % numpy.int32(columns)
-            position += len(found)
-        self._require(name, position == count)
-        return CsrMatrix(torch.from_numpy(starts), torch.from_numpy(indices), self._values(name), columns)
+        places = self._places(name).numpy()
+        starts = numpy.searchsorted(places, numpy.arange(rows + 1, dtype=places.dtype) * places.dtype.type(columns))
+        indices = (places % places.dtype.type(columns)).astype(numpy.int32, copy=False)
+        row_starts = torch.from_numpy(starts.astype(numpy.int32))
+        return CsrMatrix(row_starts, torch.from_numpy(indices), self._values(name), columns)
 
-    def _require(self, name: str, fits: bool) -> None:
-        if not fits:
-            raise CheckpointError(f"cannot read {self.path}: '{name}' has another count of weights than in the header")
-
-    def _mask(self, name: str) -> Tensor:
-        shape, _, count = self._packed[name]
-        mask = unpack_bits(self._payload[f"mask.{name}"], shape.numel())
-        self._require(name, int(mask.count_nonzero()) == count)
-        return mask
+    def _places(self, name: str) -> Tensor:
+        shape, _, count, steps = self._packed[name]
+        try:
+            return unpack_gaps(self._payload[f"gaps.{name}"], steps, count, shape.numel())
+        except TicketError as error:
+            raise CheckpointError(f"cannot read {self.path}: {error}") from error
 
     def _values(self, name: str) -> Tensor:
-        _, dtype, count = self._packed[name]
+        _, dtype, count, _ = self._packed[name]
         blobs = [self._payload[f"values.{name}.{index}"] for index in range(dtype.itemsize)]
         return unpack_planes(blobs, count, dtype)
 

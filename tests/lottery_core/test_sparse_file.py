@@ -12,7 +12,8 @@ from torch import nn
 
 from lottery_core import load_sparse, read_weights, snapshot
 from lottery_core.cli import main
-from lottery_core.errors import CheckpointError, LotteryError, MismatchError
+from lottery_core.errors import CheckpointError, LotteryError, MismatchError, TicketError
+from lottery_core.packing import pack_gaps, unpack_gaps
 from lottery_core.sparse_file import SparseFile, is_sparse_file, save_sparse
 from lottery_core.sparse_layers import SparseEmbedding, SparseLinear
 from lottery_core.sparse_loading import parameters_on_meta
@@ -151,6 +152,26 @@ def test_what_is_no_sparse_file(net: Net, tmp_path: Path) -> None:
         load_sparse(tmp_path / "net.csr")
     with pytest.raises(CheckpointError, match="is a lottery-sparse, not a file of weights"):
         read_weights(tmp_path / "net.csr")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.004, 0.1, 0.9, 1.0])
+@pytest.mark.parametrize("count", [1, 255, 256, 20_000])
+def test_steps_from_value_to_value(count: int, fraction: float) -> None:
+    torch.manual_seed(2)
+    mask = torch.rand(count) < fraction
+    if fraction == 0.004:
+        mask[-1] = True
+    blob, steps = pack_gaps(mask)
+    assert torch.equal(unpack_gaps(blob, steps, int(mask.sum()), count), mask.nonzero()[:, 0].int())
+
+
+def test_steps_that_lead_elsewhere() -> None:
+    mask = torch.rand(2000) < 0.01
+    blob, steps = pack_gaps(mask)
+    stops = int(mask.sum())
+    for bad in ((steps + 10**9, stops, 2000), (steps, stops - 1, 2000), (steps, stops, 900), (stops - 1, stops, 2000)):
+        with pytest.raises(TicketError):
+            unpack_gaps(blob, *bad)
 
 
 def test_damage_anywhere_is_noticed(net: Net, tmp_path: Path) -> None:
