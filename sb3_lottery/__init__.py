@@ -4,5 +4,6 @@ from lottery_core.version import VERSION as __version__
 from sb3_lottery.callback import LotteryCallback
 from sb3_lottery.find import Found, find_tickets
 from sb3_lottery.networks import PoolingCNN, SharedTrunk
+from sb3_lottery.shrinking import shrink_policy
 
-__all__ = ["Found", "LotteryCallback", "PoolingCNN", "SharedTrunk", "__version__", "find_tickets"]
+__all__ = ["Found", "LotteryCallback", "PoolingCNN", "SharedTrunk", "__version__", "find_tickets", "shrink_policy"]
