@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from fairseq_lottery.serialization import without_namespaces
+from fairseq_lottery.shrinking import shrink_state
 from fairseq_lottery.streams import LanguageModelingOptions
 from fairseq_lottery.tasks import PREFIX
 from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import CheckpointError
-from lottery_core.exporting import PLAIN
+from lottery_core.exporting import PLAIN, SHRUNK
 from lottery_core.files import write_atomically
 
 _LSTM = "lottery_lstm_lm"
@@ -29,16 +30,21 @@ def export(path: Path, output: Path, form: str) -> str:
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
     :param form: one of :data:`lottery_core.exporting.FORMS`
-    :returns: its task and architecture
-    :raises CheckpointError: it cannot be read, or its model exists only here
+    :returns: its task and architecture, and what went
+    :raises CheckpointError: it cannot be read, its model exists only here, or there is nothing to shrink
     :raises WriteError: the file cannot be written
     """
     plain = plain_state(path)
-    if form != PLAIN:
+    words = ""
+    if form == SHRUNK:
+        plain, report = shrink_state(plain, str(path))
+        words = f"; {report.line}"
+    elif form != PLAIN:
         raise CheckpointError(f"no form {form} of a fairseq checkpoint yet")
     write_atomically(output, lambda file: torch.save(plain, file))
     cfg = plain["cfg"]
-    return f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    names = f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    return names + words
 
 
 def plain_state(path: Path) -> dict[str, Any]:
