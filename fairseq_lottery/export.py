@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ def plain_state(path: Path) -> dict[str, Any]:
     if _architecture(cfg).startswith(_LSTM):
         cfg["model"], model = _as_lstm_lm(cfg["model"], model, path)
     for part in filter(None, cfg.values()):
-        if isinstance(part, dict):  # that of an --arch holds every option
-            _clean(part)
+        if isinstance(part, (dict, Namespace)):  # that of an --arch holds every option
+            _clean(part if isinstance(part, dict) else vars(part))
     cfg["task"] = _only_its_own(cfg["task"])
     history = [
         {**entry, "criterion_name": entry["criterion_name"].removeprefix("Lottery")}
@@ -76,6 +77,7 @@ def plain_state(path: Path) -> dict[str, Any]:
 
 def _architecture(cfg: Mapping[str, Any]) -> str:
     model = cfg["model"]
+    model = vars(model) if isinstance(model, Namespace) else model
     return str(model.get("arch") or model.get("_name"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +32,7 @@ def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any],
     """
     model: Mapping[str, Tensor] = state["model"]
     options = state["cfg"]["model"]
+    options = vars(options) if isinstance(options, Namespace) else options
     blocks: dict[str, list[str]] = defaultdict(list)
     for match in filter(None, map(_BLOCK.match, model)):
         blocks[match[2]].append(match[1])
@@ -83,6 +85,8 @@ def _option(options: Mapping[str, Any], name: str) -> Any:
 
 def _with_widths(options: Any, widths: Mapping[str, int]) -> Any:
     # With --arch every part of the configuration may hold every option.
+    if isinstance(options, Namespace):
+        return Namespace(**_with_widths(vars(options), widths))
     if not isinstance(options, Mapping):
         return options
     changed = dict(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,22 @@ def test_all_blocks_of_a_side_keep_one_width(options: dict[str, Any]) -> None:
             hidden = gelu(inputs @ tensors[f"{name}.fc1.weight"].T + tensors[f"{name}.fc1.bias"])
             outputs.append(hidden @ tensors[f"{name}.fc2.weight"].T + tensors[f"{name}.fc2.bias"])
         assert torch.allclose(*outputs, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.usefixtures("installed")
+def test_options_in_a_namespace(tmp_path: Path) -> None:
+    """Of bart and lightconv, which fairseq does not build from a dictionary."""
+    model = blocks({"encoder": [8], "decoder": [8]}, {"encoder": [5], "decoder": [4]})
+    options = {**FLAT, "arch": "bart_base", "user_dir": "x", "rewind_point": "init"}
+    state = state_of(model, options)
+    state["cfg"] |= {"model": Namespace(**options), "criterion": {"_name": "lottery_cross_entropy"}}
+    torch.save({**state, "optimizer_history": [{"criterion_name": "LotteryCrossEntropyCriterion"}]}, tmp_path / "c.pt")
+    for form, width in (("plain", 8), ("shrunk", 5)):
+        assert main(["export", str(tmp_path / "c.pt"), "-o", str(tmp_path / "out.pt"), "--form", form]) == 0
+        found = load(tmp_path / "out.pt")["cfg"]["model"]
+        assert isinstance(found, Namespace)
+        assert vars(found) == {**FLAT, **vars(found), "encoder_ffn_embed_dim": width, "user_dir": None}
+        assert not hasattr(found, "rewind_point")
 
 
 @pytest.mark.parametrize(
