@@ -5,8 +5,8 @@
 One thread. First a chain of ``find_tickets``: PPO on CartPole-v1 (Stable-Baselines3's defaults, ``ortho_init=False``),
 actor and critic of 256-256-256 each, 16,384 steps a run, six rounds of 36%. The tickets of 89 and 93% are timed for
 1 and for 1,024 observations: the actor's layers alone (``network``), SB3's whole ``model.predict``, alternated,
-medians of pairs. The limit is for the actor's layers of the ticket of 93%; of ``predict`` for one observation three
-quarters are SB3's own Python, the same for both, and at 89% few units are dead yet.
+medians of pairs. The limits are for the actor's layers: of ``predict`` for one observation three quarters are SB3's
+own Python, the same for both. At 89% few units are dead yet, so the exit status goes by the ticket of 93%.
 
 Then the ticket of 9% of the paper's experiment (recipes/results/cartpole) is trained again, exported by the command,
 and its actions are compared with those of the full model on 5,000 observations that it meets and 5,000 random ones.
@@ -78,7 +78,7 @@ def compare(full: Callable[[], object], small: Callable[[], object], pairs: int)
 
 
 def chain(out: Path, pairs: int) -> bool:
-    """The table of times; whether the limits are met."""
+    """The table of times; whether the limits are met at 93%."""
     found = find_tickets(
         fresh,
         out,
@@ -101,10 +101,12 @@ def chain(out: Path, pairs: int) -> bool:
             one, other = calls_of(full, observations), calls_of(small, observations)
             for name in one:
                 times = compare(one[name], other[name], pairs)
-                limited = name == "network" and round_ == max(ROUNDS)
-                verdict = ("limit met" if times[2] >= limit else "MISSED") if limited else ""
-                fine &= verdict != "MISSED"
-                rows.append((pruned, count, name, *times, f"{limit:.2f}x {verdict}" if limited else ""))
+                verdict = ""
+                if name == "network":
+                    met = times[2] >= limit
+                    verdict = f"{limit:.2f}x {'limit met' if met else 'MISSED'}"
+                    fine &= met or round_ != max(ROUNDS)
+                rows.append((pruned, count, name, *times, verdict))
     print(f"\n{'pruned':>7}{'observations':>14}  {'what':8}{'full us':>10}{'shrunk us':>11}{'faster':>9}   limit")
     for pruned, count, name, before, after, ratio, verdict in rows:
         print(f"{pruned:7.1%}{count:14,}  {name:8}{before:10.1f}{after:11.1f}{ratio:8.2f}x   {verdict}")
@@ -168,7 +170,7 @@ def main() -> int:
             fine &= chain(args.out or Path(name) / "chain", args.pairs)
         if not args.skip_ticket:
             fine &= trained_again(Path(name) / "ticket")
-    print(f"limits {'met' if fine else 'MISSED'}")
+    print("limits met at 93%" if fine else "MISSED")
     return 0 if fine else 1
 
 
