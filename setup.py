@@ -55,7 +55,10 @@ setup(
             "sb3-lottery=sb3_lottery.cli:main",
             "fairseq-lottery=fairseq_lottery.cli:main",
         ],
-        "lottery.export": ["fairseq=fairseq_lottery.export:export"],
+        "lottery.export": [
+            "fairseq=fairseq_lottery.export:export",
+            "stable-baselines3=sb3_lottery.export:export",
+        ],
         "lottery.sparse": ["fairseq=fairseq_lottery.sparse_checkpoints:build"],
     },
     classifiers=[

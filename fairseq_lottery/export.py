@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import torch
 
 from fairseq_lottery import sparse_checkpoints
 from fairseq_lottery.serialization import without_namespaces
+from fairseq_lottery.shrinking import shrink_state
 from fairseq_lottery.streams import LanguageModelingOptions
 from fairseq_lottery.tasks import PREFIX
 from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import CheckpointError
-from lottery_core.exporting import CSR, PLAIN
+from lottery_core.exporting import CSR, SHRUNK
 from lottery_core.files import write_atomically
 
 _LSTM = "lottery_lstm_lm"
@@ -30,18 +32,21 @@ def export(path: Path, output: Path, form: str) -> str:
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
     :param form: one of :data:`lottery_core.exporting.FORMS`
-    :returns: its task and architecture
-    :raises CheckpointError: it cannot be read, or its model exists only here
+    :returns: its task and architecture, and what went
+    :raises CheckpointError: it cannot be read, its model exists only here, or there is nothing to shrink
     :raises WriteError: the file cannot be written
     """
     plain = plain_state(path)
     if form == CSR:
         return sparse_checkpoints.write(plain, output)
-    if form != PLAIN:
-        raise CheckpointError(f"no form {form} of a fairseq checkpoint yet")
+    words = ""
+    if form == SHRUNK:
+        plain, report = shrink_state(plain, str(path))
+        words = f"; {report.line}"
     write_atomically(output, lambda file: torch.save(plain, file))
     cfg = plain["cfg"]
-    return f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    names = f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    return names + words
 
 
 def plain_state(path: Path) -> dict[str, Any]:
@@ -58,8 +63,8 @@ def plain_state(path: Path) -> dict[str, Any]:
     if _architecture(cfg).startswith(_LSTM):
         cfg["model"], model = _as_lstm_lm(cfg["model"], model, path)
     for part in filter(None, cfg.values()):
-        if isinstance(part, dict):  # that of an --arch holds every option
-            _clean(part)
+        if isinstance(part, (dict, Namespace)):  # that of an --arch holds every option
+            _clean(part if isinstance(part, dict) else vars(part))
     cfg["task"] = _only_its_own(cfg["task"])
     history = [
         {**entry, "criterion_name": entry["criterion_name"].removeprefix("Lottery")}
@@ -73,6 +78,7 @@ def plain_state(path: Path) -> dict[str, Any]:
 
 def _architecture(cfg: Mapping[str, Any]) -> str:
     model = cfg["model"]
+    model = vars(model) if isinstance(model, Namespace) else model
     return str(model.get("arch") or model.get("_name"))
 
 

@@ -36,6 +36,11 @@ def _keeper_of(parameter: Tensor) -> MaskKeeper | None:
     return keeper
 
 
+def is_held(parameter: Tensor) -> bool:
+    """Whether a keeper holds ``parameter`` at zero now, where it is pruned."""
+    return _keeper_of(parameter) is not None
+
+
 class Eraser:
     """Writes exactly +0.0 where a mask says pruned; never a product: inf x 0 is nan, and -1 x 0 is -0.0.
 

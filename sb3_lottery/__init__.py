@@ -4,6 +4,16 @@ from lottery_core.version import VERSION as __version__
 from sb3_lottery.callback import LotteryCallback
 from sb3_lottery.find import Found, find_tickets
 from sb3_lottery.networks import PoolingCNN, SharedTrunk
+from sb3_lottery.shrinking import shrink_policy
 from sb3_lottery.sparse import sparsify_policy
 
-__all__ = ["Found", "LotteryCallback", "PoolingCNN", "SharedTrunk", "__version__", "find_tickets", "sparsify_policy"]
+__all__ = [
+    "Found",
+    "LotteryCallback",
+    "PoolingCNN",
+    "SharedTrunk",
+    "__version__",
+    "find_tickets",
+    "shrink_policy",
+    "sparsify_policy",
+]

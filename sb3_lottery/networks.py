@@ -1,4 +1,4 @@
-"""The paper's networks, as features extractors that a saved zip carries with it."""
+"""The paper's networks, and a narrower NatureCNN, as features extractors that a saved zip carries with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import cloudpickle
 import gymnasium
 import torch
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
 
@@ -61,12 +61,18 @@ class PoolingCNN(BaseFeaturesExtractor):
 
     :param observation_space: images (channels, 105, 80)
     :param sizes: units of each layer behind the convolutions
+    :param channels: of each convolution; fewer in a network that was shrunk
     :raises ConfigError: frames of another size
     """
 
     features = 1920
 
-    def __init__(self, observation_space: gymnasium.Space[Any], sizes: Sequence[int] = (512, 512)) -> None:
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        sizes: Sequence[int] = (512, 512),
+        channels: Sequence[int] = (64, 64, 64, 64),
+    ) -> None:
         super().__init__(observation_space, features_dim=sizes[-1])
         shape = observation_space.shape or ()
         found = 64 * (shape[1] // 16) * (shape[2] // 16) if len(shape) == 3 else 0
@@ -79,13 +85,13 @@ class PoolingCNN(BaseFeaturesExtractor):
                 f"observations of shape {'x'.join(map(str, shape))} give {found}"
             )
         layers: list[nn.Module] = []
-        channels = shape[0]
-        for filters, padding in ((5, 2), (5, 2), (3, 1), (3, 1)):
+        width = shape[0]
+        for size, (filters, padding) in zip(channels, ((5, 2), (5, 2), (3, 1), (3, 1)), strict=True):
             # ReLU and maximum commute: after pooling it has a quarter of the work.
-            layers += [nn.Conv2d(channels, 64, filters, padding=padding), nn.MaxPool2d(2), nn.ReLU()]
-            channels = 64
+            layers += [nn.Conv2d(width, size, filters, padding=padding), nn.MaxPool2d(2), nn.ReLU()]
+            width = size
         layers.append(nn.Flatten())
-        width = self.features
+        width *= self.features // 64
         for size in sizes:
             layers += [nn.Linear(width, size), nn.ReLU()]
             width = size
@@ -95,6 +101,35 @@ class PoolingCNN(BaseFeaturesExtractor):
         """Frames (batch, channels, 105, 80) in [0, 1] to features (batch, ``sizes[-1]``)."""
         features: torch.Tensor = self.trunk(observations)
         return features
+
+
+class NarrowNatureCNN(NatureCNN):
+    """SB3's NatureCNN with fewer channels: what :func:`sb3_lottery.shrink_policy` leaves of one.
+
+    :param observation_space: images (channels, height, width)
+    :param channels: of each convolution; SB3's are 32, 64, 64
+    :param features_dim: units of the linear layer behind them
+    :param normalized_image: see NatureCNN
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.spaces.Box,
+        channels: Sequence[int] = (32, 64, 64),
+        features_dim: int = 512,
+        normalized_image: bool = False,
+    ) -> None:
+        super().__init__(observation_space, features_dim, normalized_image)
+        width, last, first = observation_space.shape[0], self.cnn[4], self.linear[0]
+        assert isinstance(last, nn.Conv2d)
+        assert isinstance(first, nn.Linear)
+        positions = first.in_features // last.out_channels
+        for index, size in zip((0, 2, 4), channels, strict=True):
+            old = self.cnn[index]
+            assert isinstance(old, nn.Conv2d)
+            self.cnn[index] = nn.Conv2d(width, size, (old.kernel_size[0], old.kernel_size[1]), old.stride[0])
+            width = size
+        self.linear[0] = nn.Linear(width * positions, features_dim)
 
 
 # SB3 zips name their classes by module; by value, a zip also loads where this project is not installed.
