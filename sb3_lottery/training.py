@@ -10,6 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.errors import RunError
@@ -137,6 +138,9 @@ def train(
         lottery.warns = False
         callbacks.insert(0, lottery)
     length = spec.length
+    if not model.verbose and model.tensorboard_log is None and not model._custom_logger:
+        # SB3's own logger of nothing leaves an empty folder among the temporary files for every learn().
+        model.set_logger(Logger(None, []))
     model.learn(length.count if length.unit == "timesteps" else _NO_END, callback=CallbackList(callbacks))
     episodes = recorder.episodes
     if not recorder.kept:

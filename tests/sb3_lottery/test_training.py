@@ -76,6 +76,13 @@ def test_a_rewind_point_in_updates_is_right_after_that_optimizer_step(tmp_path: 
     assert all(torch.equal(kept[name], tensor) for name, tensor in seen[3].tensors.items())
 
 
+def test_no_folder_is_left_among_the_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    run(make("a2c"), spec("timesteps:64", 1, "timesteps:32"), tmp_path)
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_init_is_the_initialisation(tmp_path: Path) -> None:
     model = make("a2c")
     before = weights_of(model).tensors
