@@ -93,8 +93,11 @@ class _Chooser:
         if why is None:
             sparse = sparse_form(one.module, self._matrix)
             if self.form == AUTO:
-                gain = self._gain(one, sparse)
-                why = None if gain >= _LEAST_GAIN else "not faster"
+                try:
+                    gain = self._gain(one, sparse)
+                    why = None if gain >= _LEAST_GAIN else "not faster"
+                except RuntimeError as error:  # a product that this build of torch, or this GPU, does not have
+                    why = f"torch has no such product: {str(error).splitlines()[0]}"
             if why is None:
                 one.replace(sparse)
                 return LayerReport(one.name, one.shape, one.pruned, CSR, gain, size, memory(sparse), None)

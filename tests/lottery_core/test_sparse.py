@@ -94,6 +94,17 @@ def test_slower_layers_stay(net: Net, tmp_path: Path) -> None:
     assert report.bytes_after == report.bytes_before
 
 
+def test_a_product_that_torch_lacks_keeps_a_layer_dense(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacks(*_: object, **__: object) -> None:
+        raise RuntimeError("addmm is not implemented for this\nand more")
+
+    monkeypatch.setattr(torch, "addmm", lacks)
+    report = sparsify(net, tokens=3)
+    assert report.sparse == 0
+    whys = {layer.name: layer.why for layer in report.layers}
+    assert whys["first"] == "torch has no such product: addmm is not implemented for this"
+
+
 def test_csr_takes_all_that_have_zeros_and_measures_nothing(net: Net, tmp_path: Path) -> None:
     timings = Told(0.5, tmp_path)
     assert sparsify(net, form="csr", timings=timings).sparse == 4
