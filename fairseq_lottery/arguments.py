@@ -18,6 +18,7 @@ from lottery_core.executors import add_executor_options
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.ticket import versions
+from lottery_core.version import VERSION
 
 USER_DIR = str(Path(__file__).parent)
 # What the rounds themselves decide.
@@ -39,6 +40,7 @@ def parser() -> Parser:
     chains = [f"{kind}: {chain.meaning}" for kind, chain in CHAINS.items()]
     kinds = "; ".join([*chains, *(f"{kind}: {control.meaning}" for kind, control in CONTROLS.items())])
     add = result.add_argument
+    add("--version", action="version", version=f"fairseq-lottery {VERSION}")
     add("--out", type=Path, required=True, metavar="DIR", help="the experiment's folder; the same command goes on")
     add("--rounds", type=int, default=20, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
     add("--prune-rate", type=float, default=0.2, metavar="P", help="share of the remaining parameters removed (0.2)")

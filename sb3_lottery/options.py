@@ -14,6 +14,7 @@ from lottery_core.executors import add_executor_options
 from lottery_core.experiment import Experiment
 from lottery_core.kinds import CHAINS, CONTROLS
 from lottery_core.points import LEARNING_RATE, parse_point
+from lottery_core.version import VERSION
 from sb3_lottery.algorithms import ALGORITHMS, algorithm
 from sb3_lottery.backends import atari_game
 from sb3_lottery.build import ACTIVATIONS, OPTIMIZERS, ModelSettings
@@ -64,6 +65,7 @@ def parser() -> Parser:
         [*(f"{k}: {c.meaning}" for k, c in CHAINS.items()), *(f"{k}: {c.meaning}" for k, c in CONTROLS.items())]
     )
 
+    result.add_argument("--version", action="version", version=f"sb3-lottery {VERSION}")
     group = result.add_argument_group("experiment")
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the experiment; the same command goes on in it"
