@@ -22,7 +22,7 @@ from lottery_core.errors import ConfigError, LostError, RunError, one_of
 from lottery_core.files import FolderLock, read_object, write_json
 from lottery_core.layout import JOB, JOB_END, LOG, PROGRESS
 from lottery_core.plan import Run
-from lottery_core.processes import child_environment, die_with, last_line
+from lottery_core.processes import child_environment, die_with, failure, last_line
 
 RETRIES = 2
 MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
@@ -144,6 +144,7 @@ class Slurm:
             require_slurm()
         self.command, self.options = command, dict(options)
         self.out = out.absolute()
+        self.logs = self.out / ".jobs"
         self.jobs, self.threads, self.retries = jobs, threads, retries
         self.queue = Queue()
 
@@ -163,10 +164,10 @@ class Slurm:
         except Exception as error:  # submitit raises many kinds, Slurm's own words in them
             reason = " ".join(str(error).split())[:300]
             raise RunError(f"Slurm does not take the job: {reason}", 2) from error
-        return Job(self.queue, folder, token, name, number)
+        return Job(self.queue, folder, token, name, number, self.logs)
 
     def _executor(self, name: str) -> Any:
-        made = _submitit().AutoExecutor(self.out / ".jobs", cluster="slurm")
+        made = _submitit().AutoExecutor(self.logs, cluster="slurm")
         generic = made._typed_parameters()
         given = {key if key in generic else f"slurm_{key}": value for key, value in self.options.items()}
         made.update_parameters(
@@ -184,7 +185,7 @@ class Slurm:
         told = read_object(folder / JOB)
         if not told:
             return None
-        job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")))
+        job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")), logs=self.logs)
         code = job.code()
         going = code == 0 if code is not None else self.queue.state(job.name, now=True) is not None
         return job if going else None
@@ -198,12 +199,16 @@ class Job:
     :param token: that it writes at its end
     :param name: in the queue
     :param number: Slurm's, where it is known
+    :param logs: folder in which submitit keeps what the job itself says, beside the run's own log
     """
 
     grace = 15.0  # seconds until a file that another node wrote must be seen
 
-    def __init__(self, queue: Queue, folder: Path, token: str, name: str, number: str = "") -> None:
+    def __init__(
+        self, queue: Queue, folder: Path, token: str, name: str, number: str = "", logs: Path | None = None
+    ) -> None:
         self.queue, self.folder, self.token, self.name, self.number = queue, folder, token, name, number
+        self.logs = folder if logs is None else logs
         self._missed: float | None = None
 
     def code(self) -> int | None:
@@ -222,9 +227,7 @@ class Job:
         if code == 0:
             return True
         if code is not None:
-            log = self.folder / LOG
-            how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
-            reason = f"{last_line(log)} ({how}, see {log})"
+            reason = failure(self.folder, code)
             raise RunError(reason, 2) if code == 2 else LostError(reason)
         if state is not None:
             self._missed, self.number = None, self.queue.number(self.name)
@@ -235,7 +238,12 @@ class Job:
         # A job that has ended well may still have to be seen to have; one that was killed leaves nothing to wait for.
         if ended not in _KILLED and now - self._missed < self.grace:
             return False
-        raise LostError(f"job {self.number} is gone from the queue{f': {ended}' if ended else ''}")
+        raise LostError(f"job {self.number} is gone from the queue{f': {ended}' if ended else ''}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        # Of a job that could not begin, since its node lacks a package or the folder, or that Slurm has ended.
+        path = self.logs / f"{self.number}_0_log.err"
+        return f" ({last_line(path)}, see {path})" if path.exists() and path.stat().st_size else ""
 
     def _ended(self) -> str:
         # Slurm remembers an ended job for some minutes, without its accounting, too.

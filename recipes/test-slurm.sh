@@ -32,6 +32,9 @@ bash recipes/setup.sh
 
 work=$(mktemp -d)
 host=$(hostname -s)
+# Two ranks are two tasks, on one core too. nproc would take OMP_NUM_THREADS for the number of cores.
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+((cores > 1)) || cores=2
 stop() {
     for name in slurmd slurmctld munged; do
         pid=$(cat "$work/$name.pid" 2>/dev/null) || continue
@@ -62,6 +65,7 @@ SlurmctldPort=${SLURMCTLD_PORT:-17817}
 SlurmdPort=${SLURMD_PORT:-17818}
 StateSaveLocation=$work/state
 SlurmdSpoolDir=$work/spool
+SlurmdParameters=config_overrides
 SlurmctldPidFile=$work/slurmctld.pid
 SlurmdPidFile=$work/slurmd.pid
 SlurmctldLogFile=$work/slurmctld.log
@@ -75,7 +79,7 @@ ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 export SLURM_CONF=$work/slurm.conf
