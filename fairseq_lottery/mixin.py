@@ -135,10 +135,9 @@ class LotteryTask:
         require_same_on_all_ranks(ticket)
         masks = ticket.masks
         log.info(
-            "training a %s ticket, round %d (%s): pruned %.2f%%, surviving %.2f%% of %s",
+            "training a %s ticket, round %d: pruned %.2f%%, surviving %.2f%% of %s",
             ticket.origin.kind,
             ticket.origin.round,
-            ticket.digest[:12],
             100 * masks.pruned / masks.pool,
             100 * masks.surviving / masks.pool,
             f"{masks.pool:,}",

@@ -69,4 +69,9 @@ def gpus_of_a_job(args: argparse.Namespace) -> int:
     """How many GPUs a job of ``--slurm`` has, on all of its nodes; 0 where it says nothing of them."""
     options = slurm_options(args.slurm or "")
     each = options.get("gpus_per_node", options.get("gpus_per_task", 0))
-    return int(each) * int(options.get("nodes", 1))
+    return int(each) * nodes_of_a_job(args)
+
+
+def nodes_of_a_job(args: argparse.Namespace) -> int:
+    """On how many nodes a job of ``--slurm`` runs."""
+    return int(slurm_options(args.slurm or "").get("nodes", 1))

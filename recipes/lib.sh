@@ -192,6 +192,10 @@ per_run() {
             [[ $gpus =~ ^[0-9]+$ && $nodes =~ ^[1-9][0-9]*$ ]] || fail "--slurm '$SLURM': gpus_per_node and nodes are whole numbers"
             PER_RUN=$((gpus * nodes)) GPUS=$((gpus * nodes))
         fi
+        if [[ $nodes != 1 ]]; then
+            [[ " ${EXTRA[*]-} " = *" --launcher"[\ =]* ]] ||
+                fail "--slurm nodes=$nodes needs a launcher of its ranks behind --, e.g. -- --launcher 'srun python' (see README.md)"
+        fi
     elif ((GPUS && JOBS > 1)); then
         PER_RUN=$((GPUS / JOBS > 0 ? GPUS / JOBS : 1))
     fi
