@@ -20,9 +20,12 @@ done
 if [[ ${#missing[@]} -gt 0 ]]; then
     [[ -x $(command -v apt-get) ]] || skip "${missing[*]} are missing, and there is no apt-get"
     echo "test-slurm: installing Slurm and munge"
-    apt-get update -qq >/dev/null 2>&1 || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
-        >/dev/null 2>&1 || skip "apt-get cannot install slurmctld slurmd slurm-client munge"
+    # Without a network apt-get would wait long.
+    options=(-qq -o Acquire::Retries=0 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15)
+    timeout 90 apt-get "${options[@]}" update >/dev/null 2>&1 || true
+    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get "${options[@]}" install -y --no-install-recommends \
+        slurmctld slurmd slurm-client munge >/dev/null 2>&1 ||
+        skip "apt-get cannot install slurmctld slurmd slurm-client munge"
 fi
 export PATH=$PATH:/usr/sbin:/sbin
 if squeue --noheader >/dev/null 2>&1; then
