@@ -10,7 +10,8 @@ from lottery_core.errors import ConfigError, one_of
 from lottery_core.plan import Run
 from lottery_core.processes import Processes
 from lottery_core.protocols import Executor
-from lottery_core.submitting import MANY, RETRIES, Slurm, slurm_options
+from lottery_core.slurm import slurm_options
+from lottery_core.submitting import MANY, RETRIES, Slurm
 
 LOCAL, SLURM = "local", "slurm"
 

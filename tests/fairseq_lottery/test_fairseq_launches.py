@@ -62,12 +62,19 @@ def test_torchrun(lm_data: Path, tmp_path: Path) -> None:
     assert_dead(load(folder / "checkpoint_last.pt")["model"], folder / "ticket.safetensors")
 
 
-def test_several_nodes_need_a_launcher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One process would wait for ranks that nobody starts."""
-    own = ["--out", tmp_path / "x", "--executor", "slurm", "--slurm", "nodes=2,gpus_per_node=8"]
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # One process would wait for ranks that nobody starts.
+        ("nodes=2,gpus_per_node=8", "--slurm nodes=2 needs a --launcher that starts the ranks on all of them"),
+        ("gpu_per_node=8", "unknown Slurm option 'gpu_per_node': did you mean gpus_per_node"),
+    ],
+)
+def test_jobs_that_cannot_be(options: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--out", tmp_path / "x", "--executor", "slurm", "--slurm", options]
     assert cli.main([*map(str, own), "--", "data"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "--slurm nodes=2 needs a --launcher that starts the ranks on all of them" in line
+    assert expected in line
     assert not (tmp_path / "x").exists()
 
 

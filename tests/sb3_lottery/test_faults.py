@@ -15,7 +15,8 @@ from lottery_core.files import write_json
 from lottery_core.layout import JOB, LOG, TICKET
 from lottery_core.plan import dense
 from lottery_core.results import read_rows
-from lottery_core.submitting import Job, Queue, Work
+from lottery_core.slurm import Queue
+from lottery_core.submitting import Job, Work
 from sb3_lottery import find_tickets
 from sb3_lottery.framework import Sb3
 from sb3_lottery.options import experiment_of, parser, resolve
