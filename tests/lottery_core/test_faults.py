@@ -7,6 +7,7 @@ tests/fairseq_lottery/test_fairseq_faults.py; what Slurm loses in test_submittin
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from lottery_core.progress import Progress
 from lottery_core.results import read_rows
 from lottery_core.runner import Runner
 from tests.conftest import SmallDisk
-from tests.lottery_core.test_runner import DRIVER, here, scores, start, tickets, wait_for
+from tests.lottery_core.test_runner import DRIVER, here, scores, tickets
 from tests.lottery_core.toy import Here, Toy, experiment
 
 
@@ -129,21 +130,16 @@ def test_killed_while_pruning(moment: str, tmp_path: Path) -> None:
 
 
 def test_two_commands_on_one_folder(tmp_path: Path) -> None:
-    """The second one is refused in a line that names the first, which goes on."""
-    first = start(tmp_path, sleep=60)
-    try:
-        wait_for((tmp_path / "seed-1/dense/progress.json").exists)
-        impatient = "import lottery_core.files; lottery_core.files.PATIENCE = 0.1\n" + DRIVER
-        second = subprocess.run(
-            [sys.executable, "-c", impatient, str(tmp_path)], capture_output=True, text=True, check=False
-        )
-        assert second.returncode == 2
-        (line,) = second.stderr.splitlines()
-        assert line.startswith(f"driver: error: {tmp_path} is in use by process {first.pid} on ")
-        assert first.poll() is None
-    finally:
-        first.terminate()
-        first.wait(20)
+    """The second one is refused in a line that names the first, and touches nothing."""
+    impatient = "import lottery_core.files; lottery_core.files.PATIENCE = 0.1\n" + DRIVER
+    with FolderLock(tmp_path):
+        words = [sys.executable, "-c", impatient, str(tmp_path)]
+        second = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    (line,) = second.stderr.splitlines()
+    assert line.startswith(f"driver: error: {tmp_path} is in use by process {os.getpid()} on ")
+    assert line.endswith("; wait for it or stop it")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_disk_too_full_for_the_log(small_disk: SmallDisk) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lottery_core import KINDS, Ticket, schedule
-from lottery_core.errors import BusyError, ConfigError, RunError
+from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock
 from lottery_core.layout import TICKET
@@ -104,12 +104,6 @@ def test_a_changed_configuration_is_refused_with_the_difference(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"prune_rate: 0\.5 -> 0\.2; settings\.lr: 0\.01 -> 0\.02\)"):
         here(tmp_path, prune_rate=0.2, settings={"lr": 0.02, "steps": 20})
     assert (tmp_path / "experiment.json").read_bytes() == before
-
-
-def test_a_second_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lottery_core.files.PATIENCE", 0.1)
-    with FolderLock(tmp_path), pytest.raises(BusyError, match="is in use by process"):
-        here(tmp_path)
 
 
 def test_a_failed_run_names_its_log_and_the_others_are_still_done(tmp_path: Path) -> None:
