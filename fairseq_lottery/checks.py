@@ -53,6 +53,7 @@ def require_same_on_all_ranks(ticket: Ticket) -> None:
     torch.distributed.all_gather_object(digests, ticket.digest)
     if len(set(digests)) > 1:
         raise MismatchError(f"the ranks have different tickets: {', '.join(str(digest)[:12] for digest in digests)}")
+    log.info("all %d ranks have the ticket %s", len(digests), ticket.digest[:12])
 
 
 def require_own_folder(options: Any, digest: str, task: str) -> None:

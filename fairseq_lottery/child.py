@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -30,7 +31,7 @@ from fairseq_lottery.scoring import (
     log_perplexity,
 )
 from lottery_core.cli import Parser, guarded
-from lottery_core.errors import RunError
+from lottery_core.errors import RunError, WriteError
 from lottery_core.experiment import Experiment
 from lottery_core.files import write_json
 from lottery_core.kinds import CONTROLS, DENSE
@@ -40,6 +41,7 @@ from lottery_core.processes import die_with
 from lottery_core.results import Score, write_score
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
+_NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 _START = ("--finetune-from-model", "--continue-once", "--restore-file")
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
@@ -94,9 +96,13 @@ def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) ->
         raise RunError(f"cannot start {command[0]}: {error.strerror or error}") from error
     assert process.stdout is not None
     last = refusal = ""
+    lost = False
     seen: dict[str, Any] = {}
     for line in process.stdout:
-        sys.stdout.write(line)
+        try:
+            sys.stdout.write(line)
+        except OSError:  # the disk is full: fairseq itself finds out when it saves
+            lost = True
         last = line.strip() or last
         refused = _ERROR.match(line)
         refusal = refused.group(1) if refused else refusal  # torchrun ends with pages of its own
@@ -104,9 +110,15 @@ def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) ->
         if match:
             with suppress(ValueError):  # a line of somebody else's that only looks like one
                 seen |= json.loads(match.group(2))
-            write_json(out / run.folder / PROGRESS, {"text": _text(seen)})
+            with suppress(WriteError):
+                write_json(out / run.folder / PROGRESS, {"text": _text(seen)})
     if process.wait():
-        raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if refusal else 1)
+        for part in (out / run.folder).glob("*.pt.tmp"):  # fairseq leaves it, and on a full disk no room to say why
+            part.unlink(missing_ok=True)
+        if lost:
+            print("\n(the disk was full: lines are missing here)")
+        at_fault = bool(refusal) or any(code in last for code in _NO_ROOM)
+        raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if at_fault else 1)
     if not (out / run.folder / LAST).exists():
         raise RunError(f"fairseq-train ended well, but left no {LAST}: {shlex.join(start)} trained nothing", 2)
 

@@ -17,7 +17,7 @@ from fairseq_lottery.rewinding import RewindPoint, parse_rewind
 from fairseq_lottery.scoring import BLEU, LOG_PPL, TOKENIZED_BLEU, decodes, generate_words, read_lines
 from lottery_core.cli import do_experiment, guarded
 from lottery_core.errors import ConfigError
-from lottery_core.executors import SLURM, executor, gpus_of_a_job
+from lottery_core.executors import SLURM, executor, gpus_of_a_job, nodes_of_a_job
 from lottery_core.experiment import Experiment
 from lottery_core.gpus import shares, visible_gpus
 from lottery_core.scope import pool_names
@@ -113,7 +113,17 @@ def _with_gpus(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     return replace(experiment, settings={**experiment.settings, "gpus_per_run": count})
 
 
+def _check_nodes(args: argparse.Namespace) -> None:
+    nodes = nodes_of_a_job(args) if args.executor == SLURM else 1
+    if nodes > 1 and args.launcher is None:
+        raise ConfigError(
+            f"--slurm nodes={nodes} needs a --launcher that starts the ranks on all of them, e.g. 'srun python', "
+            "with tasks_per_node in --slurm, and --distributed-world-size and --distributed-port behind --"
+        )
+
+
 def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
+    _check_nodes(args)
     experiment = _with_gpus(experiment_of(args, words), args)
     framework = Fairseq(args.launcher)
     gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs or 1)

@@ -57,6 +57,11 @@ def prepare(options: Any) -> None:
         # It has fewer GPUs than ranks; as its last act it would choose one for this rank.
         with suppress(AssertionError, AttributeError, RuntimeError):
             utils.infer_init_method(options)  # Slurm may have started one process a rank
+        if not options.distributed_world_size and "SLURM_NODEID" in os.environ:
+            # One process a node: fairseq has multiplied nodes by GPUs.
+            options.distributed_world_size = int(os.environ["SLURM_NNODES"])
+            options.distributed_rank = int(os.environ["SLURM_NODEID"])
+            options.distributed_no_spawn = True
     if not options.distributed_no_spawn:
         raise ConfigError(
             f"{options.distributed_world_size} ranks, but fairseq starts one process a GPU and there is none: nothing "

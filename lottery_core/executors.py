@@ -10,7 +10,8 @@ from lottery_core.errors import ConfigError, one_of
 from lottery_core.plan import Run
 from lottery_core.processes import Processes
 from lottery_core.protocols import Executor
-from lottery_core.submitting import MANY, RETRIES, Slurm, slurm_options
+from lottery_core.slurm import slurm_options
+from lottery_core.submitting import MANY, RETRIES, Slurm
 
 LOCAL, SLURM = "local", "slurm"
 
@@ -69,4 +70,9 @@ def gpus_of_a_job(args: argparse.Namespace) -> int:
     """How many GPUs a job of ``--slurm`` has, on all of its nodes; 0 where it says nothing of them."""
     options = slurm_options(args.slurm or "")
     each = options.get("gpus_per_node", options.get("gpus_per_task", 0))
-    return int(each) * int(options.get("nodes", 1))
+    return int(each) * nodes_of_a_job(args)
+
+
+def nodes_of_a_job(args: argparse.Namespace) -> int:
+    """On how many nodes a job of ``--slurm`` runs."""
+    return int(slurm_options(args.slurm or "").get("nodes", 1))

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -85,6 +86,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def disk_full(folder: Path) -> bool:
+    """Whether the disk that holds ``folder`` has no block left."""
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what a killed :func:`write_atomically` may have left in ``folder``."""
     for part in folder.glob(".*.part"):
@@ -136,9 +145,9 @@ class FolderLock:
                     file.close()
                     raise BusyError(f"{self.path.parent} is in use by {holder}; wait for it or stop it") from None
                 time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with suppress(OSError):  # a full disk takes no name; the lock is held without it
+            file.truncate(0)
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._file = file
         return self
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, WriteError
-from lottery_core.files import FolderLock, read_object
+from lottery_core.files import FolderLock, disk_full, read_object
 from lottery_core.layout import LOG, PROGRESS
 from lottery_core.plan import Run
 
@@ -104,8 +104,7 @@ class Process:
         """
         code = self._process.poll()
         if code:
-            how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
-            raise RunError(f"{last_line(self._folder / LOG)} ({how}, see {self._folder / LOG})", 2 if code == 2 else 1)
+            raise RunError(failure(self._folder, code), 2 if code == 2 else 1)
         return code == 0
 
     def progress(self) -> Mapping[str, Any]:
@@ -133,6 +132,18 @@ def child_environment(threads: int) -> dict[str, str]:
     """The environment of a training: this process's, with so many threads, and output line by line."""
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return {**os.environ, "PYTHONUNBUFFERED": "1", **numbers}
+
+
+def failure(folder: Path, code: int) -> str:
+    """Why a training failed: the last line of its log, how it ended, and where the log is.
+
+    :param folder: of the run
+    :param code: exit status of its command, negative for a signal
+    """
+    how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
+    # The log itself may have had no room for the reason.
+    room = "; the disk is full" if disk_full(folder) else ""
+    return f"{last_line(folder / LOG)} ({how}{room}, see {folder / LOG})"
 
 
 def last_line(path: Path) -> str:

@@ -9,12 +9,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lottery_core.collapse import collapse_warning
-from lottery_core.errors import CheckpointError, DamagedError, LostError, LotteryError, RunError, TicketError
+from lottery_core.errors import (
+    CheckpointError,
+    DamagedError,
+    LostError,
+    LotteryError,
+    RunError,
+    TicketError,
+    WriteError,
+)
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, remove_parts, write_json
 from lottery_core.kinds import CHAINS, DENSE, control_ticket
@@ -117,7 +125,8 @@ class Runner:
     def _fail(self, run: Run, error: LotteryError, failed: dict[Run, LotteryError]) -> None:
         failed[run] = error
         self.progress.failed(run, str(error))
-        write_json(self.out / run.folder / FAILED, {"reason": str(error)})
+        with suppress(WriteError):  # on a full disk, say: what is told must be why the run failed
+            write_json(self.out / run.folder / FAILED, {"reason": str(error)})
 
     def _try_again(self, run: Run, error: LostError, waiting: list[Run], failed: dict[Run, LotteryError]) -> None:
         self._tries[run] += 1

@@ -6,11 +6,9 @@ own name, and in ``job-end.json``, which it writes last. So a command that was s
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 import uuid
@@ -18,97 +16,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import ConfigError, LostError, RunError, one_of
+from lottery_core.errors import ConfigError, LostError, RunError
 from lottery_core.files import FolderLock, read_object, write_json
 from lottery_core.layout import JOB, JOB_END, LOG, PROGRESS
 from lottery_core.plan import Run
-from lottery_core.processes import child_environment, die_with, last_line
+from lottery_core.processes import child_environment, die_with, failure, last_line
+from lottery_core.slurm import Queue as Queue  # also for lottery status
+from lottery_core.slurm import require_slurm, submitit_module
 
 RETRIES = 2
 MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
 _DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's own is 5 minutes
 _KILLED = {"CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 _PREFIX = "lottery"
-_OURS = {"name", "job_name", "use_srun", "additional_parameters", "setup", "teardown", "srun_args", "stderr_to_stdout"}
-
-
-def slurm_options(text: str) -> dict[str, Any]:
-    """``"partition=gpu,gpus_per_node=8"`` as a dict: options of submitit's Slurm executor, numbers as numbers.
-
-    :raises ConfigError: no submitit, another form, or an option that submitit does not know
-    """
-    found: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or not name or not value:
-            raise ConfigError(f"--slurm takes name=value,name=value; '{part}' is not of this form")
-        found[name.strip().replace("-", "_")] = int(value) if value.isdigit() else value
-    submitit = _submitit()
-    generic = submitit.AutoExecutor._typed_parameters()
-    known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _OURS
-    for name, value in found.items():
-        if name not in known:
-            raise one_of(name, "Slurm option", known)
-        if name in generic and not isinstance(value, int):
-            raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
-    return found
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise ConfigError(
-            "--executor slurm needs submitit, which is not installed: pip install submitit (or this project's 'slurm')"
-        ) from error
-    return submitit
-
-
-def require_slurm() -> None:
-    """:raises ConfigError: Slurm's commands are not here"""
-    missing = [name for name in ("sbatch", "squeue", "srun") if shutil.which(name) is None]
-    if missing:
-        raise ConfigError(f"--executor slurm needs Slurm's commands; {', '.join(missing)} cannot be found here")
-
-
-class Queue:
-    """The user's own jobs in Slurm's queue, by name; asked for at most every :attr:`every` seconds."""
-
-    every = 5.0
-    patience = 60.0  # seconds for an answer
-
-    def __init__(self) -> None:
-        self._jobs: dict[str, tuple[str, str]] = {}
-        self._asked = -float("inf")
-
-    def state(self, name: str, now: bool = False) -> str | None:
-        """Slurm's word for the state of the job ``name``, e.g. ``"PENDING"``; ``None`` where there is none.
-
-        :param now: ask again in any case
-        """
-        if now or time.monotonic() - self._asked >= self.every:
-            self._ask()
-        found = self._jobs.get(name)
-        return None if found is None else found[0]
-
-    def number(self, name: str) -> str:
-        """The number of the job ``name``, as last seen."""
-        return self._jobs.get(name, ("", "?"))[1]
-
-    def cancel(self, name: str) -> None:
-        """End the job ``name``."""
-        subprocess.run(["scancel", "--name", name, "--user", getpass.getuser()], check=False, capture_output=True)
-        self._asked = -float("inf")
-
-    def _ask(self) -> None:
-        command = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%j|%T|%i"]
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=self.patience, check=True).stdout
-        except (OSError, subprocess.SubprocessError):
-            return  # the controller may be away for a while: what was known stays
-        self._asked = time.monotonic()
-        rows = [line.strip().rsplit("|", 2) for line in answer.splitlines() if line.count("|") >= 2]
-        self._jobs = {name: (state, number) for name, state, number in rows}
 
 
 class Slurm:
@@ -116,7 +36,7 @@ class Slurm:
 
     :param command: the command line of a run, from :meth:`lottery_core.protocols.Framework.command`
     :param out: the experiment's folder, on a file system that all nodes see
-    :param options: see :func:`slurm_options`
+    :param options: see :func:`lottery_core.slurm.slurm_options`
     :param jobs: how many in the queue at a time, at least 1
     :param threads: of each run
     :param retries: how often a run whose job failed or vanished is submitted again
@@ -144,6 +64,7 @@ class Slurm:
             require_slurm()
         self.command, self.options = command, dict(options)
         self.out = out.absolute()
+        self.logs = self.out / ".jobs"
         self.jobs, self.threads, self.retries = jobs, threads, retries
         self.queue = Queue()
 
@@ -163,10 +84,10 @@ class Slurm:
         except Exception as error:  # submitit raises many kinds, Slurm's own words in them
             reason = " ".join(str(error).split())[:300]
             raise RunError(f"Slurm does not take the job: {reason}", 2) from error
-        return Job(self.queue, folder, token, name, number)
+        return Job(self.queue, folder, token, name, number, self.logs)
 
     def _executor(self, name: str) -> Any:
-        made = _submitit().AutoExecutor(self.out / ".jobs", cluster="slurm")
+        made = submitit_module().AutoExecutor(self.logs, cluster="slurm")
         generic = made._typed_parameters()
         given = {key if key in generic else f"slurm_{key}": value for key, value in self.options.items()}
         made.update_parameters(
@@ -184,7 +105,7 @@ class Slurm:
         told = read_object(folder / JOB)
         if not told:
             return None
-        job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")))
+        job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")), logs=self.logs)
         code = job.code()
         going = code == 0 if code is not None else self.queue.state(job.name, now=True) is not None
         return job if going else None
@@ -198,12 +119,16 @@ class Job:
     :param token: that it writes at its end
     :param name: in the queue
     :param number: Slurm's, where it is known
+    :param logs: folder in which submitit keeps what the job itself says, beside the run's own log
     """
 
     grace = 15.0  # seconds until a file that another node wrote must be seen
 
-    def __init__(self, queue: Queue, folder: Path, token: str, name: str, number: str = "") -> None:
+    def __init__(
+        self, queue: Queue, folder: Path, token: str, name: str, number: str = "", logs: Path | None = None
+    ) -> None:
         self.queue, self.folder, self.token, self.name, self.number = queue, folder, token, name, number
+        self.logs = folder if logs is None else logs
         self._missed: float | None = None
 
     def code(self) -> int | None:
@@ -222,9 +147,7 @@ class Job:
         if code == 0:
             return True
         if code is not None:
-            log = self.folder / LOG
-            how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
-            reason = f"{last_line(log)} ({how}, see {log})"
+            reason = failure(self.folder, code)
             raise RunError(reason, 2) if code == 2 else LostError(reason)
         if state is not None:
             self._missed, self.number = None, self.queue.number(self.name)
@@ -235,7 +158,12 @@ class Job:
         # A job that has ended well may still have to be seen to have; one that was killed leaves nothing to wait for.
         if ended not in _KILLED and now - self._missed < self.grace:
             return False
-        raise LostError(f"job {self.number} is gone from the queue{f': {ended}' if ended else ''}")
+        raise LostError(f"job {self.number} is gone from the queue{f': {ended}' if ended else ''}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        # Of a job that could not begin, since its node lacks a package or the folder, or that Slurm has ended.
+        path = self.logs / f"{self.number}_0_log.err"
+        return f" ({last_line(path)}, see {path})" if path.exists() and path.stat().st_size else ""
 
     def _ended(self) -> str:
         # Slurm remembers an ended job for some minutes, without its accounting, too.

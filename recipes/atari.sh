@@ -2,7 +2,7 @@
 # Figures 5, 6 and 7: tickets on the paper's nine Atari games (section 3.3, Table A1).
 #   bash recipes/atari.sh [GAME ...] [option ...] [NAME=VALUE ...] [-- more options of sb3-lottery]
 # Mean reward of the last 1024 training episodes. Games: assault berzerk breakout centipede kangaroo krull qbert seaquest
-# spaceinvaders (all nine when none is named; --small: breakout by the same network, a few episodes, 1 minute, which
+# spaceinvaders (all nine when none is named; --small: breakout by the same network, a few episodes, 2 minutes, which
 # shows that everything works and nothing about tickets). A GPU's work. Run again, it goes on where it was.
 # shellcheck disable=SC2153,SC2154 # "setting" assigns the settings
 set -euo pipefail

@@ -192,6 +192,10 @@ per_run() {
             [[ $gpus =~ ^[0-9]+$ && $nodes =~ ^[1-9][0-9]*$ ]] || fail "--slurm '$SLURM': gpus_per_node and nodes are whole numbers"
             PER_RUN=$((gpus * nodes)) GPUS=$((gpus * nodes))
         fi
+        if [[ $nodes != 1 ]]; then
+            [[ " ${EXTRA[*]-} " = *" --launcher"[\ =]* ]] ||
+                fail "--slurm nodes=$nodes needs a launcher of its ranks behind --, e.g. -- --launcher 'srun python' (see README.md)"
+        fi
     elif ((GPUS && JOBS > 1)); then
         PER_RUN=$((GPUS / JOBS > 0 ? GPUS / JOBS : 1))
     fi
@@ -374,6 +378,13 @@ prepare() {
     [[ -d $venv/bin ]] || fail "LOTTERY_VENV=$LOTTERY_VENV is not a virtual environment"
     PATH=$venv/bin:$PATH
     export PATH
+    if [[ -n $SLURM ]]; then
+        # Here, not hours later, when the data stage is done.
+        python -c 'import sys
+from lottery_core.cli import guarded
+from lottery_core.slurm import require_slurm, slurm_options
+sys.exit(guarded(lambda: slurm_options(sys.argv[2]) and require_slurm(), sys.argv[1]))' "$RECIPE" "$SLURM"
+    fi
     if ((GPUS == 0)) || [[ -n $SLURM ]]; then return; fi
     found=$(python -c 'import torch; print(torch.cuda.device_count())')
     ((GPUS <= found)) || fail "GPUS=$GPUS, but torch sees $found here: give --gpus N, or 0 for the CPU"

@@ -20,9 +20,12 @@ done
 if [[ ${#missing[@]} -gt 0 ]]; then
     [[ -x $(command -v apt-get) ]] || skip "${missing[*]} are missing, and there is no apt-get"
     echo "test-slurm: installing Slurm and munge"
-    apt-get update -qq >/dev/null 2>&1 || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
-        >/dev/null 2>&1 || skip "apt-get cannot install slurmctld slurmd slurm-client munge"
+    # Without a network apt-get would wait long.
+    options=(-qq -o Acquire::Retries=0 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15)
+    timeout 90 apt-get "${options[@]}" update >/dev/null 2>&1 || true
+    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get "${options[@]}" install -y --no-install-recommends \
+        slurmctld slurmd slurm-client munge >/dev/null 2>&1 ||
+        skip "apt-get cannot install slurmctld slurmd slurm-client munge"
 fi
 export PATH=$PATH:/usr/sbin:/sbin
 if squeue --noheader >/dev/null 2>&1; then
@@ -32,6 +35,9 @@ bash recipes/setup.sh
 
 work=$(mktemp -d)
 host=$(hostname -s)
+# Two ranks are two tasks, on one core too. nproc would take OMP_NUM_THREADS for the number of cores.
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+((cores > 1)) || cores=2
 stop() {
     for name in slurmd slurmctld munged; do
         pid=$(cat "$work/$name.pid" 2>/dev/null) || continue
@@ -62,6 +68,7 @@ SlurmctldPort=${SLURMCTLD_PORT:-17817}
 SlurmdPort=${SLURMD_PORT:-17818}
 StateSaveLocation=$work/state
 SlurmdSpoolDir=$work/spool
+SlurmdParameters=config_overrides
 SlurmctldPidFile=$work/slurmctld.pid
 SlurmdPidFile=$work/slurmd.pid
 SlurmctldLogFile=$work/slurmctld.log
@@ -75,7 +82,7 @@ ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 export SLURM_CONF=$work/slurm.conf

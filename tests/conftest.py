@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,3 +59,47 @@ def no_write(tmp_path: Path) -> Path:
     file = tmp_path / "a-file"
     file.write_text("")
     return file / "inside"
+
+
+class SmallDisk:
+    """A file system in memory, small enough to be filled.
+
+    :param folder: where it is mounted
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    @property
+    def free(self) -> int:
+        """KiB that are left."""
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize // 1024
+
+    def fill(self, leave: int) -> None:
+        """Fill it up to ``leave`` KiB."""
+        self.empty()
+        count = self.free - leave
+        assert count > 0, f"{self.free} KiB are left"
+        self._filler.write_bytes(bytes(1024 * count))
+
+    def empty(self) -> None:
+        """Take away what :meth:`fill` wrote."""
+        self._filler.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 2 MiB; skipped where this user may not mount one (tests with RLIMIT_FSIZE run everywhere)."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"no small disk to fill: {error}")
+    if done.returncode:
+        pytest.skip(f"no small disk to fill: {done.stderr.strip()}")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

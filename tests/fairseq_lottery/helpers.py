@@ -102,7 +102,7 @@ _server: subprocess.Popen[str] | None = None
 
 def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0, **env: str) -> str:
     """fairseq-train with the user-dir, a process of its own; its output."""
-    return _train([[data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]], status, env)[0]
+    return side_by_side([[data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]], [env], status)[0]
 
 
 def two_ranks(data: Path, save_dir: Path, *arguments: object, status: int = 0, own: Any = None) -> list[str]:
@@ -117,10 +117,11 @@ def two_ranks(data: Path, save_dir: Path, *arguments: object, status: int = 0, o
     words += [*split("--distributed-world-size 2 --distributed-no-spawn --distributed-backend gloo")]
     words += ["--distributed-init-method", f"file://{meet}"]
     ranks = [[*words, "--distributed-rank", rank, *(own(rank) if own else [])] for rank in (0, 1)]
-    return _train(ranks, status, {})
+    return side_by_side(ranks, [{}, {}], status)
 
 
-def _train(commands: list[list[Any]], status: int | None, env: dict[str, str]) -> list[str]:
+def side_by_side(commands: list[list[Any]], environments: list[dict[str, str]], status: int | None = 0) -> list[str]:
+    """Several fairseq-trains at once, each with its arguments and environment; their outputs."""
     global _server
     if _server is None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -130,7 +131,9 @@ def _train(commands: list[list[Any]], status: int | None, env: dict[str, str]) -
     assert _server.stdout
     with ExitStack() as stack:
         logs = [stack.enter_context(tempfile.NamedTemporaryFile("r", suffix=".log")) for _ in commands]
-        jobs = [([*map(str, words)], log.name, env) for words, log in zip(commands, logs, strict=True)]
+        jobs = [
+            ([*map(str, words)], log.name, env) for words, log, env in zip(commands, logs, environments, strict=True)
+        ]
         print(json.dumps(jobs), file=_server.stdin, flush=True)
         found = [*map(int, _server.stdout.readline().split())]
         texts = [log.read() for log in logs]

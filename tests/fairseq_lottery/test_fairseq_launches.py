@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from fairseq_lottery import cli
+from lottery_core import Ticket
 from lottery_core.results import read_rows
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, assert_dead, load, refusal, split, train
@@ -55,6 +60,64 @@ def test_torchrun(lm_data: Path, tmp_path: Path) -> None:
         assert "rank 1" in text
         assert text.count("\nscore ") == 1
     assert_dead(load(folder / "checkpoint_last.pt")["model"], folder / "ticket.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # One process would wait for ranks that nobody starts.
+        ("nodes=2,gpus_per_node=8", "--slurm nodes=2 needs a --launcher that starts the ranks on all of them"),
+        ("gpu_per_node=8", "unknown Slurm option 'gpu_per_node': did you mean gpus_per_node"),
+    ],
+)
+def test_jobs_that_cannot_be(options: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--out", tmp_path / "x", "--executor", "slurm", "--slurm", options]
+    assert cli.main([*map(str, own), "--", "data"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert not (tmp_path / "x").exists()
+
+
+def torchrun_of_two_nodes(rank: int, port: int) -> dict[str, str]:
+    return {**TORCHRUN, "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": "0", "GROUP_RANK": str(rank)}
+
+
+def srun_of_two_nodes(rank: int, port: int) -> dict[str, str]:
+    """One task a node."""
+    tasks = {"SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1"}
+    return {"SLURM_JOB_NODELIST": "node[1-2]", **tasks, "SLURM_NODEID": str(rank), "SLURM_PROCID": str(rank)}
+
+
+def srun_of_two_tasks(rank: int, port: int) -> dict[str, str]:
+    """Both on one node."""
+    tasks = {"SLURM_NNODES": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+    return {"SLURM_STEP_NODELIST": "node1", **tasks, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+
+
+@pytest.mark.parametrize("launch", [torchrun_of_two_nodes, srun_of_two_nodes, srun_of_two_tasks])
+def test_several_nodes(
+    launch: Callable[[int, int], dict[str, str]], translation_data: Path, ticket: Path, tmp_path: Path
+) -> None:
+    """Each rank learns who it is from its launcher alone, and all make the same random ticket."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scontrol = tmp_path / "scontrol"  # it names the nodes: both are this machine
+    scontrol.write_text("#!/bin/sh\necho 127.0.0.1\necho 127.0.0.1\n")
+    scontrol.chmod(0o755)
+    words = [translation_data, "--user-dir", helpers.USER_DIR, "--save-dir", tmp_path / "run", *helpers.COMMON, *BASE]
+    words += [*GLOO, "--ddp-backend", "legacy_ddp", "--max-update", 4, "--ticket", ticket, "--ticket-kind", "random"]
+    words += ["--distributed-port", port] if launch is not torchrun_of_two_nodes else []
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    found = helpers.side_by_side([words, words], [launch(rank, port) | path for rank in (0, 1)])
+    made = Ticket.load(tmp_path / "run/ticket.safetensors")
+    for rank, text in enumerate(found):
+        assert f"initialized host {socket.gethostname()} as rank {rank}" in text
+    assert f"all 2 ranks have the ticket {made.digest[:12]}" in found[0]  # fairseq silences the others
+    assert sum("Saved checkpoint" in text for text in found) == 1
+    state = load(tmp_path / "run/checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 4
+    assert_dead(state["model"], made, aliases=3)
 
 
 # The ranks that fairseq itself spawns, one a GPU: there are none here, so it is told of two.

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +14,6 @@ from fairseq_lottery import cli
 from lottery_core import Ticket
 from lottery_core.experiment import Experiment
 from lottery_core.processes import Processes
-from lottery_core.results import read_rows
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
 
@@ -31,52 +25,6 @@ LSTM = split(
 
 def chain(*own: object) -> list[str]:
     return [sys.executable, "-m", "fairseq_lottery.cli", *map(str, own)]
-
-
-def kill_when(condition: Callable[[], bool], words: list[str]) -> None:
-    """Start a chain and kill it with no chance to tidy up."""
-    started = subprocess.Popen(words, env=helpers.environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert started.poll() is None, "it came to its end first"
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
-    time.sleep(0.5)  # fairseq-train dies with it, a moment later
-
-
-def test_a_killed_chain_ends_like_an_undisturbed_one(lm_data: Path, tmp_path: Path) -> None:
-    """A ticket's training begins again after a half-written checkpoint, goes on after a whole one."""
-    options = ["--rounds", 1, "--kinds", "winning", "--prune-rate", 0.36, "--rewind", "epoch:1"]
-    training = [*LSTM, "--save-interval-updates", 10, "--keep-interval-updates", 1]
-    done = helpers.run(chain("--out", tmp_path / "whole", *options, "--", lm_data, *training))
-    assert "log perplexity (nats a word) on the test split" in done.stdout
-    words = chain("--out", tmp_path / "parts", *options, "--", lm_data, *training)
-    folder = tmp_path / "parts" / "seed-1" / "winning" / "round-01"
-    log, last = folder / "train.log", folder / "checkpoint_last.pt"
-    kill_when(last.exists, words)
-    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    # The half-written checkpoint is there until the training starts.
-    kill_when(lambda: "fairseq_cli.train" in log.read_text().partition("begins again")[2] and last.exists(), words)
-    begun = log.read_text()
-    assert f"the run was interrupted, and begins again: {last} was not written to its end" in begun
-    assert "Loaded checkpoint" not in begun
-    helpers.run(words)
-    went_on = log.read_text().removeprefix(begun)
-    assert "the run was interrupted, and goes on where it was" in went_on
-    found = re.search(r"Loaded checkpoint \S+/checkpoint_last.pt \(epoch \d+ @ (\d+) updates\)", went_on)
-    assert found
-    assert int(found.group(1)) >= 10
-    rows = [(row.run, row.score, row.ticket) for row in read_rows(tmp_path / "whole")]
-    assert [(row.run, row.score, row.ticket) for row in read_rows(tmp_path / "parts")] == rows
-    for run, _, _ in rows:
-        whole, parts = (
-            load(tmp_path / name / run.folder / "checkpoint_last.pt")["model"] for name in ("whole", "parts")
-        )
-        assert helpers.same(whole, parts)
-        if run.kind != "dense":
-            assert_dead(whole, tmp_path / "whole" / run.folder / "ticket.safetensors")
-    assert len(rows) == 2
 
 
 def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:

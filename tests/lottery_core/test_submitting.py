@@ -17,8 +17,9 @@ from lottery_core.plan import Run, dense
 from lottery_core.progress import Progress
 from lottery_core.results import read_rows
 from lottery_core.runner import Runner
+from lottery_core.slurm import Queue, slurm_options
 from lottery_core.status import render, states
-from lottery_core.submitting import Job, Queue, Slurm, Work, slurm_options
+from lottery_core.submitting import Job, Slurm, Work
 from tests.lottery_core.toy import Here, Toy, experiment
 
 pytest.importorskip("submitit")
@@ -176,6 +177,18 @@ def test_a_job_that_vanishes_is_lost_after_a_grace_for_slow_file_systems(tmp_pat
     found.grace = 0.0
     with pytest.raises(LostError, match="is gone from the queue"):
         found.finished()
+
+
+def test_a_job_that_could_not_begin_tells_its_last_words(tmp_path: Path) -> None:
+    """Its node has another environment, say: nothing of ours has run there, so submitit's own log has the reason."""
+    said = tmp_path / "7_0_log.err"
+    said.write_text("Traceback ...\nModuleNotFoundError: No module named 'lottery_core'\n")
+    found = job(tmp_path, None)
+    found.grace = 0.0
+    with pytest.raises(LostError) as error:
+        found.finished()
+    line = f"job 7 is gone from the queue (ModuleNotFoundError: No module named 'lottery_core', see {said})"
+    assert str(error.value) == line
 
 
 def test_a_clock_that_jumps_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

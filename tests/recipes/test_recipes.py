@@ -204,7 +204,7 @@ def test_what_stands_behind_the_dashes() -> None:
         (("--gpus", 1), "128"),
         (("--gpus", 8, "--jobs", 4), "64"),
         (("--slurm", "partition=gpu,gpus_per_node=8"), "16"),
-        (("--slurm", "partition=gpu,nodes=2,gpus_per_node=8"), "8"),
+        (("--slurm", "partition=gpu,nodes=2,gpus_per_node=8", "--", "--launcher", "srun python"), "8"),
     ],
 )
 def test_the_batch_is_the_same_on_any_number_of_gpus(words: tuple[object, ...], frequency: str) -> None:
@@ -234,6 +234,7 @@ BAD = {
     "gpus": (("--gpus", "all"), "GPUS must be a whole number, not 'all'"),
     "jobs": (("JOBS=0",), "JOBS must be at least 1"),
     "slurm": (("--slurm", "gpu"), "--slurm 'gpu' is not of the form name=value,name=value"),
+    "nodes": (("--slurm", "nodes=2,gpus_per_node=8"), "--slurm nodes=2 needs a launcher of its ranks behind --"),
     "slurm's GPUs": (("--slurm", "gpus_per_node=many"), "gpus_per_node and nodes are whole numbers"),
     "from": (("--from", "/nowhere"), "there is no folder /nowhere for --from"),
     "a batch that does not divide": (("--gpus", "7"), "does not divide by the 7 GPUs of a run"),

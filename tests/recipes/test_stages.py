@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,15 @@ def test_more_gpus_than_there_are(environment: dict[str, str]) -> None:
     python.write_text("#!/usr/bin/env bash\necho 2\n")
     done = run("wikitext2_lstm", "--gpus", "3", "--stop-stage", "data", **environment)
     one_line(done, "GPUS=3, but torch sees 2 here: give --gpus N, or 0 for the CPU")
+
+
+def test_what_slurm_does_not_know_is_told_before_the_data_stage(environment: dict[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    environment["LOTTERY_VENV"] = sys.prefix
+    done = run("wikitext2_lstm", "--slurm", "partitio=gpu", **environment)
+    one_line(done, "wikitext2_lstm: error: unknown Slurm option 'partitio': did you mean partition")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "work").exists()
 
 
 def test_no_such_environment(environment: dict[str, str]) -> None:

@@ -137,6 +137,13 @@ BAD = {
     "rewind's unit": ("--rewind years:1", "unknown unit 'years'"),
     "eps of zero": ("--optimizer adam --optimizer-kwargs eps:0.0", "Adam with eps=0 turns pruned parameters into NaN"),
     "jobs": ("--jobs 0", "--jobs must be at least 1, not 0"),
+    "executor": ("--executor cluster", "unknown executor 'cluster': did you mean slurm?"),
+    "Slurm's option": (
+        "--executor slurm --slurm partitio=gpu",
+        "unknown Slurm option 'partitio': did you mean partition",
+    ),
+    "Slurm's options without it": ("--slurm partition=gpu", "--slurm is for --executor slurm"),
+    "retries without Slurm": ("--retries 3", "--retries is for --executor slurm"),
     "rounds": ("--rounds -1", "rounds must not be negative"),
     "scope": ("--scope nothing", "scope 'nothing' matches none of the"),
     "hyperparameter": ("--hyperparams n_step:4", "unknown hyperparameter of A2C 'n_step': did you mean n_steps"),

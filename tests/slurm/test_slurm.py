@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ ON_SLURM = ["--executor", "slurm", "--slurm", "partition=test,timeout_min=10"]
 
 def command(plugin: str, out: Path, *words: object) -> list[str]:
     return [sys.executable, "-m", f"{plugin}.cli", "--out", str(out), *map(str, words)]
+
+
+@contextmanager
+def local_run(words: list[str]) -> Iterator[None]:
+    """The same chain as processes of this machine, beside the disturbed one; it has ended well on leaving."""
+    done = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=helpers.environment())
+    try:
+        yield
+        _, said = done.communicate(timeout=240)
+        assert done.returncode == 0, said[-2000:]
+    finally:
+        done.kill()
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 90) -> None:
@@ -64,7 +77,12 @@ def lottery_status(out: Path) -> str:
 
 
 def test_sb3_with_a_job_cancelled_and_the_command_killed(tmp_path: Path) -> None:
-    helpers.run(command("sb3_lottery", tmp_path / "local", *shlex.split(SB3), "--jobs", 2))
+    with local_run(command("sb3_lottery", tmp_path / "local", *shlex.split(SB3))):
+        sb3_disturbed(tmp_path)
+    assert len(assert_same(tmp_path / "slurm", tmp_path / "local")) == 7
+
+
+def sb3_disturbed(tmp_path: Path) -> None:
     out = tmp_path / "slurm"
     words = command("sb3_lottery", out, *shlex.split(SB3), *ON_SLURM)
     with open(tmp_path / "first.log", "w") as log:
@@ -86,21 +104,30 @@ def test_sb3_with_a_job_cancelled_and_the_command_killed(tmp_path: Path) -> None
     assert "seed 1 winning round 1: goes on in the job that an earlier command submitted" in again.stderr
     assert (winning / "train.log").read_text().count(" job ") == 1  # trained once
     assert (dense / "train.log").read_text().count(" job ") == 2
-    assert len(assert_same(out, tmp_path / "local")) == 7
     assert lottery_status(out).splitlines() == [f"{out}: 7 done, of 7 runs"]
     assert not [name for name in names() if name.startswith("lottery-slurm-")]
 
 
-def fairseq_words(data: Path) -> list[str]:
-    task = [*helpers.TRANSLATION, *helpers.TRANSFORMER, *helpers.ADAM]
-    return ["--", str(data), *task, "--cpu", "--clip-norm", "0.2"]
+LSTM = shlex.split(
+    "--criterion lottery_cross_entropy --task language_modeling --arch lottery_lstm_lm --decoder-embed-dim 16 "
+    "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 3 --max-epoch 1 --optimizer adam --lr 0.01 --cpu"
+)
 
 
-def test_fairseq_interrupted_and_a_run_killed_on_its_node(translation_data: Path, tmp_path: Path) -> None:
-    own = shlex.split("--rounds 3 --prune-rate 0.4 --rewind update:3 --kinds winning --score tokenized-bleu")
-    helpers.run([*command("fairseq_lottery", tmp_path / "local", *own), *fairseq_words(translation_data)])
+def test_fairseq_interrupted_and_a_run_killed_on_its_node(lm_data: Path, tmp_path: Path) -> None:
+    own = shlex.split("--rounds 3 --prune-rate 0.4 --rewind update:5 --kinds winning")
+    with local_run([*command("fairseq_lottery", tmp_path / "local", *own), "--", str(lm_data), *LSTM]):
+        fairseq_disturbed([*own, *ON_SLURM, "--", str(lm_data), *LSTM], tmp_path)
+    rows = assert_same(tmp_path / "slurm", tmp_path / "local")
+    assert len(rows) == 4
+    for row in rows:
+        states = [helpers.load(tmp_path / at / row.run.folder / "checkpoint_last.pt") for at in ("slurm", "local")]
+        assert helpers.same(states[0]["model"], states[1]["model"])
+
+
+def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
     out = tmp_path / "slurm"
-    words = [*command("fairseq_lottery", out, *own, *ON_SLURM), *fairseq_words(translation_data)]
+    words = command("fairseq_lottery", out, *more)
     with open(tmp_path / "first.log", "w") as log:
         driver = subprocess.Popen(words, stdout=log, stderr=log, env=helpers.environment())
     first = out / "seed-1/winning/round-01"
@@ -120,20 +147,13 @@ def test_fairseq_interrupted_and_a_run_killed_on_its_node(translation_data: Path
     assert "the same command finds them again" in told
     again = helpers.run(words)
     assert "seed 1 winning round 1: goes on in the job that an earlier command submitted" in again.stderr
-    for row in assert_same(out, tmp_path / "local"):
-        states = [helpers.load(where / row.run.folder / "checkpoint_last.pt") for where in (out, tmp_path / "local")]
-        assert helpers.same(states[0]["model"], states[1]["model"])
 
 
 def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:
-    training = shlex.split(
-        "--criterion lottery_cross_entropy --task language_modeling --arch lottery_lstm_lm --decoder-embed-dim 16 "
-        "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 3 --max-epoch 1 --optimizer adam --lr 0.01 --cpu "
-        "--distributed-world-size 2 --distributed-backend gloo --distributed-port 29519"
-    )
+    ranks = shlex.split("--distributed-world-size 2 --distributed-backend gloo --distributed-port 29519")
     own = shlex.split("--rounds 1 --kinds winning --rewind update:5 --executor slurm --slurm tasks_per_node=2")
     own += ["--launcher", f"srun --overlap --kill-on-bad-exit=1 --ntasks 2 {sys.executable}"]
-    helpers.run([*command("fairseq_lottery", tmp_path, *own), "--", str(lm_data), *training])
+    helpers.run([*command("fairseq_lottery", tmp_path, *own), "--", str(lm_data), *LSTM, *ranks])
     for row in read_rows(tmp_path):
         folder = tmp_path / row.run.folder
         text = (folder / "train.log").read_text()
