@@ -10,6 +10,7 @@ reads our checkpoints where there is no allow-list of ours; for the models that 
 
 from __future__ import annotations
 
+import ast
 import functools
 from argparse import Namespace
 from collections.abc import Mapping
@@ -17,12 +18,12 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from fairseq_lottery import sparse_checkpoints
 from lottery_core.allowed import NAMES, NUMPY_DTYPES, allowed
 from lottery_core.checkpoints import unreadable
-from lottery_core.errors import LotteryError
+from lottery_core.errors import CheckpointError, LotteryError
 
 # What rank 0 sends to the others when a run is resumed (fairseq/distributed/utils.py:broadcast_object).
 BROADCAST = (
@@ -47,6 +48,9 @@ FROM_DICTIONARY = {
 }
 
 
+_CALLS = (ast.Call, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Await, ast.JoinedStr)
+
+
 def allow() -> None:
     """Let torch read fairseq's checkpoints; doing it twice is fine."""
     torch.serialization.add_safe_globals(allowed((*NAMES, *NUMPY_DTYPES, *BROADCAST)))
@@ -68,6 +72,7 @@ def read_clearly() -> None:
                     else functools.partial(plain, path)
                 )
                 state = read(*args, **kwargs)
+            require_no_calls(state.get("cfg"))
             return with_namespace(state)
         except LotteryError:
             raise
@@ -76,6 +81,31 @@ def read_clearly() -> None:
 
     load.of_lottery = True  # type: ignore[attr-defined]
     checkpoint_utils.load_checkpoint_to_cpu = load
+
+
+def require_no_calls(value: Any, name: str = "") -> None:
+    """fairseq evaluates options that are text (``models/fconv.py``, ``utils.py:eval_str_list``), whoever wrote them.
+
+    :param value: the configuration of a checkpoint, or a part of it
+    :raises CheckpointError: an option would call something
+    """
+    if isinstance(value, (DictConfig, ListConfig)):
+        value = OmegaConf.to_container(value, resolve=False)
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            require_no_calls(part, str(key))
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            require_no_calls(part, name)
+    elif isinstance(value, str) and "(" in value:
+        try:
+            nodes = list(ast.walk(ast.parse(value.strip(), mode="eval")))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return  # no expression: fairseq could not evaluate it either
+        if any(isinstance(node, _CALLS) for node in nodes):
+            raise CheckpointError(f"its option {name} is code, which fairseq would run: {value[:80]!r}")
 
 
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:

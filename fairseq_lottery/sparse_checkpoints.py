@@ -14,10 +14,9 @@ import torch
 from fairseq import checkpoint_utils, tasks
 from torch import nn
 
-from fairseq_lottery.sparse_inference import attend_by_layers
-from lottery_core.errors import CheckpointError
+from lottery_core.errors import CheckpointError, ConfigError, LotteryError, one_of
 from lottery_core.sparse_file import SparseFile, is_sparse_file, save_sparse
-from lottery_core.sparse_loading import fill, parameters_on_meta
+from lottery_core.sparse_loading import fill, give_memory, parameters_on_meta
 
 FRAMEWORK = "fairseq"
 _expected = False  # whether the checkpoint that was read last is a sparse file: its model needs no memory
@@ -93,17 +92,19 @@ def build_for_checkpoint(build: Callable[[], Any]) -> Any:
 
     :param build: builds it
     """
+    global _expected
     if not _expected:
         return build()
+    _expected = False
     with parameters_on_meta():
         model = build()
-    attend_by_layers(model)
     model.load_state_dict = partial(_load, model)
     return model
 
 
 def _load(model: nn.Module, state: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(state, SparseState):
+        give_memory(model)  # it was built for another file than that which is loaded
         return type(model).load_state_dict(model, state, *args, **kwargs)
     fill(model, state.file)
     return None
@@ -114,9 +115,24 @@ def build(config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
 
     :param config: of the file
     :param options: other values of the task's and the model's options, ``data`` above all
+    :raises CheckpointError: the configuration is damaged, or its model cannot be built here
+    :raises ConfigError: no such option, or no such folder
     """
-    state = _without_weights(config, checkpoint_utils.load_checkpoint_to_cpu, dict(options))
-    with parameters_on_meta():
-        model: nn.Module = tasks.setup_task(state["cfg"].task).build_model(state["cfg"].model)
-    attend_by_layers(model)
+    try:
+        known = {name for part in config["cfg"].values() if isinstance(part, Mapping) for name in part}
+        for name in options:
+            if name not in known:
+                raise one_of(name, "option", known)
+        cfg = _without_weights(config, checkpoint_utils.load_checkpoint_to_cpu, dict(options))["cfg"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"its configuration is damaged: {error!r}") from error
+    try:
+        with parameters_on_meta():
+            model: nn.Module = tasks.setup_task(cfg.task).build_model(cfg.model)
+    except LotteryError:
+        raise
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error}: give data=..., the folder of the dictionaries") from error
+    except Exception as error:  # the configuration of a damaged or foreign file can lead anywhere
+        raise CheckpointError(f"its model cannot be built: {error!r}") from error
     return model

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fairseq.modules import MultiheadAttention
 from torch import nn
 
 from lottery_core.calibration import Load
@@ -16,6 +16,7 @@ log = logging.getLogger("fairseq_lottery")
 OFF = "off"
 MODES = (AUTO, OFF, CSR)
 _LENGTH = 25  # tokens of a sentence, where there is no data set yet (fairseq-interactive)
+_ENCODER = re.compile(r"(^|\.)encoder\.")  # models.de-en.encoder of a multilingual one
 _OF_SOURCE = ("encoder_attn.k_proj", "encoder_attn.v_proj")  # once a sentence, over all of its source
 
 Loads = Callable[[str], Load]
@@ -34,19 +35,11 @@ def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Load
         # fairseq sets the mark just before inference (fairseq_model.py:make_generation_fast_).
         if model is None or model.training or not getattr(model, "_is_generation_fast", False):
             continue
-        attend_by_layers(model)
         log.info("sparse inference (%s)\n%s", options.sparse_inference, _report(model, options.sparse_inference, loads))
 
 
 def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> object:
     return sparsify(model, tokens=loads(model) if mode == AUTO else None, form=mode)
-
-
-def attend_by_layers(model: nn.Module) -> None:
-    """Let attention call its projections, whose weights it else hands to torch (``multihead_attention.py:forward``)."""
-    for module in model.modules():
-        if isinstance(module, MultiheadAttention):
-            module._set_skip_embed_dim_check()
 
 
 def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
@@ -61,7 +54,7 @@ def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
     sentences = _sentences(task.lottery_options.batch_size, task.lottery_options.max_tokens, length)
 
     def load(name: str) -> Load:
-        if name.startswith("encoder."):
+        if _ENCODER.search(name):
             return Load(sentences * length, length)
         return Load(sentences * beam * (length if name.endswith(_OF_SOURCE) else 1))
 

@@ -131,4 +131,7 @@ def _folder() -> Path:
     chosen = os.environ.get("LOTTERY_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lottery"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lottery"
+    except RuntimeError:  # no home, as in a container
+        return Path(os.devnull)

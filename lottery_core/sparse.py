@@ -5,8 +5,9 @@ The paper ends with the gain that "sparse matrix multiplication libraries would 
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,14 +16,16 @@ from torch import Tensor, nn
 
 from lottery_core.calibration import Load, Timings
 from lottery_core.errors import ConfigError, one_of
-from lottery_core.sparse_candidates import Layer, layers_of, memory, sparse_form
-from lottery_core.sparse_layers import CsrMatrix
+from lottery_core.sparse_candidates import SKIPS, Layer, layers_of, memory, sparse_form
+from lottery_core.sparse_layers import CsrMatrix, SparseLinear
+from lottery_core.sparse_lstm import SparseLSTM, SparseLSTMCell
 from lottery_core.sparse_report import LayerReport, SparseReport
 
 AUTO, CSR = "auto", "csr"
 FORMS = (AUTO, CSR)
 _LEAST_PRUNED = 0.5  # below, no CSR product is faster on any machine that was tried: not even measured
 _LEAST_GAIN = 1.05  # measured; a layer that gains less stays dense, for timings are that noisy
+_LEAST_GAIN_UNFUSED = 2.0  # where attention over whole sequences leaves torch's fused form, up to half again as slow
 _CACHE = 1 << 26  # bytes of other weights that push a layer's own out of the caches
 
 Loads = Callable[[str], Load]
@@ -61,6 +64,8 @@ def sparsify(
         raise ConfigError("the model is in training mode: sparse layers are for inference, call model.eval() first")
     if form == AUTO and (example_inputs is None) == (tokens is None):
         raise ConfigError("give either example_inputs or tokens: what is faster depends on how much a call has to do")
+    if tokens is not None and not callable(tokens):
+        tokens = _count(tokens)
     layers = layers_of(model)
     before = memory(model)
     loads: Mapping[str, Counter[Load]] = {}
@@ -69,9 +74,30 @@ def sparsify(
         loads = _record(model, example_inputs, asked) if tokens is None else _told(tokens, asked)
     chooser = _Chooser(form, loads, timings or Timings(), min(before, _CACHE))
     with torch.no_grad():
-        reports = tuple(chooser.choose(one) for one in layers)
+        reports = [*_already_sparse(model), *map(chooser.choose, layers)]
     chooser.timings.save()
-    return SparseReport(reports, before, memory(model))
+    return SparseReport(tuple(reports), before, memory(model))
+
+
+def _already_sparse(model: nn.Module) -> Iterator[LayerReport]:
+    inner = {id(cell) for lstm in model.modules() if isinstance(lstm, SparseLSTM) for cell in lstm.layers}
+    for name, module in model.named_modules():
+        if isinstance(module, (SparseLinear, SparseLSTM, SparseLSTMCell)) and id(module) not in inner:
+            matrices = [part for part in module.modules() if isinstance(part, CsrMatrix)]
+            kept = sum(matrix.values.numel() for matrix in matrices)
+            pruned = 1 - kept / max(1, sum(matrix.shape[0] * matrix.shape[1] for matrix in matrices))
+            size = memory(module)
+            yield LayerReport(name, matrices[0].shape, pruned, CSR, None, size, size, None)
+
+
+def _count(tokens: Any) -> int:
+    try:
+        count = 0 if isinstance(tokens, bool) else operator.index(tokens)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ConfigError(f"tokens must be a whole number, at least 1, not {tokens}")
+    return count
 
 
 class _Chooser:
@@ -95,13 +121,17 @@ class _Chooser:
             if self.form == AUTO:
                 try:
                     gain = self._gain(one, sparse)
-                    why = None if gain >= _LEAST_GAIN else "not faster"
+                    why = None if gain >= self._least_gain(one) else "not faster"
                 except RuntimeError as error:  # a product that this build of torch, or this GPU, does not have
                     why = f"torch has no such product: {str(error).splitlines()[0]}"
             if why is None:
                 one.replace(sparse)
                 return LayerReport(one.name, one.shape, one.pruned, CSR, gain, size, memory(sparse), None)
         return LayerReport(one.name, one.shape, one.pruned, "dense", gain, size, size, why)
+
+    def _least_gain(self, one: Layer) -> float:
+        whole = any(load.steps > 1 for load in self.loads[one.name])
+        return _LEAST_GAIN_UNFUSED if one.fused and whole else _LEAST_GAIN
 
     def _not_worth_a_try(self, one: Layer) -> str | None:
         if not one.pruned:
@@ -141,8 +171,6 @@ def _inputs(module: nn.Module, load: Load, like: Tensor) -> Tensor:
 
 def _told(tokens: int | Loads, layers: Sequence[Layer]) -> dict[str, Counter[Load]]:
     if isinstance(tokens, int):
-        if tokens < 1:
-            raise ConfigError(f"tokens must be at least 1, not {tokens}")
         return {one.name: Counter([Load(tokens)]) for one in layers}
     return {one.name: Counter([tokens(one.name)]) for one in layers}
 
@@ -152,8 +180,8 @@ def _record(model: nn.Module, example: Any, layers: Sequence[Layer]) -> dict[str
     found: dict[str, Counter[Load]] = {one.name: Counter() for one in layers}
 
     def recorder(one: Layer) -> Callable[..., None]:
-        def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            given = inputs[0]
+        def record(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            given = [*inputs, *named.values()][0]
             steps = 1
             if isinstance(module, nn.LSTM):
                 if not isinstance(given, Tensor):  # packed sequences
@@ -168,14 +196,19 @@ def _record(model: nn.Module, example: Any, layers: Sequence[Layer]) -> dict[str
 
         return record
 
-    hooks = [one.module.register_forward_hook(recorder(one)) for one in layers]
+    hooks = [one.module.register_forward_hook(recorder(one), with_kwargs=True) for one in layers]
+    fused = [parent for one in layers for parent, _ in one.places if not getattr(parent, SKIPS, True)]
     try:
+        for parent in fused:
+            setattr(parent, SKIPS, True)
         with torch.no_grad():
             if isinstance(example, Mapping):
                 model(**example)
             else:
-                model(*(example if isinstance(example, (tuple, list)) else (example,)))
+                model(*(example if type(example) in (tuple, list) else (example,)))
     finally:
+        for parent in fused:
+            setattr(parent, SKIPS, False)
         for hook in hooks:
             hook.remove()
     return found

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lottery_core.sparse_layers import CsrMatrix, SparseLinear
 from lottery_core.sparse_lstm import SparseLSTM, SparseLSTMCell
 
+# fairseq's attention gives torch the weights of its projections, past them, for whole sequences; unless this is set.
+SKIPS = "skip_embed_dim_check"  # fairseq/modules/multihead_attention.py:forward
 _OTHERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GRU, nn.RNN, nn.GRUCell, nn.Bilinear)
 _READERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 _ON_CPU = (torch.float32, torch.float64)
@@ -47,9 +49,16 @@ class Layer:
         return tuple(self.matrices[0].shape) if self.matrices else ()
 
     def replace(self, module: nn.Module) -> None:
-        """Put ``module`` in its place, everywhere."""
+        """Put ``module`` in its place, everywhere; and let its parent call it."""
         for parent, name in self.places:
             setattr(parent, name, module)
+            if hasattr(parent, SKIPS):
+                setattr(parent, SKIPS, True)
+
+    @property
+    def fused(self) -> bool:
+        """Whether its parent leaves a fused form, for whole sequences, when the layer becomes sparse."""
+        return any(not getattr(parent, SKIPS, True) for parent, _ in self.places)
 
 
 def memory(model: nn.Module) -> int:
@@ -110,9 +119,9 @@ def matrices_of(module: nn.Module) -> tuple[Tensor, ...] | None:
     """The matrices of a layer that has a sparse form; ``None`` for any other module."""
     if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
         return (module.weight,)
-    if isinstance(module, nn.LSTMCell):
+    if isinstance(module, nn.LSTMCell) and type(module).forward is nn.LSTMCell.forward:
         return module.weight_ih, module.weight_hh
-    if isinstance(module, nn.LSTM):
+    if isinstance(module, nn.LSTM) and type(module).forward is nn.LSTM.forward:
         return tuple(weight for layer in lstm_weights(module) for weight in layer[:2])
     return None
 

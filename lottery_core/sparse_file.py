@@ -89,7 +89,7 @@ def is_sparse_file(path: str | Path) -> bool:
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return False
     return isinstance(header, dict) and header.get("format") == FORMAT
 
@@ -102,7 +102,7 @@ class SparseFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         self.path = Path(path)
         self._packed: dict[str, tuple[torch.Size, torch.dtype, int, int]] = {}
@@ -126,17 +126,36 @@ class SparseFile:
                 for name, shape, dtype, count, steps in header["packed"]
             }
             damaged = header.pop("crc") != _crc(header, self._payload)
+            fits = self._fits()
         except CheckpointError:
             raise
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # a damaged or hostile file can raise anything
             raise CheckpointError(f"cannot read {path}: not a sparse model, or damaged ({error})") from error
         if damaged:
             raise CheckpointError(f"cannot read {path}: the content does not match its checksum (file damaged?)")
+        if not fits:
+            raise CheckpointError(f"cannot read {path}: the header does not fit the data")
+
+    def _fits(self) -> bool:
+        blobs = {name for name in self._payload if name.startswith("rest.")}
+        for name, (_, dtype, count, steps) in self._packed.items():
+            mine = {f"gaps.{name}", *(f"values.{name}.{index}" for index in range(dtype.itemsize))}
+            blobs |= mine
+            if not (isinstance(count, int) and isinstance(steps, int) and mine <= self._payload.keys()):
+                return False
+        names = self.shapes().keys()
+        if blobs != self._payload.keys() or not set(self.aliases.values()) <= names:
+            return False
+        return all(map(str.isprintable, [*names, *self.aliases, self.framework]))  # they must not drive a terminal
 
     def shapes(self) -> dict[str, torch.Size]:
         """Every tensor and its shape, without aliases."""
         rest = {name[5:]: tensor.shape for name, tensor in self._payload.items() if name.startswith("rest.")}
         return {**{name: shape for name, (shape, *_) in self._packed.items()}, **rest}
+
+    def is_floating_point(self, name: str) -> bool:
+        """Whether a tensor is of floating point numbers."""
+        return name in self._packed or self._payload[f"rest.{name}"].is_floating_point()
 
     def pruned(self, name: str) -> float:
         """Share of a tensor that is zero; 0.0 for one that is not packed."""

@@ -23,7 +23,9 @@ class ForInference(nn.Module):
     def train(self: Me, mode: bool = True) -> Me:
         """:raises ConfigError: it cannot be trained"""
         if mode:
-            raise ConfigError("sparse layers are for inference: train the model that they were made from")
+            raise ConfigError(
+                "sparse layers are for inference: train the model that they were made from; model.eval() undoes this"
+            )
         return super().train(False)
 
 
@@ -73,7 +75,8 @@ class CsrMatrix(ForInference):
         """The same as a torch CSR tensor, on the same memory."""
         built = self._built
         if built is None or built.values().data_ptr() != self.values.data_ptr():
-            with warnings.catch_warnings():
+            # Outside of inference mode, or the tensor that is kept could be used in no other.
+            with torch.inference_mode(False), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
                 # Not checked: a look at every index, at each rebuild.
                 built = torch.sparse_csr_tensor(
@@ -87,6 +90,11 @@ class CsrMatrix(ForInference):
         result: Tensor = self.tensor().to_dense()
         return result
 
+    def copy_for_reading(self) -> Tensor:
+        """:meth:`dense`, with a warning: whoever reads the weights of a sparse layer is slowed down by it."""
+        warnings.warn("the weight of a sparse layer is read as a dense matrix, which is slow", stacklevel=3)
+        return self.dense()
+
     def bytes(self) -> int:
         """Memory of values and indices."""
         return sum(part.numel() * part.element_size() for part in (self.row_starts, self.column_indices, self.values))
@@ -99,6 +107,8 @@ class CsrMatrix(ForInference):
         :returns: (rows of this, tokens), contiguous
         """
         matrix = self.tensor()
+        if self.values.dtype not in (torch.float32, torch.float64) and self.values.device.type == "cpu":
+            raise ConfigError(f"torch has no sparse product of {str(self.values.dtype)[6:]} on a CPU: use float32")
         if columns.shape[1] == 1:
             vector = columns[:, 0]
             one = torch.mv(matrix, vector) if bias is None else torch.addmv(bias.reshape(-1), matrix, vector)
@@ -116,6 +126,9 @@ class CsrMatrix(ForInference):
         :returns: (..., rows of this), contiguous
         """
         rows, columns = self.shape
+        if torch.is_autocast_enabled(tokens.device.type):  # which would cast to what there is no sparse product of
+            with torch.autocast(tokens.device.type, enabled=False):
+                return self.times(tokens.to(self.values.dtype), bias)
         flat = tokens.reshape(-1, columns)
         if not len(flat):
             return tokens.new_zeros(*tokens.shape[:-1], rows)
@@ -153,8 +166,8 @@ class SparseLinear(ForInference):
 
     @property
     def weight(self) -> Tensor:
-        """The weight, as a torch CSR tensor."""
-        return self.matrix.tensor()
+        """The weight, dense: a copy, made each time; for code that reads it past the layer."""
+        return self.matrix.copy_for_reading()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (..., in_features) to (..., out_features)."""
@@ -181,8 +194,8 @@ class SparseEmbedding(ForInference):
 
     @property
     def weight(self) -> Tensor:
-        """The rows, as a torch CSR tensor."""
-        return self.matrix.tensor()
+        """The rows, dense: a copy, made each time; for code that reads it past the layer."""
+        return self.matrix.copy_for_reading()
 
     def forward(self, indices: Tensor) -> Tensor:
         """Indices of words (...) to features (..., embedding_dim)."""

@@ -87,6 +87,19 @@ def parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = original  # type: ignore[method-assign]
 
 
+def give_memory(model: nn.Module) -> None:
+    """Give the parameters of a model built in :func:`parameters_on_meta` memory on the CPU, tied ones once."""
+    given: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                if id(parameter) not in given:
+                    given[id(parameter)] = nn.Parameter(
+                        torch.empty_like(parameter, device="cpu"), parameter.requires_grad
+                    )
+                setattr(module, name, given[id(parameter)])
+
+
 @torch.no_grad()
 def fill(model: nn.Module, file: SparseFile) -> None:
     """Give a model the file's weights, its layers sparse where that saves memory; and put it into evaluation mode.
@@ -102,13 +115,19 @@ def fill(model: nn.Module, file: SparseFile) -> None:
         first = file.aliases.get(name, name)
         if names.setdefault(id(tensor), first) != first:
             raise MismatchError(f"'{name}' is tied to '{names[id(tensor)]}' in the model, but not in {file.path}")
-    sparse = [one for one in _layers(model) if all(file.pruned(names[id(w)]) >= _LEAST_PRUNED for w in one.matrices)]
+        if tensor.is_floating_point() != file.is_floating_point(first):
+            raise MismatchError(f"'{name}' is of whole numbers in one of the model and {file.path}, not in both")
+
+    def pays(one: Layer) -> bool:  # a parametrised weight is no tensor of the file
+        return all(id(w) in names and file.pruned(names[id(w)]) >= _LEAST_PRUNED for w in one.matrices)
+
+    sparse = [one for one in _layers(model) if pays(one)]
     matrices: dict[str, CsrMatrix] = {}
 
     def matrix(weight: Tensor) -> CsrMatrix:
         name = names[id(weight)]
         if name not in matrices:
-            matrices[name] = file.matrix(name)
+            matrices[name] = file.matrix(name).to(weight.dtype).to("cpu" if weight.is_meta else weight.device)
         return matrices[name]
 
     waiting = {id(one.module): {id(weight) for weight in one.matrices} for one in sparse}
@@ -120,7 +139,7 @@ def fill(model: nn.Module, file: SparseFile) -> None:
                 continue  # no part of the file, or sparse below
             name = names[id(tensor)]
             if name not in dense:
-                dense[name] = file.tensor(name)
+                dense[name] = file.tensor(name).to("cpu" if tensor.is_meta else tensor.device, tensor.dtype)
                 if isinstance(tensor, nn.Parameter):
                     dense[name] = nn.Parameter(dense[name], tensor.requires_grad)
             setattr(module, own, dense[name])

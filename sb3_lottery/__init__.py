@@ -5,7 +5,7 @@ from sb3_lottery.callback import LotteryCallback
 from sb3_lottery.find import Found, find_tickets
 from sb3_lottery.networks import PoolingCNN, SharedTrunk
 from sb3_lottery.shrinking import shrink_policy
-from sb3_lottery.sparse import sparsify_policy
+from sb3_lottery.sparse import load_sparse_policy, sparsify_policy
 
 __all__ = [
     "Found",
@@ -14,6 +14,7 @@ __all__ = [
     "SharedTrunk",
     "__version__",
     "find_tickets",
+    "load_sparse_policy",
     "shrink_policy",
     "sparsify_policy",
 ]

@@ -89,11 +89,17 @@ def smaller(
     kwargs = {**kwargs, **_architecture(policy, rows)}
     with torch.random.fork_rng(devices=[]):  # sampled actions stay what they were, too
         made = make(kwargs)
+    if _kinds(made) != _kinds(policy):
+        raise ConfigError("the policy has layers that its arguments do not make: somebody has exchanged them")
     first = {id(parameter): name for name, parameter in policy.named_parameters()}
     named = policy.named_parameters(remove_duplicate=False)
     smaller_by_name = {name: shrunk.tensors[first[id(parameter)]] for name, parameter in named}
     made.load_state_dict({**policy.state_dict(), **smaller_by_name})
     return made, kwargs, report
+
+
+def _kinds(policy: nn.Module) -> list[str]:
+    return [type(module).__qualname__ for module in policy.modules() if not any(module.children())]
 
 
 def _architecture(policy: Any, rows: Callable[[nn.Module], list[int]]) -> dict[str, Any]:

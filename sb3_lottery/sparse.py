@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NoReturn
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -9,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from lottery_core.calibration import Timings
 from lottery_core.errors import ConfigError
 from lottery_core.sparse import AUTO, sparsify
+from lottery_core.sparse_loading import load_sparse
 from lottery_core.sparse_report import SparseReport
 
 
@@ -29,10 +31,24 @@ def sparsify_policy(
     :raises ConfigError: no such form, or no observation
     """
     model.policy.set_training_mode(False)
-    report = sparsify(model.policy, tokens=observations if form == AUTO else None, form=form, timings=timings)
+    report = sparsify(model.policy, tokens=observations, form=form, timings=timings)
     if report.sparse:
         model.save = _refuse  # type: ignore[method-assign]
     return report
+
+
+def load_sparse_policy(path: str | Path, model: BaseAlgorithm) -> BaseAlgorithm:
+    """Read what ``lottery export MODEL.zip -o MODEL.csr --form csr`` wrote, as :func:`lottery_core.load_sparse`.
+
+    :param path: the file
+    :param model: of the same architecture, untrained; its policy's weights go
+    :returns: ``model``; it can neither learn nor be saved
+    :raises CheckpointError: the file cannot be read
+    :raises MismatchError: the model is of another architecture
+    """
+    load_sparse(path, model.policy)
+    model.save = _refuse  # type: ignore[method-assign]
+    return model
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:

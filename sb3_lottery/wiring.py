@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
@@ -125,8 +126,7 @@ class Wiring:
                 else:
                     self._fix(latent)
             self._through(actor.mu, latent)
-        action = critic.action_space.shape[0]
-        features = (*self._features_of(critic), _Part(None, action))
+        features = (*self._features_of(critic), _Part(None, get_action_dim(critic.action_space)))
         for network in critic.q_networks:
             self._through(network, features)
 
@@ -143,10 +143,10 @@ class Wiring:
         modules = [stack] if not isinstance(stack, nn.Sequential) else stack
         gone_through = self.stacks.setdefault(self.names[id(stack)], [])
         for module in modules:
-            if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and type(module) in (nn.Linear, nn.Conv2d):
                 signal = self._read(module, signal)
                 gone_through.append(self.names[id(module)])
-            elif isinstance(module, ELEMENTWISE):
+            elif type(module) in ELEMENTWISE:
                 signal = tuple(replace(part, activations=(*part.activations, module)) for part in signal)
             elif not isinstance(module, (nn.Flatten, nn.MaxPool2d)):  # these keep a constant channel constant
                 self._fix(signal)

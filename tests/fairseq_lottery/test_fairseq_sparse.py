@@ -13,6 +13,7 @@ import torch
 from lottery_core import load_sparse
 from lottery_core.errors import CheckpointError, ConfigError
 from lottery_core.exporting import export
+from lottery_core.sparse_file import SparseFile, save_sparse
 from lottery_core.sparse_layers import SparseEmbedding, SparseLinear
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, LM, LM_DATA, TRANSFORMER, TRANSLATION, split, train
@@ -91,11 +92,11 @@ def test_interactive(translation_data: Path, sparse_ticket: Path) -> None:
 def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sparse_file: Path) -> None:
     from fairseq import checkpoint_utils
 
-    import fairseq_lottery  # noqa: F401
+    from fairseq_lottery import tasks as lottery_tasks
 
     model: Any = load_sparse(sparse_file, data=str(translation_data))
     overrides = {"data": str(translation_data)}
-    [dense], _ = checkpoint_utils.load_model_ensemble([str(sparse_ticket)], overrides)
+    [dense], dense_cfg = checkpoint_utils.load_model_ensemble([str(sparse_ticket)], overrides)
     dense.eval()
     assert isinstance(model.encoder.embed_tokens, SparseEmbedding)
     assert isinstance(model.decoder.layers[0].fc1, SparseLinear)
@@ -107,7 +108,16 @@ def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sp
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     with pytest.raises(CheckpointError, match="--task lottery_"):
         checkpoint_utils.load_model_ensemble([str(sparse_file)], overrides)
-    # The next ordinary checkpoint is read as ever.
+    with pytest.raises(ConfigError, match=r"unknown option 'dat': did you mean data"):
+        load_sparse(sparse_file, dat="x")
+    with pytest.raises(ConfigError, match=r"/nope.*: give data=\.\.\., the folder of the dictionaries"):
+        load_sparse(sparse_file, data="/nope")
+    # The next ordinary checkpoint is read as ever, also one that was read before a sparse file was.
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(sparse_ticket), overrides)
+    checkpoint_utils.load_checkpoint_to_cpu(str(sparse_file), overrides)
+    task = lottery_tasks.LotteryTranslation.setup_task(dense_cfg.task)
+    [again], *_ = checkpoint_utils.load_model_ensemble_and_task([str(sparse_ticket)], overrides, task, state=state)
+    assert helpers.same(again.state_dict(), dense.state_dict())
     [again], _ = checkpoint_utils.load_model_ensemble([str(sparse_ticket)], overrides)
     assert helpers.same(again.state_dict(), dense.state_dict())
 
@@ -131,6 +141,38 @@ def test_what_is_refused(
     (tmp_path / "damaged.csr").write_bytes(sparse_file.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match="damaged"):
         load_sparse(tmp_path / "damaged.csr", data=str(translation_data))
+
+
+@pytest.mark.parametrize("form", ["sparse file", "checkpoint"])
+def test_options_are_not_run(form: str, sparse_ticket: Path, sparse_file: Path, tmp_path: Path) -> None:
+    """fairseq evaluates options that are text; a file from a stranger must not call anything."""
+    from fairseq import checkpoint_utils
+
+    import fairseq_lottery  # noqa: F401
+
+    code = f"[__import__('pathlib').Path('{tmp_path}/touched').touch()]"
+    state = helpers.load(sparse_ticket)
+    state["cfg"]["model"] = {**dict(state["cfg"]["model"]), "adaptive_softmax_cutoff": code}
+    if form == "checkpoint":
+        torch.save(state, tmp_path / "evil")
+        with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
+            checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "evil"))
+    else:
+        config = SparseFile(sparse_file).config
+        config["cfg"]["model"]["adaptive_softmax_cutoff"] = code
+        save_sparse(state["model"], tmp_path / "evil", "fairseq", config)
+        with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
+            load_sparse(tmp_path / "evil")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["[(512, 3)] * 20", "[2, 4]", "words (of a kind), or two", "{'beam': 4}", "runs/x(1)/y z"]
+)
+def test_options_that_call_nothing_are_fine(value: str) -> None:
+    from fairseq_lottery.serialization import require_no_calls
+
+    require_no_calls({"model": {"layers": [value]}})
 
 
 @pytest.fixture(scope="module")

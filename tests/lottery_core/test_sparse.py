@@ -147,11 +147,81 @@ def test_bad_input(net: Net, tmp_path: Path) -> None:
         sparsify(net)
     with pytest.raises(ConfigError, match="give either example_inputs or tokens"):
         sparsify(net, torch.ones(1), tokens=3)
-    with pytest.raises(ConfigError, match="tokens must be at least 1, not 0"):
-        sparsify(net, tokens=0)
+    for tokens in (0, -1, 2.5, True, "3"):
+        with pytest.raises(ConfigError, match=f"tokens must be a whole number, at least 1, not {tokens}"):
+            sparsify(net, tokens=tokens)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="unknown form 'csc': did you mean csr"):
         sparsify(net, tokens=1, form="csc")
     assert type(net.first) is nn.Linear
+
+
+class Attention(nn.Module):
+    """As fairseq's: its projections' weights are handed on, past them, until it is told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.skip_embed_dim_check = nn.Linear(24, 24), False
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.q_proj(states) if self.skip_embed_dim_check else states @ self.q_proj.weight.t() + self.q_proj.bias
+
+
+@pytest.mark.parametrize(("gain", "steps", "sparse"), [(1.5, 1, 1), (1.5, 5, 0), (2.5, 5, 1)])
+def test_attention_calls_its_projections_once_they_are_sparse(
+    gain: float, steps: int, sparse: int, tmp_path: Path
+) -> None:
+    model = pruned(nn.Sequential(Attention()))
+    states = torch.randn(4, 24)
+    before = model(states)
+    report = sparsify(model, tokens=lambda _: Load(20, steps), timings=Told(gain, tmp_path))
+    assert report.sparse == sparse
+    assert model[0].skip_embed_dim_check == bool(sparse)  # elsewhere its fused form stays
+    torch.testing.assert_close(model(states), before, rtol=1e-5, atol=1e-6)
+
+
+def test_what_attention_does_not_call_is_recorded_all_the_same(tmp_path: Path) -> None:
+    model = pruned(nn.Sequential(Attention()))
+    assert sparsify(model, torch.randn(4, 24), timings=Told(0.5, tmp_path)).layers[0].why == "not faster"
+    assert not model[0].skip_embed_dim_check
+
+
+class Residual(nn.LSTM):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output, state = super().forward(*args, **kwargs)
+        return output + 1, state
+
+
+class Doubling(nn.LSTMCell):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return tuple(2 * part for part in super().forward(*args, **kwargs))
+
+
+@pytest.mark.parametrize("layer", [Residual(8, 8), Doubling(8, 8)])
+def test_classes_of_somebodys_own_stay(layer: nn.Module) -> None:
+    assert sparsify(pruned(nn.Sequential(layer)), form="csr").sparse == 0
+
+
+def test_sparse_already(net: Net, tmp_path: Path) -> None:
+    sparsify(net, form="csr")
+    again = sparsify(net, tokens=3, timings=Told(0.5, tmp_path))
+    assert again.sparse == 4
+    assert "4 of 6 layers are sparse" in again.summary()
+
+
+def test_examples_of_every_form(tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return self.layer(input=states)
+
+    timings = Told(2.0, tmp_path)
+    assert sparsify(pruned(Named()), torch.ones(3, 8), timings=timings).sparse == 1
+    packed = nn.utils.rnn.pack_padded_sequence(torch.ones(4, 2, 8), [4, 2])
+    assert sparsify(pruned(nn.Sequential(nn.LSTM(8, 8))), packed, timings=timings).sparse == 1
+    assert [key.split()[-1] for key in timings.asked] == ["3/1", "4/4"]
 
 
 def test_a_model_that_fails_is_left_as_it_was(net: Net) -> None:

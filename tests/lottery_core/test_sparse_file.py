@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from lottery_core import load_sparse, read_weights, snapshot
 from lottery_core.cli import main
 from lottery_core.errors import CheckpointError, LotteryError, MismatchError, TicketError
 from lottery_core.packing import pack_gaps, unpack_gaps
-from lottery_core.sparse_file import SparseFile, is_sparse_file, save_sparse
+from lottery_core.sparse_file import SparseFile, _crc, is_sparse_file, save_sparse
 from lottery_core.sparse_layers import SparseEmbedding, SparseLinear
-from lottery_core.sparse_loading import parameters_on_meta
+from lottery_core.sparse_loading import give_memory, parameters_on_meta
 from lottery_core.sparse_lstm import SparseLSTM
 from tests.lottery_core.test_sparse_layers import pruned
 
@@ -121,7 +124,7 @@ def test_another_architecture(net: Net, tmp_path: Path) -> None:
         load_sparse(tmp_path / "net.csr", other)
     before.require_same_shapes(snapshot(other))
     assert type(other.first) is nn.Linear
-    state = {name: tensor + 0.1 * (name == "out.weight") for name, tensor in net.state_dict().items()}
+    state = {**net.state_dict(), "out.weight": net.out.weight + 0.1}
     save_sparse(state, tmp_path / "untied.csr")
     with pytest.raises(MismatchError, match=r"'out.weight' is tied to 'words.weight' in the model, but not in"):
         load_sparse(tmp_path / "untied.csr", Net())
@@ -184,6 +187,64 @@ def test_damage_anywhere_is_noticed(net: Net, tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(data[:-50])
     with pytest.raises(CheckpointError, match="damaged"):
         load_sparse(tmp_path / "short", Net())
+
+
+HEADERS: dict[str, Any] = {
+    "an alias of nothing": lambda header: header["aliases"].update({"out.weight": "nope"}),
+    "an unknown tensor": lambda header: header["packed"][0].__setitem__(0, "nope"),
+    "a wider type": lambda header: header["packed"][0].__setitem__(2, "float64"),
+    "a count in words": lambda header: header["packed"][0].__setitem__(3, "many"),
+    "too few entries": lambda header: header.update(packed=[[]]),
+    "no list": lambda header: header.update(packed=3),
+    "terminal codes": lambda header: header.update(framework="\x1b[2J"),
+}
+
+
+@pytest.mark.parametrize("change", HEADERS)
+def test_a_header_that_does_not_fit(change: str, net: Net, tmp_path: Path) -> None:
+    """Also where somebody has made the checksum right."""
+    save_sparse(net.state_dict(), tmp_path / "net.csr")
+    payload = load_file(tmp_path / "net.csr")
+    with safe_open(tmp_path / "net.csr", framework="pt") as file:
+        header = json.loads(file.metadata()["lottery"])
+    del header["crc"]
+    HEADERS[change](header)
+    header["crc"] = _crc(header, payload)
+    save_file(payload, tmp_path / "bad", {"lottery": json.dumps(header)})
+    with pytest.raises(CheckpointError, match=r"(damaged|does not fit|no sparse)"):
+        load_sparse(tmp_path / "bad", Net())
+
+
+def test_a_nested_header(net: Net, tmp_path: Path) -> None:
+    save_file({"x": torch.ones(1)}, tmp_path / "bad", {"lottery": "[" * 100_000})
+    assert not is_sparse_file(tmp_path / "bad")
+    with pytest.raises(CheckpointError):
+        load_sparse(tmp_path / "bad", net)
+
+
+def test_types_and_parametrised_layers(net: Net, tmp_path: Path) -> None:
+    state = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
+    save_sparse(state, tmp_path / "half.csr")
+    words = torch.randint(0, 60, (5, 4))
+    double = Net().double()
+    double.table = double.table.double()
+    assert load_sparse(tmp_path / "half.csr", double)(words).dtype == torch.float64
+    assert load_sparse(tmp_path / "half.csr", Net())(words).dtype == torch.float32
+    model = nn.Sequential(weight_norm(pruned(nn.Linear(6, 6))))
+    with torch.no_grad():
+        model[0].parametrizations.weight.original1.normal_()[:, :4] = 0
+    save_sparse(model.state_dict(), tmp_path / "norm.csr")
+    other = nn.Sequential(weight_norm(nn.Linear(6, 6)))
+    torch.testing.assert_close(load_sparse(tmp_path / "norm.csr", other)(torch.ones(1, 6)), model(torch.ones(1, 6)))
+
+
+def test_memory_after_all() -> None:
+    with parameters_on_meta():
+        model = Net()
+    give_memory(model)
+    model.load_state_dict(Net().state_dict())
+    assert model.out.weight is model.words.weight
+    assert not any(parameter.is_meta for parameter in model.parameters())
 
 
 def test_a_later_format(net: Net, tmp_path: Path) -> None:

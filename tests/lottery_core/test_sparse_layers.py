@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from lottery_core.errors import ConfigError
 from lottery_core.sparse_candidates import sparse_form
 from lottery_core.sparse_layers import CsrMatrix, SparseEmbedding
 
@@ -60,6 +61,30 @@ def test_what_copies_a_layer(dtype: torch.dtype) -> None:
     near(other(tokens), dense(tokens))
 
 
+def test_inference_mode_and_autocast_leave_no_trace() -> None:
+    dense = pruned(nn.Linear(30, 12))
+    sparse, tokens = sparse_form(dense), torch.randn(4, 30)
+    with torch.inference_mode():
+        sparse(tokens)
+    with torch.enable_grad():
+        sparse(tokens.clone().requires_grad_()).sum().backward()
+    with torch.autocast("cpu"):
+        said = sparse(tokens.bfloat16())
+    near(said, dense(tokens.bfloat16().float()))
+
+
+def test_half_precision_is_told() -> None:
+    sparse = sparse_form(pruned(nn.Linear(30, 12))).half()
+    with pytest.raises(ConfigError, match="torch has no sparse product of float16 on a CPU: use float32"):
+        sparse(torch.ones(2, 30).half())
+
+
+def test_code_that_reads_weights_gets_them_and_is_told() -> None:
+    dense = pruned(nn.Linear(30, 12))
+    with pytest.warns(UserWarning, match="read as a dense matrix, which is slow"):
+        assert torch.equal(sparse_form(dense).weight, dense.weight)
+
+
 def test_weights_that_change_in_place_are_seen() -> None:
     sparse = sparse_form(pruned(nn.Linear(30, 12, bias=False)))
     tokens = torch.randn(4, 30)
@@ -73,7 +98,7 @@ def test_embedding() -> None:
     sparse = SparseEmbedding(CsrMatrix.of(dense.weight), None)
     for indices in (torch.randint(0, 50, (4, 5)), torch.tensor(3), torch.zeros(0, dtype=torch.long)):
         near(sparse(indices), dense(indices))
-    assert torch.equal(sparse.weight.to_dense(), dense.weight)
+    assert torch.equal(sparse.matrix.dense(), dense.weight)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_action_dim
 from torch import Tensor, nn
 
 from lottery_core import apply_ticket, exporting
@@ -83,7 +84,8 @@ def outputs_of(model: BaseAlgorithm) -> dict[str, Tensor]:
             found["values"] = policy.predict_values(inputs)
             found["logits"] = policy.get_distribution(inputs).distribution.logits
         elif hasattr(policy, "actor"):
-            actions = torch.linspace(-1, 1, 80).view(40, 2)
+            size = get_action_dim(model.action_space)
+            actions = torch.linspace(-1, 1, 40 * size).view(40, size)
             found["actions"] = policy._predict(inputs, deterministic=True)
             if not hasattr(policy.actor, "latent_pi"):
                 found["target actions"] = policy.actor_target(inputs)
@@ -275,6 +277,51 @@ def test_a_model_without_dead_units_is_not_touched() -> None:
     assert report == Report(report.units, (755, 755))
     assert model.policy is policy
     assert model.policy_kwargs is kwargs
+
+
+class Centred(nn.ReLU):
+    """An activation in which units see one another."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states) - states.mean(-1, keepdim=True)
+
+
+class Blind(nn.Linear):
+    """A layer that is not what its class's name says."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states).cumsum(-1)
+
+
+def test_classes_of_somebodys_own_keep_their_units() -> None:
+    model = tiny.make("ppo", net_arch=[60, 60], activation_fn=Centred)
+    prune_(model)
+    before = outputs_of(model)
+    shrink_policy(model)
+    assert_same(before, outputs_of(model))
+    model = tiny.make("ppo", net_arch=[60, 60])
+    model.policy.mlp_extractor.policy_net[2] = Blind(60, 60)
+    prune_(model)
+    before = outputs_of(model)
+    with pytest.raises(ConfigError, match="has layers that its arguments do not make"):
+        shrink_policy(model)
+    assert_same(before, outputs_of(model))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (10, 10)])
+def test_actions_of_several_dimensions(shape: tuple[int, ...]) -> None:
+    env = tiny.Tiny(continuous=True)
+    env.action_space = spaces.Box(-1, 1, shape, np.float32)
+    policy = {**SHARED, "net_arch": [40]}
+    for seed in range(3):
+        model = SAC("MlpPolicy", env, policy_kwargs=policy, seed=seed, device="cpu", buffer_size=10)
+        prune_(model, seed)
+        before = outputs_of(model)
+        assert shrink_policy(model)
+        after = outputs_of(model)
+        assert any(float(value.std(0).max()) > 1e-3 for name, value in before.items() if name.startswith("critic"))
+        for name, value in before.items():
+            torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-5)
 
 
 class Own(ActorCriticPolicy):

@@ -9,12 +9,11 @@ import pytest
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from lottery_core import load_sparse
 from lottery_core.calibration import Timings
 from lottery_core.cli import main
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, MismatchError
 from lottery_core.sparse_layers import SparseLinear
-from sb3_lottery import sparsify_policy
+from sb3_lottery import load_sparse_policy, sparsify_policy
 from sb3_lottery.algorithms import ALGORITHMS
 from tests.sb3_lottery.tiny import make
 
@@ -73,6 +72,8 @@ def test_a_sparse_model_neither_learns_nor_is_saved(tmp_path: Path) -> None:
 def test_a_dense_model(capsys: pytest.CaptureFixture[str]) -> None:
     report = sparsify_policy(make("a2c"), observations=4)
     assert "it is unchanged" in report.summary()
+    with pytest.raises(ConfigError, match="tokens must be a whole number, at least 1, not 0"):
+        sparsify_policy(make("a2c"), observations=0)
 
 
 def test_a_sparse_file_of_a_zip(tmp_path: Path) -> None:
@@ -80,7 +81,11 @@ def test_a_sparse_file_of_a_zip(tmp_path: Path) -> None:
     model.save(zipped)
     assert main(["export", zipped, "-o", sparse, "--form", "csr"]) == 0
     other = make("dqn", seed=5)
-    load_sparse(sparse, other.policy)
+    assert load_sparse_policy(sparse, other) is other
     assert any(isinstance(module, SparseLinear) for module in other.policy.q_net_target.modules())
     for one, two in zip(actions(model), actions(other), strict=True):
         np.testing.assert_array_equal(one, two)
+    with pytest.raises(ConfigError, match="keep the one that it was loaded from"):
+        other.save(zipped)
+    with pytest.raises(MismatchError):
+        load_sparse_policy(sparse, make("dqn", net_arch=[8, 9]))
