@@ -23,6 +23,9 @@ _PATIENCE = 0.6  # seconds for one comparison, once there are three pairs
 _MOST_ROWS = 2048  # more rows take longer, in proportion
 
 
+Pair = tuple[Callable[[], object], Callable[[], object]]
+
+
 @dataclass(frozen=True)
 class Load:
     """What one call of a layer has to do.
@@ -58,20 +61,17 @@ class Timings:
         self._path = (folder or _folder()) / _FILE
         self._known = read_object(self._path)  # a damaged one is empty: measured again
 
-    def compare(
-        self, key: str, dense: Callable[[], object], sparse: Callable[[], object], device: torch.device, pressure: int
-    ) -> tuple[float, float]:
-        """Seconds that each takes, taken alternately; the least of several.
+    def compare(self, key: str, pair: Callable[[], Pair], device: torch.device) -> tuple[float, float]:
+        """Seconds that each of two functions takes, taken alternately; the least of several.
 
         :param key: says what is measured; with the machine's own key it stands for these times from then on
-        :param pressure: bytes of other weights that a model reads between two calls of a layer: where the caches are
-            smaller, a layer's weights come from memory each time
+        :param pair: makes the two, dense and sparse; called where there are no times yet
         """
-        key = f"{machine(device)} {key} pressure={pressure.bit_length()}"
+        key = f"{machine(device)} {key}"
         found = self._known.get(key)
         if isinstance(found, list) and len(found) == 2 and all(isinstance(one, float) and one > 0 for one in found):
             return found[0], found[1]
-        found = list(_alternate(dense, sparse, device, pressure))
+        found = list(_alternate(pair(), device))
         self._known[key] = found
         return found[0], found[1]
 
@@ -87,25 +87,21 @@ class Timings:
             pass  # a cache: the next process measures again
 
 
-def _alternate(
-    dense: Callable[[], object], sparse: Callable[[], object], device: torch.device, pressure: int
-) -> tuple[float, float]:
-    others = torch.zeros(pressure // 4) if device.type == "cpu" else None
+def _alternate(pair: Pair, device: torch.device) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
-    dense(), sparse()
+    for function in pair:
+        function()
     begun = time.perf_counter()
-    for pair in range(_PAIRS):
-        for function, mine in zip((dense, sparse), times, strict=True):
-            if others is not None:
-                others.sum()
-            elif device.type == "cuda":
+    for number in range(_PAIRS):
+        for function, mine in zip(pair, times, strict=True):
+            if device.type == "cuda":
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
             function()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             mine.append(time.perf_counter() - start)
-        if pair >= 2 and time.perf_counter() - begun > _PATIENCE:
+        if number >= 2 and time.perf_counter() - begun > _PATIENCE:
             break
     return min(times[0]), min(times[1])
 

@@ -5,10 +5,10 @@ The paper ends with the gain that "sparse matrix multiplication libraries would 
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,8 +25,10 @@ AUTO, CSR = "auto", "csr"
 FORMS = (AUTO, CSR)
 _LEAST_PRUNED = 0.5  # below, no CSR product is faster on any machine that was tried: not even measured
 _LEAST_GAIN = 1.05  # measured; a layer that gains less stays dense, for timings are that noisy
-_LEAST_GAIN_UNFUSED = 2.0  # where attention over whole sequences leaves torch's fused form, up to half again as slow
-_CACHE = 1 << 26  # bytes of other weights that push a layer's own out of the caches
+_SHORT = 128  # tokens of a sequence; over longer ones attention out of torch's fused form is up to half again as slow
+_LEAST_GAIN_UNFUSED = 2.0
+_ROOM = 1 << 26  # bytes of weights that a layer is measured among, at most; no cache holds more
+_MOST_COPIES = 24
 
 Loads = Callable[[str], Load]
 
@@ -72,7 +74,7 @@ def sparsify(
     asked = [one for one in layers if one.why is None and one.pruned >= _LEAST_PRUNED]
     if form == AUTO and asked:
         loads = _record(model, example_inputs, asked) if tokens is None else _told(tokens, asked)
-    chooser = _Chooser(form, loads, timings or Timings(), min(before, _CACHE))
+    chooser = _Chooser(form, loads, timings or Timings(), min(before, _ROOM))
     with torch.no_grad():
         reports = [*_already_sparse(model), *map(chooser.choose, layers)]
     chooser.timings.save()
@@ -103,8 +105,8 @@ def _count(tokens: Any) -> int:
 class _Chooser:
     # Decides on one layer after the other; a matrix that several layers share is made sparse once.
 
-    def __init__(self, form: str, loads: Mapping[str, Counter[Load]], timings: Timings, pressure: int) -> None:
-        self.form, self.loads, self.timings, self.pressure = form, loads, timings, pressure
+    def __init__(self, form: str, loads: Mapping[str, Counter[Load]], timings: Timings, room: int) -> None:
+        self.form, self.loads, self.timings, self.room = form, loads, timings, room
         self._made: dict[int, tuple[Tensor, CsrMatrix]] = {}
 
     def _matrix(self, dense: Tensor) -> CsrMatrix:
@@ -121,7 +123,7 @@ class _Chooser:
             if self.form == AUTO:
                 try:
                     gain = self._gain(one, sparse)
-                    why = None if gain >= self._least_gain(one) else "not faster"
+                    why = self._not_enough(one, gain)
                 except RuntimeError as error:  # a product that this build of torch, or this GPU, does not have
                     why = f"torch has no such product: {str(error).splitlines()[0]}"
             if why is None:
@@ -129,9 +131,11 @@ class _Chooser:
                 return LayerReport(one.name, one.shape, one.pruned, CSR, gain, size, memory(sparse), None)
         return LayerReport(one.name, one.shape, one.pruned, "dense", gain, size, size, why)
 
-    def _least_gain(self, one: Layer) -> float:
-        whole = any(load.steps > 1 for load in self.loads[one.name])
-        return _LEAST_GAIN_UNFUSED if one.fused and whole else _LEAST_GAIN
+    def _not_enough(self, one: Layer, gain: float) -> str | None:
+        if gain < _LEAST_GAIN:
+            return "not faster"
+        long = any(load.steps > _SHORT for load in self.loads[one.name])
+        return "attention's fused form is lost" if one.fused and long and gain < _LEAST_GAIN_UNFUSED else None
 
     def _not_worth_a_try(self, one: Layer) -> str | None:
         if not one.pruned:
@@ -147,19 +151,29 @@ class _Chooser:
         matrix = one.matrices[0]
         shapes = "+".join("x".join(map(str, part.shape)) for part in one.matrices)
         layer = f"{type(one.module).__name__} {shapes} {str(matrix.dtype)[6:]} pruned={one.pruned:.2f}"
+        # Copies, one after the other: in a model a layer's weights come from as far away as the others' push them.
+        copies = max(1, min(_MOST_COPIES, self.room // memory(one.module)))
         for load, calls in self.loads[one.name].items():
             asked = load.rounded()
             inputs = _inputs(one.module, asked, matrix)
             pair = self.timings.compare(
-                f"{layer} {asked.rows}/{asked.steps}",
-                partial(one.module, inputs),
-                partial(sparse, inputs),
+                f"{layer} x{copies} {asked.rows}/{asked.steps}",
+                lambda inputs=inputs: (_chain(one.module, copies, inputs), _chain(sparse, copies, inputs)),  # type: ignore[misc]
                 matrix.device,
-                self.pressure,
             )
             dense_seconds += calls * load.rows / asked.rows * pair[0]
             sparse_seconds += calls * load.rows / asked.rows * pair[1]
         return dense_seconds / sparse_seconds
+
+
+def _chain(module: nn.Module, copies: int, inputs: Tensor) -> Callable[[], None]:
+    modules = [module, *(copy.deepcopy(module) for _ in range(copies - 1))]
+
+    def run() -> None:
+        for one in modules:
+            one(inputs)
+
+    return run
 
 
 def _inputs(module: nn.Module, load: Load, like: Tensor) -> Tensor:
