@@ -155,7 +155,7 @@ def layers(model: Any, start: dict[str, torch.Tensor], percents: list[int]) -> N
             found = []
             for count in counts:
                 layer = torch.nn.Sequential(model.get_submodule(name), torch.nn.Identity()).eval()
-                # The pressure of a whole model: its other layers leave nothing of this one in the caches.
+                # The room of a whole model, which copies of the layer fill.
                 layer.register_buffer("others", torch.zeros(1 << 24))
                 report = sparsify(layer, tokens=count, timings=Timings())
                 found.append(report.layers[0].speed_up or 0.0)
