@@ -65,13 +65,10 @@ def read_clearly() -> None:
     @functools.wraps(plain)
     def load(path: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            with sparse_checkpoints.expecting(path) as sparse:
-                read = (
-                    functools.partial(sparse_checkpoints.state_of, path, plain)
-                    if sparse
-                    else functools.partial(plain, path)
-                )
-                state = read(*args, **kwargs)
+            if sparse_checkpoints.expect(path):
+                state = sparse_checkpoints.state_of(path, plain, *args, **kwargs)
+            else:
+                state = plain(path, *args, **kwargs)
             require_no_calls(state.get("cfg"))
             return with_namespace(state)
         except LotteryError:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,12 +53,11 @@ def write(state: Mapping[str, Any], output: Path) -> str:
     return save_sparse(state["model"], output, FRAMEWORK, config)
 
 
-@contextmanager
-def expecting(path: Any) -> Iterator[bool]:
+def expect(path: Any) -> bool:
     """Whether ``path`` is a sparse file; the next model that is built for a checkpoint is built for it."""
     global _expected
     _expected = Path(str(path)).is_file() and is_sparse_file(str(path))
-    yield _expected
+    return _expected
 
 
 def state_of(path: Any, plain: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def _parser() -> Parser:
 
 def _status(args: argparse.Namespace) -> None:
     from lottery_core.experiment import Experiment
+    from lottery_core.slurm import Queue
     from lottery_core.status import render, states
-    from lottery_core.submitting import Queue
 
     queue = Queue()
     for run in args.runs:

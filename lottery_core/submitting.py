@@ -21,8 +21,7 @@ from lottery_core.files import FolderLock, read_object, write_json
 from lottery_core.layout import JOB, JOB_END, LOG, PROGRESS
 from lottery_core.plan import Run
 from lottery_core.processes import child_environment, die_with, failure, last_line
-from lottery_core.slurm import Queue as Queue  # also for lottery status
-from lottery_core.slurm import require_slurm, submitit_module
+from lottery_core.slurm import Queue, require_slurm, submitit_module
 
 RETRIES = 2
 MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
