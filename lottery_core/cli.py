@@ -80,7 +80,8 @@ def _parser() -> Parser:
         nargs="+",
         default=None,
         metavar="SCOPE",
-        help="'all' (default), 'layers' (no embeddings, norms, output layers) or regular expressions",
+        help="'all' (default), 'layers' (no embeddings, norms, output layers), of SB3 'actor' or 'critic', or regular "
+        "expressions",
     )
     prune.add_argument("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; noted")
     prune.add_argument("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
@@ -128,16 +129,18 @@ def _status(args: argparse.Namespace) -> None:
 def _prune(args: argparse.Namespace) -> None:
     from lottery_core.checkpoints import read_weights
     from lottery_core.pruning import check_rate, prune
+    from lottery_core.scope_words import translated
     from lottery_core.ticket import Ticket
 
     for value, name in ((args.rate, "prune rate"), (args.fraction, "pruned fraction")):
         if value is not None:
             check_rate(value, name)
     previous = None if args.previous is None else Ticket.load(args.previous)
-    if previous is not None and args.scope not in (None, list(previous.origin.scope)):
-        raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     rewind = read_weights(args.rewind)
     trained = read_weights(args.trained).like(rewind)
+    scope = None if args.scope is None else translated(args.scope, args.trained, trained.tensors)
+    if previous is not None and scope not in (None, previous.origin.scope):
+        raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     if previous is not None:
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
         alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
@@ -153,7 +156,7 @@ def _prune(args: argparse.Namespace) -> None:
         rate=args.rate,
         fraction=args.fraction,
         previous=previous,
-        scope=args.scope or "all",
+        scope=scope or "all",
         kind="one-shot" if args.fraction is not None and previous is None else None,
         rewind_point=args.rewind_point,
         seed=None if previous is None else previous.origin.seed,

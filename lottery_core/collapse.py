@@ -12,7 +12,7 @@ def collapse_warning(name: str, where: str) -> str:
     if name.startswith(("action_net", "value_net")):
         hint = (
             "Stable-Baselines3's ortho_init=True starts output layers with weights so small that pruning takes them "
-            "first; use policy_kwargs=dict(ortho_init=False)"
+            "first (use policy_kwargs=dict(ortho_init=False)); where it is off, prune less"
         )
     else:
         hint = "only biases pass it, so what follows sees no input (prune less, or leave it out of the scope)"

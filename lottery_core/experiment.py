@@ -180,4 +180,4 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " ".join(map(str, value))
-    return str(value)
+    return "not set" if value is None else str(value)

@@ -30,20 +30,23 @@ class Point:
         return Point(self.unit, self.count * factor)
 
 
-def parse_point(text: str, units: Sequence[str], option: str, epoch: Point | None = None) -> Point:
+def parse_point(
+    text: str, units: Sequence[str], option: str, epoch: Point | None = None, words: Sequence[str] = ()
+) -> Point:
     """Read a point that a user typed.
 
     :param text: e.g. ``"episodes:160"``, ``"episode:160"`` or ``"init"``
     :param units: the accepted units, in the plural
     :param option: the option's name, for messages
     :param epoch: what ``epoch:N`` counts in; ``None`` where epochs are not accepted
+    :param words: what else the option takes, for messages
     :raises ConfigError: another form, an unknown unit, a count that is not a whole number of at least 0
     """
     text = text.strip()
     if text == INIT:
         return Point(units[0], 0)
     unit, _, count = text.partition(":")
-    accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N"] if epoch else []) + [INIT]
+    accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N"] if epoch else []) + [INIT, *words]
     if not count.isdigit():
         raise ConfigError(f"{option} '{text}' is not understood; accepted: {', '.join(accepted)} with a whole number N")
     if unit in (EPOCH, f"{EPOCH}s") and epoch:

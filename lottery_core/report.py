@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, WriteError
+from lottery_core.experiment import Experiment
 from lottery_core.files import write_atomically
 from lottery_core.intervals import FEWEST, interquartile_mean
 from lottery_core.kinds import DENSE, KINDS
@@ -32,13 +33,19 @@ def _kinds(rows: Iterable[Row]) -> list[str]:
     return [*(kind for kind in KINDS if kind in found), *sorted(found - set(KINDS))]
 
 
-def table(rows: Sequence[Row], score_label: str = "score") -> str:
+def asked_returns(experiment: Experiment | None) -> int:
+    """How many returns each score was to be the mean of, where the settings of an experiment say it; else 1."""
+    return int(experiment.settings.get("score_episodes", 1)) if experiment else 1
+
+
+def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1) -> str:
     """The rows of one experiment as a text table: a line a round, a column a kind, the dense score beside.
 
     With several seeds a cell is mean ± standard deviation; a cell marked ``*`` had a collapsed layer.
 
     :param rows: of one experiment
     :param score_label: what the score is
+    :param returns: how many values each score was to be the mean of; a last line tells where there were fewer
     :raises ConfigError: no rows
     """
     if not rows:
@@ -61,6 +68,9 @@ def table(rows: Sequence[Row], score_label: str = "score") -> str:
     notes += [f"pool of {rows[0].pool:,} parameters"]
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
+    fewest = min(row.returns for row in rows)
+    if fewest < returns:
+        last.append(f"in some trainings fewer than {returns} episodes ended: {fewest} at the fewest")
     return "\n".join([", ".join(notes), *text, *last])
 
 
@@ -93,14 +103,18 @@ def interval_table(rows: Sequence[Row]) -> str:
     for round_, cells in grouped:
         if any(len(cells.get(kind, ())) >= FEWEST for kind in kinds):
             lines.append([str(round_), *(_interval(cells.get(kind, ())) for kind in kinds)])
-    return "\n".join(["interquartile mean over seeds [95% bootstrap interval]", *_aligned(lines)])
+    title = "interquartile mean over seeds [95% bootstrap interval]"
+    if max(len(some) for _, cells in grouped for some in cells.values()) == FEWEST:
+        title += f"; of {FEWEST} seeds it leaves none out, and the interval is about their range"
+    return "\n".join([title, *_aligned(lines)])
 
 
 def _interval(rows: Sequence[Row]) -> str:
     if len(rows) < FEWEST:
         return "-"
     mean, low, high = interquartile_mean([row.score for row in rows])
-    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+    digits = _digits(mean)
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _mean(scores: Sequence[float]) -> str:
@@ -109,9 +123,13 @@ def _mean(scores: Sequence[float]) -> str:
     mean = statistics.fmean(scores)
     if not math.isfinite(mean):
         return f"{mean}"
-    # Four digits of the mean, and the spread to the same place.
-    digits = max(0, 3 - math.floor(math.log10(abs(mean)))) if mean else 1
+    digits = _digits(mean)
     return f"{mean:.{digits}f}" + (f" ± {_spread(scores):.{digits}f}" if len(scores) > 1 else "")
+
+
+def _digits(mean: float) -> int:
+    # Four digits of the mean, and the spread to the same place.
+    return max(0, 3 - math.floor(math.log10(abs(mean)))) if mean and math.isfinite(mean) else 1
 
 
 def _cell(rows: Sequence[Row], seeds: int) -> str:

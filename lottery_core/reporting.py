@@ -8,7 +8,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.experiment import Experiment, read_row
 from lottery_core.layout import CURVE
-from lottery_core.report import evaluated, interval_table, plot, table
+from lottery_core.report import asked_returns, evaluated, interval_table, plot, table
 from lottery_core.results import Row, read_rows, write_csv
 
 
@@ -25,21 +25,22 @@ def report(
     :raises WriteError: a file cannot be written
     """
     everything: list[Row] = []
+    texts: list[str] = []
     drawn, labels = {}, set()
     for run in runs:
         known = bool(read_row(run))
         experiment = Experiment.load(run) if known else None
         rows = read_rows(run, experiment)
         label = experiment.score_label if experiment else "score"
-        _show(rows, label)
+        texts += _tables(rows, label, asked_returns(experiment))
         everything += rows
         fresh = evaluated(rows)
-        if fresh:
-            _show(fresh, f"mean return of {fresh[0].eval_episodes} fresh episodes")
+        fresh_label = _fresh_label(fresh, experiment)
+        texts += _tables(fresh, fresh_label)
         if evaluations:
             if not fresh:
                 raise ConfigError(f"{run} has no evaluations: they are made with --eval-episodes N")
-            rows, label = fresh, f"mean return of {fresh[0].eval_episodes} fresh episodes"
+            rows, label = fresh, fresh_label
         labels.add(label)
         name = run.resolve().name
         drawn[name if name not in drawn else str(run)] = rows
@@ -47,14 +48,24 @@ def report(
         picture = runs[0] / CURVE
     if picture is not None:
         plot(drawn, picture, labels.pop() if len(labels) == 1 else "score")
-        print(f"picture: {picture}")
+        texts.append(f"picture: {picture}")
     if csv is not None:
         write_csv(csv, everything)
-        print(f"rows: {csv}")
+        texts.append(f"rows: {csv}")
+    # Files first: whoever reads the tables may stop early (| head), and the process with them.
+    print("\n".join(texts))
 
 
-def _show(rows: Sequence[Row], label: str) -> None:
-    print(table(rows, label), end="\n\n")
+def _fresh_label(rows: Sequence[Row], experiment: Experiment | None) -> str:
+    if not rows:
+        return ""
+    evaluation = experiment.settings.get("evaluation", {}) if experiment else {}
+    how = ", deterministic actions" if evaluation.get("deterministic") else ""
+    return f"mean return of {rows[0].eval_episodes} fresh episodes{how}"
+
+
+def _tables(rows: Sequence[Row], label: str, returns: int = 1) -> list[str]:
+    if not rows:
+        return []
     intervals = interval_table(rows)
-    if intervals:
-        print(intervals, end="\n\n")
+    return [table(rows, label, returns) + "\n", *([intervals + "\n"] if intervals else [])]

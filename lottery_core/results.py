@@ -96,7 +96,7 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
         configuration = value.pop("configuration")
         row = Row(**{**value, "collapsed": tuple(value["collapsed"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"cannot read {folder / MARKER}: {error}") from error
+        raise ConfigError(f"cannot read {folder / MARKER}: {error} (without it the run counts as not done)") from error
     return None if experiment is not None and configuration != experiment.digest() else row
 
 

@@ -8,35 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from lottery_core.collapse import collapse_warning
 from lottery_core.errors import (
-    CheckpointError,
     DamagedError,
     LostError,
     LotteryError,
     RunError,
-    TicketError,
     WriteError,
 )
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, remove_parts, write_json
-from lottery_core.kinds import CHAINS, DENSE, control_ticket
-from lottery_core.layout import FAILED, INIT, MARKER, RESULTS, REWIND, TICKET
-from lottery_core.plan import Run, dense, needs, pruned_run
-from lottery_core.points import KEPT
+from lottery_core.kinds import CHAINS, DENSE
+from lottery_core.layout import FAILED, MARKER, RESULTS, TICKET
+from lottery_core.plan import Run, needs
 from lottery_core.progress import Progress
 from lottery_core.protocols import Executor, Framework, Training
-from lottery_core.pruning import prune, schedule
 from lottery_core.restarting import identity, make_ready, started_as
 from lottery_core.results import Row, read_marker, read_rows, write_csv, write_marker
-from lottery_core.scope import pool_names
-from lottery_core.ticket import Ticket
-from lottery_core.weights import Weights
+from lottery_core.steps import find_ticket, is_whole, make_row, warnings_about
 
 POLL = 0.2  # seconds between two looks at the running trainings
 
@@ -170,7 +162,7 @@ class Runner:
                 self.progress.say(f"{run}: goes on in the job that an earlier command submitted")
                 return going
             going.cancel()
-        if target is not None and (run.kind in CHAINS or not _whole(target)):
+        if target is not None and (run.kind in CHAINS or not is_whole(target)):
             find_ticket(self.experiment, self.framework, chain_run).save(target)
         (folder / FAILED).unlink(missing_ok=True)
         make_ready(run, folder, identity(self.experiment, target), self.framework)
@@ -178,110 +170,11 @@ class Runner:
 
     def _record(self, run: Run) -> Row:
         row = make_row(self.experiment, self.framework, run)
-        for name in row.collapsed:
-            self.progress.say(collapse_warning(name, f"{run}"))
+        for warning in warnings_about(self.experiment, run, row):
+            self.progress.say(warning)
         write_marker(self.out / run.folder, row, self.experiment)
         write_csv(self.out / RESULTS, read_rows(self.out, self.experiment))
         return row
-
-
-def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
-    """Prune for ``run``, one of a chain: the ticket that it is to train.
-
-    :raises PruneError: NaN weights, or nothing is left to prune
-    :raises DamagedError: a file of a finished run cannot be read
-    """
-    chain = CHAINS[run.kind]
-    out = experiment.out
-    source, start = pruned_run(run), out / dense(run.seed).folder
-    with _intact(start):
-        rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
-    with _intact(out / source.folder):
-        # A live model knew which tensors are buffers; a checkpoint has only their names.
-        trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
-        previous = None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET)
-    pool = _pool(experiment, rewind)
-    kept = chain.rewinds and experiment.rewind in KEPT
-    ticket = prune(
-        trained,
-        trained if kept else rewind,
-        survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
-        previous=previous,
-        scope=experiment.scope,
-        kind=run.kind,
-        rewind_point=experiment.rewind if chain.rewinds else "init",
-        seed=run.seed,
-    )
-    return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
-
-
-@contextmanager
-def _intact(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (CheckpointError, TicketError) as error:
-        raise DamagedError(str(error), folder) from error
-
-
-def _whole(ticket: Path) -> bool:
-    try:
-        Ticket.load(ticket)
-    except TicketError:
-        return False
-    return True
-
-
-def _pool(experiment: Experiment, weights: Weights) -> int:
-    names = pool_names(weights.names(), experiment.scope, weights.outside)
-    return sum(weights.tensors[name].numel() for name in names)
-
-
-def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
-    """The ticket of ``run``, a control, from the winning ticket of its round; for the process that trains it.
-
-    :param out: the experiment's folder
-    :param run: of a kind among :data:`lottery_core.CONTROLS`
-    :param fresh: weights that the model's own initialiser drew under ``run.control_seed``
-    """
-    winning = Ticket.load(out / run.winning.folder / TICKET)
-    rewind = Weights.load(out / dense(run.seed).folder / REWIND)
-    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
-
-
-def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
-    """The result row of ``run``, whose training has ended well."""
-    folder = experiment.out / run.folder
-    score = framework.score(folder)
-    if run.kind == DENSE:
-        pool = surviving = _pool(experiment, Weights.load(folder / INIT))
-        collapsed, digest = [], ""
-    else:
-        ticket = Ticket.load(folder / TICKET)
-        pool, surviving = ticket.masks.pool, ticket.masks.surviving
-        collapsed, digest = ticket.masks.collapsed(), ticket.digest
-    return Row(
-        experiment=experiment.name,
-        seed=run.seed,
-        kind=run.kind,
-        round=run.round,
-        pool=pool,
-        pruned=pool - surviving,
-        surviving=surviving,
-        pruned_fraction=(pool - surviving) / pool,
-        surviving_fraction=surviving / pool,
-        score=score.score,
-        score_se=score.score_se,
-        returns=score.returns,
-        steps=score.steps,
-        wall_seconds=score.wall_seconds,
-        cpu_seconds=score.cpu_seconds,
-        collapsed=tuple(collapsed),
-        ticket=digest,
-        versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
-        eval_score=score.eval_score,
-        eval_se=score.eval_se,
-        eval_episodes=score.eval_episodes,
-    )
 
 
 def commands(experiment: Experiment, framework: Framework) -> Iterable[tuple[Run, Path, list[str]]]:

@@ -139,5 +139,6 @@ def check_actions(word: str, env: VecEnv, name: str) -> None:
     if row.action_masks and not env.has_attr("action_masks"):
         raise ConfigError(
             f"{row.title} needs an environment with a method action_masks(); {name} has none "
-            "(sb3_contrib.common.wrappers.ActionMasker adds one)"
+            "(sb3_contrib.common.wrappers.ActionMasker adds one; an environment of your own is --env MODULE:ID, of a "
+            "module that registers it with gymnasium)"
         )

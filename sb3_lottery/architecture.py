@@ -47,7 +47,7 @@ def policy_kind(settings: ModelSettings, space: gymnasium.Space[Any]) -> str:
     need = "images (uint8, 0 to 255)" if kind == "cnn" else "a single array" if kind == "mlp" else "a Dict space"
     if {"cnn": not image, "mlp": parts, "multi": not parts}[kind]:
         shown = " ".join(str(space).split())[:80]
-        raise ConfigError(f"--policy {kind} needs observations that are {need}; {settings.env} has {shown}")
+        raise ConfigError(f"the policy {kind} needs observations that are {need}; {settings.env} has {shown}")
     if kind == "multi" and settings.shared_trunk:
         raise ConfigError("--shared-trunk is for a single array of observations; MultiInputPolicy shares its extractor")
     return kind

@@ -75,7 +75,7 @@ def last_rate(model: BaseAlgorithm) -> float:
     if rate <= 0:
         raise ConfigError(
             f"the learning rate ends at {rate:g}, so a ticket that goes on with it would not train: "
-            "let the schedule restart, --rewind-what lr"
+            "let the schedule restart, with --rewind-what lr instead of --rewind none"
         )
     return rate
 

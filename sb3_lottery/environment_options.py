@@ -74,8 +74,10 @@ def settle(values: Mapping[str, Any], given: Mapping[str, Any], preset: Mapping[
     env = settled["env"]
     if settled["env_backend"] == AUTO:
         settled["env_backend"] = _begun_with(settled.get("out")) or choose_backend(env, settled["subproc"])
-    if "env" not in given and settled["env_backend"] == "gymnasium":
-        settled["env"] = _SUCCESSORS.get(env, env)
+    if "env" not in given and settled["env_backend"] == "gymnasium" and env in _SUCCESSORS:
+        settled["env"] = _SUCCESSORS[env]
+        note = f"{_SUCCESSORS[env]} in place of the preset's {env}, which is in EnvPool only (--env-backend envpool)"
+        settled["notes"] = (*settled.get("notes", ()), note)
     if "net_arch" not in given and "net_arch" not in preset and (atari_game(env) or settled["policy"] == "cnn"):
         settled["net_arch"] = _HEAD
     if "cnn" in given and "policy" not in given:

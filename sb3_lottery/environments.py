@@ -15,6 +15,7 @@ from lottery_core.errors import ConfigError, one_of
 from sb3_lottery.algorithms import check_actions
 from sb3_lottery.backends import Request, atari_game, check_backend
 from sb3_lottery.backends.ale_vec import AleVecEnv
+from sb3_lottery.backends.atari import atari_hint
 from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv, installed
 from sb3_lottery.backends.gymnasium_vec import make_gymnasium
 
@@ -106,6 +107,9 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
 def _check_registered(env: str) -> None:
     if env.partition(":")[0] != env or env in gymnasium.registry:
         return
+    hint = atari_hint(env)
+    if hint:
+        raise ConfigError(f"unknown environment '{env}': did you mean {hint}?")
     similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
     if similar:
         hint = ""

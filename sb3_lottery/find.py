@@ -45,14 +45,16 @@ class Found:
     :param rows: one a finished run
     :param out: the experiment's folder
     :param score_label: what the score is
+    :param score_episodes: L, how many returns each score was to be the mean of
     """
 
     rows: Sequence[Row]
     out: Path
     score_label: str
+    score_episodes: int = 1
 
     def __str__(self) -> str:
-        return table(self.rows, self.score_label)
+        return table(self.rows, self.score_label, self.score_episodes)
 
     def table(self, file: TextIO | None = None) -> None:
         """Print the table: a line a round, a column a kind."""
@@ -184,7 +186,7 @@ def find_tickets(
     )
     shown = Progress(quiet=not progress)
     rows = Runner(experiment, Sb3(), _InProcess(experiment.out, make_model, spec, shown, evaluation), shown).run()
-    return Found(rows, experiment.out, experiment.score_label)
+    return Found(rows, experiment.out, experiment.score_label, spec.score_episodes)
 
 
 def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:

@@ -44,6 +44,8 @@ def play(finished: Finished, episodes: int, deterministic: bool, video: Path | N
     if video is None and not _has_display():
         raise ConfigError("there is no display to show it on: record it, -o video.mp4 or -o video.gif")
     imageio = None if video is None else _imageio()
+    if video is not None:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame asks for a display even where it draws into memory
     settings = finished.settings
     name = SUCCESSORS.get(settings.env, settings.env)
     try:
@@ -72,15 +74,18 @@ def _film(
     finished: Finished, env: VecEnv, episodes: int, deterministic: bool, imageio: Any, file: IO[bytes], video: Path
 ) -> list[float]:
     rate = env.get_attr("metadata")[0].get("render_fps", 30)
-    how = {"fps": rate} if video.suffix == ".mp4" else {"duration": 1000 / rate, "loop": 0}
+    # imageio would stretch a film to multiples of 16 pixels; 2 is what codecs need.
+    how = {"fps": rate, "macro_block_size": 2} if video.suffix == ".mp4" else {"duration": 1000 / rate, "loop": 0}
     model = finished.model()
     # Frame by frame: an episode's frames together may take gigabytes.
     with imageio.get_writer(file, format=video.suffix, mode="I", **how) as writer:
 
         def keep() -> None:
             frame = env.render()
-            height, width = _even(frame.shape)  # type: ignore[union-attr]
-            writer.append_data(frame[:height, :width])  # type: ignore[index]
+            if frame is None:
+                raise ConfigError(f"{finished.settings.env} gives no pictures (no render mode rgb_array)")
+            height, width = _even(frame.shape)
+            writer.append_data(frame[:height, :width])
 
         return [_episode(finished, model, env, deterministic, keep) for _ in range(episodes)]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.points import KEPT, LEARNING_RATE, Point, parse_point
+from lottery_core.points import KEPT, LEARNING_RATE, NOTHING, Point, parse_point
 from sb3_lottery.episodes import Episodes
 
 UNITS = ("episodes", "updates", "timesteps")
@@ -55,4 +55,4 @@ def rewind_of(word: str, epoch: Point | None = None, option: str = "--rewind") -
     """
     if word in KEPT:
         return {"rewind": None, "rate_restarts": word == LEARNING_RATE}
-    return {"rewind": parse_point(word, UNITS, option, epoch)}
+    return {"rewind": parse_point(word, UNITS, option, epoch, (NOTHING,))}

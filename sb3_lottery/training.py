@@ -19,7 +19,7 @@ from lottery_core.kinds import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
 from lottery_core.results import Score, write_score
-from lottery_core.runner import make_control
+from lottery_core.steps import make_control
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 from sb3_lottery.callback import LotteryCallback
@@ -80,7 +80,8 @@ class Recorder(BaseCallback):
         self._keep_if_reached()
         length, epoch = self.spec.length, self.spec.epoch
         reached = self._reached(length.unit)
-        if reached >= epoch.count * (self.epoch + 1):
+        # A rollout may go on for longer than the last epoch.
+        if self.epoch < self.spec.epochs and reached >= epoch.count * (self.epoch + 1):
             self.epoch = min(reached // epoch.count, self.spec.epochs)
             text = f"epoch {self.epoch}/{self.spec.epochs}, score {self.episodes.score:.4g}"
             self.report({"epoch": self.epoch, "epochs": self.spec.epochs, "steps": self.num_timesteps, "text": text})

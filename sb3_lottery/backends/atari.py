@@ -41,18 +41,24 @@ class AtariGame:
         :raises ConfigError: ale-py is not installed, or has no such game
         """
         try:
-            import ale_py
+            games = _games()
         except ImportError as error:
             raise package_missing("Atari", "ale-py", "ale-py", "atari") from error
-        gymnasium.register_envs(ale_py)
-        games = {
-            key[len("ALE/") : -len("-v5")]: str(spec.kwargs["game"])
-            for key, spec in gymnasium.registry.items()
-            if key.startswith("ALE/") and key.endswith("-v5")
-        }
         if self.name not in games:
             raise one_of(self.name, "Atari game", games)
         return games[self.name]
+
+
+def _games() -> dict[str, str]:
+    # Names in ids -> the ALE's words.
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+    return {
+        key[len("ALE/") : -len("-v5")]: str(spec.kwargs["game"])
+        for key, spec in gymnasium.registry.items()
+        if key.startswith("ALE/") and key.endswith("-v5")
+    }
 
 
 def atari_game(env: str) -> AtariGame | None:
@@ -61,6 +67,16 @@ def atari_game(env: str) -> AtariGame | None:
     if found is None:
         return None
     return AtariGame(found["new"] or found["old"], 0.0 if found["version"] == "4" else 0.25)
+
+
+def atari_hint(env: str) -> str:
+    """The ids that ``env`` (``Pong-v5``) may mean; empty where no Atari game is called so."""
+    name = re.split(r"NoFrameskip|Deterministic|-", env.removeprefix("ALE/"))[0]
+    try:
+        known = name in _games()
+    except ImportError:
+        known = False
+    return f"ALE/{name}-v5 or {name}NoFrameskip-v4" if known else ""
 
 
 class _Start(gymnasium.Wrapper[Any, Any, Any, Any]):

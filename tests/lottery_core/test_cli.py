@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import torch
 
 from lottery_core import Ticket, Weights, snapshot
 from lottery_core.cli import main
+from lottery_core.runner import Runner
 from tests.conftest import Result, one_line
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights, train
-from tests.lottery_core.toy import experiment
+from tests.lottery_core.test_runner import quiet
+from tests.lottery_core.toy import Here, Toy, experiment
 
 
 @pytest.fixture
@@ -101,13 +105,27 @@ def test_collapsed_layers_are_red_on_a_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in render(ticket)
 
 
-def test_report_of_an_unfinished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from lottery_core.runner import Runner
-    from tests.lottery_core.test_runner import quiet
-    from tests.lottery_core.toy import Here, Toy
-
-    out = tmp_path / "x"
+def finished(out: Path) -> Path:
+    """An experiment of one round in the folder ``out``."""
     Runner(experiment(out, rounds=1), Toy(), Here(out), quiet()).run()
+    return out
+
+
+def test_a_reader_that_stops_early_loses_no_file(tmp_path: Path) -> None:
+    """As of ``lottery report ... | head -1``."""
+    out = finished(tmp_path / "x")
+    picture, rows = tmp_path / "c.png", tmp_path / "c.csv"
+    command = [sys.executable, "-m", "lottery_core.cli", "report", out, "-o", picture, "--csv", rows]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0, process.stderr
+    assert picture.exists()
+    assert rows.exists()
+
+
+def test_report_of_an_unfinished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = finished(tmp_path / "x")
     assert main(["report", f"{out}", "--csv", f"{tmp_path / 'rows.csv'}"]) == 0
     assert "round  pruned" in capsys.readouterr().out
     assert (out / "curve.png").stat().st_size > 5000

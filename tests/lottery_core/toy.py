@@ -19,7 +19,7 @@ from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
 from lottery_core.protocols import Done
 from lottery_core.results import Score, read_score, write_score
-from lottery_core.runner import make_control
+from lottery_core.steps import make_control
 from tests.lottery_core.helpers import mlp, train
 
 

@@ -293,6 +293,13 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch) -
         ),
         (None, "ale", "CartPole-v1", "ale has Atari games only; CartPole-v1 is none"),
         (None, "gymnasium", "LunarLander-v2", "unknown environment 'LunarLander-v2': did you mean LunarLander-v3"),
+        pytest.param(
+            None, "ale", "Pong-v5", "Pong-v5 is none: did you mean ALE/Pong-v5 or PongNoFrameskip-v4", marks=needs_ale
+        ),
+        pytest.param(
+            None, "gymnasium", "PongDeterministic-v0", "did you mean ALE/Pong-v5 or PongNoFrameskip-v4", marks=needs_ale
+        ),
+        ("ale_py", "gymnasium", "Pong-v5", "unknown environment 'Pong-v5': did you mean"),
     ],
 )
 def test_what_is_missing_is_one_line(

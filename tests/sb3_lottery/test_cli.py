@@ -12,8 +12,10 @@ import torch
 from stable_baselines3 import A2C
 
 from lottery_core import Masks, Ticket, read_weights, schedule
+from lottery_core.cli import main as lottery
 from lottery_core.errors import ConfigError
 from lottery_core.results import read_rows
+from sb3_lottery.build import ModelSettings, make_model
 from sb3_lottery.cli import main
 from sb3_lottery.inputs import feature_names, input_features
 from sb3_lottery.options import experiment_of, parser, resolve
@@ -227,6 +229,8 @@ def test_presets_are_the_papers_table_and_options_override_them() -> None:
     )
     assert (acrobot.settings["epoch"], acrobot.settings["model"]["net_arch"]) == ("episodes:320", [256] * 3)
     assert (lander.settings["epoch"], lander.settings["model"]["env"]) == ("episodes:640", "LunarLander-v3")
+    (note,) = resolved("--preset lunarlander --out x --env-backend gymnasium")["notes"]
+    assert note.startswith("LunarLander-v3 in place of the preset's LunarLander-v2")
     other = resolved("--preset cartpole --out x --rounds 3 --hyperparams n_steps:8 gamma:0.9 --rewind init")
     assert other["hyperparams"] == {"n_steps": 8, "learning_rate": 1e-4, "gamma": 0.9}
     assert experiment_of(other).rewind == "init"
@@ -237,8 +241,6 @@ def test_presets_are_the_papers_table_and_options_override_them() -> None:
 
 @pytest.mark.parametrize("preset", ["cartpole", "acrobot", "lunarlander"])
 def test_every_classic_preset_makes_a_model_that_steps(preset: str) -> None:
-    from sb3_lottery.build import ModelSettings, make_model
-
     settings = ModelSettings.from_json(
         experiment_of(resolved(f"--preset {preset} --out x --n-envs 2")).settings["model"]
     )
@@ -277,11 +279,30 @@ def test_actor_and_critic_from_the_command(tmp_path: Path, call: Callable[..., R
     assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
 
 
+@pytest.mark.parametrize(("algo", "network"), [("ppo", "policy_net"), ("sac", "actor")])
+def test_actor_and_critic_in_lottery_prune(
+    algo: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a zip alone: not a regular expression, which the word would match in ``mlp_extractor``, too."""
+    env = "CartPole-v1" if algo == "ppo" else "Pendulum-v1"
+    make_model(ModelSettings(algo, env, net_arch=(8,)), 1).save(tmp_path / "m.zip")
+    files = [f"{tmp_path / 'm.zip'}", "--rewind", f"{tmp_path / 'm.zip'}", "--rate", "0.5"]
+    assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 't'}"]) == 0
+    ticket = Ticket.load(tmp_path / "t")
+    names = [name for name in read_weights(tmp_path / "m.zip").names() if network in name or "action_net" in name]
+    assert sorted(ticket.masks) == sorted(names)
+    more = ["--previous", f"{tmp_path / 't'}", "-o", f"{tmp_path / 'next'}"]
+    assert lottery(["prune", *files, *more, "--scope", "actor"]) == 0
+    assert lottery(["prune", *files, *more, "--scope", "critic"]) == 2
+    assert "--scope cannot change" in capsys.readouterr().err
+    make_model(ModelSettings("dqn", "CartPole-v1", net_arch=(8,)), 1).save(tmp_path / "m.zip")
+    assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 'q'}"]) == 2
+    assert "scope 'actor': this policy has no actor and critic" in capsys.readouterr().err
+
+
 def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
     import subprocess
     import sys
-
-    from sb3_lottery.build import ModelSettings, make_model
 
     model = make_model(
         ModelSettings.from_json(experiment_of(resolved("--preset cartpole --out x")).settings["model"]), 1

@@ -38,6 +38,22 @@ def impatient(seed: int):
     return model
 
 
+def test_a_rewind_point_before_the_first_update_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {**SMALL, "rounds": 1, "kinds": ("winning",), "progress": True}
+    words = "the first update came after the rewind point"
+    for rewind, told in (("timesteps:32", True), ("timesteps:33", False), ("init", False), ("lr", False)):
+        find_tickets(make_model, tmp_path / rewind, rewind=rewind, **options)
+        assert (f"WARNING: seed 1 dense: {words} {rewind}, so" in capsys.readouterr().err) == told, rewind
+
+
+def test_fewer_episodes_than_the_score_is_said_to_be_of_are_told(tmp_path: Path) -> None:
+    options = {**SMALL, "rounds": 1, "kinds": ("winning",)}
+    found = find_tickets(make_model, tmp_path / "x", **{**options, "score_episodes": 1000})
+    fewest = min(row.returns for row in found.rows)
+    assert f"fewer than 1000 episodes ended: {fewest} at the fewest" in str(found)
+    assert "fewer" not in str(find_tickets(make_model, tmp_path / "y", **options))
+
+
 def test_tickets_table_and_picture(tmp_path: Path) -> None:
     found = find_tickets(make_model, tmp_path / "x", rewind="timesteps:64", seeds=(1, 2), **SMALL)
     assert len(found.rows) == 2 * 5

@@ -98,7 +98,7 @@ def test_the_policy_is_chosen_by_the_observations() -> None:
             if asked == kind or (asked, kind) == ("mlp", "cnn"):
                 assert policy_kind(settings, space) == asked
             else:
-                with pytest.raises(ConfigError, match=f"--policy {asked} needs observations that are"):
+                with pytest.raises(ConfigError, match=f"the policy {asked} needs observations that are"):
                     policy_kind(settings, space)
 
 
@@ -159,10 +159,10 @@ BAD = {
     "frames": ("--frame-size 105 80", "--frame-size is for Atari games; CartPole-v1 is none"),
     "policy": ("--policy cnnn", "unknown policy 'cnnn': did you mean cnn"),
     "cnn": ("--cnn natur", "unknown CNN 'natur': did you mean nature"),
-    "cnn on vectors": ("--policy cnn", "--policy cnn needs observations that are images"),
+    "cnn on vectors": ("--policy cnn", "the policy cnn needs observations that are images"),
     "a game that ALE lacks": ("--env-backend ale", "--env-backend ale has Atari games only"),
     "a CNN preset on vectors": ("--preset breakout-nature", "needs observations that are images (uint8, 0 to 255)"),
-    "a CNN on vectors": ("--cnn nature", "--policy cnn needs observations that are images"),
+    "a CNN on vectors": ("--cnn nature", "the policy cnn needs observations that are images"),
     "normalised images": (
         "--env BreakoutNoFrameskip-v4 --cnn nature --normalize",
         "needs observations that are images",

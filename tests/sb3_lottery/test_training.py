@@ -53,6 +53,12 @@ def test_lengths_in_every_unit(epoch: str, rewind: str, tmp_path: Path) -> None:
     assert not torch.equal(end.tensors["action_net.weight"], trained.tensors["action_net.weight"])
 
 
+def test_a_rollout_longer_than_the_training_ends_its_last_epoch_once(tmp_path: Path) -> None:
+    score, told = run(make("ppo"), spec("timesteps:6", 2, "timesteps:8"), tmp_path)
+    assert score.steps == 32
+    assert [state["epoch"] for state in told] == [1, 2]
+
+
 def test_a_rewind_point_in_updates_is_right_after_that_optimizer_step(tmp_path: Path) -> None:
     model, seen = make("ppo"), {}
 
