@@ -59,7 +59,6 @@ setup(
             "fairseq=fairseq_lottery.export:export",
             "stable-baselines3=sb3_lottery.export:export",
         ],
-        "lottery.scope": ["stable-baselines3=sb3_lottery.scopes:words_of_checkpoint"],
         "lottery.sparse": ["fairseq=fairseq_lottery.sparse_checkpoints:build"],
     },
     classifiers=[

@@ -129,7 +129,7 @@ def _status(args: argparse.Namespace) -> None:
 def _prune(args: argparse.Namespace) -> None:
     from lottery_core.checkpoints import read_weights
     from lottery_core.pruning import check_rate, prune
-    from lottery_core.scope_words import translated
+    from lottery_core.scope import by_names
     from lottery_core.ticket import Ticket
 
     for value, name in ((args.rate, "prune rate"), (args.fraction, "pruned fraction")):
@@ -138,7 +138,7 @@ def _prune(args: argparse.Namespace) -> None:
     previous = None if args.previous is None else Ticket.load(args.previous)
     rewind = read_weights(args.rewind)
     trained = read_weights(args.trained).like(rewind)
-    scope = None if args.scope is None else translated(args.scope, args.trained, trained.tensors)
+    scope = None if args.scope is None else by_names(args.scope, trained.tensors)
     if previous is not None and scope not in (None, previous.origin.scope):
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     if previous is not None:

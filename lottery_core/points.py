@@ -47,7 +47,7 @@ def parse_point(
         return Point(units[0], 0)
     unit, _, count = text.partition(":")
     accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N"] if epoch else []) + [INIT, *words]
-    if not count.isdigit():
+    if not count.isdecimal():
         raise ConfigError(f"{option} '{text}' is not understood; accepted: {', '.join(accepted)} with a whole number N")
     if unit in (EPOCH, f"{EPOCH}s") and epoch:
         return epoch.times(int(count))

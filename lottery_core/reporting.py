@@ -46,14 +46,16 @@ def report(
         drawn[name if name not in drawn else str(run)] = rows
     if picture is None and len(runs) == 1:
         picture = runs[0] / CURVE
-    if picture is not None:
-        plot(drawn, picture, labels.pop() if len(labels) == 1 else "score")
-        texts.append(f"picture: {picture}")
-    if csv is not None:
-        write_csv(csv, everything)
-        texts.append(f"rows: {csv}")
-    # Files first: whoever reads the tables may stop early (| head), and the process with them.
-    print("\n".join(texts))
+    try:
+        if picture is not None:
+            plot(drawn, picture, labels.pop() if len(labels) == 1 else "score")
+            texts.append(f"picture: {picture}")
+        if csv is not None:
+            write_csv(csv, everything)
+            texts.append(f"rows: {csv}")
+    finally:
+        # After the files: whoever reads the tables may stop early (| head), and the process with them.
+        print("\n".join(texts))
 
 
 def _fresh_label(rows: Sequence[Row], experiment: Experiment | None) -> str:

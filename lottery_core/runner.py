@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from lottery_core.chaining import find_ticket, is_whole, make_row, warnings_about
 from lottery_core.errors import (
     DamagedError,
     LostError,
@@ -28,7 +29,6 @@ from lottery_core.progress import Progress
 from lottery_core.protocols import Executor, Framework, Training
 from lottery_core.restarting import identity, make_ready, started_as
 from lottery_core.results import Row, read_marker, read_rows, write_csv, write_marker
-from lottery_core.steps import find_ticket, is_whole, make_row, warnings_about
 
 POLL = 0.2  # seconds between two looks at the running trainings
 

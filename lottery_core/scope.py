@@ -26,9 +26,28 @@ _HEAD = re.compile(r"^actor\.(mu|log_std)\.(weight|bias)$")
 _RUNNING_MEAN = re.compile(r"(running|ra)_mean$")
 
 
+# What actor and critic are in SB3's policies of two networks, and of one: there it is what comes after the features
+# extractor. Of two, SAC's critic uses the actor's extractor where they share one: it stands under the actor's name.
+TWO_NETWORKS = {"actor": r"^actor\.", "critic": r"^critic\."}
+ONE_POLICY = {
+    "actor": r"^(mlp_extractor\.policy_net|action_net|lstm_actor)\.",
+    "critic": r"^(mlp_extractor\.value_net|value_net|lstm_critic|critic)\.",
+}
+
+
 def as_scope(scope: str | Sequence[str]) -> tuple[str, ...]:
     """``scope`` as a tuple of words, as it is kept in tickets."""
     return (scope,) if isinstance(scope, str) else tuple(scope)
+
+
+def by_names(scope: str | Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """``scope`` with ``actor`` and ``critic`` turned into regular expressions, where ``names`` are of SB3's policies.
+
+    :param names: of all parameters; of another network the words stay what they are
+    """
+    parts = {name.partition(".")[0] for name in names}
+    words = TWO_NETWORKS if {"actor", "critic"} <= parts else ONE_POLICY if "action_net" in parts else {}
+    return tuple(words.get(word, word) for word in as_scope(scope))
 
 
 def pool_names(names: Iterable[str], scope: str | Sequence[str] = ALL, outside: Collection[str] = ()) -> list[str]:

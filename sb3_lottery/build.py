@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
@@ -47,7 +48,10 @@ _NOT_POLICY_KWARGS |= {"optimizer_class", "optimizer_kwargs", "features_extracto
 _LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn", "normalize"}
 
 # Where SB3 itself takes 0 and fails in the middle of the first training.
-_AT_LEAST_ONE = {"n_steps", "batch_size", "n_epochs", "buffer_size"}
+_AT_LEAST_ONE = {
+    "n_steps", "batch_size", "n_epochs", "buffer_size", "train_freq", "policy_delay", "target_update_interval",
+    "n_critic_updates", "cg_max_steps",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class ModelSettings:
                 raise one_of(word, what, known)
         if self.n_envs < 1:
             raise ConfigError(f"--n-envs must be at least 1, not {self.n_envs}")
+        if not math.isfinite(self.reward_scale) or self.reward_scale == 0:
+            raise ConfigError(f"--reward-scale must be a number other than 0, not {self.reward_scale}")
         if self.net_arch is not None and (not self.net_arch or min(self.net_arch) < 1):
             raise ConfigError("--net-arch needs one or more layers of at least 1 unit")
         if self.optimizer_kwargs and self.optimizer is None:
@@ -122,8 +128,11 @@ class ModelSettings:
             if name not in accepted:
                 raise one_of(name, f"hyperparameter of {row.title}", accepted)
             default = accepted[name].default
-            if name in _AT_LEAST_ONE and isinstance(value, int) and value < 1:
-                raise ConfigError(f"hyperparameter {name} must be at least 1, not {value}")
+            first = value[0] if name == "train_freq" and isinstance(value, (list, tuple)) and value else value
+            if name in _AT_LEAST_ONE and isinstance(first, (int, float)) and first < 1:
+                raise ConfigError(f"hyperparameter {name} must be at least 1, not {first}")
+            if _is_whole(accepted[name]) and isinstance(value, float):
+                raise ConfigError(f"hyperparameter {name} must be a whole number (SB3's: {default}), not {value}")
             if is_schedule(name, value) or (name == "train_freq" and isinstance(value, (list, tuple))):
                 continue  # [4, 'step'] or [1, 'episode']
             if _is_number(accepted[name]) and not isinstance(value, (int, float)) and value != default:
@@ -146,6 +155,11 @@ class ModelSettings:
         """The inverse of :meth:`as_json`."""
         sizes = {name: None if value.get(name) is None else tuple(value[name]) for name in ("net_arch", "frame_size")}
         return cls(**{**value, **sizes})
+
+
+def _is_whole(parameter: inspect.Parameter) -> bool:
+    kinds = set(get_args(parameter.annotation)) or {parameter.annotation}
+    return int in kinds and kinds <= {int, type(None)}
 
 
 def _is_number(parameter: inspect.Parameter) -> bool:

@@ -20,16 +20,17 @@ from sb3_lottery.episodes import Episodes
 from sb3_lottery.policy import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of
 
 log = logging.getLogger("sb3_lottery")
-# A model that goes on has nearly no zero among its survivors; one that holds a smaller ticket has many.
-_SAME_TICKET = 0.95
+# A model that goes on has no zero where its ticket started with something else; one that holds a smaller ticket has.
+_SAME_TICKET = 0.999
 
 
 class LotteryCallback(BaseCallback):
     """Train a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
 
-    At the start of training the policy gets the ticket's start values, the optimizer state is cleared and target
-    networks are copied. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before
-    clipping, until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
+    At the start of training the policy gets the ticket's start values, the state of its optimizers is cleared and
+    target networks are copied; what else a model has learned (SAC's entropy coefficient, a replay buffer) stays, so
+    give it a fresh one. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before clipping,
+    until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
 
     .. warning::
         The masks hold during the ``learn`` that has this callback. A later ``learn`` without it brings pruned
@@ -134,10 +135,10 @@ def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:
     masks = ticket.masks
     if not masks.pruned:
         return False
-    alive = 0
+    gone = 0
     for name, mask in masks.items():
-        values = parameters[name].detach().cpu()
+        values, start = parameters[name].detach().cpu(), ticket.weights[name]
         if bool((values[~mask] != 0).any()):
             return False
-        alive += int((values[mask] != 0).sum())
-    return alive >= _SAME_TICKET * masks.surviving
+        gone += int(((values == 0) & (start != 0)).sum())
+    return gone <= (1 - _SAME_TICKET) * masks.surviving

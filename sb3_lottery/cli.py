@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as python -m has it: --env MODULE:ID may be a file that lies here
     if words and words[0] in looking.COMMANDS:
         return looking.main(words)
     args = parser().parse_args(words)

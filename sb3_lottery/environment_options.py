@@ -11,6 +11,7 @@ from lottery_core.experiment import read_row
 from sb3_lottery.architecture import AUTO as AUTO_POLICY
 from sb3_lottery.architecture import CNNS, POLICIES
 from sb3_lottery.backends import AUTO, BACKENDS, atari_game, choose_backend
+from sb3_lottery.backends.envpool_vec import SUCCESSORS
 from sb3_lottery.words import KeyValue
 
 DEFAULTS: dict[str, Any] = {
@@ -22,8 +23,6 @@ DEFAULTS: dict[str, Any] = {
     "cnn": "nature",
     "normalize": None,
 }
-# The paper's LunarLander-v2 has left gymnasium; EnvPool still has it.
-_SUCCESSORS = {"LunarLander-v2": "LunarLander-v3"}
 _HEAD = [512]  # behind NatureCNN's convolutions, SB3's default
 
 
@@ -33,7 +32,7 @@ def add_environment_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--env-backend",
         metavar="NAME",
-        help=f"who steps the environments (auto: the fastest that is installed and has it). {backends}",
+        help=f"who steps the environments (auto: the one measured fastest, if installed). {backends}",
     )
     group.add_argument(
         "--subproc", action=argparse.BooleanOptionalAction, help="one process an environment, with gymnasium (no)"
@@ -74,9 +73,9 @@ def settle(values: Mapping[str, Any], given: Mapping[str, Any], preset: Mapping[
     env = settled["env"]
     if settled["env_backend"] == AUTO:
         settled["env_backend"] = _begun_with(settled.get("out")) or choose_backend(env, settled["subproc"])
-    if "env" not in given and settled["env_backend"] == "gymnasium" and env in _SUCCESSORS:
-        settled["env"] = _SUCCESSORS[env]
-        note = f"{_SUCCESSORS[env]} in place of the preset's {env}, which is in EnvPool only (--env-backend envpool)"
+    if "env" not in given and settled["env_backend"] == "gymnasium" and env in SUCCESSORS:
+        settled["env"] = SUCCESSORS[env]
+        note = f"{SUCCESSORS[env]} in place of the preset's {env}, which is in EnvPool only (--env-backend envpool)"
         settled["notes"] = (*settled.get("notes", ()), note)
     if "net_arch" not in given and "net_arch" not in preset and (atari_game(env) or settled["policy"] == "cnn"):
         settled["net_arch"] = _HEAD

@@ -86,8 +86,10 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
         the algorithm does not take
     """
     env = settings.env
-    if settings.env_backend == "gymnasium" and atari_game(env) is None:
-        _check_registered(env)
+    if atari_game(env) is None:
+        _check_atari_id(env)
+        if settings.env_backend == "gymnasium":
+            _check_registered(env)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -104,12 +106,19 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
         made.close()
 
 
-def _check_registered(env: str) -> None:
-    if env.partition(":")[0] != env or env in gymnasium.registry:
+def _check_atari_id(env: str) -> None:
+    # Pong-v4 and its like are games without the wrappers that agents need; ale-py registers them once it is imported.
+    spec = gymnasium.registry.get(env)
+    if ":" in env or (spec is not None and not str(spec.entry_point).startswith("ale_py")):
         return
     hint = atari_hint(env)
     if hint:
         raise ConfigError(f"unknown environment '{env}': did you mean {hint}?")
+
+
+def _check_registered(env: str) -> None:
+    if env.partition(":")[0] != env or env in gymnasium.registry:
+        return
     similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
     if similar:
         hint = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,15 +128,20 @@ def find_tickets(
     :raises RunError: a run failed, or the rewind point was not reached
     """
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-    for name, value, kind in (
+    seeds = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
+    checked: list[tuple[str, object, type | tuple[type, ...]]] = [
         ("total_timesteps", total_timesteps, int),
         ("rounds", rounds, int),
         ("prune_rate", prune_rate, (int, float)),
         ("score_episodes", score_episodes, int),
-    ):
+        ("eval_episodes", eval_episodes, int),
+        *(("each seed", seed, int) for seed in seeds),
+    ]
+    for name, value, kind in checked:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(f"{name} must be a {'number' if name == 'prune_rate' else 'whole number'}, not {value!r}")
+    if deterministic and not eval_episodes:
+        raise ConfigError("deterministic is for evaluations: it needs eval_episodes")
     if total_timesteps < 1:
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
     # Told in steps of an epoch that divides the length, so that the length stays exact.

@@ -210,6 +210,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     values["policy_kwargs"] = {**theirs, **given.get("policy_kwargs", {})}
     if given.get("normalize") is not None:
         values["normalize"] = {**(preset.get("normalize") or {}), **given["normalize"]}
+    if given.get("rewind") == LEARNING_RATE:
+        raise ConfigError("--rewind lr: to keep the trained weights and restart the schedule is --rewind-what lr")
     if given.get("rewind_what") == LEARNING_RATE and "rewind" in given:
         raise ConfigError("--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out")
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -44,30 +45,47 @@ def play(finished: Finished, episodes: int, deterministic: bool, video: Path | N
     if video is None and not _has_display():
         raise ConfigError("there is no display to show it on: record it, -o video.mp4 or -o video.gif")
     imageio = None if video is None else _imageio()
-    if video is not None:
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame asks for a display even where it draws into memory
-    settings = finished.settings
-    name = SUCCESSORS.get(settings.env, settings.env)
+    name = SUCCESSORS.get(finished.settings.env, finished.settings.env)
     try:
-        # Only gymnasium shows its environments; the agent sees the same whoever steps them.
-        request = replace(request_of(settings), env=name, n_envs=1, subproc=False)
-        request = replace(request, render_mode="human" if video is None else "rgb_array")
-        env = finished.seen(make_gymnasium(request, derive_seed("play", finished.run.seed)))
-        try:
-            if video is None:
-                return [_episode(finished, model, env, deterministic) for model in [finished.model()] * episodes]
-            returns: list[float] = []
-            write_atomically(
-                video, lambda file: returns.extend(_film(finished, env, episodes, deterministic, imageio, file, video))
-            )
-            return returns
-        finally:
-            env.close()
+        with nullcontext() if video is None else _no_window():
+            return _play(finished, name, episodes, deterministic, video, imageio)
     except LotteryError:
         raise
     except Exception as error:  # whatever an environment or its window does without a display
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"cannot render {name}: {reason}") from error
+
+
+def _play(
+    finished: Finished, name: str, episodes: int, deterministic: bool, video: Path | None, imageio: Any
+) -> list[float]:
+    # Only gymnasium shows its environments; the agent sees the same whoever steps them.
+    request = replace(request_of(finished.settings), env=name, n_envs=1, subproc=False)
+    request = replace(request, render_mode="human" if video is None else "rgb_array")
+    env = finished.seen(make_gymnasium(request, derive_seed("play", finished.run.seed)))
+    try:
+        if video is None:
+            return [_episode(finished, model, env, deterministic) for model in [finished.model()] * episodes]
+        returns: list[float] = []
+        write_atomically(
+            video, lambda file: returns.extend(_film(finished, env, episodes, deterministic, imageio, file, video))
+        )
+        return returns
+    finally:
+        env.close()
+
+
+@contextmanager
+def _no_window() -> Iterator[None]:
+    # pygame asks for a display even where it draws into memory.
+    if "SDL_VIDEODRIVER" in os.environ:
+        yield
+        return
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        del os.environ["SDL_VIDEODRIVER"]
 
 
 def _film(

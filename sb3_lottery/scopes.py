@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.errors import ScopeError
-from lottery_core.scope import as_scope
+from lottery_core.scope import ONE_POLICY, TWO_NETWORKS, as_scope
 from sb3_lottery.algorithms import ALGORITHMS, Algorithm
-
-# SAC's critic uses the actor's features extractor where they share one: it stands under the actor's name.
-_TWO_NETWORKS = {"actor": r"^actor\.", "critic": r"^critic\."}
-# What comes after the features extractor, which policy and value may share.
-_ONE_POLICY = {
-    "actor": r"^(mlp_extractor\.policy_net|action_net|lstm_actor)\.",
-    "critic": r"^(mlp_extractor\.value_net|value_net|lstm_critic|critic)\.",
-}
 
 
 def scope_words(scope: str | Sequence[str], row: Algorithm | None) -> tuple[str, ...]:
@@ -28,24 +20,11 @@ def scope_words(scope: str | Sequence[str], row: Algorithm | None) -> tuple[str,
     """
     found: dict[str, str] = {}
     if row is not None and (row.two_networks or row.on_policy):
-        found = _TWO_NETWORKS if row.two_networks else _ONE_POLICY
-    return _translated(scope, found, "this algorithm" if row is None else row.title)
-
-
-def words_of_checkpoint(scope: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """As :func:`scope_words`, for a policy of which only the parameters' ``names`` are known.
-
-    :raises ScopeError: it has no actor and critic
-    """
-    parts = {name.partition(".")[0] for name in names}
-    found = _TWO_NETWORKS if "actor" in parts else _ONE_POLICY if "action_net" in parts else {}
-    return _translated(scope, found, "this policy")
-
-
-def _translated(scope: str | Sequence[str], found: Mapping[str, str], title: str) -> tuple[str, ...]:
+        found = TWO_NETWORKS if row.two_networks else ONE_POLICY
     words = as_scope(scope)
     for word in words:
-        if word in _TWO_NETWORKS and not found:
+        if word in TWO_NETWORKS and not found:
+            title = "this algorithm" if row is None else row.title
             raise ScopeError(f"scope '{word}': {title} has no actor and critic; accepted: all, regular expressions")
     return tuple(found.get(word, word) for word in words)
 

@@ -55,4 +55,4 @@ def rewind_of(word: str, epoch: Point | None = None, option: str = "--rewind") -
     """
     if word in KEPT:
         return {"rewind": None, "rate_restarts": word == LEARNING_RATE}
-    return {"rewind": parse_point(word, UNITS, option, epoch, (NOTHING,))}
+    return {"rewind": parse_point(word, UNITS, option, epoch, (NOTHING,) if option.startswith("-") else KEPT)}

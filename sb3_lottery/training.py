@@ -13,13 +13,13 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from torch.utils.hooks import RemovableHandle
 
+from lottery_core.chaining import make_control
 from lottery_core.errors import RunError
 from lottery_core.files import write_atomically
 from lottery_core.kinds import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
 from lottery_core.results import Score, write_score
-from lottery_core.steps import make_control
 from lottery_core.ticket import Ticket
 from lottery_core.weights import Weights
 from sb3_lottery.callback import LotteryCallback
@@ -91,7 +91,8 @@ class Recorder(BaseCallback):
         if self.keep is not None:  # dense; a ticket's callback logs its own
             self.logger.record("lottery/round", 0)
             self.logger.record("lottery/surviving", 1.0)
-            self.logger.record("lottery/score", self.episodes.score)
+            if self.episodes.count:
+                self.logger.record("lottery/score", self.episodes.score)
 
     def _on_training_end(self) -> None:
         self._keep_if_reached()

@@ -24,7 +24,7 @@ _FASTER_WITH_ENVPOOL = {
 
 
 def choose_backend(env: str, subproc: bool = False) -> str:
-    """The backend that ``auto`` means: the fastest that is installed and has the environment.
+    """The backend that ``auto`` means: the one measured fastest for the environment, if it is installed.
 
     :param env: id of the environment
     :param subproc: ``--subproc`` was given, which gymnasium alone has

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lottery_core.errors import ConfigError
-from sb3_lottery.backends.atari import atari_game, atari_hint
+from sb3_lottery.backends.atari import atari_game
 from sb3_lottery.backends.pooled import Array, PooledVecEnv, Step
 from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
 
@@ -32,9 +32,7 @@ class AleVecEnv(PooledVecEnv):
     def __init__(self, request: Request) -> None:
         game = atari_game(request.env)
         if game is None:
-            hint = atari_hint(request.env)
-            more = f": did you mean {hint}?" if hint else ""
-            raise ConfigError(f"--env-backend ale has Atari games only; {request.env} is none{more}")
+            raise ConfigError(f"--env-backend ale has Atari games only; {request.env} is none")
         rom = game.rom
         try:
             from ale_py.vector_env import AtariVectorEnv

@@ -103,7 +103,7 @@ out = Path(sys.argv[1])
 Runner(experiment(out, rounds=1), Toy(), Here(out), Progress()).run()
 """
 MOMENTS = {
-    "before the ticket": "lottery_core.steps.prune = die",
+    "before the ticket": "lottery_core.chaining.prune = die",
     "half the ticket written": """
 replace = os.replace
 lottery_core.files.os.replace = lambda part, path: die() if path.name == "ticket.safetensors" else replace(part, path)

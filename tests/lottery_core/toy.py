@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
+from lottery_core.chaining import make_control
 from lottery_core.cli import guarded
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, write_json
@@ -19,7 +20,6 @@ from lottery_core.layout import INIT, REWIND, TICKET
 from lottery_core.plan import Run
 from lottery_core.protocols import Done
 from lottery_core.results import Score, read_score, write_score
-from lottery_core.steps import make_control
 from tests.lottery_core.helpers import mlp, train
 
 

@@ -83,9 +83,10 @@ def test_a_saved_ticket_goes_on_training_after_loading(tmp_path: Path) -> None:
     assert all(torch.equal(start.state[name], ticket.weights[name]) for name in ticket.masks)
 
 
-def test_a_smaller_and_a_larger_ticket_on_the_same_model_both_start_afresh() -> None:
+@pytest.mark.parametrize(("few", "many"), [(0.3, 0.7), (0.05, 0.07)])
+def test_a_smaller_and_a_larger_ticket_on_the_same_model_both_start_afresh(few: float, many: float) -> None:
     model, start = make("ppo"), Start()
-    large, small = ticket_for(model, 0.3), ticket_for(model, 0.7)
+    large, small = ticket_for(model, few), ticket_for(model, many)
     for ticket in (large, small, large):
         model.learn(64, callback=[LotteryCallback(ticket), start])
         assert all(torch.equal(start.state[name], ticket.weights[name]) for name in ticket.masks)

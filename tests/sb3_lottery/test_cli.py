@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +38,6 @@ def resolved(text: str) -> dict:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """A small experiment, done once by the real command."""
-    import subprocess
-    import sys
-
     out = tmp_path_factory.mktemp("cli") / "small"
     more = ["--out", str(out), "--jobs", "2", "--kinds", "winning", "random", "shuffled", "--tensorboard"]
     command = [sys.executable, "-m", "sb3_lottery.cli", *shlex.split(SMALL), *more]
@@ -103,6 +102,16 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: py
 BAD = {
     "algorithm": ("--algo a2", "unknown algorithm 'a2': did you mean a2c?"),
     "environment": ("--env CartPol-v1", "unknown environment 'CartPol-v1': did you mean CartPole-v"),
+    "train_freq": ("--algo dqn --hyperparams train_freq:0", "hyperparameter train_freq must be at least 1, not 0"),
+    "train_freq as a pair": (
+        "--algo dqn --hyperparams \"train_freq:[0,'step']\"",
+        "train_freq must be at least 1, not 0",
+    ),
+    "policy_delay": ("--algo td3 --hyperparams policy_delay:0", "hyperparameter policy_delay must be at least 1"),
+    "half an epoch": ("--algo ppo --hyperparams n_epochs:2.5", "n_epochs must be a whole number (SB3's: 10), not 2.5"),
+    "reward scale": ("--reward-scale nan", "--reward-scale must be a number other than 0, not nan"),
+    "not a digit": ("--epoch timesteps:²", "--epoch 'timesteps:²' is not understood"),
+    "rewind lr": ("--rewind lr", "is --rewind-what lr"),
     "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
     "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
     "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
@@ -264,6 +273,18 @@ def test_dqn_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> No
     assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
 
 
+def test_an_environment_of_a_module_in_the_current_folder(tmp_path: Path) -> None:
+    """By the installed command, whose own folder is another."""
+    code = "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
+    code += "gymnasium.register('Mine-v0', CartPoleEnv, max_episode_steps=20)\n"
+    (tmp_path / "mine.py").write_text(code)
+    command = Path(sys.executable).with_name("sb3-lottery")
+    options = "--algo a2c --env mine:Mine-v0 --rounds 0 --epoch timesteps:100 --epochs 1 --rewind init --quiet --out x"
+    done = subprocess.run([command, *options.split()], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x/seed-1/dense/model.zip").exists()
+
+
 def test_actor_and_critic_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
     options = (
         "--algo td3 --env tests.sb3_lottery.tiny:TinyContinuous-v0 --rounds 1 --epoch timesteps:30 --epochs 2 "
@@ -284,7 +305,7 @@ def test_actor_and_critic_in_lottery_prune(
     algo: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a zip alone: not a regular expression, which the word would match in ``mlp_extractor``, too."""
-    env = "CartPole-v1" if algo == "ppo" else "Pendulum-v1"
+    env = "CartPole-v1" if algo == "ppo" else "Pendulum-v1"  # an actor and a critic, each with its networks
     make_model(ModelSettings(algo, env, net_arch=(8,)), 1).save(tmp_path / "m.zip")
     files = [f"{tmp_path / 'm.zip'}", "--rewind", f"{tmp_path / 'm.zip'}", "--rate", "0.5"]
     assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 't'}"]) == 0
@@ -295,15 +316,16 @@ def test_actor_and_critic_in_lottery_prune(
     assert lottery(["prune", *files, *more, "--scope", "actor"]) == 0
     assert lottery(["prune", *files, *more, "--scope", "critic"]) == 2
     assert "--scope cannot change" in capsys.readouterr().err
+    read_weights(tmp_path / "m.zip").save(tmp_path / "m.safetensors")
+    plain = [f"{tmp_path / 'm.safetensors'}", "--rewind", f"{tmp_path / 'm.safetensors'}", "--rate", "0.5"]
+    assert lottery(["prune", *plain, "--scope", "actor", "-o", f"{tmp_path / 'p'}"]) == 0
+    assert sorted(Ticket.load(tmp_path / "p").masks) == sorted(names)
     make_model(ModelSettings("dqn", "CartPole-v1", net_arch=(8,)), 1).save(tmp_path / "m.zip")
     assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 'q'}"]) == 2
-    assert "scope 'actor': this policy has no actor and critic" in capsys.readouterr().err
+    assert "scope 'actor' matches none of the" in capsys.readouterr().err
 
 
 def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     model = make_model(
         ModelSettings.from_json(experiment_of(resolved("--preset cartpole --out x")).settings["model"]), 1
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,18 @@ def test_without_a_display_a_video_is_advised(monkeypatch: pytest.MonkeyPatch) -
     finished = Finished(Path("nowhere"), dense(1), ModelSettings("a2c", "CartPole-v1"))
     with pytest.raises(ConfigError, match=r"no display to show it on: record it, -o video\.mp4"):
         play(finished, 1, False, None)
+
+
+def test_an_environment_without_pictures_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    model = A2C("MlpPolicy", "CartPole-v1", seed=1, device="cpu")
+    model.save(tmp_path / "model.zip")
+    finished = Finished(tmp_path, dense(1), ModelSettings("a2c", "CartPole-v1"))
+    monkeypatch.setattr("stable_baselines3.common.vec_env.DummyVecEnv.render", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="CartPole-v1 gives no pictures"):
+        play(finished, 1, False, tmp_path / "film.gif")
+    assert not (tmp_path / "film.gif").exists()
+    assert "SDL_VIDEODRIVER" not in os.environ  # or a window would be thought to have a screen
 
 
 def test_an_environment_that_cannot_be_rendered_is_one_line(tmp_path: Path) -> None:

@@ -40,10 +40,12 @@ def impatient(seed: int):
 
 def test_a_rewind_point_before_the_first_update_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {**SMALL, "rounds": 1, "kinds": ("winning",), "progress": True}
-    words = "the first update came after the rewind point"
     for rewind, told in (("timesteps:32", True), ("timesteps:33", False), ("init", False), ("lr", False)):
         find_tickets(make_model, tmp_path / rewind, rewind=rewind, **options)
-        assert (f"WARNING: seed 1 dense: {words} {rewind}, so" in capsys.readouterr().err) == told, rewind
+        words = f"WARNING: seed 1 dense: nothing had changed at the rewind point {rewind} ("
+        assert (words in capsys.readouterr().err) == told, rewind
+    find_tickets(make_model, tmp_path / "kinds", rewind="timesteps:32", **{**options, "kinds": ("no-rewind",)})
+    assert "nothing had changed" not in capsys.readouterr().err
 
 
 def test_fewer_episodes_than_the_score_is_said_to_be_of_are_told(tmp_path: Path) -> None:
@@ -103,6 +105,13 @@ def test_later_calls_reuse_what_is_there_and_refuse_other_models(tmp_path: Path)
         ({"rewind": "timesteps:257"}, ConfigError, "beyond the training length timesteps:256"),
         ({"kinds": ("lucky",)}, ConfigError, "unknown kind of ticket 'lucky'"),
         ({"seeds": ()}, ConfigError, "no seed"),
+        ({"seeds": ("a",)}, ConfigError, "each seed must be a whole number, not 'a'"),
+        ({"seeds": (True,)}, ConfigError, "each seed must be a whole number, not True"),
+        ({"seeds": np.int64(3)}, ConfigError, "each seed must be a whole number"),
+        ({"eval_episodes": "5"}, ConfigError, "eval_episodes must be a whole number, not '5'"),
+        ({"eval_episodes": True}, ConfigError, "eval_episodes must be a whole number, not True"),
+        ({"deterministic": True}, ConfigError, "deterministic is for evaluations: it needs eval_episodes"),
+        ({"rewind": "later"}, ConfigError, "timesteps:N, init, lr, none with a whole number N"),
         ({"total_timesteps": 0}, ConfigError, "total_timesteps must be at least 1"),
         ({"rounds": 1.5}, ConfigError, "rounds must be a whole number, not 1.5"),
         ({"prune_rate": "x"}, ConfigError, "prune_rate must be a number, not 'x'"),

@@ -1,15 +1,13 @@
-"""The steps between the runs of an experiment: a run's ticket from the runs before it, and its row.
-
-Each reads and writes files alone, so that any process can take it.
-"""
+"""Between two runs of an experiment: a run's ticket from the runs before it, its row, and what to know of it."""
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from lottery_core.collapse import collapse_warning
 from lottery_core.errors import CheckpointError, DamagedError, TicketError
@@ -122,12 +120,15 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     for name in row.collapsed:
         yield collapse_warning(name, f"{run}")
     folder = experiment.out / run.folder
-    late = run.kind == DENSE and experiment.rewind not in (AT_INIT, *KEPT)
-    if late and filecmp.cmp(folder / INIT, folder / REWIND, shallow=False):
-        yield (
-            f"WARNING: {run}: the first update came after the rewind point {experiment.rewind}, so tickets are rewound "
-            "to the initialisation; choose a later point, or say init"
-        )
+    rewound = any(kind in CHAINS and CHAINS[kind].rewinds for kind in experiment.kinds)
+    if run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT):
+        start, point = Weights.load(folder / INIT), Weights.load(folder / REWIND)
+        names = pool_names(start.names(), experiment.scope, start.outside)
+        if all(torch.equal(start.tensors[name], point.tensors[name]) for name in names):
+            yield (
+                f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "
+                "a learning rate of 0), so tickets are rewound to the initialisation; choose a later point, or say init"
+            )
 
 
 @contextmanager
