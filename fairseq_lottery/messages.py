@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
 from types import TracebackType
+
+import torch
 
 from lottery_core.errors import LotteryError
 
@@ -49,6 +52,9 @@ def install() -> None:
         stream = sys.__stderr__ or sys.stderr
         stream.write(f"{program()}: error: {line}\n")
         stream.flush()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # gloo's threads abort a rank (exit 134) that ends in good order while another rank is gone already.
+            os._exit(status)
         sys.exit(status)
 
     hook.of_lottery = True  # type: ignore[attr-defined]

@@ -121,14 +121,21 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
         yield collapse_warning(name, f"{run}")
     folder = experiment.out / run.folder
     rewound = any(kind in CHAINS and CHAINS[kind].rewinds for kind in experiment.kinds)
-    if run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT):
-        start, point = Weights.load(folder / INIT), Weights.load(folder / REWIND)
-        names = pool_names(start.names(), experiment.scope, start.outside)
-        if all(torch.equal(start.tensors[name], point.tensors[name]) for name in names):
-            yield (
-                f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "
-                "a learning rate of 0), so tickets are rewound to the initialisation; choose a later point, or say init"
-            )
+    rewinds_late = run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT)
+    if rewinds_late and _same(experiment, folder / INIT, folder / REWIND):
+        yield (
+            f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "
+            "a learning rate of 0), so tickets are rewound to the initialisation; choose a later point, or say init"
+        )
+
+
+def _same(experiment: Experiment, one: Path, other: Path) -> bool:
+    try:
+        start, point = Weights.load(one), Weights.load(other)
+    except CheckpointError:  # damaged since: told by name where it is needed
+        return False
+    names = pool_names(start.names(), experiment.scope, start.outside)
+    return all(torch.equal(start.tensors[name], point.tensors[name]) for name in names)
 
 
 @contextmanager
