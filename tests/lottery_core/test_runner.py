@@ -140,7 +140,7 @@ def test_other_versions_than_before_are_told(tmp_path: Path) -> None:
 
 
 def test_logs_get_longer_and_are_not_overwritten(tmp_path: Path) -> None:
-    found = experiment(tmp_path, rounds=1, kinds=("winning",))
+    found = experiment(tmp_path, rounds=0, kinds=("winning",))
     Runner(found, Toy(), Processes(Toy().command, jobs=2), quiet()).run()
     log, marker = (tmp_path / dense(1).folder / name for name in ("train.log", "result.json"))
     before = log.read_text()
