@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, WriteError
-from lottery_core.experiment import Experiment
 from lottery_core.files import write_atomically
 from lottery_core.intervals import FEWEST, interquartile_mean
 from lottery_core.kinds import DENSE, KINDS
@@ -31,11 +30,6 @@ def _by_round(rows: Iterable[Row]) -> dict[int, dict[str, list[Row]]]:
 def _kinds(rows: Iterable[Row]) -> list[str]:
     found = {row.kind for row in rows} - {DENSE}
     return [*(kind for kind in KINDS if kind in found), *sorted(found - set(KINDS))]
-
-
-def asked_returns(experiment: Experiment | None) -> int:
-    """How many returns each score was to be the mean of, where the settings of an experiment say it; else 1."""
-    return int(experiment.settings.get("score_episodes", 1)) if experiment else 1
 
 
 def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.experiment import Experiment, read_row
 from lottery_core.layout import CURVE
-from lottery_core.report import asked_returns, evaluated, interval_table, plot, table
+from lottery_core.report import evaluated, interval_table, plot, table
 from lottery_core.results import Row, read_rows, write_csv
 
 
@@ -32,7 +32,7 @@ def report(
         experiment = Experiment.load(run) if known else None
         rows = read_rows(run, experiment)
         label = experiment.score_label if experiment else "score"
-        texts += _tables(rows, label, asked_returns(experiment))
+        texts += _tables(rows, label, _asked_returns(experiment))
         everything += rows
         fresh = evaluated(rows)
         fresh_label = _fresh_label(fresh, experiment)
@@ -56,6 +56,11 @@ def report(
     finally:
         # After the files: whoever reads the tables may stop early (| head), and the process with them.
         print("\n".join(texts))
+
+
+def _asked_returns(experiment: Experiment | None) -> int:
+    # How many returns each score was to be the mean of, where the settings of an experiment say it.
+    return int(experiment.settings.get("score_episodes", 1)) if experiment else 1
 
 
 def _fresh_label(rows: Sequence[Row], experiment: Experiment | None) -> str:

@@ -13,13 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lottery_core.chaining import find_ticket, is_whole, make_row, warnings_about
-from lottery_core.errors import (
-    DamagedError,
-    LostError,
-    LotteryError,
-    RunError,
-    WriteError,
-)
+from lottery_core.errors import DamagedError, LostError, LotteryError, RunError, WriteError
 from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock, remove_parts, write_json
 from lottery_core.kinds import CHAINS, DENSE

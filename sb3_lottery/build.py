@@ -158,13 +158,16 @@ class ModelSettings:
 
 
 def _is_whole(parameter: inspect.Parameter) -> bool:
-    kinds = set(get_args(parameter.annotation)) or {parameter.annotation}
+    kinds = _types(parameter)
     return int in kinds and kinds <= {int, type(None)}
 
 
 def _is_number(parameter: inspect.Parameter) -> bool:
-    kinds = set(get_args(parameter.annotation)) or {parameter.annotation}
-    return isinstance(parameter.default, (int, float)) or kinds <= {int, float, type(None)}
+    return isinstance(parameter.default, (int, float)) or _types(parameter) <= {int, float, type(None)}
+
+
+def _types(parameter: inspect.Parameter) -> set[Any]:
+    return set(get_args(parameter.annotation)) or {parameter.annotation}
 
 
 def hyperparameters(algo: str) -> dict[str, inspect.Parameter]:

@@ -21,7 +21,7 @@ from sb3_lottery.policy import copy_to_targets, mask_targets, optimizers_of, tar
 
 log = logging.getLogger("sb3_lottery")
 # A model that goes on has no zero where its ticket started with something else; one that holds a smaller ticket has.
-_SAME_TICKET = 0.999
+_FEW = 0.001  # of the survivors
 
 
 class LotteryCallback(BaseCallback):
@@ -141,4 +141,4 @@ def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:
         if bool((values[~mask] != 0).any()):
             return False
         gone += int(((values == 0) & (start != 0)).sum())
-    return gone <= (1 - _SAME_TICKET) * masks.surviving
+    return gone <= _FEW * masks.surviving

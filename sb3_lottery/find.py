@@ -18,7 +18,7 @@ from lottery_core.experiment import Experiment
 from lottery_core.files import FolderLock
 from lottery_core.layout import TICKET
 from lottery_core.plan import Run
-from lottery_core.points import Point
+from lottery_core.points import KEPT, Point
 from lottery_core.progress import Progress
 from lottery_core.protocols import Done
 from lottery_core.report import plot, table
@@ -150,7 +150,7 @@ def find_tickets(
     spec = TrainingSpec(
         Point("timesteps", total_timesteps // epochs),
         epochs,
-        **rewind_of(word, option="rewind"),
+        **rewind_of(word, option="rewind", words=KEPT),
         score_episodes=score_episodes,
     )
     if not seeds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +47,17 @@ class TrainingSpec:
         return self.epoch.times(self.epochs)
 
 
-def rewind_of(word: str, epoch: Point | None = None, option: str = "--rewind") -> dict[str, Any]:
+def rewind_of(
+    word: str, epoch: Point | None = None, option: str = "--rewind", words: Sequence[str] = (NOTHING,)
+) -> dict[str, Any]:
     """What a rewind point's word says to :class:`~sb3_lottery.training.TrainingSpec`.
 
     :param word: a point, ``lr`` or ``none``
     :param epoch: what ``epoch:N`` counts in
+    :param option: the option's name, for messages
+    :param words: those of ``lr`` and ``none`` that the option takes, for messages
     :raises ConfigError: another word
     """
     if word in KEPT:
         return {"rewind": None, "rate_restarts": word == LEARNING_RATE}
-    return {"rewind": parse_point(word, UNITS, option, epoch, (NOTHING,) if option.startswith("-") else KEPT)}
+    return {"rewind": parse_point(word, UNITS, option, epoch, words)}
