@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION: dict[str, str] = {}
 exec((HERE / "lottery_core" / "version.py").read_text(), VERSION)
 
-PACKAGES = ["lottery_core", "sb3_lottery", "sb3_lottery.backends", "fairseq_lottery"]
+TOP = ["lottery_core", "sb3_lottery", "fairseq_lottery"]
 SB3 = ["stable-baselines3>=2.9", "sb3-contrib>=2.9", "gymnasium[box2d]>=1.1", "cloudpickle", "pyyaml"]
 ATARI = ["ale-py>=0.11", "opencv-python-headless>=4.8"]
 ENVPOOL = ["envpool>=1.2"]
@@ -28,8 +28,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=PACKAGES,
-    package_data={package: ["py.typed"] for package in PACKAGES},
+    packages=find_packages(include=[name for top in TOP for name in (top, f"{top}.*")]),
+    package_data={package: ["py.typed"] for package in TOP},
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -53,13 +53,13 @@ setup(
         "console_scripts": [
             "lottery=lottery_core.cli:main",
             "sb3-lottery=sb3_lottery.cli:main",
-            "fairseq-lottery=fairseq_lottery.cli:main",
+            "fairseq-lottery=fairseq_lottery.launcher:main",
         ],
         "lottery.export": [
-            "fairseq=fairseq_lottery.export:export",
-            "stable-baselines3=sb3_lottery.export:export",
+            "fairseq=fairseq_lottery.inference.export:export",
+            "stable-baselines3=sb3_lottery.inference.export:export",
         ],
-        "lottery.sparse": ["fairseq=fairseq_lottery.sparse_checkpoints:build"],
+        "lottery.sparse": ["fairseq=fairseq_lottery.inference.sparse_checkpoints:build"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

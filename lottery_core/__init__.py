@@ -5,16 +5,11 @@ The way of the data: :func:`snapshot` -> :func:`prune` -> :class:`Ticket` -> :fu
 
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import LotteryError
-from lottery_core.keeping import MaskKeeper, apply_ticket
-from lottery_core.kinds import CHAINS, CONTROLS, KINDS, control_ticket
-from lottery_core.masks import Masks
-from lottery_core.pruning import prune, prune_masks, schedule
-from lottery_core.scope import pool_names
-from lottery_core.sparse import sparsify
-from lottery_core.sparse_loading import load_sparse
-from lottery_core.ticket import Origin, Ticket
+from lottery_core.inference import load_sparse, sparsify
+from lottery_core.masking import MaskKeeper, apply_ticket
+from lottery_core.pruning import CHAINS, CONTROLS, KINDS, control_ticket, prune, prune_masks, schedule
+from lottery_core.tickets import Masks, Origin, Ticket, Weights, pool_names, snapshot
 from lottery_core.version import VERSION as __version__
-from lottery_core.weights import Weights, snapshot
 
 __all__ = [
     "CHAINS",

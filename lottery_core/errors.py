@@ -1,6 +1,6 @@
 """The named exceptions of the project: every one carries a single line that a person can act on.
 
-A command prints that line and exits with 2 (see :func:`lottery_core.cli.guarded`).
+A command prints that line and exits with 2 (see :func:`lottery_core.cli.lottery.guarded`).
 """
 
 from __future__ import annotations

@@ -86,6 +86,15 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def last_line(path: Path) -> str:
+    """The last line with something in it of a text file; what it is about where there is none."""
+    try:
+        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1][:400] if lines else "no output"
+
+
 def disk_full(folder: Path) -> bool:
     """Whether the disk that holds ``folder`` has no block left."""
     try:

@@ -11,7 +11,7 @@ export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .venv/bin/mypy
 .venv/bin/shellcheck -x recipes/*.sh .ci/run
 # Paths among the arguments replace these.
-paths=(tests/lottery_core tests/recipes tests/sb3_lottery tests/test_ten_rules.py tests/test_readme.py tests/fairseq_lottery)
+paths=(tests/lottery_core tests/recipes tests/sb3_lottery tests/test_*.py tests/fairseq_lottery)
 for argument in "$@"; do
     [[ -e ${argument%%::*} ]] && paths=()
 done

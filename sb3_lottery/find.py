@@ -14,25 +14,22 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError, RunError
-from lottery_core.experiment import Experiment
+from lottery_core.experiments import KEPT, TICKET, Done, Experiment, Point, Progress, Row, Run, Runner
 from lottery_core.files import FolderLock
-from lottery_core.layout import TICKET
-from lottery_core.plan import Run
-from lottery_core.points import KEPT, Point
-from lottery_core.progress import Progress
-from lottery_core.protocols import Done
-from lottery_core.report import plot, table
-from lottery_core.results import Row
-from lottery_core.runner import Runner
-from lottery_core.scope import pool_names
-from sb3_lottery.checks import check_model
-from sb3_lottery.describe import describe_model
-from sb3_lottery.evaluation import Evaluation
-from sb3_lottery.framework import Sb3, all_versions, score_label
-from sb3_lottery.policy import weights_of
-from sb3_lottery.scopes import algorithm_of, scope_words
-from sb3_lottery.spec import TrainingSpec, rewind_of
-from sb3_lottery.training import train_run
+from lottery_core.reports import plot, table
+from lottery_core.tickets import pool_names
+from sb3_lottery.models import algorithm_of, scope_words, weights_of
+from sb3_lottery.training import (
+    Evaluation,
+    Sb3,
+    TrainingSpec,
+    all_versions,
+    check_model,
+    describe_model,
+    rewind_of,
+    score_label,
+    train_run,
+)
 
 MakeModel = Callable[[int], BaseAlgorithm]
 _EPOCHS = 20  # how often the progress is told
@@ -101,7 +98,7 @@ def find_tickets(
     """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
 
     Runs one after the other in this process. Killed or stopped, the same call goes on in the same folder. Another
-    model in the same folder is refused, as far as two models can be told apart (:mod:`sb3_lottery.describe`).
+    model in the same folder is refused, as far as two models can be told apart (``describe_model``).
 
     .. warning::
         Give the model ``seed=seed``, and ``policy_kwargs=dict(ortho_init=False)`` where the algorithm has it:
@@ -118,7 +115,7 @@ def find_tickets(
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
     :param seeds: one repeat of everything a seed; SB3 seeds environment i with seed + i, so with many of them
         seeds that lie far apart are the more independent
-    :param scope: see :func:`lottery_core.pool_names`; also ``"actor"`` or ``"critic"``, see :mod:`sb3_lottery.scopes`
+    :param scope: see :func:`lottery_core.pool_names`; also ``"actor"`` or ``"critic"``
     :param score_episodes: L: the score is the mean return of the last L training episodes
     :param eval_episodes: also evaluate each trained model in so many fresh episodes, in the environment of a model
         that ``make_model`` makes anew
@@ -207,7 +204,7 @@ def _make(make_model: MakeModel, seed: int) -> BaseAlgorithm:
 
 
 class _InProcess:
-    """Trains in this process; see :class:`lottery_core.protocols.Executor`."""
+    """Trains in this process; see :class:`lottery_core.experiments.protocols.Executor`."""
 
     jobs = 1
     retries = 0

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lottery_core import KINDS, schedule
-from sb3_lottery.options import experiment_of, parser, resolve
+from sb3_lottery.cli.options import experiment_of, parser, resolve
 
 HERE = Path(__file__).parents[1]
 README = (HERE / "README.md").read_text()

@@ -16,13 +16,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from lottery_core import Ticket, apply_ticket, prune, read_weights, schedule, snapshot
 from lottery_core.errors import CheckpointError, ConfigError
+from lottery_core.experiments.plan import Run
+from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.results import read_rows
+from lottery_core.experiments.runner import Runner
 from lottery_core.files import read_json
-from lottery_core.plan import Run
-from lottery_core.progress import Progress
-from lottery_core.results import read_rows
-from lottery_core.runner import Runner
 from sb3_lottery import LotteryCallback, find_tickets
-from sb3_lottery.policy import weights_of
+from sb3_lottery.models.parameters import weights_of
 from tests.conftest import Result, one_line
 from tests.lottery_core.toy import Here, Toy, experiment
 from tests.sb3_lottery.helpers import assert_dead, make, ticket_for
@@ -173,7 +173,9 @@ def test_rule_8_a_file_is_there_or_it_is_not(tmp_path: Path) -> None:
 def test_rule_9_bad_input_is_one_clear_line(tmp_path: Path, call: Callable[..., Result]) -> None:
     arguments = shlex.split("--preset cartpole --rounds 3 --kinds winnig")
     one_line(
-        call("sb3_lottery.cli", *arguments, "--out", tmp_path / "x"), "sb3-lottery: error:", "did you mean winning"
+        call("sb3_lottery.cli", *arguments, "--out", tmp_path / "x"),
+        "sb3-lottery: error:",
+        "did you mean winning",
     )
     one_line(call("lottery_core.cli", "inspect", tmp_path / "no.safetensors"), "lottery: error:", "No such file")
     assert list(tmp_path.iterdir()) == []

@@ -30,9 +30,9 @@ from torch import nn
 
 import fairseq_lottery  # noqa: F401
 from fairseq_lottery.criterions import LotteryCrossEntropy
-from fairseq_lottery.masking import HeldMasks
-from fairseq_lottery.mixin import LotteryTask
-from fairseq_lottery.models import LotteryLstmLm, LotteryLstmLmConfig
+from fairseq_lottery.language_model.lstm import LotteryLstmLm, LotteryLstmLmConfig
+from fairseq_lottery.task.masks import HeldMasks
+from fairseq_lottery.task.task import LotteryTask
 from lottery_core import prune, snapshot
 
 LIMIT = 1.02

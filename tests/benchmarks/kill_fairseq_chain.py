@@ -107,7 +107,7 @@ def main() -> int:
         calm, killed = folder / "calm", folder / "killed"
 
         def command(out: Path) -> list[str]:
-            return [sys.executable, "-m", "fairseq_lottery.cli", "--out", str(out), *arguments]
+            return [sys.executable, "-m", "fairseq_lottery.launcher", "--out", str(out), *arguments]
 
         began = time.monotonic()
         finish(command(calm))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lottery_core.results import read_rows
+from lottery_core.experiments.results import read_rows
 
 
 def start(words: Sequence[str]) -> subprocess.Popen[bytes]:

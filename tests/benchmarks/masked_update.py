@@ -21,8 +21,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
 
 from lottery_core import apply_ticket, prune
+from sb3_lottery.models.parameters import optimizers_of, target_names, weights_of
 from sb3_lottery.networks import SharedTrunk
-from sb3_lottery.policy import optimizers_of, target_names, weights_of
 
 LIMIT = 1.08
 TRUNK: dict[str, Any] = {"features_extractor_class": SharedTrunk, "net_arch": []}

@@ -55,7 +55,7 @@ def main() -> int:
         for pair in range(args.pairs):
             out = folder / f"{pair}"
             own = ["--rounds", 1, "--kinds", "winning", "--rewind", "update:1", "--score", "echo 1", "--quiet"]
-            chain = [sys.executable, "-m", "fairseq_lottery.cli", "--out", out / "chain", *own, "--"]
+            chain = [sys.executable, "-m", "fairseq_lottery.launcher", "--out", out / "chain", *own, "--"]
             plain = helpers.command("fairseq-train", folder / "bin", "--seed", 1, *TRAINING, "--save-dir")
             runs = [[*plain, out / "one"], [*chain, folder / "bin", *TRAINING], [*plain, out / "two"]]
             times = [seconds(run) for run in runs]

@@ -30,13 +30,13 @@ import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from lottery_core.points import Point
-from lottery_core.ticket import Ticket
+from lottery_core.experiments.timepoints import Point
+from lottery_core.tickets.ticket import Ticket
 from sb3_lottery import find_tickets, shrink_policy
-from sb3_lottery.build import ModelSettings, make_model
-from sb3_lottery.presets import PRESETS
-from sb3_lottery.spec import TrainingSpec
-from sb3_lottery.training import MODEL, train
+from sb3_lottery.cli.presets import PRESETS
+from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.train import MODEL, train
 
 LIMITS = {1: 1.15, 1024: 2.0}
 ROUNDS = (5, 6)

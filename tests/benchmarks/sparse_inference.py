@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from lottery_core.calibration import Timings
-from lottery_core.sparse import sparsify
+from lottery_core.inference.sparsify import sparsify
+from lottery_core.inference.timings import Timings
 
 WORDS, SENTENCES, LENGTH, BEAM = 37_000, 16, 25, 4
 LIMITS = {90: 1.8, 67: 1.0}
@@ -89,8 +89,8 @@ def make_model(data: Path) -> tuple[Any, dict[str, Any]]:
     from omegaconf import OmegaConf
 
     import fairseq_lottery  # noqa: F401
-    from fairseq_lottery.arguments import parse_fairseq
-    from fairseq_lottery.serialization import without_namespaces
+    from fairseq_lottery.launcher.options import parse_fairseq
+    from fairseq_lottery.patches.checkpoints import without_namespaces
 
     words = ["--task", "translation", "--arch", "transformer", "--share-all-embeddings", "--max-tokens", "100", "--cpu"]
     cfg = parse_fairseq([str(data), "--source-lang", "en", "--target-lang", "de", *words])

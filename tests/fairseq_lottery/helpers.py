@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lottery_core.allowed import allowing
-from lottery_core.ticket import Ticket
+from lottery_core.checkpoints.safe_globals import allowing
+from lottery_core.tickets.ticket import Ticket
 
 ROOT = Path(__file__).parents[2]
 USER_DIR = ROOT / "fairseq_lottery"

@@ -11,20 +11,20 @@ from typing import Any
 import torch
 
 from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
-from lottery_core.chaining import make_control
-from lottery_core.cli import guarded
-from lottery_core.experiment import Experiment
+from lottery_core.cli.lottery import guarded
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.next_ticket import make_control
+from lottery_core.experiments.paths import INIT, REWIND, TICKET
+from lottery_core.experiments.plan import Run
+from lottery_core.experiments.protocols import Done
+from lottery_core.experiments.results import Score, read_score, write_score
 from lottery_core.files import FolderLock, write_json
-from lottery_core.kinds import CONTROLS, FRESH
-from lottery_core.layout import INIT, REWIND, TICKET
-from lottery_core.plan import Run
-from lottery_core.protocols import Done
-from lottery_core.results import Score, read_score, write_score
+from lottery_core.pruning.kinds import CONTROLS, FRESH
 from tests.lottery_core.helpers import mlp, train
 
 
 class Toy:
-    """See :class:`lottery_core.protocols.Framework`."""
+    """See :class:`lottery_core.experiments.protocols.Framework`."""
 
     name = "toy"
 

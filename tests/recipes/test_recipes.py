@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lottery_core.experiment import Experiment
-from sb3_lottery.options import experiment_of, parser, resolve
+from lottery_core.experiments.experiment import Experiment
+from sb3_lottery.cli.options import experiment_of, parser, resolve
 from tests.conftest import one_line
 from tests.recipes.helpers import RECIPES, ROOT, options, plan, plans, run
 
@@ -131,7 +131,7 @@ def test_fairseq_knows_every_argument() -> None:
     ]
     code = (
         "import json, sys\n"
-        "from fairseq_lottery.arguments import parse_fairseq, parser, with_task\n"
+        "from fairseq_lottery.launcher.options import parse_fairseq, parser, with_task\n"
         "for before, behind in json.load(sys.stdin):\n"
         "    args = parser().parse_args(before[1:])\n"
         "    cfg = parse_fairseq(with_task(behind))\n"

@@ -9,7 +9,7 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core import Masks, Ticket, prune
-from sb3_lottery.policy import weights_of
+from sb3_lottery.models.parameters import weights_of
 
 ALGORITHMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "a2c": (A2C, {"n_steps": 8}),

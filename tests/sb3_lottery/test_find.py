@@ -19,10 +19,10 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from lottery_core import Ticket, read_weights
 from lottery_core.errors import ConfigError, PruneError, RunError
-from lottery_core.plan import Run
-from lottery_core.results import read_rows
+from lottery_core.experiments.plan import Run
+from lottery_core.experiments.results import read_rows
 from sb3_lottery import LotteryCallback, find_tickets
-from sb3_lottery.describe import describe_model
+from sb3_lottery.training.fingerprint import describe_model
 from tests.sb3_lottery.helpers import assert_dead, make
 
 SMALL = {"total_timesteps": 256, "rounds": 2, "prune_rate": 0.5, "score_episodes": 5, "progress": False}
@@ -164,7 +164,7 @@ def test_memory_stays_flat_over_rounds(tmp_path: Path) -> None:
 
 def test_what_tells_models_apart_is_the_same_in_every_process_and_sees_changes() -> None:
     code = (
-        "import json; from sb3_lottery.describe import describe_model; from tests.sb3_lottery.helpers import make\n"
+        "import json; from sb3_lottery.training import describe_model; from tests.sb3_lottery.helpers import make\n"
         "import functools, torch\n"
         "print(json.dumps(describe_model(make('ppo', activation_fn=lambda: torch.nn.ReLU(),"
         " optimizer_class=functools.partial(torch.optim.Adam, eps=1e-5)))))"

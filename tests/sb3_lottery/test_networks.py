@@ -15,11 +15,11 @@ from torch import nn
 from lottery_core import Masks, Ticket, read_weights
 from lottery_core.errors import ConfigError, OptimizerError, ScopeError
 from sb3_lottery import LotteryCallback, find_tickets
-from sb3_lottery.algorithms import ALGORITHMS, algorithm
-from sb3_lottery.policy import weights_of
-from sb3_lottery.scopes import scope_words
+from sb3_lottery.models.algorithms import ALGORITHMS, algorithm
+from sb3_lottery.models.parameters import weights_of
+from sb3_lottery.models.scopes import scope_words
 from tests.sb3_lottery.helpers import assert_dead, ticket_for
-from tests.sb3_lottery.test_algorithms import EveryForwardPass, masks_of_targets
+from tests.sb3_lottery.models.test_algorithms import EveryForwardPass, masks_of_targets
 from tests.sb3_lottery.tiny import make
 
 

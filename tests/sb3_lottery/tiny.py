@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 
-from sb3_lottery.algorithms import ALGORITHMS, algorithm
+from sb3_lottery.models.algorithms import ALGORITHMS, algorithm
 
 LENGTH = 6
 _OBSERVATIONS: dict[str, spaces.Space[Any]] = {

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from lottery_core import Ticket
-from lottery_core.results import Row, read_rows
+from lottery_core.experiments.results import Row, read_rows
 from tests.fairseq_lottery import helpers
 
 pytestmark = pytest.mark.skipif("LOTTERY_TEST_SLURM" not in os.environ, reason="bash recipes/test-slurm.sh calls these")
@@ -133,7 +133,7 @@ def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
     first = out / "seed-1/winning/round-01"
     try:
         wait_for(lambda: "fairseq_cli.train" in text_of(first / "train.log"))
-        subprocess.run(["pkill", "-KILL", "-f", f"fairseq_lottery.child {first}"], check=True)
+        subprocess.run(["pkill", "-KILL", "-f", f"fairseq_lottery.launcher.worker {first}"], check=True)
         wait_for(lambda: "started again (1 of 2)" in text_of(tmp_path / "first.log"))
         wait_for(lambda: text_of(first / "train.log").count("fairseq_cli.train") == 2)
         driver.send_signal(signal.SIGINT)

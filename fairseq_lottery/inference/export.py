@@ -1,0 +1,122 @@
+"""A checkpoint whose configuration names only what is fairseq's own: for ``from_pretrained``, and for other people."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairseq_lottery.checkpoint import without_namespaces
+from fairseq_lottery.inference import sparse_checkpoints
+from fairseq_lottery.inference.shrink import shrink_state
+from fairseq_lottery.language_model import LanguageModelingOptions
+from fairseq_lottery.names import PREFIX
+from lottery_core.checkpoints import load_checkpoint
+from lottery_core.errors import CheckpointError
+from lottery_core.files import write_atomically
+from lottery_core.inference import CSR, SHRUNK
+
+_LSTM = "lottery_lstm_lm"
+_OPTIONS = {
+    field.name for field in dataclasses.fields(LanguageModelingOptions) if not str(field.default).startswith("${")
+} - {"_name"}
+
+
+def export(path: Path, output: Path, form: str) -> str:
+    """Write the checkpoint ``path`` without a trace of this project, and without the optimizer's state.
+
+    :param path: a checkpoint of a lottery task
+    :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
+    :param form: one of :data:`lottery_core.inference.export.FORMS`
+    :returns: its task and architecture, and what went
+    :raises CheckpointError: it cannot be read, its model exists only here, or there is nothing to shrink
+    :raises WriteError: the file cannot be written
+    """
+    plain = plain_state(path)
+    if form == CSR:
+        return sparse_checkpoints.write(plain, output)
+    words = ""
+    if form == SHRUNK:
+        plain, report = shrink_state(plain, str(path))
+        words = f"; {report.line}"
+    write_atomically(output, lambda file: torch.save(plain, file))
+    cfg = plain["cfg"]
+    names = f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    return names + words
+
+
+def plain_state(path: Path) -> dict[str, Any]:
+    """The checkpoint ``path`` as fairseq alone would have written it, without the optimizer's state.
+
+    :raises CheckpointError: it cannot be read, or its model exists only here
+    """
+    state = load_checkpoint(path)
+    if not isinstance(state.get("cfg"), Mapping):
+        raise CheckpointError(f"cannot export {path}: it has no configuration; fairseq before 0.10 wrote it")
+    cfg = {name: dict(part) if isinstance(part, Mapping) else part for name, part in state["cfg"].items()}
+    cfg = without_namespaces(cfg)
+    model = state["model"]
+    if _architecture(cfg).startswith(_LSTM):
+        cfg["model"], model = _as_lstm_lm(cfg["model"], model, path)
+    for part in filter(None, cfg.values()):
+        if isinstance(part, (dict, Namespace)):  # that of an --arch holds every option
+            _clean(part if isinstance(part, dict) else vars(part))
+    cfg["task"] = _only_its_own(cfg["task"])
+    history = [
+        {**entry, "criterion_name": entry["criterion_name"].removeprefix("Lottery")}
+        for entry in state["optimizer_history"]
+    ]
+    extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
+    extra.pop("metrics", None)  # those of --eval-bleu are numpy's, which plain fairseq may not unpickle
+    plain = {**state, "cfg": cfg, "model": model, "optimizer_history": history, "extra_state": extra}
+    return plain | {"last_optimizer_state": None, "task_state": {}}
+
+
+def _architecture(cfg: Mapping[str, Any]) -> str:
+    model = cfg["model"]
+    model = vars(model) if isinstance(model, Namespace) else model
+    return str(model.get("arch") or model.get("_name"))
+
+
+def _clean(options: dict[str, Any]) -> None:
+    for name in _OPTIONS:
+        options.pop(name, None)
+    for name in ("_name", "task", "criterion"):
+        if isinstance(options.get(name), str):
+            options[name] = options[name].removeprefix(PREFIX)
+    if "user_dir" in options:
+        options["user_dir"] = None
+
+
+def _only_its_own(options: dict[str, Any]) -> dict[str, Any]:
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+    known = TASK_DATACLASS_REGISTRY.get(options["_name"])
+    if known is None:  # a task of the old kind takes any
+        return options
+    names = {"_name", *(field.name for field in dataclasses.fields(known))}
+    return {name: value for name, value in options.items() if name in names}
+
+
+def _as_lstm_lm(
+    options: Mapping[str, Any], model: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """fairseq's ``lstm_lm`` is the same function; it starts every sample from zero state (``models/lstm.py``)."""
+    if options["share_decoder_input_output_embed"]:
+        raise CheckpointError(
+            f"cannot export {path}: the output layer of a tied {_LSTM} has a bias, and that of fairseq's lstm_lm "
+            "has none; use it with --user-dir fairseq_lottery"
+        )
+    names = {"decoder.output_projection.weight": "decoder.fc_out.weight"}
+    names["decoder.output_projection.bias"] = "decoder.fc_out.bias"
+    for layer in range(options["decoder_layers"]):
+        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            names[f"decoder.lstm.{part}_l{layer}"] = f"decoder.layers.{layer}.{part}"
+    renamed = {names.get(name, name): tensor for name, tensor in model.items()}
+    plain = {name: value for name, value in options.items() if name not in ("_name", "arch")}
+    plain |= {"_name": "lstm_lm", "arch": "lstm_lm", "criterion": "cross_entropy"}
+    return {**plain, "decoder_out_embed_dim": options["decoder_hidden_size"]}, renamed

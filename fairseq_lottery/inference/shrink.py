@@ -1,0 +1,98 @@
+"""The feed-forward blocks of Transformers without the units that are dead exactly."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lottery_core.errors import CheckpointError
+from lottery_core.inference import Reads, Report, Units, shrink
+from lottery_core.tickets import outside_by_name, without_copies
+
+# fairseq/modules/transformer_layer.py; roberta has them in encoder.sentence_encoder, levenshtein in decoder.layers_msk.
+_BLOCK = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?layers\w*\.\d+)\.fc1\.weight$")
+_WIDTH = "ffn_embed_dim"
+
+
+def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any], Report]:
+    """A checkpoint whose feed-forward blocks have lost their dead units, and whose options say so.
+
+    All blocks of an encoder (of a decoder) have one width in fairseq: that of the one with the most units left.
+
+    :param state: a plain checkpoint, see :func:`fairseq_lottery.inference.export.plain_state`; not changed
+    :param source: its path, for messages
+    :returns: the smaller checkpoint, and what went
+    :raises CheckpointError: an architecture without such blocks, one in which they cannot be removed exactly, or no
+        unit is dead
+    """
+    model: Mapping[str, Tensor] = state["model"]
+    options = state["cfg"]["model"]
+    options = vars(options) if isinstance(options, Namespace) else options
+    blocks: dict[str, list[str]] = defaultdict(list)
+    for match in filter(None, map(_BLOCK.match, model)):
+        blocks[match[2]].append(match[1])
+    if not blocks:
+        raise CheckpointError(f"{source} has no feed-forward blocks of a Transformer: there is nothing to shrink")
+    _check(options, model, blocks, source)
+    from fairseq.utils import get_activation_fn
+
+    activation = get_activation_fn(_option(options, "activation_fn") or "relu")
+    layers = [block for side in blocks.values() for block in side]
+    units = [Units(f"{block}.fc1", (Reads(f"{block}.fc2", (activation,)),)) for block in layers]
+    level = [{f"{block}.fc1" for block in side} for side in blocks.values()]
+    shrunk = shrink(model, units, level=level)
+    counted = without_copies(model)
+    outside = outside_by_name(counted)
+    report = shrunk.report(counted, lambda name: name in outside or (name in model and name not in counted))
+    if not report:
+        raise CheckpointError(f"{source}: {report.line}")
+    widths = {side: shrunk.widths[f"{names[0]}.fc1"][1] for side, names in blocks.items()}
+    cfg = {part: _with_widths(value, widths) for part, value in state["cfg"].items()}
+    return {**state, "cfg": cfg, "model": shrunk.tensors}, report
+
+
+def _check(
+    options: Mapping[str, Any], model: Mapping[str, Tensor], blocks: Mapping[str, list[str]], source: str
+) -> None:
+    if any(name.endswith("ffn_layernorm.weight") for name in model):
+        raise CheckpointError(f"cannot shrink {source}: --scale-fc normalises over the units of a block")
+    if _option(options, "base_layers") or _option(options, "quant_noise_pq"):
+        raise CheckpointError(f"cannot shrink {source}: it has --base-layers or --quant-noise-pq")
+    for side, names in blocks.items():
+        width = _option(options, f"{side}_{_WIDTH}")
+        for name in names:
+            found = model[f"{name}.fc1.weight"].shape[0]
+            if found != width:
+                raise CheckpointError(
+                    f"cannot shrink {source}: {name} has {found} units, but its --{side}-ffn-embed-dim is {width}"
+                )
+
+
+def _option(options: Mapping[str, Any], name: str) -> Any:
+    """An option of the model, flat (``--arch``) or in a part of its configuration (Hydra)."""
+    if name in options:
+        return options[name]
+    part, _, rest = name.partition("_")
+    nested = options.get("quant_noise" if part == "quant" else part)
+    rest = rest.removeprefix("noise_") if part == "quant" else rest
+    return nested.get(rest) if isinstance(nested, Mapping) else None
+
+
+def _with_widths(options: Any, widths: Mapping[str, int]) -> Any:
+    # With --arch every part of the configuration may hold every option.
+    if isinstance(options, Namespace):
+        return Namespace(**_with_widths(vars(options), widths))
+    if not isinstance(options, Mapping):
+        return options
+    changed = dict(options)
+    for side, width in widths.items():
+        if f"{side}_{_WIDTH}" in changed:
+            changed[f"{side}_{_WIDTH}"] = width
+        if isinstance(changed.get(side), Mapping) and _WIDTH in changed[side]:
+            changed[side] = {**changed[side], _WIDTH: width}
+    return changed

@@ -1,0 +1,80 @@
+"""``--sparse-inference``: tickets that translate or score with sparse layers."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+
+from lottery_core.inference import AUTO, CSR, Load, sparsify
+
+log = logging.getLogger("fairseq_lottery")
+OFF = "off"
+MODES = (AUTO, OFF, CSR)
+_LENGTH = 25  # tokens of a sentence, where there is no data set yet (fairseq-interactive)
+_ENCODER = re.compile(r"(^|\.)encoder\.")  # models.de-en.encoder of a multilingual one
+_OF_SOURCE = ("encoder_attn.k_proj", "encoder_attn.v_proj")  # once a sentence, over all of its source
+
+Loads = Callable[[str], Load]
+
+
+def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Loads]) -> None:
+    """Make trained models sparse, in place; one that is being trained (its validation generates too) is left alone.
+
+    :param models: fairseq's; an entry may be ``None``
+    :param options: of a lottery task
+    :param loads: what each layer of a model will have to do
+    """
+    if options.sparse_inference == OFF:
+        return
+    for model in models:
+        # fairseq sets the mark just before inference (fairseq_model.py:make_generation_fast_).
+        if model is None or model.training or not getattr(model, "_is_generation_fast", False):
+            continue
+        log.info("sparse inference (%s)\n%s", options.sparse_inference, _report(model, options.sparse_inference, loads))
+
+
+def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> object:
+    return sparsify(model, tokens=loads(model) if mode == AUTO else None, form=mode)
+
+
+def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
+    """What beam search asks of each layer: the encoder a batch, the decoder a token of every hypothesis.
+
+    :param task: a lottery task; tells the size of batches
+    :param model: whose layers
+    :param beam: hypotheses of a sentence
+    """
+    dataset = getattr(task, "datasets", {}).get(task.lottery_options.gen_subset)
+    length = _mean(getattr(dataset, "src_sizes", None))
+    sentences = _sentences(task.lottery_options.batch_size, task.lottery_options.max_tokens, length)
+
+    def load(name: str) -> Load:
+        if _ENCODER.search(name):
+            return Load(sentences * length, length)
+        return Load(sentences * beam * (length if name.endswith(_OF_SOURCE) else 1))
+
+    return load
+
+
+def loads_of_scoring(task: Any, dataset: Any) -> Loads:
+    """What ``fairseq-eval-lm`` asks of each layer: all tokens of a batch.
+
+    :param task: a lottery task; tells the size of batches
+    :param dataset: what is scored
+    """
+    length = _mean(getattr(dataset, "sizes", None))
+    sentences = _sentences(task.lottery_options.batch_size, task.lottery_options.max_tokens, length)
+    return lambda name: Load(sentences * length, length)
+
+
+def _sentences(batch_size: int | None, max_tokens: int | None, length: int) -> int:
+    by_tokens = None if max_tokens is None else max(1, max_tokens // length)
+    return min(filter(None, (batch_size, by_tokens)), default=1)
+
+
+def _mean(sizes: Any) -> int:
+    return _LENGTH if sizes is None or not len(sizes) else max(1, round(float(sizes.mean())))

@@ -1,0 +1,82 @@
+"""Whether a killed training can go on from its own checkpoint to the same bits; fairseq itself does the going on.
+
+fairseq writes the first file of a save beside and renames it, but copies the others, ``checkpoint_last.pt`` among
+them (``fairseq/checkpoint_utils.py:save_checkpoint``): a kill leaves a part of it. What the copy was made of is
+overwritten when the same epoch ends again.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairseq_lottery.checkpoint import Place
+from fairseq_lottery.names import LAST
+from fairseq_lottery.task import parse_rewind
+from lottery_core.errors import CheckpointError
+from lottery_core.experiments import INIT, REWIND, Run
+from lottery_core.pruning import DENSE
+
+# Options under which a checkpoint does not hold all that decides the rest of the training, with their defaults.
+_NOT_KEPT: dict[str, dict[str, Any]] = {
+    "checkpoint": {
+        "patience": -1,
+        "restore_file": LAST,
+        "reset_dataloader": False,
+        "reset_lr_scheduler": False,
+        "reset_meters": False,
+        "reset_optimizer": False,
+        "optimizer_overrides": "{}",
+        "no_save_optimizer_state": False,
+    },
+    "dataset": {"update_ordered_indices_seed": False},
+    "optimization": {"stop_min_lr": -1.0, "stop_time_hours": 0.0},
+}
+_PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
+
+
+def obstacle(run: Run, folder: Path) -> str | None:
+    """See :meth:`lottery_core.experiments.Framework.obstacle`; what it promises is for one process on a CPU."""
+    checkpoint = folder / LAST
+    if not checkpoint.exists():
+        return "it had no checkpoint yet"
+    try:
+        damaged = _damaged(checkpoint)
+        place = Place.of(checkpoint)
+    except CheckpointError as error:
+        return str(error)
+    if damaged:
+        return f"{checkpoint} is damaged ({damaged})"
+    return _not_kept(place) or (_rewind_lost(place, folder) if run.kind == DENSE else None)
+
+
+def _damaged(checkpoint: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip()
+    except Exception as error:  # a damaged file can raise anything
+        raise CheckpointError(f"{checkpoint} was not written to its end ({error})") from error
+
+
+def _not_kept(place: Place) -> str | None:
+    for section, defaults in _NOT_KEPT.items():
+        for name, default in defaults.items():
+            if place.option(section, name, default) != default:
+                return f"a checkpoint does not keep the state of --{name.replace('_', '-')}"
+    if place.option("lr_scheduler", "_name") == _PLATEAU:
+        return f"a checkpoint does not keep the state of --lr-scheduler {_PLATEAU}"
+    half = place.option("common", "fp16") or place.option("common", "bf16")
+    if half and (place.option("common", "cpu") or not torch.cuda.is_available()):
+        return "a checkpoint of --fp16 or --bf16 does not keep the fp32 masters"
+    return None
+
+
+def _rewind_lost(place: Place, folder: Path) -> str | None:
+    if not (folder / INIT).exists():
+        return f"{INIT} is missing"
+    point = parse_rewind(place.option("task", "rewind_point"))
+    passed = place.epoch > point.count if point.unit == "epochs" else place.updates >= point.count
+    return f"{REWIND} is missing" if passed and not (folder / REWIND).exists() else None

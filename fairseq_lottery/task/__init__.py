@@ -1,0 +1,7 @@
+"""fairseq_lottery.task."""
+
+from fairseq_lottery.task.register import lottery_task
+from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
+from fairseq_lottery.task.task import LotteryTask
+
+__all__ = ["LotteryTask", "RewindPoint", "lottery_task", "parse_rewind"]

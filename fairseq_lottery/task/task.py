@@ -1,0 +1,247 @@
+"""What turns any fairseq task into one that trains tickets: a mix-in over its hooks.
+
+Where it acts: ``build_model`` sets the ticket's start values before the trainer makes its fp32 masters;
+``train_step`` zeroes gradients before they are reduced, clipped or copied; ``optimizer_step`` masks masters and
+weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
+from fairseq_lottery.names import TICKET
+from fairseq_lottery.task.batches import drawn_once
+from fairseq_lottery.task.checks import (
+    check_options,
+    is_master,
+    require_one_training,
+    require_own_folder,
+    require_same_on_all_ranks,
+)
+from fairseq_lottery.task.fp32_masters import full_precision
+from fairseq_lottery.task.masks import HeldMasks
+from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
+from fairseq_lottery.task.ticket import fresh_seed, needs_fresh, ticket_to_train
+from lottery_core.errors import ConfigError
+from lottery_core.tickets import Ticket, Weights, collapse_warning, pool_names, snapshot
+
+log = logging.getLogger("fairseq_lottery")
+
+
+class LotteryTask:
+    """Mix-in before a fairseq task, see :func:`~fairseq_lottery.lottery_task`.
+
+    The task's configuration must hold :class:`~fairseq_lottery.options.LotteryOptions`.
+    """
+
+    _held: HeldMasks | None = None
+    _rewinding: RewindPoint | None = None
+    _bare_model: nn.Module | None = None
+    _optimizer: Any = None
+    _train_batches: Any = None
+    _check_due = True
+    _length_checked = False
+    _shares: tuple[float, float] | None = None
+    _digest = ""  # of the ticket that is trained
+    _loaded: Sequence[Any] = ()  # models that a checkpoint was loaded into
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
+        """:raises ConfigError: the data folder is missing, or the options contradict each other"""
+        check_options(cfg)
+        data = getattr(cfg, "data", None)
+        for folder in str(data).split(":") if data else []:
+            if "://" not in str(data) and not Path(folder).is_dir():
+                raise ConfigError(f"the data folder {folder} does not exist: make it with fairseq-preprocess")
+        try:
+            return super().setup_task(cfg, **kwargs)  # type: ignore[misc]
+        except FileNotFoundError as error:
+            raise ConfigError(f"cannot read the data in {data}: {error}") from error
+
+    @property
+    def lottery_options(self) -> Any:
+        """The task's configuration, wherever the task keeps it."""
+        cfg = getattr(self, "cfg", None)
+        return cfg if cfg is not None else self.args  # type: ignore[attr-defined]
+
+    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> Any:
+        """:raises ConfigError: the split is missing"""
+        try:
+            return super().load_dataset(split, *args, **kwargs)  # type: ignore[misc]
+        except FileNotFoundError as error:
+            raise ConfigError(str(error)) from error
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """The model at the ticket's start values, masks on; the plain model where a checkpoint will be loaded.
+
+        :raises LotteryError: the ticket cannot be read, or is of another architecture; a launch that trains twice
+        """
+        build = super().build_model  # type: ignore[misc]
+        options = self.lottery_options
+        check_options(options)
+        if from_checkpoint:
+            more = {"from_checkpoint": True} if "from_checkpoint" in inspect.signature(build).parameters else {}
+            model = build_for_checkpoint(lambda: build(cfg, **more))
+            self._loaded = [*self._loaded, model]
+            return model
+        require_one_training()
+        point = parse_rewind(options.rewind_point) if options.rewind_point else None
+        if not options.ticket:
+            require_own_folder(options, "", type(self).__name__)
+            model = build(cfg)
+            if options.scope:
+                weights = snapshot(model)
+                names = pool_names(weights.names(), options.scope.split(), weights.outside)
+                pool = sum(weights.tensors[name].numel() for name in names)
+                log.info("dense run; the scope %s has %s parameters", options.scope, f"{pool:,}")
+            self._rewinding = RewindPoint(
+                Path(options.save_dir), point, is_master(), int(options.max_update or 0), int(options.max_epoch or 0)
+            )
+        else:
+            model = self._build_ticket(lambda: build(cfg))
+        self._bare_model = model
+        return model
+
+    def _build_ticket(self, build: Callable[[], Any]) -> Any:
+        options = self.lottery_options
+        given = Ticket.load(options.ticket)
+        if options.scope and tuple(options.scope.split()) != given.origin.scope:
+            raise ConfigError(f"--scope cannot change: {options.ticket} has scope {' '.join(given.origin.scope)}")
+        if needs_fresh(given, options.ticket_kind):
+            # The fresh values of a control must not be those that the dense run of the same --seed starts from.
+            before = torch.random.get_rng_state()
+            torch.default_generator.manual_seed(fresh_seed(options.ticket_seed))
+            model = build()
+            torch.random.set_rng_state(before)
+        else:
+            model = build()
+        ticket = ticket_to_train(
+            given,
+            Path(options.ticket),
+            options.ticket_kind,
+            options.ticket_seed,
+            model,
+            Path(options.rewind) if options.rewind else None,
+            Path(options.save_dir),
+            is_master(),
+        )
+        self._digest = ticket.digest
+        require_own_folder(options, self._digest, type(self).__name__)
+        ticket.load_into(model)
+        self._held = HeldMasks(model, ticket.masks)
+        require_same_on_all_ranks(ticket)
+        masks = ticket.masks
+        log.info(
+            "training a %s ticket, round %d: pruned %.2f%%, surviving %.2f%% of %s",
+            ticket.origin.kind,
+            ticket.origin.round,
+            100 * masks.pruned / masks.pool,
+            100 * masks.surviving / masks.pool,
+            f"{masks.pool:,}",
+        )
+        for name in masks.collapsed():
+            log.warning(collapse_warning(name, "this ticket"))
+        return model
+
+    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The task's own; that of the training data tells where epochs end, and is the same after a resume."""
+        training = dataset is getattr(self, "datasets", {}).get(self.lottery_options.train_subset)
+        epoch = kwargs.get("epoch", 1)
+        late = training and epoch > 1 and drawn_once(self, dataset, kwargs)
+        batches = super().get_batch_iterator(dataset, *args, **{**kwargs, "epoch": 1} if late else kwargs)  # type: ignore[misc]
+        if late:
+            batches.epoch = epoch
+            dataset.set_epoch(epoch)
+        if training:
+            self._train_batches = batches
+        return batches
+
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        """:raises ConfigError: the rewind point lies beyond the last epoch"""
+        super().begin_epoch(epoch, model)  # type: ignore[misc]
+        self._check_due = True
+        if self._rewinding is None:
+            return
+        if not self._length_checked and self._train_batches is not None:
+            self._length_checked = True
+            if not self.has_sharded_data("train"):  # type: ignore[attr-defined]
+                fewest = min(self.lottery_options.update_freq)
+                self._rewinding.check_epoch_length(math.ceil(len(self._train_batches) / fewest))
+        self._rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None)
+
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """The masks are checked with the next batch."""
+        super().begin_valid_epoch(epoch, model)  # type: ignore[misc]
+        self._check_due = True
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Forward and backward, then the gradients of pruned weights are zeroed."""
+        self._optimizer = optimizer
+        if self._rewinding is not None:
+            self._rewinding.before_update(update_num, self._weights)
+        result = super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
+        if self._held is not None:
+            self._held.zero_gradients()
+        return result
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """A step, then masters and weights are masked."""
+        super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
+        if self._held is not None:
+            self._held.after_step(optimizer, update_num + 1)
+        if self._rewinding is not None:
+            batches = self._train_batches
+            epoch, ends = (batches.epoch, batches.end_of_epoch()) if batches is not None else (0, False)
+            self._rewinding.after_update(update_num + 1, epoch, ends, self._weights)
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds beside fairseq's own: which ticket was trained."""
+        more: dict[str, Any] = getattr(super(), "get_checkpoint_dict", dict)()
+        name = type(self).__name__
+        return {**more, name: {**more.get(name, {}), TICKET: self._digest}}
+
+    def build_generator(self, models: Any, args: Any, *more: Any, **kwargs: Any) -> Any:
+        """The task's own; before, trained models become sparse under --sparse-inference."""
+        beam = int(getattr(args, "beam", 5))
+        make_sparse(models, self.lottery_options, lambda model: loads_of_generation(self, model, beam))
+        return super().build_generator(models, args, *more, **kwargs)  # type: ignore[misc]
+
+    def eval_lm_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The task's own; before, trained models become sparse under --sparse-inference."""
+        make_sparse(self._loaded, self.lottery_options, lambda _: loads_of_scoring(self, dataset))
+        return super().eval_lm_dataloader(dataset, *args, **kwargs)  # type: ignore[misc]
+
+    def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
+        """Adds the columns ``pruned`` and ``surviving``, both shares of the pool."""
+        from fairseq.logging import metrics
+
+        super().reduce_metrics(logging_outputs, criterion)  # type: ignore[misc]
+        masks = None if self._held is None else self._held.masks
+        if self._shares is None:
+            self._shares = (0.0, 1.0) if masks is None else (masks.pruned / masks.pool, masks.surviving / masks.pool)
+        for name, value in zip(("pruned", "surviving"), self._shares, strict=True):
+            metrics.log_scalar(name, value, weight=0, priority=1900, round=5)
+
+    def check_masks_if_due(self) -> None:
+        """Look once after the start, and once after the beginning of each epoch and validation.
+
+        :raises PrunedWeightAlive: a pruned weight is not 0.0
+        """
+        if self._check_due and self._held is not None:
+            self._held.check()
+        self._check_due = False
+
+    def _weights(self) -> Weights:
+        assert self._bare_model is not None
+        return full_precision(self._bare_model, self._optimizer)

@@ -1,0 +1,30 @@
+"""lottery_core.checkpoints."""
+
+from lottery_core.checkpoints.read import (
+    SB3,
+    STATE,
+    format_of,
+    is_target,
+    load_checkpoint,
+    read_weights,
+    state_of,
+    unreadable,
+    weights_of_state,
+)
+from lottery_core.checkpoints.safe_globals import NAMES, NUMPY_DTYPES, allowed, allowing
+
+__all__ = [
+    "NAMES",
+    "NUMPY_DTYPES",
+    "SB3",
+    "STATE",
+    "allowed",
+    "allowing",
+    "format_of",
+    "is_target",
+    "load_checkpoint",
+    "read_weights",
+    "state_of",
+    "unreadable",
+    "weights_of_state",
+]

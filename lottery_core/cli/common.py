@@ -1,0 +1,71 @@
+"""What the commands of the core and of every plugin share: the parser, the exit status, the run of an experiment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from lottery_core.errors import LotteryError
+
+if TYPE_CHECKING:
+    from lottery_core.experiments import Executor, Experiment, Framework
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers bad input with one line (and where help is) instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def guarded(command: Callable[[], int | None], program: str) -> int:
+    """Run ``command`` and turn what can go wrong into one line and an exit status.
+
+    :param command: returns an exit status, or ``None`` for 0
+    :param program: the name before the line
+    :returns: 0; 2 for bad input; 1 for a failed training run; 130 after Ctrl-C, 143 after SIGTERM
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return command() or 0
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: stopped; the same command goes on from here", file=sys.stderr)
+        return 143 if interrupt.args == (signal.SIGTERM,) else 130
+    except BrokenPipeError:
+        # The reader of the output has gone (lottery inspect ... | head): no fault of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (LotteryError, OSError) as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return error.status if isinstance(error, LotteryError) else LotteryError.status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def do_experiment(
+    experiment: Experiment, framework: Framework, executor: Executor, dry_run: bool = False, quiet: bool = False
+) -> None:
+    """What the command of every plugin does: the runs of ``experiment``, then its table and picture.
+
+    :param dry_run: print each run, its folder and its command instead; writes nothing
+    :param quiet: no progress
+    :raises LotteryError: see :meth:`lottery_core.experiments.runner.Runner.run`
+    """
+    from lottery_core.experiments import Progress, Runner, commands
+    from lottery_core.reports import report
+
+    if dry_run:
+        for run, folder, command in commands(experiment, framework):
+            print(f"{run}\n  {folder}\n  {shlex.join(command)}")
+        return
+    Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
+    report([experiment.out])

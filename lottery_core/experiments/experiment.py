@@ -1,0 +1,181 @@
+"""The configuration of an experiment: what decides its tickets, kept in ``experiment.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments.paths import EXPERIMENT
+from lottery_core.experiments.plan import Run, plan_runs, with_winning
+from lottery_core.files import read_json, write_json
+from lottery_core.pruning import KINDS, check_rate
+from lottery_core.tickets import ALL, versions
+
+_KEYS = {
+    "framework",
+    "settings",
+    "prune_rate",
+    "rewind",
+    "scope",
+    "score_label",
+    "kinds",
+    "seeds",
+    "rounds",
+    "versions",
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides the tickets of an experiment.
+
+    :param out: the experiment's folder
+    :param framework: ``"sb3"``, ``"fairseq"`` ...
+    :param settings: what the framework needs to train one run, JSON values; a change is another experiment
+    :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
+    :param rewind: the rewind point, as a word
+    :param kinds: kinds of ticket, winning where a control needs it
+    :param seeds: of the repeats
+    :param rounds: how many; 0: the dense runs alone
+    :param scope: words of the scope
+    :param score_label: what the score is, with its unit, for tables and pictures
+    :param versions: of the packages that decide the bits
+    :param command: the command line
+    :raises PruneError: a rate outside (0, 1)
+    :raises ConfigError: unknown kind, no seed, negative rounds
+    """
+
+    out: Path
+    framework: str
+    settings: Mapping[str, Any]
+    prune_rate: float
+    rewind: str
+    kinds: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rounds: int
+    scope: tuple[str, ...] = (ALL,)
+    score_label: str = "score"
+    versions: Mapping[str, str] = field(default_factory=versions)
+    command: str = field(default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+    def __post_init__(self) -> None:
+        check_rate(self.prune_rate)
+        object.__setattr__(self, "kinds", with_winning(self.kinds))
+        object.__setattr__(self, "out", Path(self.out))
+        self.plan()
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.out.resolve().name
+
+    def plan(self) -> list[Run]:
+        """The runs, in the order in which they are best done."""
+        return plan_runs(self.kinds, self.seeds, self.rounds)
+
+    def fixed(self) -> dict[str, Any]:
+        """What must not change between two commands in one folder; kinds, seeds and rounds may be added."""
+        return {
+            "framework": self.framework,
+            "prune_rate": self.prune_rate,
+            "rewind": self.rewind,
+            "scope": list(self.scope),
+            "score_label": self.score_label,
+            "settings": dict(self.settings),
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of :meth:`fixed`: names the configuration in the marker of a finished run."""
+        return hashlib.sha256(json.dumps(self.fixed(), sort_keys=True).encode()).hexdigest()
+
+    def write(self) -> None:
+        """Write ``experiment.json``, keeping kinds, seeds and rounds of earlier commands in the same folder.
+
+        :raises ConfigError: the folder holds an experiment of another configuration; shows the differences
+        :raises WriteError: it cannot be written
+        """
+        before = self.check_same_as_before()
+        whole = self
+        if before:
+            whole = replace(
+                self,
+                kinds=tuple(kind for kind in KINDS if kind in {*before["kinds"], *self.kinds}),
+                seeds=tuple(dict.fromkeys([*before["seeds"], *self.seeds])),
+                rounds=max(before["rounds"], self.rounds),
+            )
+        fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
+        row = {"name": self.name, **self.fixed(), **fields, "versions": dict(self.versions), "command": self.command}
+        write_json(self.out / EXPERIMENT, row)
+
+    def version_changes(self) -> list[str]:
+        """Packages whose version differs from that of the last command in the folder, as ``name: old -> new``."""
+        before = read_row(self.out)
+        return differences(before["versions"], dict(self.versions)) if before else []
+
+    def check_same_as_before(self) -> dict[str, Any]:
+        """What ``experiment.json`` says, empty where there is none.
+
+        :raises ConfigError: it is of another configuration; shows the differences
+        """
+        before = read_row(self.out)
+        if before:
+            mine = json.loads(json.dumps(self.fixed()))
+            changes = differences({key: before.get(key) for key in mine}, mine)
+            if changes:
+                raise ConfigError(
+                    f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
+                    "use another --out, or the same options"
+                )
+        return before
+
+    @classmethod
+    def load(cls, out: Path) -> Experiment:
+        """The experiment in the folder ``out``.
+
+        :raises ConfigError: there is none
+        """
+        row = read_row(out)
+        if not row:
+            raise ConfigError(f"{out} holds no experiment ({EXPERIMENT} is missing)")
+        fields = {key: value for key, value in row.items() if key != "name"}
+        fields.update(kinds=tuple(row["kinds"]), seeds=tuple(row["seeds"]), scope=tuple(row["scope"]))
+        return cls(out=out, **fields)
+
+
+def read_row(out: Path) -> dict[str, Any]:
+    """``experiment.json`` of the folder ``out``, empty where there is none.
+
+    :raises ConfigError: it is not readable JSON
+    """
+    try:
+        row = read_json(out / EXPERIMENT)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {out / EXPERIMENT}: {error}") from error
+    if row is None:
+        return {}
+    if not isinstance(row, dict) or not row.keys() >= _KEYS:
+        raise ConfigError(f"{out / EXPERIMENT} is not an experiment's configuration")
+    return row
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """Where two JSON values differ, as ``name: old -> new``, in the order of their names."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found: list[str] = []
+        for key in sorted({*before, *now}):
+            found += differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
+        return found
+    return [] if before == now else [f"{where}: {_short(before)} -> {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(str, value))
+    return "not set" if value is None else str(value)

@@ -1,0 +1,147 @@
+"""Between two runs of an experiment: a run's ticket from the runs before it, its row, and what to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lottery_core.errors import CheckpointError, DamagedError, TicketError
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.paths import INIT, REWIND, TICKET
+from lottery_core.experiments.plan import Run, dense, pruned_run
+from lottery_core.experiments.protocols import Framework
+from lottery_core.experiments.results import Row
+from lottery_core.experiments.timepoints import INIT as AT_INIT
+from lottery_core.experiments.timepoints import KEPT
+from lottery_core.pruning import CHAINS, DENSE, control_ticket, prune, schedule
+from lottery_core.tickets import Ticket, Weights, collapse_warning, pool_names
+
+
+def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
+    """Prune for ``run``, one of a chain: the ticket that it is to train.
+
+    :raises PruneError: NaN weights, or nothing is left to prune
+    :raises DamagedError: a file of a finished run cannot be read
+    """
+    chain = CHAINS[run.kind]
+    out = experiment.out
+    source, start = pruned_run(run), out / dense(run.seed).folder
+    with _intact(start):
+        rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
+    with _intact(out / source.folder):
+        # A live model knew which tensors are buffers; a checkpoint has only their names.
+        trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
+        previous = None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET)
+    pool = _pool(experiment, rewind)
+    kept = chain.rewinds and experiment.rewind in KEPT
+    ticket = prune(
+        trained,
+        trained if kept else rewind,
+        survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
+        previous=previous,
+        scope=experiment.scope,
+        kind=run.kind,
+        rewind_point=experiment.rewind if chain.rewinds else "init",
+        seed=run.seed,
+    )
+    return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
+
+
+def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
+    """The ticket of ``run``, a control, from the winning ticket of its round; for the process that trains it.
+
+    :param out: the experiment's folder
+    :param run: of a kind among :data:`lottery_core.CONTROLS`
+    :param fresh: weights that the model's own initialiser drew under ``run.control_seed``
+    """
+    winning = Ticket.load(out / run.winning.folder / TICKET)
+    rewind = Weights.load(out / dense(run.seed).folder / REWIND)
+    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+
+
+def is_whole(ticket: Path) -> bool:
+    """Whether there is a ticket that can be read."""
+    try:
+        Ticket.load(ticket)
+    except TicketError:
+        return False
+    return True
+
+
+def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
+    """The result row of ``run``, whose training has ended well."""
+    folder = experiment.out / run.folder
+    score = framework.score(folder)
+    if run.kind == DENSE:
+        pool = surviving = _pool(experiment, Weights.load(folder / INIT))
+        collapsed, digest = [], ""
+    else:
+        ticket = Ticket.load(folder / TICKET)
+        pool, surviving = ticket.masks.pool, ticket.masks.surviving
+        collapsed, digest = ticket.masks.collapsed(), ticket.digest
+    return Row(
+        experiment=experiment.name,
+        seed=run.seed,
+        kind=run.kind,
+        round=run.round,
+        pool=pool,
+        pruned=pool - surviving,
+        surviving=surviving,
+        pruned_fraction=(pool - surviving) / pool,
+        surviving_fraction=surviving / pool,
+        score=score.score,
+        score_se=score.score_se,
+        returns=score.returns,
+        steps=score.steps,
+        wall_seconds=score.wall_seconds,
+        cpu_seconds=score.cpu_seconds,
+        collapsed=tuple(collapsed),
+        ticket=digest,
+        versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
+        eval_score=score.eval_score,
+        eval_se=score.eval_se,
+        eval_episodes=score.eval_episodes,
+    )
+
+
+def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
+    """What people should know about a finished run before they trust its score, a line each.
+
+    :param row: of ``run``
+    """
+    for name in row.collapsed:
+        yield collapse_warning(name, f"{run}")
+    folder = experiment.out / run.folder
+    rewound = any(kind in CHAINS and CHAINS[kind].rewinds for kind in experiment.kinds)
+    rewinds_late = run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT)
+    if rewinds_late and _same(experiment, folder / INIT, folder / REWIND):
+        yield (
+            f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "
+            "a learning rate of 0), so tickets are rewound to the initialisation; choose a later point, or say init"
+        )
+
+
+def _same(experiment: Experiment, one: Path, other: Path) -> bool:
+    try:
+        start, point = Weights.load(one), Weights.load(other)
+    except CheckpointError:  # damaged since: told by name where it is needed
+        return False
+    names = pool_names(start.names(), experiment.scope, start.outside)
+    return all(torch.equal(start.tensors[name], point.tensors[name]) for name in names)
+
+
+@contextmanager
+def _intact(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, TicketError) as error:
+        raise DamagedError(str(error), folder) from error
+
+
+def _pool(experiment: Experiment, weights: Weights) -> int:
+    names = pool_names(weights.names(), experiment.scope, weights.outside)
+    return sum(weights.tensors[name].numel() for name in names)

@@ -1,0 +1,122 @@
+"""Which runs there are, where each lives, and what each waits for. Knows nothing of how a run is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lottery_core.errors import ConfigError
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
+
+
+@dataclass(frozen=True)
+class Run:
+    """One ordinary training run.
+
+    :param seed: of the experiment's repeat
+    :param kind: ``"dense"`` or a kind of ticket
+    :param round: 0 for dense, else from 1
+    """
+
+    seed: int
+    kind: str
+    round: int
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder within the experiment's."""
+        top = Path(f"seed-{self.seed}") / self.kind
+        return top if self.kind == DENSE else top / f"round-{self.round:02d}"
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> tuple[Path, Run]:
+        """The experiment's folder and the run that lives in ``folder``.
+
+        :raises ConfigError: ``folder`` is no run's folder
+        """
+        last = folder.name
+        deep = 2 if last == DENSE else 3
+        try:
+            seed = int(folder.parts[-deep].removeprefix("seed-"))
+            kind = DENSE if last == DENSE else folder.parts[-2]
+            run = cls(seed, kind, 0 if last == DENSE else int(last.removeprefix("round-")))
+        except (ValueError, IndexError):
+            run = None
+        if run is None or folder.parts[-deep:] != run.folder.parts:
+            raise ConfigError(
+                f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense or EXPERIMENT/seed-N/KIND/round-NN)"
+            )
+        return folder.parents[deep - 1], run
+
+    @property
+    def winning(self) -> Run:
+        """The run whose ticket a control is made from."""
+        return Run(self.seed, WINNING, self.round)
+
+    @property
+    def control_seed(self) -> int:
+        """The seed of a control's fresh values and shuffles: another for each experiment seed, kind and round."""
+        return derive_seed("control", self.seed, self.kind, self.round)
+
+    def __str__(self) -> str:
+        return f"seed {self.seed} dense" if self.kind == DENSE else f"seed {self.seed} {self.kind} round {self.round}"
+
+
+def dense(seed: int) -> Run:
+    """Round 0 of ``seed``."""
+    return Run(seed, DENSE, 0)
+
+
+def pruned_run(run: Run) -> Run:
+    """The run whose trained weights are pruned to find the ticket of ``run`` (of its winning ticket, for a control)."""
+    kind = WINNING if run.kind in CONTROLS else run.kind
+    iterative = CHAINS[kind].iterative and run.round > 1
+    return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
+
+
+def needs(run: Run) -> list[Run]:
+    """The runs that must be done before ``run`` can start.
+
+    A control needs the winning ticket of its round, not its training.
+    """
+    if run.kind == DENSE:
+        return []
+    return list(dict.fromkeys([pruned_run(run), dense(run.seed)]))
+
+
+def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[Run]:
+    """All runs of an experiment, each after those it needs, those that others wait for first.
+
+    :param kinds: kinds of ticket; winning is added where a control needs it
+    :param seeds: of the repeats
+    :param rounds: how many; 0: the dense runs alone, whose tickets a later command finds
+    :raises ConfigError: unknown kind, no seed, negative rounds
+    """
+    seeds = list(dict.fromkeys(seeds))
+    chosen = with_winning(kinds)
+    if not seeds:
+        raise ConfigError("no seed was given: give at least one")
+    if rounds < 0:
+        raise ConfigError(f"rounds must not be negative, but they are {rounds}")
+    if any(not 0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError("seeds must not be negative, and must be below 2**32")
+    order = [kind for kind in KINDS if kind in chosen]
+    runs = []
+    for seed in seeds:
+        runs.append(dense(seed))
+        runs += [Run(seed, kind, round_) for round_ in range(1, rounds + 1) for kind in order]
+    return runs
+
+
+def with_winning(kinds: Sequence[str]) -> tuple[str, ...]:
+    """``kinds`` in the order of :data:`~lottery_core.pruning.kinds.KINDS`, with winning where a control needs it.
+
+    :raises ConfigError: an unknown kind, or none
+    """
+    if not kinds:
+        raise ConfigError(f"no kind of ticket was given: give some of {', '.join(KINDS)}")
+    chosen = {check_kind(kind) for kind in kinds}
+    if chosen & set(CONTROLS):
+        chosen.add(WINNING)
+    return tuple(kind for kind in KINDS if kind in chosen)

@@ -1,0 +1,147 @@
+"""Progress of an experiment: a status line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+from lottery_core.experiments.plan import Run
+from lottery_core.experiments.results import Row
+
+HEARTBEAT = 30.0  # seconds between lines on a run in progress, where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for people: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percents(row: Row) -> str:
+    """Pruned and surviving together, so that neither is read as the other."""
+    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}"
+
+
+def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
+    """How long the ``waiting`` runs will take, as far as finished ones tell.
+
+    :param waiting: runs that are not done
+    :param seconds: kind of ticket -> seconds that its finished runs took
+    :param jobs: runs side by side
+    :returns: seconds; ``None`` where nothing is known, or nothing waits
+    """
+    known = [value for some in seconds.values() for value in some]
+    runs = list(waiting)
+    if not known or not runs:
+        return None
+    overall, total = statistics.fmean(known), 0.0
+    chains: dict[tuple[int, str], float] = defaultdict(float)
+    for run in runs:
+        some = seconds.get(run.kind)
+        each = statistics.fmean(some) if some else overall
+        total += each
+        chains[run.seed, run.kind] += each
+    # A chain goes no faster than its own runs one after the other, whatever the jobs.
+    return max(total / jobs, *chains.values())
+
+
+class Progress:
+    """Prints how far an experiment is.
+
+    :param stream: where to; standard error by default, so that a table on standard output stays clean
+    :param quiet: print nothing
+    """
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self.stream = stream or sys.stderr
+        self.quiet = quiet
+        self.terminal = self.stream.isatty()
+        self.total = self.done = 0
+        self.jobs = 1
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._waiting: list[Run] = []
+        self._began: dict[Run, float] = {}
+        self._last = time.monotonic()
+
+    def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int) -> None:
+        """Say how many runs there are to do; ``done`` ones teach how long a run takes."""
+        self._waiting = list(waiting)
+        finished = list(done)
+        self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
+        for row in finished:
+            self._seconds[row.kind].append(row.wall_seconds)
+        if finished:
+            self.say(f"{self.done} of {self.total} runs are done already")
+
+    def say(self, line: str) -> None:
+        """Print one line above the status line."""
+        if not self.quiet:
+            print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
+
+    def started(self, run: Run) -> None:
+        """A run starts."""
+        self._began[run] = time.monotonic()
+        if not self.terminal:
+            self.say(f"{self._count()} {run}: started")
+
+    def finished(self, run: Run, row: Row) -> None:
+        """A run has finished with ``row``."""
+        self.done += 1
+        # From start to end: a process needs seconds before and after what the row counts.
+        began = self._began.pop(run, None)
+        self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
+        self._waiting = [other for other in self._waiting if other != run]
+        self.say(
+            f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}"
+        )
+
+    def again(self, run: Run) -> None:
+        """A finished run is to be done again."""
+        self.done -= 1
+        self._waiting.append(run)
+
+    def failed(self, run: Run, reason: str) -> None:
+        """A run has failed."""
+        self.say(f"{self._count()} {run}: FAILED: {reason}")
+
+    def status(self, running: Mapping[Run, Mapping[str, Any]]) -> None:
+        """Show what runs now; ``running`` gives each run's latest progress (``text``)."""
+        if self.quiet or not running:
+            return
+        texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]
+        line = f"{self._count()} {' | '.join(texts)}{self._left()}"
+        if self.terminal:
+            print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}", end="", file=self.stream, flush=True)
+        elif time.monotonic() - self._last > HEARTBEAT:
+            self.say(line)
+        else:
+            return
+        self._last = time.monotonic()
+
+    def end(self) -> None:
+        """Clear the status line."""
+        if self.terminal and not self.quiet:
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
+
+    def _count(self) -> str:
+        width = len(str(self.total))
+        return f"[{self.done:{width}}/{self.total}]"
+
+    def _left(self) -> str:
+        seconds = seconds_left(self._waiting, self._seconds, self.jobs)
+        return "" if seconds is None else f"; about {duration(seconds)} left"
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        width = 0
+    return width or 120  # some terminals say 0

@@ -1,0 +1,83 @@
+"""A run that was killed is started again: it goes on from its own files where they lead to the same bits, else anew."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import WriteError
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.paths import LOG, MARKER, STARTED, TICKET
+from lottery_core.experiments.plan import Run
+from lottery_core.experiments.protocols import Framework
+from lottery_core.files import read_json, remove_parts, write_json
+
+
+def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
+    """What decides the bits of a run beside its folder: the configuration, the versions and the ticket.
+
+    :param ticket: file of the ticket that the run trains, or that a control is made from; ``None`` for a dense run
+    """
+    return {
+        "configuration": experiment.digest(),
+        "versions": dict(experiment.versions),
+        "ticket": None if ticket is None else hashlib.sha256(ticket.read_bytes()).hexdigest(),
+    }
+
+
+def make_ready(run: Run, folder: Path, now: Mapping[str, Any], framework: Framework) -> None:
+    """Leave in ``folder`` what ``run`` can go on from, or nothing of an unfinished run; the log tells which.
+
+    :param run: the run that will be started
+    :param folder: its folder
+    :param now: its :func:`identity`
+    :param framework: knows whether the files lead to the same bits
+    :raises WriteError: the folder cannot be written
+    """
+    before = started_as(folder)
+    obstacle: str | None = "it was started with another configuration, other versions or another ticket"
+    if before == now:
+        obstacle = framework.obstacle(run, folder)
+    if before is not None:
+        _tell(folder, "goes on where it was" if obstacle is None else f"begins again: {obstacle}")
+    if obstacle is None:
+        remove_parts(folder)
+    else:
+        clear(folder)
+        write_json(folder / STARTED, now)
+
+
+def started_as(folder: Path) -> Any:
+    """The :func:`identity` of the run that was last started in ``folder``; ``None`` where nothing tells."""
+    try:
+        return read_json(folder / STARTED)
+    except (OSError, ValueError):
+        return None
+
+
+def _tell(folder: Path, text: str) -> None:
+    try:
+        with open(folder / LOG, "a", encoding="utf-8") as log:
+            log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} the run was interrupted, and {text}\n")
+    except OSError as error:
+        raise WriteError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+
+
+def clear(folder: Path) -> None:
+    """Remove what an unfinished run left in ``folder``; its log is kept and gets longer, its ticket is found again."""
+    if not folder.exists():
+        return
+    try:
+        # First what the other files are judged by: a kill in the middle must not leave a part that looks whole.
+        for name in (MARKER, STARTED):
+            (folder / name).unlink(missing_ok=True)
+        remove_parts(folder)
+        for path in folder.iterdir():
+            if path.name not in (LOG, TICKET):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error

@@ -1,0 +1,33 @@
+"""lottery_core.inference."""
+
+from lottery_core.inference.export import SHRUNK, export
+from lottery_core.inference.load_sparse import fill, give_memory, load_sparse, parameters_on_meta
+from lottery_core.inference.shrink import ELEMENTWISE, Activation, Reads, Report, Units, shrink
+from lottery_core.inference.sparse_file import SparseFile, is_sparse_file, save_sparse
+from lottery_core.inference.sparse_report import SparseReport
+from lottery_core.inference.sparsify import AUTO, CSR, sparsify
+from lottery_core.inference.timings import Load, Timings
+
+__all__ = [
+    "AUTO",
+    "Activation",
+    "CSR",
+    "ELEMENTWISE",
+    "Load",
+    "Reads",
+    "Report",
+    "SHRUNK",
+    "SparseFile",
+    "SparseReport",
+    "Timings",
+    "Units",
+    "export",
+    "fill",
+    "give_memory",
+    "is_sparse_file",
+    "load_sparse",
+    "parameters_on_meta",
+    "save_sparse",
+    "shrink",
+    "sparsify",
+]

@@ -1,0 +1,115 @@
+"""LSTMs whose matrices are kept as compressed sparse rows, for inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from lottery_core.inference.layers import CsrMatrix, ForInference, frozen
+
+
+def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    # Gates in torch's order (nn.LSTM): input, forget, cell, output; units are rows here.
+    into, forget, new, out = gates.chunk(4)
+    cell = torch.sigmoid(forget) * cell + torch.sigmoid(into) * torch.tanh(new)
+    return torch.sigmoid(out) * torch.tanh(cell), cell
+
+
+class SparseLSTMCell(ForInference):
+    """``nn.LSTMCell`` with sparse weights.
+
+    :param inputs: matrix of the input, (4 hidden x input)
+    :param recurrent: matrix of the state, (4 hidden x hidden)
+    :param bias: the sum of both biases, (4 hidden,)
+    """
+
+    def __init__(self, inputs: CsrMatrix, recurrent: CsrMatrix, bias: Tensor | None) -> None:
+        super().__init__()
+        self.inputs, self.recurrent = inputs, recurrent
+        self.input_size, self.hidden_size = inputs.shape[1], recurrent.shape[1]
+        self.bias = None if bias is None else frozen(bias)
+
+    def forward(self, input: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Input (batch, input_size) and state, each (batch, hidden_size), to the new state; also without batch."""
+        tokens = input if input.dim() == 2 else input.unsqueeze(0)
+        if state is None:
+            zeros = tokens.new_zeros(len(tokens), self.hidden_size)
+            state = (zeros, zeros)
+        hidden, cell = (part.reshape(-1, self.hidden_size).t().contiguous() for part in state)
+        gates = self.inputs.times_columns(tokens.t().contiguous(), self.bias)
+        hidden, cell = _step(self.recurrent.times_columns(hidden, gates), cell)
+        shape = (*input.shape[:-1], self.hidden_size)
+        return hidden.t().contiguous().view(shape), cell.t().contiguous().view(shape)
+
+
+class SparseLSTM(ForInference):
+    """``nn.LSTM`` in one direction with sparse weights.
+
+    :param layers: the cells, from the input on
+    :param batch_first: as in ``nn.LSTM``
+    """
+
+    def __init__(self, layers: list[SparseLSTMCell], batch_first: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.input_size, self.hidden_size = layers[0].input_size, layers[0].hidden_size
+        self.num_layers, self.batch_first = len(layers), batch_first
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: callers of ``nn.LSTM`` call it."""
+
+    def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> Any:
+        """As ``nn.LSTM``: padded, packed or unbatched sequences."""
+        if isinstance(input, PackedSequence):
+            if hx is not None and input.sorted_indices is not None:
+                hx = (hx[0].index_select(1, input.sorted_indices), hx[1].index_select(1, input.sorted_indices))
+            output, state = self._run(input.data, input.batch_sizes.tolist(), hx)
+            if input.unsorted_indices is not None:
+                state = (
+                    state[0].index_select(1, input.unsorted_indices),
+                    state[1].index_select(1, input.unsorted_indices),
+                )
+            packed = PackedSequence(output, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+            return packed, state
+        if input.dim() == 2:
+            output, state = self.forward(
+                input.unsqueeze(0 if self.batch_first else 1),
+                None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1)),
+            )
+            return output.squeeze(0 if self.batch_first else 1), (state[0].squeeze(1), state[1].squeeze(1))
+        steps = input.transpose(0, 1) if self.batch_first else input
+        length, batch = steps.shape[:2]
+        output, state = self._run(steps.reshape(length * batch, -1), [batch] * length, hx)
+        output = output.view(length, batch, -1)
+        return (output.transpose(0, 1) if self.batch_first else output), state
+
+    def _run(
+        self, tokens: Tensor, batches: list[int], hx: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        columns = tokens.t().contiguous()
+        hiddens, cells = [], []
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, SparseLSTMCell)
+            if hx is None:
+                hidden = cell = tokens.new_zeros(self.hidden_size, batches[0])
+            else:
+                hidden, cell = hx[0][index].t().contiguous(), hx[1][index].t().contiguous()
+            gates = layer.inputs.times_columns(columns, layer.bias)
+            outputs, ended_hidden, ended_cell = [], [], []
+            position = 0
+            for batch in batches:
+                if batch < hidden.shape[1]:  # packed: the shortest sequences have ended
+                    ended_hidden.append(hidden[:, batch:])
+                    ended_cell.append(cell[:, batch:])
+                    hidden, cell = hidden[:, :batch].contiguous(), cell[:, :batch]
+                now = gates[:, position : position + batch]
+                hidden, cell = _step(layer.recurrent.times_columns(hidden, now), cell)
+                outputs.append(hidden)
+                position += batch
+            columns = torch.cat(outputs, dim=1)
+            hiddens.append(torch.cat([hidden, *reversed(ended_hidden)], dim=1).t())
+            cells.append(torch.cat([cell, *reversed(ended_cell)], dim=1).t())
+        return columns.t().contiguous(), (torch.stack(hiddens), torch.stack(cells))

@@ -1,0 +1,118 @@
+"""``lottery status``: which runs of an experiment are done, running, waiting or failed, and how long it will take."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lottery_core.experiments import (
+    FAILED,
+    JOB,
+    JOB_END,
+    LOG,
+    PROGRESS,
+    STARTED,
+    Experiment,
+    Row,
+    Run,
+    duration,
+    needs,
+    percents,
+    read_marker,
+    seconds_left,
+)
+from lottery_core.files import held, last_line, read_object
+
+DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run is.
+
+    :param run: which
+    :param word: ``done``, ``running``, ``queued`` (a job that Slurm has not started), ``stopped`` (begun, and nobody
+        trains it now), ``failed`` or ``waiting``
+    :param text: what there is to say about it
+    :param row: its result, where it is done
+    """
+
+    run: Run
+    word: str
+    text: str = ""
+    row: Row | None = None
+
+
+Job = Callable[[str], str | None]
+
+
+def states(experiment: Experiment, job_state: Job) -> list[State]:
+    """The state of every run, from the files in its folder and from whether somebody works there.
+
+    :param experiment: looked at, never changed
+    :param job_state: Slurm's word for the state of the job of a name; ``None`` where there is none
+    """
+    busy = held(experiment.out)
+    return [_state(experiment, run, busy, job_state) for run in experiment.plan()]
+
+
+def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> State:
+    folder = experiment.out / run.folder
+    row = read_marker(folder, experiment)
+    if row is not None:
+        return State(run, DONE, f"{percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}", row)
+    failure = read_object(folder / FAILED)
+    if failure:
+        return State(run, FAILED_, str(failure.get("reason", "")))
+    job = read_object(folder / JOB)
+    if job:
+        return _of_job(run, folder, job, busy, job_state)
+    if (folder / STARTED).exists():
+        text = str(read_object(folder / PROGRESS).get("text", ""))
+        return State(run, RUNNING, text) if busy else State(run, STOPPED, text)
+    missing = [str(other) for other in needs(run) if read_marker(experiment.out / other.folder, experiment) is None]
+    return State(run, WAITING, f"for {missing[0]}" if missing else "")
+
+
+def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: Job) -> State:
+    ended = read_object(folder / JOB_END)
+    if ended.get("token") == job.get("token"):
+        # Trained, and not yet looked at; or failed, and not yet submitted again.
+        if ended.get("code") == 0:
+            return State(run, RUNNING if busy else STOPPED, "trained; its result is not taken in yet")
+        return State(run, WAITING if busy else FAILED_, last_line(folder / LOG))
+    state = job_state(str(job.get("name")))
+    if state is None:
+        return State(run, WAITING if busy else STOPPED, "its job has vanished")
+    if state in ("RUNNING", "COMPLETING"):
+        return State(run, RUNNING, str(read_object(folder / PROGRESS).get("text", "")))
+    return State(run, QUEUED, state.lower())
+
+
+def render(name: str, found: Sequence[State], everything: bool = False) -> str:
+    """The states as text: the counts, each run that is neither done nor waiting, and the time left.
+
+    :param name: of the experiment
+    :param found: see :func:`states`
+    :param everything: done and waiting runs, too
+    """
+    counts = Counter(state.word for state in found)
+    order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING)
+    lines = [f"{name}: {', '.join(f'{counts[word]} {word}' for word in order if counts[word])}, of {len(found)} runs"]
+    shown = [state for state in found if everything or state.word not in (DONE, WAITING)]
+    width = max((len(str(state.run)) for state in shown), default=0)
+    lines += [f"{state.word:8} {state.run!s:{width}}  {state.text}".rstrip() for state in shown]
+    took: dict[str, list[float]] = defaultdict(list)
+    for state in found:
+        if state.row is not None:
+            took[state.run.kind].append(state.row.wall_seconds)
+    left = [state.run for state in found if state.word not in (DONE, FAILED_)]
+    seconds = seconds_left(left, took, max(1, counts[RUNNING]))
+    if seconds is not None:
+        lines.append(f"about {duration(seconds)} left, with {max(1, counts[RUNNING])} at a time")
+    if counts[STOPPED] or (counts[WAITING] and not counts[RUNNING] and not counts[QUEUED]):
+        lines.append("nobody works on it: the command that began it goes on")
+    return "\n".join(lines)

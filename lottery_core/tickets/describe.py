@@ -1,0 +1,68 @@
+"""What is in a ticket, for people and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from lottery_core.tickets.collapse import collapse_warning
+from lottery_core.tickets.ticket import FORMAT_VERSION, Ticket
+
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+def describe(ticket: Ticket) -> dict[str, Any]:
+    """Everything about ``ticket`` but its values, as JSON values; fractions are of the pool or of the tensor."""
+    masks = ticket.masks
+    return {
+        "format_version": FORMAT_VERSION,
+        "digest": ticket.digest,
+        **asdict(ticket.origin),
+        "scope": list(ticket.origin.scope),
+        "pool": masks.pool,
+        "pruned": masks.pruned,
+        "surviving": masks.surviving,
+        "pruned_fraction": masks.pruned / masks.pool,
+        "surviving_fraction": masks.surviving / masks.pool,
+        "collapsed": masks.collapsed(),
+        "tensors": [
+            {
+                "name": name,
+                "shape": list(mask.shape),
+                "dtype": str(ticket.weights[name].dtype)[6:],
+                "pruned": mask.numel() - survivors,
+                "surviving": survivors,
+            }
+            for (name, mask), survivors in zip(masks.items(), masks.survivors().values(), strict=True)
+        ],
+        "outside_scope": sorted(ticket.rest),
+    }
+
+
+def render(ticket: Ticket, colour: bool = False) -> str:
+    """:func:`describe` as text; collapsed layers are red where there is ``colour``, and marked in any case."""
+    facts = describe(ticket)
+    origin = ticket.origin
+    rate = "" if origin.prune_rate is None else f", prune rate {origin.prune_rate:g}"
+    lines = [
+        f"{origin.kind} ticket, round {origin.round}, seed {origin.seed}{rate}, scope {' '.join(origin.scope)}",
+        f"rewind point {origin.rewind}; parent {origin.parent or 'none (the first round)'}",
+        f"digest {ticket.digest}",
+        f"made with {', '.join(f'{name} {version}' for name, version in origin.versions.items())}",
+        f"pool {facts['pool']:,}: pruned {facts['pruned']:,} ({facts['pruned_fraction']:.2%}), "
+        f"surviving {facts['surviving']:,} ({facts['surviving_fraction']:.2%})",
+    ]
+    width = max(len(entry["name"]) for entry in facts["tensors"])
+    lines.append(f"{'tensor':{width}}  {'shape':>16}  {'pruned':>12}  {'surviving':>12}  {'surviving':>9}")
+    for entry in facts["tensors"]:
+        total = entry["pruned"] + entry["surviving"]
+        shape = "x".join(map(str, entry["shape"])) or "scalar"
+        share = entry["surviving"] / total if total else 0.0
+        line = f"{entry['name']:{width}}  {shape:>16}  {entry['pruned']:12,}  {entry['surviving']:12,}  {share:9.2%}"
+        if entry["name"] in facts["collapsed"]:
+            line = f"{_RED if colour else ''}{line}  COLLAPSED{_PLAIN if colour else ''}"
+        lines.append(line)
+    if ticket.rest:
+        lines.append(f"outside the scope, whole: {', '.join(sorted(ticket.rest))}")
+    warnings = [collapse_warning(name, "this ticket") for name in facts["collapsed"]]
+    return "\n".join([*lines, *(f"{_RED if colour else ''}{line}{_PLAIN if colour else ''}" for line in warnings)])

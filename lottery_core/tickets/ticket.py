@@ -1,0 +1,254 @@
+"""The ticket: masks, the values that the survivors start from, and how it was found; and its file.
+
+The file is safetensors, readable without this project: ``mask`` (packed bits of the pool in sorted name order)
+and ``values.DTYPE.I`` (byte I of every surviving value), each a zstd frame; ``rest.NAME`` (parameters outside
+the scope and buffers) as plain tensors; and one metadata entry ``lottery`` with everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lottery_core.errors import TicketError
+from lottery_core.files import write_bytes
+from lottery_core.tickets.encoding import pack_bits, pack_planes, unpack_bits, unpack_planes
+from lottery_core.tickets.masks import Masks
+from lottery_core.tickets.weights import require_same_shapes
+from lottery_core.version import VERSION
+
+FORMAT = "lottery-ticket"
+FORMAT_VERSION = 1
+_HEADER = "lottery"
+_MOST = 10**12  # parameters: no ticket has so many, and a small hostile file can claim them
+_DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bits of a ticket."""
+    return {"lottery": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a ticket was found.
+
+    :param kind: winning, random, ...
+    :param round: 0 is dense; 1 after the first pruning
+    :param scope: words of the scope
+    :param prune_rate: share of the remaining parameters that this round removed; ``None`` where a count was given
+    :param rewind: where the start values come from, e.g. ``"episodes:160"``
+    :param seed: of the experiment, or of a control's fresh values and shuffles; ``None`` where unknown
+    :param parent: digest of the ticket that this one was pruned or derived from; ``None`` for the first
+    """
+
+    kind: str = "winning"
+    round: int = 1
+    scope: tuple[str, ...] = ("all",)
+    prune_rate: float | None = None
+    rewind: str = "unknown"
+    seed: int | None = None
+    parent: str | None = None
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A mask over the pool together with the values that training starts from (PAPER 3.1). Treat as read-only.
+
+    :param masks: which parameters survive
+    :param weights: start values of the pool, by name, exactly 0.0 where pruned
+    :param rest: start values of parameters outside the scope, and buffers
+    :param origin: how it was found
+    """
+
+    masks: Masks
+    weights: Mapping[str, Tensor]
+    rest: Mapping[str, Tensor] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
+
+    @classmethod
+    def of(cls, masks: Masks, start: Mapping[str, Tensor], origin: Origin) -> Ticket:
+        """The ticket that starts at ``masks`` x ``start``; what is outside the masks' pool is kept whole.
+
+        :raises MaskError: ``start`` lacks a tensor of the pool or has another shape
+        """
+        rest = {name: tensor.detach().cpu().clone() for name, tensor in start.items() if name not in masks}
+        return cls(masks, {name: tensor.cpu() for name, tensor in masks.apply(start).items()}, rest, origin)
+
+    def start(self) -> dict[str, Tensor]:
+        """All start values, of the pool and of the rest, by name."""
+        return {**self.weights, **self.rest}
+
+    def load_into(self, model: nn.Module, ignore: Collection[str] = ()) -> None:
+        """Set the parameters and buffers of ``model`` to the start values, bit for bit.
+
+        :param ignore: names of parameters of ``model`` that are no part of the ticket, e.g. of a target network
+        :raises MismatchError: a tensor is missing, too many or of another shape; then the model is unchanged
+        """
+        start = self.start()
+        parameters = {name: p for name, p in model.named_parameters() if name not in ignore}
+        targets = {**{name: b for name, b in model.named_buffers() if name in start}, **parameters}
+        self.require_fit({name: tensor.shape for name, tensor in targets.items()})
+        with torch.no_grad():
+            for name, tensor in start.items():
+                targets[name].copy_(tensor)
+
+    def require_fit(self, shapes: Mapping[str, torch.Size], where: str = "the model") -> None:
+        """:raises MismatchError: parameters of ``shapes`` differ from the ticket's; names the first and both shapes"""
+        mine = {name: tensor.shape for name, tensor in self.start().items()}
+        require_same_shapes(mine, shapes, "the ticket", where)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: the same masks, values and origin give the same digest, on any machine.
+
+        Over masks, survivors and the rest as they are, so another version of zstd changes nothing.
+        """
+        digest = hashlib.sha256(json.dumps(self._info(), sort_keys=True).encode())
+        for name, mask in self.masks.items():
+            _add(digest, "mask", name, mask)
+            _add(digest, "values", name, self.weights[name][mask])
+        for name in sorted(self.rest):
+            _add(digest, "rest", name, self.rest[name])
+        return digest.hexdigest()
+
+    def _payload(self) -> dict[str, Tensor]:
+        masks = torch.cat([self.masks[name].reshape(-1) for name in self.masks])
+        payload = {"mask": pack_bits(masks)}
+        for name, dtype in _DTYPES.items():
+            mine = [key for key in self.masks if self.weights[key].dtype == dtype]
+            if mine:
+                values = torch.cat([self.weights[key][self.masks[key]] for key in mine])
+                payload |= {f"values.{name}.{index}": plane for index, plane in enumerate(pack_planes(values))}
+        return payload | {f"rest.{name}": tensor.contiguous() for name, tensor in self.rest.items()}
+
+    def _info(self) -> dict[str, Any]:
+        unpackable = [name for name in self.masks if self.weights[name].dtype not in _DTYPES.values()]
+        if unpackable:
+            raise TicketError(f"'{unpackable[0]}' is of type {self.weights[unpackable[0]].dtype}, not floating point")
+        survivors = self.masks.survivors()
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "pool": self.masks.pool,
+            "pruned": self.masks.pruned,
+            "surviving": self.masks.surviving,
+            "origin": asdict(self.origin),
+            "tensors": [
+                [name, list(mask.shape), str(self.weights[name].dtype)[6:], survivors[name]]
+                for name, mask in self.masks.items()
+            ],
+        }
+
+    def to_bytes(self) -> bytes:
+        """The ticket file's bytes; the same ticket gives the same bytes."""
+        from safetensors.torch import save
+
+        header = json.dumps({**self._info(), "digest": self.digest}, sort_keys=True)
+        return bytes(save(self._payload(), {_HEADER: header}))
+
+    def save(self, path: str | Path) -> None:
+        """Write the ticket file, atomically.
+
+        :raises WriteError: it cannot be written
+        """
+        write_bytes(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ticket:
+        """Read a ticket file and check it against its digest.
+
+        :raises TicketError: missing, corrupted, truncated, foreign, or of a later format
+        """
+        info, payload = _read(path)
+        try:
+            masks, weights = _unpack(info, payload)
+            origin = {**info["origin"], "scope": tuple(info["origin"]["scope"])}
+            rest = {name[len("rest.") :]: tensor for name, tensor in payload.items() if name.startswith("rest.")}
+            ticket = cls(masks, weights, rest, Origin(**origin))
+            shown = _words([*masks, *rest, asdict(ticket.origin)])  # must not drive a terminal
+            damaged = ticket.digest != info.get("digest")
+            if not masks.keys().isdisjoint(rest) or not all(map(str.isprintable, shown)):
+                raise TicketError("the header holds names that no ticket has")
+        except TicketError as error:
+            raise TicketError(f"cannot read {path}: {error}") from error
+        except Exception as error:  # a damaged or hostile file can raise anything
+            raise TicketError(f"cannot read {path}: the header does not fit the data ({error})") from error
+        if damaged:
+            raise TicketError(f"cannot read {path}: the content does not match its digest (file damaged?)")
+        return ticket
+
+    def with_origin(self, **changes: Any) -> Ticket:
+        """A copy with some of the origin changed."""
+        return replace(self, origin=replace(self.origin, **changes))
+
+
+def _add(digest: hashlib._Hash, what: str, name: str, tensor: Tensor) -> None:
+    digest.update(f"\n{what} {name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _words(value: object) -> list[str]:
+    if isinstance(value, Mapping):
+        return [word for pair in value.items() for part in pair for word in _words(part)]
+    if isinstance(value, (list, tuple)):
+        return [word for part in value for word in _words(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise TicketError(f"cannot read {path}: {'Is a directory' if Path(path).is_dir() else 'No such file'}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER)
+            info = json.loads(header) if header else {}
+            if not isinstance(info, dict) or info.get("format") != FORMAT:
+                raise TicketError(f"{path} is not a ticket (a safetensors file without a ticket's header)")
+            version = info.get("version")
+            if version != FORMAT_VERSION:
+                raise TicketError(f"{path} has ticket format {version}; this version reads format {FORMAT_VERSION}")
+            if info.get("pool", 0) > _MOST:
+                raise TicketError(f"{path} says that it has {info['pool']} parameters: not believable")
+            return info, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except TicketError:
+        raise
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TicketError(f"cannot read {path}: not a ticket, or damaged ({reason})") from error
+
+
+def _unpack(info: Mapping[str, Any], payload: Mapping[str, Tensor]) -> tuple[Masks, dict[str, Tensor]]:
+    if sum(torch.Size(shape).numel() for _, shape, _, _ in info["tensors"]) != info["pool"]:
+        raise TicketError("the pool has another length than the header says")
+    flat = unpack_bits(payload["mask"], info["pool"])
+    masks, position = {}, 0
+    for name, shape, _, survivors in info["tensors"]:
+        count = torch.Size(shape).numel()
+        masks[name] = flat[position : position + count].reshape(shape).clone()
+        position += count
+        if int(masks[name].sum()) != survivors:
+            raise TicketError(f"the mask of '{name}' has another count of survivors than the header")
+    weights: dict[str, Tensor] = {}
+    for dtype_name in {entry[2] for entry in info["tensors"]}:
+        dtype = _DTYPES[dtype_name]
+        mine = [entry for entry in info["tensors"] if entry[2] == dtype_name]
+        blobs = [payload[f"values.{dtype_name}.{index}"] for index in range(dtype.itemsize)]
+        values, position = unpack_planes(blobs, sum(entry[3] for entry in mine), dtype), 0
+        for name, shape, _, survivors in mine:
+            weights[name] = torch.zeros(shape, dtype=dtype)
+            weights[name][masks[name]] = values[position : position + survivors]
+            position += survivors
+    return Masks(masks), weights

@@ -1,0 +1,64 @@
+"""``sb3-lottery play`` and ``sb3-lottery inputs``: a look at a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lottery_core.cli import Parser, guarded
+from lottery_core.errors import ConfigError
+from lottery_core.pruning import WINNING
+from sb3_lottery.analysis import Finished, feature_names, input_features, play
+
+
+def _parser(command: str, description: str) -> Parser:
+    parser = Parser(prog=f"sb3-lottery {command}", description=description)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment")
+    parser.add_argument("--kind", default=WINNING, metavar="KIND", help="kind of ticket, or dense (winning)")
+    parser.add_argument("--round", type=int, metavar="N", help="round (the last finished one)")
+    parser.add_argument("--seed", type=int, metavar="SEED", help="seed (the first)")
+    return parser
+
+
+def _play(argv: Sequence[str]) -> None:
+    parser = _parser("play", "Show or record a trained agent at play.")
+    parser.add_argument("--episodes", type=int, default=1, metavar="N", help="how many (1)")
+    parser.add_argument("--deterministic", action="store_true", help="the best action, not a sampled one")
+    parser.add_argument("-o", "--output", type=Path, metavar="VIDEO", help=".mp4 or .gif (a window on the screen)")
+    args = parser.parse_args(argv)
+    finished = Finished.of(args.run, args.kind, args.round, args.seed)
+    returns = play(finished, args.episodes, args.deterministic, args.output)
+    print(f"{finished.run}: return {', '.join(f'{value:g}' for value in returns)}")
+    if args.output is not None:
+        print(f"video: {args.output}")
+
+
+def _inputs(argv: Sequence[str]) -> None:
+    args = _parser("inputs", "What of its input a ticket still sees.").parse_args(argv)
+    finished = Finished.of(args.run, args.kind, args.round, args.seed)
+    model = finished.model()
+    space, action = model.observation_space, model.action_space
+    names = feature_names(space, finished.settings.env)
+    masks = finished.ticket().masks
+    features = input_features(masks, names, action.shape[0] if action.shape else 0)
+    if not features or not features[0].total:
+        raise ConfigError(f"no layer of this ticket reads the observation {space} number by number")
+    print(f"{finished.run}: surviving {masks.surviving / masks.pool:.2%} of {masks.pool:,}")
+    width = max(map(len, names))
+    for feature in features:
+        mark = "  LOST" if feature.lost else ""
+        print(f"{feature.name:{width}}  {feature.surviving:8,} of {feature.total:8,}{mark}")
+    lost = [feature.name for feature in features if feature.lost]
+    print(f"lost: {', '.join(lost) if lost else 'none'}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"play": _play, "inputs": _inputs}
+
+
+def main(argv: Sequence[str]) -> int:
+    """A subcommand of ``sb3-lottery``.
+
+    :param argv: its name among :data:`COMMANDS`, then its arguments
+    :returns: exit status: 0, 2 for bad input, 130 after Ctrl-C
+    """
+    return guarded(lambda: COMMANDS[argv[0]](argv[1:]), f"sb3-lottery {argv[0]}")

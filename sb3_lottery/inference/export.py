@@ -1,0 +1,75 @@
+"""``lottery export`` of the zip of an SB3 model: smaller, an ordinary zip as before."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr, save_to_zip_file
+
+from lottery_core.errors import CheckpointError, ConfigError
+from lottery_core.files import write_atomically
+from lottery_core.inference import SHRUNK
+from sb3_lottery.inference.shrink import make_policy, smaller
+
+_POLICY, _OPTIMIZER = "policy", ".optimizer"
+
+
+def export(path: Path, output: Path, form: str) -> str:
+    """Write the model of the zip ``path`` in another form; it needs no environment, and not the algorithm's class.
+
+    .. warning::
+        A zip holds pickled Python objects (classes, schedules), which SB3's own ``load`` unpickles, and so does this:
+        give it only zips that you trust.
+
+    :param path: what ``model.save`` wrote
+    :param output: the zip to write; what it lacks is the state of the policy's optimizers
+    :param form: one of :data:`lottery_core.inference.export.FORMS`
+    :returns: what went
+    :raises CheckpointError: no such form, the zip cannot be read, or nothing in it is dead
+    :raises ConfigError: see :func:`sb3_lottery.shrink_policy`
+    :raises WriteError: the file cannot be written
+    """
+    if form != SHRUNK:
+        raise CheckpointError(f"an SB3 model has no form {form} of its own")
+    data, params, variables = _read(path)
+    try:
+        policy = make_policy(data, data["policy_kwargs"])
+        policy.load_state_dict(params[_POLICY])
+    except Exception as error:  # the classes may be anybody's
+        raise CheckpointError(f"cannot make the policy of {path}: {_reason(error)}") from error
+    try:
+        policy, kwargs, report = smaller(policy, data["policy_kwargs"], lambda kwargs: make_policy(data, kwargs))
+    except ConfigError as error:
+        raise ConfigError(f"cannot shrink {path}: {error}") from error
+    if not report:
+        raise CheckpointError(f"{path}: {report.line}")
+    data["policy_kwargs"] = kwargs
+    params[_POLICY] = policy.state_dict()
+    for name in params:
+        if name.endswith(_OPTIMIZER):  # of the policy, or its actor or critic; SAC's ent_coef_optimizer is another's
+            params[name] = recursive_getattr(policy, name.removeprefix(f"{_POLICY}.")).state_dict()
+    write_atomically(output, lambda file: save_to_zip_file(file, data, params, variables))  # type: ignore[arg-type]
+    return report.line
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    try:
+        with warnings.catch_warnings(record=True) as lost:
+            warnings.simplefilter("always")
+            data, params, variables = load_from_zip_file(path, device="cpu")
+    except Exception as error:  # a damaged file can raise anything
+        raise CheckpointError(f"cannot read {path}: {_reason(error)}") from error
+    for warning in lost:  # SB3 goes on without, and so would the zip that is written
+        if "Could not deserialize" in str(warning.message):
+            raise CheckpointError(f"cannot read {path}: {_reason(warning.message)}")
+    needed = ("policy_class", "policy_kwargs", "observation_space", "action_space", "lr_schedule")
+    missing = [name for name in needed if name not in (data or {})]
+    if data is None or missing:
+        raise CheckpointError(f"cannot read {path}: it has no {missing[0]}")
+    return data, params, variables
+
+
+def _reason(error: Exception | Warning | str) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

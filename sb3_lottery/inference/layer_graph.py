@@ -1,0 +1,190 @@
+"""Which layer of an SB3 policy reads which, as :func:`lottery_core.inference.shrink` needs to know it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import NatureCNN
+from torch import nn
+
+from lottery_core.checkpoints import is_target
+from lottery_core.errors import ConfigError
+from lottery_core.inference import ELEMENTWISE, Activation, Reads, Units
+from sb3_lottery.networks import NarrowNatureCNN, PoolingCNN, SharedTrunk
+
+# The layers of the features extractors that are known; a zip's copy of a class of ours is another object.
+_TRUNKS = {
+    (kind.__module__, kind.__qualname__): trunk
+    for kind, trunk in (
+        (SharedTrunk, ("trunk",)),
+        (PoolingCNN, ("trunk",)),
+        (NatureCNN, ("cnn", "linear")),
+        (NarrowNatureCNN, ("cnn", "linear")),
+    )
+}
+_TARGET = "_target"
+
+
+def trunk_of(extractor: nn.Module) -> tuple[str, ...]:
+    """The names of an extractor's stacks of layers, one behind the other; empty for one that is not known."""
+    kind = type(extractor)
+    return _TRUNKS.get((kind.__module__, kind.__qualname__), ())
+
+
+@dataclass(frozen=True)
+class _Part:
+    # So many numbers side by side: of the units of a layer, or (None) of something that cannot change.
+    layer: str | None
+    numbers: int
+    activations: tuple[Activation, ...] = ()
+
+
+_Signal = tuple[_Part, ...]
+
+
+class Wiring:
+    """Who reads whom in ``policy``.
+
+    :param policy: of SB3 or sb3-contrib, any but CrossQ's
+    :raises ConfigError: a policy that is not known: a class of the user's own, or one with batch normalisation
+    """
+
+    def __init__(self, policy: nn.Module) -> None:
+        check_policy(policy)
+        self.policy: Any = policy  # each algorithm has another
+        self.names = {id(module): name for name, module in policy.named_modules()}
+        self.stacks: dict[str, list[str]] = {}
+        self._readers: dict[str, list[Reads]] = defaultdict(list)
+        self._fixed: set[str] = set()
+        self._features: dict[int, _Signal] = {}
+        if hasattr(policy, "mlp_extractor"):
+            self._actor_critic()
+        elif hasattr(policy, "actor"):
+            for suffix in ("", _TARGET):
+                self._actor_and_critics(getattr(policy, f"actor{suffix}", None), getattr(policy, f"critic{suffix}"))
+        else:
+            for name, net in policy.named_children():
+                self._through(getattr(net, name.removesuffix(_TARGET)), self._features_of(net))
+
+    @property
+    def units(self) -> list[Units]:
+        """The layers that may lose units."""
+        return [Units(layer, tuple(readers)) for layer, readers in self._readers.items() if layer not in self._fixed]
+
+    @property
+    def alike(self) -> list[set[str]]:
+        """Layers of target networks, each with the one that it follows."""
+        paths = {name: id(module) for name, module in self.policy.named_modules(remove_duplicate=False)}
+        pairs = []
+        for layer in filter(lambda name: is_target(f"{name}."), self._readers):
+            online = paths.get(layer.replace(f"{_TARGET}.", ".", 1))
+            if online is not None:
+                pairs.append({self.names[online], layer})
+        return pairs
+
+    @property
+    def level(self) -> list[set[str]]:
+        """Layers whose width is one number in the policy's arguments: of several critics, of several extractors."""
+        sets: dict[str, set[str]] = defaultdict(set)
+        for layer in self._readers:
+            owner, _, last = layer.partition("features_extractor.")
+            if last:
+                sets[last].add(layer)
+            elif ".qf" in owner:
+                sets["qf." + owner.rpartition(".")[2]].add(layer)
+        return list(sets.values())
+
+    def layers(self, stack: nn.Module) -> list[str]:
+        """The layers of a stack that was gone through, in their order."""
+        return self.stacks[self.names[id(stack)]]
+
+    def _actor_critic(self) -> None:
+        policy = self.policy
+        nets = policy.mlp_extractor
+        signals = [self._features_of(policy, f"{which}_features_extractor") for which in ("pi", "vf")]
+        if hasattr(policy, "lstm_actor"):
+            for signal in signals:
+                self._fix(signal)
+            signals = [(_Part(None, policy.lstm_output_dim),)] * 2
+        actor = self._through(nets.policy_net, signals[0])
+        if getattr(policy, "use_sde", False):  # its exploration reads them, too
+            self._fix(actor)
+        self._through(policy.action_net, actor)
+        self._through(policy.value_net, self._through(nets.value_net, signals[1]))
+
+    def _actor_and_critics(self, actor: Any, critic: Any) -> None:
+        if actor is not None:
+            latent = self._features_of(actor)
+            if hasattr(actor, "latent_pi"):
+                latent = self._through(actor.latent_pi, latent)
+                if isinstance(actor.log_std, nn.Module):
+                    self._through(actor.log_std, latent)
+                else:
+                    self._fix(latent)
+            self._through(actor.mu, latent)
+        features = (*self._features_of(critic), _Part(None, get_action_dim(critic.action_space)))
+        for network in critic.q_networks:
+            self._through(network, features)
+
+    def _features_of(self, network: Any, name: str = "features_extractor") -> _Signal:
+        extractor = getattr(network, name)
+        if id(extractor) not in self._features:
+            signal: _Signal = (_Part(None, extractor.features_dim),)
+            for stack in trunk_of(extractor):
+                signal = self._through(getattr(extractor, stack), signal)
+            self._features[id(extractor)] = signal
+        return self._features[id(extractor)]
+
+    def _through(self, stack: nn.Module, signal: _Signal) -> _Signal:
+        modules = [stack] if not isinstance(stack, nn.Sequential) else stack
+        gone_through = self.stacks.setdefault(self.names[id(stack)], [])
+        for module in modules:
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and type(module) in (nn.Linear, nn.Conv2d):
+                signal = self._read(module, signal)
+                gone_through.append(self.names[id(module)])
+            elif type(module) in ELEMENTWISE:
+                signal = tuple(replace(part, activations=(*part.activations, module)) for part in signal)
+            elif not isinstance(module, (nn.Flatten, nn.MaxPool2d)):  # these keep a constant channel constant
+                self._fix(signal)
+                signal = tuple(replace(part, layer=None) for part in signal)
+        return signal
+
+    def _read(self, module: nn.Linear | nn.Conv2d, signal: _Signal) -> _Signal:
+        name = self.names[id(module)]
+        columns, start = module.weight.shape[1], 0
+        fixed = sum(part.numbers for part in signal if part.layer is None)
+        for part in signal:
+            if part.layer is None:
+                start += part.numbers
+                continue
+            # A flattened channel is a block of columns.
+            block = (columns - fixed) // sum(other.numbers for other in signal if other.layer is not None)
+            padded = isinstance(module, nn.Conv2d) and any(map(bool, module.padding))
+            self._readers[part.layer].append(Reads(name, part.activations, start, block, padded))
+            start += part.numbers * block
+        return (_Part(name, module.weight.shape[0]),)
+
+    def _fix(self, signal: Iterable[_Part]) -> None:
+        self._fixed |= {part.layer for part in signal if part.layer is not None}
+
+
+def check_policy(policy: nn.Module) -> None:
+    """:raises ConfigError: see :class:`Wiring`"""
+    kind = type(policy)
+    for module in policy.modules():
+        if "Batch" in type(module).__name__:
+            raise ConfigError(
+                f"{kind.__name__} has batch normalisation ({type(module).__name__}): "
+                "its units cannot be removed exactly"
+            )
+    if kind.__module__.partition(".")[0] not in ("stable_baselines3", "sb3_contrib"):
+        raise ConfigError(
+            f"{kind.__name__} is a policy of {kind.__module__}, which may use its layers in ways of its own: only "
+            "those of stable_baselines3 and sb3_contrib are shrunk"
+        )
+    if not any(hasattr(policy, name) for name in ("mlp_extractor", "actor", "q_net", "quantile_net")):
+        raise ConfigError(f"{kind.__name__} has no network that is known: nothing can be removed from it")

@@ -1,0 +1,149 @@
+"""The callback that trains a ticket in anybody's own script."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from lottery_core.checkpoints import read_weights
+from lottery_core.errors import TicketError
+from lottery_core.masking import MaskKeeper, apply_ticket
+from lottery_core.pruning import WINNING, check_kind, control_ticket
+from lottery_core.tickets import Ticket, collapse_warning
+from sb3_lottery.models import (
+    copy_to_targets,
+    mask_targets,
+    optimizers_of,
+    target_names,
+    weights_of,
+    writes_beside_optimizers,
+)
+from sb3_lottery.training.episodes import Episodes
+
+log = logging.getLogger("sb3_lottery")
+# A model that goes on has no zero where its ticket started with something else; one that holds a smaller ticket has.
+_FEW = 0.001  # of the survivors
+
+
+class LotteryCallback(BaseCallback):
+    """Train a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
+
+    At the start of training the policy gets the ticket's start values, the state of its optimizers is cleared and
+    target networks are copied; what else a model has learned (SAC's entropy coefficient, a replay buffer) stays, so
+    give it a fresh one. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before clipping,
+    until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
+
+    .. warning::
+        The masks hold during the ``learn`` that has this callback. A later ``learn`` without it brings pruned
+        parameters back; give every ``learn`` the callback.
+
+    Logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
+    ``score_episodes`` training episodes).
+
+    :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`
+    :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
+        its fresh values being those that the model has now, so give the model another seed
+    :param seed: of the control's shuffles
+    :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
+    :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only holds the masks;
+        ``None`` goes on where the model already holds this ticket (trained with it, saved, loaded), and starts from
+        the ticket otherwise
+    :param score_episodes: L, episodes in the score
+    :param verbose: 1 prints a line at the start
+    :raises ConfigError: unknown kind
+    :raises TicketError: there is no such file
+    """
+
+    def __init__(
+        self,
+        ticket: str | Path | Ticket,
+        kind: str = WINNING,
+        seed: int = 0,
+        rewind: str | Path | None = None,
+        restart: bool | None = None,
+        score_episodes: int = 100,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        self.ticket, self.seed, self.rewind, self.restart = ticket, seed, rewind, restart
+        self.kind = check_kind(kind)
+        if not isinstance(ticket, Ticket) and not Path(ticket).is_file():
+            raise TicketError(f"there is no ticket at {ticket}: No such file")
+        self.episodes = Episodes(score_episodes)
+        self.warns = True  # of collapsed layers; the runner of an experiment does that itself
+        self._keeper: MaskKeeper | None = None
+        self._record: dict[str, float] = {}
+
+    def _on_training_start(self) -> None:
+        """
+        :raises MismatchError: the ticket is of another architecture
+        :raises OptimizerError: the algorithm has no optimizer (ARS)
+        """
+        optimizers = optimizers_of(self.model)
+        ticket = self._ticket()
+        policy = self.model.policy
+        parameters = dict(policy.named_parameters())
+        ticket.require_fit({name: tensor.shape for name, tensor in weights_of(self.model).tensors.items()})
+        restart = self.restart
+        if restart is None:
+            restart = not _holds(ticket, {name: parameters[name] for name in ticket.masks})
+        if self._keeper is not None:
+            self._keeper.detach()
+        self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=target_names(policy), restart=restart)
+        if writes_beside_optimizers(self.model):
+            self._keeper.guard(policy)
+        if restart:
+            copy_to_targets(policy)
+        mask_targets(policy, ticket.masks)
+        masks = ticket.masks
+        line = (
+            f"{'training' if restart else 'going on with'} a {ticket.origin.kind} ticket, round {ticket.origin.round}: "
+            f"pruned {masks.pruned / masks.pool:.1%}, surviving {masks.surviving / masks.pool:.1%} of {masks.pool:,}"
+        )
+        log.info(line)
+        if self.verbose:
+            print(line)
+        for name in masks.collapsed() if self.warns else []:
+            log.warning(collapse_warning(name, "this ticket"))
+        self.episodes = Episodes(self.episodes.returns.maxlen or 1)
+        self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
+
+    def _ticket(self) -> Ticket:
+        ticket = self.ticket if isinstance(self.ticket, Ticket) else Ticket.load(self.ticket)
+        if self.kind in (WINNING, ticket.origin.kind):
+            return ticket
+        rewind = None if self.rewind is None else read_weights(self.rewind)
+        return control_ticket(self.kind, ticket, self.seed, fresh=weights_of(self.model), rewind=rewind)
+
+    def _on_step(self) -> bool:
+        self.episodes.add(self.locals)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        for name, value in self._record.items():
+            self.logger.record(name, value)
+        if self.episodes.count:
+            self.logger.record("lottery/score", self.episodes.score)
+
+    def _on_training_end(self) -> None:
+        # rl_zoo3 calls this twice for its first callback.
+        if self._keeper is not None and self._keeper.attached:
+            self._keeper.enforce()
+            self._keeper.detach()
+
+
+def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:
+    masks = ticket.masks
+    if not masks.pruned:
+        return False
+    gone = 0
+    for name, mask in masks.items():
+        values, start = parameters[name].detach().cpu(), ticket.weights[name]
+        if bool((values[~mask] != 0).any()):
+            return False
+        gone += int(((values == 0) & (start != 0)).sum())
+    return gone <= _FEW * masks.surviving

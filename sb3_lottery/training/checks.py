@@ -1,0 +1,107 @@
+"""What is refused before a training, because it could not work."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Point
+from lottery_core.masking import check_optimizer
+from sb3_lottery.models import optimizers_of
+
+if TYPE_CHECKING:
+    from sb3_lottery.training.spec import TrainingSpec
+
+_SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range", "clip_range_vf": "clip_range_vf"}
+
+
+def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = None) -> None:
+    """Refuse before the training what could not work.
+
+    :param model: with its environment
+    :param spec: how long, and what is the score
+    :param n_envs: environments of the training, where the model that is looked at has fewer
+    :raises ConfigError: episodes that nobody counts, a schedule (of exploration, say) without an end, a training
+        without an update, a rewind point beyond its end
+    :raises OptimizerError: no optimizer, or one with ``eps=0``
+    """
+    for optimizer in optimizers_of(model):
+        check_optimizer(optimizer)
+    if hasattr(model, "exploration_fraction") and spec.length.unit != "timesteps":
+        raise ConfigError(
+            f"{type(model).__name__} explores for a share of all timesteps: give the length in timesteps, "
+            f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
+        )
+    for name in _SCHEDULED:
+        rate = getattr(model, name, None)
+        if spec.length.unit != "timesteps" and callable(rate) and rate(1.0) != rate(0.0):
+            raise ConfigError(
+                f"the schedule of {_SCHEDULED[name]} follows the timesteps: give the length in timesteps, "
+                f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
+            )
+    if model.env is None:
+        raise ConfigError("the model has no environment")
+    envs = n_envs or model.env.num_envs
+    frequency = getattr(model, "train_freq", None)
+    if isinstance(frequency, TrainFreq) and frequency.unit == TrainFrequencyUnit.EPISODE and envs > 1:
+        raise ConfigError(f"{type(model).__name__} with train_freq in episodes takes one environment, not {envs}")
+    most = most_reached(model, spec.length, n_envs)
+    if most.get("updates") == 0:
+        raise ConfigError(
+            f"{type(model).__name__} would not update once in {spec.length}: train longer, or give it a smaller "
+            f"learning_starts (now {getattr(model, 'learning_starts', 0)} timesteps)"
+        )
+    if not spec.rate_restarts:
+        last_rate(model)
+    if spec.rewind is not None and spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
+        raise ConfigError(
+            f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
+            f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
+        )
+
+
+def last_rate(model: BaseAlgorithm) -> float:
+    """The learning rate at the end of the model's schedule.
+
+    :raises ConfigError: it is 0, so that going on with it would train nothing
+    """
+    rate = float(model.lr_schedule(0.0))
+    if rate <= 0:
+        raise ConfigError(
+            f"the learning rate ends at {rate:g}, so a ticket that goes on with it would not train: "
+            "let the schedule restart, with --rewind-what lr instead of --rewind none"
+        )
+    return rate
+
+
+def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> dict[str, int]:
+    """How many episodes and updates a ``length`` in timesteps can have at most; empty for other units.
+
+    An episode has at least one timestep. Updates are not told for off-policy algorithms that train after episodes.
+
+    :param n_envs: environments of the training; those of the model by default
+    """
+    if length.unit != "timesteps" or model.env is None:
+        return {}
+    most, envs = {"episodes": length.count}, n_envs or model.env.num_envs
+    steps = getattr(model, "n_steps", None)
+    if isinstance(model, OnPolicyAlgorithm) and steps:
+        rollout = steps * envs
+        batches = math.ceil(rollout / getattr(model, "batch_size", rollout))
+        # TRPO's optimizer steps the value function only, n_critic_updates times over the rollout.
+        passes = getattr(model, "n_epochs", getattr(model, "n_critic_updates", 1))
+        most["updates"] = math.ceil(length.count / rollout) * batches * passes
+    if isinstance(model, OffPolicyAlgorithm):
+        frequency = model.train_freq
+        if isinstance(frequency, TrainFreq) and frequency.unit == TrainFrequencyUnit.STEP:
+            rollout = frequency.frequency * envs
+            trainings = math.ceil(length.count / rollout) - model.learning_starts // rollout
+            each = model.gradient_steps if model.gradient_steps >= 0 else rollout
+            most["updates"] = max(0, trainings * each)
+    return most

@@ -1,0 +1,208 @@
+"""Tickets that translate and score with sparse layers, and sparse files where fairseq reads checkpoints."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lottery_core import load_sparse
+from lottery_core.errors import CheckpointError, ConfigError
+from lottery_core.inference.export import export
+from lottery_core.inference.layers import SparseEmbedding, SparseLinear
+from lottery_core.inference.sparse_file import SparseFile, save_sparse
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import ADAM, LM, LM_DATA, TRANSFORMER, TRANSLATION, split, train
+
+OURS = ["--user-dir", helpers.USER_DIR, "--task", "lottery_translation"]
+WORDS = ["--cpu", "--beam", 2, "--batch-size", 40, *OURS]
+
+
+@pytest.fixture(scope="module")
+def sparse_ticket(translation_data: Path, dense: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a trained ticket, 80% pruned."""
+    folder = tmp_path_factory.mktemp("sparse")
+    rewind = ["--rewind", dense / "rewind.safetensors"]
+    helpers.lottery("prune", dense / "checkpoint_last.pt", *rewind, "--fraction", 0.8, "-o", folder / "t")
+    train(translation_data, folder, *TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", folder / "t", "--max-epoch", 6)
+    return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="module")
+def sparse_file(sparse_ticket: Path) -> Path:
+    """The same as a sparse file."""
+    path = sparse_ticket.parent / "ticket.csr"
+    said = helpers.lottery("export", sparse_ticket, "-o", path, "--form", "csr").stdout
+    assert re.search(r"ticket\.csr: \d+ matrices, [78]\d\.\d% of their weights pruned; ", said), said
+    return path
+
+
+def hypotheses(text: str) -> dict[str, tuple[float, str]]:
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("H-"):
+            name, score, words = line.split("\t")
+            found[name] = (float(score), words)
+    return found
+
+
+def generate(data: Path, path: Path, *more: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    words = ["--path", path, "--gen-subset", "test", *WORDS, *more]
+    return helpers.run(helpers.command("fairseq-generate", data, *words), status)
+
+
+def test_the_same_hypotheses(translation_data: Path, sparse_ticket: Path, sparse_file: Path) -> None:
+    dense = hypotheses(generate(translation_data, sparse_ticket).stdout)
+    assert len(dense) == 40
+    runs = [(sparse_ticket, "csr"), (sparse_ticket, "auto"), (sparse_file, "off")]
+    for path, mode in runs:
+        done = generate(translation_data, path, "--sparse-inference", mode)
+        said = done.stdout + done.stderr
+        found = hypotheses(done.stdout)
+        assert {name: words for name, (_, words) in found.items()} == {
+            name: words for name, (_, words) in dense.items()
+        }
+        for name, (score, _) in found.items():
+            assert score == pytest.approx(dense[name][0], rel=1e-5)
+        if mode == "csr":
+            assert re.search(r"1[5-7] of 17 layers are sparse", said), said[-3000:]
+        if mode == "auto":  # layers of 16 units: none is faster, or hardly any, and each is told
+            assert re.search(r"\d+ of 17 layers are sparse", said), said[-3000:]
+            assert "encoder.layers.0.fc1" in said
+
+
+def test_interactive(translation_data: Path, sparse_ticket: Path) -> None:
+    words = helpers.command("fairseq-interactive", translation_data, "--path", sparse_ticket, *WORDS[:3], *OURS)
+    env = helpers.environment()
+    lines = "one two three four\nnine eight one two\n"
+    found = []
+    for mode in ("off", "csr"):
+        more = ["--sparse-inference", mode]
+        done = subprocess.run([*words, *more], input=lines, capture_output=True, text=True, env=env, check=True)
+        found.append({name: said for name, (_, said) in hypotheses(done.stdout).items()})
+        assert ("layers are sparse" in done.stdout + done.stderr) == (mode == "csr")
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+
+
+def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sparse_file: Path) -> None:
+    from fairseq import checkpoint_utils
+
+    from fairseq_lottery.task import register as lottery_tasks
+
+    model: Any = load_sparse(sparse_file, data=str(translation_data))
+    overrides = {"data": str(translation_data)}
+    [dense], dense_cfg = checkpoint_utils.load_model_ensemble([str(sparse_ticket)], overrides)
+    dense.eval()
+    assert isinstance(model.encoder.embed_tokens, SparseEmbedding)
+    assert isinstance(model.decoder.layers[0].fc1, SparseLinear)
+    assert model.decoder.output_projection.matrix is model.encoder.embed_tokens.matrix
+    source, lengths = torch.randint(4, 14, (3, 5)), torch.tensor([5, 5, 5])
+    before = torch.full((3, 4), 2)
+    with torch.no_grad():
+        one, other = (m(source, lengths, before)[0] for m in (dense, model))
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    with pytest.raises(CheckpointError, match="--task lottery_"):
+        checkpoint_utils.load_model_ensemble([str(sparse_file)], overrides)
+    with pytest.raises(ConfigError, match=r"unknown option 'dat': did you mean data"):
+        load_sparse(sparse_file, dat="x")
+    with pytest.raises(ConfigError, match=r"/nope.*: give data=\.\.\., the folder of the dictionaries"):
+        load_sparse(sparse_file, data="/nope")
+    # The next ordinary checkpoint is read as ever, also one that was read before a sparse file was.
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(sparse_ticket), overrides)
+    checkpoint_utils.load_checkpoint_to_cpu(str(sparse_file), overrides)
+    task = lottery_tasks.LotteryTranslation.setup_task(dense_cfg.task)
+    [again], *_ = checkpoint_utils.load_model_ensemble_and_task([str(sparse_ticket)], overrides, task, state=state)
+    assert helpers.same(again.state_dict(), dense.state_dict())
+    [again], _ = checkpoint_utils.load_model_ensemble([str(sparse_ticket)], overrides)
+    assert helpers.same(again.state_dict(), dense.state_dict())
+
+
+def test_what_is_refused(
+    translation_data: Path, sparse_ticket: Path, sparse_file: Path, dense: Path, tmp_path: Path
+) -> None:
+    done = generate(translation_data, sparse_ticket, "--sparse-inference", "dense", status=2)
+    assert "unknown --sparse-inference 'dense': accepted: auto, csr, off" in helpers.refusal(done.stdout + done.stderr)
+    words = ["--path", sparse_file, "--gen-subset", "test", *WORDS[:5], *OURS[:2]]
+    done = helpers.run(helpers.command("fairseq-generate", translation_data, *words), 2)
+    assert "is a sparse file: give the lottery task" in helpers.refusal(done.stdout + done.stderr)
+    last = dense / "checkpoint_last.pt"
+    with pytest.raises(CheckpointError, match=r"no matrix has zeros in it \(is it a ticket\?\)"):
+        export(last, tmp_path / "no.csr", "csr")
+    with pytest.raises(ConfigError, match=r"unknown form 'crs': did you mean csr\?"):
+        export(last, tmp_path / "no.csr", "crs")
+    with pytest.raises(CheckpointError, match="is the checkpoint itself"):
+        export(last, last, "csr")
+    assert not (tmp_path / "no.csr").exists()
+    (tmp_path / "damaged.csr").write_bytes(sparse_file.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_sparse(tmp_path / "damaged.csr", data=str(translation_data))
+
+
+@pytest.mark.parametrize("form", ["sparse file", "checkpoint"])
+def test_options_are_not_run(form: str, sparse_ticket: Path, sparse_file: Path, tmp_path: Path) -> None:
+    """fairseq evaluates options that are text; a file from a stranger must not call anything."""
+    from fairseq import checkpoint_utils
+
+    import fairseq_lottery  # noqa: F401
+
+    code = f"[__import__('pathlib').Path('{tmp_path}/touched').touch()]"
+    state = helpers.load(sparse_ticket)
+    state["cfg"]["model"] = {**dict(state["cfg"]["model"]), "adaptive_softmax_cutoff": code}
+    if form == "checkpoint":
+        torch.save(state, tmp_path / "evil")
+        with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
+            checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "evil"))
+    else:
+        config = SparseFile(sparse_file).config
+        config["cfg"]["model"]["adaptive_softmax_cutoff"] = code
+        save_sparse(state["model"], tmp_path / "evil", "fairseq", config)
+        with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
+            load_sparse(tmp_path / "evil")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["[(512, 3)] * 20", "[2, 4]", "words (of a kind), or two", "{'beam': 4}", "runs/x(1)/y z"]
+)
+def test_options_that_call_nothing_are_fine(value: str) -> None:
+    from fairseq_lottery.patches.checkpoints import require_no_calls
+
+    require_no_calls({"model": {"layers": [value]}})
+
+
+@pytest.fixture(scope="module")
+def lstm_ticket(lm_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a language model, 80% pruned."""
+    folder = tmp_path_factory.mktemp("lstm")
+    lstm = split("--arch lottery_lstm_lm --decoder-embed-dim 16 --decoder-hidden-size 12 --decoder-layers 2")
+    words = [*LM, *LM_DATA, *lstm, *ADAM]
+    train(lm_data, folder, *words, "--rewind-point", "init")
+    start = ["--rewind", folder / "rewind.safetensors", "--fraction", 0.8]
+    helpers.lottery("prune", folder / "checkpoint_last.pt", *start, "-o", folder / "t")
+    train(lm_data, folder / "run", *words, "--ticket", folder / "t")
+    return folder / "run" / "checkpoint_last.pt"
+
+
+@pytest.mark.parametrize("form", ["ticket", "exported"])
+def test_scoring_with_an_lstm(form: str, lstm_ticket: Path, lm_data: Path, tmp_path: Path) -> None:
+    """nn.LSTM of the plugin, and the cells of fairseq's own lstm_lm."""
+    path = lstm_ticket
+    if form == "exported":
+        path = tmp_path / "plain.pt"
+        export(lstm_ticket, path)
+    scored = ["--cpu", "--tokens-per-sample", 16, "--batch-size", 8, "--user-dir", helpers.USER_DIR]
+    scored += ["--task", "lottery_language_modeling"]
+    losses = []
+    for mode in ("off", "csr"):
+        more = ["--path", path, "--sparse-inference", mode]
+        done = helpers.run(helpers.command("fairseq-eval-lm", lm_data, *scored, *more))
+        said = done.stdout + done.stderr
+        losses.append(float(said.split("Loss (base 2): ")[1].split(",")[0]))
+        all_of_them = "2 of 2" if form == "ticket" else "3 of 3"
+        assert (f"{all_of_them} layers are sparse" in said) == (mode == "csr"), said[-3000:]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)

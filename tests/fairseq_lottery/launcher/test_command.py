@@ -1,0 +1,159 @@
+"""The command fairseq-lottery: whole chains of real processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_lottery.launcher import command as cli
+from lottery_core import Ticket
+from lottery_core.experiments.executors.local import Processes
+from lottery_core.experiments.experiment import Experiment
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
+
+LSTM = split(
+    "--task language_modeling --criterion lottery_cross_entropy --arch lottery_lstm_lm --decoder-embed-dim 16 "
+    "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 5 --max-epoch 2 --optimizer adam --lr 0.01 --cpu"
+)
+
+
+def chain(*own: object) -> list[str]:
+    return [sys.executable, "-m", "fairseq_lottery.launcher", *map(str, own)]
+
+
+def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:
+    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept."""
+    words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 2 --optimizer adam --lr 0.01 --cpu")]
+    own = ["--out", tmp_path, "--rounds", 1, "--kinds", "random", "--average", 2, "--rewind", "update:2"]
+    done = helpers.run(chain(*own, "--generate", "--beam 1", "--", translation_data, *words))
+    assert "BLEU (sacrebleu, detokenised) on the test split" in done.stdout
+    folder = tmp_path / "seed-1" / "winning" / "round-01"
+    mean = load(folder / "averaged.pt")["model"]
+    assert_dead(mean, folder / "ticket.safetensors", aliases=3)
+    one, two = (load(folder / f"checkpoint{epoch}.pt")["model"] for epoch in (1, 2))
+    assert all(torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean)
+    control = Ticket.load(tmp_path / "seed-1" / "random" / "round-01" / "ticket.safetensors")
+    assert control.origin.kind == "random"
+    assert control.masks.survivors() == Ticket.load(folder / "ticket.safetensors").masks.survivors()
+    text = (folder / "bleu.json").read_text()
+    assert "tok:13a" in text
+    assert "tok:none" in text
+
+
+REFUSED = {
+    "ours": (["--seed", "3"], "--seed is set by fairseq-lottery for each round"),
+    "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    "no checkpoint": (["--no-save"], "--no-save leaves no checkpoint to prune"),
+}
+OWN_REFUSED = {
+    "average": (["--average", 3], "--average 3 needs as many checkpoints of epochs, but 2 epochs leave fewer"),
+    "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init"),
+    "bleu": (["--score", "bleu"], "BLEU needs a translation task"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
+    words, expected = REFUSED[name]
+    done = helpers.run(chain("--out", tmp_path / "out", "--", lm_data, *LSTM, *words), status=2)
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:
+    words = chain("--out", tmp_path / "out", "--rounds", 1, "--launcher", "true", "--", lm_data, *LSTM)
+    done = helpers.run(words, status=2)
+    assert "ended well, but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", OWN_REFUSED)
+def test_refusals_of_its_own_options(name: str, lm_data: Path, tmp_path: Path) -> None:
+    words, expected = OWN_REFUSED[name]
+    done = helpers.run(chain("--out", tmp_path / "out", *words, "--", lm_data, *LSTM), status=2)
+    assert expected in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path: Path) -> None:
+    words = [*helpers.TRANSLATION, *helpers.TRANSFORMER, *helpers.ADAM, "--cpu"]
+    own = chain("--out", tmp_path / "out", "--score", "log_ppl", "--rewind", "init")
+    done = helpers.run([*own, "--", str(translation_data), *words], status=2)
+    assert "--score log_ppl is for language models" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_scores_a_translation(tmp_path: Path) -> None:
+    """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
+    from fairseq_lottery.launcher.scores import _lines, decodes, generate_words, read_lines
+
+    text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
+    assert _lines(text, "H") == ["a\u2028a", "b"]
+    assert _lines(text, "T") == ["a\u2028a", "b"]
+    (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8")
+    assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
+    assert decodes(["--beam", "2", "--bpe=sentencepiece"])
+    assert not decodes(["--remove-bpe"])
+    settings = {"data": "bin", "gen_subset": "test", "generate": "--beam 1"}
+    # By fairseq's own 8 the last sentences of a split would be left out.
+    assert generate_words(["bin"], settings)[-3:] == ["1", "--beam", "1"]
+    assert "--required-batch-size-multiple" in generate_words(["bin"], settings)
+    own = generate_words(["bin"], {**settings, "generate": "--required-batch-size-multiple 4"})
+    assert own[-2:] == ["--required-batch-size-multiple", "4"]
+    assert own.count("--required-batch-size-multiple") == 1
+
+
+def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.launcher.scores import by_command
+    from lottery_core.errors import RunError
+
+    (tmp_path / "checkpoint.pt").write_text("12.5")
+    assert by_command('echo text; cat "$LOTTERY_CHECKPOINT"', tmp_path / "checkpoint.pt", tmp_path) == 12.5
+    with pytest.raises(RunError, match="no number: 'text'"):
+        by_command("echo text", tmp_path, tmp_path)
+    with pytest.raises(RunError, match="failed with exit 3"):
+        by_command("exit 3", tmp_path, tmp_path)
+    done = helpers.run(chain("--out", tmp_path / "out", "--rounds", 2, "--dry-run", "--", lm_data, *LSTM))
+    assert done.stdout.count("fairseq_lottery.launcher.worker") == 5
+    assert not (tmp_path / "out").exists()
+
+
+def test_fairseq_missing_or_broken(tmp_path: Path) -> None:
+    """One line with the command that mends it."""
+    command = tmp_path / "fairseq-lottery"
+    command.write_text("import sys\nfrom fairseq_lottery.launcher.command import main\nsys.exit(main())\n")
+    for name, code, words in (
+        ("broken", "raise ValueError('mutable default is not allowed')", "fairseq is broken (mutable default"),
+        ("missing", "raise ModuleNotFoundError(\"No module named 'fairseq'\", name='fairseq')", "is not installed"),
+    ):
+        (tmp_path / name / "fairseq").mkdir(parents=True)
+        (tmp_path / name / "fairseq" / "__init__.py").write_text(code)
+        path = os.pathsep.join([str(tmp_path / name), str(helpers.ROOT)])
+        done = helpers.run([sys.executable, str(command), "--help"], status=2, PYTHONPATH=path)
+        assert words in helpers.refusal(done.stderr)
+        assert "pip install" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("jobs", "more", "expected"),
+    [(2, [], ["4,5", "6,7"]), (8, [], ["4", "5", "6", "7"]), (1, [], []), (2, ["--cpu"], [])],
+)
+def test_jobs_share_the_gpus(
+    jobs: int, more: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def only_remember(experiment: Experiment, framework: object, executor: Processes, *flags: bool) -> None:
+        given.extend(executor.gpus)
+
+    monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])
+    monkeypatch.setattr(cli, "_preflight", lambda experiment: experiment)
+    monkeypatch.setattr(cli, "do_experiment", only_remember)
+    assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
+    assert given == expected

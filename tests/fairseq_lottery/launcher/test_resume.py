@@ -1,0 +1,108 @@
+"""When a killed training may go on from its checkpoint, and when it has to begin again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_lottery.launcher.resume import Place, obstacle
+from lottery_core.experiments.paths import INIT, REWIND
+from lottery_core.experiments.plan import Run, dense
+from tests.fairseq_lottery.helpers import load
+
+LAST = "checkpoint_last.pt"
+
+
+@pytest.fixture
+def folder(dense: Path, tmp_path: Path) -> Path:
+    """Of a dense run of two epochs whose rewind point was the third update."""
+    for name in (LAST, INIT, REWIND):
+        shutil.copy(dense / name, tmp_path)
+    return tmp_path
+
+
+def change(folder: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    state = load(folder / LAST)
+    how(state)
+    torch.save(state, folder / LAST)
+
+
+def test_a_whole_checkpoint_is_no_obstacle(folder: Path) -> None:
+    assert obstacle(dense(1), folder) is None
+    place = Place.of(folder / LAST)
+    assert (place.epoch, place.batches, place.at_end) == (3, 0, True)
+    assert place.seconds > 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_part_of_a_checkpoint(share: float, folder: Path) -> None:
+    whole = (folder / LAST).read_bytes()
+    (folder / LAST).write_bytes(whole[: int(share * len(whole))])
+    assert "checkpoint_last.pt was not written to its end" in (obstacle(dense(1), folder) or "")
+
+
+def test_a_hole_in_a_checkpoint(folder: Path) -> None:
+    whole = bytearray((folder / LAST).read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 4096] = bytes(4096)
+    (folder / LAST).write_bytes(whole)
+    assert "checkpoint_last.pt is damaged" in (obstacle(dense(1), folder) or "")
+
+
+def test_something_else_by_that_name(folder: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, folder / LAST)
+    assert "not a checkpoint of fairseq" in (obstacle(dense(1), folder) or "")
+    (folder / LAST).unlink()
+    assert obstacle(dense(1), folder) == "it had no checkpoint yet"
+
+
+NOT_KEPT = {
+    "--patience": ("checkpoint", "patience", 3),
+    "--reset-optimizer": ("checkpoint", "reset_optimizer", True),
+    "--no-save-optimizer-state": ("checkpoint", "no_save_optimizer_state", True),
+    "--stop-min-lr": ("optimization", "stop_min_lr", 1e-9),
+    "--lr-scheduler reduce_lr_on_plateau": ("lr_scheduler", "_name", "reduce_lr_on_plateau"),
+    "--fp16 or --bf16": ("common", "bf16", True),
+}
+
+
+@pytest.mark.parametrize("flag", NOT_KEPT)
+def test_what_a_checkpoint_does_not_keep(flag: str, folder: Path) -> None:
+    section, name, value = NOT_KEPT[flag]
+    change(folder, lambda state: state["cfg"][section].update({name: value}))
+    assert flag in (obstacle(dense(1), folder) or "")
+
+
+@pytest.mark.parametrize(
+    ("point", "updates", "epoch", "passed"),
+    [("update:3", 2, 1, False), ("update:3", 3, 1, True), ("epoch:2", 40, 2, False), ("epoch:2", 40, 3, True)],
+)
+def test_a_rewind_point_that_was_passed_must_be_there(
+    point: str, updates: int, epoch: int, passed: bool, folder: Path
+) -> None:
+    def at(state: dict[str, Any]) -> None:
+        state["cfg"]["task"]["rewind_point"] = point
+        state["optimizer_history"][-1]["num_updates"] = updates
+        state["extra_state"]["train_iterator"]["epoch"] = epoch
+
+    change(folder, at)
+    assert obstacle(dense(1), folder) is None
+    (folder / REWIND).unlink()
+    assert obstacle(dense(1), folder) == (f"{REWIND} is missing" if passed else None)
+    assert obstacle(Run(1, "winning", 1), folder) is None
+    (folder / INIT).unlink()
+    assert obstacle(dense(1), folder) == f"{INIT} is missing"
+
+
+@pytest.mark.parametrize(
+    ("most", "last", "ended"), [(0, 3, False), (0, 2, True), (8, 0, True), (10**6, 0, False), (10**6, 2, True)]
+)
+def test_a_training_at_its_end_is_not_trained_on(most: int, last: int, ended: bool, folder: Path) -> None:
+    """fairseq resumed after ``--max-update`` would do one update more."""
+    change(folder, lambda state: state["cfg"]["optimization"].update(max_update=most, max_epoch=last))
+    assert Place.of(folder / LAST).at_end == ended

@@ -1,0 +1,201 @@
+"""Bad input: one clear line, exit 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from lottery_core import Ticket
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, split
+
+Case = tuple[list[str], str]
+
+
+def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
+    """Name -> the arguments that differ, and words of the line."""
+    weights = tmp / "weights.pt"
+    torch.save({"a": torch.ones(2)}, weights)
+    stranger = tmp / "stranger.pt"
+    torch.save({"model": {}, "args": Fraction(1, 2)}, stranger)
+    kind = ["--ticket", str(ticket), "--ticket-kind"]
+    return {
+        "architecture": (
+            ["--ticket", str(ticket), "--encoder-ffn-embed-dim", "48"],
+            "different architectures: 'encoder.layers.0.fc1.bias' is (32,) in the ticket, but (48,) in the model",
+        ),
+        "both": (["--ticket", str(ticket), "--rewind-point", "init"], "--ticket and --rewind-point exclude each other"),
+        "update beyond": (["--rewind-point", "update:99"], "updates:99 is never reached: 2 epochs have 12 updates"),
+        "epoch beyond": (["--rewind-point", "epoch:3"], "epochs:3 is never reached: the training ends at 2"),
+        "point": (["--rewind-point", "soon"], "--rewind-point 'soon' is not understood"),
+        "fsdp": (["--ticket", str(ticket), "--ddp-backend", "fully_sharded"], "use legacy_ddp or c10d"),
+        "scope": (["--scope", "layers nothing_here"], "scope 'nothing_here' matches none of the"),
+        "other scope": (["--ticket", str(ticket), "--scope", "layers"], "has scope all"),
+        "no ticket": (["--ticket", str(tmp / "none")], "No such file"),
+        "weights": (["--ticket", str(weights)], "not a ticket, or damaged"),
+        "stranger": (["--restore-file", str(stranger)], "stranger.pt: it asks to unpickle fractions.Fraction"),
+        "no checkpoint": (
+            ["--restore-file", str(weights)],
+            "weights.pt: it is not a checkpoint of fairseq, or damaged",
+        ),
+        "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
+        "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
+        "no rewind": ([*kind, "shuffled"], "give its file, --rewind FILE"),
+        "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
+        "folder": (
+            ["--ticket", str(ticket), "--save-dir", str(dense)],
+            "checkpoint_last.pt is of a training without this ticket",
+        ),
+        "finetune": (
+            ["--ticket", str(ticket), "--finetune-from-model", str(dense / "checkpoint_last.pt")],
+            "--finetune-from-model and --ticket exclude each other",
+        ),
+        "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+        "bptt": (
+            ["--task", "lottery_language_modeling", "--truncated-bptt", "5", "--batch-size", "2"],
+            "cannot read the data in",
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(
+    translation_data: Path, dense: Path, ticket: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[str, str]]:
+    """Name of a case -> output, expected words; the exit status was 2."""
+    tmp = tmp_path_factory.mktemp("refusals")
+    known = cases(translation_data, dense, ticket, tmp)
+    before = (dense / "checkpoint_last.pt").read_bytes()
+    known["data"] = ([], "no-data does not exist: make it with fairseq-preprocess")
+    found = {}
+    for name, (words, expected) in known.items():
+        data = tmp / "no-data" if name == "data" else translation_data
+        text = helpers.train(data, tmp / name, *TRANSLATION, *TRANSFORMER, *ADAM, *words, status=2)
+        found[name] = (text, expected)
+    assert (dense / "checkpoint_last.pt").read_bytes() == before
+    written = list(tmp.rglob("*.safetensors"))
+    assert not written
+    return found
+
+
+NAMES = [
+    *("architecture", "both", "update beyond", "epoch beyond", "point", "fsdp", "scope", "other scope", "no ticket"),
+    *(
+        "weights",
+        "stranger",
+        "no checkpoint",
+        "kind",
+        "chain",
+        "no rewind",
+        "kind alone",
+        "folder",
+        "finetune",
+        "flag",
+        "bptt",
+        "data",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_line(name: str, answers: dict[str, tuple[str, str]]) -> None:
+    text, expected = answers[name]
+    assert expected in helpers.refusal(text)
+    assert "training ended" not in text
+
+
+def test_a_ticket_of_another_vocabulary(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(translation_data, data)
+    for language in ("en", "de"):
+        with open(data / f"dict.{language}.txt", "a") as file:
+            file.write("elf 1\nzwölf 1\n")
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket]
+    line = helpers.refusal(helpers.train(data, tmp_path / "run", *words, status=2))
+    size = Ticket.load(ticket).masks["encoder.embed_tokens.weight"].size(0)
+    assert f"'encoder.embed_tokens.weight' is ({size}, 16) in the ticket, but ({size + 2}, 16) in the model" in line
+
+
+def test_a_damaged_last_checkpoint(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes((dense / "checkpoint_last.pt").read_bytes()[:5000])
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket]
+    line = helpers.refusal(helpers.train(translation_data, tmp_path, *words, status=2))
+    assert f"cannot read {last}: it is not a checkpoint of fairseq, or damaged" in line
+
+
+STOPPED = {"--stop-time-hours": (1e-9, "after 1 updates"), "--stop-min-lr": (1, "after 0 updates")}
+
+
+@pytest.mark.parametrize("option", STOPPED)
+def test_a_training_that_stops_before_the_rewind_point(option: str, translation_data: Path, tmp_path: Path) -> None:
+    value, when = STOPPED[option]
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--rewind-point", "update:5", option, value]
+    text = helpers.train(translation_data, tmp_path, *words)
+    assert f"the training ended {when}, before the rewind point updates:5: there is no" in text.splitlines()[-1]
+
+
+def test_ranks_with_different_tickets(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket, "--ticket-kind", "random"]
+    seeds = {"status": 2, "own": lambda rank: ["--ticket-seed", rank]}
+    for text in helpers.two_ranks(translation_data, tmp_path, *words, **seeds):
+        assert "the ranks have different tickets" in helpers.refusal(text)
+
+
+REVIVED = """
+from fairseq_lottery.task.masks import HeldMasks
+HeldMasks.after_step = HeldMasks.zero_gradients = lambda *_: None
+"""
+
+
+def test_a_pruned_weight_found_alive(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    """The criterion stops a run in which something brings weights back."""
+    package = helpers.own_user_dir(tmp_path / "user", "revived", REVIVED)
+    words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket, "--user-dir", package]
+    text = helpers.train(translation_data, tmp_path / "run", *words, status=2)
+    assert "pruned weights of" in helpers.refusal(text)
+    assert "are alive" in helpers.refusal(text)
+    assert "end of epoch 1" not in text
+
+
+def test_prune_refuses_what_is_no_checkpoint(dense: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.pt").write_bytes(b"not a checkpoint")
+    words = ["--rewind", dense / "rewind.safetensors", "--rate", 0.5, "-o", tmp_path / "t"]
+    done = helpers.lottery("prune", tmp_path / "c.pt", *words, status=2)
+    assert len(done.stderr.splitlines()) == 1
+    done = helpers.lottery("prune", dense / "checkpoint_last.pt", "--rewind", tmp_path / "none", *words[2:], status=2)
+    assert "cannot read" in done.stderr
+
+
+def test_controls_are_kept_and_made_once(translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
+    """A control's ticket lies in the save-dir; fresh values are not those of the dense run; resuming keeps both."""
+    still = split("--optimizer sgd --lr 0 --max-epoch 1")
+    words = [*TRANSLATION, *TRANSFORMER, *still, "--ticket", ticket]
+    helpers.train(translation_data, tmp_path / "reinit", *words, "--ticket-kind", "reinit")
+    made, given = Ticket.load(tmp_path / "reinit" / "ticket.safetensors"), Ticket.load(ticket)
+    assert made.masks == given.masks
+    assert (made.origin.kind, made.origin.seed, made.origin.parent) == ("reinit", 1, given.digest)
+    init = {name: tensor for name, tensor in _weights(dense / "init.safetensors").items() if name in given.masks}
+    name = "encoder.layers.0.fc1.weight"
+    mask = given.masks[name]
+    assert not torch.equal(made.weights[name][mask], init[name][mask])
+    state = helpers.load(tmp_path / "reinit" / "checkpoint_last.pt")["model"]
+    assert all(torch.equal(state[key], value) for key, value in made.start().items())
+    rewind = ["--rewind", dense / "rewind.safetensors", "--ticket-seed", 7]
+    helpers.train(translation_data, tmp_path / "shuffled", *words, "--ticket-kind", "shuffled", *rewind)
+    shuffled = Ticket.load(tmp_path / "shuffled" / "ticket.safetensors")
+    assert shuffled.masks != given.masks
+    assert shuffled.masks.survivors() == given.masks.survivors()
+    before = (tmp_path / "shuffled" / "ticket.safetensors").stat().st_mtime_ns
+    helpers.train(translation_data, tmp_path / "shuffled", *words, "--ticket-kind", "shuffled", *rewind)
+    assert (tmp_path / "shuffled" / "ticket.safetensors").stat().st_mtime_ns == before
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    from lottery_core.tickets.weights import Weights
+
+    return dict(Weights.load(path).tensors)

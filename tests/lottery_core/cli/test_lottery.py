@@ -1,0 +1,197 @@
+"""The command ``lottery``, mostly in this process; as a real one where the process is the point."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lottery_core import Ticket, Weights, snapshot
+from lottery_core.cli.lottery import main
+from lottery_core.experiments.runner import Runner
+from tests.conftest import Result, one_line
+from tests.lottery_core.experiments.test_runner import quiet
+from tests.lottery_core.helpers import a_ticket, mlp, random_weights, train
+from tests.lottery_core.toy import Here, Toy, experiment
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Trained and earlier weights, as torch files."""
+    model = mlp()
+    torch.save(model.state_dict(), tmp_path / "early.pt")
+    train(model, torch.optim.Adam(model.parameters(), lr=0.01))
+    torch.save(model.state_dict(), tmp_path / "trained.pt")
+    return tmp_path / "trained.pt", tmp_path / "early.pt"
+
+
+def test_two_checkpoints_give_a_ticket_and_the_next(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained, early = files
+    first, second, once = (trained.with_name(name) for name in ("1.safetensors", "2.safetensors", "once.safetensors"))
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{first}"]) == 0
+    assert capsys.readouterr().out == f"{first}: round 1, pool 386, pruned 77 (19.95%), surviving 309 (80.05%)\n"
+    more = ["--previous", f"{first}", "--rate", "0.2", "-o", f"{second}"]
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", *more]) == 0
+    shown = capsys.readouterr()
+    assert "round 2, pool 386, pruned 139" in shown.out
+    assert f"WARNING: 77 weights that {first} prunes are not zero in {trained}" in shown.err
+    assert Ticket.load(second).origin.parent == Ticket.load(first).digest
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--fraction", "0.67", "-o", f"{once}"]) == 0
+    assert Ticket.load(once).masks.pruned == 259
+    assert Ticket.load(once).origin.kind == "one-shot"
+    early_weights = torch.load(early, weights_only=True)
+    assert torch.equal(Ticket.load(once).weights["0.weight"], Ticket.load(once).masks.apply(early_weights)["0.weight"])
+
+
+def test_a_forgotten_previous_ticket_is_told(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that were trained as a ticket, pruned without it: the same ones would go again."""
+    trained, early = files
+    first, again = trained.with_name("1.safetensors"), trained.with_name("again.safetensors")
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{first}"]) == 0
+    assert "WARNING" not in capsys.readouterr().err
+    masks = Ticket.load(first).masks
+    torch.save(masks.apply(torch.load(trained, weights_only=True)), trained)
+    early_weights = torch.load(early, weights_only=True)
+    count = sum(int((early_weights[name][~mask] != 0).sum()) for name, mask in masks.items())
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{again}"]) == 0
+    told = capsys.readouterr().err
+    assert f"WARNING: {count} weights of {trained} are exactly 0" in told
+    assert "--previous TICKET" in told
+    assert (
+        main(
+            ["prune", f"{trained}", "--rewind", f"{early}", "--previous", f"{first}", "--rate", "0.2", "-o", f"{again}"]
+        )
+        == 0
+    )
+    assert "WARNING" not in capsys.readouterr().err
+
+
+def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = random_weights(action_net__weight=(2, 3), fc__weight=(10, 10))
+    weights.tensors["action_net.weight"].mul_(1e-6)
+    Weights(weights.tensors).save(tmp_path / "w.safetensors")
+    command = ["prune", f"{tmp_path / 'w.safetensors'}", "--rewind", f"{tmp_path / 'w.safetensors'}", "--rate", "0.5"]
+    assert main([*command, "--rewind-point", "epoch:1", "-o", f"{tmp_path / 't'}"]) == 0
+    assert "WARNING" in capsys.readouterr().err
+    assert main(["inspect", f"{tmp_path / 't'}"]) == 0
+    text = capsys.readouterr().out
+    assert "pool 106: pruned 53 (50.00%), surviving 53 (50.00%)" in text
+    assert "rewind point epoch:1; parent none" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("action_net.weight")]
+    assert line.endswith("COLLAPSED")
+    assert "ortho_init" in text
+    assert main(["inspect", f"{tmp_path / 't'}", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["collapsed"] == ["action_net.weight"]
+    assert facts["tensors"][0] == {
+        "name": "action_net.weight", "shape": [2, 3], "dtype": "float32", "pruned": 6, "surviving": 0
+    }  # fmt: skip
+    assert facts["digest"] == Ticket.load(tmp_path / "t").digest
+
+
+def test_collapsed_layers_are_red_on_a_terminal(tmp_path: Path) -> None:
+    from lottery_core.tickets.describe import render
+
+    ticket = a_ticket(rate=0.98)
+    name = ticket.masks.collapsed()[0]
+    assert f"\x1b[31m{name}" in render(ticket, colour=True)
+    assert "\x1b" not in render(ticket)
+
+
+def finished(out: Path) -> Path:
+    """An experiment of one round in the folder ``out``."""
+    Runner(experiment(out, rounds=1), Toy(), Here(out), quiet()).run()
+    return out
+
+
+def test_a_reader_that_stops_early_loses_no_file(tmp_path: Path) -> None:
+    """As of ``lottery report ... | head -1``."""
+    out = finished(tmp_path / "x")
+    picture, rows = tmp_path / "c.png", tmp_path / "c.csv"
+    command = [sys.executable, "-m", "lottery_core.cli", "report", out, "-o", picture, "--csv", rows]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0, process.stderr
+    assert picture.exists()
+    assert rows.exists()
+
+
+def test_report_of_an_unfinished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = finished(tmp_path / "x")
+    assert main(["report", f"{out}", "--csv", f"{tmp_path / 'rows.csv'}"]) == 0
+    assert "round  pruned" in capsys.readouterr().out
+    assert (out / "curve.png").stat().st_size > 5000
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 4
+    assert main(["report", f"{out}", f"{out}", "-o", f"{tmp_path / 'both.svg'}"]) == 0
+    assert (tmp_path / "both.svg").exists()
+
+
+def bad_inputs(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
+    """Command lines of ``lottery`` that must be refused, and words of the line."""
+    trained, other = tmp_path / "trained.pt", tmp_path / "other.pt"
+    torch.save(snapshot(torch.nn.Sequential(torch.nn.Linear(4, 8))).tensors, other)
+    nan = snapshot(mlp())
+    nan.tensors["2.weight"][0, 0] = float("nan")
+    torch.save(dict(nan.tensors), tmp_path / "nan.pt")
+    a_ticket().save(tmp_path / "t.safetensors")
+    (tmp_path / "half").write_bytes((tmp_path / "t.safetensors").read_bytes()[:200])
+    base = ["prune", f"{trained}", "--rewind", f"{tmp_path / 'early.pt'}", "-o", f"{tmp_path / 'new'}"]
+    return {
+        "rate of one": ([*base, "--rate", "1"], "strictly between 0 and 1, not 1"),
+        "rate of nan": ([*base, "--rate", "nan"], "strictly between 0 and 1"),
+        "fraction of zero": ([*base, "--fraction", "0"], "pruned fraction must lie strictly between"),
+        "no amount": (base, "one of the arguments --rate --fraction is required"),
+        "scope": ([*base, "--rate", ".2", "--scope", "nothing"], "matches none of the 6 parameters"),
+        "other architecture": (
+            ["prune", f"{trained}", "--rewind", f"{other}", "--rate", ".2", "-o", f"{tmp_path / 'new'}"],
+            "'0.bias' is (8,) in",
+        ),
+        "nan": (
+            ["prune", f"{tmp_path / 'nan.pt'}", "--rewind", f"{trained}", "--rate", ".2", "-o", f"{tmp_path / 'new'}"],
+            "1 weights of '2.weight' are NaN",
+        ),
+        "missing file": (
+            ["prune", "nowhere.pt", "--rewind", f"{trained}", "--rate", ".2", "-o", f"{tmp_path / 'new'}"],
+            "cannot read nowhere.pt: No such file",
+        ),
+        "scope that changes": (
+            [*base, "--rate", ".2", "--scope", "layers", "--previous", f"{tmp_path / 't.safetensors'}"],
+            "--scope cannot change",
+        ),
+        "truncated ticket": (["inspect", f"{tmp_path / 'half'}"], "not a ticket, or damaged"),
+        "no ticket": (["inspect", f"{trained}"], "not a ticket, or damaged"),
+        "no experiment": (["report", f"{tmp_path}"], "holds no finished run"),
+        "unknown command": (["prnue"], "invalid choice"),
+    }
+
+
+def test_each_bad_input_is_one_line_and_writes_nothing(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, (arguments, words) in bad_inputs(tmp_path).items():
+        before = sorted(tmp_path.iterdir())
+        try:
+            status = main(arguments)
+        except SystemExit as stopped:
+            status = stopped.code
+        shown = capsys.readouterr()
+        assert status == 2, name
+        assert shown.out == "", name
+        assert len(shown.err.splitlines()) == 1, (name, shown.err)
+        assert words in shown.err, (name, shown.err)
+        assert sorted(tmp_path.iterdir()) == before, name
+
+
+def test_as_a_process(files: tuple[Path, Path], no_write: Path, call: Callable[..., Result]) -> None:
+    trained, early = files
+    target = no_write / "t.safetensors"
+    result = call("lottery_core.cli", "prune", trained, "--rewind", early, "--rate", "0.2", "-o", target)
+    one_line(result, "lottery: error: cannot write", "Not a directory")

@@ -1,0 +1,347 @@
+"""Runs as jobs: what can be told without a Slurm. ``tests/slurm`` has the rest, on a real one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lottery_core.errors import ConfigError, LostError, RunError
+from lottery_core.experiments.executors.slurm import Job, Slurm, Work
+from lottery_core.experiments.executors.slurm_queue import Queue, slurm_options
+from lottery_core.experiments.paths import JOB, JOB_END, LOG
+from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.results import read_rows
+from lottery_core.experiments.runner import Runner
+from lottery_core.files import FolderLock, read_json, write_json
+from lottery_core.reports.status import render, states
+from tests.lottery_core.toy import Here, Toy, experiment
+
+pytest.importorskip("submitit")
+
+
+class FakeQueue(Queue):
+    """Answers what it is told to."""
+
+    def __init__(self, *answers: str | None) -> None:
+        super().__init__()
+        self.answers = list(answers)
+        self.cancelled: list[str] = []
+
+    def state(self, name: str, now: bool = False) -> str | None:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def number(self, name: str) -> str:
+        return "7"
+
+    def cancel(self, name: str) -> None:
+        self.cancelled.append(name)
+        self.answers = [None]
+
+
+def test_options_are_submitits_with_numbers_as_numbers() -> None:
+    found = slurm_options("partition=gpu, gpus-per-node=8,timeout_min=600,,mem_gb=64")
+    assert found == {"partition": "gpu", "gpus_per_node": 8, "timeout_min": 600, "mem_gb": 64}
+    assert slurm_options("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("partitio=gpu", "unknown Slurm option 'partitio': did you mean partition"),
+        ("gpu", "'gpu' is not of this form"),
+        ("partition=", "'partition=' is not of this form"),
+        ("nodes=two", "Slurm option nodes must be a whole number, not 'two'"),
+        ("use_srun=1", "unknown Slurm option 'use_srun'"),
+    ],
+)
+def test_other_options_are_one_line(text: str, line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        slurm_options(text)
+    assert line in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_without_submitit_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ConfigError, match="pip install submitit"):
+        slurm_options("")
+
+
+def test_without_slurm_its_commands_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="sbatch, squeue, srun cannot be found here"):
+        Slurm(Toy().command, tmp_path, {})
+    assert Slurm(Toy().command, tmp_path, {}, here=False).jobs > 100  # a plan needs none
+
+
+@pytest.mark.parametrize(("name", "value"), [("jobs", 0), ("threads", 0), ("retries", -1)])
+def test_numbers_that_cannot_be(name: str, value: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--{name} must"):
+        Slurm(Toy().command, tmp_path, {}, here=False, **{name: value})
+
+
+def test_the_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What sbatch is given: our options, one process, no start by Slurm itself; and what it prints is the number."""
+    (tmp_path / "sbatch").write_text('#!/bin/sh\ncp "$1" "$SEEN"\necho Submitted batch job 77\n')
+    for name in ("sbatch", "squeue", "srun"):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen.sh"))
+    out = tmp_path / "my experiment"
+    folder = out / "seed-1/winning/round-02"
+    slurm = Slurm(Toy().command, out, slurm_options("partition=gpu,gpus_per_node=8,nodes=2"))
+    with FolderLock(out) as lock:
+        job = slurm.start(Run(1, "winning", 2), folder, lock)
+    text = (tmp_path / "seen.sh").read_text()
+    for line in ("partition=gpu", "gpus-per-node=8", "nodes=2", "time=1440", "no-requeue"):
+        assert f"#SBATCH --{line}\n" in text
+    told = read_json(folder / JOB)
+    assert f"#SBATCH --job-name={told['name']}\n" in text
+    assert told["name"] == f"lottery-my-experiment-seed-1-winning-round-2-{told['token']}"
+    assert "srun" not in text
+    assert job.number == "77"
+
+
+def test_what_slurm_says_of_the_users_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\nprintf 'a|b-c|PENDING|7\\nother|RUNNING|8\\n'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    queue = Queue()
+    assert [queue.state(name) for name in ("a|b-c", "other", "nobody's")] == ["PENDING", "RUNNING", None]
+    assert queue.number("other") == "8"
+    squeue.write_text("#!/bin/sh\nexit 1\n")  # the controller is away: what was known stays
+    assert queue.state("other", now=True) == "RUNNING"
+    squeue.write_text("#!/bin/sh\n")
+    assert queue.state("other") == "RUNNING"  # not asked again within seconds
+    assert queue.state("other", now=True) is None
+
+
+def test_only_jobs_that_go_on_or_ended_well_are_adopted(tmp_path: Path) -> None:
+    slurm = Slurm(Toy().command, tmp_path, {}, here=False)
+    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    for code, state, adopted in (
+        (None, "RUNNING", True),
+        (None, None, False),
+        (0, None, True),
+        (1, "COMPLETING", False),
+    ):
+        slurm.queue = FakeQueue(state)
+        if code is not None:
+            write_json(tmp_path / JOB_END, {"token": "abc", "code": code})
+        assert (slurm.adopt(dense(1), tmp_path) is not None) == adopted
+    (tmp_path / JOB).write_text("{")
+    assert slurm.adopt(dense(1), tmp_path) is None
+
+
+def job(folder: Path, *answers: str | None) -> Job:
+    found = Job(FakeQueue(*answers), folder, "abc", "lottery-x-abc", "7")
+    found.queue.patience = 2
+    return found
+
+
+def test_a_job_that_ends_well(tmp_path: Path) -> None:
+    found = job(tmp_path, "PENDING", "PENDING", "RUNNING", "RUNNING", "RUNNING")
+    assert not found.finished()
+    assert found.progress() == {"text": "pending as job 7"}
+    assert not found.finished()
+    write_json(tmp_path / "progress.json", {"text": "epoch 3"})
+    assert found.progress() == {"text": "epoch 3"}
+    write_json(tmp_path / JOB_END, {"token": "another", "code": 0})
+    assert not found.finished()
+    write_json(tmp_path / JOB_END, {"token": "abc", "code": 0})
+    assert found.finished()
+
+
+@pytest.mark.parametrize(("code", "kind"), [(1, LostError), (-9, LostError), (2, RunError)])
+def test_a_job_that_fails_names_its_log(code: int, kind: type[Exception], tmp_path: Path) -> None:
+    (tmp_path / LOG).write_text("first\nit went wrong\n")
+    write_json(tmp_path / JOB_END, {"token": "abc", "code": code})
+    with pytest.raises(RunError, match="it went wrong") as error:
+        job(tmp_path, "COMPLETING").finished()
+    assert type(error.value) is kind
+    assert error.value.status == (2 if code == 2 else 1)
+
+
+def test_a_job_that_vanishes_is_lost_after_a_grace_for_slow_file_systems(tmp_path: Path) -> None:
+    found = job(tmp_path, "RUNNING", None)
+    assert not found.finished()
+    assert not found.finished()
+    found.grace = 0.0
+    with pytest.raises(LostError, match="is gone from the queue"):
+        found.finished()
+
+
+def test_a_job_that_could_not_begin_tells_its_last_words(tmp_path: Path) -> None:
+    """Its node has another environment, say: nothing of ours has run there, so submitit's own log has the reason."""
+    said = tmp_path / "7_0_log.err"
+    said.write_text("Traceback ...\nModuleNotFoundError: No module named 'lottery_core'\n")
+    found = job(tmp_path, None)
+    found.grace = 0.0
+    with pytest.raises(LostError) as error:
+        found.finished()
+    line = f"job 7 is gone from the queue (ModuleNotFoundError: No module named 'lottery_core', see {said})"
+    assert str(error.value) == line
+
+
+def test_a_clock_that_jumps_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = job(tmp_path, None)
+    assert not found.finished()
+    monkeypatch.setattr("time.time", lambda: 4e9)
+    assert not found.finished()
+
+
+def test_work_writes_how_it_ended_last(tmp_path: Path) -> None:
+    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    command = [sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS']); raise SystemExit(3)"]
+    assert Work(command, tmp_path, "abc", 2)() == 3
+    assert read_json(tmp_path / JOB_END) == {"token": "abc", "code": 3}
+    assert (tmp_path / LOG).read_text().splitlines()[-1] == "2"
+    before = (tmp_path / LOG).read_text()
+    assert Work(["no such command"], tmp_path, "abc", 1)() == 2
+    assert "cannot start no such command" in (tmp_path / LOG).read_text()
+    assert (tmp_path / LOG).read_text().startswith(before)
+
+
+def test_work_that_was_given_to_another_job_does_nothing(tmp_path: Path) -> None:
+    write_json(tmp_path / JOB, {"token": "later", "name": "x"})
+    assert Work([sys.executable, "-c", "open('ran', 'w')"], tmp_path, "abc", 1)() == 0
+    assert [path.name for path in tmp_path.iterdir()] == [JOB]
+
+
+def test_a_node_that_lacks_a_package_says_so(tmp_path: Path) -> None:
+    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    command = [sys.executable, "-c", "import sys; sys.modules['sb3_contrib'] = None; import sb3_contrib"]
+    assert Work(command, tmp_path, "abc", 1)() == 1
+    with pytest.raises(LostError, match="sb3_contrib"):
+        job(tmp_path, "RUNNING").finished()
+
+
+class Cluster(Here):
+    """Trains here; jobs get lost as often as told, and one may have been left by an earlier command."""
+
+    retries = 2
+
+    def __init__(self, out: Path, losses: int = 0, left: Any = None) -> None:
+        super().__init__(out)
+        self.losses, self.left = losses, left
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Any:
+        if run == Run(1, "winning", 1) and self.losses:
+            self.losses -= 1
+            lost = job(folder, None)
+            lost.grace = 0.0
+            return lost
+        return super().start(run, folder, lock)
+
+    def adopt(self, run: Run, folder: Path) -> Any:
+        found, self.left = (self.left, None) if run == Run(1, "winning", 1) else (None, self.left)
+        return found
+
+
+def run(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    done = experiment(cluster.out, kinds=("winning",), rounds=2)
+    try:
+        Runner(done, Toy(), cluster, Progress()).run()
+    finally:
+        said = capsys.readouterr().err
+    return said
+
+
+def test_a_lost_run_is_started_again_a_bounded_number_of_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = run(Cluster(tmp_path / "a", losses=2), tmp_path, capsys)
+    assert "started again (1 of 2)" in said
+    assert "started again (2 of 2)" in said
+    run(Cluster(tmp_path / "undisturbed"), tmp_path, capsys)
+    rows = [[(row.run, row.ticket, row.score) for row in read_rows(tmp_path / name)] for name in ("a", "undisturbed")]
+    assert rows[0] == rows[1]
+    with pytest.raises(RunError, match=r"seed 1 winning round 1 failed: job 7 is gone .*1 could not start"):
+        run(Cluster(tmp_path / "b", losses=3), tmp_path, capsys)
+    text = render("b", states(experiment(tmp_path / "b", kinds=("winning",), rounds=2), FakeQueue(None).state))
+    assert text.splitlines()[0] == "b: 1 done, 1 failed, 1 waiting, of 3 runs"
+    assert "failed   seed 1 winning round 1  job 7 is gone from the queue" in text
+    assert "nobody works on it" in text
+
+
+def test_a_job_left_by_an_earlier_command_is_not_started_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a"
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(out), tmp_path, capsys)
+    left = job(out / "seed-1/winning/round-01", "RUNNING")
+    Here(out).start(Run(1, "winning", 1), left.folder, None)  # type: ignore[arg-type]
+    write_json(left.folder / JOB_END, {"token": "abc", "code": 0})
+    cluster = Cluster(out, left=left)
+    assert "goes on in the job that an earlier command submitted" in run(cluster, tmp_path, capsys)
+    assert cluster.trained == [Run(1, "winning", 2)]
+
+
+def test_a_job_left_with_another_ticket_is_ended_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a"
+    left = job(out / "seed-1/winning/round-01", "RUNNING")
+    cluster = Cluster(out, left=left)
+    run(cluster, tmp_path, capsys)
+    assert left.queue.cancelled == ["lottery-x-abc"]  # type: ignore[attr-defined]
+    assert Run(1, "winning", 1) in cluster.trained
+
+
+class Interrupted(Cluster):
+    """Somebody presses Ctrl-C while the first ticket trains as a job."""
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> Any:
+        if run == dense(1):
+            return super().start(run, folder, lock)
+        waits = job(folder, "RUNNING")
+        waits.progress = lambda: (_ for _ in ()).throw(KeyboardInterrupt())  # type: ignore[method-assign]
+        return waits
+
+
+def test_ctrl_c_leaves_jobs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a"
+    done = experiment(out, kinds=("winning",), rounds=2)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(done, Toy(), Interrupted(out), Progress()).run()
+    said = capsys.readouterr().err
+    assert f"job 7 ({out / 'seed-1/winning/round-01'}) goes on" in said
+    assert "the same command finds them again" in said
+    write_json(out / "seed-1/winning/round-01" / JOB, {"token": "abc", "name": "x"})
+    for state, word in (("PENDING", "queued"), ("RUNNING", "running"), (None, "stopped")):
+        found = {one.run: one for one in states(done, lambda _, state=state: state)}
+        assert found[Run(1, "winning", 1)].word == word
+    assert found[Run(1, "winning", 2)].text == "for seed 1 winning round 1"
+
+
+def test_status_of_a_command_at_work(tmp_path: Path) -> None:
+    done = experiment(tmp_path, kinds=("winning",), rounds=2)
+    Runner(experiment(tmp_path, kinds=("winning",), rounds=1), Toy(), Here(tmp_path), Progress(quiet=True)).run()
+    folder = tmp_path / "seed-1/winning/round-02"
+    write_json(folder / "started.json", {})
+    write_json(folder / "progress.json", {"text": "epoch 3"})
+    with FolderLock(tmp_path):
+        text = render("x", states(done, FakeQueue(None).state))
+    assert text.splitlines()[0] == "x: 2 done, 1 running, of 3 runs"
+    assert "running  seed 1 winning round 2  epoch 3" in text
+    assert "about 0 s left, with 1 at a time" in text
+    text = render("x", states(done, FakeQueue(None).state), everything=True)
+    assert "stopped  seed 1 winning round 2  epoch 3" in text
+    assert "done     seed 1 dense            pruned 0.0%, surviving 100.0%, score" in text
+
+
+def test_the_command_status(tmp_path: Path) -> None:
+    Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), Progress(quiet=True)).run()
+    command = [sys.executable, "-m", "lottery_core.cli", "status"]
+    told = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert told.stdout == f"{tmp_path}: 3 done, of 3 runs\n"
+    refused = subprocess.run([*command, str(tmp_path / "x")], capture_output=True, text=True, check=False)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "holds no experiment" in refused.stderr

@@ -1,0 +1,104 @@
+"""The controls: what each keeps of the winning ticket and what it does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lottery_core import CONTROLS, KINDS, Ticket, control_ticket, snapshot
+from lottery_core.errors import ConfigError, MismatchError
+from lottery_core.pruning.kinds import check_kind, derive_seed
+from tests.lottery_core.helpers import a_ticket, mlp, random_weights
+
+FRESH = snapshot(mlp(seed=77))
+REWIND = snapshot(mlp(seed=0))
+
+
+def control(kind: str, seed: int = 3) -> tuple[Ticket, Ticket]:
+    winning = a_ticket(rate=0.6)
+    return winning, control_ticket(kind, winning, seed, fresh=FRESH, rewind=REWIND)
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_as_many_survive_as_in_the_winning_ticket(kind: str) -> None:
+    winning, found = control(kind)
+    assert found.masks.surviving == winning.masks.surviving
+    if kind != "uniform":
+        assert found.masks.survivors() == winning.masks.survivors()
+    assert found.origin.kind == kind
+    assert found.origin.parent == winning.digest
+    assert found.origin.round == winning.origin.round
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_the_same_seed_gives_the_same_control_and_another_another(kind: str) -> None:
+    assert control(kind)[1].to_bytes() == control(kind)[1].to_bytes()
+    if kind != "reinit":
+        assert control(kind, seed=4)[1].start().keys() == control(kind)[1].start().keys()
+        assert control(kind, seed=4)[1].to_bytes() != control(kind)[1].to_bytes()
+
+
+def starts_at(ticket: Ticket, weights) -> bool:
+    masked = ticket.masks.apply(weights.tensors)
+    return all(torch.equal(ticket.weights[name], masked[name]) for name in ticket.masks)
+
+
+def test_random_has_other_places_and_fresh_values() -> None:
+    winning, found = control("random")
+    assert found.masks != winning.masks
+    assert starts_at(found, FRESH)
+
+
+def test_reinit_has_the_winning_mask_and_fresh_values() -> None:
+    winning, found = control("reinit")
+    assert found.masks == winning.masks
+    assert starts_at(found, FRESH)
+
+
+def test_permuted_has_the_winning_mask_and_its_values_in_other_places() -> None:
+    winning, found = control("permuted")
+    assert found.masks == winning.masks
+    assert not starts_at(found, REWIND)
+    for name, mask in winning.masks.items():
+        assert torch.equal(found.weights[name][mask].sort().values, winning.weights[name][mask].sort().values)
+
+
+def test_shuffled_has_other_places_and_the_rewound_values() -> None:
+    winning, found = control("shuffled")
+    assert found.masks != winning.masks
+    assert starts_at(found, REWIND)
+
+
+def test_uniform_draws_over_the_whole_pool() -> None:
+    winning, found = control("uniform")
+    assert found.masks.survivors() != winning.masks.survivors()
+    assert starts_at(found, FRESH)
+    share = [found.masks.survivors()[name] / winning.masks[name].numel() for name in ("0.weight", "2.weight")]
+    assert share == pytest.approx([0.4, 0.4], abs=0.15)
+
+
+def test_controls_need_their_weights_and_of_the_same_architecture() -> None:
+    winning = a_ticket()
+    with pytest.raises(ConfigError, match="needs fresh weights"):
+        control_ticket("random", winning, 1)
+    with pytest.raises(ConfigError, match="needs rewind weights"):
+        control_ticket("shuffled", winning, 1, fresh=FRESH)
+    with pytest.raises(MismatchError, match="different architectures"):
+        control_ticket("random", winning, 1, fresh=random_weights(a=(2, 2)))
+
+
+def test_an_unknown_kind_names_the_near_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown kind of ticket 'winnin': did you mean winning"):
+        check_kind("winnin")
+    with pytest.raises(ConfigError, match="unknown control"):
+        control_ticket("winning", a_ticket(), 1)
+    assert set(KINDS) == {
+        "winning", "random", "reinit", "permuted", "shuffled", "uniform", "one-shot", "no-rewind"
+    }  # fmt: skip
+
+
+def test_derived_seeds_are_fixed_and_differ() -> None:
+    assert derive_seed("control", 1, "random", 1) == 1244885616
+    seeds = {derive_seed("control", seed, kind, round_) for seed in (1, 2) for kind in KINDS for round_ in range(20)}
+    assert len(seeds) == 2 * len(KINDS) * 20
+    assert all(0 <= seed < 2**31 for seed in seeds)

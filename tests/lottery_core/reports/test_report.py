@@ -1,0 +1,114 @@
+"""Table, picture and rows."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lottery_core.errors import ConfigError, WriteError
+from lottery_core.experiments.results import Row, write_csv
+from lottery_core.reports.table import evaluated, interval_table, plot, table
+
+
+def row(kind: str, round_: int, score: float, seed: int = 1, collapsed: tuple[str, ...] = ()) -> Row:
+    left = round(1000 * 0.8**round_)
+    shares = (1000, 1000 - left, left, 1 - left / 1000, left / 1000)
+    return Row("x", seed, kind, round_, *shares, score, 0.1, 100, 5, 1.0, 1.0, collapsed, "", "torch=2")
+
+
+ROWS = [
+    row("dense", 0, 200.0),
+    *(row("winning", k, 200.0 - k) for k in range(1, 21)),
+    *(row("random", k, 100.0 - k) for k in range(1, 21)),
+]
+
+
+def test_a_table_has_a_line_a_round_and_a_column_a_kind() -> None:
+    lines = table(ROWS, "mean return").splitlines()
+    assert lines[0] == "x: mean return; 1 seed, pool of 1,000 parameters"
+    assert lines[1].split() == ["round", "pruned", "surviving", "winning", "random", "dense"]
+    assert lines[2].split() == ["1", "20.0%", "80.0%", "199.0", "99.00", "200.0"]
+    assert len(lines) == 22
+
+
+def test_seeds_give_mean_and_spread_and_collapsed_layers_are_marked() -> None:
+    rows = [row("dense", 0, 10.0), row("winning", 1, 8.0), row("winning", 1, 12.0, 2, ("action_net.weight",))]
+    text = table(rows)
+    assert "10.00 ± 2.83*" in text
+    assert "* a layer has collapsed (no survivor): action_net.weight" in text
+    assert "2 seeds, mean ± standard deviation" in text
+
+
+def test_unfinished_experiments_can_be_reported() -> None:
+    assert table([row("dense", 0, 5.0)]).splitlines()[2].split() == ["0", "0.0%", "100.0%", "5.000"]
+    lines = table([*ROWS[:3], row("random", 1, 3.0)]).splitlines()
+    assert lines[3].split() == ["2", "36.0%", "64.0%", "198.0", "-", "200.0"]
+    assert "198.0 (n=1)" in table([*ROWS[:3], row("dense", 0, 5.0, seed=2)])
+    with pytest.raises(ConfigError, match="no finished run"):
+        table([])
+
+
+def test_scores_of_fewer_values_than_asked_for_are_told() -> None:
+    rows = [row("dense", 0, 5.0), replace(row("winning", 1, 4.0), returns=61)]
+    assert (
+        table(rows, "mean", 100).splitlines()[-1] == "in some trainings fewer than 100 episodes ended: 61 at the fewest"
+    )
+    assert "fewer" not in table(rows, "mean", 61)
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_pictures(ending: str, tmp_path: Path) -> None:
+    more = [row("dense", 0, 190.0, 2), row("winning", 1, 180.0, 2)]
+    plot({"x": [*ROWS, *more], "y": ROWS}, tmp_path / f"c.{ending}", "mean return")
+    assert (tmp_path / f"c.{ending}").stat().st_size > 5000
+    plot({"only dense": ROWS[:1]}, tmp_path / f"d.{ending}")
+
+
+def test_bad_pictures(tmp_path: Path, no_write: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot draw .*c\.doc"):
+        plot({"x": ROWS}, tmp_path / "c.doc")
+    with pytest.raises(WriteError, match="cannot write"):
+        plot({"x": ROWS}, no_write / "c.png")
+    assert not list(tmp_path.glob("c*"))
+
+
+def test_rows_in_full(tmp_path: Path) -> None:
+    write_csv(tmp_path / "r.csv", [row("winning", 1, 1 / 3, collapsed=("a", "b"))])
+    with open(tmp_path / "r.csv", newline="") as file:
+        (found,) = csv.DictReader(file)
+    assert float(found["score"]) == 1 / 3
+    assert found["collapsed"] == "a b"
+    assert set(found) == {
+        "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
+        "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
+        "eval_score", "eval_se", "eval_episodes",
+    }  # fmt: skip
+
+
+def test_evaluations_are_scores_of_their_own() -> None:
+    rows = [replace(row("winning", 1, 5.0), eval_score=7.0, eval_se=0.5, eval_episodes=20), row("winning", 2, 4.0)]
+    (found,) = evaluated(rows)
+    assert (found.score, found.score_se, found.round) == (7.0, 0.5, 1)
+
+
+def test_interquartile_means_with_intervals() -> None:
+    """Of three seeds or more; the mean without the highest and the lowest quarter."""
+    few = [row("winning", 1, score, seed) for seed, score in enumerate((1.0, 2.0))]
+    assert interval_table(few) == ""
+    many = [row("winning", 1, score, seed) for seed, score in enumerate((1.0, 9.0, 10.0, 30.0))]
+    lines = interval_table([*many, row("dense", 0, 3.0)]).splitlines()
+    assert lines[1].split() == ["round", "winning"]
+    mean, low, high = (float(part.strip("[],")) for part in lines[2].split()[1:])
+    assert mean == 9.5
+    assert 1 <= low < mean < high <= 30
+    assert interval_table(many) == interval_table(many)
+    assert (
+        interval_table(many[:3])
+        .splitlines()[0]
+        .endswith("of 3 seeds it leaves none out, and the interval is about their range")
+    )
+    assert interval_table(many[:3]).splitlines()[2].split()[1:] == ["6.667", "[1.000,", "10.000]"]
+    assert "leaves none out" not in interval_table(many)

@@ -1,0 +1,465 @@
+"""The command ``sb3-lottery``: refused input in this process, experiments as real processes."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+from stable_baselines3 import A2C
+
+from lottery_core import Masks, Ticket, read_weights, schedule
+from lottery_core.cli.lottery import main as lottery
+from lottery_core.errors import ConfigError
+from lottery_core.experiments.results import read_rows
+from sb3_lottery.analysis.inputs import feature_names, input_features
+from sb3_lottery.cli.command import main
+from sb3_lottery.cli.options import experiment_of, parser, resolve
+from sb3_lottery.models.build import ModelSettings, make_model
+from tests.conftest import Result
+from tests.sb3_lottery import tiny
+from tests.sb3_lottery.helpers import assert_dead, ticket_for
+
+SMALL = (
+    "--algo a2c --env CartPole-v1 --rounds 2 --prune-rate 0.5 --epoch timesteps:400 --epochs 2 --rewind epoch:1 "
+    "--n-envs 2 --net-arch 16 16 --score-episodes 10"
+)
+
+
+def resolved(text: str) -> dict:
+    return resolve(vars(parser().parse_args(shlex.split(text))))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A small experiment, done once by the real command."""
+    out = tmp_path_factory.mktemp("cli") / "small"
+    more = ["--out", str(out), "--jobs", "2", "--kinds", "winning", "random", "shuffled", "--tensorboard"]
+    command = [sys.executable, "-m", "sb3_lottery.cli", *shlex.split(SMALL), *more]
+    return out, subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_experiment_from_one_command(small: tuple[Path, Result]) -> None:
+    out, result = small
+    assert result.returncode == 0, result.stderr
+    rows = read_rows(out)
+    assert len(rows) == 7
+    pool = rows[0].pool
+    assert {row.surviving for row in rows if row.round == 2} == {schedule(pool, 0.5, 2)[2]}
+    assert all(row.returns == 10 and row.steps == 800 and row.score > 5 for row in rows)
+    assert "stable-baselines3=" in rows[0].versions
+    for row in rows[1:]:
+        folder = out / row.run.folder
+        ticket = Ticket.load(folder / "ticket.safetensors")
+        assert ticket.digest == row.ticket
+        assert ticket.origin.kind == row.kind
+        assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+        assert list((folder / "tensorboard").rglob("events.*"))
+    rewind = read_weights(out / "seed-1/dense/rewind.safetensors").tensors
+    for kind in ("winning", "shuffled"):
+        ticket = Ticket.load(out / f"seed-1/{kind}/round-02/ticket.safetensors")
+        assert all(torch.equal(ticket.weights[name], ticket.masks.apply(rewind)[name]) for name in ticket.masks)
+    assert "round  pruned  surviving  winning  random  shuffled  dense" in result.stdout
+    assert f"picture: {out / 'curve.png'}" in result.stdout
+    assert (out / "curve.png").stat().st_size > 5000
+    assert "[7/7] " in result.stderr
+    assert A2C.load(out / "seed-1/winning/round-02/model.zip").n_steps == 5
+
+
+def test_the_same_command_again_repeats_nothing(small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = small
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("model.zip")}
+    assert main([*shlex.split(SMALL), "--out", str(out)]) == 0
+    assert "5 of 5 runs are done already" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("model.zip")} == before
+
+
+def test_a_changed_configuration_is_refused_before_anything_is_done(
+    small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = small
+    assert main([*shlex.split(SMALL), "--out", str(out), "--epochs", "3", "--net-arch", "8"]) == 2
+    line = capsys.readouterr().err
+    assert "settings.epochs: 2 -> 3; settings.model.net_arch: 16 16 -> 8" in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x"
+    assert main([*shlex.split(SMALL), "--out", str(out), "--dry-run", "--seeds", "1", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 * 10
+    assert lines[3:5] == ["seed 1 winning round 1", f"  {out}/seed-1/winning/round-01"]
+    assert lines[5].endswith(f"-m sb3_lottery.cli.worker {out}/seed-1/winning/round-01")
+    assert not out.exists()
+
+
+BAD = {
+    "algorithm": ("--algo a2", "unknown algorithm 'a2': did you mean a2c?"),
+    "environment": ("--env CartPol-v1", "unknown environment 'CartPol-v1': did you mean CartPole-v"),
+    "train_freq": ("--algo dqn --hyperparams train_freq:0", "hyperparameter train_freq must be at least 1, not 0"),
+    "train_freq as a pair": (
+        "--algo dqn --hyperparams \"train_freq:[0,'step']\"",
+        "train_freq must be at least 1, not 0",
+    ),
+    "policy_delay": ("--algo td3 --hyperparams policy_delay:0", "hyperparameter policy_delay must be at least 1"),
+    "half an epoch": ("--algo ppo --hyperparams n_epochs:2.5", "n_epochs must be a whole number (SB3's: 10), not 2.5"),
+    "reward scale": ("--reward-scale nan", "--reward-scale must be a number other than 0, not nan"),
+    "not a digit": ("--epoch timesteps:²", "--epoch 'timesteps:²' is not understood"),
+    "rewind lr": ("--rewind lr", "is --rewind-what lr"),
+    "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
+    "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
+    "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
+    "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
+    "near algorithm": ("--algo trop", "unknown algorithm 'trop': did you mean trpo?"),
+    "no optimizer": ("--algo ars", "ARS trains without an optimizer: tickets need one; accepted: a2c, ppo"),
+    "continuous actions, quantiles": ("--algo qrdqn --env Pendulum-v1", "QRDQN needs a discrete action space"),
+    "continuous actions, masks": ("--algo maskableppo --env Pendulum-v1", "MaskablePPO needs a discrete action space"),
+    **{
+        f"discrete actions, {title}": (
+            f"--algo {title.lower()}",
+            f"{title} needs a continuous action space (Box); CartPole-v1 has Discrete(2)",
+        )
+        for title in ("SAC", "TD3", "DDPG", "TQC", "CrossQ")
+    },
+    "no action masks": ("--algo maskableppo", "MaskablePPO needs an environment with a method action_masks()"),
+    "another algorithm's hyperparameter": ("--algo sac --hyperparams clip_range:1", "unknown hyperparameter of SAC"),
+    "shared trunk": ("--algo sac --shared-trunk", "--shared-trunk is for algorithms with one optimizer, not for SAC"),
+    "policy's argument": (
+        "--algo qrdqn --policy-kwargs n_quantile:3",
+        "unknown argument of the policy of QRDQN 'n_quantile': did you mean n_quantiles",
+    ),
+    "no update": ("--algo dqn --hyperparams learning_starts:800", "DQN would not update once in timesteps:800"),
+    "scope of a Q network": ("--algo dqn --scope actor", "scope 'actor': DQN has no actor and critic"),
+    "rate": ("--prune-rate 1.2", "the prune rate must lie strictly between 0 and 1, not 1.2"),
+    "rewind beyond the end": ("--rewind timesteps:900", "timesteps:900 lies beyond the training length timesteps:800"),
+    "rewind in updates beyond the end": ("--rewind updates:81", "which has at most 80 updates"),
+    "steps": ("--hyperparams n_steps:0", "hyperparameter n_steps must be at least 1, not 0"),
+    "odd value": ("--hyperparams gamma:{[]:1}", "hyperparameter gamma must be a number"),
+    "large seed": ("--seeds 1 5000000000", "must be below 2**32"),
+    "device": ("--device cudda", "unknown device 'cudda'"),
+    "no GPU": ("--device cuda:77", "--device cuda:77: torch sees"),
+    "rewind's form": ("--rewind later", "--rewind 'later' is not understood; accepted: episodes:N, updates:N"),
+    "rewind's unit": ("--rewind years:1", "unknown unit 'years'"),
+    "eps of zero": ("--optimizer adam --optimizer-kwargs eps:0.0", "Adam with eps=0 turns pruned parameters into NaN"),
+    "jobs": ("--jobs 0", "--jobs must be at least 1, not 0"),
+    "executor": ("--executor cluster", "unknown executor 'cluster': did you mean slurm?"),
+    "Slurm's option": (
+        "--executor slurm --slurm partitio=gpu",
+        "unknown Slurm option 'partitio': did you mean partition",
+    ),
+    "Slurm's options without it": ("--slurm partition=gpu", "--slurm is for --executor slurm"),
+    "retries without Slurm": ("--retries 3", "--retries is for --executor slurm"),
+    "rounds": ("--rounds -1", "rounds must not be negative"),
+    "scope": ("--scope nothing", "scope 'nothing' matches none of the"),
+    "hyperparameter": ("--hyperparams n_step:4", "unknown hyperparameter of A2C 'n_step': did you mean n_steps"),
+    "hyperparameter's form": ("--hyperparams n_steps", "'n_steps' is not of the form name:value"),
+    "hyperparameter's value": (
+        "--hyperparams gamma:high",
+        "hyperparameter gamma must be a number (SB3's default is 0.99), not 'high'",
+    ),
+    "hyperparameter's range": ("--algo ppo --n-envs 1 --hyperparams n_steps:1", "cannot make PPO for CartPole-v1: "),
+    "optimizer": ("--optimizer adams", "unknown optimizer 'adams': did you mean adam"),
+    "DQN in episodes": ("--algo dqn --epoch episodes:5", "DQN explores for a share of all timesteps"),
+    "fused": ("--fused", "--fused is for adam and adamw, not for rmsprop-tf"),
+    "missing": ("--out", "expected one argument"),
+    "unknown option": ("--nets 3", "unrecognized arguments: --nets 3"),
+    "environments": ("--n-envs 0", "--n-envs must be at least 1"),
+    "net": ("--net-arch 0", "--net-arch needs"),
+    "seeds": ("--seeds -1", "seeds must not be negative"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_each_bad_input_is_one_line_and_writes_nothing(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, words = BAD[case]
+    try:
+        status: object = main([*shlex.split(SMALL), "--out", str(tmp_path / "x"), *shlex.split(arguments)])
+    except SystemExit as stopped:
+        status = stopped.code
+    shown = capsys.readouterr()
+    assert status == 2, shown
+    assert len(shown.err.splitlines()) == 1, shown.err
+    assert words in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_required_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--algo", "a2c"]) == 2
+    assert "--env, --out, --epoch are missing" in capsys.readouterr().err
+
+
+def test_an_unwritable_folder(no_write: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*shlex.split(SMALL), "--out", str(no_write / "x")]) == 2
+    assert "cannot write in" in capsys.readouterr().err
+
+
+def test_a_full_disk_in_a_run_is_one_line(tmp_path: Path, call: Callable[..., Result]) -> None:
+    # Files past the limit are refused by the kernel, as on a full disk: the ticket is the first one as large.
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
+    try:
+        result = call("sb3_lottery.cli", *shlex.split(SMALL), "--out", tmp_path / "x", "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "seed 1 dense failed: " in line
+    assert "cannot write" in line
+    assert "File too large" in line
+    assert not list((tmp_path / "x").rglob("*.part"))
+
+
+def test_presets_are_the_papers_table_and_options_override_them() -> None:
+    values = resolved("--preset cartpole --out x")
+    found = experiment_of(values)
+    model = found.settings["model"]
+    assert (found.rounds, found.prune_rate, found.rewind) == (20, 0.2, "episodes:160")
+    assert (found.settings["epoch"], found.settings["epochs"], found.settings["score_episodes"]) == (
+        "episodes:160",
+        20,
+        100,
+    )
+    assert (model["n_envs"], model["reward_scale"], model["net_arch"]) == (32, 0.01, [128, 128, 128])
+    assert model["hyperparams"] == {"n_steps": 4, "learning_rate": 1e-4}
+    assert (model["optimizer"], model["optimizer_kwargs"]) == ("rmsprop", {"alpha": 0.99, "eps": 1e-8})
+    acrobot, lander = (
+        experiment_of(resolved(f"--preset {name} --out x --env-backend gymnasium"))
+        for name in ("acrobot", "lunarlander")
+    )
+    assert (acrobot.settings["epoch"], acrobot.settings["model"]["net_arch"]) == ("episodes:320", [256] * 3)
+    assert (lander.settings["epoch"], lander.settings["model"]["env"]) == ("episodes:640", "LunarLander-v3")
+    (note,) = resolved("--preset lunarlander --out x --env-backend gymnasium")["notes"]
+    assert note.startswith("LunarLander-v3 in place of the preset's LunarLander-v2")
+    other = resolved("--preset cartpole --out x --rounds 3 --hyperparams n_steps:8 gamma:0.9 --rewind init")
+    assert other["hyperparams"] == {"n_steps": 8, "learning_rate": 1e-4, "gamma": 0.9}
+    assert experiment_of(other).rewind == "init"
+    ppo = resolved("--preset cartpole --out x --algo ppo --fused")
+    assert ppo["hyperparams"] == {}
+    assert (ppo["optimizer"], ppo["optimizer_kwargs"]) == ("adam", {"eps": 1e-5, "fused": True})
+
+
+@pytest.mark.parametrize("preset", ["cartpole", "acrobot", "lunarlander"])
+def test_every_classic_preset_makes_a_model_that_steps(preset: str) -> None:
+    settings = ModelSettings.from_json(
+        experiment_of(resolved(f"--preset {preset} --out x --n-envs 2")).settings["model"]
+    )
+    model = make_model(settings, seed=1)
+    model.learn(16)
+    trunk = [name for name, _ in model.policy.named_parameters() if name.startswith("features_extractor.trunk")]
+    assert len(trunk) == 6
+    assert isinstance(model.policy.optimizer, torch.optim.RMSprop)
+
+
+def test_dqn_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
+    options = (
+        "--algo dqn --env CartPole-v1 --rounds 1 --epoch timesteps:300 --epochs 2 --net-arch 16 --score-episodes 5"
+    )
+    more = "--hyperparams learning_starts:50 buffer_size:1000 --kinds winning --quiet"
+    result = call("sb3_lottery.cli", *shlex.split(options), *shlex.split(more), "--out", tmp_path / "x")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "x/seed-1/winning/round-01"
+    ticket = Ticket.load(folder / "ticket.safetensors")
+    assert not any("target" in name for name in ticket.masks)
+    assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+
+
+def test_an_environment_of_a_module_in_the_current_folder(tmp_path: Path) -> None:
+    """By the installed command, whose own folder is another."""
+    code = "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
+    code += "gymnasium.register('Mine-v0', CartPoleEnv, max_episode_steps=20)\n"
+    (tmp_path / "mine.py").write_text(code)
+    command = Path(sys.executable).with_name("sb3-lottery")
+    options = "--algo a2c --env mine:Mine-v0 --rounds 0 --epoch timesteps:100 --epochs 1 --rewind init --quiet --out x"
+    done = subprocess.run([command, *options.split()], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x/seed-1/dense/model.zip").exists()
+
+
+def test_actor_and_critic_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
+    options = (
+        "--algo td3 --env tests.sb3_lottery.tiny:TinyContinuous-v0 --rounds 1 --epoch timesteps:30 --epochs 2 "
+        "--net-arch 8 --hyperparams learning_starts:10 batch_size:8 buffer_size:100 action_noise:0.1 "
+        "--policy-kwargs n_critics:1 --kinds winning --rewind updates:5 --scope actor --score-episodes 2 --quiet"
+    )
+    result = call("sb3_lottery.cli", *shlex.split(options), "--out", tmp_path / "x")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "x/seed-1/winning/round-01"
+    ticket = Ticket.load(folder / "ticket.safetensors")
+    assert set(ticket.masks) == {f"actor.mu.{index}.{part}" for index in (0, 2) for part in ("weight", "bias")}
+    assert "critic.qf1.0.weight" not in ticket.rest
+    assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+
+
+@pytest.mark.parametrize(("algo", "network"), [("ppo", "policy_net"), ("sac", "actor")])
+def test_actor_and_critic_in_lottery_prune(
+    algo: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a zip alone: not a regular expression, which the word would match in ``mlp_extractor``, too."""
+    env = "CartPole-v1" if algo == "ppo" else "Pendulum-v1"  # an actor and a critic, each with its networks
+    make_model(ModelSettings(algo, env, net_arch=(8,)), 1).save(tmp_path / "m.zip")
+    files = [f"{tmp_path / 'm.zip'}", "--rewind", f"{tmp_path / 'm.zip'}", "--rate", "0.5"]
+    assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 't'}"]) == 0
+    ticket = Ticket.load(tmp_path / "t")
+    names = [name for name in read_weights(tmp_path / "m.zip").names() if network in name or "action_net" in name]
+    assert sorted(ticket.masks) == sorted(names)
+    more = ["--previous", f"{tmp_path / 't'}", "-o", f"{tmp_path / 'next'}"]
+    assert lottery(["prune", *files, *more, "--scope", "actor"]) == 0
+    assert lottery(["prune", *files, *more, "--scope", "critic"]) == 2
+    assert "--scope cannot change" in capsys.readouterr().err
+    read_weights(tmp_path / "m.zip").save(tmp_path / "m.safetensors")
+    plain = [f"{tmp_path / 'm.safetensors'}", "--rewind", f"{tmp_path / 'm.safetensors'}", "--rate", "0.5"]
+    assert lottery(["prune", *plain, "--scope", "actor", "-o", f"{tmp_path / 'p'}"]) == 0
+    assert sorted(Ticket.load(tmp_path / "p").masks) == sorted(names)
+    make_model(ModelSettings("dqn", "CartPole-v1", net_arch=(8,)), 1).save(tmp_path / "m.zip")
+    assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 'q'}"]) == 2
+    assert "scope 'actor' matches none of the" in capsys.readouterr().err
+
+
+def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
+    model = make_model(
+        ModelSettings.from_json(experiment_of(resolved("--preset cartpole --out x")).settings["model"]), 1
+    )
+    model.save(tmp_path / "m.zip")
+    code = (
+        "import sys\n"
+        "for name in ('sb3_lottery', 'lottery_core'): sys.modules[name] = None\n"
+        "from stable_baselines3 import A2C\n"
+        "print(type(A2C.load(sys.argv[1]).policy.features_extractor).__name__)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert result.stdout == "SharedTrunk\n", result.stderr
+
+
+def test_a_finished_run_plays(small: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a video that can be read again, a frame a step; the same episode from the same run."""
+    imageio = pytest.importorskip("imageio.v3", reason="videos need imageio")
+    out, _ = small
+    for name in ("a.gif", "b.mp4"):
+        assert main(["play", str(out), "--round", "1", "--deterministic", "-o", str(tmp_path / name)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("winning, seed 1, round 1: return ") or ": return " in said[0]
+    assert said[0] == said[2]
+    steps = int(float(said[0].rpartition(" ")[2]))
+    film = imageio.imread(tmp_path / "a.gif", index=None)
+    assert len(film) in (steps, steps - 1), "equal frames of a GIF may be joined"
+    assert imageio.imread(tmp_path / "b.mp4", plugin="FFMPEG").shape[-1] == 3
+
+
+def test_what_a_ticket_still_sees(small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = small
+    assert main(["inputs", str(out), "--kind", "random"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    masks = Ticket.load(out / "seed-1/random/round-02/ticket.safetensors").masks
+    readers = [masks[f"mlp_extractor.{net}_net.0.weight"] for net in ("policy", "value")]
+    expected = [sum(int(mask[:, column].sum()) for mask in readers) for column in range(4)]
+    names = ("cart position", "cart velocity", "pole angle", "pole angular velocity")
+    for line, name, count in zip(lines[1:5], names, expected, strict=True):
+        assert line.startswith(name)
+        assert line.split("of")[0].split()[-1] == str(count)
+
+
+def test_a_lost_input_is_named() -> None:
+    """A pruned column of every first layer; a critic reads the action behind the observation; keys name themselves."""
+    observed = gymnasium.spaces.Dict(
+        {"near": gymnasium.spaces.Box(-1, 1, (1,)), "far": gymnasium.spaces.Box(-1, 1, (2,))}
+    )
+    names = feature_names(observed)
+    assert names == ["far[0]", "far[1]", "near"]
+    actor, critic = torch.ones(5, 3, dtype=torch.bool), torch.ones(5, 4, dtype=torch.bool)
+    actor[:, 1] = critic[:, 1] = critic[:, 3] = False
+    hidden = torch.ones(4, 5, dtype=torch.bool)
+    masks = Masks({"actor.0.weight": actor, "actor.2.weight": hidden, "critic.qf0.0.weight": critic})
+    features = input_features(masks, names, actions=1)
+    assert [(feature.name, feature.surviving, feature.lost) for feature in features] == [
+        ("far[0]", 10, False),
+        ("far[1]", 0, True),
+        ("near", 10, False),
+    ]
+    image = gymnasium.spaces.Box(0, 255, (4, 84, 84), dtype="uint8")
+    assert feature_names(image) == [f"channel {index}" for index in range(4)]
+    assert feature_names(gymnasium.spaces.Box(-1, 1, (6,)), "Acrobot-v1")[4] == "angular velocity 1"
+    assert feature_names(gymnasium.spaces.Box(-1, 1, (3,)), "CartPole-v1") == ["input 0", "input 1", "input 2"]
+
+
+LOOKS = {
+    "no experiment": (["play", "none"], "holds no experiment"),
+    "kind": (["play", "{out}", "--kind", "randon"], "unknown kind of ticket 'randon': did you mean random"),
+    "round": (["play", "{out}", "--round", "9"], "the last is round 2"),
+    "other kind": (["inputs", "{out}", "--kind", "one-shot"], "has no finished one-shot run"),
+    "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run trains no ticket"),
+    "ending": (["play", "{out}", "-o", "video.avi"], "a video ends in .mp4 or .gif"),
+    "episodes": (["play", "{out}", "--episodes", "0"], "--episodes must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks_that_are_refused(
+    name: str, small: tuple[Path, Result], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words, expected = LOOKS[name]
+    assert main([word.format(out=small[0]) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert len(error.splitlines()) == 1
+
+
+KEEPING = {
+    "both": ("--rewind-what lr --rewind epoch:1", "leave --rewind out"),
+    "deterministic": ("--deterministic", "it needs --eval-episodes N"),
+    "no episode": ("--eval-episodes 0", "an evaluation needs at least 1 episode"),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_rewinding_and_evaluating_refused(name: str) -> None:
+    more, expected = KEEPING[name]
+    with pytest.raises(ConfigError, match=expected):
+        experiment_of(resolved(f"{SMALL.replace('--rewind epoch:1', '')} --out x {more}"))
+
+
+def test_rewinding_words() -> None:
+    text = f"{SMALL.replace('--rewind epoch:1', '')} --out x"
+    assert experiment_of(resolved(f"{text} --rewind-what lr")).rewind == "lr"
+    assert experiment_of(resolved(f"{text} --rewind none")).rewind == "none"
+    assert experiment_of(resolved(f"{text} --rewind-what weights")).rewind == "timesteps:400"
+    assert "evaluation" not in experiment_of(resolved(text)).settings
+
+
+def test_an_agent_that_diverges_is_one_line(tmp_path: Path, call: Callable[..., Result]) -> None:
+    words = "--algo a2c --env CartPole-v1 --epoch timesteps:400 --epochs 1 --rounds 1 --rewind init"
+    more = "--hyperparams learning_rate:1e38 max_grad_norm:1e38 --quiet --out"
+    result = call("sb3_lottery.cli", *shlex.split(f"{words} {more}"), tmp_path / "x")
+    assert result.returncode == 1
+    assert "nan" in result.stderr.lower()
+    assert "Traceback" not in result.stderr
+
+
+def test_versions_name_what_a_run_uses(tmp_path: Path) -> None:
+    common = f"--epoch timesteps:400 --out {tmp_path}"
+    plain = experiment_of(resolved(f"--algo ppo --env CartPole-v1 {common}")).versions
+    contrib = experiment_of(resolved(f"--algo trpo --env CartPole-v1 {common}")).versions
+    assert set(contrib) - set(plain) == {"sb3-contrib"}
+    atari = f"--algo ppo --env BreakoutNoFrameskip-v4 --env-backend gymnasium {common}"
+    assert set(experiment_of(resolved(atari)).versions) - set(plain) <= {"ale-py"}
+
+
+def test_what_reads_the_input_of_a_recurrent_policy() -> None:
+    """The LSTM does; what stands behind it does not, though its state is as wide as the observation here."""
+    model = tiny.make("recurrentppo", lstm_hidden_size=3)
+    ticket = ticket_for(model, 0.5)
+    found = input_features(ticket.masks, feature_names(model.observation_space))
+    assert [feature.total for feature in found] == [2 * 4 * 3] * 3  # four gates of 3 units each, of actor and critic
+    readers = [ticket.masks[f"lstm_{who}.weight_ih_l0"] for who in ("actor", "critic")]
+    assert sum(feature.surviving for feature in found) == sum(int(mask.sum()) for mask in readers)

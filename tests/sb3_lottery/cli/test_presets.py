@@ -1,0 +1,222 @@
+"""Presets: the paper's games, what they cost, policies by observations, and a shortened Atari experiment."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import NatureCNN
+
+from lottery_core import Ticket, read_weights
+from lottery_core.errors import ConfigError
+from lottery_core.experiments.results import read_rows
+from lottery_core.files import read_json
+from sb3_lottery import PoolingCNN
+from sb3_lottery.backends.ale_vec import installed as ale_installed
+from sb3_lottery.backends.envpool_vec import installed as envpool_installed
+from sb3_lottery.cli.command import main
+from sb3_lottery.cli.options import experiment_of, parser, resolve
+from sb3_lottery.cli.preset_list import cost, preset_list
+from sb3_lottery.cli.presets import PRESETS
+from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.models.policies import policy_kind
+from tests.conftest import Result
+from tests.sb3_lottery.helpers import assert_dead
+
+GAMES = ["assault", "berzerk", "breakout", "centipede", "kangaroo", "krull", "qbert", "seaquest", "spaceinvaders"]
+SHORT = (
+    "--n-envs 1 --hyperparams n_steps:100 batch_size:100 --epoch episodes:1 --epochs 1 --rewind updates:1 --rounds 1"
+)
+needs_ale = pytest.mark.skipif(not ale_installed(), reason="ale-py is not installed")
+needs_envpool = pytest.mark.skipif(not envpool_installed(), reason="EnvPool is not installed")
+
+
+def settings_of(words: str) -> ModelSettings:
+    experiment = experiment_of(resolve(vars(parser().parse_args([*shlex.split(words), "--out", "nowhere"]))))
+    return ModelSettings.from_json(experiment.settings["model"])
+
+
+def test_all_games_of_the_paper_are_there() -> None:
+    assert set(PRESETS) == {"cartpole", "acrobot", "lunarlander", *GAMES, *(f"{game}-nature" for game in GAMES)}
+    found = settings_of("--preset spaceinvaders")
+    assert (found.env, found.n_envs, found.frame_size, found.cnn) == (
+        "SpaceInvadersNoFrameskip-v4",
+        1024,
+        (105, 80),
+        "pooling",
+    )
+    assert found.hyperparams["n_steps"] == 6
+    assert found.clip_reward
+    assert not found.ortho_init
+
+
+def test_the_list_shows_the_arithmetic_of_each_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-presets"]) == 0
+    text = capsys.readouterr().out
+    assert text == f"{preset_list()}\n"
+    assert all(f"\n{name}: " in text for name in PRESETS)
+    assert "3,200 episodes x at most 200 steps = 640,000 steps / 16,000 steps/s = at most 40 s" in text
+    # 25,000 updates: 521 rollouts of 48 updates
+    assert "25,000 updates / 48 a rollout x 6,144 steps = 3,201,024 steps / 23 steps/s = 38 h 40 min" in text
+    assert cost(PRESETS["qbert-nature"]).startswith("1,024,000 steps / 336 steps/s = 51 min")
+
+
+def test_the_papers_cnn_has_1920_features_and_says_so() -> None:
+    net = PoolingCNN(gymnasium.spaces.Box(0, 255, (4, 105, 80), np.uint8))
+    assert [tuple(layer.weight.shape) for layer in net.trunk if hasattr(layer, "weight")] == [
+        (64, 4, 5, 5),
+        (64, 64, 5, 5),
+        (64, 64, 3, 3),
+        (64, 64, 3, 3),
+        (512, 1920),
+        (512, 512),
+    ]
+    assert net(torch.rand(2, 4, 105, 80)).shape == (2, 512)
+    with pytest.raises(ConfigError, match=r"frames of 105 x 80 .* observations of shape 4x84x84 give 1600"):
+        PoolingCNN(gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8))
+
+
+def test_the_policy_is_chosen_by_the_observations() -> None:
+    spaces = gymnasium.spaces
+    found = {
+        "mlp": spaces.Box(-1, 1, (4,)),
+        "cnn": spaces.Box(0, 255, (4, 105, 80), np.uint8),
+        "multi": spaces.Dict({"a": spaces.Box(-1, 1, (4,)), "b": spaces.Discrete(3)}),
+    }
+    for kind, space in found.items():
+        assert policy_kind(ModelSettings("ppo", "x"), space) == kind
+        for asked in found:
+            settings = ModelSettings("ppo", "x", policy=asked)
+            if asked == kind or (asked, kind) == ("mlp", "cnn"):
+                assert policy_kind(settings, space) == asked
+            else:
+                with pytest.raises(ConfigError, match=f"the policy {asked} needs observations that are"):
+                    policy_kind(settings, space)
+
+
+@needs_ale
+def test_a_nature_preset_is_sb3s_cnn_policy() -> None:
+    model = make_model(settings_of("--preset breakout-nature --n-envs 2"), 1)
+    plain = PPO("CnnPolicy", model.env, n_steps=128, batch_size=256, device="cpu")
+    assert isinstance(model.policy.features_extractor, NatureCNN)
+    shapes, wanted = ({name: v.shape for name, v in one.policy.state_dict().items()} for one in (model, plain))
+    assert shapes == wanted
+    assert model.observation_space.shape == (4, 84, 84)
+
+
+def test_settings_of_earlier_folders_stay_what_they_were() -> None:
+    words = "--algo a2c --env CartPole-v1 --epoch timesteps:100"
+    model = experiment_of(resolve(vars(parser().parse_args([*words.split(), "--out", "x"])))).settings["model"]
+    assert set(model) == {
+        "algo", "env", "n_envs", "reward_scale", "net_arch", "shared_trunk", "activation", "ortho_init", "optimizer",
+        "optimizer_kwargs", "hyperparams", "device",
+    }  # fmt: skip
+    assert ModelSettings.from_json(model).env_backend == "gymnasium"
+
+
+@needs_envpool
+def test_the_preset_takes_lunarlander_v2_where_it_is_and_a_folder_goes_on_with_its_backend(
+    tmp_path: Path, call: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(
+        "--preset lunarlander --epoch timesteps:6400 --epochs 1 --rounds 1 --kinds winning --score-episodes 2 "
+        "--net-arch 8 --rewind init --out"
+    )
+    result = call("sb3_lottery.cli", *words, tmp_path / "new")
+    assert result.returncode == 0, result.stderr
+    assert main(["play", str(tmp_path / "new"), "-o", str(tmp_path / "film.gif")]) == 0
+    capsys.readouterr()
+    assert "environments: 32 x LunarLander-v2 by envpool" in result.stderr
+    assert "environments: 32 x LunarLander-v2 by envpool" in (tmp_path / "new/seed-1/dense/train.log").read_text()
+    assert read_json(tmp_path / "new/experiment.json")["settings"]["model"]["env_backend"] == "envpool"
+    old = [*words, str(tmp_path / "old"), "--dry-run"]
+    assert main([*old, "--env-backend", "gymnasium"]) == 0
+    assert "environments: 32 x LunarLander-v3 by gymnasium" in capsys.readouterr().err
+
+
+def test_a_folder_goes_on_with_the_backend_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--preset", "lunarlander", "--out", str(tmp_path)]
+    experiment_of(resolve(vars(parser().parse_args([*words, "--env-backend", "gymnasium"])))).write()
+    monkeypatch.setattr("sb3_lottery.backends.envpool_vec.installed", lambda: True)
+    again = experiment_of(resolve(vars(parser().parse_args(words))))
+    again.check_same_as_before()
+    assert again.settings["model"]["env"] == "LunarLander-v3"
+    fresh = experiment_of(resolve(vars(parser().parse_args([*words[:3], str(tmp_path / "x")]))))
+    assert (fresh.settings["model"]["env"], fresh.settings["model"]["env_backend"]) == ("LunarLander-v2", "envpool")
+
+
+BAD = {
+    "backend": ("--env-backend gym", "unknown backend of environments 'gym': did you mean gymnasium"),
+    "processes": ("--env-backend ale --subproc", "--subproc is for the gymnasium backend"),
+    "frames": ("--frame-size 105 80", "--frame-size is for Atari games; CartPole-v1 is none"),
+    "policy": ("--policy cnnn", "unknown policy 'cnnn': did you mean cnn"),
+    "cnn": ("--cnn natur", "unknown CNN 'natur': did you mean nature"),
+    "cnn on vectors": ("--policy cnn", "the policy cnn needs observations that are images"),
+    "a game that ALE lacks": ("--env-backend ale", "--env-backend ale has Atari games only"),
+    "a CNN preset on vectors": ("--preset breakout-nature", "needs observations that are images (uint8, 0 to 255)"),
+    "a CNN on vectors": ("--cnn nature", "the policy cnn needs observations that are images"),
+    "normalised images": (
+        "--env BreakoutNoFrameskip-v4 --cnn nature --normalize",
+        "needs observations that are images",
+    ),
+    "simulator": (
+        "--env tests.sb3_lottery.tiny:Broken-v0",
+        "cannot make environment 'tests.sb3_lottery.tiny:Broken-v0': no",
+    ),
+    "pixels": ("--env BreakoutNoFrameskip-v4 --frame-size 0 80", "at least 1 pixel"),
+    "the paper's CNN on other frames": ("--env BreakoutNoFrameskip-v4 --cnn pooling", "4x84x84 give 1600"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_each_bad_input_is_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words, line = BAD[case]
+    if "Breakout" in words and not ale_installed():
+        pytest.skip("ale-py is not installed")
+    common = ["--algo", "ppo", "--env", "CartPole-v1", "--epoch", "timesteps:400", "--out", str(tmp_path / "x")]
+    assert main([*common, *shlex.split(words)]) == 2
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1, shown
+    assert line in shown
+    assert not list(tmp_path.iterdir())
+
+
+@needs_ale
+def test_a_shortened_breakout_of_the_paper(tmp_path: Path, call: Callable[..., Result]) -> None:
+    """Dense, one winning and one random ticket of the paper's network, one game each."""
+    more = "--score-episodes 1 --env-backend ale --quiet"
+    result = call(
+        "sb3_lottery.cli",
+        *shlex.split(f"--preset breakout {SHORT} {more}"),
+        "--out",
+        tmp_path / "x",
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    rows = read_rows(tmp_path / "x")
+    assert [row.kind for row in rows] == ["dense", "winning", "random"]
+    # 4 x 64 x 25, 64 x 64 x 25, 2 of 64 x 64 x 9, 1920 x 512, 512 x 512, heads of 4 and 1; biases
+    assert rows[0].pool == 6400 + 102400 + 2 * 36864 + 983040 + 262144 + 5 * 512 + 4 * 64 + 2 * 512 + 5
+    for row in rows[1:]:
+        folder = tmp_path / "x" / row.run.folder
+        ticket = Ticket.load(folder / "ticket.safetensors")
+        assert_dead(dict(read_weights(folder / "model.zip").tensors), ticket.masks)
+    code = (
+        "import sys\n"
+        "for name in ('sb3_lottery', 'lottery_core'): sys.modules[name] = None\n"
+        "from stable_baselines3 import PPO\n"
+        "print(type(PPO.load(sys.argv[1], device='cpu').policy.features_extractor).__name__)"
+    )
+    zip_file = tmp_path / "x/seed-1/winning/round-01/model.zip"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, str(zip_file)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert loaded.stdout == "PoolingCNN\n", loaded.stderr
