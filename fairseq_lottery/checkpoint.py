@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fairseq_lottery.names import TICKET
-from lottery_core.checkpoints import allowing, unreadable
+from lottery_core.checkpoints import safe_loading, unreadable
 
 # Models whose build_model takes a dictionary too; others (bart, lightconv, ...) look for a Namespace's attributes.
 FROM_DICTIONARY = {
@@ -22,7 +22,7 @@ FROM_DICTIONARY = {
 
 
 @dataclass(frozen=True)
-class Place:
+class CheckpointProgress:
     """How far a checkpoint of fairseq is.
 
     :param cfg: the training's configuration
@@ -41,13 +41,13 @@ class Place:
     tickets: Mapping[str, str]
 
     @classmethod
-    def of(cls, checkpoint: Path) -> Place:
+    def of(cls, checkpoint: Path) -> CheckpointProgress:
         """Read it; the tensors stay on the disk.
 
         :raises CheckpointError: it is not a training's checkpoint, or a part of one
         """
         try:
-            with allowing():
+            with safe_loading():
                 state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
             batches = state["extra_state"]["train_iterator"]
             return cls(

@@ -1,6 +1,6 @@
 """The named exceptions of the project: every one carries a single line that a person can act on.
 
-A command prints that line and exits with 2 (see :func:`lottery_core.cli.lottery.guarded`).
+A command prints that line and exits with 2 (see :func:`lottery_core.cli.lottery.run_command`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class PrunedWeightAlive(LotteryError):
     """A parameter that the mask removed is not zero."""
 
 
-def one_of(word: str, what: str, accepted: Iterable[str]) -> ConfigError:
+def unknown_choice(word: str, what: str, accepted: Iterable[str]) -> ConfigError:
     """The error for a ``word`` that is not among the ``accepted`` ones; names the near ones first.
 
     :param word: what the user typed

@@ -381,9 +381,9 @@ prepare() {
     if [[ -n $SLURM ]]; then
         # Here, not hours later, when the data stage is done.
         python -c 'import sys
-from lottery_core.cli.lottery import guarded
+from lottery_core.cli.lottery import run_command
 from lottery_core.experiments.executors.slurm_queue import require_slurm, slurm_options
-sys.exit(guarded(lambda: slurm_options(sys.argv[2]) and require_slurm(), sys.argv[1]))' "$RECIPE" "$SLURM"
+sys.exit(run_command(lambda: slurm_options(sys.argv[2]) and require_slurm(), sys.argv[1]))' "$RECIPE" "$SLURM"
     fi
     if ((GPUS == 0)) || [[ -n $SLURM ]]; then return; fi
     found=$(python -c 'import torch; print(torch.cuda.device_count())')

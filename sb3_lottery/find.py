@@ -14,7 +14,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError, RunError
-from lottery_core.experiments import KEPT, TICKET, Done, Experiment, Point, Progress, Row, Run, Runner
+from lottery_core.experiments import KEPT, Experiment, FinishedInProcess, Point, Progress, Row, Run, Runner, paths
 from lottery_core.files import FolderLock
 from lottery_core.reports import plot, table
 from lottery_core.tickets import pool_names
@@ -73,7 +73,7 @@ class Found:
 
         :raises ConfigError: it was not found
         """
-        path = self.out / Run(seed, kind, round).folder / TICKET
+        path = self.out / Run(seed, kind, round).folder / paths.TICKET
         if not path.exists():
             raise ConfigError(f"there is no ticket of seed {seed}, kind '{kind}', round {round} in {self.out}")
         return path
@@ -215,7 +215,7 @@ class _InProcess:
         self.out, self.make_model, self.spec, self.progress = out, make_model, spec, progress
         self.evaluation = evaluation
 
-    def start(self, run: Run, folder: Path, lock: FolderLock) -> Done:
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> FinishedInProcess:
         def report(state: Mapping[str, Any]) -> None:
             self.progress.status({run: state})
 
@@ -228,7 +228,7 @@ class _InProcess:
             raise
         except Exception as error:  # as a run in a process of its own: the runs that do not need it are still done
             raise RunError(f"{type(error).__name__}: {error}") from error
-        return Done()
+        return FinishedInProcess()
 
     def adopt(self, run: Run, folder: Path) -> None:
         """None: a run ends with this process."""

@@ -13,7 +13,7 @@ import torch
 from fairseq import checkpoint_utils, tasks
 from torch import nn
 
-from lottery_core.errors import CheckpointError, ConfigError, LotteryError, one_of
+from lottery_core.errors import CheckpointError, ConfigError, LotteryError, unknown_choice
 from lottery_core.inference import SparseFile, fill, give_memory, is_sparse_file, parameters_on_meta, save_sparse
 
 FRAMEWORK = "fairseq"
@@ -119,7 +119,7 @@ def build(config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
         known = {name for part in config["cfg"].values() if isinstance(part, Mapping) for name in part}
         for name in options:
             if name not in known:
-                raise one_of(name, "option", known)
+                raise unknown_choice(name, "option", known)
         cfg = _without_weights(config, checkpoint_utils.load_checkpoint_to_cpu, dict(options))["cfg"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"its configuration is damaged: {error!r}") from error

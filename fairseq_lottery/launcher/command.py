@@ -17,7 +17,7 @@ from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parse
 from fairseq_lottery.launcher.scores import decodes, generate_words, read_lines
 from fairseq_lottery.names import BLEU, LOG_PPL, TOKENIZED_BLEU
 from fairseq_lottery.task import RewindPoint, parse_rewind
-from lottery_core.cli import do_experiment, guarded
+from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment
 from lottery_core.experiments.executors import SLURM, executor, gpus_of_a_job, nodes_of_a_job, shares, visible_gpus
@@ -129,7 +129,7 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
     gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs or 1)
     trainer = executor(args, framework.command, experiment.out, gpus)
     experiment = _preflight(experiment)
-    do_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
+    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,4 +140,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     own, words = split(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(own)
-    return guarded(lambda: _run(args, words), "fairseq-lottery")
+    return run_command(lambda: _run(args, words), "fairseq-lottery")

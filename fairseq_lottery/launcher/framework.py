@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fairseq_lottery.launcher.resume import obstacle
+from fairseq_lottery.launcher.resume import why_not_resumable
 from fairseq_lottery.names import LAST
 from lottery_core.checkpoints import read_weights
 from lottery_core.experiments import Run, Score, read_score
@@ -28,9 +28,9 @@ class Fairseq:
         more = [] if self.launcher is None else ["--launcher", self.launcher]
         return [sys.executable, "-m", "fairseq_lottery.launcher.worker", str(folder), *more]
 
-    def obstacle(self, run: Run, folder: Path) -> str | None:
-        """fairseq resumes by itself from ``checkpoint_last.pt``; see :func:`.resume.obstacle`."""
-        return obstacle(run, folder)
+    def why_not_resumable(self, run: Run, folder: Path) -> str | None:
+        """fairseq resumes by itself from ``checkpoint_last.pt``; see :func:`.resume.why_not_resumable`."""
+        return why_not_resumable(run, folder)
 
     def weights(self, folder: Path) -> Weights:
         """Of ``checkpoint_last.pt``; pruning sorts out tied tensors by the rewind point."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from fairseq_lottery.checkpoint import Place
+from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.names import LAST
 from fairseq_lottery.task import parse_rewind
 from lottery_core.errors import CheckpointError
-from lottery_core.experiments import INIT, REWIND, Run
+from lottery_core.experiments import Run, paths
 from lottery_core.pruning import DENSE
 
 # Options under which a checkpoint does not hold all that decides the rest of the training, with their defaults.
@@ -38,14 +38,14 @@ _NOT_KEPT: dict[str, dict[str, Any]] = {
 _PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
 
 
-def obstacle(run: Run, folder: Path) -> str | None:
-    """See :meth:`lottery_core.experiments.Framework.obstacle`; what it promises is for one process on a CPU."""
+def why_not_resumable(run: Run, folder: Path) -> str | None:
+    """See ``Framework.why_not_resumable`` of :mod:`lottery_core.experiments`; bit-exact for one process on a CPU."""
     checkpoint = folder / LAST
     if not checkpoint.exists():
         return "it had no checkpoint yet"
     try:
         damaged = _damaged(checkpoint)
-        place = Place.of(checkpoint)
+        place = CheckpointProgress.of(checkpoint)
     except CheckpointError as error:
         return str(error)
     if damaged:
@@ -61,7 +61,7 @@ def _damaged(checkpoint: Path) -> str | None:
         raise CheckpointError(f"{checkpoint} was not written to its end ({error})") from error
 
 
-def _not_kept(place: Place) -> str | None:
+def _not_kept(place: CheckpointProgress) -> str | None:
     for section, defaults in _NOT_KEPT.items():
         for name, default in defaults.items():
             if place.option(section, name, default) != default:
@@ -74,9 +74,9 @@ def _not_kept(place: Place) -> str | None:
     return None
 
 
-def _rewind_lost(place: Place, folder: Path) -> str | None:
-    if not (folder / INIT).exists():
-        return f"{INIT} is missing"
+def _rewind_lost(place: CheckpointProgress, folder: Path) -> str | None:
+    if not (folder / paths.INIT).exists():
+        return f"{paths.INIT} is missing"
     point = parse_rewind(place.option("task", "rewind_point"))
     passed = place.epoch > point.count if point.unit == "epochs" else place.updates >= point.count
-    return f"{REWIND} is missing" if passed and not (folder / REWIND).exists() else None
+    return f"{paths.REWIND} is missing" if passed and not (folder / paths.REWIND).exists() else None

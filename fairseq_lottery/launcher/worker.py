@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import value_of, with_user_dir, without
-from fairseq_lottery.checkpoint import Place
+from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.scores import (
     average,
     bleu,
@@ -27,9 +27,9 @@ from fairseq_lottery.launcher.scores import (
     log_perplexity,
 )
 from fairseq_lottery.names import BLEU, LAST, LOG_PPL, TOKENIZED_BLEU
-from lottery_core.cli import Parser, guarded
+from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import PROGRESS, REWIND, TICKET, Experiment, Run, Score, dense, write_score
+from lottery_core.experiments import Experiment, Run, Score, dense, paths, write_score
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import write_json
 from lottery_core.pruning import CONTROLS, DENSE
@@ -62,15 +62,15 @@ def training_words(experiment: Experiment, run: Run, out: Path) -> list[str]:
     for option in _START:  # the dense run's start; the ticket has its own
         words = without(words, option)
     if run.kind in CONTROLS:
-        words += ["--ticket", str(out / run.winning.folder / TICKET), "--ticket-kind", run.kind]
+        words += ["--ticket", str(out / run.winning.folder / paths.TICKET), "--ticket-kind", run.kind]
         return [
             *words,
             "--ticket-seed",
             str(run.control_seed),
             "--rewind",
-            str(out / dense(run.seed).folder / REWIND),
+            str(out / dense(run.seed).folder / paths.REWIND),
         ]
-    return [*words, "--ticket", str(folder / TICKET)]
+    return [*words, "--ticket", str(folder / paths.TICKET)]
 
 
 def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) -> None:
@@ -105,7 +105,7 @@ def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) ->
             with suppress(ValueError):  # a line of somebody else's that only looks like one
                 seen |= json.loads(match.group(2))
             with suppress(WriteError):
-                write_json(out / run.folder / PROGRESS, {"text": _text(seen)})
+                write_json(out / run.folder / paths.PROGRESS, {"text": _text(seen)})
     if process.wait():
         for part in (out / run.folder).glob("*.pt.tmp"):  # fairseq leaves it, and on a full disk no room to say why
             part.unlink(missing_ok=True)
@@ -149,20 +149,20 @@ def _run(args: argparse.Namespace) -> None:
     experiment = Experiment.load(out)
     folder = out / run.folder
     # What is there was found good to go on from when the run was started.
-    before = Place.of(folder / LAST) if (folder / LAST).exists() else None
+    before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
     wall = time.perf_counter() - (before.seconds if before else 0)
     if before and before.at_end:
         print(f"trained before: {before.updates} updates")
     else:
         _train(experiment, run, out, args.launcher)
-    if run.kind == DENSE and not (folder / REWIND).exists():
+    if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     value, count = _score(experiment, folder)
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     score = Score(
         score=value,
         returns=count,
-        steps=Place.of(folder / LAST).updates,
+        steps=CheckpointProgress.of(folder / LAST).updates,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="of the run, in an experiment that fairseq-lottery has begun")
     parser.add_argument("--launcher", help="starts the training instead of python")
     args = parser.parse_args(argv)
-    return guarded(lambda: _run(args), "fairseq_lottery.launcher.worker")
+    return run_command(lambda: _run(args), "fairseq_lottery.launcher.worker")
 
 
 if __name__ == "__main__":

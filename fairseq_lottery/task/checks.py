@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from fairseq_lottery.checkpoint import Place
+from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.inference import MODES
 from fairseq_lottery.names import LAST
-from lottery_core.errors import ConfigError, MismatchError, one_of
+from lottery_core.errors import ConfigError, MismatchError, unknown_choice
 from lottery_core.pruning import WINNING
 from lottery_core.tickets import Ticket
 
@@ -22,7 +22,7 @@ log = logging.getLogger("fairseq_lottery")
 def check_options(options: Any) -> None:
     """:raises ConfigError: options that contradict each other"""
     if options.sparse_inference not in MODES:
-        raise one_of(options.sparse_inference, "--sparse-inference", MODES)
+        raise unknown_choice(options.sparse_inference, "--sparse-inference", MODES)
     if options.ticket and options.rewind_point:
         raise ConfigError(
             "--ticket and --rewind-point exclude each other: the rewind point is of the dense run, "
@@ -75,7 +75,7 @@ def require_own_folder(options: Any, digest: str, task: str) -> None:
         return
     if not last.exists():
         return
-    held = Place.of(last).tickets.get(task, "")
+    held = CheckpointProgress.of(last).tickets.get(task, "")
     if held != digest:
         whose = "another ticket" if held and digest else "a ticket" if held else "a training without this ticket"
         raise ConfigError(

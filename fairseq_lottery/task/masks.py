@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fairseq_lottery.task.fp32_masters import masters_of
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
-from lottery_core.masking import Eraser, SecondMoments, leaves_zeros_alone
+from lottery_core.masking import Eraser, SecondMoments, preserves_zeros
 from lottery_core.tickets import Masks
 
 
@@ -78,7 +78,7 @@ class HeldMasks:
             state is not None and state is not self._known_state
         ):  # a new optimizer, or one that a checkpoint was loaded into
             self._known_state = state
-            self._leaves_zeros_alone = not masters and leaves_zeros_alone(optimizer.optimizer)
+            self._leaves_zeros_alone = not masters and preserves_zeros(optimizer.optimizer)
             self._zero_state(state)
             self.enforce()
         for parameter, master in masters:

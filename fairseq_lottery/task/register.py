@@ -12,7 +12,7 @@ from fairseq_lottery.language_model import LanguageModelingOptions, StreamTask
 from fairseq_lottery.names import PREFIX
 from fairseq_lottery.options import LotteryOptions
 from fairseq_lottery.task.task import LotteryTask
-from lottery_core.errors import one_of
+from lottery_core.errors import unknown_choice
 
 
 def lottery_task(name: str, mixins: tuple[type, ...] = (LotteryTask,), options: type = LotteryOptions) -> type:
@@ -29,7 +29,7 @@ def lottery_task(name: str, mixins: tuple[type, ...] = (LotteryTask,), options: 
     if PREFIX + name in TASK_REGISTRY:
         return TASK_REGISTRY[PREFIX + name]  # type: ignore[no-any-return]
     if name not in TASK_REGISTRY:
-        raise one_of(name, "task", TASK_REGISTRY)
+        raise unknown_choice(name, "task", TASK_REGISTRY)
     base: Any = TASK_REGISTRY[name]
     config: Any = TASK_DATACLASS_REGISTRY.get(name)
     members: dict[str, Any] = {"__module__": __name__, "__doc__": f"{base.__name__} that trains tickets."}

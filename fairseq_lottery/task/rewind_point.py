@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import INIT, REWIND, Point, parse_point
+from lottery_core.experiments import Point, parse_point, paths
 from lottery_core.tickets import Weights
 
 log = logging.getLogger("fairseq_lottery")
@@ -65,7 +65,7 @@ class RewindPoint:
         self._started = True
         if self.write:
             start = weights()
-            start.save(self.folder / INIT)
+            start.save(self.folder / paths.INIT)
             if self.point is not None and self.point.count == 0:
                 self._save(start)
 
@@ -96,15 +96,15 @@ class RewindPoint:
 
     def warn_if_missed(self) -> None:
         """Called at the end: says so where a training that ended well did not reach the point."""
-        if not ended_badly() and not (self.folder / REWIND).exists():
+        if not ended_badly() and not (self.folder / paths.REWIND).exists():
             log.warning(
                 "the training ended after %d updates, before the rewind point %s: there is no %s, "
                 "so no winning ticket can be made of this run",
                 self._done,
                 self.point,
-                self.folder / REWIND,
+                self.folder / paths.REWIND,
             )
 
     def _save(self, weights: Weights) -> None:
-        weights.save(self.folder / REWIND)
-        log.info("rewind point %s: %s", self.point, self.folder / REWIND)
+        weights.save(self.folder / paths.REWIND)
+        log.info("rewind point %s: %s", self.point, self.folder / paths.REWIND)

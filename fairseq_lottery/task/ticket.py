@@ -8,7 +8,7 @@ from torch import nn
 
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError, LotteryError
-from lottery_core.experiments import TICKET
+from lottery_core.experiments import paths
 from lottery_core.pruning import CHAINS, CONTROLS, FRESH, REWIND, WINNING, check_kind, control_ticket, derive_seed
 from lottery_core.tickets import Ticket, snapshot, versions
 
@@ -50,7 +50,7 @@ def ticket_to_train(
     """
     if kind in (WINNING, given.origin.kind):
         return given
-    target = folder / TICKET
+    target = folder / paths.TICKET
     if target.resolve() == path.resolve():
         raise ConfigError(f"the {kind} ticket would overwrite {path}: keep that file outside --save-dir")
     made = _made_before(target, given, kind, seed)

@@ -11,7 +11,7 @@ from lottery_core.checkpoints.read import (
     unreadable,
     weights_of_state,
 )
-from lottery_core.checkpoints.safe_globals import NAMES, NUMPY_DTYPES, allowed, allowing
+from lottery_core.checkpoints.safe_globals import NAMES, NUMPY_DTYPES, allowed, safe_loading
 
 __all__ = [
     "NAMES",
@@ -19,7 +19,7 @@ __all__ = [
     "SB3",
     "STATE",
     "allowed",
-    "allowing",
+    "safe_loading",
     "format_of",
     "is_target",
     "load_checkpoint",

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lottery_core.checkpoints.safe_globals import allowing
+from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.errors import CheckpointError
 from lottery_core.tickets import Weights, outside_by_name, without_aliases, without_copies
 
@@ -109,7 +109,7 @@ def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
 
 def _load(file: Path | io.BytesIO, name: str) -> Any:
     try:
-        with allowing():
+        with safe_loading():
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         raise unreadable(error, name) from error

@@ -45,7 +45,7 @@ def allowed(names: Iterable[str] = (*NAMES, *NUMPY_DTYPES)) -> list[Any]:
 
 
 @contextmanager
-def allowing() -> Iterator[None]:
+def safe_loading() -> Iterator[None]:
     """While it lasts ``torch.load`` with ``weights_only=True`` also takes the list; afterwards what it took before.
 
     torch's own context would also take away what somebody had allowed for good.

@@ -1,6 +1,7 @@
 """The command ``lottery``, and what the commands of the plugins share with it."""
 
-from lottery_core.cli.common import Parser, do_experiment, guarded
+from lottery_core.cli.common import Parser, run_command, run_experiment
+from lottery_core.cli.experiment_options import DEFAULTS, add_experiment_options
 from lottery_core.cli.lottery import main
 
-__all__ = ["Parser", "do_experiment", "guarded", "main"]
+__all__ = ["DEFAULTS", "Parser", "add_experiment_options", "main", "run_command", "run_experiment"]

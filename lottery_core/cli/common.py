@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def guarded(command: Callable[[], int | None], program: str) -> int:
+def run_command(command: Callable[[], int | None], program: str) -> int:
     """Run ``command`` and turn what can go wrong into one line and an exit status.
 
     :param command: returns an exit status, or ``None`` for 0
@@ -51,7 +51,7 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def do_experiment(
+def run_experiment(
     experiment: Experiment, framework: Framework, executor: Executor, dry_run: bool = False, quiet: bool = False
 ) -> None:
     """What the command of every plugin does: the runs of ``experiment``, then its table and picture.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lottery_core.cli.common import Parser, guarded
+from lottery_core.cli.common import Parser, run_command
 from lottery_core.errors import LotteryError
 from lottery_core.version import VERSION
 
@@ -98,7 +98,7 @@ def _prune(args: argparse.Namespace) -> None:
             check_rate(value, name)
     previous = None if args.previous is None else Ticket.load(args.previous)
     rewind = read_weights(args.rewind)
-    trained = read_weights(args.trained).like(rewind)
+    trained = read_weights(args.trained).without_lost_aliases(rewind)
     scope = None if args.scope is None else by_names(args.scope, trained.tensors)
     if previous is not None and scope not in (None, previous.origin.scope):
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
@@ -182,4 +182,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     commands = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}
-    return guarded(lambda: commands[args.command](args), "lottery")
+    return run_command(lambda: commands[args.command](args), "lottery")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.paths import EXPERIMENT
+from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
 from lottery_core.files import read_json, write_json
 from lottery_core.pruning import KINDS, check_rate
@@ -112,7 +112,7 @@ class Experiment:
             )
         fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
         row = {"name": self.name, **self.fixed(), **fields, "versions": dict(self.versions), "command": self.command}
-        write_json(self.out / EXPERIMENT, row)
+        write_json(self.out / paths.EXPERIMENT, row)
 
     def version_changes(self) -> list[str]:
         """Packages whose version differs from that of the last command in the folder, as ``name: old -> new``."""
@@ -143,7 +143,7 @@ class Experiment:
         """
         row = read_row(out)
         if not row:
-            raise ConfigError(f"{out} holds no experiment ({EXPERIMENT} is missing)")
+            raise ConfigError(f"{out} holds no experiment ({paths.EXPERIMENT} is missing)")
         fields = {key: value for key, value in row.items() if key != "name"}
         fields.update(kinds=tuple(row["kinds"]), seeds=tuple(row["seeds"]), scope=tuple(row["scope"]))
         return cls(out=out, **fields)
@@ -155,13 +155,13 @@ def read_row(out: Path) -> dict[str, Any]:
     :raises ConfigError: it is not readable JSON
     """
     try:
-        row = read_json(out / EXPERIMENT)
+        row = read_json(out / paths.EXPERIMENT)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {out / EXPERIMENT}: {error}") from error
+        raise ConfigError(f"cannot read {out / paths.EXPERIMENT}: {error}") from error
     if row is None:
         return {}
     if not isinstance(row, dict) or not row.keys() >= _KEYS:
-        raise ConfigError(f"{out / EXPERIMENT} is not an experiment's configuration")
+        raise ConfigError(f"{out / paths.EXPERIMENT} is not an experiment's configuration")
     return row
 
 

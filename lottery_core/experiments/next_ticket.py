@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from lottery_core.errors import CheckpointError, DamagedError, TicketError
+from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.paths import INIT, REWIND, TICKET
 from lottery_core.experiments.plan import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row
@@ -31,11 +31,11 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     out = experiment.out
     source, start = pruned_run(run), out / dense(run.seed).folder
     with _intact(start):
-        rewind = Weights.load(start / (REWIND if chain.rewinds else INIT))
+        rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
         # A live model knew which tensors are buffers; a checkpoint has only their names.
         trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
-        previous = None if source.kind == DENSE else Ticket.load(out / source.folder / TICKET)
+        previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind)
     kept = chain.rewinds and experiment.rewind in KEPT
     ticket = prune(
@@ -58,12 +58,12 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     :param run: of a kind among :data:`lottery_core.CONTROLS`
     :param fresh: weights that the model's own initialiser drew under ``run.control_seed``
     """
-    winning = Ticket.load(out / run.winning.folder / TICKET)
-    rewind = Weights.load(out / dense(run.seed).folder / REWIND)
+    winning = Ticket.load(out / run.winning.folder / paths.TICKET)
+    rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
     return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
 
 
-def is_whole(ticket: Path) -> bool:
+def is_readable(ticket: Path) -> bool:
     """Whether there is a ticket that can be read."""
     try:
         Ticket.load(ticket)
@@ -77,10 +77,10 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     folder = experiment.out / run.folder
     score = framework.score(folder)
     if run.kind == DENSE:
-        pool = surviving = _pool(experiment, Weights.load(folder / INIT))
+        pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
         collapsed, digest = [], ""
     else:
-        ticket = Ticket.load(folder / TICKET)
+        ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
     return Row(
@@ -118,7 +118,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     folder = experiment.out / run.folder
     rewound = any(kind in CHAINS and CHAINS[kind].rewinds for kind in experiment.kinds)
     rewinds_late = run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT)
-    if rewinds_late and _same(experiment, folder / INIT, folder / REWIND):
+    if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (
             f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "
             "a learning rate of 0), so tickets are rewound to the initialisation; choose a later point, or say init"

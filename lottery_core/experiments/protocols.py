@@ -24,7 +24,7 @@ class Framework(Protocol):
         a checkpoint and a score; the dense one also leaves ``init.safetensors`` and ``rewind.safetensors``.
         """
 
-    def obstacle(self, run: Run, folder: Path) -> str | None:
+    def why_not_resumable(self, run: Run, folder: Path) -> str | None:
         """Why ``run``, killed in ``folder``, cannot go on from its files to the very same bits; ``None`` where it can.
 
         The files are of the same configuration, versions and ticket. Where there is an obstacle, they are removed
@@ -54,7 +54,7 @@ class Training(Protocol):
         """End it in any case."""
 
 
-class Done:
+class FinishedInProcess:
     """A training that was done, in this process, before it was asked for."""
 
     def finished(self) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import WriteError
+from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.paths import LOG, MARKER, STARTED, TICKET
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.files import read_json, remove_parts, write_json
@@ -29,7 +29,7 @@ def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
     }
 
 
-def make_ready(run: Run, folder: Path, now: Mapping[str, Any], framework: Framework) -> None:
+def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Framework) -> None:
     """Leave in ``folder`` what ``run`` can go on from, or nothing of an unfinished run; the log tells which.
 
     :param run: the run that will be started
@@ -39,32 +39,32 @@ def make_ready(run: Run, folder: Path, now: Mapping[str, Any], framework: Framew
     :raises WriteError: the folder cannot be written
     """
     before = started_as(folder)
-    obstacle: str | None = "it was started with another configuration, other versions or another ticket"
+    why_not_resumable: str | None = "it was started with another configuration, other versions or another ticket"
     if before == now:
-        obstacle = framework.obstacle(run, folder)
+        why_not_resumable = framework.why_not_resumable(run, folder)
     if before is not None:
-        _tell(folder, "goes on where it was" if obstacle is None else f"begins again: {obstacle}")
-    if obstacle is None:
+        _tell(folder, "goes on where it was" if why_not_resumable is None else f"begins again: {why_not_resumable}")
+    if why_not_resumable is None:
         remove_parts(folder)
     else:
         clear(folder)
-        write_json(folder / STARTED, now)
+        write_json(folder / paths.STARTED, now)
 
 
 def started_as(folder: Path) -> Any:
     """The :func:`identity` of the run that was last started in ``folder``; ``None`` where nothing tells."""
     try:
-        return read_json(folder / STARTED)
+        return read_json(folder / paths.STARTED)
     except (OSError, ValueError):
         return None
 
 
 def _tell(folder: Path, text: str) -> None:
     try:
-        with open(folder / LOG, "a", encoding="utf-8") as log:
+        with open(folder / paths.LOG, "a", encoding="utf-8") as log:
             log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} the run was interrupted, and {text}\n")
     except OSError as error:
-        raise WriteError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {folder / paths.LOG}: {error.strerror or error}") from error
 
 
 def clear(folder: Path) -> None:
@@ -73,11 +73,11 @@ def clear(folder: Path) -> None:
         return
     try:
         # First what the other files are judged by: a kill in the middle must not leave a part that looks whole.
-        for name in (MARKER, STARTED):
+        for name in (paths.MARKER, paths.STARTED):
             (folder / name).unlink(missing_ok=True)
         remove_parts(folder)
         for path in folder.iterdir():
-            if path.name not in (LOG, TICKET):
+            if path.name not in (paths.LOG, paths.TICKET):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error

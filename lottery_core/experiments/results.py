@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError
+from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.paths import MARKER, SCORE
 from lottery_core.experiments.plan import Run
 from lottery_core.files import read_json, write_json, write_text
 from lottery_core.pruning import KINDS
@@ -81,7 +81,7 @@ def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
 
     :raises WriteError: it cannot be written
     """
-    write_json(folder / MARKER, {"configuration": experiment.digest(), **asdict(row)})
+    write_json(folder / paths.MARKER, {"configuration": experiment.digest(), **asdict(row)})
 
 
 def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | None:
@@ -90,13 +90,15 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
     :raises ConfigError: the file is damaged
     """
     try:
-        value = read_json(folder / MARKER)
+        value = read_json(folder / paths.MARKER)
         if value is None:
             return None
         configuration = value.pop("configuration")
         row = Row(**{**value, "collapsed": tuple(value["collapsed"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"cannot read {folder / MARKER}: {error} (without it the run counts as not done)") from error
+        raise ConfigError(
+            f"cannot read {folder / paths.MARKER}: {error} (without it the run counts as not done)"
+        ) from error
     return None if experiment is not None and configuration != experiment.digest() else row
 
 
@@ -108,7 +110,7 @@ def read_rows(out: Path, experiment: Experiment | None = None) -> list[Row]:
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
-    rows = [row for path in out.glob(f"seed-*/**/{MARKER}") if (row := read_marker(path.parent, experiment))]
+    rows = [row for path in out.glob(f"seed-*/**/{paths.MARKER}") if (row := read_marker(path.parent, experiment))]
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
     order = {kind: index for index, kind in enumerate(("dense", *KINDS))}
@@ -135,7 +137,7 @@ def read_score(folder: Path) -> Score:
 
     :raises RunError: it left none
     """
-    value = read_json(folder / SCORE)
+    value = read_json(folder / paths.SCORE)
     if value is None:
         raise RunError(f"the run left no score: {folder / 'score.json'} is missing")
     return Score(**value)
@@ -143,4 +145,4 @@ def read_score(folder: Path) -> Score:
 
 def write_score(folder: Path, score: Score) -> None:
     """Write ``score.json``, see :func:`read_score`."""
-    write_json(folder / SCORE, asdict(score))
+    write_json(folder / paths.SCORE, asdict(score))

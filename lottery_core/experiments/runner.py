@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from lottery_core.errors import DamagedError, LostError, LotteryError, RunError, WriteError
+from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.next_ticket import find_ticket, is_whole, make_row, warnings_about
-from lottery_core.experiments.paths import FAILED, MARKER, RESULTS, TICKET
+from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, warnings_about
 from lottery_core.experiments.plan import Run, needs
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Framework, Training
-from lottery_core.experiments.restart import identity, make_ready, started_as
+from lottery_core.experiments.restart import identity, prepare_folder, started_as
 from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts, write_json
 from lottery_core.pruning import CHAINS, DENSE
@@ -62,7 +62,7 @@ class Runner:
             if waiting:
                 self._go(waiting, set(done), lock)
             rows = read_rows(self.out, self.experiment)
-            write_csv(self.out / RESULTS, rows)
+            write_csv(self.out / paths.RESULTS, rows)
             return rows
 
     def _go(self, waiting: list[Run], done: set[Run], lock: FolderLock) -> None:
@@ -112,7 +112,7 @@ class Runner:
         failed[run] = error
         self.progress.failed(run, str(error))
         with suppress(WriteError):  # on a full disk, say: what is told must be why the run failed
-            write_json(self.out / run.folder / FAILED, {"reason": str(error)})
+            write_json(self.out / run.folder / paths.FAILED, {"reason": str(error)})
 
     def _try_again(self, run: Run, error: LostError, waiting: list[Run], failed: dict[Run, LotteryError]) -> None:
         self._tries[run] += 1
@@ -133,7 +133,7 @@ class Runner:
         self._damaged.add(damaged)
         self.progress.say(f"WARNING: {error}: {damaged} is trained again from where it began")
         self.progress.again(damaged)
-        (error.folder / MARKER).unlink(missing_ok=True)
+        (error.folder / paths.MARKER).unlink(missing_ok=True)
         done.discard(damaged)
         waiting[:0] = [damaged, run]
 
@@ -148,7 +148,7 @@ class Runner:
         if run.kind != DENSE:
             # A control reads the winning ticket of its round, which may not have been pruned yet.
             chain_run = run if run.kind in CHAINS else run.winning
-            target = self.out / chain_run.folder / TICKET
+            target = self.out / chain_run.folder / paths.TICKET
         going = self.executor.adopt(run, folder)
         if going is not None:
             known = target is None or target.exists()
@@ -156,10 +156,10 @@ class Runner:
                 self.progress.say(f"{run}: goes on in the job that an earlier command submitted")
                 return going
             going.cancel()
-        if target is not None and (run.kind in CHAINS or not is_whole(target)):
+        if target is not None and (run.kind in CHAINS or not is_readable(target)):
             find_ticket(self.experiment, self.framework, chain_run).save(target)
-        (folder / FAILED).unlink(missing_ok=True)
-        make_ready(run, folder, identity(self.experiment, target), self.framework)
+        (folder / paths.FAILED).unlink(missing_ok=True)
+        prepare_folder(run, folder, identity(self.experiment, target), self.framework)
         return self.executor.start(run, folder, lock)
 
     def _record(self, run: Run) -> Row:
@@ -167,7 +167,7 @@ class Runner:
         for warning in warnings_about(self.experiment, run, row):
             self.progress.say(warning)
         write_marker(self.out / run.folder, row, self.experiment)
-        write_csv(self.out / RESULTS, read_rows(self.out, self.experiment))
+        write_csv(self.out / paths.RESULTS, read_rows(self.out, self.experiment))
         return row
 
 

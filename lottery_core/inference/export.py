@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lottery_core.checkpoints import SB3, STATE, format_of, state_of
-from lottery_core.errors import CheckpointError, one_of
+from lottery_core.errors import CheckpointError, unknown_choice
 
 GROUP = "lottery.export"
 PLAIN, SHRUNK, CSR = "plain", "shrunk", "csr"
@@ -40,7 +40,7 @@ def export(path: Path, output: Path, form: str = PLAIN) -> str:
     :raises WriteError: the file cannot be written
     """
     if form not in FORMS:
-        raise one_of(form, "form", FORMS)
+        raise unknown_choice(form, "form", FORMS)
     kind = format_of(path)
     if form == PLAIN and kind in (SB3, STATE):
         raise CheckpointError(f"{path} names nothing of this project: it can be used as it is")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.inference.candidates import SKIPS, Layer, layers_of, memory, sparse_form
 from lottery_core.inference.layers import CsrMatrix, SparseLinear
 from lottery_core.inference.lstm import SparseLSTM, SparseLSTMCell
@@ -61,7 +61,7 @@ def sparsify(
     :raises ConfigError: the model is in training mode, or not exactly one of ``example_inputs`` and ``tokens`` is given
     """
     if form not in FORMS:
-        raise one_of(form, "form", FORMS)
+        raise unknown_choice(form, "form", FORMS)
     if model.training:
         raise ConfigError("the model is in training mode: sparse layers are for inference, call model.eval() first")
     if form == AUTO and (example_inputs is None) == (tokens is None):

@@ -21,7 +21,7 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from lottery_core.masking.guard import EraseBefore, zero_every_gradient
 from lottery_core.masking.moments import SecondMoments, slowed_by_zeros
-from lottery_core.masking.probing import leaves_zeros_alone
+from lottery_core.masking.probing import preserves_zeros
 from lottery_core.tickets import Masks, Ticket, require_same_shapes
 
 # One keeper a parameter at a time: a second ticket on the same model replaces the first one's hooks.
@@ -115,7 +115,7 @@ class MaskKeeper:
             optimizer = reference()
             if optimizer is None or not self._held:
                 continue
-            if not leaves_zeros_alone(optimizer):
+            if not preserves_zeros(optimizer):
                 self._handles.append(optimizer.register_step_post_hook(lambda *_: self.enforce()))
             elif slowed_by_zeros(optimizer):
                 self._handles.append(optimizer.register_step_post_hook(self._lifted_moments()))

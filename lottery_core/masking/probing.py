@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 _STEPS = 4
 
 
-def leaves_zeros_alone(optimizer: Optimizer) -> bool:
+def preserves_zeros(optimizer: Optimizer) -> bool:
     """Whether parameters that are zero, with zero gradients, stay exactly +0.0 under ``optimizer``.
 
     Optimizers that work number by number (SGD, Adam, RMSprop, ... with momentum and weight decay) do; those that

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.tickets import Masks, Origin, Ticket, Weights, require_same_shapes
 
 DENSE = "dense"
@@ -139,7 +139,7 @@ KINDS: tuple[str, ...] = (*CHAINS, *CONTROLS)
 def check_kind(kind: str) -> str:
     """:raises ConfigError: no such kind; names the near ones"""
     if kind not in KINDS:
-        raise one_of(kind, "kind of ticket", KINDS)
+        raise unknown_choice(kind, "kind of ticket", KINDS)
     return kind
 
 
@@ -157,7 +157,7 @@ def control_ticket(
     :raises MismatchError: the weights are of another architecture
     """
     if kind not in CONTROLS:
-        raise one_of(kind, "control", CONTROLS)
+        raise unknown_choice(kind, "control", CONTROLS)
     needs = CONTROLS[kind].needs
     source = {FRESH: fresh, REWIND: rewind, NOTHING: None}[needs]
     if source is None and needs != NOTHING:

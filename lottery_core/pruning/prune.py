@@ -95,7 +95,7 @@ def prune(
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")
-    trained = trained.like(rewind)
+    trained = trained.without_lost_aliases(rewind)
     rewind.require_same_shapes(trained)
     if previous is not None:
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)

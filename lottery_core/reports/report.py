@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import CURVE, Experiment, Row, read_row, read_rows, write_csv
+from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, write_csv
 from lottery_core.reports.table import evaluated, interval_table, plot, table
 
 
@@ -43,7 +43,7 @@ def report(
         name = run.resolve().name
         drawn[name if name not in drawn else str(run)] = rows
     if picture is None and len(runs) == 1:
-        picture = runs[0] / CURVE
+        picture = runs[0] / paths.CURVE
     try:
         if picture is not None:
             plot(drawn, picture, labels.pop() if len(labels) == 1 else "score")

@@ -8,22 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lottery_core.experiments import (
-    FAILED,
-    JOB,
-    JOB_END,
-    LOG,
-    PROGRESS,
-    STARTED,
-    Experiment,
-    Row,
-    Run,
-    duration,
-    needs,
-    percents,
-    read_marker,
-    seconds_left,
-)
+from lottery_core.experiments import Experiment, Row, Run, duration, needs, paths, percents, read_marker, seconds_left
 from lottery_core.files import held, last_line, read_object
 
 DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
@@ -64,31 +49,31 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
     row = read_marker(folder, experiment)
     if row is not None:
         return State(run, DONE, f"{percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}", row)
-    failure = read_object(folder / FAILED)
+    failure = read_object(folder / paths.FAILED)
     if failure:
         return State(run, FAILED_, str(failure.get("reason", "")))
-    job = read_object(folder / JOB)
+    job = read_object(folder / paths.JOB)
     if job:
         return _of_job(run, folder, job, busy, job_state)
-    if (folder / STARTED).exists():
-        text = str(read_object(folder / PROGRESS).get("text", ""))
+    if (folder / paths.STARTED).exists():
+        text = str(read_object(folder / paths.PROGRESS).get("text", ""))
         return State(run, RUNNING, text) if busy else State(run, STOPPED, text)
     missing = [str(other) for other in needs(run) if read_marker(experiment.out / other.folder, experiment) is None]
     return State(run, WAITING, f"for {missing[0]}" if missing else "")
 
 
 def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: Job) -> State:
-    ended = read_object(folder / JOB_END)
+    ended = read_object(folder / paths.JOB_END)
     if ended.get("token") == job.get("token"):
         # Trained, and not yet looked at; or failed, and not yet submitted again.
         if ended.get("code") == 0:
             return State(run, RUNNING if busy else STOPPED, "trained; its result is not taken in yet")
-        return State(run, WAITING if busy else FAILED_, last_line(folder / LOG))
+        return State(run, WAITING if busy else FAILED_, last_line(folder / paths.LOG))
     state = job_state(str(job.get("name")))
     if state is None:
         return State(run, WAITING if busy else STOPPED, "its job has vanished")
     if state in ("RUNNING", "COMPLETING"):
-        return State(run, RUNNING, str(read_object(folder / PROGRESS).get("text", "")))
+        return State(run, RUNNING, str(read_object(folder / paths.PROGRESS).get("text", "")))
     return State(run, QUEUED, state.lower())
 
 

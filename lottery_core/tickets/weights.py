@@ -44,7 +44,7 @@ class Weights:
         shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
         require_same_shapes(shapes, {name: t.shape for name, t in other.tensors.items()}, self.source, other.source)
 
-    def like(self, other: Weights) -> Weights:
+    def without_lost_aliases(self, other: Weights) -> Weights:
         """Without what ``other`` lacks and what equals a tensor that it has: aliases whose sharing a file has lost."""
         lost = []
         for name in self.tensors.keys() - other.tensors.keys():
@@ -145,7 +145,7 @@ def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each value of a state dict once, where the file has lost which tensors were tied.
 
     Two trained matrices never agree in every bit unless they are one. Constant tensors do (norms, new biases), so
-    they all stay; :meth:`Weights.like` sorts them out where another file knows better.
+    they all stay; :meth:`Weights.without_lost_aliases` sorts them out where another file knows better.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in without_aliases(state).items():

@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import MARKER, TICKET, Experiment, Run, read_rows
+from lottery_core.experiments import Experiment, Run, paths, read_rows
 from lottery_core.pruning import DENSE, check_kind
 from lottery_core.tickets import Ticket
 from sb3_lottery.models import ModelSettings, algorithm
@@ -49,7 +49,7 @@ class Finished:
         if not rounds:
             raise ConfigError(f"{out} has no finished {kind} run of seed {seed}")
         run = Run(seed, kind, max(rounds) if round_ is None else round_)
-        if not (out / run.folder / MARKER).exists():
+        if not (out / run.folder / paths.MARKER).exists():
             raise ConfigError(f"{out} has no finished {run}; the last is round {max(rounds)}")
         return cls(out / run.folder, run, ModelSettings.from_json(model))
 
@@ -73,4 +73,4 @@ class Finished:
         """
         if self.run.kind == DENSE:
             raise ConfigError("a dense run trains no ticket")
-        return Ticket.load(self.folder / TICKET)
+        return Ticket.load(self.folder / paths.TICKET)

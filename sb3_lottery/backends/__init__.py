@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.backends import ale_vec, envpool_vec
 from sb3_lottery.backends.atari import AtariGame, atari_game, check_frames
 from sb3_lottery.backends.request import Request
@@ -43,7 +43,7 @@ def check_backend(backend: str, request: Request) -> None:
     :raises ConfigError: unknown backend, processes for a native one, a frame size for what has no frames
     """
     if backend not in BACKENDS:
-        raise one_of(backend, "backend of environments", [AUTO, *BACKENDS])
+        raise unknown_choice(backend, "backend of environments", [AUTO, *BACKENDS])
     if request.subproc and backend != "gymnasium":
         raise ConfigError(f"--subproc is for the gymnasium backend; {backend} has threads of its own")
     check_frames(request)

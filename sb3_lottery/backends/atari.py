@@ -16,7 +16,7 @@ from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
 
 _IDS = re.compile(r"ALE/(?P<new>\w+)-v5|(?P<old>\w+)NoFrameskip-v(?P<version>[04])")
@@ -45,7 +45,7 @@ class AtariGame:
         except ImportError as error:
             raise package_missing("Atari", "ale-py", "ale-py", "atari") from error
         if self.name not in games:
-            raise one_of(self.name, "Atari game", games)
+            raise unknown_choice(self.name, "Atari game", games)
         return games[self.name]
 
 

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.backends.atari import atari_game
 from sb3_lottery.backends.pooled import Array, PooledVecEnv, Step
 from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
@@ -40,7 +40,7 @@ def task(env: str) -> str:
     name = f"{game.name}-v5" if game else env
     known = envpool.list_all_envs()
     if name not in known:
-        near = str(one_of(name, "environment", known)).partition(": ")[2]
+        near = str(unknown_choice(name, "environment", known)).partition(": ")[2]
         raise ConfigError(f"EnvPool has no environment '{env}' ({near[:200]}); --env-backend gymnasium may have it")
     return name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lottery_core.cli import Parser, guarded
+from lottery_core.cli import Parser, run_command
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import WINNING
 from sb3_lottery.analysis import Finished, feature_names, input_features, play
@@ -61,4 +61,4 @@ def main(argv: Sequence[str]) -> int:
     :param argv: its name among :data:`COMMANDS`, then its arguments
     :returns: exit status: 0, 2 for bad input, 130 after Ctrl-C
     """
-    return guarded(lambda: COMMANDS[argv[0]](argv[1:]), f"sb3-lottery {argv[0]}")
+    return run_command(lambda: COMMANDS[argv[0]](argv[1:]), f"sb3-lottery {argv[0]}")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lottery_core.cli import do_experiment, guarded
+from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Progress
 from lottery_core.experiments.executors import SLURM, executor
@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> None:
     lines = (f"environments: {environment_line(settings)}", f"each run: {length}; rewind: {experiment.rewind}")
     for line in (*values.get("notes", ()), *lines):
         Progress(quiet=args.quiet).say(line)
-    do_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
+    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,4 +85,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in looking.COMMANDS:
         return looking.main(words)
     args = parser().parse_args(words)
-    return guarded(lambda: _run(args), "sb3-lottery")
+    return run_command(lambda: _run(args), "sb3-lottery")

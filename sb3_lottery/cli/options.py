@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.cli import Parser
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CHAINS, CONTROLS
@@ -189,7 +189,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
         preset = _zoo_preset(given)
     if "preset" in given:
         if given["preset"] not in PRESETS:
-            raise one_of(given["preset"], "preset", PRESETS)
+            raise unknown_choice(given["preset"], "preset", PRESETS)
         preset = dict(PRESETS[given["preset"]])
     if given.get("algo", preset.get("algo")) != preset.get("algo"):
         for name in ("hyperparams", "optimizer", "optimizer_kwargs"):

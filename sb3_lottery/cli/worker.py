@@ -14,8 +14,8 @@ from gymnasium.spaces import Discrete
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.distributions import Distribution
 
-from lottery_core.cli import Parser, guarded
-from lottery_core.experiments import PROGRESS, Experiment, Run
+from lottery_core.cli import Parser, run_command
+from lottery_core.experiments import Experiment, Run, paths
 from lottery_core.files import write_json
 from sb3_lottery.cli.options import training_spec
 from sb3_lottery.models import ModelSettings, environment_line, make_env, make_model
@@ -32,7 +32,7 @@ def _train(args: argparse.Namespace) -> None:
 
     def report(progress: Mapping[str, Any]) -> None:
         print(f"{progress['text']}, {progress['steps']} steps")
-        write_json(out / run.folder / PROGRESS, progress)
+        write_json(out / run.folder / paths.PROGRESS, progress)
 
     def make(seed: int) -> BaseAlgorithm:
         model = make_model(settings, seed, log)
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="of the run, in an experiment that sb3-lottery has begun")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
     args = parser.parse_args(argv)
-    return guarded(lambda: _train(args), "sb3_lottery.cli.worker")
+    return run_command(lambda: _train(args), "sb3_lottery.cli.worker")
 
 
 if __name__ == "__main__":

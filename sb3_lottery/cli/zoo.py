@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.backends import atari_game
 from sb3_lottery.backends.request import FRAME_STACK
 from sb3_lottery.models import ACTIVATIONS, OPTIMIZERS, algorithm, hyperparameters, policy_arguments
@@ -105,7 +105,7 @@ def _row(path: Path, env: str) -> tuple[dict[str, Any], bool]:
     keys = [env, *(["atari"] if atari_game(env) else []), "default"]
     key = next((key for key in keys if key in games), None)
     if key is None:
-        raise one_of(env, f"game of {path.name}", sorted(map(str, games)))
+        raise unknown_choice(env, f"game of {path.name}", sorted(map(str, games)))
     if not isinstance(games[key], dict):
         raise ConfigError(f"{path}: the settings of {env} are no mapping")
     return dict(games[key]), key != "default"
@@ -139,7 +139,7 @@ def _policy(algo: str, row: dict[str, Any]) -> dict[str, Any]:
     titles = {title: kind for kind, title in algorithm(algo).policies.items()}
     title = row.pop("policy")
     if title not in titles:
-        raise one_of(title, f"policy of {algorithm(algo).title}", titles)
+        raise unknown_choice(title, f"policy of {algorithm(algo).title}", titles)
     found: dict[str, Any] = {"policy": titles[title], "net_arch": None, "activation": _own_activation(algo)}
     layers = given.pop("net_arch", None)
     if isinstance(layers, dict):

@@ -46,7 +46,7 @@ class _Part:
 _Signal = tuple[_Part, ...]
 
 
-class Wiring:
+class LayerGraph:
     """Who reads whom in ``policy``.
 
     :param policy: of SB3 or sb3-contrib, any but CrossQ's
@@ -173,7 +173,7 @@ class Wiring:
 
 
 def check_policy(policy: nn.Module) -> None:
-    """:raises ConfigError: see :class:`Wiring`"""
+    """:raises ConfigError: see :class:`LayerGraph`"""
     kind = type(policy)
     for module in policy.modules():
         if "Batch" in type(module).__name__:

@@ -15,7 +15,7 @@ from lottery_core.checkpoints import is_target
 from lottery_core.errors import ConfigError
 from lottery_core.inference import Report, shrink
 from lottery_core.masking import is_held
-from sb3_lottery.inference.layer_graph import Wiring, trunk_of
+from sb3_lottery.inference.layer_graph import LayerGraph, trunk_of
 from sb3_lottery.networks import NarrowNatureCNN, PoolingCNN, SharedTrunk
 
 
@@ -74,9 +74,9 @@ def smaller(
     :param kwargs: that it was made with
     :param make: makes a fresh one
     :returns: the smaller policy with a fresh optimizer, the arguments that it was made with, what went
-    :raises ConfigError: see :class:`sb3_lottery.inference.layer_graph.Wiring`
+    :raises ConfigError: see :class:`sb3_lottery.inference.layer_graph.LayerGraph`
     """
-    wiring = Wiring(policy)
+    wiring = LayerGraph(policy)
     tensors = {name: parameter.detach() for name, parameter in policy.named_parameters()}
     shrunk = shrink(tensors, wiring.units, alike=wiring.alike, level=wiring.level)
     report = shrunk.report(tensors, is_target)

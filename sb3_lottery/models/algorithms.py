@@ -10,7 +10,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from lottery_core.errors import ConfigError, OptimizerError, one_of
+from lottery_core.errors import ConfigError, OptimizerError, unknown_choice
 
 SB3, CONTRIB = "stable_baselines3", "sb3_contrib"
 _DISCRETE, _CONTINUOUS = ("Discrete",), ("Box",)
@@ -63,7 +63,7 @@ class Algorithm:
         :raises ConfigError: the algorithm has none (CrossQ has MLPs only)
         """
         if network not in self.policies:
-            raise one_of(network, f"network of {self.title}", self.policies)
+            raise unknown_choice(network, f"network of {self.title}", self.policies)
         return self.policies[network]
 
 
@@ -103,7 +103,7 @@ def algorithm(word: str) -> Algorithm:
     if word in _NO_OPTIMIZER:
         raise no_optimizer(word.upper())
     if word not in ALGORITHMS:
-        raise one_of(word, "algorithm", ALGORITHMS)
+        raise unknown_choice(word, "algorithm", ALGORITHMS)
     return ALGORITHMS[word]
 
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments.executors import visible_gpus
 from lottery_core.pruning import derive_seed
 from sb3_lottery.models import environments
@@ -111,7 +111,7 @@ class ModelSettings:
             (self.optimizer or "adam", "optimizer", OPTIMIZERS),
         ):
             if word not in known:
-                raise one_of(word, what, known)
+                raise unknown_choice(word, what, known)
         if self.n_envs < 1:
             raise ConfigError(f"--n-envs must be at least 1, not {self.n_envs}")
         if not math.isfinite(self.reward_scale) or self.reward_scale == 0:
@@ -127,7 +127,7 @@ class ModelSettings:
         accepted = hyperparameters(self.algo)
         for name, value in self.hyperparams.items():
             if name not in accepted:
-                raise one_of(name, f"hyperparameter of {row.title}", accepted)
+                raise unknown_choice(name, f"hyperparameter of {row.title}", accepted)
             default = accepted[name].default
             first = value[0] if name == "train_freq" and isinstance(value, (list, tuple)) and value else value
             if name in _AT_LEAST_ONE and isinstance(first, (int, float)) and first < 1:
@@ -140,7 +140,7 @@ class ModelSettings:
                 raise ConfigError(f"hyperparameter {name} must be a number (SB3's default is {default}), not '{value}'")
         for name in self.policy_kwargs:
             if name not in policy_arguments(self.algo):
-                raise one_of(name, f"argument of the policy of {row.title}", policy_arguments(self.algo))
+                raise unknown_choice(name, f"argument of the policy of {row.title}", policy_arguments(self.algo))
         if not isinstance(self.policy_kwargs.get("net_arch", {}), Mapping):
             raise ConfigError("as policy argument net_arch is a dict, e.g. {'pi':[64],'vf':[64]}; else use --net-arch")
 

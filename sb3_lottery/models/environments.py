@@ -11,7 +11,7 @@ import gymnasium
 import torch
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.backends import Request, atari_game, check_backend
 from sb3_lottery.backends.ale_vec import AleVecEnv
 from sb3_lottery.backends.atari import atari_hint
@@ -44,7 +44,7 @@ def check_words(settings: ModelSettings) -> None:
         del accepted[name]
     for name, value in (settings.normalize or {}).items():
         if name not in accepted:
-            raise one_of(name, "argument of VecNormalize", accepted)
+            raise unknown_choice(name, "argument of VecNormalize", accepted)
         default = accepted[name].default
         if isinstance(default, bool) != isinstance(value, bool) or (
             isinstance(default, float) and not isinstance(value, (int, float))
@@ -125,4 +125,4 @@ def _check_registered(env: str) -> None:
         if not installed():
             hint = " (EnvPool may have it: pip install envpool, --env-backend envpool)"
         raise ConfigError(f"unknown environment '{env}': did you mean {' or '.join(sorted(similar))}?{hint}")
-    raise one_of(env, "environment", list(gymnasium.registry))
+    raise unknown_choice(env, "environment", list(gymnasium.registry))

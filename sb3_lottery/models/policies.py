@@ -9,7 +9,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.models.algorithms import algorithm
 from sb3_lottery.networks import PoolingCNN, SharedTrunk
 
@@ -24,9 +24,9 @@ CNNS = {"nature": "SB3's, of Mnih et al. 2015", "pooling": "the paper's, Table A
 def check_words(settings: ModelSettings) -> None:
     """:raises ConfigError: unknown policy or CNN"""
     if settings.policy != AUTO and settings.policy not in POLICIES:
-        raise one_of(settings.policy, "policy", [AUTO, *POLICIES])
+        raise unknown_choice(settings.policy, "policy", [AUTO, *POLICIES])
     if settings.cnn not in CNNS:
-        raise one_of(settings.cnn, "CNN", CNNS)
+        raise unknown_choice(settings.cnn, "CNN", CNNS)
     if settings.net_arch is None and (settings.shared_trunk or settings.cnn == "pooling"):
         raise ConfigError("--shared-trunk and --cnn pooling need the layers: --net-arch UNITS ...")
 

@@ -34,7 +34,7 @@ class Sb3:
         more = ["--tensorboard"] if self.tensorboard else []
         return [sys.executable, "-m", "sb3_lottery.cli.worker", str(folder), *more]
 
-    def obstacle(self, run: Run, folder: Path) -> str:
+    def why_not_resumable(self, run: Run, folder: Path) -> str:
         """Always one: an agent's environments cannot be put back to the middle of their episodes."""
         return "Stable-Baselines3 cannot save a training with its environments"
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import Logger
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.errors import RunError
-from lottery_core.experiments import INIT, REWIND, TICKET, Run, Score, make_control, write_score
+from lottery_core.experiments import Run, Score, make_control, paths, write_score
 from lottery_core.files import write_atomically
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.tickets import Ticket, Weights
@@ -127,8 +127,8 @@ def train(
     wall, cpu = time.perf_counter(), time.process_time()
     keep = None
     if ticket is None:
-        weights_of(model).save(folder / INIT)
-        keep = lambda weights: weights.save(folder / REWIND)  # noqa: E731
+        weights_of(model).save(folder / paths.INIT)
+        keep = lambda weights: weights.save(folder / paths.REWIND)  # noqa: E731
     recorder = Recorder(spec, keep, report)
     callbacks: list[BaseCallback] = [recorder]
     if ticket is not None:
@@ -192,9 +192,9 @@ def train_run(
         ticket = None
         if control:
             ticket = make_control(out, run, weights_of(model))
-            ticket.save(folder / TICKET)
+            ticket.save(folder / paths.TICKET)
         elif run.kind != DENSE:
-            ticket = Ticket.load(folder / TICKET)
+            ticket = Ticket.load(folder / paths.TICKET)
             if not spec.rate_restarts and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lottery_core.checkpoints.safe_globals import allowing
+from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.tickets.ticket import Ticket
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedP
 
 def load(path: Path) -> dict[str, Any]:
     """A checkpoint, under the allow-list."""
-    with allowing():
+    with safe_loading():
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
-from lottery_core.cli.lottery import guarded
+from lottery_core.cli.lottery import run_command
+from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.next_ticket import make_control
-from lottery_core.experiments.paths import INIT, REWIND, TICKET
 from lottery_core.experiments.plan import Run
-from lottery_core.experiments.protocols import Done
+from lottery_core.experiments.protocols import FinishedInProcess
 from lottery_core.experiments.results import Score, read_score, write_score
 from lottery_core.files import FolderLock, write_json
 from lottery_core.pruning.kinds import CONTROLS, FRESH
@@ -31,7 +31,7 @@ class Toy:
     def command(self, run: Run, folder: Path) -> list[str]:
         return [sys.executable, "-m", "tests.lottery_core.toy", str(folder)]
 
-    def obstacle(self, run: Run, folder: Path) -> str | None:
+    def why_not_resumable(self, run: Run, folder: Path) -> str | None:
         return "a toy keeps nothing"
 
     def weights(self, folder: Path) -> Weights:
@@ -63,13 +63,13 @@ def train_run(out: Path, run: Run) -> None:
     model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
     if run.kind == DENSE_KIND:
-        snapshot(model).save(folder / INIT)
+        snapshot(model).save(folder / paths.INIT)
         train(model, optimizer, steps=5, seed=run.seed)
-        snapshot(model).save(folder / REWIND)
+        snapshot(model).save(folder / paths.REWIND)
     else:
         if control:
-            make_control(out, run, snapshot(model)).save(folder / TICKET)
-        keeper = apply_ticket(Ticket.load(folder / TICKET), model, optimizer)
+            make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
+        keeper = apply_ticket(Ticket.load(folder / paths.TICKET), model, optimizer)
     write_json(folder / "progress.json", {"text": "half way"})
     time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
     if settings.get("fail") == str(run.folder):
@@ -96,10 +96,10 @@ class Here:
     def __init__(self, out: Path) -> None:
         self.out, self.trained = out, list[Run]()
 
-    def start(self, run: Run, folder: Path, lock: FolderLock) -> Done:
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> FinishedInProcess:
         train_run(self.out, run)
         self.trained.append(run)
-        return Done()
+        return FinishedInProcess()
 
     def adopt(self, run: Run, folder: Path) -> None:
         return None
@@ -107,4 +107,4 @@ class Here:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit(guarded(lambda: train_run(*Run.of_folder(Path(sys.argv[1]))), "toy"))
+    sys.exit(run_command(lambda: train_run(*Run.of_folder(Path(sys.argv[1]))), "toy"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, WriteError
-from lottery_core.experiments.paths import LOG, PROGRESS
+from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run
 from lottery_core.files import FolderLock, disk_full, last_line, read_object
 
@@ -63,7 +63,7 @@ class Processes:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / LOG, "ab") as log:
+            with open(folder / paths.LOG, "ab") as log:
                 log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
                 log.flush()
                 process = subprocess.Popen(
@@ -79,7 +79,7 @@ class Processes:
         except FileNotFoundError as error:
             raise RunError(f"cannot start {command[0]}: {error.strerror}") from error
         except OSError as error:
-            raise WriteError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+            raise WriteError(f"cannot write {folder / paths.LOG}: {error.strerror or error}") from error
         if gpu is not None:
             self._on_gpu[gpu].append(process)
         return Process(process, folder)
@@ -109,7 +109,7 @@ class Process:
 
     def progress(self) -> Mapping[str, Any]:
         """What the process last wrote into ``progress.json``."""
-        return read_object(self._folder / PROGRESS)
+        return read_object(self._folder / paths.PROGRESS)
 
     def stop(self) -> None:
         """End it and the processes it started: ask, wait three seconds, then kill."""
@@ -143,7 +143,7 @@ def failure(folder: Path, code: int) -> str:
     how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
     # The log itself may have had no room for the reason.
     room = "; the disk is full" if disk_full(folder) else ""
-    return f"{last_line(folder / LOG)} ({how}{room}, see {folder / LOG})"
+    return f"{last_line(folder / paths.LOG)} ({how}{room}, see {folder / paths.LOG})"
 
 
 def die_with(parent: int) -> Callable[[], None] | None:

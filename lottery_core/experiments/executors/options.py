@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.executors.slurm import MANY, RETRIES, Slurm
 from lottery_core.experiments.executors.slurm_queue import slurm_options
@@ -54,7 +54,7 @@ def executor(
     :raises ConfigError: unknown executor, options of the other one, or no Slurm here
     """
     if args.executor not in (LOCAL, SLURM):
-        raise one_of(args.executor, "executor", (LOCAL, SLURM))
+        raise unknown_choice(args.executor, "executor", (LOCAL, SLURM))
     if args.executor == LOCAL:
         for name in ("slurm", "retries"):
             if getattr(args, name) is not None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, LostError, RunError
+from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import child_environment, die_with, failure
 from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, submitit_module
-from lottery_core.experiments.paths import JOB, JOB_END, LOG, PROGRESS
 from lottery_core.experiments.plan import Run
 from lottery_core.files import FolderLock, last_line, read_object, write_json
 
@@ -76,7 +76,7 @@ class Slurm:
         token = uuid.uuid4().hex[:12]
         name = re.sub(r"[^\w.-]", "-", f"{_PREFIX}-{self.out.name}-{run}-{token}")
         # First the file: a kill between the two must not leave a job that nobody knows.
-        write_json(folder / JOB, {"token": token, "name": name})
+        write_json(folder / paths.JOB, {"token": token, "name": name})
         work = Work(self.command(run, folder), folder, token, self.threads)
         try:
             number = self._executor(name).submit(work).job_id
@@ -101,7 +101,7 @@ class Slurm:
     def adopt(self, run: Run, folder: Path) -> Job | None:
         """The job of ``run`` that an earlier command left in the queue, or that has ended well since."""
         folder = folder.absolute()
-        told = read_object(folder / JOB)
+        told = read_object(folder / paths.JOB)
         if not told:
             return None
         job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")), logs=self.logs)
@@ -132,7 +132,7 @@ class Job:
 
     def code(self) -> int | None:
         """The exit status of its command; ``None`` where it has not ended by itself."""
-        told = read_object(self.folder / JOB_END)
+        told = read_object(self.folder / paths.JOB_END)
         return int(told["code"]) if told.get("token") == self.token else None
 
     def finished(self) -> bool:
@@ -178,7 +178,7 @@ class Job:
         state = self.queue.state(self.name)
         if state not in (None, "RUNNING", "COMPLETING"):
             return {"text": f"{str(state).lower()} as job {self.queue.number(self.name)}"}
-        return read_object(self.folder / PROGRESS)
+        return read_object(self.folder / paths.PROGRESS)
 
     def stop(self) -> str:
         """It goes on: the same command will find it, and Slurm can end it."""
@@ -206,11 +206,11 @@ class Work:
 
     def __call__(self) -> int:
         """:returns: the exit status of the command, which ``job-end.json`` has, too"""
-        if read_object(self.folder / JOB).get("token") != self.token:
+        if read_object(self.folder / paths.JOB).get("token") != self.token:
             print(f"{self.folder} has been given to another job: nothing to do")
             return 0
         environment = child_environment(self.threads)
-        with open(self.folder / LOG, "ab") as log:
+        with open(self.folder / paths.LOG, "ab") as log:
             where = f"job {os.environ.get('SLURM_JOB_ID', '?')} on {os.uname().nodename}"
             log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {where}: {shlex.join(self.command)}\n".encode())
             log.flush()
@@ -228,5 +228,5 @@ class Work:
                 code = 2
             else:
                 code = process.wait()
-        write_json(self.folder / JOB_END, {"token": self.token, "code": code})
+        write_json(self.folder / paths.JOB_END, {"token": self.token, "code": code})
         return code

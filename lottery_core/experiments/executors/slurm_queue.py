@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import Any
 
-from lottery_core.errors import ConfigError, one_of
+from lottery_core.errors import ConfigError, unknown_choice
 
 # What submitit would also take, but a job of ours has its own of.
 _OURS = {"name", "job_name", "use_srun", "additional_parameters", "setup", "teardown", "srun_args", "stderr_to_stdout"}
@@ -30,7 +30,7 @@ def slurm_options(text: str) -> dict[str, Any]:
     known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _OURS
     for name, value in found.items():
         if name not in known:
-            raise one_of(name, "Slurm option", known)
+            raise unknown_choice(name, "Slurm option", known)
         if name in generic and not isinstance(value, int):
             raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
     return found

@@ -154,6 +154,6 @@ def test_jobs_share_the_gpus(
 
     monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])
     monkeypatch.setattr(cli, "_preflight", lambda experiment: experiment)
-    monkeypatch.setattr(cli, "do_experiment", only_remember)
+    monkeypatch.setattr(cli, "run_experiment", only_remember)
     assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
     assert given == expected

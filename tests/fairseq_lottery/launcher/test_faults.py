@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lottery_core.experiments.paths import TICKET
+from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.results import read_rows
 from tests.conftest import SmallDisk
@@ -36,7 +36,7 @@ def whole(lm_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("chains") / "whole"
     done = helpers.run(words(out, lm_data))
     assert "log perplexity (nats a word) on the test split" in done.stdout
-    assert_dead(load(out / FIRST.folder / LAST)["model"], out / FIRST.folder / TICKET)
+    assert_dead(load(out / FIRST.folder / LAST)["model"], out / FIRST.folder / paths.TICKET)
     return out
 
 
@@ -46,7 +46,7 @@ def assert_same(out: Path, whole: Path) -> None:
     assert [run for run, _, _ in rows] == [dense(1), FIRST]
     for run, _, _ in rows:
         assert helpers.same(*(load(where / run.folder / LAST)["model"] for where in (out, whole)))
-    assert (out / FIRST.folder / TICKET).read_bytes() == (whole / FIRST.folder / TICKET).read_bytes()
+    assert (out / FIRST.folder / paths.TICKET).read_bytes() == (whole / FIRST.folder / paths.TICKET).read_bytes()
 
 
 def kill_when(condition: Callable[[], bool], command: list[str]) -> None:

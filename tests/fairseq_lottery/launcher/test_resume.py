@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from fairseq_lottery.launcher.resume import Place, obstacle
-from lottery_core.experiments.paths import INIT, REWIND
+from fairseq_lottery.launcher.resume import CheckpointProgress, why_not_resumable
+from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, dense
 from tests.fairseq_lottery.helpers import load
 
@@ -21,7 +21,7 @@ LAST = "checkpoint_last.pt"
 @pytest.fixture
 def folder(dense: Path, tmp_path: Path) -> Path:
     """Of a dense run of two epochs whose rewind point was the third update."""
-    for name in (LAST, INIT, REWIND):
+    for name in (LAST, paths.INIT, paths.REWIND):
         shutil.copy(dense / name, tmp_path)
     return tmp_path
 
@@ -33,8 +33,8 @@ def change(folder: Path, how: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_a_whole_checkpoint_is_no_obstacle(folder: Path) -> None:
-    assert obstacle(dense(1), folder) is None
-    place = Place.of(folder / LAST)
+    assert why_not_resumable(dense(1), folder) is None
+    place = CheckpointProgress.of(folder / LAST)
     assert (place.epoch, place.batches, place.at_end) == (3, 0, True)
     assert place.seconds > 0
 
@@ -43,7 +43,7 @@ def test_a_whole_checkpoint_is_no_obstacle(folder: Path) -> None:
 def test_a_part_of_a_checkpoint(share: float, folder: Path) -> None:
     whole = (folder / LAST).read_bytes()
     (folder / LAST).write_bytes(whole[: int(share * len(whole))])
-    assert "checkpoint_last.pt was not written to its end" in (obstacle(dense(1), folder) or "")
+    assert "checkpoint_last.pt was not written to its end" in (why_not_resumable(dense(1), folder) or "")
 
 
 def test_a_hole_in_a_checkpoint(folder: Path) -> None:
@@ -51,14 +51,14 @@ def test_a_hole_in_a_checkpoint(folder: Path) -> None:
     middle = len(whole) // 2
     whole[middle : middle + 4096] = bytes(4096)
     (folder / LAST).write_bytes(whole)
-    assert "checkpoint_last.pt is damaged" in (obstacle(dense(1), folder) or "")
+    assert "checkpoint_last.pt is damaged" in (why_not_resumable(dense(1), folder) or "")
 
 
 def test_something_else_by_that_name(folder: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, folder / LAST)
-    assert "not a checkpoint of fairseq" in (obstacle(dense(1), folder) or "")
+    assert "not a checkpoint of fairseq" in (why_not_resumable(dense(1), folder) or "")
     (folder / LAST).unlink()
-    assert obstacle(dense(1), folder) == "it had no checkpoint yet"
+    assert why_not_resumable(dense(1), folder) == "it had no checkpoint yet"
 
 
 NOT_KEPT = {
@@ -75,7 +75,7 @@ NOT_KEPT = {
 def test_what_a_checkpoint_does_not_keep(flag: str, folder: Path) -> None:
     section, name, value = NOT_KEPT[flag]
     change(folder, lambda state: state["cfg"][section].update({name: value}))
-    assert flag in (obstacle(dense(1), folder) or "")
+    assert flag in (why_not_resumable(dense(1), folder) or "")
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_a_rewind_point_that_was_passed_must_be_there(
         state["extra_state"]["train_iterator"]["epoch"] = epoch
 
     change(folder, at)
-    assert obstacle(dense(1), folder) is None
-    (folder / REWIND).unlink()
-    assert obstacle(dense(1), folder) == (f"{REWIND} is missing" if passed else None)
-    assert obstacle(Run(1, "winning", 1), folder) is None
-    (folder / INIT).unlink()
-    assert obstacle(dense(1), folder) == f"{INIT} is missing"
+    assert why_not_resumable(dense(1), folder) is None
+    (folder / paths.REWIND).unlink()
+    assert why_not_resumable(dense(1), folder) == (f"{paths.REWIND} is missing" if passed else None)
+    assert why_not_resumable(Run(1, "winning", 1), folder) is None
+    (folder / paths.INIT).unlink()
+    assert why_not_resumable(dense(1), folder) == f"{paths.INIT} is missing"
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_a_rewind_point_that_was_passed_must_be_there(
 def test_a_training_at_its_end_is_not_trained_on(most: int, last: int, ended: bool, folder: Path) -> None:
     """fairseq resumed after ``--max-update`` would do one update more."""
     change(folder, lambda state: state["cfg"]["optimization"].update(max_update=most, max_epoch=last))
-    assert Place.of(folder / LAST).at_end == ended
+    assert CheckpointProgress.of(folder / LAST).at_end == ended

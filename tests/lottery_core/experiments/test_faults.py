@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lottery_core.errors import RunError, WriteError
+from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import Processes
-from lottery_core.experiments.paths import FAILED
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
@@ -149,4 +149,4 @@ def test_a_disk_too_full_for_the_log(small_disk: SmallDisk) -> None:
     found = experiment(small_disk.folder / "x", rounds=0)
     with pytest.raises(RunError, match=r"seed 1 dense failed: x+ \(exit 1; the disk is full, see .*train\.log\)"):
         Runner(found, Toy(), executor, Progress(quiet=True)).run()
-    assert not read_object(found.out / dense(1).folder / FAILED)
+    assert not read_object(found.out / dense(1).folder / paths.FAILED)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lottery_core.experiments.paths import LOG, MARKER, STARTED, TICKET
+from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.progress import Progress
-from lottery_core.experiments.restart import clear, identity, make_ready
+from lottery_core.experiments.restart import clear, identity, prepare_folder
 from lottery_core.experiments.runner import Runner
 from tests.lottery_core.toy import Here, Toy, experiment
 
@@ -20,7 +20,7 @@ CHECKPOINT = "checkpoint.pt"
 class Going(Toy):
     """A framework that can go on wherever its checkpoint is."""
 
-    def obstacle(self, run: Run, folder: Path) -> str | None:
+    def why_not_resumable(self, run: Run, folder: Path) -> str | None:
         return None if (folder / CHECKPOINT).exists() else "it had no checkpoint yet"
 
 
@@ -28,8 +28,8 @@ class Going(Toy):
 def folder(tmp_path: Path) -> Path:
     """Of a killed run with a checkpoint."""
     folder = tmp_path / "run"
-    make_ready(dense(1), folder, {"ticket": "a"}, Going())
-    for name in (CHECKPOINT, LOG, TICKET, "score.json", ".score.json.7.part"):
+    prepare_folder(dense(1), folder, {"ticket": "a"}, Going())
+    for name in (CHECKPOINT, paths.LOG, paths.TICKET, "score.json", ".score.json.7.part"):
         (folder / name).write_text("")
     return folder
 
@@ -39,48 +39,48 @@ def names(folder: Path) -> set[str]:
 
 
 def test_it_goes_on_from_its_own_files(folder: Path) -> None:
-    make_ready(dense(1), folder, {"ticket": "a"}, Going())
-    assert names(folder) == {CHECKPOINT, LOG, TICKET, STARTED, "score.json"}
-    assert (folder / LOG).read_text().endswith("the run was interrupted, and goes on where it was\n")
+    prepare_folder(dense(1), folder, {"ticket": "a"}, Going())
+    assert names(folder) == {CHECKPOINT, paths.LOG, paths.TICKET, paths.STARTED, "score.json"}
+    assert (folder / paths.LOG).read_text().endswith("the run was interrupted, and goes on where it was\n")
 
 
 def test_it_begins_again_with_another_ticket(folder: Path) -> None:
-    make_ready(dense(1), folder, {"ticket": "b"}, Going())
-    assert names(folder) == {LOG, TICKET, STARTED}
-    assert "begins again: it was started with another configuration" in (folder / LOG).read_text()
+    prepare_folder(dense(1), folder, {"ticket": "b"}, Going())
+    assert names(folder) == {paths.LOG, paths.TICKET, paths.STARTED}
+    assert "begins again: it was started with another configuration" in (folder / paths.LOG).read_text()
     (folder / CHECKPOINT).write_text("")
-    make_ready(dense(1), folder, {"ticket": "b"}, Going())
+    prepare_folder(dense(1), folder, {"ticket": "b"}, Going())
     assert CHECKPOINT in names(folder)
 
 
 def test_it_begins_again_where_the_framework_sees_an_obstacle(folder: Path) -> None:
     (folder / CHECKPOINT).unlink()
-    make_ready(dense(1), folder, {"ticket": "a"}, Going())
-    assert names(folder) == {LOG, TICKET, STARTED}
-    assert (folder / LOG).read_text().endswith("begins again: it had no checkpoint yet\n")
+    prepare_folder(dense(1), folder, {"ticket": "a"}, Going())
+    assert names(folder) == {paths.LOG, paths.TICKET, paths.STARTED}
+    assert (folder / paths.LOG).read_text().endswith("begins again: it had no checkpoint yet\n")
 
 
 @pytest.mark.parametrize("text", [None, "{"])
 def test_files_of_unknown_origin_are_not_used(text: str | None, folder: Path) -> None:
-    (folder / STARTED).unlink() if text is None else (folder / STARTED).write_text(text)
-    make_ready(dense(1), folder, {"ticket": "a"}, Going())
-    assert names(folder) == {LOG, TICKET, STARTED}
+    (folder / paths.STARTED).unlink() if text is None else (folder / paths.STARTED).write_text(text)
+    prepare_folder(dense(1), folder, {"ticket": "a"}, Going())
+    assert names(folder) == {paths.LOG, paths.TICKET, paths.STARTED}
 
 
 def test_a_kill_while_clearing_leaves_nothing_that_looks_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kill(self: Path) -> None:
         raise KeyboardInterrupt
 
-    (folder / MARKER).write_text("")
+    (folder / paths.MARKER).write_text("")
     monkeypatch.setattr(Path, "iterdir", kill)
     with pytest.raises(KeyboardInterrupt):
         clear(folder)
     monkeypatch.undo()
-    assert not {MARKER, STARTED} & names(folder)
+    assert not {paths.MARKER, paths.STARTED} & names(folder)
 
 
 def test_identity_names_configuration_versions_and_ticket(tmp_path: Path) -> None:
-    ticket = tmp_path / TICKET
+    ticket = tmp_path / paths.TICKET
     ticket.write_bytes(b"one")
     found = [
         identity(experiment(tmp_path, **changes), path)
@@ -104,7 +104,7 @@ def test_the_runner_hands_a_killed_run_its_files(tmp_path: Path) -> None:
     Runner(found, Going(), executor, Progress(io.StringIO())).run()
     folders = [tmp_path / run.folder for run in executor.trained]
     for folder in folders:
-        (folder / MARKER).unlink()
+        (folder / paths.MARKER).unlink()
         (folder / CHECKPOINT).write_text("")
     Runner(found, Going(), executor, Progress(io.StringIO())).run()
     assert len(executor.trained) == 6

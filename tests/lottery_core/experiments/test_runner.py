@@ -16,9 +16,9 @@ import torch
 
 from lottery_core import KINDS, Ticket, schedule
 from lottery_core.errors import ConfigError, RunError
+from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.paths import TICKET
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.progress import Progress, duration
 from lottery_core.experiments.results import read_rows
@@ -29,12 +29,12 @@ from tests.lottery_core.toy import Here, Toy, experiment
 
 DRIVER = """
 import sys; from pathlib import Path
-from lottery_core.cli.lottery import guarded; from lottery_core.experiments.executors.local import Processes
+from lottery_core.cli import run_command; from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.progress import Progress; from lottery_core.experiments.runner import Runner
 from tests.lottery_core.toy import Toy, experiment
 exp = experiment(Path(sys.argv[1]), rounds=2, kinds=("winning",))
 run = lambda: Runner(exp, Toy(), Processes(Toy().command, jobs=2), Progress()).run() and None
-sys.exit(guarded(run, "driver"))
+sys.exit(run_command(run, "driver"))
 """
 
 
@@ -49,7 +49,7 @@ def here(out: Path, **changes) -> tuple[list, list[Run]]:
 
 
 def tickets(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob(TICKET))}
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob(paths.TICKET))}
 
 
 def scores(out: Path) -> dict[Run, float]:
@@ -63,14 +63,14 @@ def test_the_whole_procedure_with_every_kind(tmp_path: Path) -> None:
     for row in rows:
         assert (row.pool, row.surviving, row.pruned) == (386, counts[row.round], 386 - counts[row.round])
         assert row.pruned_fraction == pytest.approx(1 - row.surviving_fraction)
-    winning = [Ticket.load(tmp_path / Run(1, "winning", k).folder / TICKET) for k in (1, 2, 3)]
+    winning = [Ticket.load(tmp_path / Run(1, "winning", k).folder / paths.TICKET) for k in (1, 2, 3)]
     assert winning[1].origin.parent == winning[0].digest
     assert winning[1].masks.subset_of(winning[0].masks)
-    one_shot = Ticket.load(tmp_path / Run(1, "one-shot", 2).folder / TICKET)
+    one_shot = Ticket.load(tmp_path / Run(1, "one-shot", 2).folder / paths.TICKET)
     assert one_shot.origin.parent is None
     assert one_shot.origin.round == 2
     assert one_shot.masks != winning[1].masks
-    reset = Ticket.load(tmp_path / Run(1, "no-rewind", 1).folder / TICKET)
+    reset = Ticket.load(tmp_path / Run(1, "no-rewind", 1).folder / paths.TICKET)
     assert reset.masks == winning[0].masks
     assert reset.origin.rewind == "init"
     assert not torch.equal(reset.weights["0.weight"], winning[0].weights["0.weight"])

@@ -16,7 +16,7 @@ from torch import nn
 from lottery_core import MaskKeeper, Masks, apply_ticket, prune, snapshot
 from lottery_core.errors import MismatchError, OptimizerError, PrunedWeightAlive
 from lottery_core.masking.keeper import Eraser
-from lottery_core.masking.probing import leaves_zeros_alone
+from lottery_core.masking.probing import preserves_zeros
 from tests.lottery_core.helpers import Tied, a_ticket, mlp, train
 
 O = torch.optim  # noqa: E741
@@ -80,7 +80,7 @@ class MatrixOnly(torch.optim.Muon):
 def test_optimizers_that_do_not_leave_zeros_alone_are_followed_by_a_mask(kind) -> None:
     model, ticket = mlp(), a_ticket()
     optimizer = kind(model.parameters(), lr=0.01)
-    assert not leaves_zeros_alone(optimizer)
+    assert not preserves_zeros(optimizer)
     with apply_ticket(ticket, model, optimizer):
         train(model, optimizer)
         assert_dead(model, ticket.masks)
@@ -90,7 +90,7 @@ def test_trying_an_optimizer_does_not_touch_it() -> None:
     model = mlp()
     optimizer = O.Adam(model.parameters())
     before, random_state = copy.deepcopy(optimizer.state_dict()), torch.get_rng_state()
-    assert leaves_zeros_alone(optimizer)
+    assert preserves_zeros(optimizer)
     assert optimizer.state_dict() == before
     assert torch.equal(torch.get_rng_state(), random_state)
 

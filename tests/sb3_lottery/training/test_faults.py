@@ -11,9 +11,9 @@ import pytest
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.errors import RunError, WriteError
+from lottery_core.experiments import paths
 from lottery_core.experiments.executors.slurm import Job, Work
 from lottery_core.experiments.executors.slurm_queue import Queue
-from lottery_core.experiments.paths import JOB, LOG, TICKET
 from lottery_core.experiments.plan import dense
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import write_json
@@ -41,7 +41,7 @@ def assert_same(out: Path, calm: Path) -> None:
     rows, wanted = read_rows(out), read_rows(calm)
     assert [(row.run, row.ticket, row.score) for row in rows] == [(row.run, row.ticket, row.score) for row in wanted]
     for row in rows[1:]:
-        path = row.run.folder / TICKET
+        path = row.run.folder / paths.TICKET
         assert (out / path).read_bytes() == (calm / path).read_bytes()
 
 
@@ -114,11 +114,11 @@ def test_a_node_that_lacks_an_extra(module: str, tmp_path: Path, monkeypatch: py
         f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "node"))
-    write_json(folder / JOB, {"token": "abc", "name": "x"})
+    write_json(folder / paths.JOB, {"token": "abc", "name": "x"})
     assert Work(Sb3().command(dense(1), folder), folder, "abc", 1)() == 2
     with pytest.raises(RunError) as told:
         Job(Queue(), folder, "abc", "x").finished()
     assert type(told.value) is RunError, "a node that lacks it is no reason to try again"
     assert wanted in str(told.value)
     assert "pip install" in str(told.value)
-    assert "Traceback" not in (folder / LOG).read_text()
+    assert "Traceback" not in (folder / paths.LOG).read_text()

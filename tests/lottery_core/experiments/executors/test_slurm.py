@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lottery_core.errors import ConfigError, LostError, RunError
+from lottery_core.experiments import paths
 from lottery_core.experiments.executors.slurm import Job, Slurm, Work
 from lottery_core.experiments.executors.slurm_queue import Queue, slurm_options
-from lottery_core.experiments.paths import JOB, JOB_END, LOG
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
@@ -102,7 +102,7 @@ def test_the_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     text = (tmp_path / "seen.sh").read_text()
     for line in ("partition=gpu", "gpus-per-node=8", "nodes=2", "time=1440", "no-requeue"):
         assert f"#SBATCH --{line}\n" in text
-    told = read_json(folder / JOB)
+    told = read_json(folder / paths.JOB)
     assert f"#SBATCH --job-name={told['name']}\n" in text
     assert told["name"] == f"lottery-my-experiment-seed-1-winning-round-2-{told['token']}"
     assert "srun" not in text
@@ -126,7 +126,7 @@ def test_what_slurm_says_of_the_users_jobs(tmp_path: Path, monkeypatch: pytest.M
 
 def test_only_jobs_that_go_on_or_ended_well_are_adopted(tmp_path: Path) -> None:
     slurm = Slurm(Toy().command, tmp_path, {}, here=False)
-    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    write_json(tmp_path / paths.JOB, {"token": "abc", "name": "x"})
     for code, state, adopted in (
         (None, "RUNNING", True),
         (None, None, False),
@@ -135,9 +135,9 @@ def test_only_jobs_that_go_on_or_ended_well_are_adopted(tmp_path: Path) -> None:
     ):
         slurm.queue = FakeQueue(state)
         if code is not None:
-            write_json(tmp_path / JOB_END, {"token": "abc", "code": code})
+            write_json(tmp_path / paths.JOB_END, {"token": "abc", "code": code})
         assert (slurm.adopt(dense(1), tmp_path) is not None) == adopted
-    (tmp_path / JOB).write_text("{")
+    (tmp_path / paths.JOB).write_text("{")
     assert slurm.adopt(dense(1), tmp_path) is None
 
 
@@ -154,16 +154,16 @@ def test_a_job_that_ends_well(tmp_path: Path) -> None:
     assert not found.finished()
     write_json(tmp_path / "progress.json", {"text": "epoch 3"})
     assert found.progress() == {"text": "epoch 3"}
-    write_json(tmp_path / JOB_END, {"token": "another", "code": 0})
+    write_json(tmp_path / paths.JOB_END, {"token": "another", "code": 0})
     assert not found.finished()
-    write_json(tmp_path / JOB_END, {"token": "abc", "code": 0})
+    write_json(tmp_path / paths.JOB_END, {"token": "abc", "code": 0})
     assert found.finished()
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, LostError), (-9, LostError), (2, RunError)])
 def test_a_job_that_fails_names_its_log(code: int, kind: type[Exception], tmp_path: Path) -> None:
-    (tmp_path / LOG).write_text("first\nit went wrong\n")
-    write_json(tmp_path / JOB_END, {"token": "abc", "code": code})
+    (tmp_path / paths.LOG).write_text("first\nit went wrong\n")
+    write_json(tmp_path / paths.JOB_END, {"token": "abc", "code": code})
     with pytest.raises(RunError, match="it went wrong") as error:
         job(tmp_path, "COMPLETING").finished()
     assert type(error.value) is kind
@@ -199,25 +199,25 @@ def test_a_clock_that_jumps_loses_no_job(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_work_writes_how_it_ended_last(tmp_path: Path) -> None:
-    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    write_json(tmp_path / paths.JOB, {"token": "abc", "name": "x"})
     command = [sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS']); raise SystemExit(3)"]
     assert Work(command, tmp_path, "abc", 2)() == 3
-    assert read_json(tmp_path / JOB_END) == {"token": "abc", "code": 3}
-    assert (tmp_path / LOG).read_text().splitlines()[-1] == "2"
-    before = (tmp_path / LOG).read_text()
+    assert read_json(tmp_path / paths.JOB_END) == {"token": "abc", "code": 3}
+    assert (tmp_path / paths.LOG).read_text().splitlines()[-1] == "2"
+    before = (tmp_path / paths.LOG).read_text()
     assert Work(["no such command"], tmp_path, "abc", 1)() == 2
-    assert "cannot start no such command" in (tmp_path / LOG).read_text()
-    assert (tmp_path / LOG).read_text().startswith(before)
+    assert "cannot start no such command" in (tmp_path / paths.LOG).read_text()
+    assert (tmp_path / paths.LOG).read_text().startswith(before)
 
 
 def test_work_that_was_given_to_another_job_does_nothing(tmp_path: Path) -> None:
-    write_json(tmp_path / JOB, {"token": "later", "name": "x"})
+    write_json(tmp_path / paths.JOB, {"token": "later", "name": "x"})
     assert Work([sys.executable, "-c", "open('ran', 'w')"], tmp_path, "abc", 1)() == 0
-    assert [path.name for path in tmp_path.iterdir()] == [JOB]
+    assert [path.name for path in tmp_path.iterdir()] == [paths.JOB]
 
 
 def test_a_node_that_lacks_a_package_says_so(tmp_path: Path) -> None:
-    write_json(tmp_path / JOB, {"token": "abc", "name": "x"})
+    write_json(tmp_path / paths.JOB, {"token": "abc", "name": "x"})
     command = [sys.executable, "-c", "import sys; sys.modules['sb3_contrib'] = None; import sb3_contrib"]
     assert Work(command, tmp_path, "abc", 1)() == 1
     with pytest.raises(LostError, match="sb3_contrib"):
@@ -280,7 +280,7 @@ def test_a_job_left_by_an_earlier_command_is_not_started_twice(
         run(Interrupted(out), tmp_path, capsys)
     left = job(out / "seed-1/winning/round-01", "RUNNING")
     Here(out).start(Run(1, "winning", 1), left.folder, None)  # type: ignore[arg-type]
-    write_json(left.folder / JOB_END, {"token": "abc", "code": 0})
+    write_json(left.folder / paths.JOB_END, {"token": "abc", "code": 0})
     cluster = Cluster(out, left=left)
     assert "goes on in the job that an earlier command submitted" in run(cluster, tmp_path, capsys)
     assert cluster.trained == [Run(1, "winning", 2)]
@@ -314,7 +314,7 @@ def test_ctrl_c_leaves_jobs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert f"job 7 ({out / 'seed-1/winning/round-01'}) goes on" in said
     assert "the same command finds them again" in said
-    write_json(out / "seed-1/winning/round-01" / JOB, {"token": "abc", "name": "x"})
+    write_json(out / "seed-1/winning/round-01" / paths.JOB, {"token": "abc", "name": "x"})
     for state, word in (("PENDING", "queued"), ("RUNNING", "running"), (None, "stopped")):
         found = {one.run: one for one in states(done, lambda _, state=state: state)}
         assert found[Run(1, "winning", 1)].word == word

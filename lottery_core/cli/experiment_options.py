@@ -1,0 +1,42 @@
+"""The options of an experiment that every plugin's command has: its folder, rounds, kinds, seeds, scope, executor."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lottery_core.experiments.executors import add_executor_options
+from lottery_core.pruning import CHAINS, CONTROLS
+
+# Options that were not given are absent from the namespace, so that a preset shows through; then these count.
+DEFAULTS: dict[str, Any] = {
+    "rounds": 20,
+    "prune_rate": 0.2,
+    "rewind": "epoch:1",
+    "kinds": ["winning", "random"],
+    "seeds": [1],
+    "scope": ["all"],
+}
+
+
+def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope: str) -> None:
+    """Add the options to a parser, or to a group of one, whose ``argument_default`` is ``argparse.SUPPRESS``.
+
+    :param group: the parser or group
+    :param rewind: help of ``--rewind``: the accepted rewind points
+    :param scope: help of ``--scope``: the accepted words
+    """
+    chains = [f"{kind}: {chain.meaning}" for kind, chain in CHAINS.items()]
+    kinds = "; ".join([*chains, *(f"{kind}: {control.meaning}" for kind, control in CONTROLS.items())])
+    add = group.add_argument
+    add("--out", type=Path, metavar="DIR", help="folder of the experiment; rerun the same command to resume in it")
+    add("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
+    add("--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)")
+    add("--rewind", metavar="POINT", help=rewind)
+    add("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
+    add("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of the whole experiment per seed (1)")
+    add("--scope", nargs="+", metavar="SCOPE", help=scope)
+    add_executor_options(group)
+    add("--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command")
+    add("--quiet", action="store_true", default=False, help="no progress")
