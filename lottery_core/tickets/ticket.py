@@ -29,6 +29,7 @@ from lottery_core.version import VERSION
 FORMAT = "lottery-ticket"
 FORMAT_VERSION = 1
 _HEADER = "lottery"
+_CRITERION = "magnitude"  # the default; files of 0.1 know no other
 _MOST = 10**12  # parameters: no ticket has so many, and a small hostile file can claim them
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
@@ -49,6 +50,7 @@ class Origin:
     :param rewind: where the start values come from, e.g. ``"episodes:160"``
     :param seed: of the experiment, or of a control's fresh values and shuffles; ``None`` where unknown
     :param parent: digest of the ticket that this one was pruned or derived from; ``None`` for the first
+    :param criterion: how parameters were ranked for pruning
     """
 
     kind: str = "winning"
@@ -59,6 +61,14 @@ class Origin:
     seed: int | None = None
     parent: str | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
+    criterion: str = _CRITERION
+
+    def as_json(self) -> dict[str, Any]:
+        """The origin as plain values, without the default criterion, which earlier files lack."""
+        values = asdict(self)
+        if self.criterion == _CRITERION:
+            del values["criterion"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ class Ticket:
             "pool": self.masks.pool,
             "pruned": self.masks.pruned,
             "surviving": self.masks.surviving,
-            "origin": asdict(self.origin),
+            "origin": self.origin.as_json(),
             "tensors": [
                 [name, list(mask.shape), str(self.weights[name].dtype)[6:], survivors[name]]
                 for name, mask in self.masks.items()
