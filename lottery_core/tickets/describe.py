@@ -1,4 +1,4 @@
-"""What is in a ticket, for people and as JSON."""
+"""The content of a ticket for people and as JSON, and the warning about collapsed layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def describe(ticket: Ticket) -> dict[str, Any]:
-    """Everything about ``ticket`` but its values, as JSON values; fractions are of the pool or of the tensor."""
+    """Everything about ``ticket`` but its values, as JSON values; fractions refer to the pool or to the tensor."""
     masks = ticket.masks
     return {
         "format_version": FORMAT_VERSION,
@@ -40,7 +40,11 @@ def describe(ticket: Ticket) -> dict[str, Any]:
 
 
 def render(ticket: Ticket, colour: bool = False) -> str:
-    """:func:`describe` as text; collapsed layers are red where there is ``colour``, and marked in any case."""
+    """The content of ``ticket`` as text.
+
+    :param ticket: the ticket
+    :param colour: print collapsed layers in red; they are marked in any case
+    """
     facts = describe(ticket)
     origin = ticket.origin
     rate = "" if origin.prune_rate is None else f", prune rate {origin.prune_rate:g}"
