@@ -86,6 +86,20 @@ def prune_masks(
     return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()})
 
 
+def check_finite_start(rewind: Weights, names: Iterable[str]) -> None:
+    """Check that the values that survivors start from are numbers.
+
+    :param rewind: weights at the rewind point
+    :param names: names of the pool
+    :raises PruneError: a NaN or infinite weight; names the first tensor
+    """
+    for name in names:
+        values = rewind.tensors[name]
+        if not bool(torch.isfinite(values).all()):
+            bad = int((~torch.isfinite(values)).sum())
+            raise PruneError(f"cannot rewind: {bad} weights of '{name}' in {rewind.source} are NaN or infinite")
+
+
 def _keep(pool: Pool, survivors: int) -> dict[str, Tensor]:
     remove = pool.left - survivors
     if not survivors:
@@ -177,4 +191,5 @@ def prune(
         criterion=criterion,
     )
     start = rewind.tensors if ranking.uses_rewind else None
+    check_finite_start(rewind, masks)
     return Ticket.of(prune_masks(trained.tensors, masks, survivors, ranking, start), rewind.tensors, origin)

@@ -3,8 +3,9 @@
 from lottery_core.tickets.describe import collapse_warning, describe, render
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes
 from lottery_core.tickets.masks import Masks
+from lottery_core.tickets.origin import Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
-from lottery_core.tickets.ticket import Origin, Ticket, versions
+from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.weights import (
     Weights,
     outside_by_name,

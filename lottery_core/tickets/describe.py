@@ -6,9 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from lottery_core import dialects
-from lottery_core.tickets.ticket import FORMAT_VERSION, Ticket
+from lottery_core.files import printable
+from lottery_core.tickets.ticket import Ticket
+from lottery_core.tickets.ticket_file import FORMAT_VERSION
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+_MOST = 1000  # characters of a line that a file decides
 
 
 def describe(ticket: Ticket) -> dict[str, Any]:
@@ -57,18 +60,21 @@ def render(ticket: Ticket, colour: bool = False) -> str:
         f"pool {facts['pool']:,}: pruned {facts['pruned']:,} ({facts['pruned_fraction']:.2%}), "
         f"surviving {facts['surviving']:,} ({facts['surviving_fraction']:.2%})",
     ]
-    width = max(len(entry["name"]) for entry in facts["tensors"])
+    lines = [printable(line, _MOST) for line in lines]
+    names = {entry["name"]: printable(entry["name"]) for entry in facts["tensors"]}
+    width = max(map(len, names.values()))
     lines.append(f"{'tensor':{width}}  {'shape':>16}  {'pruned':>12}  {'surviving':>12}  {'surviving':>9}")
     for entry in facts["tensors"]:
         total = entry["pruned"] + entry["surviving"]
         shape = "x".join(map(str, entry["shape"])) or "scalar"
         share = entry["surviving"] / total if total else 0.0
-        line = f"{entry['name']:{width}}  {shape:>16}  {entry['pruned']:12,}  {entry['surviving']:12,}  {share:9.2%}"
+        counts = f"{entry['pruned']:12,}  {entry['surviving']:12,}  {share:9.2%}"
+        line = f"{names[entry['name']]:{width}}  {shape:>16}  {counts}"
         if entry["name"] in facts["collapsed"]:
             line = f"{_RED if colour else ''}{line}  COLLAPSED{_PLAIN if colour else ''}"
         lines.append(line)
     if ticket.rest:
-        lines.append(f"outside the scope, whole: {', '.join(sorted(ticket.rest))}")
+        lines.append(f"outside the scope, whole: {', '.join(map(printable, sorted(ticket.rest)))}")
     warnings = [collapse_warning(name, "this ticket") for name in facts["collapsed"]]
     return "\n".join([*lines, *(f"{_RED if colour else ''}{line}{_PLAIN if colour else ''}" for line in warnings)])
 
@@ -81,4 +87,4 @@ def collapse_warning(name: str, where: str) -> str:
     """
     hints = filter(None, (row.collapse_hint(name) for row in dialects.every()))
     hint = next(hints, "only biases pass it, so what follows sees no input (prune less, or leave it out of the scope)")
-    return f"WARNING: {where}: the layer '{name}' has collapsed, no parameter of it survives: {hint}"
+    return f"WARNING: {where}: the layer '{printable(name)}' has collapsed, no parameter of it survives: {hint}"

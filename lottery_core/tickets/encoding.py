@@ -33,6 +33,8 @@ def unpack_bits(blob: Tensor, count: int) -> Tensor:
     import numpy
 
     packed = numpy.frombuffer(_expand(blob, (count + 7) // 8), dtype=numpy.uint8)
+    if count % 8 and packed[-1] >> (count % 8):
+        raise TicketError("a block of data is damaged: bits are set behind its end")
     return torch.from_numpy(numpy.unpackbits(packed, count=count, bitorder="little")).view(torch.bool)
 
 

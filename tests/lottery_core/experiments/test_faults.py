@@ -94,7 +94,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 KILLED = """
 import os, signal, sys; from pathlib import Path
-import lottery_core.files, lottery_core.experiments.runner
+import lottery_core.files.atomic, lottery_core.experiments.runner
 from lottery_core.experiments.progress import Progress; from lottery_core.experiments.runner import Runner
 from tests.lottery_core.toy import Here, Toy, experiment
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
@@ -106,7 +106,7 @@ MOMENTS = {
     "before the ticket": "lottery_core.experiments.next_ticket.prune = die",
     "half the ticket written": """
 replace = os.replace
-lottery_core.files.os.replace = lambda part, path: die() if path.name == "ticket.safetensors" else replace(part, path)
+os.replace = lambda part, path: die() if path.name == "ticket.safetensors" else replace(part, path)
 """,
 }
 
@@ -131,7 +131,7 @@ def test_killed_while_pruning(moment: str, tmp_path: Path) -> None:
 
 def test_two_commands_on_one_folder(tmp_path: Path) -> None:
     """The second one is refused in a line that names the first, and touches nothing."""
-    impatient = "import lottery_core.files; lottery_core.files.PATIENCE = 0.1\n" + DRIVER
+    impatient = "import lottery_core.files.atomic; lottery_core.files.atomic.PATIENCE = 0.1\n" + DRIVER
     with FolderLock(tmp_path):
         words = [sys.executable, "-c", impatient, str(tmp_path)]
         second = subprocess.run(words, capture_output=True, text=True, check=False)

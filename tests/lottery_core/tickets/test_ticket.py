@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from lottery_core import Masks, Origin, Ticket, prune
 from lottery_core.errors import MismatchError, TicketError, WriteError
-from lottery_core.tickets.ticket import FORMAT_VERSION
+from lottery_core.tickets.ticket_file import FORMAT_VERSION
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights
 
 
@@ -123,7 +123,7 @@ def _hostile_count(path: Path) -> None:
 
 
 def _terminal_codes(path: Path) -> None:
-    Ticket.load(path).with_origin(kind="\x1b[2J").save(path)
+    _change_header(path, lambda header: header["origin"].update(kind="\x1b[2J"))
 
 
 def _shadowing_rest(path: Path) -> None:
@@ -145,10 +145,10 @@ def _header_without_tensors(path: Path) -> None:
         (_empty, "not a ticket"),
         (_of_the_future, "format 99; this version reads format 1"),
         (_forged_count, "another length"),
-        (_hostile_count, "not believable"),
-        (_terminal_codes, "names that no ticket has"),
-        (_shadowing_rest, "names that no ticket has"),
-        (_header_without_tensors, "does not fit"),
+        (_hostile_count, "another length"),
+        (_terminal_codes, "control characters, which no name in a ticket has"),
+        (_shadowing_rest, "both in the pool and outside it"),
+        (_header_without_tensors, "must be a whole number, not None"),
         (Path.unlink, "No such file"),
     ],
 )

@@ -1,0 +1,34 @@
+"""Files: atomic writes, the folder lock, JSON of the right shape, and text from files made fit to be printed."""
+
+from lottery_core.files.atomic import (
+    FolderLock,
+    disk_full,
+    held,
+    last_line,
+    read_json,
+    read_object,
+    remove_parts,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from lottery_core.files.json_values import from_json, parse_json
+from lottery_core.files.printable import printable
+
+__all__ = [
+    "FolderLock",
+    "disk_full",
+    "from_json",
+    "held",
+    "last_line",
+    "parse_json",
+    "printable",
+    "read_json",
+    "read_object",
+    "remove_parts",
+    "write_atomically",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]

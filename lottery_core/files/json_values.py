@@ -1,0 +1,116 @@
+"""JSON of the right shape: values of dataclasses from objects that anybody may have written."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, Union
+
+from lottery_core.files.printable import printable
+
+T = TypeVar("T")
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    :raises ValueError: not JSON, or nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def from_json(
+    kind: type[T],
+    value: Any,
+    error: Callable[[str], Exception],
+    convert: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> T:
+    """The dataclass ``kind`` from a JSON object; keys that it does not know, as a later version may write, are ignored.
+
+    Fields may be annotated with ``int``, ``float``, ``str``, ``bool``, ``None``, ``tuple[X, ...]``,
+    ``Mapping[str, X]``, ``Any`` and unions of these.
+
+    :param kind: the dataclass
+    :param value: the JSON value
+    :param error: makes the error from a message about a key, or about the value itself
+    :param convert: field name -> what makes its value from the JSON value, for fields of other types
+    :raises Exception: the error, for a value of the wrong type or a missing key
+    """
+    if not isinstance(value, Mapping):
+        raise error(f"it must be an object, not {_shown(value)}")
+    hints = typing.get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for entry in fields(kind):  # type: ignore[arg-type]
+        if not entry.init:
+            continue
+        if entry.name not in value:
+            if entry.default is MISSING and entry.default_factory is MISSING:
+                raise error(f"the key '{entry.name}' is missing")
+            continue
+        given = value[entry.name]
+        if convert is not None and entry.name in convert:
+            arguments[entry.name] = convert[entry.name](given)
+        else:
+            arguments[entry.name] = _checked(hints[entry.name], given, entry.name, error)
+    return kind(**arguments)
+
+
+def _checked(hint: Any, value: Any, key: str, error: Callable[[str], Exception]) -> Any:
+    if not _fits(hint, value):
+        raise error(f"'{printable(key)}' must be {_described(hint)}, not {_shown(value)}")
+    return _as_hinted(hint, value)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(each, value) for each in arguments)
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(arguments[0], each) for each in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        inner = arguments[1] if arguments else Any
+        return isinstance(value, Mapping) and all(_fits(inner, each) for each in value.values())
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(value, list) and all(_fits(arguments[0], each) for each in value)
+    if hint in (None, type(None)):
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and not _is_huge(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+    return isinstance(value, hint)
+
+
+def _is_huge(value: float) -> bool:
+    # A float holds no larger whole number; NaN and infinity are scores, too.
+    return isinstance(value, int) and abs(value) > 1 << 1000
+
+
+def _as_hinted(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    if typing.get_origin(hint) in (Union, types.UnionType) and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _described(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_described(each) for each in arguments)
+    if origin is not None:
+        return "an object" if isinstance(origin, type) and issubclass(origin, Mapping) else "a list"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _shown(value: Any) -> str:
+    return printable(json.dumps(value, default=str), 60)

@@ -1,0 +1,69 @@
+"""How a ticket was found."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+
+from lottery_core.errors import TicketError
+from lottery_core.files import from_json
+from lottery_core.version import VERSION
+
+_CRITERION = "magnitude"  # the default; files of 0.1 know no other
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a ticket's bits."""
+    return {"lottery": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a ticket was found.
+
+    :param kind: kind of ticket: winning, random, ...
+    :param round: round of pruning; 0 is dense
+    :param scope: words of the scope
+    :param prune_rate: share of the remaining parameters that this round pruned; ``None`` where a count was given
+    :param rewind: origin of the start values, e.g. ``"episodes:160"``
+    :param seed: seed of the experiment, or of a control's fresh values and shuffles; ``None`` where unknown
+    :param parent: digest of the ticket that this one was pruned or derived from; ``None`` for the first
+    :param versions: versions of what decides the bits
+    :param criterion: how parameters were ranked for pruning
+    :param further: keys of a file that this version does not know; they are kept
+    """
+
+    kind: str = "winning"
+    round: int = 1
+    scope: tuple[str, ...] = ("all",)
+    prune_rate: float | None = None
+    rewind: str = "unknown"
+    seed: int | None = None
+    parent: str | None = None
+    versions: Mapping[str, str] = field(default_factory=versions)
+    criterion: str = _CRITERION
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The origin as plain values, without the default criterion, which earlier files lack."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "further"}
+        values["versions"] = dict(self.versions)
+        if self.criterion == _CRITERION:
+            del values["criterion"]
+        return {**self.further, **values}
+
+    @classmethod
+    def of_json(cls, value: Any) -> Origin:
+        """The inverse of :meth:`as_json`.
+
+        :raises TicketError: a value of the wrong type
+        """
+        origin = from_json(cls, value, lambda message: TicketError(f"its origin is damaged: {message}"))
+        if origin.round < 0 or not origin.scope or (origin.prune_rate is not None and not 0 <= origin.prune_rate <= 1):
+            raise TicketError("its origin is damaged: a round, a scope or a prune rate that no ticket has")
+        known = {entry.name for entry in fields(cls)} - {"further"}
+        return replace(origin, further={key: part for key, part in value.items() if key not in known})
