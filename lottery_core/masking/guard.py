@@ -1,33 +1,52 @@
-"""Hooks for algorithms that write parameters, or take gradients, without going through the optimizer."""
+"""Hooks on modules: for values that do not come through an optimizer's step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+Owned = Mapping[str, str]  # attribute of the module -> name of the parameter
 
-class EraseBefore:
-    """A forward pre-hook that erases a module's pruned parameters right before it computes with them.
+
+class ModuleHook:
+    """A hook on a module that owns masked parameters.
 
     A copy or a pickle of the module gets a hook that does nothing: its parameters are not ours to write to.
 
-    :param owned: the module's own parameters, each with what erases it in place
+    :param act: called with the module and with its masked parameters by attribute
+    :param owned: attribute of the module -> name of the parameter
     """
 
-    def __init__(self, owned: Sequence[tuple[Tensor, Callable[[Tensor], None]]] = ()) -> None:
-        self._owned = owned
+    def __init__(self, act: Callable[[nn.Module, Owned], None] | None = None, owned: Owned | None = None) -> None:
+        self._act, self._owned = act, owned or {}
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, inputs: Any) -> None:
-        for parameter, eraser in self._owned:
-            eraser(parameter.data)
+    def __call__(self, module: nn.Module, *_: Any) -> None:
+        if self._act is not None:
+            self._act(module, self._owned)
 
-    def __reduce__(self) -> tuple[type[EraseBefore], tuple[()]]:
-        return EraseBefore, ()
+    def __reduce__(self) -> tuple[type[ModuleHook], tuple[()]]:
+        return ModuleHook, ()
+
+
+def owners(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, dict[str, str]]]:
+    """The modules that own masked parameters, each with its attributes and the parameters' names.
+
+    :param model: the model
+    :param names: ``id`` of each masked parameter -> its name
+    """
+    for module in model.modules():
+        owned = {
+            attribute: names[id(parameter)]
+            for attribute, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+            if id(parameter) in names
+        }
+        if owned:
+            yield module, owned
 
 
 def zero_every_gradient(parameter: Tensor, mask: Tensor) -> RemovableHandle:

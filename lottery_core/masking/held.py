@@ -42,6 +42,10 @@ class HeldMasks:
             if parameter is not None:
                 yield name, parameter
 
+    def replace(self, name: str, parameter: Tensor) -> None:
+        """Hold the mask of ``name`` over another tensor, which has taken the place of the old one."""
+        self._references[name] = TensorWeakRef(parameter)
+
     def eraser(self, name: str, like: Tensor) -> Eraser:
         """What erases the pruned elements of a tensor.
 
@@ -107,8 +111,11 @@ class HeldMasks:
         """Check that every pruned parameter is 0.0.
 
         :param hint: added to the message
-        :raises PrunedWeightAlive: one is not; names the first tensor
+        :raises PrunedWeightAlive: one is not, or has been replaced by a tensor that is not masked; names the first
         """
+        for name, reference in self._references.items():
+            if reference() is None:
+                raise PrunedWeightAlive(f"the parameter '{name}' is gone: whatever replaced it is not masked")
         for name, parameter in self.living():
             dead = ~self.masks[name].to(parameter.device)
             alive = int((parameter.detach() != 0).logical_and_(dead).sum())

@@ -11,15 +11,17 @@ import itertools
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
-from lottery_core.masking.guard import EraseBefore, zero_every_gradient
+from lottery_core.masking.guard import ModuleHook, owners, zero_every_gradient
 from lottery_core.masking.held import HeldMasks
 from lottery_core.masking.optimizers import check_optimizer, preserves_zeros, slowed_by_zeros
+from lottery_core.masking.steps import follow_loading, follow_steps
 from lottery_core.tickets import Masks, Ticket, require_same_shapes
 
 # One keeper a parameter at a time: a second ticket on the same model replaces the first one's hooks.
@@ -40,15 +42,23 @@ def is_held(parameter: Tensor) -> bool:
 class MaskKeeper:
     """Holds masks over live parameters; a context manager, or :meth:`attach` and :meth:`detach`.
 
+    Frozen parameters (``requires_grad=False``) are zeroed, and their gradients masked as soon as they are unfrozen.
+    Values that are loaded while the masks are held, into the model or into an optimizer, are masked as well.
+
     :param parameters: name -> parameter, exactly those of the masks' pool
     :param masks: what survives
     :param optimizers: the optimizers that step these parameters
+    :param model: the model whose modules own the parameters, so that values loaded into it are masked
     :raises MismatchError: names or shapes differ; names the first tensor that does, and both shapes
     :raises OptimizerError: an optimizer with ``eps=0``, which divides zero by zero for pruned parameters
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], masks: Masks, optimizers: Sequence[Optimizer] = ()
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        masks: Masks,
+        optimizers: Sequence[Optimizer] = (),
+        model: nn.Module | None = None,
     ) -> None:
         shapes = {name: parameter.shape for name, parameter in parameters.items()}
         require_same_shapes({name: mask.shape for name, mask in masks.items()}, shapes, "the ticket", "the model")
@@ -57,9 +67,11 @@ class MaskKeeper:
         # Also those that survive whole: one keeper a parameter.
         self._parameters = [TensorWeakRef(parameter) for parameter in parameters.values()]
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
+        self._model = None if model is None else weakref.ref(model)
         for optimizer in optimizers:
             check_optimizer(optimizer)
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Any] = []
+        self._frozen: set[str] = set()
 
     def attach(self) -> MaskKeeper:
         """Zero the pruned parameters and their optimizer state now, and keep them zero from here on."""
@@ -70,16 +82,11 @@ class MaskKeeper:
                 other.detach()
             _KEEPERS[parameter] = weakref.ref(self)
         for name, parameter in self._held.living():
-            self._handles.append(_register(parameter, self._zero_gradient(name, parameter)))
+            self._mask_gradients(name, parameter)
         self.enforce()
         for optimizer in _living_optimizers(self._optimizers):
-            self._held.zero_state(optimizer.state)
-            if not self._held:
-                continue
-            if not preserves_zeros(optimizer):
-                self._handles.append(optimizer.register_step_post_hook(lambda *_: self.enforce()))
-            elif slowed_by_zeros(optimizer):
-                self._handles.append(optimizer.register_step_post_hook(self._lift_moments()))
+            self._follow(optimizer)
+        self._follow_modules()
         return self
 
     def guard(self, model: nn.Module) -> None:
@@ -90,21 +97,18 @@ class MaskKeeper:
 
         :param model: the model whose modules own the parameters; attached already
         """
-        held = {
-            id(parameter): (parameter, self._held.eraser(name, parameter)) for name, parameter in self._held.living()
-        }
-        for module in model.modules():
-            owned = [held[id(own)] for own in module.parameters(recurse=False) if id(own) in held]
-            if owned:
-                self._handles.append(module.register_forward_pre_hook(EraseBefore(owned)))
+        for module, owned in owners(model, self._names()):
+            self._handles.append(module.register_forward_pre_hook(ModuleHook(self._erase_owned, owned)))
         for name, parameter in self._held.living():
-            self._handles.append(zero_every_gradient(parameter, self.masks[name]))
+            if parameter.requires_grad:
+                self._handles.append(zero_every_gradient(parameter, self.masks[name]))
 
     def detach(self) -> None:
         """Remove the hooks; doing it twice is fine. Training on without them brings pruned parameters back."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._frozen.clear()
         for parameter in _living(self._parameters):
             if _keeper_of(parameter) is self:
                 del _KEEPERS[parameter]
@@ -121,23 +125,84 @@ class MaskKeeper:
     def check(self) -> None:
         """Check that every pruned parameter is 0.0.
 
-        :raises PrunedWeightAlive: one is not; names the first tensor
+        :raises PrunedWeightAlive: one is not, or has been replaced by a tensor that is not masked; names the first
         """
         self._held.check()
 
-    def _lift_moments(self) -> Callable[..., None]:
-        moments = self._held.second_moments()
-        steps = itertools.count()
-        return lambda optimizer, *_: moments.lift(optimizer.state, next(steps))
+    def _names(self) -> dict[int, str]:
+        return {id(parameter): name for name, parameter in self._held.living()}
 
-    def _zero_gradient(self, name: str, parameter: Tensor) -> Callable[[Tensor], None]:
+    def _mask_gradients(self, name: str, parameter: Tensor) -> None:
+        if not parameter.requires_grad:
+            self._frozen.add(name)  # torch takes no hooks for it yet
+            return
+        self._frozen.discard(name)
         eraser = self._held.eraser(name, parameter)
 
         # The hook references the keeper, so that a keeper lives as long as its hooks and the next one finds it.
-        def hook(parameter: Tensor, keeper: MaskKeeper = self) -> None:
+        def zero_gradient(parameter: Tensor, keeper: MaskKeeper = self) -> None:
             keeper._held.zero_gradient(name, parameter, eraser)
 
-        return hook
+        foreign = bool(parameter._post_accumulate_grad_hooks)
+        handle = _register(parameter, zero_gradient)
+        self._handles.append(handle)
+        if foreign:
+            # A hook that steps an optimizer within the backward pass must see the masked gradient, and be followed.
+            hooks: Any = parameter._post_accumulate_grad_hooks
+            hooks.move_to_end(handle.id, last=False)
+            self._handles.append(_register(parameter, lambda parameter: eraser(parameter.data)))
+
+    def _follow(self, optimizer: Optimizer) -> None:
+        self._held.zero_state(_state_of(optimizer))
+        if not self._held:
+            return
+        if not preserves_zeros(optimizer):
+            self._handles.append(follow_steps(optimizer, lambda _: self.enforce()))
+        elif slowed_by_zeros(optimizer):
+            self._handles.append(follow_steps(optimizer, self._lift_moments()))
+        loading = follow_loading(optimizer, lambda optimizer: self._held.zero_state(_state_of(optimizer)))
+        if loading is not None:
+            self._handles.append(loading)
+        if self._frozen and hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            self._handles.append(optimizer.register_step_pre_hook(lambda *_: self._mask_unfrozen()))
+
+    def _follow_modules(self) -> None:
+        model = None if self._model is None else self._model()
+        if model is None:
+            return
+        for module, owned in owners(model, self._names()):
+            hook = ModuleHook(self._erase_loaded, owned)
+            self._handles.append(module.register_load_state_dict_post_hook(hook))  # type: ignore[no-untyped-call]
+            if self._frozen.intersection(owned.values()):
+                unfrozen = ModuleHook(lambda *_: self._mask_unfrozen(), owned)
+                self._handles.append(module.register_forward_pre_hook(unfrozen))
+
+    def _mask_unfrozen(self) -> None:
+        for name, parameter in self._held.living():
+            if name in self._frozen and parameter.requires_grad:
+                self._held.zero_gradient(name, parameter)
+                self._mask_gradients(name, parameter)
+
+    def _erase_owned(self, module: nn.Module, owned: Mapping[str, str]) -> None:
+        for attribute, name in owned.items():
+            parameter = getattr(module, attribute)
+            self._held.erase(name, parameter.data)
+
+    def _erase_loaded(self, module: nn.Module, owned: Mapping[str, str]) -> None:
+        self._erase_owned(module, owned)
+        known = self._names()
+        for attribute, name in owned.items():
+            parameter = getattr(module, attribute)
+            if known.get(id(parameter)) != name:  # load_state_dict(assign=True) has put another tensor in its place
+                self._held.replace(name, parameter)
+                self._parameters.append(TensorWeakRef(parameter))
+                _KEEPERS[parameter] = weakref.ref(self)
+                self._mask_gradients(name, parameter)
+
+    def _lift_moments(self) -> Callable[[Optimizer], None]:
+        moments = self._held.second_moments()
+        steps = itertools.count()
+        return lambda optimizer: moments.lift(optimizer.state, next(steps))
 
     def __enter__(self) -> MaskKeeper:
         return self.attach()
@@ -146,6 +211,10 @@ class MaskKeeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.detach()
+
+
+def _state_of(optimizer: Optimizer) -> Mapping[Any, Any]:
+    return getattr(optimizer, "state", None) or {}
 
 
 def _living(references: Sequence[TensorWeakRef]) -> list[Tensor]:
@@ -181,9 +250,10 @@ def apply_ticket(
     """
     parameters = dict(model.named_parameters())
     pool = {name: parameters[name] for name in ticket.masks if name in parameters}
-    keeper = MaskKeeper(pool, ticket.masks, optimizers)
+    keeper = MaskKeeper(pool, ticket.masks, optimizers, model)
     if restart:
         ticket.load_into(model, ignore)
         for optimizer in optimizers:
-            optimizer.state.clear()
+            if getattr(optimizer, "state", None):
+                optimizer.state.clear()
     return keeper.attach()

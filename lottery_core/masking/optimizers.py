@@ -23,7 +23,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
     :raises OptimizerError: an optimizer with ``eps=0``
     """
-    for group in optimizer.param_groups:
+    for group in getattr(optimizer, "param_groups", ()):
         if group.get("eps", 1) == 0:
             name = type(optimizer).__name__
             raise OptimizerError(f"{name} with eps=0 turns pruned parameters into NaN (0 / 0): give it eps=1e-8")
@@ -39,7 +39,8 @@ def preserves_zeros(optimizer: Optimizer) -> bool:
     accepted = inspect.signature(type(optimizer).__init__).parameters
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
-    for group in optimizer.param_groups:
+    groups = getattr(optimizer, "param_groups", ())
+    for group in groups:
         parameters = [nn.Parameter(_random(mask, generator)) for mask in masks]
         settings = {name: value for name, value in group.items() if name in accepted and name != "params"}
         try:
@@ -54,7 +55,7 @@ def preserves_zeros(optimizer: Optimizer) -> bool:
             dead = parameter.detach()[~mask]
             if bool(dead.count_nonzero()) or bool(torch.signbit(dead).any()):
                 return False
-    return True
+    return bool(groups)
 
 
 def _random(mask: Tensor, generator: torch.Generator) -> Tensor:
