@@ -49,17 +49,13 @@ setup(
         "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM,
         "dev": DEV,
     },
+    # A dialect of another package is an entry point of the group lottery.dialects.
     entry_points={
         "console_scripts": [
             "lottery=lottery_core.cli:main",
             "sb3-lottery=sb3_lottery.cli:main",
             "fairseq-lottery=fairseq_lottery.launcher:main",
         ],
-        "lottery.export": [
-            "fairseq=fairseq_lottery.inference.export:export",
-            "stable-baselines3=sb3_lottery.inference.export:export",
-        ],
-        "lottery.sparse": ["fairseq=fairseq_lottery.inference.sparse_checkpoints:build"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -3,7 +3,7 @@
 #   bash recipes/atari.sh [GAME ...] [option ...] [NAME=VALUE ...] [-- more options of sb3-lottery]
 # Mean reward of the last 1024 training episodes. Games: assault berzerk breakout centipede kangaroo krull qbert seaquest
 # spaceinvaders (all nine when none is named; --small: breakout by the same network, a few episodes, 2 minutes, which
-# shows that everything works and nothing about tickets). A GPU's work. Run again, it goes on where it was.
+# shows that everything works and nothing about tickets). A GPU's work. Run again, it is resumed.
 # shellcheck disable=SC2153,SC2154 # "setting" assigns the settings
 set -euo pipefail
 # shellcheck source=recipes/lib.sh

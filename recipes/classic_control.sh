@@ -4,7 +4,7 @@
 # Mean reward of the last 100 training episodes. Games: cartpole acrobot lunarlander (these three when none is named;
 # --small: cartpole, 2 minutes), and, not in the paper, ppo and dqn: these algorithms on CartPole-v1 as tuned in rl_zoo3.
 # On 2 cores CartPole takes about 40 minutes; Acrobot in about an hour: ROUNDS=7 PRUNE_RATE=0.47 KINDS="winning random".
-# Run again, it goes on where it was.
+# Run again, it is resumed.
 # shellcheck disable=SC2153,SC2154 # "setting" assigns the settings
 set -euo pipefail
 # shellcheck source=recipes/lib.sh

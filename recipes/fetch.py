@@ -181,7 +181,7 @@ def main() -> int:
         print(f"fetch: error: {type(error).__name__}: {error}", file=sys.stderr)
         return FetchError.status
     except KeyboardInterrupt:
-        print("fetch: stopped; the same command goes on from here", file=sys.stderr)
+        print("fetch: stopped; rerun the same command to resume", file=sys.stderr)
         return 130
     return 0
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Winning against random tickets, twice: A2C on CartPole as in the paper (Table A1), 10 rounds, and a small Transformer
 # that translates number words from English to German, 5 rounds; one seed each. About 4 + 5 minutes on 2 idle cores.
-# Run again, it goes on where it was. Other settings: see the lines that it prints at the end of each part.
+# Run again, it is resumed. Other settings: see the lines that it prints at the end of each part.
 #   OUT=runs/mine bash recipes/quickstart.sh [cartpole] [numbers]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

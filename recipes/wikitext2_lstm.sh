@@ -2,7 +2,7 @@
 # Figure 1: tickets of the paper's LSTM language model on WikiText-2, word level (section 3.2).
 #   bash recipes/wikitext2_lstm.sh [option ...] [NAME=VALUE ...] [-- more options of fairseq-lottery]
 # Log perplexity (nats a word) on the test split; winning, random, one-shot and no-rewind tickets, 3 seeds. --small: sums
-# in words ("seven plus five is twelve"), 3 minutes. Run again, it goes on where it was.
+# in words ("seven plus five is twelve"), 3 minutes. Run again, it is resumed.
 # shellcheck disable=SC2153,SC2154 # "setting" assigns the settings
 set -euo pipefail
 # shellcheck source=recipes/lib.sh

@@ -2,7 +2,7 @@
 # Tickets of a small LSTM language model on the valid split of WikiText-2: the shape of the paper's Figure 1 on 2 cores,
 # under an hour. Trained on the valid split; the first half of the test split validates, the other half is scored.
 #   DATA=folder/with/valid.txt.gz bash recipes/wikitext2_valid_lstm.sh [more options of fairseq-lottery]
-# DATA holds {valid,test}.txt.gz (Merity et al. 2016). Run again, it goes on where it was.
+# DATA holds {valid,test}.txt.gz (Merity et al. 2016). Run again, it is resumed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 data=$(cd "${DATA:?the folder of valid.txt.gz and test.txt.gz}" && pwd)

@@ -3,7 +3,7 @@
 #   bash recipes/wmt14_transformer_base.sh [option ...] [NAME=VALUE ...] [-- more options of fairseq-lottery]
 # Case-sensitive tokenised BLEU of the mean of the last checkpoints; 8 GPUs by default. Only the Transformer layers
 # pruned, embeddings whole (section 4.1.2): SCOPE=layers OUT=runs/wmt14-base-layers. --small: number words on 2 cores,
-# 3 minutes. Run again, it goes on where it was.
+# 3 minutes. Run again, it is resumed.
 # shellcheck disable=SC2034 # the settings are read in wmt14.sh
 set -euo pipefail
 # shellcheck source=recipes/lib.sh

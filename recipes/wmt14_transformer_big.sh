@@ -2,7 +2,7 @@
 # Tickets of Transformer Big (210M parameters) on WMT'14 English-German, newstest2014 (section 4.1.2).
 #   bash recipes/wmt14_transformer_big.sh [option ...] [NAME=VALUE ...] [-- more options of fairseq-lottery]
 # Case-sensitive tokenised BLEU of the mean of the last checkpoints; 8 GPUs by default. --small: number words on 2 cores,
-# 3 minutes. Run again, it goes on where it was.
+# 3 minutes. Run again, it is resumed.
 # shellcheck disable=SC2034 # the settings are read in wmt14.sh
 set -euo pipefail
 # shellcheck source=recipes/lib.sh

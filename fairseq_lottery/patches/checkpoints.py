@@ -22,7 +22,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from fairseq_lottery.checkpoint import without_namespaces
 from fairseq_lottery.inference import sparse_checkpoints
-from lottery_core.checkpoints import NAMES, NUMPY_DTYPES, allowed, unreadable
+from lottery_core.checkpoints import allowed, unreadable
 from lottery_core.errors import CheckpointError, LotteryError
 
 # What rank 0 sends to the others when a run is resumed (fairseq/distributed/utils.py:broadcast_object).
@@ -45,7 +45,7 @@ _CALLS = (ast.Call, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.Gen
 
 def allow() -> None:
     """Let torch read fairseq's checkpoints; doing it twice is fine."""
-    torch.serialization.add_safe_globals(allowed((*NAMES, *NUMPY_DTYPES, *BROADCAST)))
+    torch.serialization.add_safe_globals([*allowed(), *allowed(BROADCAST)])
 
 
 def read_clearly() -> None:

@@ -1,142 +1,99 @@
-"""Masks held over a model that fairseq trains: at its three moments, and in every copy of the model.
+"""Masks held over a model that fairseq trains: at the three moments of a step, and in every copy of the model.
 
 Nothing is added to the model but hooks on loading, so its state dict keeps its keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.task.fp32_masters import masters_of
-from lottery_core.errors import OptimizerError, PrunedWeightAlive
-from lottery_core.masking import Eraser, SecondMoments, preserves_zeros
+from lottery_core.masking import HeldMasks, preserves_zeros
 from lottery_core.tickets import Masks
 
+_HINT = ": something other than the task's optimizer wrote to them"
 
-class HeldMasks:
-    """Holds ``masks`` over ``model``, which fairseq may cast, move, wrap, copy and load into.
 
-    :param model: the bare model; the masks fit it
+class TaskMasks(HeldMasks):
+    """Masks over a model that fairseq may cast, move, wrap, copy and load into.
+
+    :param model: the bare model, not its distributed wrapper; the masks fit it
     :param masks: what survives
     """
 
     def __init__(self, model: nn.Module, masks: Masks) -> None:
-        self.masks = masks
-        parameters = dict(model.named_parameters())
-        # A tensor that survives whole costs nothing.
-        self._held = [(name, parameters[name]) for name, mask in masks.items() if not bool(mask.all())]
-        self._names = {id(parameter): name for name, parameter in self._held}
-        self._aliases = _aliases(model, [name for name, _ in self._held])
-        self._moments = SecondMoments((parameter, masks[name]) for name, parameter in self._held)
+        super().__init__(dict(model.named_parameters()), masks)
+        self._names = {id(parameter): name for name, parameter in self.living()}
+        self._aliases = _aliases(model, self._names)
+        self._moments = self.second_moments()
         self._known_state: Any = None
-        self._leaves_zeros_alone = False
-        self._erasers: dict[tuple[str, torch.dtype, torch.device], Eraser] = {}
+        self._preserves_zeros = False
         self.enforce()
         _hook_loading(model, self)
 
-    def _erase(self, name: str, values: Tensor) -> None:
-        key = (name, values.dtype, values.device)
-        eraser = self._erasers.get(key)
-        if eraser is None:
-            eraser = self._erasers[key] = Eraser(self.masks[name], values)
-        eraser(values)
-
-    def enforce(self) -> None:
-        """Set every pruned weight of the model to exactly 0.0."""
-        for name, parameter in self._held:
-            self._erase(name, parameter.data)
-
-    def zero_gradients(self) -> None:
-        """Zero the gradients of pruned weights; before anybody reduces, clips or copies them.
-
-        :raises OptimizerError: a gradient is sparse
-        """
-        for name, parameter in self._held:
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            if gradient.is_sparse:
-                raise OptimizerError(f"the gradient of '{name}' is sparse and cannot be masked; use dense gradients")
-            self._erase(name, gradient.data)
-
     def after_step(self, optimizer: Any, updates: int) -> None:
-        """Mask the fp32 masters, which the optimizer stepped, and the weights, which it copied from them.
+        """Mask the fp32 masters, which the optimizer stepped, and the weights, which fairseq copied from them.
 
-        Without masters, an optimizer that leaves zeros alone is followed only where its state is new: then what the
-        state holds of pruned weights (a dense checkpoint's momenta) is zeroed too.
+        Without masters, the step of an optimizer that preserves zeros needs a mask only where its state is new: then
+        what the state holds of pruned weights (the momentum of a dense checkpoint) is zeroed as well.
 
-        :param optimizer: fairseq's
-        :param updates: since the start, this step included
+        :param optimizer: fairseq's optimizer
+        :param updates: number of updates since the start, including this one
         """
         state = getattr(optimizer.optimizer, "state", None)  # composite optimizers have none of their own
         masters = list(masters_of(optimizer))
-        if (
-            state is not None and state is not self._known_state
-        ):  # a new optimizer, or one that a checkpoint was loaded into
+        if state is not None and state is not self._known_state:  # a new optimizer, or a checkpoint was loaded into it
             self._known_state = state
-            self._leaves_zeros_alone = not masters and preserves_zeros(optimizer.optimizer)
-            self._zero_state(state)
+            self._preserves_zeros = not masters and preserves_zeros(optimizer.optimizer)
+            self.zero_state(state)
             self.enforce()
         for parameter, master in masters:
             name = self._names.get(id(parameter))
             if name is not None:
-                self._erase(name, master)
-        if not self._leaves_zeros_alone:
+                self.erase(name, master)
+        if not self._preserves_zeros:
             self.enforce()
         if state is not None:
             self._moments.lift(state, updates)
 
-    def _zero_state(self, state: Mapping[Any, Any]) -> None:
-        for name, parameter in self._held:
-            for value in state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    self._erase(name, value)
-
     def enforce_in(self, tensors: Mapping[str, Any]) -> None:
-        """Zero in place what is pruned in ``tensors``: the parameters of a copy, or a state dict with its aliases."""
+        """Zero in place what is pruned in the parameters of a copy, or in a state dict with its aliases."""
         for alias, name in self._aliases.items():
             value = tensors.get(alias)
             if isinstance(value, Tensor) and value.shape == self.masks[name].shape:
-                self._erase(name, value.data)
+                self.erase(name, value.data)
 
-    def check(self) -> None:
-        """:raises PrunedWeightAlive: a pruned weight is not 0.0; names the first tensor"""
-        for name, parameter in self._held:
-            dead = ~self.masks[name].to(parameter.device)
-            alive = int((parameter.detach() != 0).logical_and_(dead).sum())
-            if alive:
-                raise PrunedWeightAlive(
-                    f"{alive} pruned weights of '{name}' are alive: something else than the task's optimizer "
-                    "wrote to them"
-                )
+    def check(self, hint: str = _HINT) -> None:
+        """Check that every pruned weight is 0.0.
+
+        :param hint: added to the message
+        :raises PrunedWeightAlive: one is not; names the first tensor
+        """
+        super().check(hint)
 
 
-def _aliases(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """Every name that the state dict has for the named parameters -> the first one."""
-    by_place: dict[int, str] = {}
-    wanted = set(names)
-    result: dict[str, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        first = by_place.setdefault(id(parameter), name)
-        if first in wanted:
-            result[name] = first
-    return result
+def _aliases(model: nn.Module, names: Mapping[int, str]) -> dict[str, str]:
+    # Every name that the state dict has for a masked parameter -> its first name.
+    return {
+        alias: names[id(parameter)]
+        for alias, parameter in model.named_parameters(remove_duplicate=False)
+        if id(parameter) in names
+    }
 
 
-def _hook_loading(model: nn.Module, held: HeldMasks) -> None:
-    # Plain functions: fairseq deep-copies the model for its moving average, and a method would take us along.
+def _hook_loading(model: nn.Module, masks: TaskMasks) -> None:
+    # Plain functions: fairseq deep-copies the model for its moving average, and a method would take the masks along.
     def before(module: nn.Module, state: Mapping[str, Any], *_: Any) -> None:
         # The moving average keeps its fp32 values in the very dictionary that it loads from; no other is written to.
         if module is not model:
-            held.enforce_in(state)
+            masks.enforce_in(state)
 
     def after(module: nn.Module, _: Any) -> None:
-        # The trainer makes its masters anew right after it has loaded a checkpoint.
-        held.enforce_in({name: parameter.data for name, parameter in module.named_parameters()})
+        # The trainer makes its fp32 masters anew right after it has loaded a checkpoint.
+        masks.enforce_in({name: parameter.data for name, parameter in module.named_parameters()})
 
     model.register_load_state_dict_pre_hook(before)  # type: ignore[no-untyped-call]
     model.register_load_state_dict_post_hook(after)  # type: ignore[no-untyped-call]

@@ -28,7 +28,7 @@ from fairseq_lottery.task.checks import (
     require_same_on_all_ranks,
 )
 from fairseq_lottery.task.fp32_masters import full_precision
-from fairseq_lottery.task.masks import HeldMasks
+from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
 from fairseq_lottery.task.ticket import fresh_seed, needs_fresh, ticket_to_train
 from lottery_core.errors import ConfigError
@@ -43,7 +43,7 @@ class LotteryTask:
     The task's configuration must hold :class:`~fairseq_lottery.options.LotteryOptions`.
     """
 
-    _held: HeldMasks | None = None
+    _held: TaskMasks | None = None
     _rewinding: RewindPoint | None = None
     _bare_model: nn.Module | None = None
     _optimizer: Any = None
@@ -137,7 +137,7 @@ class LotteryTask:
         self._digest = ticket.digest
         require_own_folder(options, self._digest, type(self).__name__)
         ticket.load_into(model)
-        self._held = HeldMasks(model, ticket.masks)
+        self._held = TaskMasks(model, ticket.masks)
         require_same_on_all_ranks(ticket)
         masks = ticket.masks
         log.info(

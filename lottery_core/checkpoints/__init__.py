@@ -1,29 +1,21 @@
-"""lottery_core.checkpoints."""
+"""Reading the weights of other people's checkpoints, safely."""
 
 from lottery_core.checkpoints.read import (
-    SB3,
-    STATE,
-    format_of,
-    is_target,
+    dialect_of,
     load_checkpoint,
     read_weights,
     state_of,
     unreadable,
     weights_of_state,
 )
-from lottery_core.checkpoints.safe_globals import NAMES, NUMPY_DTYPES, allowed, safe_loading
+from lottery_core.checkpoints.safe_globals import allowed, safe_loading
 
 __all__ = [
-    "NAMES",
-    "NUMPY_DTYPES",
-    "SB3",
-    "STATE",
     "allowed",
-    "safe_loading",
-    "format_of",
-    "is_target",
+    "dialect_of",
     "load_checkpoint",
     "read_weights",
+    "safe_loading",
     "state_of",
     "unreadable",
     "weights_of_state",

@@ -1,8 +1,7 @@
-"""Reading weights out of other people's files, never unpickling anything but tensors.
+"""Reading weights out of other people's files without unpickling anything but tensors.
 
-Understood: safetensors, torch files of a state dict (also one under ``model`` or ``state_dict``), checkpoints of
-fairseq (``fairseq/trainer.py:state_dict``), and the zips that Stable-Baselines3 saves
-(``stable_baselines3/common/save_util.py:save_to_zip_file``).
+Supported are safetensors, torch files of a state dict (also one under ``model`` or ``state_dict``), and the checkpoints
+and zips of every framework that has a dialect.
 """
 
 from __future__ import annotations
@@ -18,74 +17,66 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lottery_core import dialects
 from lottery_core.checkpoints.safe_globals import safe_loading
+from lottery_core.dialects import Dialect
 from lottery_core.errors import CheckpointError
 from lottery_core.tickets import Weights, outside_by_name, without_aliases, without_copies
 
-FAIRSEQ, SB3, STATE = "fairseq", "stable-baselines3", "state"
-_OF_FAIRSEQ = "optimizer_history"
-_SB3_POLICY = "policy.pth"
-_TARGET_NETWORK = re.compile(r"^[^.]*_target\.")
-
 
 def read_weights(path: str | Path) -> Weights:
-    """The weights in a file of any of the formats above.
+    """Read the weights in a file of any supported format.
 
-    :param path: a safetensors file, a torch file or an SB3 zip; told by content, not by name
-    :raises CheckpointError: no such file, not one of these, or a pickle that asks for more than tensors
+    :param path: a safetensors file, a torch file or a framework's zip, recognised by its content
+    :raises CheckpointError: a missing file, another format, or a pickle that asks for more than tensors
     """
     path = Path(path)
     return Weights.load(path) if _is_safetensors(path) else weights_of_state(state_of(path), str(path))
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
-    """The state dict in a file of any of the formats above, as it is: with aliases, target networks, buffers.
+    """Read the state dict in a file of any supported format as it is: with aliases, target networks and buffers.
 
-    :raises CheckpointError: as :func:`read_weights`
+    :raises CheckpointError: see :func:`read_weights`
     """
     path = Path(path)
     if _is_safetensors(path):
         return Weights.load(path).tensors
-    state = _sb3_policy(path) if zipfile.is_zipfile(path) else None
-    return _state_dict(_load(path, str(path)), path) if state is None else state
+    archive = _archive(path)
+    return _state_dict(_load(path, str(path)), path) if archive is None else archive[1]
 
 
-def format_of(path: str | Path) -> str:
-    """Whose file it is: :data:`FAIRSEQ`, :data:`SB3`, or :data:`STATE` for weights and nothing else.
+def dialect_of(path: str | Path) -> Dialect:
+    """The dialect of a file; that of plain torch for weights and nothing else.
 
-    :param path: a file that :func:`read_weights` understands
-    :raises CheckpointError: it is none
+    :param path: a file that :func:`read_weights` can read
+    :raises CheckpointError: see :func:`read_weights`
     """
     path = Path(path)
+    plain = dialects.named("plain")
     if _is_safetensors(path):
-        return STATE
-    if zipfile.is_zipfile(path) and _sb3_policy(path) is not None:
-        return SB3
-    return FAIRSEQ if _OF_FAIRSEQ in load_checkpoint(path) else STATE
+        return plain
+    archive = _archive(path)
+    return archive[0] if archive is not None else _checkpoint_dialect(load_checkpoint(path)) or plain
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Everything in a torch file, on the CPU, under the allow-list.
+    """Load everything in a torch file to the CPU, under the allow-list; empty for a file that is no dictionary.
 
-    :raises CheckpointError: no such file, not one of torch, or a pickle that asks for more than the list has
+    :raises CheckpointError: a missing file, another format, or a pickle that asks for more than the list has
     """
-    found = _load(Path(path), str(path))
-    return found if isinstance(found, dict) else {}
+    content = _load(Path(path), str(path))
+    return content if isinstance(content, dict) else {}
 
 
 def weights_of_state(state: Mapping[str, Tensor], source: str) -> Weights:
-    """The weights in a state dict: tied parameters once, no target networks (they follow the online ones).
+    """The weights in a state dict: tied parameters once, without target networks, which follow the online ones.
 
     :param state: a state dict; its tensors are not copied
-    :param source: where it is from, for messages
+    :param source: the file or model it comes from, for messages
     """
-    tensors = {name: tensor for name, tensor in without_aliases(state).items() if not is_target(name)}
+    tensors = {name: tensor for name, tensor in without_aliases(state).items() if not dialects.is_target(name)}
     return Weights(tensors, frozenset(outside_by_name(tensors)), source)
-
-
-def is_target(name: str) -> bool:
-    """Whether the parameter ``name`` is of a target network, as SB3 names them (``q_net_target.`` ...)."""
-    return bool(_TARGET_NETWORK.match(name))
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -96,15 +87,27 @@ def _is_safetensors(path: Path) -> bool:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _sb3_policy(path: Path) -> dict[str, Tensor] | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if _SB3_POLICY not in archive.namelist():
-                return None
-            policy = io.BytesIO(archive.read(_SB3_POLICY))
-    except Exception as error:  # a damaged file can raise anything
-        raise CheckpointError(f"cannot read {path}: it is damaged ({error})") from error
-    return _state_dict(_load(policy, f"{path} ({_SB3_POLICY})"), path)
+def _archive(path: Path) -> tuple[Dialect, dict[str, Tensor]] | None:
+    # The state dict that is a member of a framework's zip; torch's own files are zips without such a member.
+    if not zipfile.is_zipfile(path):
+        return None
+    for row in dialects.every():
+        if row.archive_member is None:
+            continue
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if row.archive_member not in archive.namelist():
+                    continue
+                member = io.BytesIO(archive.read(row.archive_member))
+        except Exception as error:  # a damaged file can raise anything
+            raise CheckpointError(f"cannot read {path}: it is damaged ({error})") from error
+        return row, _state_dict(_load(member, f"{path} ({row.archive_member})"), path)
+    return None
+
+
+def _checkpoint_dialect(content: Mapping[str, Any]) -> Dialect | None:
+    rows = (row for row in dialects.every() if row.checkpoint_key is not None)
+    return next((row for row in rows if row.checkpoint_key in content), None)
 
 
 def _load(file: Path | io.BytesIO, name: str) -> Any:
@@ -116,10 +119,10 @@ def _load(file: Path | io.BytesIO, name: str) -> Any:
 
 
 def unreadable(error: Exception, name: str, what: str = "file of weights") -> CheckpointError:
-    """The error for a file that ``torch.load`` with ``weights_only=True`` gave up on.
+    """The error for a file that ``torch.load`` with ``weights_only=True`` could not load.
 
-    :param error: what it raised
-    :param name: of the file
+    :param error: the exception that it raised
+    :param name: the file's name
     :param what: what the file should have been
     """
     if isinstance(error, pickle.UnpicklingError):
@@ -136,8 +139,8 @@ def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:
         for key in ("model", "state_dict", "model_state_dict"):
             if isinstance(value.get(key), Mapping):
                 state = _state_dict(value[key], path)
-                # fairseq writes a model from a GPU or in fp16 with every alias as a tensor of its own.
-                return without_copies(state) if _OF_FAIRSEQ in value else state
+                row = _checkpoint_dialect(value)
+                return without_copies(state) if row is not None and row.unties else state
         tensors = {
             name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)
         }

@@ -1,6 +1,7 @@
-"""What a foreign checkpoint may ask to unpickle beside tensors: plain containers of options and of numbers.
+"""The allow-list of what checkpoints may unpickle besides tensors: plain containers of options and of numbers.
 
-Named here one by one, and none of them runs code when it is made. A name whose package is not installed is skipped.
+Each dialect names its own, one by one; none of them runs code when it is made. A name whose package is not installed
+is skipped.
 """
 
 from __future__ import annotations
@@ -12,43 +13,34 @@ from typing import Any
 
 import torch
 
-# Options of a fairseq checkpoint, and numbers that its meters hold (under numpy's old and new module name).
-NAMES = (
-    "argparse.Namespace",
-    "collections.defaultdict",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-)
-_DTYPES = ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
-_FLOATS = ("Float16", "Float32", "Float64")
-NUMPY_DTYPES = tuple(f"numpy.dtypes.{name}DType" for name in (*_DTYPES, *_FLOATS))
+from lottery_core import dialects
 
 
-def allowed(names: Iterable[str] = (*NAMES, *NUMPY_DTYPES)) -> list[Any]:
-    """The objects of ``names``, for ``torch.serialization.safe_globals``.
+def allowed(names: Iterable[str] | None = None) -> list[Any]:
+    """The objects that dotted names stand for, as ``torch.serialization.safe_globals`` takes them.
 
-    :param names: dotted names; those that cannot be imported are left out
+    :param names: dotted names, those of every dialect by default; names that cannot be imported are skipped
     """
-    found: list[Any] = []
+    if names is None:
+        names = dict.fromkeys(name for row in dialects.every() for name in row.safe_globals)
+    objects: list[Any] = []
     for name in names:
         module, _, attribute = name.rpartition(".")
         try:
             value = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError):
             continue
-        found.append(value)
+        objects.append(value)
         if module.startswith("numpy._core."):  # files of numpy 1 say numpy.core
-            found.append((value, name.replace("numpy._core.", "numpy.core.", 1)))
-    return found
+            objects.append((value, name.replace("numpy._core.", "numpy.core.", 1)))
+    return objects
 
 
 @contextmanager
 def safe_loading() -> Iterator[None]:
-    """While it lasts ``torch.load`` with ``weights_only=True`` also takes the list; afterwards what it took before.
+    """Let ``torch.load(..., weights_only=True)`` accept the allow-list within the ``with`` block.
 
-    torch's own context would also take away what somebody had allowed for good.
+    torch's own context manager would also remove what other code has allowed for the whole process.
     """
     before = torch.serialization.get_safe_globals()
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiments.executors import add_executor_options
-from lottery_core.pruning import CHAINS, CONTROLS
+from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
 
 # Options that were not given are absent from the namespace, so that a preset shows through; then these count.
 DEFAULTS: dict[str, Any] = {
@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "kinds": ["winning", "random"],
     "seeds": [1],
     "scope": ["all"],
+    "criterion": MAGNITUDE.name,
 }
 
 
@@ -27,8 +28,8 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     :param rewind: help of ``--rewind``: the accepted rewind points
     :param scope: help of ``--scope``: the accepted words
     """
-    chains = [f"{kind}: {chain.meaning}" for kind, chain in CHAINS.items()]
-    kinds = "; ".join([*chains, *(f"{kind}: {control.meaning}" for kind, control in CONTROLS.items())])
+    kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in MEANINGS.items())
+    criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
     add = group.add_argument
     add("--out", type=Path, metavar="DIR", help="folder of the experiment; rerun the same command to resume in it")
     add("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
@@ -37,6 +38,7 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     add("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     add("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of the whole experiment per seed (1)")
     add("--scope", nargs="+", metavar="SCOPE", help=scope)
+    add("--criterion", metavar="NAME", help=f"how parameters are ranked for pruning (magnitude). {criteria}")
     add_executor_options(group)
     add("--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command")
     add("--quiet", action="store_true", default=False, help="no progress")

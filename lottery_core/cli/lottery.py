@@ -1,4 +1,4 @@
-"""The command ``lottery``: prune, inspect, export and report, for tickets of any plugin."""
+"""The command ``lottery``: prune, inspect, export, report and status, for tickets of any plugin."""
 
 from __future__ import annotations
 
@@ -8,109 +8,93 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lottery_core import dialects
+from lottery_core.checkpoints import read_weights
 from lottery_core.cli.common import Parser, run_command
 from lottery_core.errors import LotteryError
+from lottery_core.experiments import Experiment
+from lottery_core.experiments.executors import Queue
+from lottery_core.inference import FORMS, export
+from lottery_core.pruning import CRITERIA, check_rate, criterion_named, prune
+from lottery_core.reports import render as render_status
+from lottery_core.reports import report, states
+from lottery_core.tickets import Ticket, Weights, by_names, collapse_warning, describe, render
 from lottery_core.version import VERSION
-
-if TYPE_CHECKING:
-    from lottery_core.tickets import Weights
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="lottery", description="Lottery tickets: find one, look into one, report an experiment.")
+    parser = Parser(
+        prog="lottery", description="Lottery tickets: find one, inspect it, export it, report an experiment."
+    )
     parser.add_argument("--version", action="version", version=f"lottery {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_prune(commands.add_parser("prune", help="find the next ticket from two files of weights"))
 
-    prune = commands.add_parser("prune", help="find the next ticket from two files of weights")
-    prune.add_argument(
-        "trained",
-        type=Path,
-        metavar="TRAINED",
-        help="trained weights: fairseq checkpoint, SB3 zip, torch file, safetensors",
-    )
-    prune.add_argument("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
-    prune.add_argument("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask goes on")
-    how = prune.add_mutually_exclusive_group(required=True)
-    how.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to remove")
-    how.add_argument(
+    inspect = commands.add_parser("inspect", help="show what is in a ticket")
+    inspect.add_argument("ticket", type=Path, metavar="TICKET")
+    inspect.add_argument("--json", action="store_true", help="as JSON")
+
+    exporting = commands.add_parser("export", help="write a checkpoint that works without this project")
+    exporting.add_argument("checkpoint", type=Path, metavar="CKPT", help=_files())
+    exporting.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
+    forms = "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
+    exporting.add_argument("--form", default="plain", metavar="FORM", help=f"(plain). {forms}")
+
+    reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")
+    reporting.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
+    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
+    reporting.add_argument("--eval", action="store_true", help="draw the evaluations' scores instead of the training's")
+    reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+
+    status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
+    status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
+    status.add_argument("--all", action="store_true", help="show done and waiting runs as well")
+    return parser
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("trained", type=Path, metavar="TRAINED", help=f"trained weights: {_files()}")
+    add("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
+    add("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask is pruned further")
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to prune")
+    amount.add_argument(
         "--fraction", type=float, metavar="F", help="share of the whole pool to be pruned in all (one-shot)"
     )
-    prune.add_argument(
+    add(
         "--scope",
         nargs="+",
         default=None,
         metavar="SCOPE",
-        help="'all' (default), 'layers' (no embeddings, norms, output layers), of SB3 'actor' or 'critic', or regular "
-        "expressions",
+        help="'all' (default), 'layers' (no embeddings, norms, output layers), 'actor' or 'critic' of an agent, or "
+        "regular expressions",
     )
-    prune.add_argument("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; noted")
-    prune.add_argument("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
-
-    inspect = commands.add_parser("inspect", help="what is in a ticket")
-    inspect.add_argument("ticket", type=Path, metavar="TICKET")
-    inspect.add_argument("--json", action="store_true", help="as JSON")
-
-    export = commands.add_parser("export", help="a checkpoint without this project: plain, smaller, or sparse")
-    export.add_argument(
-        "checkpoint", type=Path, metavar="CKPT", help="a fairseq checkpoint, or the zip of an SB3 model"
-    )
-    export.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
-    export.add_argument(
-        "--form",
-        default="plain",
-        metavar="FORM",
-        help="plain (default): names only what is the framework's own; shrunk: also without units that are dead; "
-        "csr: a ticket's size, for lottery_core.load_sparse",
-    )
-
-    report = commands.add_parser("report", help="table and picture of experiments, finished or not")
-    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
-    report.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
-    report.add_argument("--eval", action="store_true", help="draw the evaluations' scores instead of the training's")
-    report.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
-
-    status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
-    status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
-    status.add_argument("--all", action="store_true", help="show done and waiting runs, too")
-    return parser
+    criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
+    add("--criterion", metavar="NAME", help=f"how parameters are ranked (that of --previous, or magnitude). {criteria}")
+    add("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; kept in the ticket")
+    add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
 
 
-def _status(args: argparse.Namespace) -> None:
-    from lottery_core.experiments import Experiment
-    from lottery_core.experiments.executors import Queue
-    from lottery_core.reports import render, states
-
-    queue = Queue()
-    for run in args.runs:
-        experiment = Experiment.load(run)
-        print(render(str(run), states(experiment, queue.state), args.all))
+def _files() -> str:
+    return ", ".join(row.file for row in (*dialects.every()[1:], dialects.every()[0]) if row.file)
 
 
 def _prune(args: argparse.Namespace) -> None:
-    from lottery_core.checkpoints import read_weights
-    from lottery_core.pruning import check_rate, prune
-    from lottery_core.tickets import Ticket, by_names
-
     for value, name in ((args.rate, "prune rate"), (args.fraction, "pruned fraction")):
         if value is not None:
             check_rate(value, name)
+    if args.criterion is not None:
+        criterion_named(args.criterion)
     previous = None if args.previous is None else Ticket.load(args.previous)
     rewind = read_weights(args.rewind)
     trained = read_weights(args.trained).without_lost_aliases(rewind)
     scope = None if args.scope is None else by_names(args.scope, trained.tensors)
-    if previous is not None and scope not in (None, previous.origin.scope):
-        raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
-    if previous is not None:
-        previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
-        alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
-        if alive:
-            print(
-                f"WARNING: {alive} weights that {args.previous} prunes are not zero in {args.trained}", file=sys.stderr
-            )
     if previous is None:
         _warn_of_zeros(trained, rewind, args)
+    else:
+        _check_previous(previous, trained, scope, args)
     ticket = prune(
         trained,
         rewind,
@@ -121,6 +105,7 @@ def _prune(args: argparse.Namespace) -> None:
         kind="one-shot" if args.fraction is not None and previous is None else None,
         rewind_point=args.rewind_point,
         seed=None if previous is None else previous.origin.seed,
+        criterion=args.criterion,
     )
     ticket.save(args.output)
     masks = ticket.masks
@@ -128,7 +113,21 @@ def _prune(args: argparse.Namespace) -> None:
         f"{args.output}: round {ticket.origin.round}, pool {masks.pool:,}, pruned {masks.pruned:,} "
         f"({masks.pruned / masks.pool:.2%}), surviving {masks.surviving:,} ({masks.surviving / masks.pool:.2%})"
     )
-    _warn_of_collapse(masks.collapsed(), str(args.output))
+    for name in masks.collapsed():
+        _warn(collapse_warning(name, str(args.output)))
+
+
+def _check_previous(
+    previous: Ticket, trained: Weights, scope: tuple[str, ...] | None, args: argparse.Namespace
+) -> None:
+    if scope not in (None, previous.origin.scope):
+        raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
+    if args.criterion not in (None, previous.origin.criterion):
+        raise LotteryError(f"--criterion cannot change: {args.previous} has criterion {previous.origin.criterion}")
+    previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
+    alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
+    if alive:
+        _warn(f"WARNING: {alive} weights that {args.previous} prunes are not zero in {args.trained}")
 
 
 def _warn_of_zeros(trained: Weights, rewind: Weights, args: argparse.Namespace) -> None:
@@ -140,38 +139,38 @@ def _warn_of_zeros(trained: Weights, rewind: Weights, args: argparse.Namespace) 
         if early is not None and early.shape == value.shape
     )
     if dead:
-        print(
+        _warn(
             f"WARNING: {dead:,} weights of {args.trained} are exactly 0, and not in {args.rewind}: if it has trained a "
-            "ticket, give that, --previous TICKET, or its weights are pruned again instead of others",
-            file=sys.stderr,
+            "ticket, give that ticket, --previous TICKET, or its weights are pruned again instead of others"
         )
 
 
-def _warn_of_collapse(names: Sequence[str], where: str) -> None:
-    from lottery_core.tickets import collapse_warning
-
-    for name in names:
-        print(collapse_warning(name, where), file=sys.stderr)
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    from lottery_core.tickets import Ticket, describe, render
-
     ticket = Ticket.load(args.ticket)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(json.dumps(describe(ticket), indent=2) if args.json else render(ticket, colour))
 
 
 def _export(args: argparse.Namespace) -> None:
-    from lottery_core.inference import export
-
     print(f"{args.output}: {export(args.checkpoint, args.output, args.form)}")
 
 
 def _report(args: argparse.Namespace) -> None:
-    from lottery_core.reports import report
-
     report(args.runs, args.output, args.csv, args.eval)
+
+
+def _status(args: argparse.Namespace) -> None:
+    queue = Queue()
+    for run in args.runs:
+        experiment = Experiment.load(run)
+        print(render_status(str(run), states(experiment, queue.state), args.all))
+
+
+_COMMANDS = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -181,5 +180,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 2 for bad input
     """
     args = _parser().parse_args(argv)
-    commands = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}
-    return run_command(lambda: commands[args.command](args), "lottery")
+    return run_command(lambda: _COMMANDS[args.command](args), "lottery")

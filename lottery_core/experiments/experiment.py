@@ -14,8 +14,9 @@ from typing import Any
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
+from lottery_core.experiments.timepoints import KEPT
 from lottery_core.files import read_json, write_json
-from lottery_core.pruning import KINDS, check_rate
+from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, criterion_named
 from lottery_core.tickets import ALL, versions
 
 _KEYS = {
@@ -37,19 +38,21 @@ class Experiment:
     """Everything that decides the tickets of an experiment.
 
     :param out: the experiment's folder
-    :param framework: ``"sb3"``, ``"fairseq"`` ...
+    :param framework: the name of the framework's dialect
     :param settings: what the framework needs to train one run, JSON values; a change is another experiment
-    :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
+    :param prune_rate: share of the remaining parameters that each round prunes, in (0, 1)
     :param rewind: the rewind point, as a word
-    :param kinds: kinds of ticket, winning where a control needs it
-    :param seeds: of the repeats
-    :param rounds: how many; 0: the dense runs alone
+    :param kinds: kinds of ticket; winning is added where a control needs it
+    :param seeds: the seeds of the repeats
+    :param rounds: rounds of pruning; 0: the dense runs alone
     :param scope: words of the scope
     :param score_label: what the score is, with its unit, for tables and pictures
-    :param versions: of the packages that decide the bits
+    :param versions: versions of the packages that decide the bits
     :param command: the command line
+    :param criterion: how parameters are ranked for pruning
     :raises PruneError: a rate outside (0, 1)
-    :raises ConfigError: unknown kind, no seed, negative rounds
+    :raises ConfigError: unknown kind or criterion, no seed, negative rounds, or a criterion that needs a rewind point
+        where there is none
     """
 
     out: Path
@@ -64,12 +67,18 @@ class Experiment:
     score_label: str = "score"
     versions: Mapping[str, str] = field(default_factory=versions)
     command: str = field(default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    criterion: str = MAGNITUDE.name
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
         self.plan()
+        if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
+            raise ConfigError(
+                f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
+                f"the rewind point is '{self.rewind}'"
+            )
 
     @property
     def name(self) -> str:
@@ -81,7 +90,11 @@ class Experiment:
         return plan_runs(self.kinds, self.seeds, self.rounds)
 
     def fixed(self) -> dict[str, Any]:
-        """What must not change between two commands in one folder; kinds, seeds and rounds may be added."""
+        """What must not change between two commands in one folder; kinds, seeds and rounds may be added.
+
+        The default criterion is left out: folders of 0.1 know no other.
+        """
+        criterion = {} if self.criterion == MAGNITUDE.name else {"criterion": self.criterion}
         return {
             "framework": self.framework,
             "prune_rate": self.prune_rate,
@@ -89,10 +102,11 @@ class Experiment:
             "scope": list(self.scope),
             "score_label": self.score_label,
             "settings": dict(self.settings),
+            **criterion,
         }
 
     def digest(self) -> str:
-        """SHA-256 of :meth:`fixed`: names the configuration in the marker of a finished run."""
+        """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
         return hashlib.sha256(json.dumps(self.fixed(), sort_keys=True).encode()).hexdigest()
 
     def write(self) -> None:
@@ -120,14 +134,15 @@ class Experiment:
         return differences(before["versions"], dict(self.versions)) if before else []
 
     def check_same_as_before(self) -> dict[str, Any]:
-        """What ``experiment.json`` says, empty where there is none.
+        """Check that the folder, where it holds an experiment, holds this one.
 
-        :raises ConfigError: it is of another configuration; shows the differences
+        :returns: the content of ``experiment.json``, empty where there is none
+        :raises ConfigError: it has another configuration; shows the differences
         """
         before = read_row(self.out)
         if before:
-            mine = json.loads(json.dumps(self.fixed()))
-            changes = differences({key: before.get(key) for key in mine}, mine)
+            now = json.loads(json.dumps({**self.fixed(), "criterion": self.criterion}))
+            changes = differences({key: {"criterion": MAGNITUDE.name, **before}.get(key) for key in now}, now)
             if changes:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
@@ -168,10 +183,10 @@ def read_row(out: Path) -> dict[str, Any]:
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
     """Where two JSON values differ, as ``name: old -> new``, in the order of their names."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        found: list[str] = []
+        changes: list[str] = []
         for key in sorted({*before, *now}):
-            found += differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
-        return found
+            changes += differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
+        return changes
     return [] if before == now else [f"{where}: {_short(before)} -> {_short(now)}"]
 
 

@@ -1,10 +1,10 @@
-"""Between two runs of an experiment: a run's ticket from the runs before it, its row, and what to know of it."""
+"""Between two runs of an experiment: the next ticket from finished runs, and the row of a run that has ended."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -22,10 +22,13 @@ from lottery_core.tickets import Ticket, Weights, collapse_warning, pool_names
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
-    """Prune for ``run``, one of a chain: the ticket that it is to train.
+    """Prune the trained weights that the ticket of ``run`` is found from.
 
+    :param experiment: the configuration
+    :param framework: reads the trained weights
+    :param run: a run of a chain
     :raises PruneError: NaN weights, or nothing is left to prune
-    :raises DamagedError: a file of a finished run cannot be read
+    :raises DamagedError: a finished run's file cannot be read
     """
     chain = CHAINS[run.kind]
     out = experiment.out
@@ -33,7 +36,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
-        # A live model knew which tensors are buffers; a checkpoint has only their names.
+        # The live model knew which tensors are buffers; a checkpoint has only their names.
         trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind)
@@ -47,15 +50,16 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         kind=run.kind,
         rewind_point=experiment.rewind if chain.rewinds else "init",
         seed=run.seed,
+        criterion=experiment.criterion,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
 
 
 def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
-    """The ticket of ``run``, a control, from the winning ticket of its round; for the process that trains it.
+    """Make the ticket of a control from the winning ticket of its round; called in the process that trains it.
 
     :param out: the experiment's folder
-    :param run: of a kind among :data:`lottery_core.CONTROLS`
+    :param run: a run whose kind is one of :data:`lottery_core.CONTROLS`
     :param fresh: weights that the model's own initialiser drew under ``run.control_seed``
     """
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
@@ -64,7 +68,10 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
 
 
 def is_readable(ticket: Path) -> bool:
-    """Whether there is a ticket that can be read."""
+    """Whether there is a ticket that can be read.
+
+    :param ticket: the ticket's file
+    """
     try:
         Ticket.load(ticket)
     except TicketError:
@@ -73,7 +80,12 @@ def is_readable(ticket: Path) -> bool:
 
 
 def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
-    """The result row of ``run``, whose training has ended well."""
+    """The result row of a run whose training has ended well.
+
+    :param experiment: the configuration
+    :param framework: reads the score
+    :param run: the run
+    """
     folder = experiment.out / run.folder
     score = framework.score(folder)
     if run.kind == DENSE:
@@ -93,25 +105,20 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         surviving=surviving,
         pruned_fraction=(pool - surviving) / pool,
         surviving_fraction=surviving / pool,
-        score=score.score,
-        score_se=score.score_se,
-        returns=score.returns,
-        steps=score.steps,
-        wall_seconds=score.wall_seconds,
-        cpu_seconds=score.cpu_seconds,
         collapsed=tuple(collapsed),
         ticket=digest,
         versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
-        eval_score=score.eval_score,
-        eval_se=score.eval_se,
-        eval_episodes=score.eval_episodes,
+        criterion=experiment.criterion,
+        **asdict(score),
     )
 
 
 def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     """What people should know about a finished run before they trust its score, a line each.
 
-    :param row: of ``run``
+    :param experiment: the configuration
+    :param run: the run
+    :param row: the run's row
     """
     for name in row.collapsed:
         yield collapse_warning(name, f"{run}")
@@ -125,10 +132,10 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
         )
 
 
-def _same(experiment: Experiment, one: Path, other: Path) -> bool:
+def _same(experiment: Experiment, first: Path, second: Path) -> bool:
     try:
-        start, point = Weights.load(one), Weights.load(other)
-    except CheckpointError:  # damaged since: told by name where it is needed
+        start, point = Weights.load(first), Weights.load(second)
+    except CheckpointError:  # damaged since: reported by name where it is needed
         return False
     names = pool_names(start.names(), experiment.scope, start.outside)
     return all(torch.equal(start.tensors[name], point.tensors[name]) for name in names)

@@ -1,4 +1,4 @@
-"""Names of the files in a run's folder, in one place."""
+"""Names of the files in an experiment's folder and in the folder of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs there are, where each lives, and what each waits for. Knows nothing of how a run is done."""
+"""Which runs an experiment has, where each is kept, and what each waits for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_
 class Run:
     """One ordinary training run.
 
-    :param seed: of the experiment's repeat
+    :param seed: the seed of the repeat
     :param kind: ``"dense"`` or a kind of ticket
-    :param round: 0 for dense, else from 1
+    :param round: 0 for dense, from 1 for tickets
     """
 
     seed: int
@@ -31,9 +31,9 @@ class Run:
 
     @classmethod
     def of_folder(cls, folder: Path) -> tuple[Path, Run]:
-        """The experiment's folder and the run that lives in ``folder``.
+        """The experiment's folder and the run that is kept in ``folder``.
 
-        :raises ConfigError: ``folder`` is no run's folder
+        :raises ConfigError: not the folder of a run
         """
         last = folder.name
         deep = 2 if last == DENSE else 3
@@ -51,12 +51,12 @@ class Run:
 
     @property
     def winning(self) -> Run:
-        """The run whose ticket a control is made from."""
+        """The winning run of the same round, whose ticket a control is made from."""
         return Run(self.seed, WINNING, self.round)
 
     @property
     def control_seed(self) -> int:
-        """The seed of a control's fresh values and shuffles: another for each experiment seed, kind and round."""
+        """The seed of a control's fresh values and shuffles; it differs by experiment seed, kind and round."""
         return derive_seed("control", self.seed, self.kind, self.round)
 
     def __str__(self) -> str:
@@ -64,12 +64,12 @@ class Run:
 
 
 def dense(seed: int) -> Run:
-    """Round 0 of ``seed``."""
+    """The dense run of ``seed``: round 0."""
     return Run(seed, DENSE, 0)
 
 
 def pruned_run(run: Run) -> Run:
-    """The run whose trained weights are pruned to find the ticket of ``run`` (of its winning ticket, for a control)."""
+    """The run whose trained weights are pruned to find the ticket of ``run``; a control's is its winning ticket."""
     kind = WINNING if run.kind in CONTROLS else run.kind
     iterative = CHAINS[kind].iterative and run.round > 1
     return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
@@ -78,7 +78,7 @@ def pruned_run(run: Run) -> Run:
 def needs(run: Run) -> list[Run]:
     """The runs that must be done before ``run`` can start.
 
-    A control needs the winning ticket of its round, not its training.
+    A control needs the winning ticket of its round, not that ticket's training.
     """
     if run.kind == DENSE:
         return []
@@ -86,11 +86,11 @@ def needs(run: Run) -> list[Run]:
 
 
 def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[Run]:
-    """All runs of an experiment, each after those it needs, those that others wait for first.
+    """All runs of an experiment, each after those it needs; those that others wait for come first.
 
     :param kinds: kinds of ticket; winning is added where a control needs it
-    :param seeds: of the repeats
-    :param rounds: how many; 0: the dense runs alone, whose tickets a later command finds
+    :param seeds: the seeds of the repeats
+    :param rounds: rounds of pruning; 0: the dense runs alone, which a later command prunes
     :raises ConfigError: unknown kind, no seed, negative rounds
     """
     seeds = list(dict.fromkeys(seeds))

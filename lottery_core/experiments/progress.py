@@ -17,7 +17,7 @@ HEARTBEAT = 30.0  # seconds between lines on a run in progress, where there is n
 
 
 def duration(seconds: float) -> str:
-    """``seconds`` for people: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
+    """A duration for people: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -30,7 +30,7 @@ def percents(row: Row) -> str:
 
 
 def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
-    """How long the ``waiting`` runs will take, as far as finished ones tell.
+    """Estimate how long the ``waiting`` runs will take.
 
     :param waiting: runs that are not done
     :param seconds: kind of ticket -> seconds that its finished runs took
@@ -55,7 +55,7 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
 class Progress:
     """Prints how far an experiment is.
 
-    :param stream: where to; standard error by default, so that a table on standard output stays clean
+    :param stream: output stream; standard error by default, so that a table on standard output stays clean
     :param quiet: print nothing
     """
 
@@ -71,7 +71,12 @@ class Progress:
         self._last = time.monotonic()
 
     def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int) -> None:
-        """Say how many runs there are to do; ``done`` ones teach how long a run takes."""
+        """Show how many runs there are to do.
+
+        :param waiting: runs to do
+        :param done: rows of finished runs, which tell how long a run takes
+        :param jobs: runs side by side
+        """
         self._waiting = list(waiting)
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
@@ -112,7 +117,10 @@ class Progress:
         self.say(f"{self._count()} {run}: FAILED: {reason}")
 
     def status(self, running: Mapping[Run, Mapping[str, Any]]) -> None:
-        """Show what runs now; ``running`` gives each run's latest progress (``text``)."""
+        """Show the running trainings.
+
+        :param running: run -> its latest progress; ``text`` is shown
+        """
         if self.quiet or not running:
             return
         texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]

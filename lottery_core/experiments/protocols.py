@@ -1,4 +1,4 @@
-"""What a plugin gives the runner: how to train, read and score a run, and where its trainings run."""
+"""What the runner needs of a plugin: how to train, read and score a run, and where trainings run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ class Framework(Protocol):
     def command(self, run: Run, folder: Path) -> list[str]:
         """The command line that trains ``run`` in ``folder``.
 
-        It reads ``folder``'s ticket (a control: the winning ticket of its round, and writes its own), and leaves
-        a checkpoint and a score; the dense one also leaves ``init.safetensors`` and ``rewind.safetensors``.
+        The command reads the ticket in ``folder`` (a control reads the winning ticket of its round and writes its own)
+        and leaves a checkpoint and a score; the dense run also leaves ``init.safetensors`` and ``rewind.safetensors``.
         """
 
     def why_not_resumable(self, run: Run, folder: Path) -> str | None:
-        """Why ``run``, killed in ``folder``, cannot go on from its files to the very same bits; ``None`` where it can.
+        """Why an interrupted run cannot be resumed to the very same bits; ``None`` where it can.
 
-        The files are of the same configuration, versions and ticket. Where there is an obstacle, they are removed
-        and the run begins again.
+        Asked only where configuration, versions and ticket are those that the run was started with. A run that cannot
+        be resumed is restarted, and its files are removed.
+
+        :param run: the run
+        :param folder: the run's folder with the files that the interrupted training left
         """
 
     def weights(self, folder: Path) -> Weights:
@@ -42,38 +45,41 @@ class Training(Protocol):
     """A training that was started."""
 
     def finished(self) -> bool:
-        """Whether it has ended well. :raises RunError: it has ended badly"""
+        """Whether the training has ended well.
+
+        :raises RunError: it has ended badly
+        """
 
     def progress(self) -> Mapping[str, Any]:
-        """How far it is; ``text`` is for people."""
+        """The training's latest progress; ``text`` is for people."""
 
     def stop(self) -> str | None:
-        """End it within seconds; or a line that tells that, and how, it goes on without this process."""
+        """Stop it, or return a notice that it outlives this process."""
 
     def cancel(self) -> None:
-        """End it in any case."""
+        """Stop it in any case."""
 
 
 class FinishedInProcess:
-    """A training that was done, in this process, before it was asked for."""
+    """A run already finished in this process."""
 
     def finished(self) -> bool:
         """Always."""
         return True
 
     def progress(self) -> Mapping[str, Any]:
-        """Nothing to tell."""
+        """No progress."""
         return {}
 
     def stop(self) -> None:
-        """Nothing to end."""
+        """Nothing to stop."""
 
     def cancel(self) -> None:
-        """Nothing to end."""
+        """Nothing to stop."""
 
 
 class Executor(Protocol):
-    """Starts trainings, here or elsewhere."""
+    """Starts trainings, on this machine or elsewhere."""
 
     jobs: int  # trainings at a time
     retries: int  # how often a lost one is started again
@@ -82,4 +88,4 @@ class Executor(Protocol):
         """Start training ``run`` in ``folder``."""
 
     def adopt(self, run: Run, folder: Path) -> Training | None:
-        """The training of ``run`` that an earlier process started and left; ``None`` where there is none."""
+        """The training of ``run`` that an earlier process started and left running; ``None`` where there is none."""

@@ -1,4 +1,4 @@
-"""A run that was killed is started again: it goes on from its own files where they lead to the same bits, else anew."""
+"""Resume a killed run if it is bit-exact, else restart it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from lottery_core.files import read_json, remove_parts, write_json
 
 
 def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
-    """What decides the bits of a run beside its folder: the configuration, the versions and the ticket.
+    """What decides a run's bits besides its folder: the configuration, the versions and the ticket.
 
-    :param ticket: file of the ticket that the run trains, or that a control is made from; ``None`` for a dense run
+    :param experiment: the configuration
+    :param ticket: the ticket that the run trains, or that a control is made from; ``None`` for a dense run
     """
     return {
         "configuration": experiment.digest(),
@@ -30,21 +31,21 @@ def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
 
 
 def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Framework) -> None:
-    """Leave in ``folder`` what ``run`` can go on from, or nothing of an unfinished run; the log tells which.
+    """Leave in ``folder`` what ``run`` can be resumed from, or nothing of an unfinished run; the log says which.
 
     :param run: the run that will be started
-    :param folder: its folder
-    :param now: its :func:`identity`
+    :param folder: the run's folder
+    :param now: the run's :func:`identity`
     :param framework: knows whether the files lead to the same bits
     :raises WriteError: the folder cannot be written
     """
     before = started_as(folder)
-    why_not_resumable: str | None = "it was started with another configuration, other versions or another ticket"
+    reason: str | None = "it was started with another configuration, other versions or another ticket"
     if before == now:
-        why_not_resumable = framework.why_not_resumable(run, folder)
+        reason = framework.why_not_resumable(run, folder)
     if before is not None:
-        _tell(folder, "goes on where it was" if why_not_resumable is None else f"begins again: {why_not_resumable}")
-    if why_not_resumable is None:
+        _log(folder, "is resumed" if reason is None else f"begins again: {reason}")
+    if reason is None:
         remove_parts(folder)
     else:
         clear(folder)
@@ -52,14 +53,14 @@ def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Fr
 
 
 def started_as(folder: Path) -> Any:
-    """The :func:`identity` of the run that was last started in ``folder``; ``None`` where nothing tells."""
+    """The :func:`identity` of the run that was last started in ``folder``; ``None`` where it is not recorded."""
     try:
         return read_json(folder / paths.STARTED)
     except (OSError, ValueError):
         return None
 
 
-def _tell(folder: Path, text: str) -> None:
+def _log(folder: Path, text: str) -> None:
     try:
         with open(folder / paths.LOG, "a", encoding="utf-8") as log:
             log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} the run was interrupted, and {text}\n")
@@ -68,7 +69,7 @@ def _tell(folder: Path, text: str) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an unfinished run left in ``folder``; its log is kept and gets longer, its ticket is found again."""
+    """Remove what an unfinished run left in ``folder``, except its log, which grows, and its ticket."""
     if not folder.exists():
         return
     try:

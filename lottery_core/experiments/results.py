@@ -15,22 +15,22 @@ from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
 from lottery_core.files import read_json, write_json, write_text
-from lottery_core.pruning import KINDS
+from lottery_core.pruning import KINDS, MAGNITUDE
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one training run reached, in the framework's words.
+    """What one training run reached.
 
     :param score: the score
-    :param score_se: its standard error; NaN where there is none
-    :param returns: how many values (the last-L episodes, say) the score is the mean of
+    :param score_se: the score's standard error; NaN where there is none
+    :param returns: number of values that the score averages (the last L episodes, say)
     :param steps: environment steps or updates trained
-    :param wall_seconds: of the run
-    :param cpu_seconds: of the run; of its last process where it was interrupted and went on
+    :param wall_seconds: wall-clock time of the run
+    :param cpu_seconds: CPU time of the run; of its last process where it was interrupted and resumed
     :param eval_score: mean return of the trained agent in fresh episodes; None where there was no evaluation
-    :param eval_se: its standard error; None for fewer than two episodes
-    :param eval_episodes: how many
+    :param eval_se: the standard error of ``eval_score``; None for fewer than two episodes
+    :param eval_episodes: number of fresh episodes
     """
 
     score: float
@@ -69,10 +69,11 @@ class Row:
     eval_score: float | None = None
     eval_se: float | None = None
     eval_episodes: int = 0
+    criterion: str = MAGNITUDE.name
 
     @property
     def run(self) -> Run:
-        """The run that this row is of."""
+        """The run that this row records."""
         return Run(self.seed, self.kind, self.round)
 
 

@@ -1,4 +1,4 @@
-"""Moments of a training run, as users type them: ``episodes:160``, ``updates:1000``, ``epoch:1``, ``init``."""
+"""Points in a training run as users type them: ``episodes:160``, ``updates:1000``, ``epoch:1``, ``init``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lottery_core.errors import ConfigError
 
 INIT = "init"
 EPOCH = "epoch"
-# Words for a rewind point where the survivors keep their trained weights: only the learning rate's schedule goes back
-# (Renda et al., arXiv 2003.02389), or nothing does and the training goes on at the schedule's last rate.
+# Words for a rewind point where the survivors keep their trained weights: only the learning rate's schedule is rewound
+# (Renda et al., arXiv 2003.02389), or nothing is and the training continues at the schedule's last rate.
 LEARNING_RATE, NOTHING = "lr", "none"
 KEPT = (LEARNING_RATE, NOTHING)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A moment or a length: ``count`` of ``unit`` after the start; 0 is the initialisation."""
+    """A point in a training, or a length: ``count`` of ``unit`` after the start; 0 is the initialisation."""
 
     unit: str
     count: int
@@ -26,20 +26,20 @@ class Point:
         return INIT if self.count == 0 else f"{self.unit}:{self.count}"
 
     def times(self, factor: int) -> Point:
-        """``factor`` times as long."""
+        """A point ``factor`` times as far from the start."""
         return Point(self.unit, self.count * factor)
 
 
 def parse_point(
     text: str, units: Sequence[str], option: str, epoch: Point | None = None, words: Sequence[str] = ()
 ) -> Point:
-    """Read a point that a user typed.
+    """Parse a point that a user typed.
 
     :param text: e.g. ``"episodes:160"``, ``"episode:160"`` or ``"init"``
     :param units: the accepted units, in the plural
     :param option: the option's name, for messages
-    :param epoch: what ``epoch:N`` counts in; ``None`` where epochs are not accepted
-    :param words: what else the option takes, for messages
+    :param epoch: the length of an epoch; ``None`` where epochs are not accepted
+    :param words: further words that the option accepts, for messages
     :raises ConfigError: another form, an unknown unit, a count that is not a whole number of at least 0
     """
     text = text.strip()

@@ -1,6 +1,6 @@
 """lottery_core.inference."""
 
-from lottery_core.inference.export import SHRUNK, export
+from lottery_core.inference.export import FORMS, SHRUNK, export
 from lottery_core.inference.load_sparse import fill, give_memory, load_sparse, parameters_on_meta
 from lottery_core.inference.shrink import ELEMENTWISE, Activation, Reads, Report, Units, shrink
 from lottery_core.inference.sparse_file import SparseFile, is_sparse_file, save_sparse
@@ -13,6 +13,7 @@ __all__ = [
     "Activation",
     "CSR",
     "ELEMENTWISE",
+    "FORMS",
     "Load",
     "Reads",
     "Report",

@@ -1,18 +1,17 @@
-"""Writing a checkpoint that goes on working without this project: plain, smaller, or sparse.
+"""Writing a checkpoint that works without this project: plain, smaller, or sparse.
 
-A plugin names its way in its packaging, as an entry point of the group ``lottery.export`` with the format's name.
+How a framework's checkpoint is exported is the plugin's business; its dialect names the function.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from lottery_core.checkpoints import SB3, STATE, format_of, state_of
+from lottery_core import dialects
+from lottery_core.checkpoints import dialect_of, state_of
 from lottery_core.errors import CheckpointError, unknown_choice
 
-GROUP = "lottery.export"
 PLAIN, SHRUNK, CSR = "plain", "shrunk", "csr"
 FORMS = {
     PLAIN: "names nothing of this project",
@@ -22,7 +21,7 @@ FORMS = {
 
 
 class Exporter(Protocol):
-    """What an entry point of the group is."""
+    """The function that a dialect names as ``export``."""
 
     def __call__(self, path: Path, output: Path, form: str) -> str:
         """Write ``output`` from the checkpoint ``path`` in one of :data:`FORMS`; says in a few words what it is now."""
@@ -41,20 +40,25 @@ def export(path: Path, output: Path, form: str = PLAIN) -> str:
     """
     if form not in FORMS:
         raise unknown_choice(form, "form", FORMS)
-    kind = format_of(path)
-    if form == PLAIN and kind in (SB3, STATE):
+    dialect = dialect_of(path)
+    if form == PLAIN and dialect.self_contained:
         raise CheckpointError(f"{path} names nothing of this project: it can be used as it is")
-    if form == SHRUNK and kind == STATE:
+    if form == SHRUNK and dialect.export is None:
         raise CheckpointError(
             f"{path} holds weights alone, not how they are connected: give the framework's checkpoint"
         )
     if output.exists() and output.samefile(path):
         raise CheckpointError(f"{output} is the checkpoint itself, which a training can go on from: name another file")
-    if form == CSR and kind in (SB3, STATE):
+    if form == CSR and dialect.self_contained:
         from lottery_core.inference.sparse_file import save_sparse
 
         return save_sparse(state_of(path), output)
-    for point in entry_points(group=GROUP, name=kind):
-        exporter: Exporter = point.load()
-        return exporter(path, output, form)
-    raise CheckpointError(f"exporting a checkpoint of {kind} needs the plugin of {kind}: pip install it")
+    if dialect.export is None:
+        raise CheckpointError(f"checkpoints of {dialect.title} have no form {form}")
+    try:
+        exporter: Exporter = dialects.load(dialect.export)
+    except ImportError as error:
+        raise CheckpointError(
+            f"exporting a checkpoint of {dialect.title} needs its plugin, which is not installed here: {error}"
+        ) from error
+    return exporter(path, output, form)

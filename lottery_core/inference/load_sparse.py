@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lottery_core import dialects
 from lottery_core.errors import CheckpointError, MismatchError
 from lottery_core.inference.candidates import Layer, layers_of, places_in, sparse_form
 from lottery_core.inference.layers import CsrMatrix, SparseEmbedding
 from lottery_core.inference.sparse_file import SparseFile
 from lottery_core.tickets import require_same_shapes
 
-GROUP = "lottery.sparse"
 _LEAST_PRUNED = 0.5  # below, indices and values take more memory than the dense matrix
 
 
 class Builder(Protocol):
-    """What an entry point of the group is."""
+    """The function that a dialect names as ``build``."""
 
     def __call__(self, config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
         """The model of a file's configuration, its parameters on the device "meta"."""
@@ -44,14 +43,22 @@ def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any
     """
     file = SparseFile(path)
     if model is None:
-        found = list(entry_points(group=GROUP, name=file.framework)) if file.framework else []
-        if not found:
-            with_model = "the model that it is for: load_sparse(path, model)"
-            raise CheckpointError(f"{path} needs {f'the plugin of {file.framework}' if file.framework else with_model}")
-        builder: Builder = found[0].load()
-        model = builder(file.config, options)
+        model = _builder(file)(file.config, options)
     fill(model, file)
     return model
+
+
+def _builder(file: SparseFile) -> Builder:
+    if not file.framework:
+        raise CheckpointError(f"{file.path} needs the model that it is for: load_sparse(path, model)")
+    reference = dialects.named(file.framework).build
+    try:
+        builder: Builder | None = None if reference is None else dialects.load(reference)
+    except ImportError:
+        builder = None
+    if builder is None:
+        raise CheckpointError(f"{file.path} needs the plugin of {file.framework}")
+    return builder
 
 
 class _Uninitialised(TorchFunctionMode):

@@ -1,7 +1,7 @@
-"""lottery_core.masking."""
+"""Holding masks over a network while it trains: pruned parameters stay exactly 0.0."""
 
-from lottery_core.masking.keeper import Eraser, MaskKeeper, apply_ticket, check_optimizer, is_held
-from lottery_core.masking.moments import SecondMoments
-from lottery_core.masking.probing import preserves_zeros
+from lottery_core.masking.held import HeldMasks
+from lottery_core.masking.keeper import MaskKeeper, apply_ticket, is_held
+from lottery_core.masking.optimizers import check_optimizer, preserves_zeros
 
-__all__ = ["Eraser", "MaskKeeper", "SecondMoments", "apply_ticket", "check_optimizer", "is_held", "preserves_zeros"]
+__all__ = ["HeldMasks", "MaskKeeper", "apply_ticket", "check_optimizer", "is_held", "preserves_zeros"]

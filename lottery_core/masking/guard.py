@@ -1,4 +1,4 @@
-"""Hooks for algorithms that write parameters, or take gradients, past the optimizer."""
+"""Hooks for algorithms that write parameters, or take gradients, without going through the optimizer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch.utils.hooks import RemovableHandle
 
 
 class EraseBefore:
-    """Erases a module's pruned parameters right before it computes with them.
+    """A forward pre-hook that erases a module's pruned parameters right before it computes with them.
 
-    A copy or a pickle of the module takes a hook along that does nothing: its parameters are not ours to write to.
+    A copy or a pickle of the module gets a hook that does nothing: its parameters are not ours to write to.
 
-    :param held: the module's own parameters, each with what erases it in place
+    :param owned: the module's own parameters, each with what erases it in place
     """
 
-    def __init__(self, held: Sequence[tuple[Tensor, Callable[[Tensor], None]]] = ()) -> None:
-        self._held = held
+    def __init__(self, owned: Sequence[tuple[Tensor, Callable[[Tensor], None]]] = ()) -> None:
+        self._owned = owned
 
     @torch.no_grad()
     def __call__(self, module: nn.Module, inputs: Any) -> None:
-        for parameter, eraser in self._held:
+        for parameter, eraser in self._owned:
             eraser(parameter.data)
 
     def __reduce__(self) -> tuple[type[EraseBefore], tuple[()]]:
@@ -31,10 +31,10 @@ class EraseBefore:
 
 
 def zero_every_gradient(parameter: Tensor, mask: Tensor) -> RemovableHandle:
-    """Zero what ``torch.autograd.grad`` gives for pruned parameters; hooks on ``.grad`` do not see that.
+    """Zero what ``torch.autograd.grad`` gives for pruned parameters, which hooks on ``.grad`` do not see.
 
-    :param parameter: a leaf
-    :param mask: of its shape, True survives
+    :param parameter: a leaf tensor
+    :param mask: bool, of the parameter's shape, True survives
     """
     dead = ~mask.to(parameter.device)
     handle: RemovableHandle = parameter.register_hook(lambda gradient: gradient.masked_fill(dead, 0))  # type: ignore[no-untyped-call]

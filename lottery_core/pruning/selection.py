@@ -1,63 +1,133 @@
-"""The k-th smallest magnitude of many tensors, exactly, without putting them side by side.
+"""The k-th smallest score of many tensors, exactly, without concatenating them.
 
-A sample brackets the answer, one pass counts what lies below the bracket and gathers what lies inside, and a
-small sort inside finishes. Where many equal values make the bracket useless, halving the range by counting
-does: slower, still exact, and no more memory.
+A sample brackets the answer, one pass counts the scores below the bracket and gathers those inside it, and a small
+sort finishes. Where many equal scores make the bracket useless, bisection by counting takes over: slower, still exact,
+and with no more memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lottery_core.errors import PruneError
+from lottery_core.pruning.criteria import MAGNITUDE, Criterion
 
 _SAMPLE = 1 << 16
 _CHUNK = {"cpu": 1 << 17}  # half a megabyte of float32 stays in a core's cache
 _CHUNK_ELSEWHERE = 1 << 24
 
 
-class Pool:
-    """Tensors seen as one long list of magnitudes, of which only survivors count.
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor of the pool.
 
-    :param named: (name, tensor, mask or None) in the order of the pool; mask of the tensor's shape, bool, True survives
+    :param name: the tensor's name
+    :param trained: trained values
+    :param mask: what survives so far, of the same shape; ``None`` where everything does
+    :param rewind: values at the rewind point, for criteria that use them
     """
 
-    def __init__(self, named: Sequence[tuple[str, Tensor, Tensor | None]]) -> None:
-        self.named = [(name, t.detach().reshape(-1), None if m is None else m.reshape(-1)) for name, t, m in named]
-        double = any(tensor.dtype == torch.float64 for _, tensor, _ in self.named)
+    name: str
+    trained: Tensor
+    mask: Tensor | None = None
+    rewind: Tensor | None = None
+
+
+class Pool:
+    """Tensors seen as one long list of scores, of which only survivors count.
+
+    :param candidates: the tensors in the order of the pool, in which ties are broken
+    :param criterion: gives the scores
+    :raises PruneError: the criterion's scores do not have the shape of the weights
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], criterion: Criterion = MAGNITUDE) -> None:
+        self.candidates = candidates
+        self.criterion = criterion
+        double = any(each.trained.dtype == torch.float64 for each in candidates)
         self.dtype = torch.float64 if double else torch.float32
-        self.left = sum(tensor.numel() if mask is None else int(mask.sum()) for _, tensor, mask in self.named)
+        self.names = [each.name for each in candidates]
+        self._sources = [self._source(each) for each in candidates]
+        self._masks = [None if each.mask is None else each.mask.reshape(-1) for each in candidates]
+        self.left = sum(
+            values.numel() if mask is None else int(mask.sum())
+            for (values, _), mask in zip(self._sources, self._masks, strict=True)
+        )
+
+    def _source(self, each: Candidate) -> tuple[Tensor, Tensor]:
+        # What a score is computed from, flat; twice the scores themselves where they need whole tensors.
+        trained = each.trained.detach()
+        rewind = trained if each.rewind is None else each.rewind.detach()
+        if not self.criterion.elementwise:
+            trained = self.criterion.scores(trained.to(self.dtype), rewind.to(self.dtype))
+            if trained.shape != each.trained.shape:
+                raise PruneError(
+                    f"the criterion {self.criterion.name} gives scores of shape {tuple(trained.shape)} for "
+                    f"'{each.name}' of shape {tuple(each.trained.shape)}"
+                )
+            rewind = trained
+        return trained.reshape(-1), rewind.reshape(-1)
+
+    def _scores(self, source: tuple[Tensor, Tensor], piece: slice) -> Tensor:
+        trained = source[0][piece].to(self.dtype)
+        if not self.criterion.elementwise:
+            return trained
+        if not self.criterion.uses_rewind:
+            return self.criterion.scores(trained, trained)
+        return self.criterion.scores(trained, source[1][piece].to(self.dtype))
 
     def chunks(self) -> Iterator[tuple[str, int, Tensor, Tensor | None]]:
-        """(name, start within the tensor, magnitudes, mask or None), in cache-sized pieces."""
-        for name, tensor, mask in self.named:
-            size = _CHUNK.get(tensor.device.type, _CHUNK_ELSEWHERE)
-            for start in range(0, tensor.numel(), size):
-                magnitudes = tensor[start : start + size].to(self.dtype).abs()
-                yield name, start, magnitudes, None if mask is None else mask[start : start + size].to(tensor.device)
+        """(name, start within the tensor, scores, mask or None), in cache-sized pieces."""
+        for name, source, mask in zip(self.names, self._sources, self._masks, strict=True):
+            size = _CHUNK.get(source[0].device.type, _CHUNK_ELSEWHERE)
+            for start in range(0, source[0].numel(), size):
+                piece = slice(start, start + size)
+                scores = self._scores(source, piece)
+                yield name, start, scores, None if mask is None else mask[piece].to(scores.device)
 
     def sample(self) -> Tensor:
-        """About 65,000 magnitudes of survivors, evenly strided and so the same every time, sorted."""
+        """About 65,000 scores of survivors at even strides, so the same every time, sorted."""
         stride = max(1, self.left // _SAMPLE) | 1  # odd: no beat with even row lengths
+        piece = slice(None, None, stride)
         picked = []
-        for _, tensor, mask in self.named:
-            some = tensor[::stride].to(self.dtype).abs()
-            picked.append((some if mask is None else some[mask[::stride].to(some.device)]).cpu())
+        for source, mask in zip(self._sources, self._masks, strict=True):
+            scores = self._scores(source, piece)
+            picked.append((scores if mask is None else scores[mask[piece].to(scores.device)]).cpu())
         return torch.cat(picked).sort().values
 
+    def sizes(self) -> dict[str, int]:
+        """Tensor name -> number of elements."""
+        return {name: source[0].numel() for name, source in zip(self.names, self._sources, strict=True)}
+
     def check_finite(self) -> None:
-        """:raises PruneError: a NaN or infinite weight, by the name of its tensor"""
-        for name, tensor, _ in self.named:
-            if not bool(torch.isfinite(tensor).all()):
-                bad = int((~torch.isfinite(tensor)).sum())
-                raise PruneError(f"cannot prune: {bad} weights of '{name}' are NaN or infinite (training diverged?)")
+        """Check the weights and their scores.
+
+        :raises PruneError: a NaN or infinite weight or score; names the first tensor
+        """
+        for each, source in zip(self.candidates, self._sources, strict=True):
+            bad = _not_finite(each.trained)
+            if bad:
+                raise PruneError(
+                    f"cannot prune: {bad} weights of '{each.name}' are NaN or infinite (training diverged?)"
+                )
+            bad = _not_finite(self._scores(source, slice(None)))
+            if bad:
+                raise PruneError(
+                    f"cannot prune: the criterion {self.criterion.name} gives {bad} scores of '{each.name}' that are "
+                    "NaN or infinite"
+                )
+
+
+def _not_finite(values: Tensor) -> int:
+    return 0 if bool(torch.isfinite(values).all()) else int((~torch.isfinite(values)).sum())
 
 
 def smallest(pool: Pool, k: int) -> tuple[float, int]:
-    """The k-th smallest magnitude among the survivors of ``pool``, and how many are strictly smaller.
+    """The k-th smallest score among the survivors of ``pool``, and how many scores are strictly smaller.
 
     :param pool: the survivors
     :param k: 1 <= k <= ``pool.left``
@@ -66,72 +136,81 @@ def smallest(pool: Pool, k: int) -> tuple[float, int]:
     low, high = _bracket(pool.sample(), k / pool.left)
     limit = max(_SAMPLE, pool.left // 8)
     below, gathered, inside = 0, 0, []
-    for _, _, magnitudes, mask in pool.chunks():
-        if not bool(torch.isfinite(magnitudes.max())):
+    signed = pool.criterion is not MAGNITUDE
+    for _, _, scores, mask in pool.chunks():
+        if not bool(torch.isfinite(scores.max())) or (signed and not bool(torch.isfinite(scores.min()))):
             pool.check_finite()
-        reach = magnitudes >= low
-        within = reach & (magnitudes <= high)
+        reach = scores >= low
+        within = reach & (scores <= high)
         if mask is None:
-            below += magnitudes.numel() - int(reach.sum())
+            below += scores.numel() - int(reach.sum())
         else:
             below += int((mask > reach).sum())  # survives and is below, in one pass over bytes
             within &= mask
         if gathered <= limit:
-            inside.append(magnitudes[within])
+            inside.append(scores[within])
             gathered += inside[-1].numel()
     if gathered <= limit and below < k <= below + gathered:
         candidates = torch.cat([part.cpu() for part in inside]).sort().values
         threshold = candidates[k - below - 1]
         return float(threshold), below + int(torch.searchsorted(candidates, threshold))
-    return _by_halving(pool, k)
+    return _by_bisection(pool, k)
 
 
 def _bracket(sample: Tensor, quantile: float) -> tuple[float, float]:
     # Five standard errors either side of the sample's quantile: misses are rare and cost only time.
     count = sample.numel()
     if count == 0:
-        return 0.0, float("inf")
+        return -float("inf"), float("inf")
     middle = quantile * count
     spread = 5 * (quantile * (1 - quantile) * count) ** 0.5 + 2
     first, last = int(middle - spread), int(middle + spread)
-    low = 0.0 if first < 0 else float(sample[first])
+    low = -float("inf") if first < 0 else float(sample[first])
     high = float("inf") if last >= count else float(sample[last])
     return low, high
 
 
-def _by_halving(pool: Pool, k: int) -> tuple[float, int]:
-    # The bits of non-negative floats order as the floats do, so halving the integers finds the exact float.
-    integer = torch.int64 if pool.dtype == torch.float64 else torch.int32
-    low, high = 0, int(torch.tensor(float("inf"), dtype=pool.dtype).view(integer))
+def _by_bisection(pool: Pool, k: int) -> tuple[float, int]:
+    # Integers that order as the floats do, so that bisecting the integers finds the exact float.
+    def key(values: Tensor) -> Tensor:
+        bits = (values + 0.0).view(integer)  # -0.0 becomes 0.0: the two are equal
+        return torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
 
-    def count_below(bits: int) -> int:
+    def count_below(limit: int) -> int:
         total = 0
-        for _, _, magnitudes, mask in pool.chunks():
-            smaller = magnitudes.view(integer) < bits
+        for _, _, scores, mask in pool.chunks():
+            smaller = key(scores) < limit
             total += int((smaller if mask is None else smaller & mask).sum())
         return total
 
+    integer = torch.int64 if pool.dtype == torch.float64 else torch.int32
+    infinite = torch.tensor([-float("inf"), float("inf")], dtype=pool.dtype)
+    low, high = (int(value) for value in key(infinite))
     while low < high:  # the largest value with fewer than k strictly below it
         middle = (low + high + 1) // 2
         if count_below(middle) < k:
             low = middle
         else:
             high = middle - 1
-    return float(torch.tensor(low, dtype=integer).view(pool.dtype)), count_below(low)
+    bits = torch.tensor(low if low >= 0 else low ^ torch.iinfo(integer).max, dtype=integer)
+    return float(bits.view(pool.dtype)), count_below(low)
 
 
 def survivors_above(pool: Pool, threshold: float, ties: int) -> dict[str, Tensor]:
-    """New flat masks: survivors of ``pool`` but for those below ``threshold`` and the first ``ties`` equal to it.
+    """New flat masks: the survivors of ``pool`` without those below the threshold and the first few equal to it.
 
+    :param pool: the survivors
+    :param threshold: from :func:`smallest`
+    :param ties: how many survivors equal to the threshold are pruned, the first in the order of the pool
     :returns: name -> bool tensor on the CPU, flat, in the order of the pool
     """
-    result = {name: torch.empty(tensor.numel(), dtype=torch.bool) for name, tensor, _ in pool.named}
-    for name, start, magnitudes, mask in pool.chunks():
-        keep = magnitudes >= threshold
+    result = {name: torch.empty(size, dtype=torch.bool) for name, size in pool.sizes().items()}
+    for name, start, scores, mask in pool.chunks():
+        keep = scores >= threshold
         if mask is not None:
             keep &= mask
         if ties:
-            equal = (keep & (magnitudes == threshold)).nonzero().squeeze(1)[:ties]
+            equal = (keep & (scores == threshold)).nonzero().squeeze(1)[:ties]
             keep[equal] = False
             ties -= equal.numel()
         result[name][start : start + keep.numel()] = keep

@@ -1,7 +1,8 @@
-"""lottery_core.reports."""
+"""What an experiment says: tables, the picture, statistics over seeds, the state of its runs."""
 
+from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report
 from lottery_core.reports.status import render, states
-from lottery_core.reports.table import plot, table
+from lottery_core.reports.table import table
 
 __all__ = ["plot", "render", "report", "states", "table"]

@@ -1,13 +1,15 @@
-"""The report of experiments: their tables printed, the picture drawn, the rows written."""
+"""The report of experiments: prints their tables, draws the picture, writes the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, write_csv
-from lottery_core.reports.table import evaluated, interval_table, plot, table
+from lottery_core.reports.plot import plot
+from lottery_core.reports.table import evaluated, interval_table, table
 
 
 def report(
@@ -16,9 +18,9 @@ def report(
     """Print the table of each experiment, draw the picture, write the rows.
 
     :param runs: folders of experiments
-    :param picture: where the picture goes; for one run, ``curve.png`` in it by default; for more, none
-    :param csv: where the rows of all go; none by default
-    :param evaluations: draw the scores of the evaluations in fresh episodes
+    :param picture: the picture's file; ``curve.png`` in the folder by default for one experiment, none for several
+    :param csv: a file for the rows of all experiments; none by default
+    :param evaluations: draw the scores of the evaluations instead of the training's
     :raises ConfigError: a folder holds no finished run, or no evaluation
     :raises WriteError: a file cannot be written
     """
@@ -26,14 +28,15 @@ def report(
     texts: list[str] = []
     drawn, labels = {}, set()
     for run in runs:
-        known = bool(read_row(run))
-        experiment = Experiment.load(run) if known else None
+        experiment = Experiment.load(run) if read_row(run) else None
+        settings = experiment.settings if experiment else {}
+        dialect = dialects.named(experiment.framework if experiment else "")
         rows = read_rows(run, experiment)
         label = experiment.score_label if experiment else "score"
-        texts += _tables(rows, label, _asked_returns(experiment))
+        texts += _tables(rows, label, dialect.returns_asked(settings))
         everything += rows
         fresh = evaluated(rows)
-        fresh_label = _fresh_label(fresh, experiment)
+        fresh_label = dialect.evaluation_label(settings, fresh[0].eval_episodes) if fresh else ""
         texts += _tables(fresh, fresh_label)
         if evaluations:
             if not fresh:
@@ -54,19 +57,6 @@ def report(
     finally:
         # After the files: whoever reads the tables may stop early (| head), and the process with them.
         print("\n".join(texts))
-
-
-def _asked_returns(experiment: Experiment | None) -> int:
-    # How many returns each score was to be the mean of, where the settings of an experiment say it.
-    return int(experiment.settings.get("score_episodes", 1)) if experiment else 1
-
-
-def _fresh_label(rows: Sequence[Row], experiment: Experiment | None) -> str:
-    if not rows:
-        return ""
-    evaluation = experiment.settings.get("evaluation", {}) if experiment else {}
-    how = ", deterministic actions" if evaluation.get("deterministic") else ""
-    return f"mean return of {rows[0].eval_episodes} fresh episodes{how}"
 
 
 def _tables(rows: Sequence[Row], label: str, returns: int = 1) -> list[str]:

@@ -16,13 +16,13 @@ DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run is.
+    """The state of a run.
 
-    :param run: which
-    :param word: ``done``, ``running``, ``queued`` (a job that Slurm has not started), ``stopped`` (begun, and nobody
-        trains it now), ``failed`` or ``waiting``
-    :param text: what there is to say about it
-    :param row: its result, where it is done
+    :param run: the run
+    :param word: ``done``, ``running``, ``queued`` (a job that Slurm has not started), ``stopped`` (begun, but not being
+        trained now), ``failed`` or ``waiting``
+    :param text: details for people
+    :param row: the result of a run that is done
     """
 
     run: Run
@@ -35,10 +35,10 @@ Job = Callable[[str], str | None]
 
 
 def states(experiment: Experiment, job_state: Job) -> list[State]:
-    """The state of every run, from the files in its folder and from whether somebody works there.
+    """The state of every run, from the files in its folder and from whether a process works there.
 
-    :param experiment: looked at, never changed
-    :param job_state: Slurm's word for the state of the job of a name; ``None`` where there is none
+    :param experiment: the experiment; nothing in its folder is changed
+    :param job_state: job name -> Slurm's word for its state; ``None`` where there is no such job
     """
     busy = held(experiment.out)
     return [_state(experiment, run, busy, job_state) for run in experiment.plan()]
@@ -77,27 +77,29 @@ def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: 
     return State(run, QUEUED, state.lower())
 
 
-def render(name: str, found: Sequence[State], everything: bool = False) -> str:
+def render(name: str, run_states: Sequence[State], everything: bool = False) -> str:
     """The states as text: the counts, each run that is neither done nor waiting, and the time left.
 
-    :param name: of the experiment
-    :param found: see :func:`states`
-    :param everything: done and waiting runs, too
+    :param name: the experiment's name
+    :param run_states: from :func:`states`
+    :param everything: show done and waiting runs as well
     """
-    counts = Counter(state.word for state in found)
+    counts = Counter(state.word for state in run_states)
     order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING)
-    lines = [f"{name}: {', '.join(f'{counts[word]} {word}' for word in order if counts[word])}, of {len(found)} runs"]
-    shown = [state for state in found if everything or state.word not in (DONE, WAITING)]
+    lines = [
+        f"{name}: {', '.join(f'{counts[word]} {word}' for word in order if counts[word])}, of {len(run_states)} runs"
+    ]
+    shown = [state for state in run_states if everything or state.word not in (DONE, WAITING)]
     width = max((len(str(state.run)) for state in shown), default=0)
     lines += [f"{state.word:8} {state.run!s:{width}}  {state.text}".rstrip() for state in shown]
     took: dict[str, list[float]] = defaultdict(list)
-    for state in found:
+    for state in run_states:
         if state.row is not None:
             took[state.run.kind].append(state.row.wall_seconds)
-    left = [state.run for state in found if state.word not in (DONE, FAILED_)]
+    left = [state.run for state in run_states if state.word not in (DONE, FAILED_)]
     seconds = seconds_left(left, took, max(1, counts[RUNNING]))
     if seconds is not None:
         lines.append(f"about {duration(seconds)} left, with {max(1, counts[RUNNING])} at a time")
     if counts[STOPPED] or (counts[WAITING] and not counts[RUNNING] and not counts[QUEUED]):
-        lines.append("nobody works on it: the command that began it goes on")
+        lines.append("not running; rerun the original command to resume")
     return "\n".join(lines)

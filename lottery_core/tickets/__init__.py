@@ -1,10 +1,9 @@
-"""lottery_core.tickets."""
+"""The ticket itself: masks, weights, which parameters are in the pool, and the ticket file."""
 
-from lottery_core.tickets.collapse import collapse_warning
-from lottery_core.tickets.describe import describe, render
+from lottery_core.tickets.describe import collapse_warning, describe, render
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes
 from lottery_core.tickets.masks import Masks
-from lottery_core.tickets.scope import ALL, ONE_POLICY, TWO_NETWORKS, as_scope, by_names, pool_names
+from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Origin, Ticket, versions
 from lottery_core.tickets.weights import (
     Weights,
@@ -19,9 +18,7 @@ from lottery_core.tickets.weights import (
 __all__ = [
     "ALL",
     "Masks",
-    "ONE_POLICY",
     "Origin",
-    "TWO_NETWORKS",
     "Ticket",
     "Weights",
     "as_scope",

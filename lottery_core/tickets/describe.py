@@ -1,18 +1,18 @@
-"""What is in a ticket, for people and as JSON."""
+"""The content of a ticket for people and as JSON, and the warning about collapsed layers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from lottery_core.tickets.collapse import collapse_warning
+from lottery_core import dialects
 from lottery_core.tickets.ticket import FORMAT_VERSION, Ticket
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def describe(ticket: Ticket) -> dict[str, Any]:
-    """Everything about ``ticket`` but its values, as JSON values; fractions are of the pool or of the tensor."""
+    """Everything about ``ticket`` but its values, as JSON values; fractions refer to the pool or to the tensor."""
     masks = ticket.masks
     return {
         "format_version": FORMAT_VERSION,
@@ -40,12 +40,17 @@ def describe(ticket: Ticket) -> dict[str, Any]:
 
 
 def render(ticket: Ticket, colour: bool = False) -> str:
-    """:func:`describe` as text; collapsed layers are red where there is ``colour``, and marked in any case."""
+    """The content of ``ticket`` as text.
+
+    :param ticket: the ticket
+    :param colour: print collapsed layers in red; they are marked in any case
+    """
     facts = describe(ticket)
     origin = ticket.origin
     rate = "" if origin.prune_rate is None else f", prune rate {origin.prune_rate:g}"
     lines = [
-        f"{origin.kind} ticket, round {origin.round}, seed {origin.seed}{rate}, scope {' '.join(origin.scope)}",
+        f"{origin.kind} ticket, round {origin.round}, seed {origin.seed}{rate}, scope {' '.join(origin.scope)}, "
+        f"criterion {origin.criterion}",
         f"rewind point {origin.rewind}; parent {origin.parent or 'none (the first round)'}",
         f"digest {ticket.digest}",
         f"made with {', '.join(f'{name} {version}' for name, version in origin.versions.items())}",
@@ -66,3 +71,14 @@ def render(ticket: Ticket, colour: bool = False) -> str:
         lines.append(f"outside the scope, whole: {', '.join(sorted(ticket.rest))}")
     warnings = [collapse_warning(name, "this ticket") for name in facts["collapsed"]]
     return "\n".join([*lines, *(f"{_RED if colour else ''}{line}{_PLAIN if colour else ''}" for line in warnings)])
+
+
+def collapse_warning(name: str, where: str) -> str:
+    """One line about a collapsed layer and its likely cause.
+
+    :param name: a tensor of two or more dimensions without a survivor
+    :param where: the run or the ticket
+    """
+    hints = filter(None, (row.collapse_hint(name) for row in dialects.every()))
+    hint = next(hints, "only biases pass it, so what follows sees no input (prune less, or leave it out of the scope)")
+    return f"WARNING: {where}: the layer '{name}' has collapsed, no parameter of it survives: {hint}"

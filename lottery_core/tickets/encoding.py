@@ -1,7 +1,7 @@
-"""Bytes of tickets and sparse models: masks as packed bits or gaps, values as byte planes, each through zstd.
+"""The bytes of tickets and sparse models: masks as packed bits or gaps, values as byte planes, all through zstd.
 
-The exponent bytes of weights repeat and the mantissa bytes do not, so planes of equal bytes compress where the
-floats themselves do not.
+The exponent bytes of weights repeat and the mantissa bytes do not, so planes of equal bytes compress where the floats
+themselves do not.
 """
 
 from __future__ import annotations
@@ -59,11 +59,12 @@ def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor
 
 
 def pack_gaps(mask: Tensor) -> tuple[Tensor, int]:
-    """A flat bool tensor as the zstd-compressed steps from one ``True`` to the next: of few, read sooner than bits.
+    """Delta-encoded positions of True, for sparse masks, which are faster to read than bits.
 
-    Each byte is a step from the ``True`` before (at first: from -1); 255 is a step to a place that is not ``True``.
+    Each byte is the distance from the ``True`` before (at first from -1); 255 leads to a position that is not ``True``.
 
-    :returns: uint8 tensor, flat; and the number of steps in it
+    :param mask: bool, flat
+    :returns: uint8 tensor, flat, zstd-compressed; and the number of steps in it
     """
     import numpy
 
@@ -75,10 +76,11 @@ def pack_gaps(mask: Tensor) -> tuple[Tensor, int]:
 
 
 def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
-    """The inverse of :func:`pack_gaps`: where the mask is ``True``.
+    """The inverse of :func:`pack_gaps`: the positions where the mask is ``True``.
 
-    :param steps: number of steps, as :func:`pack_gaps` gave it
-    :param stops: how many are ``True``
+    :param blob: from :func:`pack_gaps`
+    :param steps: number of steps, from :func:`pack_gaps`
+    :param stops: number of positions that are ``True``
     :param count: length of the mask
     :returns: ascending int32 (int64 for a mask of 2^31 and more), flat
     :raises TicketError: the bytes are not such steps

@@ -15,7 +15,7 @@ class Masks(Mapping[str, Tensor]):
     """Masks by parameter name, in the order of the pool (sorted names). Treat the tensors as read-only.
 
     :param masks: name -> mask of the parameter's shape; bool, or numbers that are all 0 or 1
-    :raises MaskError: another value than 0 or 1, or no mask at all
+    :raises MaskError: a value other than 0 and 1, or no mask at all
     """
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
@@ -67,7 +67,7 @@ class Masks(Mapping[str, Tensor]):
         return {name: int(mask.sum()) for name, mask in self.items()}
 
     def collapsed(self) -> list[str]:
-        """Names of collapsed layers: tensors of two or more dimensions with no survivor."""
+        """Names of collapsed layers: tensors of two or more dimensions without a survivor."""
         return [name for name, mask in self.items() if mask.dim() >= 2 and not bool(mask.any())]
 
     def subset_of(self, other: Masks) -> bool:
@@ -75,7 +75,10 @@ class Masks(Mapping[str, Tensor]):
         return list(self) == list(other) and not any(bool((self[name] & ~other[name]).any()) for name in self)
 
     def overlap(self, other: Masks) -> float:
-        """Surviving in both over surviving in either (Jaccard index), from 0 to 1; 1 for two empty masks."""
+        """Jaccard index: surviving in both over surviving in either, from 0 to 1; 1 for two empty masks.
+
+        :raises MaskError: the masks have different pools
+        """
         if list(self) != list(other):
             raise MaskError("the masks are of different pools")
         both = sum(int((self[name] & other[name]).sum()) for name in self)
@@ -86,14 +89,14 @@ class Masks(Mapping[str, Tensor]):
         """Copies of the pool's tensors with exactly 0.0 where the mask says pruned.
 
         :param tensors: name -> tensor, at least those of the pool
-        :raises MaskError: a tensor is missing or has another shape
+        :raises MaskError: a missing tensor, or one of another shape
         """
         result = {}
         for name, mask in self.items():
             tensor = tensors.get(name)
             if tensor is None or tensor.shape != mask.shape:
-                found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-                raise MaskError(f"the tensor '{name}' is {found}, its mask has shape {tuple(mask.shape)}")
+                actual = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+                raise MaskError(f"the tensor '{name}' is {actual}, its mask has shape {tuple(mask.shape)}")
             # masked_fill, not a product: inf x 0 is nan, and -1 x 0 is -0.0.
             result[name] = tensor.detach().masked_fill(~mask.to(tensor.device), 0)
         return result

@@ -1,8 +1,8 @@
-"""The ticket: masks, the values that the survivors start from, and how it was found; and its file.
+"""The ticket: masks, the values that the survivors start from, and how it was found; and the ticket file.
 
-The file is safetensors, readable without this project: ``mask`` (packed bits of the pool in sorted name order)
-and ``values.DTYPE.I`` (byte I of every surviving value), each a zstd frame; ``rest.NAME`` (parameters outside
-the scope and buffers) as plain tensors; and one metadata entry ``lottery`` with everything else as JSON.
+The file is safetensors, readable without this project: ``mask`` (packed bits of the pool in sorted name order) and
+``values.DTYPE.I`` (byte I of every surviving value), each a zstd frame; ``rest.NAME`` (parameters outside the scope,
+and buffers) as plain tensors; and a metadata entry ``lottery`` with everything else as JSON.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from lottery_core.version import VERSION
 FORMAT = "lottery-ticket"
 FORMAT_VERSION = 1
 _HEADER = "lottery"
-_MOST = 10**12  # parameters: no ticket has so many, and a small hostile file can claim them
+_CRITERION = "magnitude"  # the default; files of 0.1 know no other
+_MOST = 10**12  # parameters; no ticket has more, but a small hostile file can claim them
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the bits of a ticket."""
+    """Versions of what decides a ticket's bits."""
     return {"lottery": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
@@ -42,13 +43,15 @@ def versions() -> dict[str, str]:
 class Origin:
     """How a ticket was found.
 
-    :param kind: winning, random, ...
-    :param round: 0 is dense; 1 after the first pruning
+    :param kind: kind of ticket: winning, random, ...
+    :param round: round of pruning; 0 is dense
     :param scope: words of the scope
-    :param prune_rate: share of the remaining parameters that this round removed; ``None`` where a count was given
-    :param rewind: where the start values come from, e.g. ``"episodes:160"``
-    :param seed: of the experiment, or of a control's fresh values and shuffles; ``None`` where unknown
+    :param prune_rate: share of the remaining parameters that this round pruned; ``None`` where a count was given
+    :param rewind: origin of the start values, e.g. ``"episodes:160"``
+    :param seed: seed of the experiment, or of a control's fresh values and shuffles; ``None`` where unknown
     :param parent: digest of the ticket that this one was pruned or derived from; ``None`` for the first
+    :param versions: versions of what decides the bits
+    :param criterion: how parameters were ranked for pruning
     """
 
     kind: str = "winning"
@@ -59,11 +62,19 @@ class Origin:
     seed: int | None = None
     parent: str | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
+    criterion: str = _CRITERION
+
+    def as_json(self) -> dict[str, Any]:
+        """The origin as plain values, without the default criterion, which earlier files lack."""
+        values = asdict(self)
+        if self.criterion == _CRITERION:
+            del values["criterion"]
+        return values
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """A mask over the pool together with the values that training starts from (PAPER 3.1). Treat as read-only.
+    """A mask over the pool together with the values that training starts from (PAPER 3.1). Treat it as read-only.
 
     :param masks: which parameters survive
     :param weights: start values of the pool, by name, exactly 0.0 where pruned
@@ -78,22 +89,26 @@ class Ticket:
 
     @classmethod
     def of(cls, masks: Masks, start: Mapping[str, Tensor], origin: Origin) -> Ticket:
-        """The ticket that starts at ``masks`` x ``start``; what is outside the masks' pool is kept whole.
+        """Make the ticket that starts at ``masks`` x ``start``; what is outside the masks' pool is kept whole.
 
+        :param masks: which parameters survive
+        :param start: start values by name, at least those of the pool
+        :param origin: how it was found
         :raises MaskError: ``start`` lacks a tensor of the pool or has another shape
         """
         rest = {name: tensor.detach().cpu().clone() for name, tensor in start.items() if name not in masks}
         return cls(masks, {name: tensor.cpu() for name, tensor in masks.apply(start).items()}, rest, origin)
 
     def start(self) -> dict[str, Tensor]:
-        """All start values, of the pool and of the rest, by name."""
+        """All start values by name, of the pool and of the rest."""
         return {**self.weights, **self.rest}
 
     def load_into(self, model: nn.Module, ignore: Collection[str] = ()) -> None:
         """Set the parameters and buffers of ``model`` to the start values, bit for bit.
 
-        :param ignore: names of parameters of ``model`` that are no part of the ticket, e.g. of a target network
-        :raises MismatchError: a tensor is missing, too many or of another shape; then the model is unchanged
+        :param model: the model
+        :param ignore: names of parameters of ``model`` that are not part of the ticket, e.g. of a target network
+        :raises MismatchError: a missing or surplus tensor, or one of another shape; the model is then unchanged
         """
         start = self.start()
         parameters = {name: p for name, p in model.named_parameters() if name not in ignore}
@@ -104,15 +119,20 @@ class Ticket:
                 targets[name].copy_(tensor)
 
     def require_fit(self, shapes: Mapping[str, torch.Size], where: str = "the model") -> None:
-        """:raises MismatchError: parameters of ``shapes`` differ from the ticket's; names the first and both shapes"""
-        mine = {name: tensor.shape for name, tensor in self.start().items()}
-        require_same_shapes(mine, shapes, "the ticket", where)
+        """Compare the ticket's tensors with those of a model or a file.
+
+        :param shapes: shapes by name
+        :param where: the model or file, for messages
+        :raises MismatchError: they differ; names the first tensor that does, and both shapes
+        """
+        own = {name: tensor.shape for name, tensor in self.start().items()}
+        require_same_shapes(own, shapes, "the ticket", where)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content: the same masks, values and origin give the same digest, on any machine.
 
-        Over masks, survivors and the rest as they are, so another version of zstd changes nothing.
+        It covers masks, survivors and the rest uncompressed, so another version of zstd changes nothing.
         """
         digest = hashlib.sha256(json.dumps(self._info(), sort_keys=True).encode())
         for name, mask in self.masks.items():
@@ -126,9 +146,9 @@ class Ticket:
         masks = torch.cat([self.masks[name].reshape(-1) for name in self.masks])
         payload = {"mask": pack_bits(masks)}
         for name, dtype in _DTYPES.items():
-            mine = [key for key in self.masks if self.weights[key].dtype == dtype]
-            if mine:
-                values = torch.cat([self.weights[key][self.masks[key]] for key in mine])
+            keys = [key for key in self.masks if self.weights[key].dtype == dtype]
+            if keys:
+                values = torch.cat([self.weights[key][self.masks[key]] for key in keys])
                 payload |= {f"values.{name}.{index}": plane for index, plane in enumerate(pack_planes(values))}
         return payload | {f"rest.{name}": tensor.contiguous() for name, tensor in self.rest.items()}
 
@@ -143,7 +163,7 @@ class Ticket:
             "pool": self.masks.pool,
             "pruned": self.masks.pruned,
             "surviving": self.masks.surviving,
-            "origin": asdict(self.origin),
+            "origin": self.origin.as_json(),
             "tensors": [
                 [name, list(mask.shape), str(self.weights[name].dtype)[6:], survivors[name]]
                 for name, mask in self.masks.items()
@@ -168,7 +188,7 @@ class Ticket:
     def load(cls, path: str | Path) -> Ticket:
         """Read a ticket file and check it against its digest.
 
-        :raises TicketError: missing, corrupted, truncated, foreign, or of a later format
+        :raises TicketError: a missing, corrupted, truncated or foreign file, or one of a later format
         """
         info, payload = _read(path)
         try:
@@ -176,7 +196,7 @@ class Ticket:
             origin = {**info["origin"], "scope": tuple(info["origin"]["scope"])}
             rest = {name[len("rest.") :]: tensor for name, tensor in payload.items() if name.startswith("rest.")}
             ticket = cls(masks, weights, rest, Origin(**origin))
-            shown = _words([*masks, *rest, asdict(ticket.origin)])  # must not drive a terminal
+            shown = _words([*masks, *rest, asdict(ticket.origin)])  # escape sequences must not reach a terminal
             damaged = ticket.digest != info.get("digest")
             if not masks.keys().isdisjoint(rest) or not all(map(str.isprintable, shown)):
                 raise TicketError("the header holds names that no ticket has")
@@ -189,7 +209,7 @@ class Ticket:
         return ticket
 
     def with_origin(self, **changes: Any) -> Ticket:
-        """A copy with some of the origin changed."""
+        """A copy with some fields of the origin changed."""
         return replace(self, origin=replace(self.origin, **changes))
 
 
@@ -244,10 +264,10 @@ def _unpack(info: Mapping[str, Any], payload: Mapping[str, Tensor]) -> tuple[Mas
     weights: dict[str, Tensor] = {}
     for dtype_name in {entry[2] for entry in info["tensors"]}:
         dtype = _DTYPES[dtype_name]
-        mine = [entry for entry in info["tensors"] if entry[2] == dtype_name]
+        entries = [entry for entry in info["tensors"] if entry[2] == dtype_name]
         blobs = [payload[f"values.{dtype_name}.{index}"] for index in range(dtype.itemsize)]
-        values, position = unpack_planes(blobs, sum(entry[3] for entry in mine), dtype), 0
-        for name, shape, _, survivors in mine:
+        values, position = unpack_planes(blobs, sum(entry[3] for entry in entries), dtype), 0
+        for name, shape, _, survivors in entries:
             weights[name] = torch.zeros(shape, dtype=dtype)
             weights[name][masks[name]] = values[position : position + survivors]
             position += survivors

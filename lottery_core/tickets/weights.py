@@ -10,14 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lottery_core import dialects
 from lottery_core.errors import CheckpointError, MismatchError
 from lottery_core.files import write_bytes
 
-# Names that torch and the plugins' frameworks give to tensors that are state, not parameters.
-BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked", "_float_tensor", "version", "_flat_weights"})
-BUFFERS |= {"ra_mean", "ra_var"}  # batch renormalisation (sb3-contrib's CrossQ)
-# The spread of a Gaussian policy (Stable-Baselines3) is a parameter, but no weight of a layer.
-NEVER_PRUNED = frozenset({"log_std"})
 _HEADER = "lottery"
 _FORMAT = "lottery-weights"
 
@@ -26,9 +22,9 @@ _FORMAT = "lottery-weights"
 class Weights:
     """Weights by name.
 
-    :param tensors: name -> tensor on the CPU; a tied parameter stands once, under its first name
+    :param tensors: name -> tensor on the CPU; a tied parameter appears once, under its first name
     :param outside: names that are never pruned: buffers and ``log_std``
-    :param source: where they come from, for messages
+    :param source: the file or model they come from, for messages
     """
 
     tensors: Mapping[str, Tensor]
@@ -40,21 +36,24 @@ class Weights:
         return [name for name in self.tensors if name not in self.outside]
 
     def require_same_shapes(self, other: Weights) -> None:
-        """:raises MismatchError: ``other`` has other tensors; the line names the first that differs, and both shapes"""
+        """Compare with the tensors of ``other``.
+
+        :raises MismatchError: they differ; names the first tensor that does, and both shapes
+        """
         shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
         require_same_shapes(shapes, {name: t.shape for name, t in other.tensors.items()}, self.source, other.source)
 
     def without_lost_aliases(self, other: Weights) -> Weights:
-        """Without what ``other`` lacks and what equals a tensor that it has: aliases whose sharing a file has lost."""
-        lost = []
+        """Drop tied copies that ``other`` lacks: some files store a tied parameter once for each of its names."""
+        copies = []
         for name in self.tensors.keys() - other.tensors.keys():
             same = (self.tensors[kept] for kept in other.tensors if kept in self.tensors)
             if any(_equal(self.tensors[name], tensor) for tensor in same):
-                lost.append(name)
-        if not lost:
+                copies.append(name)
+        if not copies:
             return self
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in lost}
-        return Weights(tensors, self.outside - set(lost), self.source)
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in copies}
+        return Weights(tensors, self.outside - set(copies), self.source)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, atomically.
@@ -71,7 +70,7 @@ class Weights:
     def load(cls, path: str | Path) -> Weights:
         """Read a safetensors file, ours or another's.
 
-        :raises CheckpointError: it is not one, or it is a ticket
+        :raises CheckpointError: not a safetensors file, or a ticket
         """
         from safetensors import SafetensorError, safe_open
 
@@ -108,8 +107,8 @@ def require_same_shapes(
 
 
 def outside_by_name(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors that are never pruned: told by the last part of the name and the type (a file does not say)."""
-    never = BUFFERS | NEVER_PRUNED
+    """Names of tensors that are never pruned, judged by the last part of the name and by the type: files do not say."""
+    never = frozenset[str]().union(*(row.buffers | row.never_pruned for row in dialects.every()))
     return [name for name, t in tensors.items() if name.rpartition(".")[2] in never or not t.is_floating_point()]
 
 
@@ -124,12 +123,13 @@ def snapshot(model: nn.Module) -> Weights:
     state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     state = without_aliases(state)
     parameters = {name for name, _ in model.named_parameters()}
-    outside = {name for name in state if name not in parameters or name.rpartition(".")[2] in NEVER_PRUNED}
+    never = frozenset[str]().union(*(row.never_pruned for row in dialects.every()))
+    outside = {name for name in state if name not in parameters or name.rpartition(".")[2] in never}
     return Weights({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, frozenset(outside))
 
 
 def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor of a state dict once, under its first name: tied parameters stand in it several times."""
+    """Each tensor of a state dict once, under its first name: a state dict lists a tied parameter several times."""
     seen = set()
     result = {}
     for name, tensor in state.items():
@@ -142,10 +142,10 @@ def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each value of a state dict once, where the file has lost which tensors were tied.
+    """Each value of a state dict once, for files that do not record which parameters were tied.
 
     Two trained matrices never agree in every bit unless they are one. Constant tensors do (norms, new biases), so
-    they all stay; :meth:`Weights.without_lost_aliases` sorts them out where another file knows better.
+    they all stay; :meth:`Weights.without_lost_aliases` drops them where another file knows the ties.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in without_aliases(state).items():
@@ -155,17 +155,17 @@ def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names that :func:`without_copies` leaves out, each with the name that it keeps for the same tensor."""
+    """The names that :func:`without_copies` drops, each with the name it keeps for the same tensor."""
     kept = without_copies(state)
-    lost = [name for name in state if name not in kept]
-    return {name: next(first for first, tensor in kept.items() if _equal(tensor, state[name])) for name in lost}
+    copies = [name for name in state if name not in kept]
+    return {name: next(first for first, tensor in kept.items() if _equal(tensor, state[name])) for name in copies}
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    # Bit by bit, so that NaN equals NaN: a diverged run is then told as such.
-    if one.shape != other.shape or one.dtype != other.dtype:
+def _equal(first: Tensor, second: Tensor) -> bool:
+    # Bit by bit, so that NaN equals NaN: a diverged run is then reported as such.
+    if first.shape != second.shape or first.dtype != second.dtype:
         return False
-    return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
+    return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
 
 
 def _varies(tensor: Tensor) -> bool:

@@ -1,6 +1,7 @@
-"""sb3_lottery.inference."""
+"""Trained policies in use: smaller ones, sparse ones, and the export of saved models."""
 
+from sb3_lottery.inference.export import export
 from sb3_lottery.inference.shrink import shrink_policy
 from sb3_lottery.inference.sparse import load_sparse_policy, sparsify_policy
 
-__all__ = ["load_sparse_policy", "shrink_policy", "sparsify_policy"]
+__all__ = ["export", "load_sparse_policy", "shrink_policy", "sparsify_policy"]

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
-from lottery_core.checkpoints import is_target
+from lottery_core.dialects import is_target
 from lottery_core.errors import ConfigError
 from lottery_core.inference import Report, shrink
 from lottery_core.masking import is_held

@@ -9,7 +9,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lottery_core.checkpoints import is_target, weights_of_state
+from lottery_core.checkpoints import weights_of_state
+from lottery_core.dialects import is_target
 from lottery_core.tickets import Masks, Weights
 from sb3_lottery.models.algorithms import no_optimizer
 

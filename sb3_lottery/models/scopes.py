@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from lottery_core.dialects import ONE_POLICY, TWO_NETWORKS
 from lottery_core.errors import ScopeError
-from lottery_core.tickets import ONE_POLICY, TWO_NETWORKS, as_scope
+from lottery_core.tickets import as_scope
 from sb3_lottery.models.algorithms import ALGORITHMS, Algorithm
 
 

@@ -31,7 +31,7 @@ from torch import nn
 import fairseq_lottery  # noqa: F401
 from fairseq_lottery.criterions import LotteryCrossEntropy
 from fairseq_lottery.language_model.lstm import LotteryLstmLm, LotteryLstmLmConfig
-from fairseq_lottery.task.masks import HeldMasks
+from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.task import LotteryTask
 from lottery_core import prune, snapshot
 
@@ -95,7 +95,7 @@ class Training:
             spread = {name: value / (float(value.std(correction=0)) or 1e-3) for name, value in weights.tensors.items()}
             ticket = prune(replace(weights, tensors=spread), weights, fraction=0.8)
             ticket.load_into(self.model)
-            self.task._held = HeldMasks(self.model, ticket.masks)
+            self.task._held = TaskMasks(self.model, ticket.masks)
         cfg = OmegaConf.structured(FairseqAdamConfig(lr=[1e-5], adam_betas="(0.9, 0.98)", tpu=False))
         self.optimizer = FairseqAdam(cfg, list(self.model.parameters()))
 

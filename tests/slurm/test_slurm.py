@@ -101,7 +101,7 @@ def sb3_disturbed(tmp_path: Path) -> None:
     assert "1 done" in shown
     assert "running  seed 1 winning round 1" in shown or "trained; its result is not taken in yet" in shown
     again = helpers.run(words)
-    assert "seed 1 winning round 1: goes on in the job that an earlier command submitted" in again.stderr
+    assert "seed 1 winning round 1: continues in the job that an earlier command submitted" in again.stderr
     assert (winning / "train.log").read_text().count(" job ") == 1  # trained once
     assert (dense / "train.log").read_text().count(" job ") == 2
     assert lottery_status(out).splitlines() == [f"{out}: 7 done, of 7 runs"]
@@ -144,9 +144,9 @@ def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
     told = text_of(tmp_path / "first.log")
     assert "killed by signal 9" in told
     assert f"({first}) goes on" in told
-    assert "the same command finds them again" in told
+    assert "rerun the same command to find them again" in told
     again = helpers.run(words)
-    assert "seed 1 winning round 1: goes on in the job that an earlier command submitted" in again.stderr
+    assert "seed 1 winning round 1: continues in the job that an earlier command submitted" in again.stderr
 
 
 def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:

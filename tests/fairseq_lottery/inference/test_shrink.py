@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,6 @@ from tests.fairseq_lottery.helpers import ADAM, LM, LM_DATA, TRANSFORMER, TRANSF
 from tests.fairseq_lottery.inference.test_without_us import PLAIN, hypotheses, loss
 
 SAID = re.compile(r"removed (\d+) of (\d+) units; parameters ([\d,]+) -> ([\d,]+)")
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process; an installation knows the way by its packaging."""
-
-    class Point:
-        @staticmethod
-        def load() -> Any:
-            from fairseq_lottery.inference.export import export
-
-            return export
-
-    monkeypatch.setattr(sys.modules["lottery_core.inference.export"], "entry_points", lambda **_: (Point,))
 
 
 @pytest.fixture
@@ -56,7 +41,6 @@ def widths(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-@pytest.mark.usefixtures("installed")
 def test_generating(translation_data: Path, sparse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(translation_data, tmp_path, *TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", sparse)
     path, small = tmp_path / "checkpoint_last.pt", tmp_path / "small.pt"
@@ -97,7 +81,6 @@ def same_hypotheses(one: list[str], other: list[str]) -> bool:
     return True
 
 
-@pytest.mark.usefixtures("installed")
 def test_language_models(lm_data: Path, tmp_path: Path) -> None:
     train(lm_data, tmp_path, *LM, *LM_DATA, *TRANSFORMER_LM, *ADAM)
     state, path, small = load(tmp_path / "checkpoint_last.pt"), tmp_path / "sparse.pt", tmp_path / "small.pt"
@@ -117,7 +100,6 @@ def test_language_models(lm_data: Path, tmp_path: Path) -> None:
     assert load(small)["cfg"]["model"]["decoder_ffn_embed_dim"] < 32
 
 
-@pytest.mark.usefixtures("installed")
 def test_nothing_to_shrink(dense: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An LSTM has no such blocks, a dense Transformer no dead unit: one line, nothing written."""
     state = load(dense / "checkpoint_last.pt")
@@ -181,7 +163,6 @@ def test_all_blocks_of_a_side_keep_one_width(options: dict[str, Any]) -> None:
         assert torch.allclose(*outputs, rtol=1e-6, atol=2e-6)
 
 
-@pytest.mark.usefixtures("installed")
 def test_options_in_a_namespace(tmp_path: Path) -> None:
     """Of bart and lightconv, which fairseq does not build from a dictionary."""
     model = blocks({"encoder": [8], "decoder": [8]}, {"encoder": [5], "decoder": [4]})

@@ -75,7 +75,7 @@ def test_a_killed_chain_ends_like_an_undisturbed_one(whole: Path, lm_data: Path,
     assert "Loaded checkpoint" not in begun
     helpers.run(command)
     went_on = log.read_text().removeprefix(begun)
-    assert "the run was interrupted, and goes on where it was" in went_on
+    assert "the run was interrupted, and is resumed" in went_on
     found = re.search(r"Loaded checkpoint \S+/checkpoint_last.pt \(epoch \d+ @ (\d+) updates\)", went_on)
     assert found
     assert int(found.group(1)) >= 10

@@ -147,8 +147,8 @@ def test_ranks_with_different_tickets(translation_data: Path, ticket: Path, tmp_
 
 
 REVIVED = """
-from fairseq_lottery.task.masks import HeldMasks
-HeldMasks.after_step = HeldMasks.zero_gradients = lambda *_: None
+from fairseq_lottery.task.masks import TaskMasks
+TaskMasks.after_step = TaskMasks.zero_gradients = lambda *_: None
 """
 
 
@@ -157,7 +157,7 @@ def test_a_pruned_weight_found_alive(translation_data: Path, dense: Path, ticket
     package = helpers.own_user_dir(tmp_path / "user", "revived", REVIVED)
     words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket, "--user-dir", package]
     text = helpers.train(translation_data, tmp_path / "run", *words, status=2)
-    assert "pruned weights of" in helpers.refusal(text)
+    assert "pruned parameters of" in helpers.refusal(text)
     assert "are alive" in helpers.refusal(text)
     assert "end of epoch 1" not in text
 

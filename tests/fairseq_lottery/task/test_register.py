@@ -69,7 +69,7 @@ class FlatMasters:
 
 
 def test_flat_masters_are_masked_and_give_the_rewind_point_in_fp32() -> None:
-    from fairseq_lottery.task.masks import HeldMasks
+    from fairseq_lottery.task.masks import TaskMasks
     from lottery_core import Masks
 
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)).half()
@@ -78,7 +78,7 @@ def test_flat_masters_are_masked_and_give_the_rewind_point_in_fp32() -> None:
     assert all(tensor.dtype == torch.float32 for tensor in weights.tensors.values())
     assert torch.equal(weights.tensors["0.weight"].reshape(-1), optimizer.fp32_params[0].detach()[:6])
     mask = torch.tensor([[True, False, True], [False, False, True]])
-    held = HeldMasks(model, Masks({"0.weight": mask}))
+    held = TaskMasks(model, Masks({"0.weight": mask}))
     held.after_step(optimizer, 1)
     views = {id(parameter): master for parameter, master in masters_of(optimizer)}
     assert torch.equal(views[id(model[0].weight)] != 0, mask)

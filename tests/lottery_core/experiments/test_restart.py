@@ -41,7 +41,7 @@ def names(folder: Path) -> set[str]:
 def test_it_goes_on_from_its_own_files(folder: Path) -> None:
     prepare_folder(dense(1), folder, {"ticket": "a"}, Going())
     assert names(folder) == {CHECKPOINT, paths.LOG, paths.TICKET, paths.STARTED, "score.json"}
-    assert (folder / paths.LOG).read_text().endswith("the run was interrupted, and goes on where it was\n")
+    assert (folder / paths.LOG).read_text().endswith("the run was interrupted, and is resumed\n")
 
 
 def test_it_begins_again_with_another_ticket(folder: Path) -> None:

@@ -187,7 +187,7 @@ def test_ctrl_c_stops_within_seconds_with_one_line(number: int, status: int, tmp
     assert driver.wait(20) == status
     assert time.monotonic() - began < 8
     assert driver.stderr is not None
-    assert driver.stderr.read().splitlines()[-1] == "driver: stopped; the same command goes on from here"
+    assert driver.stderr.read().splitlines()[-1] == "driver: stopped; rerun the same command to resume"
     with FolderLock(tmp_path, patience=0):  # its trainings are gone too
         pass
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from lottery_core import dialects
 from lottery_core.cli.lottery import main
 from lottery_core.errors import CheckpointError
 from lottery_core.inference import export
@@ -21,8 +21,12 @@ def test_what_needs_no_export(tmp_path: Path) -> None:
 
 def test_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"model": {"weight": torch.ones(2)}, "optimizer_history": []}, tmp_path / "c.pt")
-    monkeypatch.setattr(sys.modules[export.__module__], "entry_points", lambda **_: ())
-    with pytest.raises(CheckpointError, match="needs the plugin of fairseq"):
+
+    def missing(reference: str) -> None:
+        raise ImportError(f"No module named {reference.partition('.')[0]!r}")
+
+    monkeypatch.setattr(dialects, "load", missing)
+    with pytest.raises(CheckpointError, match="needs its plugin, which is not installed here: No module"):
         export(tmp_path / "c.pt", tmp_path / "out.pt")
 
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from lottery_core import MaskKeeper, Masks, apply_ticket, prune, snapshot
 from lottery_core.errors import MismatchError, OptimizerError, PrunedWeightAlive
-from lottery_core.masking.keeper import Eraser
-from lottery_core.masking.probing import preserves_zeros
+from lottery_core.masking.eraser import Eraser
+from lottery_core.masking.optimizers import preserves_zeros
 from tests.lottery_core.helpers import Tied, a_ticket, mlp, train
 
 O = torch.optim  # noqa: E741

@@ -7,7 +7,7 @@ import torch
 
 from lottery_core import CONTROLS, KINDS, Ticket, control_ticket, snapshot
 from lottery_core.errors import ConfigError, MismatchError
-from lottery_core.pruning.kinds import check_kind, derive_seed
+from lottery_core.pruning import check_kind, derive_seed
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights
 
 FRESH = snapshot(mlp(seed=77))

@@ -9,7 +9,7 @@ import torch
 
 from lottery_core import Masks, prune_masks
 from lottery_core.errors import PruneError
-from lottery_core.pruning.selection import Pool, smallest
+from lottery_core.pruning.selection import Candidate, Pool, smallest
 
 
 def reference(tensors: dict[str, torch.Tensor], alive: dict[str, torch.Tensor], survivors: int) -> torch.Tensor:
@@ -86,5 +86,5 @@ def test_impossible_counts_are_refused(survivors: int) -> None:
 
 def test_denormals_are_magnitudes_like_others() -> None:
     tiny = torch.tensor([1e-45, 0.0, 3e-45, 1e-44])
-    threshold, below = smallest(Pool([("a", tiny, None)]), 3)
+    threshold, below = smallest(Pool([Candidate("a", tiny)]), 3)
     assert (threshold, below) == (float(tiny[2]), 2)

@@ -10,7 +10,9 @@ import pytest
 
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments.results import Row, write_csv
-from lottery_core.reports.table import evaluated, interval_table, plot, table
+from lottery_core.pruning import KINDS
+from lottery_core.reports.plot import _look, plot
+from lottery_core.reports.table import evaluated, interval_table, table
 
 
 def row(kind: str, round_: int, score: float, seed: int = 1, collapsed: tuple[str, ...] = ()) -> Row:
@@ -84,7 +86,7 @@ def test_rows_in_full(tmp_path: Path) -> None:
     assert set(found) == {
         "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
         "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
-        "eval_score", "eval_se", "eval_episodes",
+        "eval_score", "eval_se", "eval_episodes", "criterion",
     }  # fmt: skip
 
 
@@ -112,3 +114,14 @@ def test_interquartile_means_with_intervals() -> None:
     )
     assert interval_table(many[:3]).splitlines()[2].split()[1:] == ["6.667", "[1.000,", "10.000]"]
     assert "leaves none out" not in interval_table(many)
+
+
+def test_any_number_of_kinds(tmp_path: Path) -> None:
+    """Kinds that this version does not know: each has a column, a line and a look of its own."""
+    kinds = [*KINDS, *(f"later-{number}" for number in range(12))]
+    rows = [row("dense", 0, 10.0), *(row(kind, k, 9.0 - k) for kind in kinds for k in (1, 2))]
+    assert table(rows).splitlines()[1].split()[3:-1] == [*KINDS, *sorted(kinds[len(KINDS) :])]
+    plot({"x": rows}, tmp_path / "many.png")
+    assert (tmp_path / "many.png").stat().st_size > 10_000
+    looks = [_look(kind, kinds) for kind in kinds[: len(KINDS) + 8]]
+    assert len(set(looks)) == len(looks)

@@ -25,7 +25,6 @@ from lottery_core.cli.lottery import main
 from lottery_core.errors import ConfigError
 from lottery_core.inference.shrink import Report
 from sb3_lottery import LotteryCallback, PoolingCNN, SharedTrunk, shrink_policy
-from sb3_lottery.inference import export
 from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import copy_to_targets, weights_of
 from tests.sb3_lottery import helpers, tiny
@@ -199,19 +198,6 @@ print([name for name in sys.modules if name.partition(".")[0] in ("lottery_core"
 """
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if this checkout had just been installed: an older installation may not know the way yet."""
-
-    class Point:
-        @staticmethod
-        def load() -> Any:
-            return export.export
-
-    monkeypatch.setattr(sys.modules["lottery_core.inference.export"], "entry_points", lambda **_: (Point,))
-
-
-@pytest.mark.usefixtures("installed")
 def test_the_command_writes_plain_zips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same actions where this project is not installed; a second time there is nothing to remove."""
     models, words = {}, []
@@ -344,7 +330,6 @@ def test_refusals() -> None:
     )
 
 
-@pytest.mark.usefixtures("installed")
 def test_bad_zips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, and nothing written."""
     model, path, out = helpers.make("ppo"), tmp_path / "m.zip", tmp_path / "out.zip"

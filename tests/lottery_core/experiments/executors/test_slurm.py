@@ -269,7 +269,7 @@ def test_a_lost_run_is_started_again_a_bounded_number_of_times(
     text = render("b", states(experiment(tmp_path / "b", kinds=("winning",), rounds=2), FakeQueue(None).state))
     assert text.splitlines()[0] == "b: 1 done, 1 failed, 1 waiting, of 3 runs"
     assert "failed   seed 1 winning round 1  job 7 is gone from the queue" in text
-    assert "nobody works on it" in text
+    assert "rerun the original command to resume" in text
 
 
 def test_a_job_left_by_an_earlier_command_is_not_started_twice(
@@ -282,7 +282,7 @@ def test_a_job_left_by_an_earlier_command_is_not_started_twice(
     Here(out).start(Run(1, "winning", 1), left.folder, None)  # type: ignore[arg-type]
     write_json(left.folder / paths.JOB_END, {"token": "abc", "code": 0})
     cluster = Cluster(out, left=left)
-    assert "goes on in the job that an earlier command submitted" in run(cluster, tmp_path, capsys)
+    assert "continues in the job that an earlier command submitted" in run(cluster, tmp_path, capsys)
     assert cluster.trained == [Run(1, "winning", 2)]
 
 
@@ -313,7 +313,7 @@ def test_ctrl_c_leaves_jobs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFi
         Runner(done, Toy(), Interrupted(out), Progress()).run()
     said = capsys.readouterr().err
     assert f"job 7 ({out / 'seed-1/winning/round-01'}) goes on" in said
-    assert "the same command finds them again" in said
+    assert "rerun the same command to find them again" in said
     write_json(out / "seed-1/winning/round-01" / paths.JOB, {"token": "abc", "name": "x"})
     for state, word in (("PENDING", "queued"), ("RUNNING", "running"), (None, "stopped")):
         found = {one.run: one for one in states(done, lambda _, state=state: state)}

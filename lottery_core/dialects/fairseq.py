@@ -1,0 +1,35 @@
+"""Files and names of fairseq (``fairseq/trainer.py:state_dict``)."""
+
+from __future__ import annotations
+
+import re
+
+from lottery_core.dialects.dialect import Dialect
+
+_DTYPES = ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
+_FLOATS = ("Float16", "Float32", "Float64")
+
+FAIRSEQ = Dialect(
+    name="fairseq",
+    title="fairseq",
+    file="a fairseq checkpoint",
+    checkpoint_key="optimizer_history",
+    # A model from a GPU or in fp16 is written with every alias as a tensor of its own.
+    unties=True,
+    # Its options, and the numbers that its meters hold.
+    safe_globals=(
+        "argparse.Namespace",
+        "collections.defaultdict",
+        "numpy.dtype",
+        "numpy.ndarray",
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        *(f"numpy.dtypes.{name}DType" for name in (*_DTYPES, *_FLOATS)),
+    ),
+    buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
+    outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
+    # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
+    fused_flag="skip_embed_dim_check",
+    export="fairseq_lottery.inference:export",
+    build="fairseq_lottery.inference:build",
+)

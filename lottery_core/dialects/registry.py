@@ -1,0 +1,45 @@
+"""Which dialects there are: those of this project, and those that installed packages name as entry points."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from importlib.metadata import entry_points
+
+from lottery_core.dialects.dialect import Dialect
+from lottery_core.dialects.fairseq import FAIRSEQ
+from lottery_core.dialects.plain import PLAIN
+from lottery_core.dialects.sb3 import SB3
+
+GROUP = "lottery.dialects"
+_BUILT_IN = (PLAIN, SB3, FAIRSEQ)
+
+
+@functools.cache
+def every() -> tuple[Dialect, ...]:
+    """All dialects: the built-in ones first, then those of other packages, by name.
+
+    An entry point that cannot be loaded, or that is no new dialect, is left out with a warning.
+    """
+    rows = {row.name: row for row in _BUILT_IN}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            row = point.load()
+        except Exception as error:  # the code of another package
+            warnings.warn(f"the dialect {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=2)
+            continue
+        if not isinstance(row, Dialect) or row.name in rows:
+            warnings.warn(f"the entry point {point.name} ({point.value}) is no new dialect", stacklevel=2)
+            continue
+        rows[row.name] = row
+    return tuple(rows.values())
+
+
+def named(name: str) -> Dialect:
+    """The dialect of a framework; that of plain torch for a framework that has none."""
+    return next((row for row in every() if row.name == name), PLAIN)
+
+
+def is_target(name: str) -> bool:
+    """Whether the parameter ``name`` belongs to a target network, in the naming of any dialect."""
+    return any(row.target_network.match(name) for row in every() if row.target_network is not None)

@@ -1,0 +1,58 @@
+"""Files and names of Stable-Baselines3 and sb3-contrib (``stable_baselines3/common/save_util.py:save_to_zip_file``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lottery_core.dialects.dialect import Dialect
+
+# Actor and critic in policies of two networks, and of one: there they are what follows the features extractor.
+# Of two, SAC's critic uses the actor's extractor where they share one: it stands under the actor's name.
+TWO_NETWORKS = {"actor": r"^actor\.", "critic": r"^critic\."}
+ONE_POLICY = {
+    "actor": r"^(mlp_extractor\.policy_net|action_net|lstm_actor)\.",
+    "critic": r"^(mlp_extractor\.value_net|value_net|lstm_critic|critic)\.",
+}
+
+
+def _scope_words(names: Collection[str]) -> Mapping[str, str]:
+    parts = {name.partition(".")[0] for name in names}
+    return TWO_NETWORKS if {"actor", "critic"} <= parts else ONE_POLICY if "action_net" in parts else {}
+
+
+def _collapse_hint(name: str) -> str | None:
+    if not name.startswith(("action_net", "value_net")):
+        return None
+    return (
+        "Stable-Baselines3's ortho_init=True starts output layers with weights so small that pruning takes them "
+        "first (use policy_kwargs=dict(ortho_init=False)); where it is off, prune less"
+    )
+
+
+def _evaluation_label(settings: Mapping[str, Any], episodes: int) -> str:
+    how = ", deterministic actions" if settings.get("evaluation", {}).get("deterministic") else ""
+    return f"mean return of {episodes} fresh episodes{how}"
+
+
+SB3 = Dialect(
+    name="sb3",
+    title="Stable-Baselines3",
+    file="the zip of an SB3 model",
+    archive_member="policy.pth",
+    self_contained=True,
+    buffers=frozenset({"ra_mean", "ra_var"}),  # batch renormalisation (sb3-contrib's CrossQ)
+    never_pruned=frozenset({"log_std"}),  # the spread of a Gaussian policy is a parameter, but no weight of a layer
+    # Heads of on-policy policies, and of stochastic actors.
+    outside_layers=re.compile(r"^(action_net|value_net)\.|^actor\.(mu|log_std)\.(weight|bias)$"),
+    # Q networks, deterministic actors and critics end in an output layer.
+    stacks=re.compile(r"^((?:q_net\.q_net|quantile_net\.quantile_net|actor\.mu|critic\.qf\d+)\.)(\d+)\."),
+    running_mean=re.compile(r"ra_mean$"),
+    target_network=re.compile(r"^[^.]*_target\."),
+    scope_words=_scope_words,
+    collapse_hint=_collapse_hint,
+    returns_asked=lambda settings: int(settings.get("score_episodes", 1)),
+    evaluation_label=_evaluation_label,
+    export="sb3_lottery.inference:export",
+)

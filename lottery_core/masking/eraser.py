@@ -1,0 +1,41 @@
+"""Writing exact zeros where a mask says pruned."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+
+class Eraser:
+    """Writes exactly +0.0 where a mask says pruned; never a product: inf x 0 is nan, and -1 x 0 is -0.0.
+
+    On a CPU the bits of the floats are and-ed with zeros or ones, twenty times faster than ``masked_fill_`` with bools
+    (which torch does not vectorise), for 4 bytes a parameter; elsewhere bools are used, for 1 byte.
+
+    :param mask: bool, True survives
+    :param like: a tensor on the device and of the type of those that will be erased
+    """
+
+    _INTEGERS = MappingProxyType({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64})
+
+    def __init__(self, mask: Tensor, like: Tensor) -> None:
+        self._size = like.element_size()
+        self._integer = self._INTEGERS[self._size]
+        on_cpu = like.device.type == "cpu"
+        self._bits = -mask.to(self._integer) if on_cpu else None  # all ones, or zero
+        self._dead = None if on_cpu else ~mask.to(like.device)
+
+    def __call__(self, values: Tensor) -> None:
+        """Erase in place.
+
+        :param values: a tensor of the mask's shape that tracks no gradient
+        """
+        if self._bits is None:
+            assert self._dead is not None
+            values.masked_fill_(self._dead, 0)
+        elif values.element_size() == self._size:
+            values.view(self._integer).bitwise_and_(self._bits)
+        else:  # optimizer state of another precision
+            values.masked_fill_(self._bits == 0, 0)

@@ -1,0 +1,116 @@
+"""Masks held over live parameters: what every way of training under a mask shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import TensorWeakRef
+
+from lottery_core.errors import OptimizerError, PrunedWeightAlive
+from lottery_core.masking.eraser import Eraser
+from lottery_core.masking.optimizers import SecondMoments
+from lottery_core.tickets import Masks
+
+
+class HeldMasks:
+    """Masks together with the parameters that they are held over.
+
+    Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor that survives whole
+    costs nothing. There is one eraser for each tensor, device and type.
+
+    :param parameters: name -> parameter, at least those of the masks' pool
+    :param masks: what survives
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], masks: Masks) -> None:
+        self.masks = masks
+        self._references = {
+            name: TensorWeakRef(parameters[name]) for name, mask in masks.items() if not bool(mask.all())
+        }
+        self._erasers: dict[tuple[str, torch.dtype, torch.device], Eraser] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._references)
+
+    def living(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and parameter of every tensor that has a pruned element and still exists."""
+        for name, reference in self._references.items():
+            parameter = reference()
+            if parameter is not None:
+                yield name, parameter
+
+    def eraser(self, name: str, like: Tensor) -> Eraser:
+        """What erases the pruned elements of a tensor.
+
+        :param name: the parameter's name
+        :param like: gives the device and the type
+        """
+        key = (name, like.dtype, like.device)
+        eraser = self._erasers.get(key)
+        if eraser is None:
+            eraser = self._erasers[key] = Eraser(self.masks[name], like)
+        return eraser
+
+    def erase(self, name: str, values: Tensor) -> None:
+        """Zero in place what is pruned of the parameter ``name``: its values, a copy, a master, or optimizer state."""
+        self.eraser(name, values)(values)
+
+    def enforce(self) -> None:
+        """Set every pruned parameter to exactly 0.0."""
+        for name, parameter in self.living():
+            self.erase(name, parameter.data)
+
+    def zero_gradient(self, name: str, parameter: Tensor, eraser: Eraser | None = None) -> None:
+        """Zero the gradient of what is pruned of one parameter, where it has a gradient.
+
+        :param name: the parameter's name
+        :param parameter: the parameter
+        :param eraser: for its gradient; looked up by default
+        :raises OptimizerError: a sparse gradient
+        """
+        gradient = parameter.grad
+        if gradient is None:
+            return
+        if gradient.is_sparse:
+            raise OptimizerError(
+                f"the gradient of '{name}' is sparse (nn.Embedding(sparse=True)) and cannot be masked; use dense ones"
+            )
+        values = gradient.data if gradient.requires_grad else gradient
+        (eraser or self.eraser(name, values))(values)
+
+    def zero_gradients(self) -> None:
+        """Zero the gradients of all pruned parameters; call it before they are reduced, clipped or copied.
+
+        :raises OptimizerError: a sparse gradient
+        """
+        for name, parameter in self.living():
+            self.zero_gradient(name, parameter)
+
+    def zero_state(self, state: Mapping[Any, Any]) -> None:
+        """Zero what an optimizer's state holds of pruned parameters, e.g. the momentum of a dense checkpoint.
+
+        :param state: parameter -> tensors by name, as ``torch.optim.Optimizer.state`` has them
+        """
+        for name, parameter in self.living():
+            for value in state.get(parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    self.erase(name, value.data)
+
+    def second_moments(self) -> SecondMoments:
+        """Keeps the optimizer's second moments of pruned parameters away from zero."""
+        return SecondMoments((parameter, self.masks[name]) for name, parameter in self.living())
+
+    def check(self, hint: str = "") -> None:
+        """Check that every pruned parameter is 0.0.
+
+        :param hint: added to the message
+        :raises PrunedWeightAlive: one is not; names the first tensor
+        """
+        for name, parameter in self.living():
+            dead = ~self.masks[name].to(parameter.device)
+            alive = int((parameter.detach() != 0).logical_and_(dead).sum())
+            if alive:
+                raise PrunedWeightAlive(f"{alive} pruned parameters of '{name}' are alive{hint}")

@@ -1,0 +1,104 @@
+"""Which optimizers keep pruned parameters at zero by themselves, found out by trying them; and what zeros cost them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.weak import TensorWeakRef
+
+from lottery_core.errors import OptimizerError
+
+_STEPS = 4
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+_LIFT_EVERY = 500  # steps: the lifted value decays with the optimizer's beta, and very small numbers are slow too
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Refuse optimizers whose step would divide zero by zero for pruned parameters.
+
+    :raises OptimizerError: an optimizer with ``eps=0``
+    """
+    for group in optimizer.param_groups:
+        if group.get("eps", 1) == 0:
+            name = type(optimizer).__name__
+            raise OptimizerError(f"{name} with eps=0 turns pruned parameters into NaN (0 / 0): give it eps=1e-8")
+
+
+def preserves_zeros(optimizer: Optimizer) -> bool:
+    """Whether parameters that are zero, with zero gradients, stay exactly +0.0 under ``optimizer``.
+
+    Elementwise optimizers (SGD, Adam, RMSprop, ... with momentum and weight decay) do; those that mix the elements of a
+    matrix (Muon, Shampoo) or add noise do not. A new optimizer of the same class and settings is stepped on a small
+    matrix and a vector; ``optimizer`` itself is not touched. Optimizers that cannot be tried are assumed unsafe.
+    """
+    accepted = inspect.signature(type(optimizer).__init__).parameters
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
+    for group in optimizer.param_groups:
+        parameters = [nn.Parameter(_random(mask, generator)) for mask in masks]
+        settings = {name: value for name, value in group.items() if name in accepted and name != "params"}
+        try:
+            trial = type(optimizer)(parameters, **settings)
+            for _ in range(_STEPS):
+                for parameter, mask in zip(parameters, masks, strict=True):
+                    parameter.grad = _random(mask, generator)
+                trial.step()
+        except Exception:  # any class of anybody's: then its steps are followed by a mask
+            return False
+        for parameter, mask in zip(parameters, masks, strict=True):
+            dead = parameter.detach()[~mask]
+            if bool(dead.count_nonzero()) or bool(torch.signbit(dead).any()):
+                return False
+    return True
+
+
+def _random(mask: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(mask.shape, generator=generator).masked_fill(~mask, 0)
+
+
+class SecondMoments:
+    """Keeps the second moments of pruned weights away from zero on the CPU.
+
+    torch's square root takes several times as long for zeros there: the step of Adam or RMSprop on a ticket at 20%
+    would take three times as long as on the dense model. The value changes nothing: a pruned weight's gradient and
+    first moment are zero, and zero over anything is zero.
+
+    :param masked: the masked parameters, each with its mask; the parameters are referenced weakly
+    """
+
+    def __init__(self, masked: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self._masked = [(TensorWeakRef(parameter), mask) for parameter, mask in masked]
+        self._lifted: Any = None
+
+    @torch.no_grad()
+    def lift(self, state: Mapping[Any, Any] | None, steps: int) -> None:
+        """Set them to 1 where the optimizer's state is new, and every few hundred steps; call it after each step.
+
+        :param state: the optimizer's; one that holds other moments, or flat ones, is left alone; ``None`` for an
+            optimizer without a state of its own
+        :param steps: number of steps since the start
+        """
+        # Loading a checkpoint gives the optimizer another dictionary.
+        if state is None or (state is self._lifted and steps % _LIFT_EVERY):
+            return
+        self._lifted = state
+        for reference, mask in self._masked:
+            parameter = reference()
+            if parameter is None or parameter.device.type != "cpu" or parameter not in state:
+                continue
+            for name in _SECOND_MOMENTS:
+                moment = state[parameter].get(name)
+                if isinstance(moment, Tensor) and moment.shape == mask.shape:
+                    moment.masked_fill_(~mask, 1.0)
+
+
+def slowed_by_zeros(optimizer: Optimizer) -> bool:
+    """Whether ``optimizer`` is one of torch's own that :class:`SecondMoments` makes faster and does not change."""
+    if not type(optimizer).__module__.startswith("torch.optim."):
+        return False  # another one may average over its moments
+    return not all(group.get("fused") for group in optimizer.param_groups)

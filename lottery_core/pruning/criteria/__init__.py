@@ -1,0 +1,6 @@
+"""The criteria, a file each: how parameters are ranked for pruning."""
+
+from lottery_core.pruning.criteria.criterion import GLOBAL, LAYER, Criterion
+from lottery_core.pruning.criteria.registry import CRITERIA, MAGNITUDE, criterion_named
+
+__all__ = ["CRITERIA", "GLOBAL", "LAYER", "MAGNITUDE", "Criterion", "criterion_named"]

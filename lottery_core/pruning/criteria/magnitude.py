@@ -1,0 +1,15 @@
+"""Global magnitude, the paper's criterion (PAPER 3.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lottery_core.pruning.criteria.criterion import Criterion
+
+
+def scores(trained: Tensor, rewind: Tensor) -> Tensor:
+    """The magnitude of the trained values."""
+    return trained.abs()
+
+
+CRITERION = Criterion("magnitude", "trained magnitude over the whole pool, as in the paper", scores, elementwise=True)

@@ -1,0 +1,26 @@
+"""Every criterion, a line each."""
+
+from __future__ import annotations
+
+from lottery_core.errors import unknown_choice
+from lottery_core.pruning.criteria import magnitude, magnitude_increase, magnitude_layer
+from lottery_core.pruning.criteria.criterion import Criterion
+
+_CRITERIA = (
+    magnitude.CRITERION,
+    magnitude_layer.CRITERION,
+    magnitude_increase.CRITERION,
+)
+
+CRITERIA: dict[str, Criterion] = {criterion.name: criterion for criterion in _CRITERIA}
+MAGNITUDE = magnitude.CRITERION
+
+
+def criterion_named(name: str) -> Criterion:
+    """The criterion with a name.
+
+    :raises ConfigError: no such criterion; suggests similar ones
+    """
+    if name not in CRITERIA:
+        raise unknown_choice(name, "criterion", CRITERIA)
+    return CRITERIA[name]

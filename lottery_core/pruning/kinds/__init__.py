@@ -1,0 +1,18 @@
+"""The kinds of ticket, a file each: chains that prune, and controls made from the winning ticket."""
+
+from lottery_core.pruning.kinds.control_ticket import control_ticket
+from lottery_core.pruning.kinds.kind import DENSE, FRESH, REWIND, WINNING
+from lottery_core.pruning.kinds.registry import CHAINS, CONTROLS, KINDS, MEANINGS, check_kind
+
+__all__ = [
+    "CHAINS",
+    "CONTROLS",
+    "DENSE",
+    "FRESH",
+    "KINDS",
+    "MEANINGS",
+    "REWIND",
+    "WINNING",
+    "check_kind",
+    "control_ticket",
+]

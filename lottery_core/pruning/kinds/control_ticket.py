@@ -1,0 +1,48 @@
+"""A control ticket from the winning ticket of its round."""
+
+from __future__ import annotations
+
+import torch
+
+from lottery_core.errors import ConfigError, unknown_choice
+from lottery_core.pruning.kinds.kind import FRESH, NOTHING, REWIND
+from lottery_core.pruning.kinds.registry import CONTROLS
+from lottery_core.tickets import Origin, Ticket, Weights, require_same_shapes
+
+
+def control_ticket(
+    kind: str, winning: Ticket, seed: int, *, fresh: Weights | None = None, rewind: Weights | None = None
+) -> Ticket:
+    """Make the control of a winning ticket: as many survivors, with another mask or other start values.
+
+    :param kind: one of :data:`CONTROLS`
+    :param winning: the winning ticket of the round
+    :param seed: seeds the shuffles; the same seed gives the same control, bit for bit
+    :param fresh: weights that the model's own initialiser drew under another seed (random, reinit, uniform)
+    :param rewind: weights at the rewind point (shuffled)
+    :raises ConfigError: unknown kind, or the weights it needs are missing
+    :raises MismatchError: the weights belong to another architecture
+    """
+    if kind not in CONTROLS:
+        raise unknown_choice(kind, "control", CONTROLS)
+    control = CONTROLS[kind]
+    source = {FRESH: fresh, REWIND: rewind, NOTHING: None}[control.needs]
+    if source is None and control.needs != NOTHING:
+        raise ConfigError(f"a ticket of kind '{kind}' needs {control.needs} weights: give {control.needs}=")
+    if source is not None:
+        expected = {name: tensor.shape for name, tensor in winning.start().items()}
+        given = {name: tensor.shape for name, tensor in source.tensors.items()}
+        require_same_shapes(expected, given, "the winning ticket", source.source)
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same masks whatever the device
+    masks, start = control.make(winning, {} if source is None else source.tensors, generator)
+    origin = Origin(
+        kind=kind,
+        round=winning.origin.round,
+        scope=winning.origin.scope,
+        prune_rate=winning.origin.prune_rate,
+        rewind=winning.origin.rewind if control.needs != FRESH else "fresh",
+        seed=seed,
+        parent=winning.digest,
+        criterion=winning.origin.criterion,
+    )
+    return Ticket.of(masks, start, origin)

@@ -1,0 +1,5 @@
+"""Iterative pruning without late rewinding (PAPER 3.1)."""
+
+from lottery_core.pruning.kinds.kind import Chain
+
+KIND = Chain("no-rewind", "Iterative pruning, survivors reset to their initialisation.", iterative=True, rewinds=False)

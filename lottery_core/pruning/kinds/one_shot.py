@@ -1,0 +1,7 @@
+"""One-shot pruning (PAPER 3.1)."""
+
+from lottery_core.pruning.kinds.kind import Chain
+
+KIND = Chain(
+    "one-shot", "The dense network pruned to the round's count at once, then rewound.", iterative=False, rewinds=True
+)

@@ -1,0 +1,33 @@
+"""Every kind of ticket, a line each, in the order of plans, tables and pictures."""
+
+from __future__ import annotations
+
+from lottery_core.errors import unknown_choice
+from lottery_core.pruning.kinds import no_rewind, one_shot, permuted, random, reinit, shuffled, uniform, winning
+from lottery_core.pruning.kinds.kind import Chain, Control, Kind
+
+_KINDS: tuple[Kind, ...] = (
+    winning.KIND,
+    one_shot.KIND,
+    no_rewind.KIND,
+    random.KIND,
+    reinit.KIND,
+    permuted.KIND,
+    shuffled.KIND,
+    uniform.KIND,
+)
+
+KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
+CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
+CONTROLS: dict[str, Control] = {kind.name: kind for kind in _KINDS if isinstance(kind, Control)}
+MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}
+
+
+def check_kind(kind: str) -> str:
+    """Return the name of a kind of ticket unchanged.
+
+    :raises ConfigError: no such kind; suggests similar ones
+    """
+    if kind not in KINDS:
+        raise unknown_choice(kind, "kind of ticket", KINDS)
+    return kind

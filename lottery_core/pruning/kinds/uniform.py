@@ -1,0 +1,29 @@
+"""A mask drawn uniformly over the whole pool (PAPER, last section)."""
+
+from __future__ import annotations
+
+import torch
+
+from lottery_core.pruning.kinds.kind import FRESH, Control, Values, random_masks
+from lottery_core.tickets import Masks, Ticket
+
+
+def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
+    """Draw as many survivors as the winning ticket has over the whole pool and start from fresh values."""
+    import numpy
+
+    sizes = [mask.numel() for mask in winning.masks.values()]
+    seed = int(torch.randint(2**31, (), generator=generator))
+    draw = numpy.random.default_rng(seed).multivariate_hypergeometric(
+        sizes, winning.masks.surviving, method="marginals"
+    )
+    counts = dict(zip(winning.masks, draw.tolist(), strict=True))
+    return random_masks(winning.masks, counts, generator), start
+
+
+KIND = Control(
+    "uniform",
+    "As many survivors as the winning ticket, drawn over the whole pool, fresh values.",
+    make,
+    FRESH,
+)

@@ -1,0 +1,56 @@
+"""An experiment's criterion: part of its configuration, in its tickets, rows and report; the default as in 0.1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lottery_core import Ticket
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, paths
+from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.runner import Runner
+from lottery_core.reports.table import table
+from tests.lottery_core.toy import Here, Toy, experiment
+
+
+@pytest.mark.parametrize("criterion", ["magnitude-layer", "magnitude-increase"])
+def test_a_chain_with_another_criterion(criterion: str, tmp_path: Path) -> None:
+    chosen = experiment(tmp_path, criterion=criterion, rounds=2)
+    rows = Runner(chosen, Toy(), Here(tmp_path), Progress(quiet=True)).run()
+    assert {row.criterion for row in rows} == {criterion}
+    for kind in ("winning", "random"):
+        ticket = Ticket.load(tmp_path / f"seed-1/{kind}/round-02" / paths.TICKET)
+        assert ticket.origin.criterion == criterion
+    assert Experiment.load(tmp_path).criterion == criterion
+    assert f"criterion {criterion}" in table(rows).splitlines()[0]
+    assert f",{criterion}\n" in (tmp_path / paths.RESULTS).read_text()
+
+
+def test_the_criterion_cannot_change_in_a_folder(tmp_path: Path) -> None:
+    experiment(tmp_path, criterion="magnitude-layer").write()
+    with pytest.raises(ConfigError, match="criterion: magnitude-layer -> magnitude"):
+        experiment(tmp_path).check_same_as_before()
+    experiment(tmp_path, criterion="magnitude-layer").check_same_as_before()
+
+
+def test_the_default_is_what_earlier_folders_have(tmp_path: Path) -> None:
+    chosen = experiment(tmp_path)
+    chosen.write()
+    assert "criterion" not in json.loads((tmp_path / paths.EXPERIMENT).read_text())
+    assert "criterion" not in chosen.fixed()
+    with pytest.raises(ConfigError, match="criterion: magnitude -> magnitude-layer"):
+        experiment(tmp_path, criterion="magnitude-layer").check_same_as_before()
+
+
+@pytest.mark.parametrize("rewind", ["none", "lr"])
+def test_growth_needs_a_rewind_point(rewind: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"there is none: the rewind point is '{rewind}'"):
+        experiment(tmp_path, criterion="magnitude-increase", rewind=rewind)
+
+
+def test_unknown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown criterion 'size'"):
+        experiment(tmp_path, criterion="size")
