@@ -77,9 +77,11 @@ def continued(name: str, experiment: Path, rounds: int, kinds: int) -> Result:
     assert len(new) == kinds
     assert all(folder.endswith("/round-02") for folder in new)
     now = (experiment / "results.csv").read_bytes().splitlines()
-    assert now[0] == rows[0]
-    assert [row for row in now if row in rows] == rows
     assert len(now) == 1 + 1 + kinds * rounds  # the header, the dense run, and the tickets
+    # Byte for byte; only at their end the header and the rows may have got columns that 0.1.0 did not know.
+    kept = [next(row for row in now if (row + b",").startswith(old + b",")) for old in rows]
+    assert kept == [row for row in now if row in kept]
+    assert len({row.count(b",") for row in now}) == 1
     return result
 
 
