@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.module import _global_parameter_registration_hooks
 from torch.nn.utils.parametrizations import weight_norm
 
 from lottery_core import load_sparse, read_weights, snapshot
@@ -88,6 +90,33 @@ def test_the_start_values_of_modules_made_outside_are_as_ever() -> None:
     assert not nn.Linear(3, 3).weight.is_meta
 
 
+def test_models_that_another_thread_builds_meanwhile_keep_their_memory() -> None:
+    with parameters_on_meta(), ThreadPoolExecutor(1) as other_thread:
+        elsewhere = other_thread.submit(Net).result()
+        here = Net()
+    assert all(parameter.is_meta for parameter in here.parameters())
+    assert not any(parameter.is_meta for parameter in elsewhere.parameters())
+    assert float(elsewhere.first.weight.detach().std()) > 0  # initialised
+
+
+def test_an_error_inside_leaves_no_hook_behind() -> None:
+    hooks = dict(_global_parameter_registration_hooks)
+    with pytest.raises(TypeError), parameters_on_meta():
+        nn.Linear("three", 3)  # type: ignore[arg-type]
+    assert _global_parameter_registration_hooks == hooks
+    assert not nn.Linear(3, 3).weight.is_meta
+
+
+def test_meta_parameters_keep_ties_and_requires_grad() -> None:
+    with parameters_on_meta(), parameters_on_meta():  # a plugin's builder may enter it, too
+        model = Net()
+        model.register_parameter("fixed", nn.Parameter(torch.ones(2), requires_grad=False))
+        model.register_parameter("none", None)
+    assert model.out.weight is model.words.weight
+    assert model.none is None
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == ["fixed"]
+
+
 def test_its_size_is_a_tickets(tmp_path: Path) -> None:
     """FACTS: packed bits and byte planes take less than 4 bytes a survivor and the mask's entropy."""
     model = pruned(nn.Sequential(nn.Linear(600, 600)))
@@ -151,7 +180,7 @@ def test_what_is_no_sparse_file(net: Net, tmp_path: Path) -> None:
         assert not is_sparse_file(tmp_path / name)
     save_sparse(net.state_dict(), tmp_path / "net.csr")
     assert is_sparse_file(tmp_path / "net.csr")
-    with pytest.raises(CheckpointError, match=r"needs the model that it is for: load_sparse\(path, model\)"):
+    with pytest.raises(CheckpointError, match=r"needs a model of its architecture: load_sparse\(path, model\)"):
         load_sparse(tmp_path / "net.csr")
     with pytest.raises(CheckpointError, match="is a lottery-sparse, not a file of weights"):
         read_weights(tmp_path / "net.csr")
