@@ -1,12 +1,15 @@
-"""lottery_core.experiments.executors."""
+"""Run trainings as processes on this machine, or as jobs of a Slurm cluster.
+
+A plugin's command adds :func:`add_executor_options` to its parser and gets its executor from :func:`make_executor`.
+"""
 
 from lottery_core.experiments.executors.gpus import shares, visible_gpus
 from lottery_core.experiments.executors.local import die_with
 from lottery_core.experiments.executors.options import (
     SLURM,
     add_executor_options,
-    executor,
     gpus_of_a_job,
+    make_executor,
     nodes_of_a_job,
 )
 from lottery_core.experiments.executors.slurm_queue import Queue
@@ -16,8 +19,8 @@ __all__ = [
     "SLURM",
     "add_executor_options",
     "die_with",
-    "executor",
     "gpus_of_a_job",
+    "make_executor",
     "nodes_of_a_job",
     "shares",
     "visible_gpus",
