@@ -75,7 +75,7 @@ def test_inference_mode_and_autocast_leave_no_trace() -> None:
 
 def test_half_precision_is_told() -> None:
     sparse = sparse_form(pruned(nn.Linear(30, 12))).half()
-    with pytest.raises(ConfigError, match="torch has no sparse product of float16 on a CPU: use float32"):
+    with pytest.raises(ConfigError, match="torch has no sparse product in float16 on a CPU: use float32"):
         sparse(torch.ones(2, 30).half())
 
 

@@ -170,7 +170,7 @@ def test_what_is_no_sparse_file(net: Net, tmp_path: Path) -> None:
     snapshot(net).save(tmp_path / "weights")
     (tmp_path / "text").write_text("words")
     for name, words in (
-        ("weights", "is no sparse model"),
+        ("weights", "is not a sparse model"),
         ("text", "damaged"),
         ("none", "No such"),
         (".", "directory"),
@@ -240,7 +240,7 @@ def test_a_header_that_does_not_fit(change: str, net: Net, tmp_path: Path) -> No
     HEADERS[change](header)
     header["crc"] = _crc(header, payload)
     save_file(payload, tmp_path / "bad", {"lottery": json.dumps(header)})
-    with pytest.raises(CheckpointError, match=r"(damaged|does not fit|no sparse)"):
+    with pytest.raises(CheckpointError, match=r"(damaged|does not fit|not a sparse)"):
         load_sparse(tmp_path / "bad", Net())
 
 

@@ -73,7 +73,7 @@ def test_faster_layers_become_sparse_in_all_their_places(net: Net, tmp_path: Pat
         "first": ("csr", None),
         "out": ("csr", None),
         "spread": ("dense", "torch has no sparse Conv1d"),
-        "attention.out_proj": ("dense", "its parent reads its weights past it"),
+        "attention.out_proj": ("dense", "its parent reads its weights directly"),
         "unused": ("dense", "not called"),
     }
     assert report.sparse == 3
@@ -124,8 +124,8 @@ def test_no_zeros(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*deprecated")  # torch's own quantisation
 def test_half_precision_and_quantised_layers_stay(tmp_path: Path) -> None:
     for model, why in (
-        (pruned(nn.Sequential(nn.Linear(8, 8))).half(), "torch has no sparse product of float16 on cpu"),
-        (pruned(nn.Sequential(nn.Linear(8, 8))).bfloat16(), "torch has no sparse product of bfloat16 on cpu"),
+        (pruned(nn.Sequential(nn.Linear(8, 8))).half(), "torch has no sparse product in float16 on cpu"),
+        (pruned(nn.Sequential(nn.Linear(8, 8))).bfloat16(), "torch has no sparse product in bfloat16 on cpu"),
         (torch.ao.quantization.quantize_dynamic(pruned(nn.Sequential(nn.Linear(8, 8)))), "quantised"),
     ):
         report = sparsify(model, tokens=2, timings=Told(9.0, tmp_path))
