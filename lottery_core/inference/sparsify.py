@@ -26,9 +26,7 @@ AUTO, CSR = "auto", "csr"
 FORMS = (AUTO, CSR)
 _LEAST_PRUNED = 0.5  # below, CSR products were slower on every machine tried, so they are not measured
 _LEAST_GAIN = 1.05  # least measured speed-up of a sparse layer; timings are that noisy
-_SHORT = (
-    128  # tokens; attention over longer sequences takes up to 1.5 times as long without torch's fused implementation
-)
+_SHORT = 128  # tokens; over longer sequences attention takes up to 1.5 times as long without torch's fused form
 _LEAST_GAIN_UNFUSED = 2.0  # least measured speed-up of a layer that such attention calls
 _WORKING_SET = 1 << 26  # bytes of weights used in one measurement at most; no processor cache holds more
 _MOST_COPIES = 24

@@ -12,7 +12,7 @@ from lottery_core.experiments.executors.options import (
     make_executor,
     nodes_of_a_job,
 )
-from lottery_core.experiments.executors.slurm_queue import Queue
+from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, slurm_options
 
 __all__ = [
     "Queue",
@@ -22,6 +22,8 @@ __all__ = [
     "gpus_of_a_job",
     "make_executor",
     "nodes_of_a_job",
+    "require_slurm",
     "shares",
+    "slurm_options",
     "visible_gpus",
 ]

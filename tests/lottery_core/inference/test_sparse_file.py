@@ -61,8 +61,8 @@ def net() -> Net:
 
 @pytest.mark.parametrize("on_meta", [True, False])
 def test_there_and_back(net: Net, on_meta: bool, tmp_path: Path) -> None:
-    said = save_sparse(net.state_dict(), tmp_path / "net.csr")
-    assert said.startswith("7 matrices, ")
+    description = save_sparse(net.state_dict(), tmp_path / "net.csr")
+    assert description.startswith("7 matrices, ")
     if on_meta:
         with parameters_on_meta():
             made = Net()
