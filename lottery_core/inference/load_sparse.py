@@ -145,7 +145,7 @@ class _Weights:
     """Reads a file's weights for the tensors of a model, each name once, so that tied tensors stay tied.
 
     :param file: the opened sparse file
-    :param names: from :func:`_names_in_file`
+    :param names: name in the file of each tensor, see :func:`_names_in_file`
     """
 
     def __init__(self, file: SparseFile, names: Mapping[Tensor, str]) -> None:
