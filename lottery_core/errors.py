@@ -1,6 +1,6 @@
-"""The named exceptions of the project: every one carries a single line that a person can act on.
+"""The exceptions of the project; the message of each is one line that says what to change.
 
-A command prints that line and exits with 2 (see :func:`lottery_core.cli.lottery.run_command`).
+A command prints that line and exits with the exception's status (see :func:`lottery_core.cli.run_command`).
 """
 
 from __future__ import annotations
@@ -11,25 +11,28 @@ from pathlib import Path
 
 
 class LotteryError(ValueError):
-    """Base of all errors that a user can cause: the message is one line, ``status`` a command's exit status."""
+    """Base class of all errors that a user can cause.
+
+    The message is one line; :attr:`status` is the exit status of a command.
+    """
 
     status = 2
 
 
 class ScopeError(LotteryError):
-    """The scope selects nothing, or is not a regular expression."""
+    """The scope selects no parameter, or is not a valid regular expression."""
 
 
 class MaskError(LotteryError):
-    """A mask holds something other than 0 and 1, or masks do not fit together."""
+    """A mask holds values other than 0 and 1, or masks do not match."""
 
 
 class PruneError(LotteryError):
-    """Pruning was asked for something impossible: a rate outside (0, 1), NaN weights, an empty pool."""
+    """Pruning is impossible: a rate outside (0, 1), NaN weights or an empty pool."""
 
 
 class TicketError(LotteryError):
-    """A ticket file is corrupted, truncated, foreign or of a later format."""
+    """A ticket file is damaged, truncated, not a ticket, or of a later format."""
 
 
 class MismatchError(LotteryError):
@@ -37,7 +40,7 @@ class MismatchError(LotteryError):
 
 
 class CheckpointError(LotteryError):
-    """A file of weights cannot be read."""
+    """A file of weights cannot be read or exported."""
 
 
 class OptimizerError(LotteryError):
@@ -45,21 +48,22 @@ class OptimizerError(LotteryError):
 
 
 class ConfigError(LotteryError):
-    """An option has a value that cannot work, or an experiment was run with other options before."""
+    """An option has an invalid value, or the experiment's folder was started with other options."""
 
 
 class BusyError(LotteryError):
-    """Another process works in the same experiment folder."""
+    """Another process uses the same experiment folder."""
 
 
 class WriteError(LotteryError):
-    """A file cannot be written: no permission, no space, no such folder."""
+    """A file cannot be written: permission denied, disk full or no such folder."""
 
 
 class RunError(LotteryError):
     """A training run failed; the message names its log.
 
-    :param status: exit status of the command: 1, or 2 where the run's own input or disk was at fault
+    :param message: one line
+    :param status: exit status of the command: 1, or 2 if the run's input or disk was at fault
     """
 
     def __init__(self, message: str, status: int = 1) -> None:
@@ -68,13 +72,14 @@ class RunError(LotteryError):
 
 
 class LostError(RunError):
-    """A training run failed in a way that another attempt may mend: its node died, or its job was cancelled."""
+    """A training run failed and may succeed if tried again: its node died, or its job was cancelled."""
 
 
 class DamagedError(LotteryError):
-    """A file that a finished run left cannot be read any more.
+    """A file of a finished run can no longer be read.
 
-    :param folder: of the run
+    :param message: one line
+    :param folder: the run's folder
     """
 
     def __init__(self, message: str, folder: Path) -> None:
@@ -83,17 +88,18 @@ class DamagedError(LotteryError):
 
 
 class PrunedWeightAlive(LotteryError):
-    """A parameter that the mask removed is not zero."""
+    """A pruned parameter is not zero."""
 
 
 def unknown_choice(word: str, what: str, accepted: Iterable[str]) -> ConfigError:
-    """The error for a ``word`` that is not among the ``accepted`` ones; names the near ones first.
+    """Make the error for a word that is not accepted; it suggests similar words, or lists the accepted ones.
 
-    :param word: what the user typed
-    :param what: what it should have been, e.g. ``"kind"``
-    :param accepted: the words that work
+    :param word: the word that the user typed
+    :param what: its role, e.g. ``"kind"``
+    :param accepted: every accepted word
+    :returns: the error, to be raised by the caller
     """
     known = sorted(accepted)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"accepted: {', '.join(known[:40])}"
+    similar = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"accepted: {', '.join(known[:40])}"
     return ConfigError(f"unknown {what} '{word}': {hint}")

@@ -382,7 +382,7 @@ prepare() {
         # Here, not hours later, when the data stage is done.
         python -c 'import sys
 from lottery_core.cli.lottery import run_command
-from lottery_core.experiments.executors.slurm_queue import require_slurm, slurm_options
+from lottery_core.experiments.executors import require_slurm, slurm_options
 sys.exit(run_command(lambda: slurm_options(sys.argv[2]) and require_slurm(), sys.argv[1]))' "$RECIPE" "$SLURM"
     fi
     if ((GPUS == 0)) || [[ -n $SLURM ]]; then return; fi

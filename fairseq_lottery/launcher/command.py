@@ -20,7 +20,7 @@ from fairseq_lottery.task import RewindPoint, parse_rewind
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment
-from lottery_core.experiments.executors import SLURM, executor, gpus_of_a_job, nodes_of_a_job, shares, visible_gpus
+from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_executor, nodes_of_a_job, shares, visible_gpus
 from lottery_core.tickets import pool_names, snapshot
 
 
@@ -127,7 +127,7 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
     experiment = _with_gpus(experiment_of(args, words), args)
     framework = Fairseq(args.launcher)
     gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs or 1)
-    trainer = executor(args, framework.command, experiment.out, gpus)
+    trainer = make_executor(args, framework.command, experiment.out, gpus)
     experiment = _preflight(experiment)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 

@@ -3,7 +3,7 @@
 from lottery_core.files.atomic import (
     FolderLock,
     disk_full,
-    held,
+    is_locked,
     last_line,
     read_json,
     read_object,
@@ -20,7 +20,7 @@ __all__ = [
     "FolderLock",
     "disk_full",
     "from_json",
-    "held",
+    "is_locked",
     "last_line",
     "parse_json",
     "printable",

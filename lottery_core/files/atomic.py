@@ -1,4 +1,4 @@
-"""Files that are there or not: written beside, flushed, renamed; and the lock on an experiment folder."""
+"""Atomic writes and the folder lock."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from lottery_core.errors import BusyError, WriteError
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` with a file beside ``path``, flush it to the disk, then rename it to ``path``.
+    """Write a file so that a reader, or a kill at any moment, finds the old content or the new, never a part.
 
-    A reader, or a kill at any moment, finds the old file or the new one, never a part.
+    The content goes into a temporary file in the same folder, which is flushed to the disk and renamed to ``path``.
 
-    :param path: where the file goes; its folder is made when missing
-    :param write: gets an open binary file
-    :raises WriteError: the folder cannot be made, the disk is full, no permission
+    :param path: the file to write; its folder is created if missing
+    :param write: called with the temporary file, open for writing bytes
+    :raises WriteError: the folder cannot be created, the disk is full, or permission is denied
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(beside, "wb") as file:
+            with open(temporary, "wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(temporary, path)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         _flush_folder(path.parent)
     except OSError as error:
@@ -44,7 +44,7 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
 
 
 def _flush_folder(folder: Path) -> None:
-    # The rename itself must survive a power cut, not only the bytes.
+    # The rename must survive a power cut, too.
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -70,7 +70,12 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """The value in the JSON file at ``path``; ``None`` where there is no such file."""
+    """Read a JSON file.
+
+    :param path: the file
+    :returns: its value; ``None`` if there is no such file
+    :raises ValueError: the file is not JSON
+    """
     try:
         return json.loads(Path(path).read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -78,16 +83,16 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in the JSON file at ``path``; empty where there is none, or something else stands there."""
+    """Read a JSON object; empty if the file is missing, unreadable or holds something else."""
     try:
-        found = read_json(path)
+        value = read_json(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def last_line(path: Path) -> str:
-    """The last line with something in it of a text file; what it is about where there is none."""
+    """Return the last non-blank line of a text file, at most 400 characters; ``"no output"`` if there is none."""
     try:
         lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
@@ -96,7 +101,7 @@ def last_line(path: Path) -> str:
 
 
 def disk_full(folder: Path) -> bool:
-    """Whether the disk that holds ``folder`` has no block left."""
+    """Whether the file system of ``folder`` has no free block left."""
     try:
         return os.statvfs(folder).f_bavail == 0
     except OSError:
@@ -104,25 +109,25 @@ def disk_full(folder: Path) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed :func:`write_atomically` may have left in ``folder``."""
+    """Remove temporary files that a killed :func:`write_atomically` may have left in ``folder``."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 
-PATIENCE = 3.0
+PATIENCE = 3.0  # seconds to wait for a lock
 LOCK = ".lock"
 
 
 class FolderLock:
-    """One process at a time in an experiment folder (``flock``: the kernel frees it when its holders die).
+    """Context manager that allows one process at a time in an experiment folder.
 
-    The lock is inherited by child processes that are given :attr:`fileno`, so it also holds
-    while training processes of a killed command are still alive.
+    It uses ``flock``, which the kernel releases when every holder has died. Child processes that are given
+    :attr:`fileno` inherit the lock, so it holds while training processes of a killed command are still alive.
 
-    :param folder: the experiment folder; made when missing
-    :param patience: seconds to wait for the last process of a killed command to go
-    :raises BusyError: another process holds the lock; the line names it
-    :raises WriteError: the folder cannot be made or written
+    :param folder: the experiment folder; created if missing
+    :param patience: seconds to wait for the lock, by default :data:`PATIENCE`
+    :raises BusyError: another process holds the lock; the message names it
+    :raises WriteError: the folder cannot be created or written
     """
 
     def __init__(self, folder: Path, patience: float | None = None) -> None:
@@ -132,7 +137,7 @@ class FolderLock:
 
     @property
     def fileno(self) -> int:
-        """The descriptor to pass on to child processes."""
+        """The file descriptor that child processes inherit."""
         assert self._file is not None, "the lock is not held"
         return self._file.fileno()
 
@@ -154,7 +159,7 @@ class FolderLock:
                     file.close()
                     raise BusyError(f"{self.path.parent} is in use by {holder}; wait for it or stop it") from None
                 time.sleep(0.1)
-        with suppress(OSError):  # a full disk takes no name; the lock is held without it
+        with suppress(OSError):  # on a full disk the lock holds without its holder's name
             file.truncate(0)
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._file = file
@@ -168,13 +173,13 @@ class FolderLock:
         self._file = None
 
 
-def held(folder: Path) -> bool:
-    """Whether a process works in the experiment folder now, or left children that do. Changes nothing."""
+def is_locked(folder: Path) -> bool:
+    """Whether a process, or a child that it left behind, holds the lock of an experiment folder."""
     try:
         with open(folder / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no such file, or a file system without locks
+    except OSError:  # no lock file, or a file system without locks
         return False
     return False

@@ -1,4 +1,8 @@
-"""lottery_core.inference."""
+"""Use a trained ticket: export it, make it smaller, or run it with sparse layers.
+
+:func:`shrink` removes dead units and leaves a dense network; :func:`sparsify` replaces layers by sparse ones;
+:func:`save_sparse` and :func:`load_sparse` write and read sparse files.
+"""
 
 from lottery_core.inference.export import FORMS, SHRUNK, export
 from lottery_core.inference.load_sparse import fill, give_memory, load_sparse, parameters_on_meta

@@ -1,4 +1,4 @@
-"""The layers of a model that could be sparse, and what they would be."""
+"""Find the layers of a model that can become sparse, and make their sparse forms."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from lottery_core import dialects
 from lottery_core.inference.layers import CsrMatrix, SparseLinear
 from lottery_core.inference.lstm import SparseLSTM, SparseLSTMCell
 
-# fairseq's attention gives torch the weights of its projections, past them, for whole sequences; unless this is set.
-SKIPS = "skip_embed_dim_check"  # fairseq/modules/multihead_attention.py:forward
-_OTHERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GRU, nn.RNN, nn.GRUCell, nn.Bilinear)
-_READERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+_WITHOUT_SPARSE_FORM = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GRU, nn.RNN, nn.GRUCell, nn.Bilinear)
+_READ_WEIGHTS_DIRECTLY = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 _ON_CPU = (torch.float32, torch.float64)
 _ON_GPU = (*_ON_CPU, torch.float16, torch.bfloat16)
 
@@ -24,11 +23,11 @@ _ON_GPU = (*_ON_CPU, torch.float16, torch.bfloat16)
 class Layer:
     """A layer with weights.
 
-    :param name: its first name in the model
+    :param name: the layer's first name in the model
     :param module: the layer
-    :param places: the modules that hold it, and as what
-    :param matrices: its weights themselves, (outputs x inputs) each
-    :param why: what keeps it dense; ``None`` where it could be sparse
+    :param places: every module that holds the layer, with the layer's name in it
+    :param matrices: the layer's weights, (outputs, inputs) each
+    :param why: reason that the layer must stay dense; ``None`` if it can become sparse
     """
 
     name: str
@@ -39,36 +38,44 @@ class Layer:
 
     @cached_property
     def pruned(self) -> float:
-        """Share of the weights that are 0."""
+        """Fraction of the weights that are 0."""
         total = sum(matrix.numel() for matrix in self.matrices)
         return 1 - sum(int(matrix.count_nonzero()) for matrix in self.matrices) / max(1, total)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the first matrix."""
+        """Shape of the first matrix."""
         return tuple(self.matrices[0].shape) if self.matrices else ()
 
     def replace(self, module: nn.Module) -> None:
-        """Put ``module`` in its place, everywhere; and let its parent call it."""
+        """Put ``module`` in every place of the layer, and make its parents call it."""
         for parent, name in self.places:
             setattr(parent, name, module)
-            if hasattr(parent, SKIPS):
-                setattr(parent, SKIPS, True)
+        for parent, flag in self.fused_parents():
+            setattr(parent, flag, True)
+
+    def fused_parents(self) -> list[tuple[nn.Module, str]]:
+        """Parents that pass the layer's weights to a fused implementation of torch's instead of calling the layer.
+
+        :returns: each with the attribute that makes it call the layer
+        """
+        flags = [row.fused_flag for row in dialects.every() if row.fused_flag is not None]
+        return [(parent, flag) for parent, _ in self.places for flag in flags if not getattr(parent, flag, True)]
 
     @property
     def fused(self) -> bool:
-        """Whether its parent leaves a fused form, for whole sequences, when the layer becomes sparse."""
-        return any(not getattr(parent, SKIPS, True) for parent, _ in self.places)
+        """Whether a sparse layer takes a parent out of torch's fused implementation."""
+        return bool(self.fused_parents())
 
 
 def memory(model: nn.Module) -> int:
-    """Bytes of the parameters and buffers of a model, shared ones once."""
+    """Return the bytes of a model's parameters and buffers; shared ones count once."""
     tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def places_in(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
-    """Where each module stands, by ``id``: its parents, and its name in each."""
+    """Map the ``id`` of each submodule to its parents and its name in each."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for parent in model.modules():
         for name, child in parent._modules.items():
@@ -78,45 +85,46 @@ def places_in(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
 
 
 def layers_of(model: nn.Module) -> list[Layer]:
-    """Every layer with weights, also of a kind that torch has no sparse form of; but embeddings, which cost no time."""
+    """Return every layer with weights except embeddings, which take no time; also layers that must stay dense."""
     places = places_in(model)
-    read = {id(child) for parent in model.modules() if isinstance(parent, _READERS) for child in parent.modules()}
-    found = []
+    readers = [module for module in model.modules() if isinstance(module, _READ_WEIGHTS_DIRECTLY)]
+    read_directly = {id(child) for reader in readers for child in reader.modules()}
+    layers = []
     for name, module in model.named_modules():
         matrices, why = matrices_of(module), None
         if matrices is None:
             kind = type(module)
             quantised = "quantized" in kind.__module__ and not kind.__name__.endswith("PackedParams")
-            if not isinstance(module, _OTHERS) and not quantised:
+            if not isinstance(module, _WITHOUT_SPARSE_FORM) and not quantised:
                 continue
             matrices = tuple(p for p in module.parameters(recurse=False) if p.dim() > 1)
             why = "quantised" if quantised else f"torch has no sparse {kind.__name__}"
-        elif id(module) in read:
-            why = "its parent reads its weights past it"
+        elif id(module) in read_directly:
+            why = "its parent reads its weights directly"
         elif module is model:
-            why = "it is the model itself: put it into nn.Sequential"
+            why = "it is the model itself: wrap it in nn.Sequential"
         elif module._forward_hooks or module._forward_pre_hooks:
             why = "it has forward hooks"
         elif isinstance(module, nn.LSTM) and (module.bidirectional or module.proj_size):
-            why = "an LSTM of both directions or with projections"
+            why = "a bidirectional LSTM, or one with projections"
         else:
-            why = no_product(matrices[0])
-        found.append(Layer(name, module, tuple(places.get(id(module), ())), matrices, why))
-    return found
+            why = why_no_product(matrices[0])
+        layers.append(Layer(name, module, tuple(places.get(id(module), ())), matrices, why))
+    return layers
 
 
-def no_product(matrix: Tensor) -> str | None:
-    """Why torch has no sparse product for such a matrix; ``None`` where it has."""
+def why_no_product(matrix: Tensor) -> str | None:
+    """Explain why torch cannot multiply a sparse matrix of this device and type; ``None`` if it can."""
     device, dtype = matrix.device.type, matrix.dtype
-    if device not in ("cpu", "cuda", "meta"):  # on "meta" a model waits for its weights
+    if device not in ("cpu", "cuda", "meta"):  # "meta": a model before its weights are loaded
         return f"torch has no sparse product on {device}"
     if dtype not in (_ON_GPU if device == "cuda" else _ON_CPU):
-        return f"torch has no sparse product of {str(dtype)[6:]} on {device}"
+        return f"torch has no sparse product in {str(dtype)[6:]} on {device}"
     return None
 
 
 def matrices_of(module: nn.Module) -> tuple[Tensor, ...] | None:
-    """The matrices of a layer that has a sparse form; ``None`` for any other module."""
+    """Return the matrices of a layer that has a sparse form; ``None`` for any other module."""
     if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
         return (module.weight,)
     if isinstance(module, nn.LSTMCell) and type(module).forward is nn.LSTMCell.forward:
@@ -127,27 +135,28 @@ def matrices_of(module: nn.Module) -> tuple[Tensor, ...] | None:
 
 
 def lstm_weights(lstm: nn.LSTM) -> list[list[Tensor]]:
-    """Weights of input and state, then biases where there are any, layer by layer (and direction by direction)."""
+    """Return, for each layer (and direction) of an LSTM, the weights of input and state and the biases, if any."""
     return [[getattr(lstm, name) for name in names] for names in lstm._all_weights]
 
 
 def sparse_form(module: nn.Module, matrix: Callable[[Tensor], CsrMatrix] = CsrMatrix.of) -> nn.Module:
-    """The sparse layer that does what a dense one does, in evaluation mode.
+    """Make the sparse layer that computes what a dense layer computes.
 
-    :param module: a layer that :func:`matrices_of` knows
-    :param matrix: makes each sparse matrix from a weight of the layer
+    :param module: a layer for which :func:`matrices_of` returns matrices
+    :param matrix: makes the sparse matrix of a weight of the layer
+    :returns: the sparse layer, in evaluation mode
     """
-    made: nn.Module
+    sparse: nn.Module
     if isinstance(module, nn.Linear):
-        made = SparseLinear(matrix(module.weight), module.bias)
+        sparse = SparseLinear(matrix(module.weight), module.bias)
     elif isinstance(module, nn.LSTMCell):
         bias = module.bias_ih + module.bias_hh if module.bias else None
-        made = SparseLSTMCell(matrix(module.weight_ih), matrix(module.weight_hh), bias)
+        sparse = SparseLSTMCell(matrix(module.weight_ih), matrix(module.weight_hh), bias)
     else:
         assert isinstance(module, nn.LSTM)
         cells = []
         for weights in lstm_weights(module):
             bias = weights[2] + weights[3] if module.bias else None
             cells.append(SparseLSTMCell(matrix(weights[0]), matrix(weights[1]), bias))
-        made = SparseLSTM(cells, module.batch_first)
-    return made.train(False)
+        sparse = SparseLSTM(cells, module.batch_first)
+    return sparse.train(False)

@@ -11,12 +11,13 @@ from typing import Protocol
 from lottery_core import dialects
 from lottery_core.checkpoints import dialect_of, state_of
 from lottery_core.errors import CheckpointError, unknown_choice
+from lottery_core.inference.sparse_file import save_sparse
 
 PLAIN, SHRUNK, CSR = "plain", "shrunk", "csr"
 FORMS = {
-    PLAIN: "names nothing of this project",
-    SHRUNK: "plain, without the units that are dead",
-    CSR: "a ticket's size, for lottery_core.load_sparse",
+    PLAIN: "does not depend on this project",
+    SHRUNK: "plain, without dead units",
+    CSR: "sparse, as small as a ticket; read by lottery_core.load_sparse",
 }
 
 
@@ -24,34 +25,35 @@ class Exporter(Protocol):
     """The function that a dialect names as ``export``."""
 
     def __call__(self, path: Path, output: Path, form: str) -> str:
-        """Write ``output`` from the checkpoint ``path`` in one of :data:`FORMS`; says in a few words what it is now."""
+        """Export the checkpoint ``path`` to ``output`` in one of :data:`FORMS`; return a description of the result."""
 
 
 def export(path: Path, output: Path, form: str = PLAIN) -> str:
-    """Write a checkpoint in another form.
+    """Export a checkpoint to another form.
 
-    :param path: a checkpoint of a framework
+    :param path: the checkpoint of a framework
     :param output: the file to write
     :param form: one of :data:`FORMS`
-    :returns: what was written, for people
-    :raises CheckpointError: the file cannot be read, needs no export, has no such form, or its plugin is not installed
-    :raises ConfigError: no such form
+    :returns: a description of what was written
+    :raises CheckpointError: the file cannot be read, needs no export, cannot be exported to this form, or its plugin is
+        not installed
+    :raises ConfigError: the form is unknown
     :raises WriteError: the file cannot be written
     """
     if form not in FORMS:
         raise unknown_choice(form, "form", FORMS)
     dialect = dialect_of(path)
     if form == PLAIN and dialect.self_contained:
-        raise CheckpointError(f"{path} names nothing of this project: it can be used as it is")
+        raise CheckpointError(f"{path} does not depend on this project: it can be used as it is")
     if form == SHRUNK and dialect.export is None:
         raise CheckpointError(
-            f"{path} holds weights alone, not how they are connected: give the framework's checkpoint"
+            f"{path} holds only weights, not how layers are connected: give the framework's checkpoint"
         )
     if output.exists() and output.samefile(path):
-        raise CheckpointError(f"{output} is the checkpoint itself, which a training can go on from: name another file")
+        raise CheckpointError(
+            f"{output} is the checkpoint itself, which is needed to resume training: choose another output file"
+        )
     if form == CSR and dialect.self_contained:
-        from lottery_core.inference.sparse_file import save_sparse
-
         return save_sparse(state_of(path), output)
     if dialect.export is None:
         raise CheckpointError(f"checkpoints of {dialect.title} have no form {form}")

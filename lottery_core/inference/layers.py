@@ -1,7 +1,7 @@
-"""Layers whose weights are kept as compressed sparse rows (CSR), for inference.
+"""Layers that store their weights as compressed sparse rows (CSR), for inference.
 
-Stock torch multiplies CSR matrices by MKL on a CPU and by cuSPARSE on a GPU. Of its ways the fastest is taken: 32-bit
-indices, and the tokens as columns, because then MKL works on several tokens at once.
+Stock torch multiplies CSR matrices with MKL on a CPU and with cuSPARSE on a GPU. The fastest variant is used: 32-bit
+indices, and tokens as columns, so that MKL processes several tokens at once.
 """
 
 from __future__ import annotations
@@ -14,35 +14,39 @@ from torch import Tensor, nn
 
 from lottery_core.errors import ConfigError
 
-Me = TypeVar("Me", bound="ForInference")
+Self = TypeVar("Self", bound="ForInference")
 
 
 class ForInference(nn.Module):
-    """A module that does not train."""
+    """A module that cannot be trained."""
 
-    def train(self: Me, mode: bool = True) -> Me:
-        """:raises ConfigError: it cannot be trained"""
+    def train(self: Self, mode: bool = True) -> Self:
+        """Set evaluation mode.
+
+        :param mode: must be ``False``
+        :raises ConfigError: ``mode`` is ``True``
+        """
         if mode:
             raise ConfigError(
-                "sparse layers are for inference: train the model that they were made from; model.eval() undoes this"
+                "sparse layers are for inference only: train the dense model, or call model.eval() on this one"
             )
         return super().train(False)
 
 
 def frozen(tensor: Tensor) -> nn.Parameter:
-    """A parameter, so that a model's device and type can be told by its parameters; but one that does not train."""
+    """Make a parameter without gradient; a model's device and type are often read from its parameters."""
     return nn.Parameter(tensor.detach(), requires_grad=False)
 
 
 class CsrMatrix(ForInference):
-    """A matrix (rows x columns) of which only what is not zero is kept: a value and an index of 4 bytes each.
+    """A matrix (rows, columns) that stores only its non-zero values, with a 4-byte index each.
 
     Its parts are ordinary tensors, so that it can be copied, moved and pickled like any module; torch's own CSR
     tensors cannot.
 
-    :param row_starts: where each row begins in the other two, (rows + 1,), int32
-    :param column_indices: the column of each value, (values,), int32
-    :param values: what is not zero, row by row, (values,)
+    :param row_starts: position of each row's first value, (rows + 1,), int32
+    :param column_indices: column of each value, (values,), int32
+    :param values: non-zero values, row by row, (values,)
     :param columns: number of columns
     """
 
@@ -59,7 +63,7 @@ class CsrMatrix(ForInference):
 
     @classmethod
     def of(cls, dense: Tensor) -> CsrMatrix:
-        """The non-zero values of a dense matrix."""
+        """Make the sparse matrix of a dense one, (rows, columns)."""
         dense = dense.detach()
         rows, columns = dense.shape
         flat = dense.reshape(-1).nonzero()[:, 0]
@@ -72,13 +76,13 @@ class CsrMatrix(ForInference):
         return {**self.__dict__, "_built": None}
 
     def tensor(self) -> Tensor:
-        """The same as a torch CSR tensor, on the same memory."""
+        """Return the matrix as a torch CSR tensor that shares its memory."""
         built = self._built
         if built is None or built.values().data_ptr() != self.values.data_ptr():
-            # Outside of inference mode, or the tensor that is kept could be used in no other.
+            # A cached tensor made in inference mode could not be used outside of it.
             with torch.inference_mode(False), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-                # Not checked: a look at every index, at each rebuild.
+                # Checking the invariants would read every index at each rebuild.
                 built = torch.sparse_csr_tensor(
                     self.row_starts, self.column_indices, self.values.detach(), size=self.shape, check_invariants=False
                 )
@@ -86,47 +90,48 @@ class CsrMatrix(ForInference):
         return built
 
     def dense(self) -> Tensor:
-        """The matrix with its zeros, a copy."""
+        """Return a dense copy of the matrix."""
         result: Tensor = self.tensor().to_dense()
         return result
 
     def copy_for_reading(self) -> Tensor:
-        """:meth:`dense`, with a warning: whoever reads the weights of a sparse layer is slowed down by it."""
+        """Return a dense copy of the matrix, with a warning that this is slow."""
         warnings.warn("the weight of a sparse layer is read as a dense matrix, which is slow", stacklevel=3)
         return self.dense()
 
     def bytes(self) -> int:
-        """Memory of values and indices."""
+        """Return the memory of values and indices, in bytes."""
         return sum(part.numel() * part.element_size() for part in (self.row_starts, self.column_indices, self.values))
 
     def times_columns(self, columns: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The product with a matrix of tokens side by side.
+        """Multiply by a matrix whose columns are tokens.
 
-        :param columns: (columns of this, tokens), contiguous
-        :param bias: (rows of this,) or (rows of this, tokens), added
-        :returns: (rows of this, tokens), contiguous
+        :param columns: the tokens, (columns of this matrix, tokens), contiguous
+        :param bias: added to the product, (rows of this matrix,) or (rows of this matrix, tokens)
+        :returns: the product, (rows of this matrix, tokens), contiguous
+        :raises ConfigError: torch has no sparse product in this type on a CPU
         """
         matrix = self.tensor()
         if self.values.dtype not in (torch.float32, torch.float64) and self.values.device.type == "cpu":
-            raise ConfigError(f"torch has no sparse product of {str(self.values.dtype)[6:]} on a CPU: use float32")
+            raise ConfigError(f"torch has no sparse product in {str(self.values.dtype)[6:]} on a CPU: use float32")
         if columns.shape[1] == 1:
             vector = columns[:, 0]
-            one = torch.mv(matrix, vector) if bias is None else torch.addmv(bias.reshape(-1), matrix, vector)
-            return one.unsqueeze(1)
+            product = torch.mv(matrix, vector) if bias is None else torch.addmv(bias.reshape(-1), matrix, vector)
+            return product.unsqueeze(1)
         if bias is None:
             return torch.mm(matrix, columns)
         start = bias.unsqueeze(1).expand(-1, columns.shape[1]) if bias.dim() == 1 else bias
         return torch.addmm(start, matrix, columns)
 
     def times(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
-        """What ``nn.functional.linear(tokens, self, bias)`` is for a dense matrix.
+        """Compute ``nn.functional.linear(tokens, matrix, bias)`` with this matrix.
 
-        :param tokens: (..., columns of this)
-        :param bias: (rows of this,)
-        :returns: (..., rows of this), contiguous
+        :param tokens: tokens, (..., columns of this matrix)
+        :param bias: bias, (rows of this matrix,)
+        :returns: outputs, (..., rows of this matrix), contiguous
         """
         rows, columns = self.shape
-        if torch.is_autocast_enabled(tokens.device.type):  # which would cast to what there is no sparse product of
+        if torch.is_autocast_enabled(tokens.device.type):  # it would cast to a type without a sparse product
             with torch.autocast(tokens.device.type, enabled=False):
                 return self.times(tokens.to(self.values.dtype), bias)
         flat = tokens.reshape(-1, columns)
@@ -136,17 +141,17 @@ class CsrMatrix(ForInference):
         return result.t().contiguous().view(*tokens.shape[:-1], rows)
 
     def rows(self, indices: Tensor) -> Tensor:
-        """Some rows, dense.
+        """Select rows.
 
-        :param indices: any shape, integers
-        :returns: (..., columns of this)
+        :param indices: row numbers, of any shape (...)
+        :returns: the rows, dense, (..., columns of this matrix)
         """
-        wanted = indices.reshape(-1)
-        starts = self.row_starts[wanted].long()
-        counts = self.row_starts[wanted + 1].long() - starts
+        flat = indices.reshape(-1)
+        starts = self.row_starts[flat].long()
+        counts = self.row_starts[flat + 1].long() - starts
         row = torch.repeat_interleave(counts)
         position = torch.arange(len(row), device=row.device) + (starts - counts.cumsum(0) + counts)[row]
-        result = self.values.detach().new_zeros(len(wanted), self.shape[1])
+        result = self.values.detach().new_zeros(len(flat), self.shape[1])
         result[row, self.column_indices[position].long()] = self.values[position]
         return result.view(*indices.shape, self.shape[1])
 
@@ -154,8 +159,8 @@ class CsrMatrix(ForInference):
 class SparseLinear(ForInference):
     """``nn.Linear`` with a sparse weight.
 
-    :param matrix: (out_features x in_features)
-    :param bias: (out_features,)
+    :param matrix: the weight, (out_features, in_features)
+    :param bias: the bias, (out_features,)
     """
 
     def __init__(self, matrix: CsrMatrix, bias: Tensor | None) -> None:
@@ -166,15 +171,15 @@ class SparseLinear(ForInference):
 
     @property
     def weight(self) -> Tensor:
-        """The weight, dense: a copy, made each time; for code that reads it past the layer."""
+        """A dense copy of the weight, made at each access, for code that reads it directly."""
         return self.matrix.copy_for_reading()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (..., in_features) to (..., out_features)."""
+        """Map tokens (..., in_features) to outputs (..., out_features)."""
         return self.matrix.times(tokens, self.bias)
 
     def extra_repr(self) -> str:
-        """As ``nn.Linear``, and how many weights there are."""
+        """Describe the layer as ``nn.Linear`` does, and its number of weights."""
         count = self.matrix.values.numel()
         return f"in_features={self.in_features}, out_features={self.out_features}, weights={count}"
 
@@ -182,8 +187,8 @@ class SparseLinear(ForInference):
 class SparseEmbedding(ForInference):
     """``nn.Embedding`` with sparse rows.
 
-    :param matrix: (words x features)
-    :param padding_idx: of the embedding; its row is read like any other
+    :param matrix: the embedding vectors, (num_embeddings, embedding_dim)
+    :param padding_idx: index of the padding word, kept for code that reads it; its row is an ordinary one
     """
 
     def __init__(self, matrix: CsrMatrix, padding_idx: int | None) -> None:
@@ -194,9 +199,9 @@ class SparseEmbedding(ForInference):
 
     @property
     def weight(self) -> Tensor:
-        """The rows, dense: a copy, made each time; for code that reads it past the layer."""
+        """A dense copy of the embedding vectors, made at each access, for code that reads them directly."""
         return self.matrix.copy_for_reading()
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Indices of words (...) to features (..., embedding_dim)."""
+        """Map word indices (...) to embedding vectors (..., embedding_dim)."""
         return self.matrix.rows(indices)

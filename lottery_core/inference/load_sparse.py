@@ -1,7 +1,8 @@
-"""A model with sparse layers from a sparse file, its matrices never dense."""
+"""Load a sparse file into a model with sparse layers, without a dense copy of their matrices."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from lottery_core import dialects
@@ -25,19 +27,20 @@ class Builder(Protocol):
     """The function that a dialect names as ``build``."""
 
     def __call__(self, config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
-        """The model of a file's configuration, its parameters on the device "meta"."""
+        """Build the model of a file's configuration, its parameters on the device "meta"."""
 
 
 def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any) -> nn.Module:
-    """Read what ``lottery export --form csr`` wrote.
+    """Read a file that ``lottery export --form csr`` wrote.
 
-    :param path: the file
-    :param model: of the same architecture; its layers are replaced, its own weights go. Built in
-        :func:`parameters_on_meta` it takes no memory before. ``None``: the file's plugin builds it
-    :param options: what has another value here than where the file was made; for fairseq ``data="data-bin/..."``, the
-        folder of the dictionaries
-    :returns: the model in evaluation mode: linear layers, embeddings and LSTMs sparse wherever at least half of their
-        weights are pruned
+    Linear layers, embeddings and LSTMs become sparse wherever at least half of their weights are pruned.
+
+    :param path: the sparse file
+    :param model: a model of the same architecture, whose layers and weights are replaced; build it inside
+        :func:`parameters_on_meta` to save its memory. ``None``: the plugin of the file's framework builds it
+    :param options: settings that differ from those stored in the file, e.g. ``data="data-bin/..."``, a folder that
+        lies elsewhere here
+    :returns: the model, in evaluation mode
     :raises CheckpointError: the file cannot be read, or its plugin is not installed
     :raises MismatchError: the model is of another architecture; the line names the first tensor that differs
     """
@@ -50,7 +53,7 @@ def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any
 
 def _builder(file: SparseFile) -> Builder:
     if not file.framework:
-        raise CheckpointError(f"{file.path} needs the model that it is for: load_sparse(path, model)")
+        raise CheckpointError(f"{file.path} needs a model of its architecture: load_sparse(path, model)")
     reference = dialects.named(file.framework).build
     try:
         builder: Builder | None = None if reference is None else dialects.load(reference)
@@ -61,105 +64,148 @@ def _builder(file: SparseFile) -> Builder:
     return builder
 
 
-class _Uninitialised(TorchFunctionMode):
-    # Start values of what has no memory: nothing to do, and torch would import its compiler to do it.
+class _SkipInitialisation(TorchFunctionMode):
+    # Initialising a tensor without memory does nothing, yet torch would import its compiler for it.
     _skipped = frozenset((Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        filled = [*args, *(kwargs or {}).values()][0] if args or kwargs else None
-        fills = func in self._skipped or getattr(func, "__module__", None) == nn.init.__name__
-        if fills and isinstance(filled, Tensor) and filled.is_meta:
-            return filled
+        target = [*args, *(kwargs or {}).values()][0] if args or kwargs else None
+        initialises = func in self._skipped or getattr(func, "__module__", None) == nn.init.__name__
+        if initialises and isinstance(target, Tensor) and target.is_meta:
+            return target
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def parameters_on_meta() -> Iterator[None]:
-    """Modules made inside have parameters without memory; buffers are as ever.
+    """Build modules whose parameters take no memory; buffers are built as usual.
 
-    (``torch.device("meta")`` would also take the tables that a module computes for itself.)
+    Only the calling thread is affected. (``torch.device("meta")`` would also discard the tables that a module computes
+    when it is built, such as positional embeddings.)
     """
-    original = nn.Module.register_parameter
+    thread = threading.get_ident()
 
-    def register(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:
-            param = nn.Parameter(torch.empty_like(param, device="meta"), param.requires_grad)
-        original(module, name, param)
+    def move_to_meta(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        if parameter.is_meta or threading.get_ident() != thread:
+            return None
+        return nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
 
-    nn.Module.register_parameter = register  # type: ignore[method-assign, assignment]
+    # torch annotates the hook as returning nothing, but documents and uses a returned parameter.
+    hook = register_module_parameter_registration_hook(move_to_meta)  # type: ignore[arg-type]
     try:
-        with _Uninitialised():
+        with _SkipInitialisation():
             yield
     finally:
-        nn.Module.register_parameter = original  # type: ignore[method-assign]
+        hook.remove()
 
 
 def give_memory(model: nn.Module) -> None:
-    """Give the parameters of a model built in :func:`parameters_on_meta` memory on the CPU, tied ones once."""
-    given: dict[int, nn.Parameter] = {}
+    """Give the parameters of a model built inside :func:`parameters_on_meta` memory on the CPU; tied ones stay tied."""
+    allocated: dict[Tensor, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.is_meta:
-                if id(parameter) not in given:
-                    given[id(parameter)] = nn.Parameter(
-                        torch.empty_like(parameter, device="cpu"), parameter.requires_grad
-                    )
-                setattr(module, name, given[id(parameter)])
+            if not parameter.is_meta:
+                continue
+            if parameter not in allocated:
+                allocated[parameter] = nn.Parameter(torch.empty_like(parameter, device="cpu"), parameter.requires_grad)
+            setattr(module, name, allocated[parameter])
 
 
 @torch.no_grad()
 def fill(model: nn.Module, file: SparseFile) -> None:
-    """Give a model the file's weights, its layers sparse where that saves memory; and put it into evaluation mode.
+    """Load the weights of a file into a model and put it into evaluation mode.
 
-    :raises MismatchError: another architecture; then the model is unchanged
+    Layers at least half pruned are replaced by sparse ones, which saves memory.
+
+    :param model: a model of the file's architecture, with or without memory for its parameters; changed in place
+    :param file: the opened sparse file
+    :raises MismatchError: the model is of another architecture; it is left unchanged
+    """
+    weights = _Weights(file, _names_in_file(model, file))
+    layers = [layer for layer in _layers_with_sparse_form(model) if weights.smaller_if_sparse(layer)]
+    _load_dense(model, weights, {layer.module: layer.matrices for layer in layers})
+    for layer in layers:
+        layer.replace(_sparse_layer(layer.module, weights))
+    model.eval()
+
+
+def _names_in_file(model: nn.Module, file: SparseFile) -> dict[Tensor, str]:
+    """Map every tensor of the model's state dict to its name in the file.
+
+    :raises MismatchError: shapes, tied tensors or kinds of numbers differ
     """
     state = model.state_dict(keep_vars=True)
     shapes = file.shapes()
     shapes |= {alias: shapes[name] for alias, name in file.aliases.items()}
     require_same_shapes(shapes, {name: tensor.shape for name, tensor in state.items()}, str(file.path), "the model")
-    names: dict[int, str] = {}
+    names: dict[Tensor, str] = {}
     for name, tensor in state.items():
-        first = file.aliases.get(name, name)
-        if names.setdefault(id(tensor), first) != first:
-            raise MismatchError(f"'{name}' is tied to '{names[id(tensor)]}' in the model, but not in {file.path}")
-        if tensor.is_floating_point() != file.is_floating_point(first):
-            raise MismatchError(f"'{name}' is of whole numbers in one of the model and {file.path}, not in both")
+        stored = file.aliases.get(name, name)
+        if names.setdefault(tensor, stored) != stored:
+            raise MismatchError(f"'{name}' is tied to '{names[tensor]}' in the model, but not in {file.path}")
+        if tensor.is_floating_point() != file.is_floating_point(stored):
+            raise MismatchError(f"'{name}' holds integers in either the model or {file.path}, not in both")
+    return names
 
-    def pays(one: Layer) -> bool:  # a parametrised weight is no tensor of the file
-        return all(id(w) in names and file.pruned(names[id(w)]) >= _LEAST_PRUNED for w in one.matrices)
 
-    sparse = [one for one in _layers(model) if pays(one)]
-    matrices: dict[str, CsrMatrix] = {}
+class _Weights:
+    """Reads a file's weights for the tensors of a model, each name once, so that tied tensors stay tied.
 
-    def matrix(weight: Tensor) -> CsrMatrix:
-        name = names[id(weight)]
-        if name not in matrices:
-            matrices[name] = file.matrix(name).to(weight.dtype).to("cpu" if weight.is_meta else weight.device)
-        return matrices[name]
+    :param file: the opened sparse file
+    :param names: name in the file of each tensor, see :func:`_names_in_file`
+    """
 
-    waiting = {id(one.module): {id(weight) for weight in one.matrices} for one in sparse}
-    dense: dict[str, Tensor] = {}
+    def __init__(self, file: SparseFile, names: Mapping[Tensor, str]) -> None:
+        self.file, self.names = file, names
+        self._dense: dict[str, Tensor] = {}
+        self._sparse: dict[str, CsrMatrix] = {}
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return tensor in self.names
+
+    def dense(self, tensor: Tensor) -> Tensor:
+        """The weights for ``tensor``, of its type, device and class."""
+        name = self.names[tensor]
+        if name not in self._dense:
+            loaded = self.file.tensor(name).to(_device_for(tensor), tensor.dtype)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            self._dense[name] = nn.Parameter(loaded, tensor.requires_grad) if is_parameter else loaded
+        return self._dense[name]
+
+    def sparse(self, weight: Tensor) -> CsrMatrix:
+        """The sparse matrix for ``weight``, of its type and device."""
+        name = self.names[weight]
+        if name not in self._sparse:
+            self._sparse[name] = self.file.matrix(name).to(weight.dtype).to(_device_for(weight))
+        return self._sparse[name]
+
+    def smaller_if_sparse(self, layer: Layer) -> bool:
+        """Whether a layer takes less memory sparse; never for a parametrised weight, which the file does not hold."""
+        return all(
+            weight in self.names and self.file.pruned(self.names[weight]) >= _LEAST_PRUNED for weight in layer.matrices
+        )
+
+
+def _device_for(tensor: Tensor) -> torch.device:
+    return torch.device("cpu") if tensor.is_meta else tensor.device
+
+
+def _load_dense(model: nn.Module, weights: _Weights, sparse_matrices: Mapping[nn.Module, tuple[Tensor, ...]]) -> None:
     for module in model.modules():
-        mine = waiting.get(id(module), set())
-        for own, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            if id(tensor) not in names or id(tensor) in mine:
-                continue  # no part of the file, or sparse below
-            name = names[id(tensor)]
-            if name not in dense:
-                dense[name] = file.tensor(name).to("cpu" if tensor.is_meta else tensor.device, tensor.dtype)
-                if isinstance(tensor, nn.Parameter):
-                    dense[name] = nn.Parameter(dense[name], tensor.requires_grad)
-            setattr(module, own, dense[name])
-    for one in sparse:
-        if isinstance(one.module, nn.Embedding):
-            one.replace(SparseEmbedding(matrix(one.module.weight), one.module.padding_idx))
-        else:
-            one.replace(sparse_form(one.module, matrix))
-    model.eval()
+        skipped = set(sparse_matrices.get(module, ()))  # read as sparse, never as dense
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if tensor in weights and tensor not in skipped:
+                setattr(module, name, weights.dense(tensor))
 
 
-def _layers(model: nn.Module) -> list[Layer]:
-    # Those that have a sparse form; an embedding has one only here, where it saves memory.
+def _sparse_layer(module: nn.Module, weights: _Weights) -> nn.Module:
+    if isinstance(module, nn.Embedding):
+        return SparseEmbedding(weights.sparse(module.weight), module.padding_idx)
+    return sparse_form(module, weights.sparse)
+
+
+def _layers_with_sparse_form(model: nn.Module) -> list[Layer]:
+    # An embedding counts only here, where sparse saves memory: it would gain no time.
     places = places_in(model)
     embeddings = [
         Layer(name, module, tuple(places[id(module)]), (module.weight,), None)
@@ -169,4 +215,4 @@ def _layers(model: nn.Module) -> list[Layer]:
         and module.max_norm is None
         and module is not model
     ]
-    return [*embeddings, *(one for one in layers_of(model) if one.why is None)]
+    return [*embeddings, *(layer for layer in layers_of(model) if layer.why is None)]

@@ -1,4 +1,4 @@
-"""LSTMs whose matrices are kept as compressed sparse rows, for inference."""
+"""LSTMs that store their weights as compressed sparse rows (CSR), for inference."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lottery_core.inference.layers import CsrMatrix, ForInference, frozen
 
 
 def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    # Gates in torch's order (nn.LSTM): input, forget, cell, output; units are rows here.
-    into, forget, new, out = gates.chunk(4)
-    cell = torch.sigmoid(forget) * cell + torch.sigmoid(into) * torch.tanh(new)
-    return torch.sigmoid(out) * torch.tanh(cell), cell
+    # Gates in the order of nn.LSTM: input, forget, cell, output; units are rows.
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+    return torch.sigmoid(output_gate) * torch.tanh(cell), cell
 
 
 class SparseLSTMCell(ForInference):
     """``nn.LSTMCell`` with sparse weights.
 
-    :param inputs: matrix of the input, (4 hidden x input)
-    :param recurrent: matrix of the state, (4 hidden x hidden)
-    :param bias: the sum of both biases, (4 hidden,)
+    :param inputs: weights of the input, (4 * hidden_size, input_size)
+    :param recurrent: weights of the state, (4 * hidden_size, hidden_size)
+    :param bias: sum of both biases, (4 * hidden_size,)
     """
 
     def __init__(self, inputs: CsrMatrix, recurrent: CsrMatrix, bias: Tensor | None) -> None:
@@ -33,7 +33,12 @@ class SparseLSTMCell(ForInference):
         self.bias = None if bias is None else frozen(bias)
 
     def forward(self, input: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Input (batch, input_size) and state, each (batch, hidden_size), to the new state; also without batch."""
+        """Compute one step as ``nn.LSTMCell``, with or without a batch dimension.
+
+        :param input: input, (batch, input_size)
+        :param state: hidden and cell state, (batch, hidden_size) each; by default zeros
+        :returns: the new hidden and cell state
+        """
         tokens = input if input.dim() == 2 else input.unsqueeze(0)
         if state is None:
             zeros = tokens.new_zeros(len(tokens), self.hidden_size)
@@ -46,10 +51,10 @@ class SparseLSTMCell(ForInference):
 
 
 class SparseLSTM(ForInference):
-    """``nn.LSTM`` in one direction with sparse weights.
+    """Unidirectional ``nn.LSTM`` with sparse weights.
 
-    :param layers: the cells, from the input on
-    :param batch_first: as in ``nn.LSTM``
+    :param layers: one cell per layer, from input to output
+    :param batch_first: whether inputs are (batch, steps, features) instead of (steps, batch, features)
     """
 
     def __init__(self, layers: list[SparseLSTMCell], batch_first: bool) -> None:
@@ -59,10 +64,10 @@ class SparseLSTM(ForInference):
         self.num_layers, self.batch_first = len(layers), batch_first
 
     def flatten_parameters(self) -> None:
-        """Nothing to do: callers of ``nn.LSTM`` call it."""
+        """Do nothing; code that uses ``nn.LSTM`` calls it."""
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> Any:
-        """As ``nn.LSTM``: padded, packed or unbatched sequences."""
+        """Run padded, packed or unbatched sequences, with arguments and results as of ``nn.LSTM``."""
         if isinstance(input, PackedSequence):
             if hx is not None and input.sorted_indices is not None:
                 hx = (hx[0].index_select(1, input.sorted_indices), hx[1].index_select(1, input.sorted_indices))
@@ -105,8 +110,8 @@ class SparseLSTM(ForInference):
                     ended_hidden.append(hidden[:, batch:])
                     ended_cell.append(cell[:, batch:])
                     hidden, cell = hidden[:, :batch].contiguous(), cell[:, :batch]
-                now = gates[:, position : position + batch]
-                hidden, cell = _step(layer.recurrent.times_columns(hidden, now), cell)
+                step_gates = gates[:, position : position + batch]
+                hidden, cell = _step(layer.recurrent.times_columns(hidden, step_gates), cell)
                 outputs.append(hidden)
                 position += batch
             columns = torch.cat(outputs, dim=1)

@@ -1,14 +1,14 @@
-"""Removing units of a feed-forward network that are dead exactly: a smaller dense network with the same outputs.
+"""Remove dead units of a feed-forward network: a smaller dense network with the same outputs.
 
-A unit is a row of a linear layer or an output channel of a convolution. It goes when
+A unit is a row of a linear layer or an output channel of a convolution. It is dead and removed if
 
-- nothing reads it: no reader has a weight from it that is not 0; or
-- nothing feeds it: all its input weights are 0, so it is the constant ``activation(bias)``, which moves into the
-  biases of its readers. It stays where that would not be exact: a reader without a bias, or a convolution that pads
-  with zeros (the constant ends at the border), unless the constant is 0.
+- no layer reads it: all weights from it are 0; or
+- it is constant: all its input weights are 0. Its value ``activation(bias)`` is added to the biases of the layers that
+  read it. It is kept if that would not be exact, which is the case if a reader has no bias or pads with zeros (the
+  constant ends at the border), unless the constant is 0.
 
-One that goes can leave others unread or unfed, so this is done until nothing changes. Knows tensors by name and who
-reads whom; the frameworks' plugins know the latter of their networks.
+Removing a unit can make others dead, so this is repeated until nothing changes. This module works on named tensors and
+a description of which layer reads which; the plugins describe the networks of their frameworks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 Activation = Callable[[Tensor], Tensor]
-# Modules that act on each number alone, without state: a constant unit stays one behind them.
+# Stateless elementwise modules: a constant unit stays constant after them.
 ELEMENTWISE: tuple[type[nn.Module], ...] = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
     *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softsign, nn.LogSigmoid),
@@ -30,13 +30,13 @@ ELEMENTWISE: tuple[type[nn.Module], ...] = (
 
 @dataclass(frozen=True)
 class Reads:
-    """How a layer reads the units of another one: unit i is its input columns ``start + i * block`` and on.
+    """How one layer reads the units of another: unit i is the ``block`` input columns from ``start + i * block`` on.
 
-    :param layer: the reader; its tensors are ``LAYER.weight`` (out, in, ...) and, perhaps, ``LAYER.bias`` (out)
-    :param activations: what is applied between the two, in this order, element by element
-    :param start: the first column
-    :param block: columns a unit: 1, or height x width of a flattened channel
-    :param padded: the reader is a convolution that pads with zeros
+    :param layer: the reading layer; its tensors are ``LAYER.weight`` (out, in, ...) and optionally ``LAYER.bias`` (out)
+    :param activations: elementwise functions applied between the two layers, in this order
+    :param start: first input column
+    :param block: input columns per unit: 1, or height * width of a flattened channel
+    :param padded: whether the reading layer is a convolution that pads with zeros
     """
 
     layer: str
@@ -46,25 +46,25 @@ class Reads:
     padded: bool = False
 
     def columns(self, weight: Tensor, units: int) -> Tensor:
-        """The view (out, units, the rest) of the reader's weight."""
+        """Return the columns of the reader's weight that read ``units`` units, (out, units, columns per unit)."""
         part = weight.narrow(1, self.start, units * self.block)
         return part.reshape(weight.shape[0], units, -1)
 
     def indices(self, units: Tensor) -> Tensor:
-        """The columns of ``units`` (their indices), in that order."""
+        """Return the input columns of the units with these indices, in the same order."""
         return (units[:, None] * self.block + torch.arange(self.block) + self.start).flatten()
 
     def constant(self, bias: Tensor) -> Tensor:
-        """What the reader gets of units (units) that nothing feeds."""
+        """Return the values that the reader gets from constant units with these biases, (units)."""
         return reduce(lambda value, function: function(value), self.activations, bias)
 
 
 @dataclass(frozen=True)
 class Units:
-    """The units of one layer, with everything that reads them.
+    """The units of one layer and every layer that reads them.
 
-    :param layer: its tensors are ``LAYER.weight`` (units, in, ...) and, perhaps, ``LAYER.bias`` (units)
-    :param readers: all of them; somebody who is not among them would miss what has gone
+    :param layer: the layer; its tensors are ``LAYER.weight`` (units, in, ...) and optionally ``LAYER.bias`` (units)
+    :param readers: all layers that read the units; a missing one would break
     """
 
     layer: str
@@ -73,10 +73,10 @@ class Units:
 
 @dataclass(frozen=True)
 class Report:
-    """What went.
+    """The report of :func:`shrink`.
 
-    :param units: layer -> its units before and after
-    :param parameters: of the whole network before and after
+    :param units: layer -> number of units before and after
+    :param parameters: number of parameters of the whole network before and after
     """
 
     units: Mapping[str, tuple[int, int]]
@@ -84,7 +84,7 @@ class Report:
 
     @property
     def removed(self) -> int:
-        """How many units went."""
+        """Number of removed units."""
         return sum(before - after for before, after in self.units.values())
 
     def __bool__(self) -> bool:
@@ -92,7 +92,7 @@ class Report:
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """The report in one line."""
         before, after = self.parameters
         if not self:
             return f"no unit is dead: nothing to remove ({before:,} parameters)"
@@ -108,22 +108,24 @@ class Report:
 
 @dataclass(frozen=True)
 class Shrunk:
-    """A smaller network.
+    """The result of :func:`shrink`.
 
-    :param tensors: all that were given, smaller where units went
-    :param widths: layer -> its units before and after
+    :param tensors: every parameter of the smaller network, by name
+    :param widths: layer -> number of units before and after
     """
 
     tensors: dict[str, Tensor]
     widths: dict[str, tuple[int, int]]
 
     def report(self, before: Mapping[str, Tensor], without: Callable[[str], bool] = lambda name: False) -> Report:
-        """What went.
+        """Report what was removed.
 
-        :param before: the tensors that were given
-        :param without: names of layers and tensors that are not counted, e.g. those of target networks
+        :param before: the tensors before shrinking
+        :param without: whether a tensor, by its name, is left out of the counts, e.g. those of target networks
         """
-        counts = [sum(t.numel() for name, t in of.items() if not without(name)) for of in (before, self.tensors)]
+        counts = [
+            sum(t.numel() for name, t in tensors.items() if not without(name)) for tensors in (before, self.tensors)
+        ]
         widths = {layer: width for layer, width in self.widths.items() if not without(f"{layer}.weight")}
         return Report(widths, (counts[0], counts[1]))
 
@@ -136,39 +138,39 @@ def shrink(
     alike: Iterable[Collection[str]] = (),
     level: Iterable[Collection[str]] = (),
 ) -> Shrunk:
-    """Remove every unit that is dead.
+    """Remove every dead unit.
 
-    The outputs stay what they were, up to the rounding of the biases that constants move into (folded in float64,
-    written in the bias's own type). A layer keeps at least one unit, of zeros if need be.
+    The outputs stay the same up to the rounding of biases that absorb constants (computed in float64, then rounded to
+    the bias's type). A layer keeps at least one unit, if necessary one of zeros.
 
-    :param tensors: every parameter once, by name; not changed
-    :param units: the layers that may lose units
-    :param alike: sets of layers that lose the same units: those that are dead in all of them (a target network
-        follows its online network unit by unit)
-    :param level: sets of layers that must have one width: the narrower ones keep units of zeros up to it. Where one
-        layer of an ``alike`` set is named, name all of its layers
-    :returns: the smaller network; tensors that have nothing to do with ``units`` are those that were given
+    :param tensors: every parameter, by name, tied ones once; not modified
+    :param units: layers that may lose units
+    :param alike: sets of layers that lose the same units, those that are dead in all of them (a target network follows
+        its online network unit by unit)
+    :param level: sets of layers that must have the same width; narrower ones keep units of zeros. A set that contains
+        a layer of an ``alike`` set must contain all of that set
+    :returns: the smaller network; tensors that ``units`` does not involve are the given ones, not copies
     """
     work = _working_copies(tensors, units)
-    dead = {unit.layer: _Layer(unit, work) for unit in units}
-    together = [[dead[layer] for layer in layers if layer in dead] for layers in alike]
-    joined = {each.name for group in together for each in group}
-    together += [[each] for each in dead.values() if each.name not in joined]
+    shrinking = {unit.layer: _Layer(unit, work) for unit in units}
+    together = [[shrinking[name] for name in names if name in shrinking] for names in alike]
+    joined = {layer.name for group in together for layer in group}
+    together += [[layer] for layer in shrinking.values() if layer.name not in joined]
     changed = True
     while changed:
         changed = False
         for group in filter(None, together):
-            found = reduce(torch.logical_and, [each.removable() for each in group])
-            if bool(found.any()):
+            removable = reduce(torch.logical_and, [layer.removable() for layer in group])
+            if bool(removable.any()):
                 changed = True
-                for each in group:
-                    each.remove(found)
-    kept = {name: each.kept() for name, each in dead.items()}
-    for layers in level:
-        present = [layer for layer in layers if layer in kept]
-        widest = max((len(kept[layer]) for layer in present), default=0)
-        kept |= {layer: dead[layer].kept(widest) for layer in present}
-    widths = {name: (each.count, len(kept[name])) for name, each in dead.items()}
+                for layer in group:
+                    layer.remove(removable)
+    kept = {name: layer.kept() for name, layer in shrinking.items()}
+    for names in level:
+        present = [name for name in names if name in kept]
+        widest = max((len(kept[name]) for name in present), default=0)
+        kept |= {name: shrinking[name].kept(widest) for name in present}
+    widths = {name: (layer.count, len(kept[name])) for name, layer in shrinking.items()}
     return Shrunk({**tensors, **_sliced(tensors, work, units, kept)}, widths)
 
 
@@ -180,7 +182,7 @@ def _working_copies(tensors: Mapping[str, Tensor], units: Sequence[Units]) -> di
 
 
 class _Layer:
-    """A layer that loses units; what has gone is 0 in the working copies from then on."""
+    """A layer that loses units; removed units are set to 0 in the working copies."""
 
     def __init__(self, unit: Units, work: dict[str, Tensor]) -> None:
         self.name, self.readers, self.work = unit.layer, unit.readers, work
@@ -188,19 +190,19 @@ class _Layer:
         self.count = self.weight.shape[0]
         bias = work.get(f"{unit.layer}.bias")
         self.bias = torch.zeros(self.count, dtype=torch.float64) if bias is None else bias
-        self.gone = torch.zeros(self.count, dtype=torch.bool)
+        self.removed = torch.zeros(self.count, dtype=torch.bool)
 
     def _fed(self) -> Tensor:
         return (self.weight.flatten(1) != 0).any(1)
 
     def removable(self) -> Tensor:
-        read, foldable = torch.zeros_like(self.gone), torch.ones_like(self.gone)
+        read, foldable = torch.zeros_like(self.removed), torch.ones_like(self.removed)
         for reads in self.readers:
             used = (reads.columns(self.work[f"{reads.layer}.weight"], self.count) != 0).any(2).any(0)
             read |= used
             if reads.padded or f"{reads.layer}.bias" not in self.work:
                 foldable &= ~used | (reads.constant(self.bias) == 0)
-        return ~self.gone & (~read | (~self._fed() & foldable))
+        return ~self.removed & (~read | (~self._fed() & foldable))
 
     def remove(self, units: Tensor) -> None:
         constant = units & ~self._fed()
@@ -212,21 +214,21 @@ class _Layer:
             reader.index_fill_(1, reads.indices(units.nonzero().flatten()), 0.0)
         self.weight[units] = 0.0
         self.bias[units] = 0.0
-        self.gone |= units
+        self.removed |= units
 
     def kept(self, width: int = 1) -> Tensor:
-        """Indices of the units that stay, in their order, and of zeroed ones behind them up to ``width``."""
-        alive, gone = (~self.gone).nonzero().flatten(), self.gone.nonzero().flatten()
-        return torch.cat([alive, gone[: max(0, width - len(alive))]])
+        """Return the indices of the remaining units, in order, then of removed ones up to ``width``."""
+        alive, removed = (~self.removed).nonzero().flatten(), self.removed.nonzero().flatten()
+        return torch.cat([alive, removed[: max(0, width - len(alive))]])
 
 
 def _sliced(
     tensors: Mapping[str, Tensor], work: Mapping[str, Tensor], units: Sequence[Units], kept: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     sliced = dict(work)
-    # From the last column on, so that the columns before keep their places.
+    # From the last column to the first, so that earlier columns keep their positions.
     reading = [(reads, unit.layer) for unit in units for reads in unit.readers]
-    for reads, layer in sorted(reading, key=lambda each: -each[0].start):
+    for reads, layer in sorted(reading, key=lambda pair: -pair[0].start):
         name = f"{reads.layer}.weight"
         end = reads.start + work[f"{layer}.weight"].shape[0] * reads.block
         columns = torch.arange(sliced[name].shape[1])

@@ -1,8 +1,8 @@
-"""The file of a sparse model: of a ticket's size, and read into sparse layers without a dense copy.
+"""The file format of a sparse model, as small as a ticket and read without a dense copy.
 
-It is safetensors: ``gaps.NAME`` (steps from value to value) and ``values.NAME.I`` (byte I of every value that is not
-zero), each a zstd frame, for every matrix of which enough is pruned; ``rest.NAME`` for every other tensor; and one
-metadata entry ``lottery`` with everything else as JSON.
+It is a safetensors file. A matrix at least 10% pruned is stored as ``gaps.NAME`` (distances between non-zero values)
+and ``values.NAME.I`` (byte I of every non-zero value), each a zstd frame; any other tensor as ``rest.NAME``. The
+metadata entry ``lottery`` holds everything else as JSON.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from lottery_core.tickets import pack_gaps, pack_planes, tied_names, unpack_gaps
 FORMAT = "lottery-sparse"
 _VERSION = 1
 _HEADER = "lottery"
-_LEAST_PRUNED = 0.1  # below, packing gains nothing
+_LEAST_PRUNED = 0.1  # below, packing saves nothing
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
 
 def save_sparse(
     state: Mapping[str, Tensor], output: Path, framework: str = "", config: Mapping[str, Any] | None = None
 ) -> str:
-    """Write the weights of a model.
+    """Write the weights of a model to a sparse file.
 
-    :param state: its state dict; a tensor that stands in it several times is written once
-    :param output: the file
-    :param framework: whose ``config`` it is
-    :param config: what its plugin builds the model from, as JSON has it
-    :returns: what was written, for people
-    :raises CheckpointError: nothing in it is pruned
+    :param state: the model's state dict; tied tensors are written once
+    :param output: the file to write
+    :param framework: name of the framework that can build the model from ``config``
+    :param config: the model's configuration, of JSON types
+    :returns: a description of what was written
+    :raises CheckpointError: no matrix is pruned
     :raises WriteError: the file cannot be written
     """
     from safetensors.torch import save
@@ -82,7 +82,7 @@ def save_sparse(
 
 
 def is_sparse_file(path: str | Path) -> bool:
-    """Whether the file is one of :func:`save_sparse`, by its header."""
+    """Whether :func:`save_sparse` wrote the file, judged by its header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -94,10 +94,10 @@ def is_sparse_file(path: str | Path) -> bool:
 
 
 class SparseFile:
-    """An opened file of :func:`save_sparse`; each tensor is read when it is asked for.
+    """A sparse file opened for reading; tensors are unpacked on request.
 
-    :param path: the file
-    :raises CheckpointError: no such file, another file, damaged, or of a later format
+    :param path: a file that :func:`save_sparse` wrote
+    :raises CheckpointError: the file is missing, damaged, of a later format or not a sparse file
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -112,7 +112,7 @@ class SparseFile:
             with safe_open(str(path), framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
                 if not isinstance(header, dict) or header.get("format") != FORMAT:
-                    raise CheckpointError(f"{path} is no sparse model; lottery export --form csr writes one")
+                    raise CheckpointError(f"{path} is not a sparse model; lottery export --form csr writes one")
                 if header["version"] != _VERSION:
                     raise CheckpointError(
                         f"{path} has format {header['version']} of sparse models; this version reads {_VERSION}"
@@ -138,58 +138,65 @@ class SparseFile:
     def _fits(self) -> bool:
         blobs = {name for name in self._payload if name.startswith("rest.")}
         for name, (_, dtype, count, steps) in self._packed.items():
-            mine = {f"gaps.{name}", *(f"values.{name}.{index}" for index in range(dtype.itemsize))}
-            blobs |= mine
-            if not (isinstance(count, int) and isinstance(steps, int) and mine <= self._payload.keys()):
+            parts = {f"gaps.{name}", *(f"values.{name}.{index}" for index in range(dtype.itemsize))}
+            blobs |= parts
+            if not (isinstance(count, int) and isinstance(steps, int) and parts <= self._payload.keys()):
                 return False
         names = self.shapes().keys()
         if blobs != self._payload.keys() or not set(self.aliases.values()) <= names:
             return False
-        return all(map(str.isprintable, [*names, *self.aliases, self.framework]))  # they must not drive a terminal
+        return all(map(str.isprintable, [*names, *self.aliases, self.framework]))  # no terminal escape codes
 
     def shapes(self) -> dict[str, torch.Size]:
-        """Every tensor and its shape, without aliases."""
+        """Map the name of every tensor to its shape; aliases are left out."""
         rest = {name[5:]: tensor.shape for name, tensor in self._payload.items() if name.startswith("rest.")}
         return {**{name: shape for name, (shape, *_) in self._packed.items()}, **rest}
 
     def is_floating_point(self, name: str) -> bool:
-        """Whether a tensor is of floating point numbers."""
+        """Whether a tensor holds floating-point numbers."""
         return name in self._packed or self._payload[f"rest.{name}"].is_floating_point()
 
     def pruned(self, name: str) -> float:
-        """Share of a tensor that is zero; 0.0 for one that is not packed."""
+        """Return the fraction of a tensor that is zero; 0.0 if it is stored dense."""
         if name not in self._packed:
             return 0.0
         shape, _, count, _ = self._packed[name]
         return 1 - count / shape.numel()
 
     def tensor(self, name: str) -> Tensor:
-        """A tensor, dense.
+        """Read a tensor as a dense one.
 
-        :raises CheckpointError: it is damaged
+        :param name: the tensor's name
+        :raises CheckpointError: the tensor is damaged
         """
         if name not in self._packed:
             return self._payload[f"rest.{name}"]
         shape, dtype, _, _ = self._packed[name]
-        places, values = self._places(name), self._values(name)  # checked before memory is given to a hostile shape
+        positions, values = (
+            self._positions(name),
+            self._values(name),
+        )  # validated before allocating a possibly hostile shape
         dense = torch.zeros(shape, dtype=dtype)
-        dense.view(-1)[places.long()] = values
+        dense.view(-1)[positions.long()] = values
         return dense
 
     def matrix(self, name: str) -> CsrMatrix:
-        """A packed matrix, sparse; what it has more than two dimensions is taken as columns.
+        """Read a packed matrix as a sparse one; dimensions after the first are flattened into columns.
 
-        :raises CheckpointError: it is damaged
+        :param name: the matrix's name
+        :raises CheckpointError: the matrix is damaged
         """
         shape = self._packed[name][0]
         rows, columns = shape[0], shape[1:].numel()
-        places = self._places(name).numpy()
-        starts = numpy.searchsorted(places, numpy.arange(rows + 1, dtype=places.dtype) * places.dtype.type(columns))
-        indices = (places % places.dtype.type(columns)).astype(numpy.int32, copy=False)
+        positions = self._positions(name).numpy()
+        starts = numpy.searchsorted(
+            positions, numpy.arange(rows + 1, dtype=positions.dtype) * positions.dtype.type(columns)
+        )
+        indices = (positions % positions.dtype.type(columns)).astype(numpy.int32, copy=False)
         row_starts = torch.from_numpy(starts.astype(numpy.int32))
         return CsrMatrix(row_starts, torch.from_numpy(indices), self._values(name), columns)
 
-    def _places(self, name: str) -> Tensor:
+    def _positions(self, name: str) -> Tensor:
         shape, _, count, steps = self._packed[name]
         try:
             return unpack_gaps(self._payload[f"gaps.{name}"], steps, count, shape.numel())

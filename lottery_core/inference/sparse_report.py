@@ -1,4 +1,4 @@
-"""What became of each layer of a model that was made sparse, as a table."""
+"""The report of :func:`lottery_core.sparsify`, printed as a table."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer.
+    """The report on one layer.
 
-    :param name: in the model
-    :param shape: of its (first) matrix, outputs x inputs
-    :param pruned: share of its weights that are 0
+    :param name: the layer's name in the model
+    :param shape: shape of its first matrix, (outputs, inputs)
+    :param pruned: fraction of its weights that are 0
     :param form: ``csr`` or ``dense``
-    :param speed_up: time dense / time sparse, where it was measured
-    :param bytes_before: memory of its parameters
-    :param bytes_after: memory of what stands in its place
-    :param why: what keeps it dense
+    :param speed_up: dense time / sparse time; ``None`` if it was not measured
+    :param bytes_before: memory of the dense layer
+    :param bytes_after: memory of the layer in its present form
+    :param why: reason that it is dense; ``None`` if it is sparse
     """
 
     name: str
@@ -33,11 +33,11 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class SparseReport:
-    """All layers that were looked at; ``print`` it.
+    """The report on a model; ``print`` it.
 
-    :param layers: in the model's order
-    :param bytes_before: memory of the model's parameters and buffers, shared ones once
-    :param bytes_after: the same afterwards; a sparse output layer no longer shares the embedding's matrix
+    :param layers: every layer that was considered, in the model's order
+    :param bytes_before: memory of the dense model's parameters and buffers; shared ones count once
+    :param bytes_after: memory of the sparse model; a sparse output layer no longer shares the embedding's matrix
     """
 
     layers: tuple[LayerReport, ...]
@@ -46,26 +46,26 @@ class SparseReport:
 
     @property
     def sparse(self) -> int:
-        """How many layers are sparse now."""
+        """Number of sparse layers."""
         return sum(layer.form != "dense" for layer in self.layers)
 
     def summary(self) -> str:
-        """One line."""
+        """Return the report in one line."""
         if not any(layer.pruned for layer in self.layers):
             return "no layer is sparse: the model has no zeros in its weights (is it a ticket?); it is unchanged"
-        kept: dict[str, int] = {}
+        reasons: dict[str, int] = {}
         for layer in self.layers:
             if layer.why is not None:
-                kept[layer.why] = kept.get(layer.why, 0) + 1
-        whys = ", ".join(f"{count} {why}" for why, count in kept.items())
+                reasons[layer.why] = reasons.get(layer.why, 0) + 1
+        dense = ", ".join(f"{count} {why}" for why, count in reasons.items())
         return (
             f"{self.sparse} of {len(self.layers)} layers are sparse"
-            + (f" (dense: {whys})" if whys else "")
+            + (f" (dense: {dense})" if dense else "")
             + f"; weights {_size(self.bytes_before)} -> {_size(self.bytes_after)}"
         )
 
     def __str__(self) -> str:
-        """The table and the line; layers that differ only in their number stand together."""
+        """Format a table and the summary; layers whose names differ only in their number share a row."""
         head = ("layer", "shape", "pruned", "form", "speed-up", "bytes before", "after", "why dense")
         groups: dict[tuple[object, ...], list[LayerReport]] = {}
         for layer in self.layers:
@@ -84,17 +84,17 @@ class SparseReport:
 
 
 def _row(pattern: str, group: list[LayerReport]) -> tuple[str, ...]:
-    one = group[0]
-    name = one.name if len(group) == 1 else f"{pattern} ({len(group)})"
+    first = group[0]
+    name = first.name if len(group) == 1 else f"{pattern} ({len(group)})"
     return (
         name,
-        "x".join(map(str, one.shape)),
+        "x".join(map(str, first.shape)),
         _span((layer.pruned * 100 for layer in group), "{:.1f}%"),
-        one.form,
+        first.form,
         _span((layer.speed_up for layer in group if layer.speed_up is not None), "{:.1f}x"),
         _size(sum(layer.bytes_before for layer in group)),
         _size(sum(layer.bytes_after for layer in group)),
-        one.why or "",
+        first.why or "",
     )
 
 

@@ -1,6 +1,7 @@
-"""How long two layers take on this machine, measured, and remembered for the next process.
+"""Measured times of dense and sparse layers, cached in a file.
 
-What is remembered lies in ``$LOTTERY_CACHE``, else ``$XDG_CACHE_HOME/lottery``, else ``~/.cache/lottery``.
+Measuring a Transformer takes 10 to 40 seconds, so later processes reuse the times. The file is in ``$LOTTERY_CACHE``,
+else in ``$XDG_CACHE_HOME/lottery``, else in ``~/.cache/lottery``; it can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -19,26 +20,25 @@ from lottery_core.files import read_object, write_json
 
 _FILE = "sparse-timings.json"
 _PAIRS = 7
-_PATIENCE = 0.6  # seconds for one comparison, once there are three pairs
-_MOST_ROWS = 2048  # more rows take longer, in proportion
-
+_PATIENCE = 0.6  # seconds for one comparison, after the first three pairs
+_MOST_ROWS = 2048  # beyond, the time is proportional to the number of rows
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one call of a layer has to do.
+    """The size of one call of a layer.
 
-    :param rows: tokens (or observations) in the call, of all sequences
-    :param steps: how many of them follow one another, for an LSTM
+    :param rows: number of tokens (or observations) in the call, over all sequences
+    :param steps: length of the sequences, for an LSTM
     """
 
     rows: int
     steps: int = 1
 
     def rounded(self) -> Load:
-        """The nearest load that is measured: its rows up to 25% more, and no more than 2048."""
+        """Return the load that is measured in its place: at most 25% more rows, and at most 2048."""
         batch = max(1, self.rows // self.steps)
         steps = min(self.steps, 32)
         return Load(_round(min(batch * steps, _MOST_ROWS) // steps) * steps, steps)
@@ -52,31 +52,34 @@ def _round(count: int) -> int:
 
 
 class Timings:
-    """Times of pairs of functions in seconds, kept in a file.
+    """Cache of the times of dense and sparse layers, in seconds.
 
-    :param folder: where the file lies; by default as above. A folder that cannot be written is done without.
+    :param folder: folder of the cache file, by default see the module; if it cannot be written, times last as long as
+        this object
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = (folder or _folder()) / _FILE
-        self._known = read_object(self._path)  # a damaged one is empty: measured again
+        self._known = read_object(self._path)  # empty if the file is damaged
 
     def compare(self, key: str, pair: Callable[[], Pair], device: torch.device) -> tuple[float, float]:
-        """Seconds that each of two functions takes, taken alternately; the least of several.
+        """Time two functions alternately, or look up their times.
 
-        :param key: says what is measured; with the machine's own key it stands for these times from then on
-        :param pair: makes the two, dense and sparse; called where there are no times yet
+        :param key: identifies the pair; together with :func:`machine` it is the key in the cache
+        :param pair: makes the two functions, dense and sparse; called only if the cache lacks the key
+        :param device: the device on which they run
+        :returns: the minimum time of each function, in seconds
         """
         key = f"{machine(device)} {key}"
-        found = self._known.get(key)
-        if isinstance(found, list) and len(found) == 2 and all(isinstance(one, float) and one > 0 for one in found):
-            return found[0], found[1]
-        found = list(_alternate(pair(), device))
-        self._known[key] = found
-        return found[0], found[1]
+        cached = self._known.get(key)
+        if isinstance(cached, list) and len(cached) == 2 and all(isinstance(t, float) and t > 0 for t in cached):
+            return cached[0], cached[1]
+        dense, sparse = _time_alternately(pair(), device)
+        self._known[key] = [dense, sparse]
+        return dense, sparse
 
     def save(self) -> None:
-        """Keep what was measured for the next process, beside what others have kept meanwhile."""
+        """Write new times to the file, and keep those that other processes have added meanwhile."""
         others = read_object(self._path)
         if self._known.items() <= others.items():
             return
@@ -84,30 +87,30 @@ class Timings:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, {**others, **self._known})
         except (LotteryError, OSError):
-            pass  # a cache: the next process measures again
+            pass  # only a cache: the next process measures again
 
 
-def _alternate(pair: Pair, device: torch.device) -> tuple[float, float]:
+def _time_alternately(pair: Pair, device: torch.device) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
     for function in pair:
         function()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for number in range(_PAIRS):
-        for function, mine in zip(pair, times, strict=True):
+        for function, seconds in zip(pair, times, strict=True):
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
             function()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            mine.append(time.perf_counter() - start)
-        if number >= 2 and time.perf_counter() - begun > _PATIENCE:
+            seconds.append(time.perf_counter() - start)
+        if number >= 2 and time.perf_counter() - started > _PATIENCE:
             break
     return min(times[0]), min(times[1])
 
 
 def machine(device: torch.device) -> str:
-    """What the times depend on beside the layer: processor, threads, torch."""
+    """Describe what times depend on besides the layer: processor, number of threads and version of torch."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} torch={torch.__version__}"
     return f"{_processor()} threads={torch.get_num_threads()} torch={torch.__version__}"
@@ -124,10 +127,10 @@ def _processor() -> str:
 
 
 def _folder() -> Path:
-    chosen = os.environ.get("LOTTERY_CACHE")
-    if chosen:
-        return Path(chosen)
+    folder = os.environ.get("LOTTERY_CACHE")
+    if folder:
+        return Path(folder)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lottery"
-    except RuntimeError:  # no home, as in a container
+    except RuntimeError:  # no home folder, as in some containers
         return Path(os.devnull)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiments import Experiment, Row, Run, duration, needs, paths, percents, read_marker, seconds_left
-from lottery_core.files import held, last_line, read_object
+from lottery_core.files import is_locked, last_line, read_object
 
 DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
 
@@ -40,7 +40,7 @@ def states(experiment: Experiment, job_state: Job) -> list[State]:
     :param experiment: the experiment; nothing in its folder is changed
     :param job_state: job name -> Slurm's word for its state; ``None`` where there is no such job
     """
-    busy = held(experiment.out)
+    busy = is_locked(experiment.out)
     return [_state(experiment, run, busy, job_state) for run in experiment.plan()]
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Progress
-from lottery_core.experiments.executors import SLURM, executor
+from lottery_core.experiments.executors import SLURM, make_executor
 from lottery_core.tickets import pool_names
 from sb3_lottery.cli import analyse as looking
 from sb3_lottery.cli.options import experiment_of, parser, resolve, training_spec
@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     framework = Sb3(args.tensorboard)
     gpus = several_gpus(experiment.settings["model"]["device"])
-    trainer = executor(args, framework.command, experiment.out, gpus)
+    trainer = make_executor(args, framework.command, experiment.out, gpus)
     _preflight(experiment, args.executor != SLURM)
     settings = ModelSettings.from_json(experiment.settings["model"])
     length = f"{experiment.settings['epochs']} epochs of {experiment.settings['epoch']}"

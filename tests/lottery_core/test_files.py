@@ -1,4 +1,4 @@
-"""Files that are there or not, and the lock."""
+"""Atomic writes and the folder lock."""
 
 from __future__ import annotations
 

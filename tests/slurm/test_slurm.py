@@ -143,7 +143,7 @@ def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
         driver.wait()
     told = text_of(tmp_path / "first.log")
     assert "killed by signal 9" in told
-    assert f"({first}) goes on" in told
+    assert f"({first}) keeps running" in told
     assert "rerun the same command to find them again" in told
     again = helpers.run(words)
     assert "seed 1 winning round 1: continues in the job that an earlier command submitted" in again.stderr
@@ -167,6 +167,6 @@ def test_what_slurm_refuses_is_one_line(tmp_path: Path) -> None:
     words = command("sb3_lottery", tmp_path, *shlex.split(SB3), "--executor", "slurm", "--slurm", "partition=nowhere")
     refused = helpers.run([*words, "--quiet"], status=2)
     # Above it is what sbatch itself says.
-    assert "Slurm does not take the job: sbatch: error: invalid partition" in refused.stderr.splitlines()[-1]
+    assert "Slurm refuses the job: sbatch: error: invalid partition" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert "failed   seed 1 dense" in lottery_status(tmp_path)

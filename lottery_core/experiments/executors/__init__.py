@@ -1,24 +1,29 @@
-"""lottery_core.experiments.executors."""
+"""Run trainings as processes on this machine, or as jobs of a Slurm cluster.
+
+A plugin's command adds :func:`add_executor_options` to its parser and gets its executor from :func:`make_executor`.
+"""
 
 from lottery_core.experiments.executors.gpus import shares, visible_gpus
 from lottery_core.experiments.executors.local import die_with
 from lottery_core.experiments.executors.options import (
     SLURM,
     add_executor_options,
-    executor,
     gpus_of_a_job,
+    make_executor,
     nodes_of_a_job,
 )
-from lottery_core.experiments.executors.slurm_queue import Queue
+from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, slurm_options
 
 __all__ = [
     "Queue",
     "SLURM",
     "add_executor_options",
     "die_with",
-    "executor",
     "gpus_of_a_job",
+    "make_executor",
     "nodes_of_a_job",
+    "require_slurm",
     "shares",
+    "slurm_options",
     "visible_gpus",
 ]

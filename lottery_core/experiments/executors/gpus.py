@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and how runs side by side share them."""
+"""The GPUs of this machine and how parallel runs share them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import torch
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that torch sees here, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """The GPUs that torch sees, as ``CUDA_VISIBLE_DEVICES`` names them."""
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
 
 
 def shares(gpus: Sequence[str], jobs: int) -> list[str]:
-    """Equal shares of ``gpus`` for ``jobs`` runs side by side, each a value of ``CUDA_VISIBLE_DEVICES``.
+    """Split the GPUs equally among parallel runs.
 
-    As many GPUs in each, since they can decide the size of a batch; what cannot be shared equally stays idle.
+    Every share has the same number of GPUs, because it can determine the batch size; leftover GPUs stay idle.
 
-    :param gpus: from :func:`visible_gpus`
-    :param jobs: how many runs at a time
-    :returns: one share a job, single GPUs where there are more jobs; none for one job or one GPU: it sees all
+    :param gpus: names of GPUs, from :func:`visible_gpus`
+    :param jobs: number of parallel runs
+    :returns: one value of ``CUDA_VISIBLE_DEVICES`` per run, or one per GPU if there are fewer GPUs than runs; empty for
+        a single run or a single GPU, which need no split
     """
     if jobs < 2 or len(gpus) < 2:
         return []

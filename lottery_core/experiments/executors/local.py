@@ -1,4 +1,4 @@
-"""Training runs as processes on this machine, several side by side."""
+"""Training runs as parallel processes on this machine."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run
 from lottery_core.files import FolderLock, disk_full, last_line, read_object
 
-_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may wait for a lock
-_PATIENCE = 3.0  # seconds between asking a process to end and ending it
+_LIBC = ctypes.CDLL(None)  # loaded early: between fork and exec nothing may wait for a lock
+_PATIENCE = 3.0  # seconds between SIGTERM and SIGKILL
 
 
 class Processes:
-    """Starts each run as a process of its own session, with its output appended to ``train.log``.
+    """Executor that starts each run as a process in a session of its own and appends its output to ``train.log``.
 
-    :param command: the command line of a run, from :meth:`lottery_core.experiments.protocols.Framework.command`
-    :param jobs: how many at a time, at least 1
-    :param threads: threads of each process, always the same so that the bits do not depend on ``jobs``
-    :param gpus: one of these is given to each process as its ``CUDA_VISIBLE_DEVICES``, that with the fewest; where
-        there are none, each sees what this process sees
-    :raises ConfigError: ``jobs`` or ``threads`` below 1
+    It implements :class:`lottery_core.experiments.protocols.Executor`.
+
+    :param command: returns the command line of a run, see
+        :meth:`lottery_core.experiments.protocols.Framework.command`
+    :param jobs: number of parallel runs, at least 1
+    :param threads: CPU threads of each process; independent of ``jobs``, so that results are, too
+    :param gpus: values of ``CUDA_VISIBLE_DEVICES``; each process gets the one with the fewest running processes. If
+        empty, each process sees the GPUs that this one sees
+    :raises ConfigError: ``jobs`` or ``threads`` is below 1
     """
 
     def __init__(
@@ -46,13 +49,17 @@ class Processes:
         if threads < 1:
             raise ConfigError(f"--threads must be at least 1, not {threads}")
         self.command, self.jobs, self.threads = command, jobs, threads
-        self.retries = 0  # what failed here would fail again
+        self.retries = 0  # a run that failed on this machine would fail again
         self.gpus = list(gpus)
         self._on_gpu: dict[str, list[subprocess.Popen[bytes]]] = {gpu: [] for gpu in gpus}
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Process:
-        """Start the training of ``run`` in ``folder``; it holds ``lock`` as long as it lives.
+        """Start training ``run``.
 
+        :param run: the run to train
+        :param folder: the run's folder; created if missing
+        :param lock: the experiment's lock, which the process holds as long as it lives
+        :returns: the started process
         :raises RunError: the command cannot be started
         :raises WriteError: the log cannot be written
         """
@@ -85,22 +92,25 @@ class Processes:
         return Process(process, folder)
 
     def adopt(self, run: Run, folder: Path) -> None:
-        """None: a process ends with the command that started it."""
+        """Return ``None``: a process ends with the command that started it."""
 
     def _busy(self, gpu: str) -> int:
         return sum(process.poll() is None for process in self._on_gpu[gpu])
 
 
 class Process:
-    """A training process, see :class:`Processes`."""
+    """A training process started by :class:`Processes`.
+
+    It implements :class:`lottery_core.experiments.protocols.Training`.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process, self._folder = process, folder
 
     def finished(self) -> bool:
-        """Whether it has ended well.
+        """Whether the process has succeeded.
 
-        :raises RunError: it has ended badly; gives the last line of its log
+        :raises RunError: it has failed; the message has the last line of its log
         """
         code = self._process.poll()
         if code:
@@ -108,14 +118,14 @@ class Process:
         return code == 0
 
     def progress(self) -> Mapping[str, Any]:
-        """What the process last wrote into ``progress.json``."""
+        """Return the content of ``progress.json``, which the process updates."""
         return read_object(self._folder / paths.PROGRESS)
 
     def stop(self) -> None:
-        """End it and the processes it started: ask, wait three seconds, then kill."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        """Stop the process and its children: SIGTERM, then SIGKILL after three seconds."""
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
-                os.killpg(self._process.pid, number)
+                os.killpg(self._process.pid, signal_number)
                 self._process.wait(_PATIENCE)
                 return
             except ProcessLookupError:
@@ -124,32 +134,36 @@ class Process:
                 continue
 
     def cancel(self) -> None:
-        """See :meth:`stop`."""
+        """Stop the process as :meth:`stop` does."""
         self.stop()
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """The environment of a training: this process's, with so many threads, and output line by line."""
-    numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **numbers}
+    """Return this process's environment for a training, with unbuffered output and ``threads`` CPU threads."""
+    thread_counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **thread_counts}
 
 
 def failure(folder: Path, code: int) -> str:
-    """Why a training failed: the last line of its log, how it ended, and where the log is.
+    """Describe why a training failed: the last line of its log, its exit status and the log's path.
 
-    :param folder: of the run
-    :param code: exit status of its command, negative for a signal
+    :param folder: the run's folder
+    :param code: exit status of its command; negative for a signal
+    :returns: one line
     """
     how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
-    # The log itself may have had no room for the reason.
-    room = "; the disk is full" if disk_full(folder) else ""
-    return f"{last_line(folder / paths.LOG)} ({how}{room}, see {folder / paths.LOG})"
+    # The disk may have been too full for the reason to reach the log.
+    disk = "; the disk is full" if disk_full(folder) else ""
+    return f"{last_line(folder / paths.LOG)} ({how}{disk}, see {folder / paths.LOG})"
 
 
 def die_with(parent: int) -> Callable[[], None] | None:
-    """A ``preexec_fn`` for a child of the process ``parent``: the child ends with it (on Linux; elsewhere ``None``).
+    """Make a ``preexec_fn`` that kills a child process when its parent dies.
 
-    A kill -9 of a command must not leave trainings behind that write into the folder of the next one.
+    A command killed by SIGKILL must not leave trainings behind that write into the folder of the next command.
+
+    :param parent: the parent's process id
+    :returns: an argument for :class:`subprocess.Popen`; ``None`` on systems other than Linux
     """
     return partial(_die_with, parent) if sys.platform == "linux" else None
 
@@ -157,5 +171,5 @@ def die_with(parent: int) -> Callable[[], None] | None:
 def _die_with(parent: int) -> None:
     set_death_signal = 1
     _LIBC.prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent died before the line above
         os._exit(1)

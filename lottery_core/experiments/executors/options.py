@@ -1,4 +1,4 @@
-"""Where the runs of an experiment train: the options that every plugin's command has for it."""
+"""Command line options that choose where the runs of an experiment train."""
 
 from __future__ import annotations
 
@@ -17,41 +17,53 @@ LOCAL, SLURM = "local", "slurm"
 
 
 def add_executor_options(group: argparse._ActionsContainer) -> None:
-    """Add ``--jobs``, ``--threads``, ``--executor``, ``--slurm`` and ``--retries`` to a parser or a group of one."""
+    """Add ``--jobs``, ``--threads``, ``--executor``, ``--slurm`` and ``--retries``.
+
+    :param group: a parser or an argument group
+    """
     add = group.add_argument
-    add("--jobs", type=int, metavar="N", default=None, help=f"runs trained side by side (1; in Slurm's queue {MANY})")
-    add("--threads", type=int, metavar="N", default=1, help="threads of each run on the CPU (1)")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        default=None,
+        help=f"number of parallel runs (default: 1; with Slurm {MANY} queued jobs)",
+    )
+    add("--threads", type=int, metavar="N", default=1, help="CPU threads of each run (default: 1)")
     add(
         "--executor",
         metavar="NAME",
         default=LOCAL,
-        help=f"{LOCAL}: processes on this machine; {SLURM}: jobs of a cluster, by submitit ({LOCAL})",
+        help=f"{LOCAL}: processes on this machine; {SLURM}: jobs of a cluster, through submitit (default: {LOCAL})",
     )
     add(
         "--slurm",
         metavar="NAME=VALUE,...",
         default=None,
-        help="of each job, e.g. partition=gpu,gpus_per_node=8,timeout_min=600 (timeout_min=1440)",
+        help="options of each job, e.g. partition=gpu,gpus_per_node=8,timeout_min=600 (default: timeout_min=1440)",
     )
     add(
         "--retries",
         type=int,
         metavar="N",
         default=None,
-        help=f"how often a run is submitted again whose job failed or vanished ({RETRIES})",
+        help=f"resubmissions of a run whose job failed or vanished (default: {RETRIES})",
     )
 
 
-def executor(
+def make_executor(
     args: argparse.Namespace, command: Callable[[Run, Path], list[str]], out: Path, gpus: Sequence[str] = ()
 ) -> Executor:
-    """The executor that the options ask for.
+    """Make the executor that the command line options select.
 
-    :param args: with the options of :func:`add_executor_options`
-    :param command: see :class:`~lottery_core.experiments.executors.local.Processes`
+    :param args: parsed arguments of :func:`add_executor_options`, and ``dry_run``
+    :param command: returns the command line of a run, see
+        :meth:`lottery_core.experiments.protocols.Framework.command`
     :param out: the experiment's folder
-    :param gpus: see :class:`~lottery_core.experiments.executors.local.Processes`; a job has what Slurm gives it
-    :raises ConfigError: unknown executor, options of the other one, or no Slurm here
+    :param gpus: GPUs for local processes, see :class:`~lottery_core.experiments.executors.local.Processes`; Slurm
+        assigns those of its jobs
+    :returns: the executor
+    :raises ConfigError: the executor is unknown, an option belongs to another executor, or Slurm is not installed
     """
     if args.executor not in (LOCAL, SLURM):
         raise unknown_choice(args.executor, "executor", (LOCAL, SLURM))
@@ -63,16 +75,16 @@ def executor(
     options = slurm_options(args.slurm or "")
     retries = RETRIES if args.retries is None else args.retries
     jobs = MANY if args.jobs is None else args.jobs
-    return Slurm(command, out, options, jobs, args.threads, retries, here=not args.dry_run)
+    return Slurm(command, out, options, jobs, args.threads, retries, require_installed=not args.dry_run)
 
 
 def gpus_of_a_job(args: argparse.Namespace) -> int:
-    """How many GPUs a job of ``--slurm`` has, on all of its nodes; 0 where it says nothing of them."""
+    """Return the number of GPUs that ``--slurm`` requests for a job, on all of its nodes; 0 if it requests none."""
     options = slurm_options(args.slurm or "")
-    each = options.get("gpus_per_node", options.get("gpus_per_task", 0))
-    return int(each) * nodes_of_a_job(args)
+    per_node = options.get("gpus_per_node", options.get("gpus_per_task", 0))
+    return int(per_node) * nodes_of_a_job(args)
 
 
 def nodes_of_a_job(args: argparse.Namespace) -> int:
-    """On how many nodes a job of ``--slurm`` runs."""
+    """Return the number of nodes that ``--slurm`` requests for a job."""
     return int(slurm_options(args.slurm or "").get("nodes", 1))

@@ -1,7 +1,8 @@
-"""Training runs as jobs of a Slurm cluster, which submitit writes and Slurm schedules.
+"""Training runs as jobs of a Slurm cluster, submitted through submitit.
 
-A job outlives the command that submitted it. It is known by a token: in ``job.json`` before it is submitted, in its
-own name, and in ``job-end.json``, which it writes last. So a command that was stopped or killed finds its jobs again.
+A job outlives the command that submitted it. It is identified by a token, which is written to ``job.json`` before the
+job is submitted, is part of the job's name, and is written to ``job-end.json`` by the job as its last step. With it, a
+command that is run again after it was stopped or killed finds its jobs.
 """
 
 from __future__ import annotations
@@ -24,23 +25,26 @@ from lottery_core.experiments.plan import Run
 from lottery_core.files import FolderLock, last_line, read_object, write_json
 
 RETRIES = 2
-MANY = 1000  # jobs in the queue at a time, where the user says nothing: Slurm schedules
-_DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's own is 5 minutes
+MANY = 1000  # default number of queued jobs; Slurm schedules them
+_DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's default is 5 minutes
 _KILLED = {"CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 _PREFIX = "lottery"
 
 
 class Slurm:
-    """Submits each run as a job; see :class:`lottery_core.experiments.protocols.Executor`.
+    """Executor that submits each run as a job of a Slurm cluster.
 
-    :param command: the command line of a run, from :meth:`lottery_core.experiments.protocols.Framework.command`
-    :param out: the experiment's folder, on a file system that all nodes see
-    :param options: see :func:`lottery_core.experiments.executors.slurm_queue.slurm_options`
-    :param jobs: how many in the queue at a time, at least 1
-    :param threads: of each run
+    It implements :class:`lottery_core.experiments.protocols.Executor`.
+
+    :param command: returns the command line of a run, see
+        :meth:`lottery_core.experiments.protocols.Framework.command`
+    :param out: the experiment's folder, on a file system that all nodes share
+    :param options: options of each job, from :func:`lottery_core.experiments.executors.slurm_queue.slurm_options`
+    :param jobs: maximum number of queued or running jobs, at least 1
+    :param threads: CPU threads of each run, at least 1
     :param retries: how often a run whose job failed or vanished is submitted again
-    :param here: whether Slurm must be here, which a plan alone does not need
-    :raises ConfigError: no Slurm here, a number that cannot be, or a value that Slurm's file cannot take
+    :param require_installed: whether Slurm must be installed on this machine; a dry run does not need it
+    :raises ConfigError: Slurm is not installed, or a number is out of range
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class Slurm:
         jobs: int = MANY,
         threads: int = 1,
         retries: int = RETRIES,
-        here: bool = True,
+        require_installed: bool = True,
     ) -> None:
         if jobs < 1:
             raise ConfigError(f"--jobs must be at least 1, not {jobs}")
@@ -59,7 +63,7 @@ class Slurm:
             raise ConfigError(f"--threads must be at least 1, not {threads}")
         if retries < 0:
             raise ConfigError(f"--retries must not be negative, not {retries}")
-        if here:
+        if require_installed:
             require_slurm()
         self.command, self.options = command, dict(options)
         self.out = out.absolute()
@@ -68,60 +72,66 @@ class Slurm:
         self.queue = Queue()
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Job:
-        """Submit ``run``; the lock stays with this process.
+        """Submit ``run`` as a job.
 
+        :param run: the run to train
+        :param folder: the run's folder
+        :param lock: the experiment's lock; it stays with this process
+        :returns: the submitted job
         :raises RunError: Slurm refuses the job
         """
         folder = folder.absolute()
         token = uuid.uuid4().hex[:12]
         name = re.sub(r"[^\w.-]", "-", f"{_PREFIX}-{self.out.name}-{run}-{token}")
-        # First the file: a kill between the two must not leave a job that nobody knows.
+        # Written before submitting, so that a kill in between leaves no unknown job.
         write_json(folder / paths.JOB, {"token": token, "name": name})
         work = Work(self.command(run, folder), folder, token, self.threads)
         try:
             number = self._executor(name).submit(work).job_id
-        except Exception as error:  # submitit raises many kinds, Slurm's own words in them
+        except Exception as error:  # submitit raises various types, with Slurm's message
             reason = " ".join(str(error).split())[:300]
-            raise RunError(f"Slurm does not take the job: {reason}", 2) from error
+            raise RunError(f"Slurm refuses the job: {reason}", 2) from error
         return Job(self.queue, folder, token, name, number, self.logs)
 
     def _executor(self, name: str) -> Any:
-        made = submitit_module().AutoExecutor(self.logs, cluster="slurm")
-        generic = made._typed_parameters()
-        given = {key if key in generic else f"slurm_{key}": value for key, value in self.options.items()}
-        made.update_parameters(
-            **({} if "slurm_time" in given else _DEFAULTS) | given,
+        executor = submitit_module().AutoExecutor(self.logs, cluster="slurm")
+        generic = executor._typed_parameters()
+        options = {key if key in generic else f"slurm_{key}": value for key, value in self.options.items()}
+        executor.update_parameters(
+            **({} if "slurm_time" in options else _DEFAULTS) | options,
             name=name,
-            # The run may call srun itself; and a job that Slurm started again would find its folder not made ready.
+            # The run may call srun itself, and a requeued job would find its folder not prepared.
             slurm_use_srun=False,
             slurm_additional_parameters={"no-requeue": True},
         )
-        return made
+        return executor
 
     def adopt(self, run: Run, folder: Path) -> Job | None:
-        """The job of ``run`` that an earlier command left in the queue, or that has ended well since."""
+        """Return the job of ``run`` that an earlier command left queued or that has succeeded since, else ``None``."""
         folder = folder.absolute()
-        told = read_object(folder / paths.JOB)
-        if not told:
+        submitted = read_object(folder / paths.JOB)
+        if not submitted:
             return None
-        job = Job(self.queue, folder, str(told.get("token")), str(told.get("name")), logs=self.logs)
+        job = Job(self.queue, folder, str(submitted.get("token")), str(submitted.get("name")), logs=self.logs)
         code = job.code()
-        going = code == 0 if code is not None else self.queue.state(job.name, now=True) is not None
-        return job if going else None
+        usable = code == 0 if code is not None else self.queue.state(job.name, now=True) is not None
+        return job if usable else None
 
 
 class Job:
-    """A submitted run; see :class:`lottery_core.experiments.protocols.Training`.
+    """A run that was submitted as a Slurm job.
 
-    :param queue: where it waits
-    :param folder: of the run
-    :param token: that it writes at its end
-    :param name: in the queue
-    :param number: Slurm's, where it is known
-    :param logs: folder in which submitit keeps what the job itself says, beside the run's own log
+    It implements :class:`lottery_core.experiments.protocols.Training`.
+
+    :param queue: Slurm's queue
+    :param folder: the run's folder
+    :param token: identifier that the job writes to ``job-end.json``
+    :param name: the job's name in the queue
+    :param number: Slurm's job id, if known
+    :param logs: folder of submitit's logs of the job, by default ``folder``
     """
 
-    grace = 15.0  # seconds until a file that another node wrote must be seen
+    grace = 15.0  # seconds until a file written on another node must be visible
 
     def __init__(
         self, queue: Queue, folder: Path, token: str, name: str, number: str = "", logs: Path | None = None
@@ -131,15 +141,15 @@ class Job:
         self._missed: float | None = None
 
     def code(self) -> int | None:
-        """The exit status of its command; ``None`` where it has not ended by itself."""
-        told = read_object(self.folder / paths.JOB_END)
-        return int(told["code"]) if told.get("token") == self.token else None
+        """Return the exit status of the run's command; ``None`` if it has not ended, or the job was killed."""
+        end = read_object(self.folder / paths.JOB_END)
+        return int(end["code"]) if end.get("token") == self.token else None
 
     def finished(self) -> bool:
-        """Whether it has ended well.
+        """Whether the job has succeeded.
 
-        :raises LostError: it failed in a way that another attempt may mend, or has vanished from the queue
-        :raises RunError: its input was bad
+        :raises LostError: it has failed and may succeed if tried again, or has vanished from the queue
+        :raises RunError: its input was invalid
         """
         state = self.queue.state(self.name)
         code = self.code()
@@ -154,60 +164,63 @@ class Job:
         ended = self._ended()
         now = time.monotonic()
         self._missed = now if self._missed is None else self._missed
-        # A job that has ended well may still have to be seen to have; one that was killed leaves nothing to wait for.
+        # The file of a job that succeeded may not be visible yet; a killed job writes none.
         if ended not in _KILLED and now - self._missed < self.grace:
             return False
         raise LostError(f"job {self.number} is gone from the queue{f': {ended}' if ended else ''}{self._last_words()}")
 
     def _last_words(self) -> str:
-        # Of a job that could not begin, since its node lacks a package or the folder, or that Slurm has ended.
+        # From submitit's log, if the job could not start (its node lacks a package or the folder) or Slurm ended it.
         path = self.logs / f"{self.number}_0_log.err"
         return f" ({last_line(path)}, see {path})" if path.exists() and path.stat().st_size else ""
 
     def _ended(self) -> str:
-        # Slurm remembers an ended job for some minutes, without its accounting, too.
+        # Slurm remembers an ended job for some minutes, even without accounting.
         command = ["scontrol", "--oneliner", "show", "job", self.number]
         try:
-            told = subprocess.run(command, capture_output=True, text=True, timeout=self.queue.patience, check=False)
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=self.queue.patience, check=False)
         except (OSError, subprocess.SubprocessError):
             return ""
-        return dict(word.partition("=")[::2] for word in told.stdout.split()).get("JobState", "")
+        return dict(word.partition("=")[::2] for word in answer.stdout.split()).get("JobState", "")
 
     def progress(self) -> Mapping[str, Any]:
-        """What the run last wrote into ``progress.json``, or that it waits in the queue."""
+        """Return the content of ``progress.json``, which the run updates, or the state of a queued job."""
         state = self.queue.state(self.name)
         if state not in (None, "RUNNING", "COMPLETING"):
             return {"text": f"{str(state).lower()} as job {self.queue.number(self.name)}"}
         return read_object(self.folder / paths.PROGRESS)
 
     def stop(self) -> str:
-        """It goes on: the same command will find it, and Slurm can end it."""
-        return f"job {self.number or self.queue.number(self.name)} ({self.folder}) goes on"
+        """Leave the job running; return a notice that it outlives this process."""
+        return f"job {self.number or self.queue.number(self.name)} ({self.folder}) keeps running"
 
     def cancel(self) -> None:
-        """End it, and wait until it has gone."""
-        give_up = time.monotonic() + self.queue.patience
+        """Cancel the job and wait until it has left the queue."""
+        deadline = time.monotonic() + self.queue.patience
         self.queue.cancel(self.name)
-        while self.queue.state(self.name, now=True) and time.monotonic() < give_up:
+        while self.queue.state(self.name, now=True) and time.monotonic() < deadline:
             time.sleep(1)
 
 
 class Work:
-    """What a job does on its node: the run's command, its output appended to ``train.log``.
+    """The function that a job calls on its node: it runs the command and appends its output to ``train.log``.
 
-    :param command: of the run
-    :param folder: of the run
-    :param token: of this job; where ``job.json`` has another, this one is no longer wanted
-    :param threads: of the command
+    :param command: the run's command line
+    :param folder: the run's folder
+    :param token: the job's identifier; if ``job.json`` holds another, the job has been replaced and does nothing
+    :param threads: CPU threads of the command
     """
 
     def __init__(self, command: list[str], folder: Path, token: str, threads: int) -> None:
         self.command, self.folder, self.token, self.threads = command, folder, token, threads
 
     def __call__(self) -> int:
-        """:returns: the exit status of the command, which ``job-end.json`` has, too"""
+        """Run the command, and write its exit status to ``job-end.json``, too.
+
+        :returns: the exit status of the command
+        """
         if read_object(self.folder / paths.JOB).get("token") != self.token:
-            print(f"{self.folder} has been given to another job: nothing to do")
+            print(f"{self.folder} belongs to another job now: nothing to do")
             return 0
         environment = child_environment(self.threads)
         with open(self.folder / paths.LOG, "ab") as log:

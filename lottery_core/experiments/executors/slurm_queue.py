@@ -1,4 +1,4 @@
-"""What Slurm has here: the options that a job may be given, and the queue, as ``squeue`` tells it."""
+"""Slurm on this machine: the options of a job, and the queue as ``squeue`` lists it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,48 @@ from typing import Any
 
 from lottery_core.errors import ConfigError, unknown_choice
 
-# What submitit would also take, but a job of ours has its own of.
-_OURS = {"name", "job_name", "use_srun", "additional_parameters", "setup", "teardown", "srun_args", "stderr_to_stdout"}
+# Options of submitit that the executor sets itself.
+_RESERVED = {
+    "name",
+    "job_name",
+    "use_srun",
+    "additional_parameters",
+    "setup",
+    "teardown",
+    "srun_args",
+    "stderr_to_stdout",
+}
 
 
 def slurm_options(text: str) -> dict[str, Any]:
-    """``"partition=gpu,gpus_per_node=8"`` as a dict: options of submitit's Slurm executor, numbers as numbers.
+    """Parse options of submitit's Slurm executor.
 
-    :raises ConfigError: no submitit, another form, or an option that submitit does not know
+    :param text: ``"partition=gpu,gpus_per_node=8"``; may be empty
+    :returns: option -> value; whole numbers as ``int``
+    :raises ConfigError: submitit is not installed, the text is not of this form, or submitit has no such option
     """
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
         if not equals or not name or not value:
             raise ConfigError(f"--slurm takes name=value,name=value; '{part}' is not of this form")
-        found[name.strip().replace("-", "_")] = int(value) if value.isdigit() else value
+        options[name.strip().replace("-", "_")] = int(value) if value.isdigit() else value
     submitit = submitit_module()
     generic = submitit.AutoExecutor._typed_parameters()
-    known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _OURS
-    for name, value in found.items():
+    known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _RESERVED
+    for name, value in options.items():
         if name not in known:
             raise unknown_choice(name, "Slurm option", known)
         if name in generic and not isinstance(value, int):
             raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
-    return found
+    return options
 
 
 def submitit_module() -> Any:
+    """Import submitit.
+
+    :raises ConfigError: it is not installed
+    """
     try:
         import submitit
     except ImportError as error:
@@ -47,47 +62,51 @@ def submitit_module() -> Any:
 
 
 def require_slurm() -> None:
-    """:raises ConfigError: Slurm's commands are not here"""
+    """Check that Slurm's commands are installed.
+
+    :raises ConfigError: one of them is missing; the message names it
+    """
     missing = [name for name in ("sbatch", "squeue", "srun") if shutil.which(name) is None]
     if missing:
-        raise ConfigError(f"--executor slurm needs Slurm's commands; {', '.join(missing)} cannot be found here")
+        raise ConfigError(f"--executor slurm needs Slurm's commands; not found: {', '.join(missing)}")
 
 
 class Queue:
-    """The user's own jobs in Slurm's queue, by name; asked for at most every :attr:`every` seconds."""
+    """The user's jobs in Slurm's queue, by name; refreshed at most every :attr:`every` seconds."""
 
-    every = 5.0
-    patience = 60.0  # seconds for an answer
+    every = 5.0  # seconds between calls of squeue
+    patience = 60.0  # seconds to wait for an answer
 
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[str, str]] = {}
-        self._asked = -float("inf")
+        self._refreshed_at = -float("inf")
 
     def state(self, name: str, now: bool = False) -> str | None:
-        """Slurm's word for the state of the job ``name``, e.g. ``"PENDING"``; ``None`` where there is none.
+        """Return Slurm's state of a job, e.g. ``"PENDING"``; ``None`` if the job is not in the queue.
 
-        :param now: ask again in any case
+        :param name: the job's name
+        :param now: refresh the queue first
         """
-        if now or time.monotonic() - self._asked >= self.every:
-            self._ask()
-        found = self._jobs.get(name)
-        return None if found is None else found[0]
+        if now or time.monotonic() - self._refreshed_at >= self.every:
+            self._refresh()
+        job = self._jobs.get(name)
+        return None if job is None else job[0]
 
     def number(self, name: str) -> str:
-        """The number of the job ``name``, as last seen."""
+        """Return the id of the job ``name``, as last seen; ``"?"`` if it was never seen."""
         return self._jobs.get(name, ("", "?"))[1]
 
     def cancel(self, name: str) -> None:
-        """End the job ``name``."""
+        """Cancel the job ``name``."""
         subprocess.run(["scancel", "--name", name, "--user", getpass.getuser()], check=False, capture_output=True)
-        self._asked = -float("inf")
+        self._refreshed_at = -float("inf")
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         command = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%j|%T|%i"]
         try:
             answer = subprocess.run(command, capture_output=True, text=True, timeout=self.patience, check=True).stdout
         except (OSError, subprocess.SubprocessError):
-            return  # the controller may be away for a while: what was known stays
-        self._asked = time.monotonic()
+            return  # the controller may be unreachable for a while: keep the last known state
+        self._refreshed_at = time.monotonic()
         rows = [line.strip().rsplit("|", 2) for line in answer.splitlines() if line.count("|") >= 2]
         self._jobs = {name: (state, number) for name, state, number in rows}

@@ -22,7 +22,7 @@ from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner
-from lottery_core.files import FolderLock, held, read_object
+from lottery_core.files import FolderLock, is_locked, read_object
 from tests.conftest import SmallDisk
 from tests.lottery_core.experiments.test_runner import DRIVER, here, scores, tickets
 from tests.lottery_core.toy import Here, Toy, experiment
@@ -65,7 +65,7 @@ def test_a_rewind_point_that_stays_damaged_fails_by_name(tmp_path: Path) -> None
 
 def test_a_lock_file_of_a_dead_process_locks_nothing(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("process 999999 on elsewhere")
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
     assert len(here(tmp_path, rounds=1)[0]) == 3
 
 

@@ -69,17 +69,17 @@ def test_inference_mode_and_autocast_leave_no_trace() -> None:
     with torch.enable_grad():
         sparse(tokens.clone().requires_grad_()).sum().backward()
     with torch.autocast("cpu"):
-        said = sparse(tokens.bfloat16())
-    near(said, dense(tokens.bfloat16().float()))
+        output = sparse(tokens.bfloat16())
+    near(output, dense(tokens.bfloat16().float()))
 
 
-def test_half_precision_is_told() -> None:
+def test_half_precision_on_a_cpu_is_an_error() -> None:
     sparse = sparse_form(pruned(nn.Linear(30, 12))).half()
-    with pytest.raises(ConfigError, match="torch has no sparse product of float16 on a CPU: use float32"):
+    with pytest.raises(ConfigError, match="torch has no sparse product in float16 on a CPU: use float32"):
         sparse(torch.ones(2, 30).half())
 
 
-def test_code_that_reads_weights_gets_them_and_is_told() -> None:
+def test_code_that_reads_weights_gets_them_with_a_warning() -> None:
     dense = pruned(nn.Linear(30, 12))
     with pytest.warns(UserWarning, match="read as a dense matrix, which is slow"):
         assert torch.equal(sparse_form(dense).weight, dense.weight)

@@ -139,8 +139,8 @@ def test_a_trunk_that_two_heads_read() -> None:
     inputs = torch.randn(50, 5)
     hidden = inputs @ small.tensors["trunk.weight"].T + small.tensors["trunk.bias"]
     for name, head, function in (("one", heads[0], torch.tanh), ("two", heads[1], torch.sigmoid)):
-        found = function(hidden) @ small.tensors[f"{name}.weight"].T + small.tensors[f"{name}.bias"]
-        assert_same(head(function(trunk(inputs))), found)
+        output = function(hidden) @ small.tensors[f"{name}.weight"].T + small.tensors[f"{name}.bias"]
+        assert_same(head(function(trunk(inputs))), output)
 
 
 def convolutions(channels: Sequence[int], padding: int, side: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.module import _global_parameter_registration_hooks
 from torch.nn.utils.parametrizations import weight_norm
 
 from lottery_core import load_sparse, read_weights, snapshot
@@ -59,8 +61,8 @@ def net() -> Net:
 
 @pytest.mark.parametrize("on_meta", [True, False])
 def test_there_and_back(net: Net, on_meta: bool, tmp_path: Path) -> None:
-    said = save_sparse(net.state_dict(), tmp_path / "net.csr")
-    assert said.startswith("7 matrices, ")
+    description = save_sparse(net.state_dict(), tmp_path / "net.csr")
+    assert description.startswith("7 matrices, ")
     if on_meta:
         with parameters_on_meta():
             made = Net()
@@ -86,6 +88,33 @@ def test_the_start_values_of_modules_made_outside_are_as_ever() -> None:
         table = torch.empty(3).fill_(2.0)
     assert table.tolist() == [2.0] * 3
     assert not nn.Linear(3, 3).weight.is_meta
+
+
+def test_models_that_another_thread_builds_meanwhile_keep_their_memory() -> None:
+    with parameters_on_meta(), ThreadPoolExecutor(1) as other_thread:
+        elsewhere = other_thread.submit(Net).result()
+        here = Net()
+    assert all(parameter.is_meta for parameter in here.parameters())
+    assert not any(parameter.is_meta for parameter in elsewhere.parameters())
+    assert float(elsewhere.first.weight.detach().std()) > 0  # initialised
+
+
+def test_an_error_inside_leaves_no_hook_behind() -> None:
+    hooks = dict(_global_parameter_registration_hooks)
+    with pytest.raises(TypeError), parameters_on_meta():
+        nn.Linear("three", 3)  # type: ignore[arg-type]
+    assert _global_parameter_registration_hooks == hooks
+    assert not nn.Linear(3, 3).weight.is_meta
+
+
+def test_meta_parameters_keep_ties_and_requires_grad() -> None:
+    with parameters_on_meta(), parameters_on_meta():  # a plugin's builder may enter it, too
+        model = Net()
+        model.register_parameter("fixed", nn.Parameter(torch.ones(2), requires_grad=False))
+        model.register_parameter("none", None)
+    assert model.out.weight is model.words.weight
+    assert model.none is None
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == ["fixed"]
 
 
 def test_its_size_is_a_tickets(tmp_path: Path) -> None:
@@ -141,7 +170,7 @@ def test_what_is_no_sparse_file(net: Net, tmp_path: Path) -> None:
     snapshot(net).save(tmp_path / "weights")
     (tmp_path / "text").write_text("words")
     for name, words in (
-        ("weights", "is no sparse model"),
+        ("weights", "is not a sparse model"),
         ("text", "damaged"),
         ("none", "No such"),
         (".", "directory"),
@@ -151,7 +180,7 @@ def test_what_is_no_sparse_file(net: Net, tmp_path: Path) -> None:
         assert not is_sparse_file(tmp_path / name)
     save_sparse(net.state_dict(), tmp_path / "net.csr")
     assert is_sparse_file(tmp_path / "net.csr")
-    with pytest.raises(CheckpointError, match=r"needs the model that it is for: load_sparse\(path, model\)"):
+    with pytest.raises(CheckpointError, match=r"needs a model of its architecture: load_sparse\(path, model\)"):
         load_sparse(tmp_path / "net.csr")
     with pytest.raises(CheckpointError, match="is a lottery-sparse, not a file of weights"):
         read_weights(tmp_path / "net.csr")
@@ -211,7 +240,7 @@ def test_a_header_that_does_not_fit(change: str, net: Net, tmp_path: Path) -> No
     HEADERS[change](header)
     header["crc"] = _crc(header, payload)
     save_file(payload, tmp_path / "bad", {"lottery": json.dumps(header)})
-    with pytest.raises(CheckpointError, match=r"(damaged|does not fit|no sparse)"):
+    with pytest.raises(CheckpointError, match=r"(damaged|does not fit|not a sparse)"):
         load_sparse(tmp_path / "bad", Net())
 
 

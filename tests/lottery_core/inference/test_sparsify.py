@@ -19,18 +19,18 @@ from lottery_core.inference.timings import Load, Timings
 from tests.lottery_core.inference.test_layers import pruned
 
 
-class Told(Timings):
-    """Times that are told instead of measured: a clock is no test's business."""
+class FixedGain(Timings):
+    """Gives every layer the same speed-up instead of measuring, so that tests do not depend on a clock."""
 
     def __init__(self, gain: float, folder: Path) -> None:
         super().__init__(folder)
         self.gain = gain
-        self.asked: list[str] = []
+        self.keys: list[str] = []
 
     def compare(self, key: str, pair: Any, device: torch.device) -> tuple[float, float]:
         for function in pair():
             function()
-        self.asked.append(key)
+        self.keys.append(key)
         return self.gain, 1.0
 
 
@@ -60,7 +60,7 @@ def net() -> Net:
 
 def test_faster_layers_become_sparse_in_all_their_places(net: Net, tmp_path: Path) -> None:
     words = torch.randint(0, 40, (5, 3))
-    before, timings = net(words), Told(2.0, tmp_path)
+    before, timings = net(words), FixedGain(2.0, tmp_path)
     report = sparsify(net, words, timings=timings)
     torch.testing.assert_close(net(words), before, rtol=1e-5, atol=1e-6)
     assert isinstance(net.out, SparseLinear)
@@ -73,13 +73,13 @@ def test_faster_layers_become_sparse_in_all_their_places(net: Net, tmp_path: Pat
         "first": ("csr", None),
         "out": ("csr", None),
         "spread": ("dense", "torch has no sparse Conv1d"),
-        "attention.out_proj": ("dense", "its parent reads its weights past it"),
+        "attention.out_proj": ("dense", "its parent reads its weights directly"),
         "unused": ("dense", "not called"),
     }
     assert report.sparse == 3
     assert "3 of 6 layers are sparse (dense: 1 torch has no sparse Conv1d, " in str(report)
-    assert any("Linear 32x24 float32" in key and key.endswith(" 16/1") for key in timings.asked), timings.asked
-    assert any("LSTM" in key and key.endswith(" 15/5") for key in timings.asked), timings.asked
+    assert any("Linear 32x24 float32" in key and key.endswith(" 16/1") for key in timings.keys), timings.keys
+    assert any("LSTM" in key and key.endswith(" 15/5") for key in timings.keys), timings.keys
     assert report.bytes_after < report.bytes_before  # Adam's copies are not counted: a model's own memory
     copied = copy.deepcopy(net)
     torch.testing.assert_close(copied(words), before, rtol=1e-5, atol=1e-6)
@@ -88,7 +88,7 @@ def test_faster_layers_become_sparse_in_all_their_places(net: Net, tmp_path: Pat
 def test_slower_layers_stay(net: Net, tmp_path: Path) -> None:
     words = torch.randint(0, 40, (5, 3))
     before = copy.deepcopy(net)
-    report = sparsify(net, {"words": words, "scale": 2.0}, timings=Told(1.04, tmp_path))
+    report = sparsify(net, {"words": words, "scale": 2.0}, timings=FixedGain(1.04, tmp_path))
     assert report.sparse == 0
     assert {layer.why for layer in report.layers if layer.speed_up is not None} == {"not faster"}
     assert [type(module) for module in net.modules()] == [type(module) for module in before.modules()]
@@ -106,17 +106,17 @@ def test_a_product_that_torch_lacks_keeps_a_layer_dense(net: Net, monkeypatch: p
     assert whys["first"] == "torch has no such product: addmm is not implemented for this"
 
 
-def test_csr_takes_all_that_have_zeros_and_measures_nothing(net: Net, tmp_path: Path) -> None:
-    timings = Told(0.5, tmp_path)
+def test_csr_replaces_every_layer_with_zeros_and_measures_nothing(net: Net, tmp_path: Path) -> None:
+    timings = FixedGain(0.5, tmp_path)
     assert sparsify(net, form="csr", timings=timings).sparse == 4
-    assert not timings.asked
+    assert not timings.keys
     assert isinstance(net.unused, SparseLinear)
 
 
 def test_no_zeros(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     for form in ("auto", "csr"):
-        report = sparsify(model, tokens=3, form=form, timings=Told(9.0, tmp_path))
+        report = sparsify(model, tokens=3, form=form, timings=FixedGain(9.0, tmp_path))
         assert "the model has no zeros in its weights (is it a ticket?); it is unchanged" in str(report)
         assert type(model[0]) is type(model[2]) is nn.Linear
 
@@ -124,11 +124,11 @@ def test_no_zeros(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*deprecated")  # torch's own quantisation
 def test_half_precision_and_quantised_layers_stay(tmp_path: Path) -> None:
     for model, why in (
-        (pruned(nn.Sequential(nn.Linear(8, 8))).half(), "torch has no sparse product of float16 on cpu"),
-        (pruned(nn.Sequential(nn.Linear(8, 8))).bfloat16(), "torch has no sparse product of bfloat16 on cpu"),
+        (pruned(nn.Sequential(nn.Linear(8, 8))).half(), "torch has no sparse product in float16 on cpu"),
+        (pruned(nn.Sequential(nn.Linear(8, 8))).bfloat16(), "torch has no sparse product in bfloat16 on cpu"),
         (torch.ao.quantization.quantize_dynamic(pruned(nn.Sequential(nn.Linear(8, 8)))), "quantised"),
     ):
-        report = sparsify(model, tokens=2, timings=Told(9.0, tmp_path))
+        report = sparsify(model, tokens=2, timings=FixedGain(9.0, tmp_path))
         assert [layer.why for layer in report.layers] == [why]
         assert report.sparse == 0
 
@@ -137,7 +137,7 @@ def test_half_precision_and_quantised_layers_stay(tmp_path: Path) -> None:
 def test_lstms_without_a_sparse_form_stay(both: str, tmp_path: Path) -> None:
     more = {"bidirectional": True} if both == "both directions" else {"proj_size": 4}
     model = pruned(nn.Sequential(nn.LSTM(8, 8, **more)))
-    assert sparsify(model, torch.ones(2, 1, 8), timings=Told(9.0, tmp_path)).sparse == 0
+    assert sparsify(model, torch.ones(2, 1, 8), timings=FixedGain(9.0, tmp_path)).sparse == 0
 
 
 def test_bad_input(net: Net, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_bad_input(net: Net, tmp_path: Path) -> None:
 
 
 class Attention(nn.Module):
-    """As fairseq's: its projections' weights are handed on, past them, until it is told otherwise."""
+    """Like fairseq's attention, which reads its projections' weights unless the attribute is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,15 +174,15 @@ def test_attention_calls_its_projections_once_they_are_sparse(
     model = pruned(nn.Sequential(Attention()))
     states = torch.randn(4, 24)
     before = model(states)
-    report = sparsify(model, tokens=lambda _: Load(4 * steps, steps), timings=Told(gain, tmp_path))
+    report = sparsify(model, tokens=lambda _: Load(4 * steps, steps), timings=FixedGain(gain, tmp_path))
     assert report.sparse == sparse
     assert model[0].skip_embed_dim_check == bool(sparse)  # elsewhere its fused form stays
     torch.testing.assert_close(model(states), before, rtol=1e-5, atol=1e-6)
 
 
-def test_what_attention_does_not_call_is_recorded_all_the_same(tmp_path: Path) -> None:
+def test_projections_that_attention_does_not_call_are_recorded(tmp_path: Path) -> None:
     model = pruned(nn.Sequential(Attention()))
-    assert sparsify(model, torch.randn(4, 24), timings=Told(0.5, tmp_path)).layers[0].why == "not faster"
+    assert sparsify(model, torch.randn(4, 24), timings=FixedGain(0.5, tmp_path)).layers[0].why == "not faster"
     assert not model[0].skip_embed_dim_check
 
 
@@ -198,13 +198,13 @@ class Doubling(nn.LSTMCell):
 
 
 @pytest.mark.parametrize("layer", [Residual(8, 8), Doubling(8, 8)])
-def test_classes_of_somebodys_own_stay(layer: nn.Module) -> None:
+def test_subclasses_with_their_own_forward_stay(layer: nn.Module) -> None:
     assert sparsify(pruned(nn.Sequential(layer)), form="csr").sparse == 0
 
 
 def test_sparse_already(net: Net, tmp_path: Path) -> None:
     sparsify(net, form="csr")
-    again = sparsify(net, tokens=3, timings=Told(0.5, tmp_path))
+    again = sparsify(net, tokens=3, timings=FixedGain(0.5, tmp_path))
     assert again.sparse == 4
     assert "4 of 6 layers are sparse" in again.summary()
 
@@ -218,11 +218,11 @@ def test_examples_of_every_form(tmp_path: Path) -> None:
         def forward(self, states: torch.Tensor) -> torch.Tensor:
             return self.layer(input=states)
 
-    timings = Told(2.0, tmp_path)
+    timings = FixedGain(2.0, tmp_path)
     assert sparsify(pruned(Named()), torch.ones(3, 8), timings=timings).sparse == 1
     packed = nn.utils.rnn.pack_padded_sequence(torch.ones(4, 2, 8), [4, 2])
     assert sparsify(pruned(nn.Sequential(nn.LSTM(8, 8))), packed, timings=timings).sparse == 1
-    assert [key.split()[-1] for key in timings.asked] == ["3/1", "4/4"]
+    assert [key.split()[-1] for key in timings.keys] == ["3/1", "4/4"]
 
 
 def test_a_model_that_fails_is_left_as_it_was(net: Net) -> None:
@@ -232,10 +232,10 @@ def test_a_model_that_fails_is_left_as_it_was(net: Net) -> None:
     assert not net.first._forward_hooks
 
 
-def test_loads_that_are_told_by_name(net: Net, tmp_path: Path) -> None:
-    timings = Told(2.0, tmp_path)
+def test_loads_by_layer_name(net: Net, tmp_path: Path) -> None:
+    timings = FixedGain(2.0, tmp_path)
     sparsify(net, tokens=lambda name: Load(100) if name == "first" else Load(3), timings=timings)
-    assert [key.split()[-1] for key in timings.asked if "32x24" in key] == ["112/1"]  # rounded up
+    assert [key.split()[-1] for key in timings.keys if "32x24" in key] == ["112/1"]  # rounded up
 
 
 def test_measured_times_are_remembered(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_measured_times_are_remembered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"x": 3}'])
-def test_a_damaged_memory_is_measured_again(content: str, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_measured_again(content: str, tmp_path: Path) -> None:
     (tmp_path / "sparse-timings.json").write_text(content)
     timings = Timings(tmp_path)
     assert len(timings.compare("a", lambda: (lambda: None, lambda: None), torch.device("cpu"))) == 2
@@ -261,7 +261,7 @@ def test_a_damaged_memory_is_measured_again(content: str, tmp_path: Path) -> Non
     assert len(json.loads((tmp_path / "sparse-timings.json").read_text())) >= 1
 
 
-def test_a_memory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOTTERY_CACHE", str(tmp_path / "file"))
     report = sparsify(pruned(nn.Sequential(nn.Linear(64, 64))), tokens=4)

@@ -1,4 +1,4 @@
-"""Runs side by side share the GPUs equally."""
+"""Parallel runs share the GPUs equally."""
 
 from __future__ import annotations
 

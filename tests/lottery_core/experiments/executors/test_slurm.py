@@ -1,4 +1,4 @@
-"""Runs as jobs: what can be told without a Slurm. ``tests/slurm`` has the rest, on a real one."""
+"""Runs as Slurm jobs, without a cluster; ``tests/slurm`` tests them on a real one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytest.importorskip("submitit")
 
 
 class FakeQueue(Queue):
-    """Answers what it is told to."""
+    """Gives the answers of its arguments, one per call; then the last one again."""
 
     def __init__(self, *answers: str | None) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class FakeQueue(Queue):
 
 
 def test_options_are_submitits_with_numbers_as_numbers() -> None:
-    found = slurm_options("partition=gpu, gpus-per-node=8,timeout_min=600,,mem_gb=64")
-    assert found == {"partition": "gpu", "gpus_per_node": 8, "timeout_min": 600, "mem_gb": 64}
+    options = slurm_options("partition=gpu, gpus-per-node=8,timeout_min=600,,mem_gb=64")
+    assert options == {"partition": "gpu", "gpus_per_node": 8, "timeout_min": 600, "mem_gb": 64}
     assert slurm_options("") == {}
 
 
@@ -60,7 +60,7 @@ def test_options_are_submitits_with_numbers_as_numbers() -> None:
         ("use_srun=1", "unknown Slurm option 'use_srun'"),
     ],
 )
-def test_other_options_are_one_line(text: str, line: str) -> None:
+def test_invalid_options_are_one_line(text: str, line: str) -> None:
     with pytest.raises(ConfigError) as error:
         slurm_options(text)
     assert line in str(error.value)
@@ -75,19 +75,19 @@ def test_without_submitit_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_slurm_its_commands_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="sbatch, squeue, srun cannot be found here"):
+    with pytest.raises(ConfigError, match="not found: sbatch, squeue, srun"):
         Slurm(Toy().command, tmp_path, {})
-    assert Slurm(Toy().command, tmp_path, {}, here=False).jobs > 100  # a plan needs none
+    assert Slurm(Toy().command, tmp_path, {}, require_installed=False).jobs > 100  # a dry run needs no Slurm
 
 
 @pytest.mark.parametrize(("name", "value"), [("jobs", 0), ("threads", 0), ("retries", -1)])
 def test_numbers_that_cannot_be(name: str, value: int, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"--{name} must"):
-        Slurm(Toy().command, tmp_path, {}, here=False, **{name: value})
+        Slurm(Toy().command, tmp_path, {}, require_installed=False, **{name: value})
 
 
-def test_the_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What sbatch is given: our options, one process, no start by Slurm itself; and what it prints is the number."""
+def test_the_batch_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sbatch gets our options, one process and no requeueing; the job id is read from its output."""
     (tmp_path / "sbatch").write_text('#!/bin/sh\ncp "$1" "$SEEN"\necho Submitted batch job 77\n')
     for name in ("sbatch", "squeue", "srun"):
         (tmp_path / name).touch()
@@ -102,14 +102,14 @@ def test_the_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     text = (tmp_path / "seen.sh").read_text()
     for line in ("partition=gpu", "gpus-per-node=8", "nodes=2", "time=1440", "no-requeue"):
         assert f"#SBATCH --{line}\n" in text
-    told = read_json(folder / paths.JOB)
-    assert f"#SBATCH --job-name={told['name']}\n" in text
-    assert told["name"] == f"lottery-my-experiment-seed-1-winning-round-2-{told['token']}"
+    submitted = read_json(folder / paths.JOB)
+    assert f"#SBATCH --job-name={submitted['name']}\n" in text
+    assert submitted["name"] == f"lottery-my-experiment-seed-1-winning-round-2-{submitted['token']}"
     assert "srun" not in text
     assert job.number == "77"
 
 
-def test_what_slurm_says_of_the_users_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_as_squeue_lists_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     squeue = tmp_path / "squeue"
     squeue.write_text("#!/bin/sh\nprintf 'a|b-c|PENDING|7\\nother|RUNNING|8\\n'\n")
     squeue.chmod(0o755)
@@ -117,15 +117,15 @@ def test_what_slurm_says_of_the_users_jobs(tmp_path: Path, monkeypatch: pytest.M
     queue = Queue()
     assert [queue.state(name) for name in ("a|b-c", "other", "nobody's")] == ["PENDING", "RUNNING", None]
     assert queue.number("other") == "8"
-    squeue.write_text("#!/bin/sh\nexit 1\n")  # the controller is away: what was known stays
+    squeue.write_text("#!/bin/sh\nexit 1\n")  # the controller is unreachable: the last known state stays
     assert queue.state("other", now=True) == "RUNNING"
     squeue.write_text("#!/bin/sh\n")
-    assert queue.state("other") == "RUNNING"  # not asked again within seconds
+    assert queue.state("other") == "RUNNING"  # not refreshed within seconds
     assert queue.state("other", now=True) is None
 
 
-def test_only_jobs_that_go_on_or_ended_well_are_adopted(tmp_path: Path) -> None:
-    slurm = Slurm(Toy().command, tmp_path, {}, here=False)
+def test_only_queued_and_successful_jobs_are_adopted(tmp_path: Path) -> None:
+    slurm = Slurm(Toy().command, tmp_path, {}, require_installed=False)
     write_json(tmp_path / paths.JOB, {"token": "abc", "name": "x"})
     for code, state, adopted in (
         (None, "RUNNING", True),
@@ -142,22 +142,22 @@ def test_only_jobs_that_go_on_or_ended_well_are_adopted(tmp_path: Path) -> None:
 
 
 def job(folder: Path, *answers: str | None) -> Job:
-    found = Job(FakeQueue(*answers), folder, "abc", "lottery-x-abc", "7")
-    found.queue.patience = 2
-    return found
+    submitted = Job(FakeQueue(*answers), folder, "abc", "lottery-x-abc", "7")
+    submitted.queue.patience = 2
+    return submitted
 
 
-def test_a_job_that_ends_well(tmp_path: Path) -> None:
-    found = job(tmp_path, "PENDING", "PENDING", "RUNNING", "RUNNING", "RUNNING")
-    assert not found.finished()
-    assert found.progress() == {"text": "pending as job 7"}
-    assert not found.finished()
+def test_a_job_that_succeeds(tmp_path: Path) -> None:
+    submitted = job(tmp_path, "PENDING", "PENDING", "RUNNING", "RUNNING", "RUNNING")
+    assert not submitted.finished()
+    assert submitted.progress() == {"text": "pending as job 7"}
+    assert not submitted.finished()
     write_json(tmp_path / "progress.json", {"text": "epoch 3"})
-    assert found.progress() == {"text": "epoch 3"}
+    assert submitted.progress() == {"text": "epoch 3"}
     write_json(tmp_path / paths.JOB_END, {"token": "another", "code": 0})
-    assert not found.finished()
+    assert not submitted.finished()
     write_json(tmp_path / paths.JOB_END, {"token": "abc", "code": 0})
-    assert found.finished()
+    assert submitted.finished()
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, LostError), (-9, LostError), (2, RunError)])
@@ -171,34 +171,34 @@ def test_a_job_that_fails_names_its_log(code: int, kind: type[Exception], tmp_pa
 
 
 def test_a_job_that_vanishes_is_lost_after_a_grace_for_slow_file_systems(tmp_path: Path) -> None:
-    found = job(tmp_path, "RUNNING", None)
-    assert not found.finished()
-    assert not found.finished()
-    found.grace = 0.0
+    submitted = job(tmp_path, "RUNNING", None)
+    assert not submitted.finished()
+    assert not submitted.finished()
+    submitted.grace = 0.0
     with pytest.raises(LostError, match="is gone from the queue"):
-        found.finished()
+        submitted.finished()
 
 
-def test_a_job_that_could_not_begin_tells_its_last_words(tmp_path: Path) -> None:
-    """Its node has another environment, say: nothing of ours has run there, so submitit's own log has the reason."""
-    said = tmp_path / "7_0_log.err"
-    said.write_text("Traceback ...\nModuleNotFoundError: No module named 'lottery_core'\n")
-    found = job(tmp_path, None)
-    found.grace = 0.0
+def test_a_job_that_could_not_start_quotes_submitits_log(tmp_path: Path) -> None:
+    """If its node has another environment, say, the reason is only in submitit's log."""
+    log = tmp_path / "7_0_log.err"
+    log.write_text("Traceback ...\nModuleNotFoundError: No module named 'lottery_core'\n")
+    submitted = job(tmp_path, None)
+    submitted.grace = 0.0
     with pytest.raises(LostError) as error:
-        found.finished()
-    line = f"job 7 is gone from the queue (ModuleNotFoundError: No module named 'lottery_core', see {said})"
+        submitted.finished()
+    line = f"job 7 is gone from the queue (ModuleNotFoundError: No module named 'lottery_core', see {log})"
     assert str(error.value) == line
 
 
 def test_a_clock_that_jumps_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = job(tmp_path, None)
-    assert not found.finished()
+    submitted = job(tmp_path, None)
+    assert not submitted.finished()
     monkeypatch.setattr("time.time", lambda: 4e9)
-    assert not found.finished()
+    assert not submitted.finished()
 
 
-def test_work_writes_how_it_ended_last(tmp_path: Path) -> None:
+def test_work_writes_its_exit_status_last(tmp_path: Path) -> None:
     write_json(tmp_path / paths.JOB, {"token": "abc", "name": "x"})
     command = [sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS']); raise SystemExit(3)"]
     assert Work(command, tmp_path, "abc", 2)() == 3
@@ -210,7 +210,7 @@ def test_work_writes_how_it_ended_last(tmp_path: Path) -> None:
     assert (tmp_path / paths.LOG).read_text().startswith(before)
 
 
-def test_work_that_was_given_to_another_job_does_nothing(tmp_path: Path) -> None:
+def test_the_work_of_a_replaced_job_does_nothing(tmp_path: Path) -> None:
     write_json(tmp_path / paths.JOB, {"token": "later", "name": "x"})
     assert Work([sys.executable, "-c", "open('ran', 'w')"], tmp_path, "abc", 1)() == 0
     assert [path.name for path in tmp_path.iterdir()] == [paths.JOB]
@@ -225,7 +225,7 @@ def test_a_node_that_lacks_a_package_says_so(tmp_path: Path) -> None:
 
 
 class Cluster(Here):
-    """Trains here; jobs get lost as often as told, and one may have been left by an earlier command."""
+    """Trains in this process; loses its first ``losses`` jobs, and may find one left by an earlier command."""
 
     retries = 2
 
@@ -242,8 +242,8 @@ class Cluster(Here):
         return super().start(run, folder, lock)
 
     def adopt(self, run: Run, folder: Path) -> Any:
-        found, self.left = (self.left, None) if run == Run(1, "winning", 1) else (None, self.left)
-        return found
+        adopted, self.left = (self.left, None) if run == Run(1, "winning", 1) else (None, self.left)
+        return adopted
 
 
 def run(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -251,16 +251,16 @@ def run(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     try:
         Runner(done, Toy(), cluster, Progress()).run()
     finally:
-        said = capsys.readouterr().err
-    return said
+        printed = capsys.readouterr().err
+    return printed
 
 
 def test_a_lost_run_is_started_again_a_bounded_number_of_times(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = run(Cluster(tmp_path / "a", losses=2), tmp_path, capsys)
-    assert "started again (1 of 2)" in said
-    assert "started again (2 of 2)" in said
+    printed = run(Cluster(tmp_path / "a", losses=2), tmp_path, capsys)
+    assert "started again (1 of 2)" in printed
+    assert "started again (2 of 2)" in printed
     run(Cluster(tmp_path / "undisturbed"), tmp_path, capsys)
     rows = [[(row.run, row.ticket, row.score) for row in read_rows(tmp_path / name)] for name in ("a", "undisturbed")]
     assert rows[0] == rows[1]
@@ -296,7 +296,7 @@ def test_a_job_left_with_another_ticket_is_ended_first(tmp_path: Path, capsys: p
 
 
 class Interrupted(Cluster):
-    """Somebody presses Ctrl-C while the first ticket trains as a job."""
+    """The user presses Ctrl-C while the first ticket trains as a job."""
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Any:
         if run == dense(1):
@@ -311,14 +311,14 @@ def test_ctrl_c_leaves_jobs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFi
     done = experiment(out, kinds=("winning",), rounds=2)
     with pytest.raises(KeyboardInterrupt):
         Runner(done, Toy(), Interrupted(out), Progress()).run()
-    said = capsys.readouterr().err
-    assert f"job 7 ({out / 'seed-1/winning/round-01'}) goes on" in said
-    assert "rerun the same command to find them again" in said
+    printed = capsys.readouterr().err
+    assert f"job 7 ({out / 'seed-1/winning/round-01'}) keeps running" in printed
+    assert "rerun the same command to find them again" in printed
     write_json(out / "seed-1/winning/round-01" / paths.JOB, {"token": "abc", "name": "x"})
     for state, word in (("PENDING", "queued"), ("RUNNING", "running"), (None, "stopped")):
-        found = {one.run: one for one in states(done, lambda _, state=state: state)}
-        assert found[Run(1, "winning", 1)].word == word
-    assert found[Run(1, "winning", 2)].text == "for seed 1 winning round 1"
+        by_run = {entry.run: entry for entry in states(done, lambda _, state=state: state)}
+        assert by_run[Run(1, "winning", 1)].word == word
+    assert by_run[Run(1, "winning", 2)].text == "for seed 1 winning round 1"
 
 
 def test_status_of_a_command_at_work(tmp_path: Path) -> None:
@@ -340,8 +340,8 @@ def test_status_of_a_command_at_work(tmp_path: Path) -> None:
 def test_the_command_status(tmp_path: Path) -> None:
     Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), Progress(quiet=True)).run()
     command = [sys.executable, "-m", "lottery_core.cli", "status"]
-    told = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert told.stdout == f"{tmp_path}: 3 done, of 3 runs\n"
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}: 3 done, of 3 runs\n"
     refused = subprocess.run([*command, str(tmp_path / "x")], capture_output=True, text=True, check=False)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "holds no experiment" in refused.stderr
