@@ -1,4 +1,4 @@
-"""sb3_lottery.inference."""
+"""Faster inference with a trained ticket: smaller policies without dead units, and policies with sparse layers."""
 
 from sb3_lottery.inference.shrink import shrink_policy
 from sb3_lottery.inference.sparse import load_sparse_policy, sparsify_policy

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from lottery_core.errors import ConfigError
 from sb3_lottery import LotteryCallback
-from sb3_lottery.backends import Request, choose_backend
+from sb3_lottery.backends import EnvRequest, choose_backend
 from sb3_lottery.backends.ale_vec import AleVecEnv
 from sb3_lottery.backends.ale_vec import installed as ale_installed
 from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv
@@ -33,7 +33,7 @@ NATIVE = [pytest.param("envpool", "CartPole-v1", marks=needs_envpool), pytest.pa
 
 
 def make(backend: str, env: str, n_envs: int = 2, seed: int = 3, **more: Any) -> VecEnv:
-    request = Request(env, n_envs, **more)
+    request = EnvRequest(env, n_envs, **more)
     if backend == "gymnasium":
         return make_gymnasium(request, seed)
     made: VecEnv = EnvPoolVecEnv(request) if backend == "envpool" else AleVecEnv(request)
@@ -189,14 +189,14 @@ def test_episodes_are_as_monitor_tells_them_and_the_model_sees_scaled_rewards() 
 @pytest.mark.parametrize("clip", [True, False])
 def test_one_reward_is_seen_as_many_are(clip: bool) -> None:
     """Two ways of the same numbers, to the last bit: of native backends, and of one gymnasium environment."""
-    request = Request("CartPole-v1", clip_reward=clip, reward_scale=0.01)
+    request = EnvRequest("CartPole-v1", clip_reward=clip, reward_scale=0.01)
     rewards = np.array([-7.3, -1.0, -0.0, 0.0, 1e-3, 1 / 3, 1.0, 250.0, np.inf, np.nan])
     one = np.array([_reward(clip, 0.01, reward) for reward in rewards])
     assert one.tobytes() == request.for_training(rewards).tobytes()
 
 
 def test_clipped_rewards_are_for_training_alone() -> None:
-    request = Request("CartPole-v1", clip_reward=True, reward_scale=0.5)
+    request = EnvRequest("CartPole-v1", clip_reward=True, reward_scale=0.5)
     assert request.for_training(np.array([-7.0, -0.5, 0.0, 4.0])).tolist() == [-0.5, -0.25, 0.0, 0.5]
     env = make("gymnasium", "Acrobot-v1", 1, clip_reward=True, reward_scale=0.5)
     env.reset()
@@ -214,7 +214,7 @@ def test_what_native_environments_lack_is_said(backend: str, env: str) -> None:
         with pytest.raises(AttributeError, match="the backend 'gymnasium' has one Python object"):
             call()
     made.set_options({"low": 0})
-    with pytest.raises(ValueError, match="knows no options"):
+    with pytest.raises(ValueError, match="has no reset options"):
         made.reset()
 
 
@@ -300,7 +300,7 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch) -
         pytest.param(
             None, "ale", "BreakotNoFrameskip-v4", "unknown Atari game 'Breakot': did you mean Breakout", marks=needs_ale
         ),
-        (None, "ale", "CartPole-v1", "ale has Atari games only; CartPole-v1 is none"),
+        (None, "ale", "CartPole-v1", "ale has Atari games only; CartPole-v1 is not one"),
         (None, "gymnasium", "LunarLander-v2", "unknown environment 'LunarLander-v2': did you mean LunarLander-v3"),
         pytest.param(
             None, "ale", "Pong-v5", "'Pong-v5': did you mean ALE/Pong-v5 or PongNoFrameskip-v4", marks=needs_ale

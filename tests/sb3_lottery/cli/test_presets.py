@@ -156,7 +156,7 @@ def test_a_folder_goes_on_with_the_backend_it_began_with(tmp_path: Path, monkeyp
 BAD = {
     "backend": ("--env-backend gym", "unknown backend of environments 'gym': did you mean gymnasium"),
     "processes": ("--env-backend ale --subproc", "--subproc is for the gymnasium backend"),
-    "frames": ("--frame-size 105 80", "--frame-size is for Atari games; CartPole-v1 is none"),
+    "frames": ("--frame-size 105 80", "--frame-size is for Atari games; CartPole-v1 is not one"),
     "policy": ("--policy cnnn", "unknown policy 'cnnn': did you mean cnn"),
     "cnn": ("--cnn natur", "unknown CNN 'natur': did you mean nature"),
     "cnn on vectors": ("--policy cnn", "the policy cnn needs observations that are images"),
