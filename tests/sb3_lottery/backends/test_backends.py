@@ -12,7 +12,6 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from lottery_core.errors import ConfigError
 from sb3_lottery import LotteryCallback
 from sb3_lottery.backends import EnvRequest, choose_backend
 from sb3_lottery.backends.ale_vec import AleVecEnv
@@ -20,9 +19,10 @@ from sb3_lottery.backends.ale_vec import installed as ale_installed
 from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv
 from sb3_lottery.backends.envpool_vec import installed as envpool_installed
 from sb3_lottery.backends.gymnasium_vec import _reward, make_gymnasium
-from sb3_lottery.models.build import ModelSettings, make_model
-from sb3_lottery.models.environments import check_environment, make_env
+from sb3_lottery.models.build import make_model
+from sb3_lottery.models.environments import make_env
 from sb3_lottery.models.parameters import weights_of
+from sb3_lottery.models.settings import ModelSettings
 from tests.sb3_lottery.helpers import assert_dead, ticket_for
 
 BREAKOUT = "BreakoutNoFrameskip-v4"
@@ -283,43 +283,3 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch) -
         assert choose_backend(BREAKOUT) == choose_backend("ALE/Breakout-v5") == breakout
         monkeypatch.setattr("sb3_lottery.backends.ale_vec.installed", lambda: False)
         assert choose_backend(BREAKOUT) == ("envpool" if there else "gymnasium")
-
-
-@pytest.mark.parametrize(
-    ("module", "backend", "env", "words"),
-    [
-        ("envpool", "envpool", "CartPole-v1", "--env-backend envpool needs EnvPool, .*: pip install envpool"),
-        ("ale_py", "ale", BREAKOUT, "Atari needs ale-py, .*: pip install ale-py"),
-        ("ale_py", "gymnasium", BREAKOUT, "Atari needs ale-py, .*: pip install ale-py"),
-        pytest.param(
-            "cv2", "gymnasium", BREAKOUT, "needs OpenCV, .*: pip install opencv-python-headless", marks=needs_ale
-        ),
-        pytest.param(
-            None, "envpool", "CartPol-v1", "EnvPool has no environment 'CartPol-v1'.*CartPole", marks=needs_envpool
-        ),
-        pytest.param(
-            None, "ale", "BreakotNoFrameskip-v4", "unknown Atari game 'Breakot': did you mean Breakout", marks=needs_ale
-        ),
-        (None, "ale", "CartPole-v1", "ale has Atari games only; CartPole-v1 is not one"),
-        (None, "gymnasium", "LunarLander-v2", "unknown environment 'LunarLander-v2': did you mean LunarLander-v3"),
-        pytest.param(
-            None, "ale", "Pong-v5", "'Pong-v5': did you mean ALE/Pong-v5 or PongNoFrameskip-v4", marks=needs_ale
-        ),
-        pytest.param(
-            None, "gymnasium", "PongDeterministic-v0", "did you mean ALE/Pong-v5 or PongNoFrameskip-v4", marks=needs_ale
-        ),
-        pytest.param(None, "gymnasium", "Pong-v4", "'Pong-v4': did you mean ALE/Pong-v5", marks=needs_ale),
-        pytest.param(None, "gymnasium", "Pong-v4", "'Pong-v4': did you mean ALE/Pong-v5", marks=needs_ale, id="again"),
-        pytest.param(
-            None, "envpool", "Pong-v5", "'Pong-v5': did you mean ALE/Pong-v5", marks=(needs_ale, needs_envpool)
-        ),
-    ],
-)
-def test_what_is_missing_is_one_line(
-    module: str | None, backend: str, env: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if module:
-        monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(ConfigError, match=words) as caught:
-        check_environment(ModelSettings("a2c", env, env_backend=backend))
-    assert "\n" not in str(caught.value)

@@ -21,21 +21,20 @@ from lottery_core.cli.lottery import main as lottery
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.results import read_rows
 from sb3_lottery.cli.command import main
-from sb3_lottery.cli.options import experiment_of, parser, resolve
 from sb3_lottery.cli.zoo import _FILES, INSTALLED, _installed, zoo_entry
 from sb3_lottery.models.algorithms import ALGORITHMS
-from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.models.build import make_model
 from sb3_lottery.models.parameters import optimizers_of
+from sb3_lottery.models.settings import ModelSettings
 from sb3_lottery.training.fingerprint import describe_model
 from tests.conftest import Result
-from tests.sb3_lottery.helpers import assert_dead
+from tests.sb3_lottery.helpers import assert_dead, request_for
 
 pytest.importorskip("rl_zoo3")
 
 
 def settings_of(words: str) -> ModelSettings:
-    experiment = experiment_of(resolve(vars(parser().parse_args([*shlex.split(words), "--out", "nowhere"]))))
-    return ModelSettings.from_json(experiment.settings["model"])
+    return request_for(f"{words} --out nowhere").settings.model
 
 
 def zoos_own(algo: str, env: str, folder: Path) -> Any:
@@ -91,10 +90,9 @@ def test_a_model_is_the_zoos_own(algo: str, env: str, tmp_path: Path) -> None:
 
 
 def settings_length(words: str) -> int:
-    values = resolve(vars(parser().parse_args([*shlex.split(words), "--out", "nowhere"])))
-    unit, _, count = values["epoch"].partition(":")
-    assert unit == "timesteps"
-    return int(count) * int(values["epochs"])
+    length = request_for(f"{words} --out nowhere").settings.training.length
+    assert length.unit == "timesteps"
+    return length.count
 
 
 def test_every_entry_of_the_zoo_is_understood_or_refused_by_name() -> None:
