@@ -2,6 +2,6 @@
 
 from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.analysis.inputs import feature_names, input_features
-from sb3_lottery.analysis.play import play
+from sb3_lottery.analysis.play import play_episodes
 
-__all__ = ["FinishedRun", "feature_names", "input_features", "play"]
+__all__ = ["FinishedRun", "feature_names", "input_features", "play_episodes"]

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,14 +17,13 @@ from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.files import write_atomically
 from lottery_core.pruning import derive_seed
 from sb3_lottery.analysis.finished_run import FinishedRun
-from sb3_lottery.backends import GYMNASIUM, SUCCESSORS, make_environments
-from sb3_lottery.models import needs_action_masks
+from sb3_lottery.models import make_rendered_env, needs_action_masks
 
 VIDEOS = (".mp4", ".gif")
 _MOST_STEPS = 100_000  # steps of an episode, in case a game does not end
 
 
-def play(finished: FinishedRun, episodes: int, deterministic: bool, video: Path | None) -> list[float]:
+def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, video: Path | None) -> list[float]:
     """Play episodes with the agent of a run in one environment with fresh seeds.
 
     :param finished: the run
@@ -44,24 +42,19 @@ def play(finished: FinishedRun, episodes: int, deterministic: bool, video: Path 
     if video is None and not _has_display():
         raise ConfigError("there is no display to show it on: record it with -o video.mp4 or -o video.gif")
     imageio = None if video is None else _imageio()
-    name = SUCCESSORS.get(finished.settings.env, finished.settings.env)
     try:
         with nullcontext() if video is None else _no_window():
-            return _play(finished, name, episodes, deterministic, video, imageio)
+            return _play(finished, episodes, deterministic, video, imageio)
     except LotteryError:
         raise
     except Exception as error:  # an environment or its window may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"cannot render {name}: {reason}") from error
+        raise ConfigError(f"cannot render {finished.settings.env}: {reason}") from error
 
 
-def _play(
-    finished: FinishedRun, name: str, episodes: int, deterministic: bool, video: Path | None, imageio: Any
-) -> list[float]:
-    # Only gymnasium can render; the observations are the same with every backend.
+def _play(finished: FinishedRun, episodes: int, deterministic: bool, video: Path | None, imageio: Any) -> list[float]:
     mode = "human" if video is None else "rgb_array"
-    request = replace(finished.settings.env_request, env=name, n_envs=1, subproc=False, render_mode=mode)
-    env = finished.normalize(make_environments(GYMNASIUM, request, derive_seed("play", finished.run.seed)))
+    env = finished.normalize(make_rendered_env(finished.settings, derive_seed("play", finished.run.seed), mode))
     try:
         if video is None:
             return [_episode(finished, model, env, deterministic) for model in [finished.model()] * episodes]

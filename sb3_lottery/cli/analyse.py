@@ -8,7 +8,7 @@ from pathlib import Path
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import WINNING
-from sb3_lottery.analysis import FinishedRun, feature_names, input_features, play
+from sb3_lottery.analysis import FinishedRun, feature_names, input_features, play_episodes
 
 
 def _parser(command: str, description: str) -> Parser:
@@ -27,7 +27,7 @@ def _play(argv: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="VIDEO", help=".mp4 or .gif (a window on the screen)")
     args = parser.parse_args(argv)
     finished = FinishedRun.of(args.run, args.kind, args.round, args.seed)
-    returns = play(finished, args.episodes, args.deterministic, args.output)
+    returns = play_episodes(finished, args.episodes, args.deterministic, args.output)
     print(f"{finished.run}: return {', '.join(f'{value:g}' for value in returns)}")
     if args.output is not None:
         print(f"video: {args.output}")

@@ -22,10 +22,10 @@ from sb3_lottery.models import (
     ACTIVATIONS,
     OPTIMIZERS,
     Algorithm,
+    accepted_hyperparameters,
+    accepted_policy_arguments,
     algorithm,
     default_activation,
-    hyperparameters,
-    policy_arguments,
 )
 
 INSTALLED = "installed"
@@ -80,7 +80,7 @@ def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
         raise
     except (KeyError, ValueError, TypeError, SyntaxError) as error:
         raise ConfigError(f"{path}: cannot read the settings of {env}: {type(error).__name__}: {error}") from error
-    accepted = hyperparameters(kind)
+    accepted = accepted_hyperparameters(kind)
     unknown = [name for name in hyperparams if name not in accepted or name in _CLASSES]
     if unknown:
         raise ConfigError(
@@ -165,7 +165,7 @@ def _policy(algorithm: Algorithm, row: dict[str, Any]) -> dict[str, Any]:
     if "optimizer_class" in given:
         options["optimizer"] = _name_of(given.pop("optimizer_class"), OPTIMIZERS, "optimizer")
         options["optimizer_kwargs"] = dict(given.pop("optimizer_kwargs", {}))
-    accepted = policy_arguments(algorithm)
+    accepted = accepted_policy_arguments(algorithm)
     unknown = [name for name in given if name not in accepted]
     if unknown:
         raise ConfigError(f"sb3-lottery has no option for the zoo's policy_kwargs {', '.join(unknown)}")

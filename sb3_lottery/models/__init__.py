@@ -6,8 +6,8 @@ A row of :data:`ALGORITHMS` is all that the package knows about an algorithm of 
 from sb3_lottery.models.algorithms import ALGORITHMS, Algorithm, algorithm, needs_action_masks, writes_beside_optimizers
 from sb3_lottery.models.build import check_device, make_model, several_gpus
 from sb3_lottery.models.choices import ACTIVATIONS, AUTO, CNNS, NATURE, OPTIMIZERS, POLICIES
-from sb3_lottery.models.environments import check_environment, environment_line, make_env
-from sb3_lottery.models.hyperparameters import default_activation, hyperparameters, policy_arguments
+from sb3_lottery.models.environments import check_environment, environment_line, make_env, make_rendered_env
+from sb3_lottery.models.hyperparameters import accepted_hyperparameters, accepted_policy_arguments, default_activation
 from sb3_lottery.models.parameters import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of
 from sb3_lottery.models.scopes import algorithm_of, scope_words
 from sb3_lottery.models.settings import ModelSettings
@@ -29,13 +29,14 @@ __all__ = [
     "copy_to_targets",
     "default_activation",
     "environment_line",
-    "hyperparameters",
+    "accepted_hyperparameters",
     "make_env",
     "make_model",
+    "make_rendered_env",
     "mask_targets",
     "needs_action_masks",
     "optimizers_of",
-    "policy_arguments",
+    "accepted_policy_arguments",
     "scope_words",
     "several_gpus",
     "target_names",

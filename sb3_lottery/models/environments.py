@@ -10,7 +10,7 @@ import gymnasium
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError, unknown_choice
-from sb3_lottery.backends import ENVPOOL, GYMNASIUM, atari_game, atari_hint, installed, make_environments
+from sb3_lottery.backends import ENVPOOL, GYMNASIUM, SUCCESSORS, atari_game, atari_hint, installed, make_environments
 from sb3_lottery.models.algorithms import check_actions
 from sb3_lottery.models.settings import ModelSettings
 
@@ -27,6 +27,21 @@ def make_env(settings: ModelSettings, seed: int) -> VecEnv:
         return env
     gamma = settings.hyperparams.get("gamma")  # SB3's VecNormalize scales rewards by the discounted return
     return VecNormalize(env, **{**({} if gamma is None else {"gamma": gamma}), **settings.normalize})
+
+
+def make_rendered_env(settings: ModelSettings, seed: int, render_mode: str) -> VecEnv:
+    """Make a single environment that can be rendered, without normalisation.
+
+    Only gymnasium renders; the observations are the same with every backend.
+
+    :param settings: what the environments of the training are made from
+    :param seed: seed of the environment
+    :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
+    :raises ConfigError: a package of the environment is missing
+    """
+    env = SUCCESSORS.get(settings.env, settings.env)
+    request = replace(settings.env_request, env=env, n_envs=1, subproc=False, render_mode=render_mode)
+    return make_environments(GYMNASIUM, request, seed)
 
 
 def environment_line(settings: ModelSettings) -> str:

@@ -27,7 +27,7 @@ _AT_LEAST_ONE = {
 }  # fmt: skip
 
 
-def hyperparameters(algorithm: Algorithm) -> dict[str, inspect.Parameter]:
+def accepted_hyperparameters(algorithm: Algorithm) -> dict[str, inspect.Parameter]:
     """Return the arguments of an algorithm that ``--hyperparams`` accepts, by name.
 
     :param algorithm: a row of :data:`sb3_lottery.models.algorithms.ALGORITHMS`
@@ -37,7 +37,7 @@ def hyperparameters(algorithm: Algorithm) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in parameters.items() if name not in _NOT_HYPERPARAMETERS}
 
 
-def policy_arguments(algorithm: Algorithm) -> list[str]:
+def accepted_policy_arguments(algorithm: Algorithm) -> list[str]:
     """Return the names of the policy's arguments that ``--policy-kwargs`` accepts.
 
     :param algorithm: a row of :data:`sb3_lottery.models.algorithms.ALGORITHMS`
@@ -67,7 +67,7 @@ def check_hyperparameters(algorithm: Algorithm, values: Mapping[str, Any]) -> No
     :param values: name -> value
     :raises ConfigError: unknown name, a value of the wrong type, or 0 where SB3 would fail later
     """
-    accepted = hyperparameters(algorithm)
+    accepted = accepted_hyperparameters(algorithm)
     for name, value in values.items():
         if name not in accepted:
             raise unknown_choice(name, f"hyperparameter of {algorithm.title}", accepted)
@@ -84,7 +84,7 @@ def check_policy_arguments(algorithm: Algorithm, values: Mapping[str, Any]) -> N
     :param values: name -> value
     :raises ConfigError: unknown name, or a list of layers, which ``--net-arch`` gives
     """
-    accepted = policy_arguments(algorithm)
+    accepted = accepted_policy_arguments(algorithm)
     for name in values:
         if name not in accepted:
             raise unknown_choice(name, f"argument of the policy of {algorithm.title}", accepted)

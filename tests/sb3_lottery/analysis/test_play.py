@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.plan import dense
 from sb3_lottery.analysis.finished_run import FinishedRun
-from sb3_lottery.analysis.play import _episode, play
+from sb3_lottery.analysis.play import _episode, play_episodes
 from sb3_lottery.models.settings import ModelSettings
 from tests.sb3_lottery.tiny import Punished, Tiny
 
@@ -26,7 +26,7 @@ def test_without_a_display_a_video_is_advised(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.platform", "linux")
     finished = FinishedRun(Path("nowhere"), dense(1), ModelSettings("a2c", "CartPole-v1"))
     with pytest.raises(ConfigError, match=r"no display to show it on: record it with -o video\.mp4"):
-        play(finished, 1, False, None)
+        play_episodes(finished, 1, False, None)
 
 
 def test_an_environment_without_pictures_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_an_environment_without_pictures_is_one_line(tmp_path: Path, monkeypatch
     finished = FinishedRun(tmp_path, dense(1), ModelSettings("a2c", "CartPole-v1"))
     monkeypatch.setattr("stable_baselines3.common.vec_env.DummyVecEnv.render", lambda *_, **__: None)
     with pytest.raises(ConfigError, match="CartPole-v1 cannot be recorded"):
-        play(finished, 1, False, tmp_path / "film.gif")
+        play_episodes(finished, 1, False, tmp_path / "film.gif")
     assert not (tmp_path / "film.gif").exists()
     assert "SDL_VIDEODRIVER" not in os.environ  # or a window would be thought to have a screen
 
@@ -47,7 +47,7 @@ def test_an_environment_that_cannot_be_rendered_is_one_line(tmp_path: Path) -> N
     model.save(tmp_path / "model.zip")
     finished = FinishedRun(tmp_path, dense(1), ModelSettings("a2c", "NoPicture-v0"))
     with pytest.raises(ConfigError, match="cannot render NoPicture-v0"):
-        play(finished, 1, False, tmp_path / "film.gif")
+        play_episodes(finished, 1, False, tmp_path / "film.gif")
     assert not (tmp_path / "film.gif").exists()
 
 

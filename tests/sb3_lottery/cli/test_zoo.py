@@ -186,7 +186,7 @@ BAD: dict[str, tuple[str, str]] = {
         "--algo dqn --env CartPole-v1 --n-envs 2 --hyperparams learning_starts:10 \"train_freq:[1,'episode']\"",
         "DQN with train_freq in episodes takes one environment, not 2",
     ),
-    "layers": ("--algo ppo --env CartPole-v1 --policy-kwargs net_arch:[8]", "else use --net-arch"),
+    "layers": ("--algo ppo --env CartPole-v1 --policy-kwargs net_arch:[8]", "for a list of layers use --net-arch"),
     "memory": ("--algo dqn --env CartPole-v1 --hyperparams buffer_size:1000000000000", "cannot make DQN"),
 }
 
