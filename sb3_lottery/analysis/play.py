@@ -38,7 +38,7 @@ def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, vid
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, not {episodes}")
     if video is not None and video.suffix not in VIDEOS:
-        raise ConfigError(f"a video ends in {' or '.join(VIDEOS)}, not in '{video.suffix}'")
+        raise ConfigError(f"a video must end in {' or '.join(VIDEOS)}, not in '{video.suffix}'")
     if video is None and not _has_display():
         raise ConfigError("there is no display to show it on: record it with -o video.mp4 or -o video.gif")
     imageio = None if video is None else _imageio()

@@ -45,7 +45,7 @@ LOOKS = {
     "round": (["play", "{out}", "--round", "9"], "the last is round 2"),
     "other kind": (["inputs", "{out}", "--kind", "one-shot"], "has no finished one-shot run"),
     "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run trains no ticket"),
-    "ending": (["play", "{out}", "-o", "video.avi"], "a video ends in .mp4 or .gif"),
+    "ending": (["play", "{out}", "-o", "video.avi"], "a video must end in .mp4 or .gif"),
     "episodes": (["play", "{out}", "--episodes", "0"], "--episodes must be at least 1"),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,11 +58,10 @@ def test_the_worker_reads_the_settings_that_the_command_wrote(words: str, tmp_pa
     experiment = Experiment.load(tmp_path)
     assert experiment.fixed() == json.loads(json.dumps(request.experiment.fixed()))
     settings = RunSettings.of(experiment)
-    assert settings.as_json() == experiment.settings
+    assert json.dumps(settings.as_json()) == json.dumps(request.experiment.settings)
     assert settings.training == request.settings.training
     assert settings.evaluation == request.settings.evaluation
     assert settings.threads == request.settings.threads
-    assert replace(settings.model, optimizer_kwargs={}) == replace(request.settings.model, optimizer_kwargs={})
 
 
 def test_the_command_reads_no_settings_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
