@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SOURCE = "source"  # entry of a row that is no option: where its settings come from
+SOURCE = "source"  # entry of a row that is not an option: where its settings come from
 
 # Section 3.1, for all games: 20 rounds of 20%, rewound to the end of epoch 1.
 _PAPER: dict[str, Any] = {

@@ -132,13 +132,13 @@ def _fused(values: Mapping[str, Any]) -> dict[str, Any]:
     optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
     if optimizer not in ("adam", "adamw"):
         raise ConfigError(f"--fused is for adam and adamw, not for {optimizer}")
-    own: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     if values["optimizer"] is None:
-        own = dict(algorithm(values["algo"]).own_adam)
+        defaults = dict(algorithm(values["algo"]).own_adam)
         batch = values["hyperparams"].get("batch_size", 32)
         if values["algo"] == "qrdqn" and isinstance(batch, int) and batch > 0:
-            own["eps"] = 0.01 / batch  # sb3_contrib/qrdqn/qrdqn.py
-    return {"optimizer": optimizer, "optimizer_kwargs": {**own, **values["optimizer_kwargs"], "fused": True}}
+            defaults["eps"] = 0.01 / batch  # sb3_contrib/qrdqn/qrdqn.py
+    return {"optimizer": optimizer, "optimizer_kwargs": {**defaults, **values["optimizer_kwargs"], "fused": True}}
 
 
 def _model(values: Mapping[str, Any]) -> ModelSettings:

@@ -59,9 +59,9 @@ def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
     """
     kind = algorithm(algo)
     path = _installed(algo) if file == INSTALLED else Path(file)
-    row, own = _row(path, env)
+    row, has_entry = _row(path, env)
     where = f"{path.name} of rl_zoo3 {importlib.metadata.version('rl_zoo3')}" if file == INSTALLED else str(path)
-    source = where if own else f"the default of {where}, which has no entry for it"
+    source = where if has_entry else f"the default of {where}, which has no entry for it"
     notes = [f"{kind.title} on {env} as in {source}"]
     try:
         total = int(float(row.pop("n_timesteps")))

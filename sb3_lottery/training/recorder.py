@@ -38,7 +38,7 @@ class Recorder(BaseCallback):
         self._hook: RemovableHandle | None = None
 
     def _on_training_start(self) -> None:
-        # The last optimizer steps at every update, and before the actor's.
+        # The last optimizer (the critic's) steps at every update, before the actor's.
         self._hook = optimizers_of(self.model)[-1].register_step_pre_hook(self._before_update)
         self._keep_if_reached()
 
