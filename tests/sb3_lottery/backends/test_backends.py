@@ -13,7 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from sb3_lottery import LotteryCallback
-from sb3_lottery.backends import EnvRequest, choose_backend
+from sb3_lottery.backends import EnvRequest
 from sb3_lottery.backends.ale_vec import AleVecEnv
 from sb3_lottery.backends.ale_vec import installed as ale_installed
 from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv
@@ -272,14 +272,3 @@ def test_a_saved_agent_of_envpool_fits_gymnasiums_environment(tmp_path) -> None:
 
     make_model(ModelSettings("a2c", "LunarLander-v3", env_backend="envpool"), 1).save(tmp_path / "m.zip")
     A2C.load(tmp_path / "m.zip", env=gymnasium.make("LunarLander-v3"), device="cpu").learn(10)
-
-
-def test_auto_takes_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there, lander, breakout in ((True, "envpool", "ale"), (False, "gymnasium", "ale")):
-        monkeypatch.setattr("sb3_lottery.backends.envpool_vec.installed", lambda there=there: there)
-        monkeypatch.setattr("sb3_lottery.backends.ale_vec.installed", lambda: True)
-        assert choose_backend("LunarLander-v3") == choose_backend("Acrobot-v1") == lander
-        assert choose_backend("CartPole-v0") == choose_backend("LunarLander-v3", subproc=True) == "gymnasium"
-        assert choose_backend(BREAKOUT) == choose_backend("ALE/Breakout-v5") == breakout
-        monkeypatch.setattr("sb3_lottery.backends.ale_vec.installed", lambda: False)
-        assert choose_backend(BREAKOUT) == ("envpool" if there else "gymnasium")
