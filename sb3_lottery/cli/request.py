@@ -70,6 +70,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
 
 def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     preset, notes = _preset(given)
+    preset = _applicable(preset, given)
     values = {**DEFAULTS, **preset, **given, **_merged(given, preset), "notes": notes}
     _check_rewind_options(given)
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
@@ -83,8 +84,7 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _preset(given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    # The values of --preset or --zoo that suit the given options, and notes about them.
-    notes: tuple[str, ...] = ()
+    # The options of --preset or --zoo, and notes about them.
     if "preset" in given and "zoo" in given:
         raise ConfigError("--preset and --zoo both give the settings: leave one out")
     if "zoo" in given:
@@ -92,22 +92,26 @@ def _preset(given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         if missing:
             raise ConfigError(f"--zoo needs {' and '.join(missing)}")
         entry = zoo_entry(given["algo"], given["env"], given["zoo"])
-        preset, notes = dict(entry.preset), entry.notes
-    elif "preset" in given:
-        if given["preset"] not in PRESETS:
-            raise unknown_choice(given["preset"], "preset", PRESETS)
-        preset = {name: value for name, value in PRESETS[given["preset"]].items() if name != SOURCE}
-    else:
-        preset = {}
-    if given.get("algo", preset.get("algo")) != preset.get("algo"):
+        return dict(entry.preset), entry.notes
+    if "preset" not in given:
+        return {}, ()
+    if given["preset"] not in PRESETS:
+        raise unknown_choice(given["preset"], "preset", PRESETS)
+    return {name: value for name, value in PRESETS[given["preset"]].items() if name != SOURCE}, ()
+
+
+def _applicable(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    # The preset without the options that belong to another algorithm, optimizer or network than the given one.
+    options = dict(preset)
+    if given.get("algo", options.get("algo")) != options.get("algo"):
         for name in ("hyperparams", "optimizer", "optimizer_kwargs"):
-            preset.pop(name, None)  # they belong to the preset's algorithm
-    if given.get("optimizer", preset.get("optimizer")) != preset.get("optimizer"):
-        preset.pop("optimizer_kwargs", None)
+            options.pop(name, None)
+    if given.get("optimizer", options.get("optimizer")) != options.get("optimizer"):
+        options.pop("optimizer_kwargs", None)
     if "net_arch" in given or given.get("shared_trunk"):
-        arguments = preset.get("policy_kwargs", {})
-        preset["policy_kwargs"] = {name: value for name, value in arguments.items() if name != "net_arch"}
-    return preset, notes
+        arguments = options.get("policy_kwargs", {})
+        options["policy_kwargs"] = {name: value for name, value in arguments.items() if name != "net_arch"}
+    return options
 
 
 def _merged(given: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
