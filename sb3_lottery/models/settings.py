@@ -74,7 +74,7 @@ class ModelSettings:
     normalize: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        algorithm(self.algo)
+        algorithm(self.algo)  # raises for an unknown algorithm
         _check_optimizer(self)
         _check_numbers(self)
         check_backend(self.env_backend, self.env_request)
@@ -120,8 +120,6 @@ class ModelSettings:
 
 
 def _check_optimizer(settings: ModelSettings) -> None:
-    if settings.activation not in ACTIVATIONS:
-        raise unknown_choice(settings.activation, "activation", ACTIVATIONS)
     if settings.optimizer is not None and settings.optimizer not in OPTIMIZERS:
         raise unknown_choice(settings.optimizer, "optimizer", OPTIMIZERS)
     if settings.optimizer_kwargs and settings.optimizer is None:
@@ -154,6 +152,8 @@ def _check_network(settings: ModelSettings) -> None:
         raise unknown_choice(settings.policy, "policy", [AUTO, *POLICIES])
     if settings.cnn not in CNNS:
         raise unknown_choice(settings.cnn, "CNN", CNNS)
+    if settings.activation not in ACTIVATIONS:
+        raise unknown_choice(settings.activation, "activation", ACTIVATIONS)
 
 
 def _check_layers(settings: ModelSettings) -> None:
