@@ -1,4 +1,4 @@
-"""Lottery tickets for Stable-Baselines3: a callback, a function and the command ``sb3-lottery``."""
+"""Lottery tickets for Stable-Baselines3: the callback, ``find_tickets`` and the command ``sb3-lottery``."""
 
 from lottery_core.version import VERSION as __version__
 from sb3_lottery.find import Found, find_tickets

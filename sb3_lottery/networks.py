@@ -1,4 +1,4 @@
-"""The paper's networks, and a narrower NatureCNN, as features extractors that a saved zip carries with it."""
+"""The paper's networks and a narrower NatureCNN, as features extractors whose code is saved in a model's zip."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import nn
 
 
 class SharedTrunk(BaseFeaturesExtractor):
-    """One MLP that policy and value head share (PAPER, Table A1: MLP 128-128-128).
+    """An MLP that the policy and value heads share (PAPER, Table A1: MLP 128-128-128).
 
-    SB3's ``net_arch`` builds two networks since 1.8; a features extractor is its way to share layers::
+    Since SB3 1.8 ``net_arch`` builds two networks; a features extractor is how SB3 shares layers::
 
         policy_kwargs=dict(
             features_extractor_class=SharedTrunk,
@@ -25,9 +25,9 @@ class SharedTrunk(BaseFeaturesExtractor):
             ortho_init=False,
         )
 
-    :param observation_space: a vector; other shapes are flattened
+    :param observation_space: observation space; observations are flattened
     :param sizes: units of each layer
-    :param activation_fn: after each layer
+    :param activation_fn: class of the activation after each layer
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class SharedTrunk(BaseFeaturesExtractor):
         self.trunk = nn.Sequential(*layers)
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """Observations (batch, ...) to features (batch, ``sizes[-1]``)."""
+        """Map observations (batch, ...) to features (batch, ``sizes[-1]``)."""
         features: torch.Tensor = self.trunk(observations)
         return features
 
 
 class PoolingCNN(BaseFeaturesExtractor):
-    """The paper's network for Atari, which policy and value head share (PAPER, Table A1).
+    """The paper's network for Atari, which the policy and value heads share (PAPER, Table A1).
 
     Conv(5,64,1,2) MaxPool(2) Conv(5,64,1,2) MaxPool(2) Conv(3,64,1,1) MaxPool(2) Conv(3,64,1,1) MaxPool(2)
-    MLP(1920-512-512) with ReLU; Conv(filter, channels, stride, padding). The 1920 = 64 x 6 x 5 come from frames of
-    105 x 80 pixels: the screen of 210 x 160 halved::
+    MLP(1920-512-512) with ReLU, where Conv is (filter, channels, stride, padding). The 1920 = 64 x 6 x 5 features come
+    from frames of 105 x 80 pixels, half the screen of 210 x 160::
 
         policy_kwargs=dict(features_extractor_class=PoolingCNN, net_arch=[], ortho_init=False)
 
-    :param observation_space: images (channels, 105, 80)
-    :param sizes: units of each layer behind the convolutions
-    :param channels: of each convolution; fewer in a network that was shrunk
+    :param observation_space: space of images (channels, 105, 80)
+    :param sizes: units of each layer after the convolutions
+    :param channels: channels of each convolution; a shrunk network has fewer
     :raises ConfigError: frames of another size
     """
 
@@ -75,19 +75,19 @@ class PoolingCNN(BaseFeaturesExtractor):
     ) -> None:
         super().__init__(observation_space, features_dim=sizes[-1])
         shape = observation_space.shape or ()
-        found = 64 * (shape[1] // 16) * (shape[2] // 16) if len(shape) == 3 else 0
-        if found != self.features:
-            # Not at the top: a saved zip carries this class to where this project is not installed.
+        features = 64 * (shape[1] // 16) * (shape[2] // 16) if len(shape) == 3 else 0
+        if features != self.features:
+            # Imported here, since a saved zip takes this class to machines where this project is not installed.
             from lottery_core.errors import ConfigError
 
             raise ConfigError(
                 f"the paper's CNN has 1920 features, from frames of 105 x 80 (--frame-size 105 80); "
-                f"observations of shape {'x'.join(map(str, shape))} give {found}"
+                f"observations of shape {'x'.join(map(str, shape))} give {features}"
             )
         layers: list[nn.Module] = []
         width = shape[0]
         for size, (filters, padding) in zip(channels, ((5, 2), (5, 2), (3, 1), (3, 1)), strict=True):
-            # ReLU and maximum commute: after pooling it has a quarter of the work.
+            # ReLU and maximum commute, and ReLU after pooling costs a quarter.
             layers += [nn.Conv2d(width, size, filters, padding=padding), nn.MaxPool2d(2), nn.ReLU()]
             width = size
         layers.append(nn.Flatten())
@@ -98,17 +98,17 @@ class PoolingCNN(BaseFeaturesExtractor):
         self.trunk = nn.Sequential(*layers)
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """Frames (batch, channels, 105, 80) in [0, 1] to features (batch, ``sizes[-1]``)."""
+        """Map frames (batch, channels, 105, 80) in [0, 1] to features (batch, ``sizes[-1]``)."""
         features: torch.Tensor = self.trunk(observations)
         return features
 
 
 class NarrowNatureCNN(NatureCNN):
-    """SB3's NatureCNN with fewer channels: what :func:`sb3_lottery.shrink_policy` leaves of one.
+    """SB3's NatureCNN with fewer channels, as :func:`sb3_lottery.shrink_policy` makes it.
 
-    :param observation_space: images (channels, height, width)
-    :param channels: of each convolution; SB3's are 32, 64, 64
-    :param features_dim: units of the linear layer behind them
+    :param observation_space: space of images (channels, height, width)
+    :param channels: channels of each convolution; SB3 has 32, 64, 64
+    :param features_dim: units of the linear layer after the convolutions
     :param normalized_image: see NatureCNN
     """
 
@@ -132,5 +132,5 @@ class NarrowNatureCNN(NatureCNN):
         self.linear[0] = nn.Linear(width * positions, features_dim)
 
 
-# SB3 zips name their classes by module; by value, a zip also loads where this project is not installed.
+# SB3 zips refer to classes by module; saved by value, they also load where this project is not installed.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lottery_core import KINDS, schedule
-from sb3_lottery.cli.options import experiment_of, parser, resolve
+from tests.sb3_lottery.helpers import request_for
 
 HERE = Path(__file__).parents[1]
 README = (HERE / "README.md").read_text()
@@ -48,7 +48,7 @@ def test_the_preset_is_short_for_the_long_command() -> None:
     commands = [line.replace("\\\n", " ") for line in re.findall(r"^    (sb3-lottery --(?:.*\\\n)*.*)$", README, re.M)]
     commands = [command for command in commands if "runs/cartpole" in command]
     short, long = (re.sub(r"#.*", "", command).split()[1:] for command in commands)
-    experiments = [experiment_of(resolve(vars(parser().parse_args(words)))) for words in (short, long)]
+    experiments = [request_for(words).experiment for words in (short, long)]
     assert experiments[0].fixed() == experiments[1].fixed()
     assert experiments[0].plan() == experiments[1].plan()
 

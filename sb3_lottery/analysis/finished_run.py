@@ -1,4 +1,4 @@
-"""One finished run of an experiment of ``sb3-lottery``: its settings, its trained agent, its ticket."""
+"""A finished run of an experiment of ``sb3-lottery``: its settings, its trained agent and its ticket."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, paths, read_rows
 from lottery_core.pruning import DENSE, check_kind
 from lottery_core.tickets import Ticket
-from sb3_lottery.models import ModelSettings, algorithm
-from sb3_lottery.training import MODEL, NORMALIZE
+from sb3_lottery.models import ModelSettings
+from sb3_lottery.training import MODEL, NORMALIZE, RunSettings
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A finished run.
 
-    :param folder: its folder
-    :param run: which it is
-    :param settings: what its agent is made from
+    :param folder: the run's folder
+    :param run: seed, kind and round
+    :param settings: settings of the agent and its environments
     """
 
     folder: Path
@@ -30,18 +30,17 @@ class Finished:
     settings: ModelSettings
 
     @classmethod
-    def of(cls, out: Path, kind: str, round_: int | None, seed: int | None) -> Finished:
-        """The run of these three in the experiment ``out``.
+    def of(cls, out: Path, kind: str, round_: int | None, seed: int | None) -> FinishedRun:
+        """Find a run of an experiment.
 
-        :param kind: of ticket, or ``dense``
-        :param round_: the last finished one by default
-        :param seed: the first by default
-        :raises ConfigError: no such experiment or run, or one that the command did not make
+        :param out: the experiment's folder
+        :param kind: kind of ticket, or ``dense``
+        :param round_: round; ``None`` is the last finished round
+        :param seed: seed; ``None`` is the experiment's first seed
+        :raises ConfigError: no such experiment or run, or an experiment that ``sb3-lottery`` did not make
         """
         experiment = Experiment.load(out)
-        model = experiment.settings.get("model", {})
-        if experiment.framework != "sb3" or "algo" not in model:
-            raise ConfigError(f"{out} is no experiment of sb3-lottery")
+        settings = RunSettings.of(experiment)
         seed = experiment.seeds[0] if seed is None else seed
         if kind != DENSE:
             check_kind(kind)
@@ -51,15 +50,18 @@ class Finished:
         run = Run(seed, kind, max(rounds) if round_ is None else round_)
         if not (out / run.folder / paths.MARKER).exists():
             raise ConfigError(f"{out} has no finished {run}; the last is round {max(rounds)}")
-        return cls(out / run.folder, run, ModelSettings.from_json(model))
+        return cls(out / run.folder, run, settings.model)
 
     def model(self) -> BaseAlgorithm:
-        """The trained agent, without an environment, on the CPU."""
-        model: BaseAlgorithm = algorithm(self.settings.algo).load().load(self.folder / MODEL, device="cpu")
+        """Load the trained agent on the CPU, without an environment."""
+        model: BaseAlgorithm = self.settings.algorithm.load().load(self.folder / MODEL, device="cpu")
         return model
 
-    def seen(self, env: VecEnv) -> VecEnv:
-        """``env`` as the agent saw it at the end of its training: normalised, where it was."""
+    def normalize(self, env: VecEnv) -> VecEnv:
+        """Normalise the observations of ``env`` as at the end of the training, if the training normalised them.
+
+        :param env: environments of the agent
+        """
         if self.settings.normalize is None:
             return env
         statistics = VecNormalize.load(str(self.folder / NORMALIZE), env)
@@ -67,9 +69,9 @@ class Finished:
         return statistics
 
     def ticket(self) -> Ticket:
-        """The ticket that was trained.
+        """Load the ticket of the run.
 
-        :raises ConfigError: a dense run has none
+        :raises ConfigError: a dense run, which has no ticket
         """
         if self.run.kind == DENSE:
             raise ConfigError("a dense run trains no ticket")

@@ -1,4 +1,4 @@
-"""What of its input a ticket still sees: the surviving weights of each input feature, by name where it has one."""
+"""The surviving weights of a ticket that read each input feature, by name where the feature has one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gymnasium import spaces
 
 from lottery_core.tickets import Masks
 
-# Vectors have no names in gymnasium; these are those of its documentation (gymnasium.farama.org/environments).
+# Gymnasium does not name the entries of a vector; these names are from its documentation
+# (gymnasium.farama.org/environments).
 NAMES: dict[str, tuple[str, ...]] = {
     "CartPole": ("cart position", "cart velocity", "pole angle", "pole angular velocity"),
     "Acrobot": (
@@ -31,11 +32,11 @@ _LSTM = re.compile(r"^(lstm_\w+\.)weight_ih_l0$")
 
 @dataclass(frozen=True)
 class Feature:
-    """One number of the observation (of an image: one channel).
+    """An input feature: one number of the observation, or one channel of an image.
 
-    :param name: of it
-    :param surviving: weights that read it
-    :param total: of the dense network
+    :param name: name of the feature
+    :param surviving: number of surviving weights that read it
+    :param total: number of weights that read it in the dense network
     """
 
     name: str
@@ -44,15 +45,15 @@ class Feature:
 
     @property
     def lost(self) -> bool:
-        """Whether nothing reads it any more."""
+        """Whether no surviving weight reads the feature."""
         return not self.surviving
 
 
 def feature_names(space: gymnasium.Space[Any], env: str = "") -> list[str]:
-    """Names of what a network's first layer reads, in its order.
+    """Return the names of the features that the first layer of a network reads, in order.
 
-    :param space: of the observations; a vector, an image (one name a channel) or a dictionary of vectors (its keys)
-    :param env: id of the environment, for vectors that have names
+    :param space: observation space: a vector, an image (one name per channel) or a dictionary of vectors (its keys)
+    :param env: id of the environment, for vectors whose entries have names
     """
     if isinstance(space, spaces.Dict):
         return [
@@ -69,25 +70,25 @@ def feature_names(space: gymnasium.Space[Any], env: str = "") -> list[str]:
 
 
 def input_features(masks: Masks, names: Sequence[str], actions: int = 0) -> list[Feature]:
-    """How many weights read each input feature, over all networks that read the observation.
+    """Count the weights that read each input feature, over all networks that read the observation.
 
-    :param masks: of a ticket
-    :param names: from :func:`feature_names`
-    :param actions: numbers in an action, which a critic reads behind the observation (SAC, TD3 ...)
+    :param masks: masks of a ticket
+    :param names: names of the features, from :func:`feature_names`
+    :param actions: size of an action, which a critic reads after the observation (SAC, TD3 ...)
     """
     first: dict[str, tuple[int, str]] = {}
     for name, mask in masks.items():
         match = _FIRST.match(name)
         if match and mask.dim() in (2, 4):
-            found = (int(match.group(2)), name)
-            first[match.group(1)] = min(found, first.get(match.group(1), found))
+            layer = (int(match.group(2)), name)
+            first[match.group(1)] = min(layer, first.get(match.group(1), layer))
         recurrent = _LSTM.match(name)
         if recurrent:
             first[recurrent.group(1)] = (0, name)
     if any(name.startswith("lstm_") for name in masks):
-        # What stands behind an LSTM reads its state, whatever its width.
-        first = {stack: found for stack, found in first.items() if not stack.startswith("mlp_extractor.")}
-    # Behind a features extractor a first layer reads features: its width is another.
+        # The layers after an LSTM read its state, whatever its width.
+        first = {stack: layer for stack, layer in first.items() if not stack.startswith("mlp_extractor.")}
+    # The first layer after a features extractor reads features, so its width differs.
     widths = (len(names), len(names) + actions)
     readers = [masks[name].transpose(0, 1).flatten(1) for _, name in first.values() if masks[name].shape[1] in widths]
     return [

@@ -1,4 +1,4 @@
-"""The vector environment of the Arcade Learning Environment: Atari games in C++, without OpenCV."""
+"""The vector environment of ale-py (the Arcade Learning Environment): Atari games in C++, without OpenCV."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lottery_core.errors import ConfigError
 from sb3_lottery.backends.atari import atari_game
 from sb3_lottery.backends.pooled import Array, PooledVecEnv, Step
-from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
+from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, EnvRequest, package_missing
 
 
 def installed() -> bool:
-    """Whether ale-py and its vector environment can be imported."""
+    """Return whether ale-py and its vector environment can be imported."""
     try:
         import ale_py.vector_env  # noqa: F401
     except ImportError:
@@ -23,16 +23,16 @@ def installed() -> bool:
 
 
 class AleVecEnv(PooledVecEnv):
-    """Atari games of ale-py.
+    """Atari games stepped by ale-py.
 
-    :param request: what to make
-    :raises ConfigError: ale-py is not installed, or has no such game
+    :param request: the environments to make
+    :raises ConfigError: ale-py is not installed or does not have the game
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: EnvRequest) -> None:
         game = atari_game(request.env)
         if game is None:
-            raise ConfigError(f"--env-backend ale has Atari games only; {request.env} is none")
+            raise ConfigError(f"--env-backend ale has Atari games only; {request.env} is not one")
         rom = game.rom
         try:
             from ale_py.vector_env import AtariVectorEnv
@@ -71,5 +71,5 @@ class AleVecEnv(PooledVecEnv):
         return Step(observations, rewards, terminated, truncated, final)
 
     def close(self) -> None:
-        """End its threads."""
+        """Stop the threads."""
         self._ale = None

@@ -1,7 +1,7 @@
-"""Atari games: their ids, and the wrappers that the gymnasium backend needs around one.
+"""Atari games: their ids, and the wrappers that the gymnasium backend puts around a game.
 
-The frames are those of ALE's and EnvPool's vector environments: grey by the ALE's own palette, maximum over the last
-two of four skipped frames, resized by area, the last four stacked (Mnih et al. 2015; Machado et al. 2018).
+The frames are those of ALE's and EnvPool's vector environments: grey by the ALE's own palette, maximum of the last two
+of four skipped frames, resized by area, the last four stacked (Mnih et al. 2015; Machado et al. 2018).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 
 from lottery_core.errors import ConfigError, unknown_choice
-from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
+from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, EnvRequest, package_missing
 
 _IDS = re.compile(r"ALE/(?P<new>\w+)-v5|(?P<old>\w+)NoFrameskip-v(?P<version>[04])")
 _FIRE = "FIRE"
@@ -25,10 +25,10 @@ _FIRE = "FIRE"
 
 @dataclass(frozen=True)
 class AtariGame:
-    """A game and how it is played.
+    """An Atari game.
 
-    :param name: as in its ids, e.g. ``"SpaceInvaders"``
-    :param sticky: probability that the last action is repeated instead of the chosen one: 0.25 in v0 and v5, 0 in v4
+    :param name: the name in its ids, e.g. ``"SpaceInvaders"``
+    :param sticky: probability that the last action is repeated instead of the chosen action: 0.25 in v0 and v5, 0 in v4
     """
 
     name: str
@@ -36,9 +36,9 @@ class AtariGame:
 
     @property
     def rom(self) -> str:
-        """The ALE's word for it, e.g. ``"space_invaders"``.
+        """The ALE's name of the game, e.g. ``"space_invaders"``.
 
-        :raises ConfigError: ale-py is not installed, or has no such game
+        :raises ConfigError: ale-py is not installed or does not have the game
         """
         try:
             games = _games()
@@ -50,7 +50,7 @@ class AtariGame:
 
 
 def _games() -> dict[str, str]:
-    # Names in ids -> the ALE's words.
+    # Name in ids -> the ALE's name.
     import ale_py
 
     gymnasium.register_envs(ale_py)
@@ -62,15 +62,18 @@ def _games() -> dict[str, str]:
 
 
 def atari_game(env: str) -> AtariGame | None:
-    """The Atari game with the id ``env`` (``BreakoutNoFrameskip-v4``, ``ALE/Breakout-v5``), ``None`` for others."""
-    found = _IDS.fullmatch(env)
-    if found is None:
+    """Return the Atari game with an id, ``None`` for any other environment.
+
+    :param env: id of an environment, e.g. ``BreakoutNoFrameskip-v4`` or ``ALE/Breakout-v5``
+    """
+    match = _IDS.fullmatch(env)
+    if match is None:
         return None
-    return AtariGame(found["new"] or found["old"], 0.0 if found["version"] == "4" else 0.25)
+    return AtariGame(match["new"] or match["old"], 0.0 if match["version"] == "4" else 0.25)
 
 
 def atari_hint(env: str) -> str:
-    """The ids that ``env`` (``Pong-v5``) may mean; empty where no Atari game is called so."""
+    """Suggest ids of the Atari game that ``env`` may mean (``Pong-v5``); empty if there is no such game."""
     name = re.split(r"NoFrameskip|Deterministic|-", env.removeprefix("ALE/"))[0]
     try:
         known = name in _games()
@@ -80,7 +83,7 @@ def atari_hint(env: str) -> str:
 
 
 class _Start(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game begins after fewer than ``noop_max`` actions without effect, and FIRE where the game has it."""
+    """Start a game with fewer than ``noop_max`` actions without effect, then FIRE where the game has it."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], noop_max: int) -> None:
         super().__init__(env)
@@ -99,7 +102,12 @@ class _Start(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class _Resize(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Grey frames in another size."""
+    """Resize grey frames.
+
+    :param env: environment whose observations are grey frames
+    :param size: height and width in pixels
+    :raises ConfigError: OpenCV is not installed
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any], size: tuple[int, int]) -> None:
         super().__init__(env)
@@ -109,7 +117,7 @@ class _Resize(gymnasium.ObservationWrapper[Any, Any, Any]):
             raise package_missing(
                 "Atari with the gymnasium backend", "OpenCV", "opencv-python-headless", "atari"
             ) from error
-        self._cv2: Any = cv2  # some versions bring types of their own
+        self._cv2: Any = cv2  # only some versions have type annotations
         self.size = size
         self.observation_space = gymnasium.spaces.Box(0, 255, size, np.uint8)
 
@@ -119,12 +127,14 @@ class _Resize(gymnasium.ObservationWrapper[Any, Any, Any]):
         return frame
 
 
-def make_atari(game: AtariGame, request: Request) -> gymnasium.Env[Any, Any]:
-    """One game up to its resized frames; :func:`stack` comes after Monitor.
+def make_atari(game: AtariGame, request: EnvRequest) -> gymnasium.Env[Any, Any]:
+    """Make one game with resized frames; :func:`stack` wraps it outside ``Monitor``.
 
-    :raises ConfigError: a package is missing, or there is no such game
+    :param game: the game
+    :param request: frame size, render mode and start of the game
+    :raises ConfigError: a package is not installed, or there is no such game
     """
-    made: gymnasium.Env[Any, Any] = gymnasium.make(
+    env: gymnasium.Env[Any, Any] = gymnasium.make(
         f"ALE/{game.name}-v5" if game.rom else "",
         frameskip=1,
         repeat_action_probability=game.sticky,
@@ -132,19 +142,22 @@ def make_atari(game: AtariGame, request: Request) -> gymnasium.Env[Any, Any]:
         obs_type="grayscale",
         render_mode=request.render_mode,
     )
-    return _Resize(MaxAndSkipEnv(_Start(made, request.noop_max), skip=FRAME_SKIP), request.frames)
+    return _Resize(MaxAndSkipEnv(_Start(env, request.noop_max), skip=FRAME_SKIP), request.frames)
 
 
 def stack(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """The last frames on top of each other, the newest last: (4, height, width)."""
+    """Stack the last four frames, the newest last: (4, height, width)."""
     return FrameStackObservation(env, FRAME_STACK, padding_type="zero")
 
 
-def check_frames(request: Request) -> None:
-    """:raises ConfigError: a frame size or clipping where there are no frames, or frames without pixels"""
+def check_frames(request: EnvRequest) -> None:
+    """Check the frame size.
+
+    :raises ConfigError: a frame size for a game without frames, or frames without pixels
+    """
     if request.frame_size is None:
         return
     if atari_game(request.env) is None:
-        raise ConfigError(f"--frame-size is for Atari games; {request.env} is none")
+        raise ConfigError(f"--frame-size is for Atari games; {request.env} is not one")
     if len(request.frame_size) != 2 or min(request.frame_size) < 1:
         raise ConfigError("--frame-size needs a height and a width of at least 1 pixel")

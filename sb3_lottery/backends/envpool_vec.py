@@ -1,4 +1,4 @@
-"""EnvPool: classic control, Box2D and Atari in C++ (Weng et al. 2022), in its synchronous mode."""
+"""The EnvPool backend: classic control, Box2D and Atari in C++ (Weng et al. 2022), in its synchronous mode."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from lottery_core.errors import ConfigError, unknown_choice
 from sb3_lottery.backends.atari import atari_game
 from sb3_lottery.backends.pooled import Array, PooledVecEnv, Step
-from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, Request, package_missing
+from sb3_lottery.backends.request import FRAME_SKIP, FRAME_STACK, MAX_FRAMES, EnvRequest, package_missing
 
-# What has left gymnasium: its successor there has the same spaces.
+# Environments that gymnasium has removed -> their successors there, which have the same spaces.
 SUCCESSORS = {"LunarLander-v2": "LunarLander-v3", "LunarLanderContinuous-v2": "LunarLanderContinuous-v3"}
 
 
 def installed() -> bool:
-    """Whether EnvPool can be imported."""
+    """Return whether EnvPool can be imported."""
     try:
         import envpool  # noqa: F401
     except ImportError:
@@ -28,9 +28,10 @@ def installed() -> bool:
 
 
 def task(env: str) -> str:
-    """EnvPool's id of the environment ``env``.
+    """Return EnvPool's id of an environment.
 
-    :raises ConfigError: EnvPool is not installed, or lacks it
+    :param env: id of the environment
+    :raises ConfigError: EnvPool is not installed or does not have the environment
     """
     try:
         import envpool
@@ -46,15 +47,18 @@ def task(env: str) -> str:
 
 
 class EnvPoolVecEnv(PooledVecEnv):
-    """Environments of EnvPool. Its Atari stack begins with four times the first frame, where the others have black.
+    """Environments stepped by EnvPool.
 
-    An episode that ends by itself in the very step of its time limit counts as cut off: EnvPool tells no more.
+    Its stack of Atari frames starts with four copies of the first frame, where the other backends have black frames.
+    An episode that the game ends in the very step of its time limit counts as truncated, since EnvPool does not
+    distinguish the two.
 
-    :param request: what to make
-    :raises ConfigError: EnvPool is not installed or lacks the environment, or its observations are no single array
+    :param request: the environments to make
+    :raises ConfigError: EnvPool is not installed or does not have the environment, or an observation is not a single
+        array
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: EnvRequest) -> None:
         self._task, self._pool = task(request.env), None
         self._kwargs: dict[str, Any] = {"env_type": "gymnasium", "num_threads": min(request.threads, request.n_envs)}
         game, max_steps = atari_game(request.env), None
@@ -77,18 +81,20 @@ class EnvPoolVecEnv(PooledVecEnv):
         max_steps = probe.config["max_episode_steps"]
         probe.close()
         if not isinstance(observation, gymnasium.spaces.Box):
-            raise ConfigError(f"EnvPool's {request.env} has observations of several parts: use --env-backend gymnasium")
+            raise ConfigError(
+                f"observations of EnvPool's {request.env} are not a single array: use --env-backend gymnasium"
+            )
         super().__init__(request, observation, action, max_steps)
 
     def _make(self, count: int, seeds: list[int]) -> Any:
         import envpool
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bounds that it casts to 32 bits
+            warnings.simplefilter("ignore")  # about bounds that EnvPool casts to 32 bits
             return envpool.make(self._task, num_envs=count, seed=seeds[0], env_seed=seeds, **self._kwargs)
 
     def _start(self, seeds: NDArray[np.int32]) -> Array:
-        # Its seeds are fixed when it is made.
+        # EnvPool fixes the seeds when the pool is made.
         self.close()
         self._pool = self._make(self.num_envs, seeds.tolist())
         return self._restart()
@@ -102,29 +108,29 @@ class EnvPoolVecEnv(PooledVecEnv):
         ended = np.flatnonzero(terminated | truncated)
         final = {}
         if len(ended):
-            # It resets in the next step; SB3 wants it in this one.
+            # EnvPool would reset in the next step; SB3 expects the reset in this step.
             final = {index: observations[index].copy() for index in ended.tolist()}
             observations[ended] = pool.reset(ended)[0]
         return Step(observations, rewards, terminated, truncated, final)
 
     def close(self) -> None:
-        """End its threads."""
+        """Stop the threads."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
 
 
 def _spaces(env: str, pool: Any) -> tuple[Any, Any]:
-    """Gymnasium's own spaces where it has the environment, so that a saved agent fits both; else EnvPool's."""
+    # Gymnasium's own spaces where it has the environment, so that a saved agent fits both; else EnvPool's.
     observation, action = pool.observation_space, pool.action_space
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = gymnasium.make(SUCCESSORS.get(env, env))
+            env_of_gymnasium = gymnasium.make(SUCCESSORS.get(env, env))
     except (gymnasium.error.Error, ImportError):
         return observation, action
-    same = made.observation_space.shape == observation.shape and type(made.action_space) is type(action)
-    if same:
-        observation, action = made.observation_space, made.action_space
-    made.close()
+    spaces = env_of_gymnasium.observation_space, env_of_gymnasium.action_space
+    env_of_gymnasium.close()
+    if spaces[0].shape == observation.shape and type(spaces[1]) is type(action):
+        return spaces
     return observation, action

@@ -1,4 +1,4 @@
-"""Native vector environments (EnvPool, ALE) as SB3 wants them: what all of them share."""
+"""Base class of the native vector environments (EnvPool, ALE), with the semantics of SB3's."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from sb3_lottery.backends.request import Request
+from sb3_lottery.backends.request import EnvRequest
 
 Array = NDArray[Any]
-_SEEDS = 2**31 - 1  # both take signed integers of 32 bits
+_SEEDS = 2**31 - 1  # both libraries take signed 32-bit integers
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of all environments; those that ended are reset already.
+    """One step of all environments; environments whose episode ended are already reset.
 
-    :param observations: nobody else writes into it
-    :param rewards: of the game, neither scaled nor clipped
-    :param terminated: by the game
-    :param truncated: by a limit
-    :param final: the last observation of each that ended
+    :param observations: observations (n_envs, ...), an array that the library does not write to again
+    :param rewards: rewards of the game (n_envs,), neither scaled nor clipped
+    :param terminated: whether the game ended the episode (n_envs,)
+    :param truncated: whether a limit ended the episode (n_envs,)
+    :param final: index of an environment whose episode ended -> its last observation
     """
 
     observations: Array
@@ -42,20 +42,21 @@ class Step:
 class PooledVecEnv(VecEnv):
     """Environments that are stepped together in native code.
 
-    Same semantics as ``DummyVecEnv`` over ``Monitor``: an environment that ends is reset in the same step, its last
-    observation is ``infos[i]["terminal_observation"]``, its return and length (as the agent steps, not scaled, not
-    clipped) are ``infos[i]["episode"]``, and a limit of time alone sets ``infos[i]["TimeLimit.truncated"]``.
-    Environment i is seeded with seed + i, and starts anew at the reset after :meth:`seed`.
+    The semantics are those of ``DummyVecEnv`` over ``Monitor``: an environment whose episode ends is reset in the same
+    step, with the last observation in ``infos[i]["terminal_observation"]`` and the unscaled, unclipped return and the
+    length in steps of the agent in ``infos[i]["episode"]``. ``infos[i]["TimeLimit.truncated"]`` is set only where a
+    time limit ended the episode. Environment i is seeded with ``seed + i`` and restarts at the reset after
+    :meth:`seed`.
 
-    :param request: what to make
-    :param observation_space: of one environment
-    :param action_space: of one environment
-    :param max_steps: limit of an episode, in steps of the agent
+    :param request: the environments to make
+    :param observation_space: observation space of one environment
+    :param action_space: action space of one environment
+    :param max_steps: maximum length of an episode in steps of the agent
     """
 
     def __init__(
         self,
-        request: Request,
+        request: EnvRequest,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
         max_steps: int | None,
@@ -72,24 +73,24 @@ class PooledVecEnv(VecEnv):
 
     @abstractmethod
     def _start(self, seeds: NDArray[np.int32]) -> Array:
-        """Environments in the state of new ones with these seeds; their first observations."""
+        """Recreate the environments with these seeds and return their first observations."""
 
     @abstractmethod
     def _restart(self) -> Array:
-        """All begin another episode; their first observations."""
+        """Start another episode in every environment and return the first observations."""
 
     @abstractmethod
     def _advance(self, actions: Array) -> Step:
-        """One step of all."""
+        """Step all environments."""
 
     def _begin(self) -> None:
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
 
     def reset(self) -> Array:
-        """Begin another episode everywhere; after :meth:`seed`, everything from the start."""
+        """Start another episode in every environment; after :meth:`seed`, restart with the new seeds."""
         if any(self._options):
-            raise ValueError(f"{type(self).__name__} knows no options of reset")
+            raise ValueError(f"{type(self).__name__} has no reset options")
         if not self._started and self._seeds[0] is None:
             self.seed()
         seeds = [seed for seed in self._seeds if seed is not None]
@@ -101,12 +102,12 @@ class PooledVecEnv(VecEnv):
         return self._start(np.asarray([seed % _SEEDS for seed in seeds], dtype=np.int32))
 
     def step_async(self, actions: Array) -> None:
-        """Keep the actions for :meth:`step_wait`."""
+        """Store the actions for :meth:`step_wait`."""
         self._actions = np.asarray(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step all environments; those that ended are reset in the same step."""
-        assert self._actions is not None, "step_async comes first"
+        """Step all environments; those whose episode ends are reset in the same step."""
+        assert self._actions is not None, "call step_async first"
         step = self._advance(self._actions)
         rewards = step.rewards.astype(np.float64)
         self._returns += rewards
@@ -122,7 +123,7 @@ class PooledVecEnv(VecEnv):
         return step.observations, self.request.for_training(rewards).astype(np.float32), dones, infos
 
     def _episode(self, index: int) -> dict[str, Any]:
-        # As Monitor writes it.
+        # In the format of stable_baselines3.common.monitor.Monitor.
         episode = {
             "r": round(float(self._returns[index]), 6),
             "l": int(self._lengths[index]),
@@ -132,30 +133,39 @@ class PooledVecEnv(VecEnv):
         return episode
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """``render_mode`` and ``spec`` only. :raises AttributeError: any other"""
+        """Return ``render_mode`` or ``spec``, the only attributes.
+
+        :raises AttributeError: any other attribute
+        """
         if attr_name not in self._attributes:
-            self._no(f"attribute '{attr_name}'")
-        return [self._attributes[attr_name]] * len(self._chosen(indices))
+            self._refuse(f"attribute '{attr_name}'")
+        return [self._attributes[attr_name]] * len(self._indices(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """:raises AttributeError: always"""
-        self._no(f"attribute '{attr_name}'")
+        """Refuse: native environments have no attributes.
+
+        :raises AttributeError: always
+        """
+        self._refuse(f"attribute '{attr_name}'")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """:raises AttributeError: always"""
-        self._no(f"method '{method_name}'")
+        """Refuse: native environments have no methods.
+
+        :raises AttributeError: always
+        """
+        self._refuse(f"method '{method_name}'")
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """``True`` for Monitor, whose ``episode`` entries are there."""
-        return [wrapper_class is Monitor] * len(self._chosen(indices))
+        """Return ``True`` for ``Monitor``, since ``infos`` have its ``episode`` entries."""
+        return [wrapper_class is Monitor] * len(self._indices(indices))
 
-    def _chosen(self, indices: VecEnvIndices) -> Sequence[int]:
+    def _indices(self, indices: VecEnvIndices) -> Sequence[int]:
         return list(self._get_indices(indices))
 
-    def _no(self, what: str) -> NoReturn:
+    def _refuse(self, what: str) -> NoReturn:
         raise AttributeError(
             f"{type(self).__name__} steps its environments in native code: they have no {what} "
-            "(the backend 'gymnasium' has one Python object an environment)"
+            "(the backend 'gymnasium' has one Python object per environment)"
         )

@@ -1,4 +1,4 @@
-"""What is asked of a backend, in plain values."""
+"""The environments that a backend is asked for, in plain values."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lottery_core.errors import ConfigError
 FRAME_SIZE = (84, 84)  # of Mnih et al. 2015, SB3's default
 FRAME_STACK = 4
 FRAME_SKIP = 4
-NOOP_MAX = 30  # actions without effect at the start of a game: one fewer at most
+NOOP_MAX = 30  # a game starts after fewer than this many actions without effect
 MAX_FRAMES = 108_000  # 30 minutes of play, the ALE's own limit
 
 
 @dataclass(frozen=True)
-class Request:
+class EnvRequest:
     """Environments to make.
 
     :param env: id of the environment
-    :param n_envs: how many side by side
-    :param reward_scale: rewards are multiplied by it for training; episode returns are not
-    :param clip_reward: rewards are first clipped to [-1, 1] for training; episode returns are not
-    :param frame_size: height and width of Atari frames in pixels; :data:`FRAME_SIZE` when ``None``
-    :param subproc: one process an environment (gymnasium only)
-    :param threads: that step the environments (EnvPool and ALE)
-    :param noop_max: see :data:`NOOP_MAX`; 1 starts every Atari game alike
-    :param render_mode: of gymnasium: ``"human"``, ``"rgb_array"``; ``None`` shows nothing (gymnasium only)
+    :param n_envs: number of environments
+    :param reward_scale: factor on the rewards in training; episode returns are not scaled
+    :param clip_reward: clip rewards to [-1, 1] in training, before scaling; episode returns are not clipped
+    :param frame_size: height and width of Atari frames in pixels; ``None`` is :data:`FRAME_SIZE`
+    :param subproc: run one process per environment (gymnasium only)
+    :param threads: number of threads that step the environments (EnvPool and ALE)
+    :param noop_max: see :data:`NOOP_MAX`; with 1 every Atari game starts alike
+    :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``; ``None`` shows nothing (gymnasium only)
     """
 
     env: str
@@ -43,22 +43,25 @@ class Request:
 
     @property
     def frames(self) -> tuple[int, int]:
-        """Height and width of Atari frames."""
+        """Height and width of Atari frames in pixels."""
         return self.frame_size or FRAME_SIZE
 
     def for_training(self, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rewards as the model sees them: clipped, then scaled."""
-        seen = np.clip(rewards, -1.0, 1.0) if self.clip_reward else rewards
-        return seen * self.reward_scale
+        """Return the rewards that the model sees: clipped, then scaled.
+
+        :param rewards: rewards of the game, any shape
+        """
+        clipped = np.clip(rewards, -1.0, 1.0) if self.clip_reward else rewards
+        return clipped * self.reward_scale
 
 
 def package_missing(backend: str, module: str, package: str, extra: str) -> ConfigError:
-    """The error for a package that is not installed.
+    """Return the error for a package that is not installed.
 
-    :param backend: that needs it, as people say it
-    :param module: what was imported
-    :param package: what pip installs
-    :param extra: of this project, which has it too
+    :param backend: what needs the package, in words
+    :param module: name of the missing package, with its version where that matters
+    :param package: argument of ``pip install``
+    :param extra: extra of this project that includes the package
     """
     return ConfigError(
         f"{backend} needs {module}, which is not installed: pip install {package} (or this project's extra '{extra}')"

@@ -1,4 +1,4 @@
-"""The command ``sb3-lottery``."""
+"""The command ``sb3-lottery``: its options, presets and subcommands, and the worker process that trains one run."""
 
 from sb3_lottery.cli.command import main
 

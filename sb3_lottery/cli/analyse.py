@@ -1,4 +1,4 @@
-"""``sb3-lottery play`` and ``sb3-lottery inputs``: a look at a finished run."""
+"""``sb3-lottery play`` and ``sb3-lottery inputs``: analyse a finished run."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from pathlib import Path
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import WINNING
-from sb3_lottery.analysis import Finished, feature_names, input_features, play
+from sb3_lottery.analysis import FinishedRun, feature_names, input_features, play_episodes
 
 
 def _parser(command: str, description: str) -> Parser:
     parser = Parser(prog=f"sb3-lottery {command}", description=description)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment")
     parser.add_argument("--kind", default=WINNING, metavar="KIND", help="kind of ticket, or dense (winning)")
-    parser.add_argument("--round", type=int, metavar="N", help="round (the last finished one)")
-    parser.add_argument("--seed", type=int, metavar="SEED", help="seed (the first)")
+    parser.add_argument("--round", type=int, metavar="N", help="round (the last finished round)")
+    parser.add_argument("--seed", type=int, metavar="SEED", help="seed (the first seed)")
     return parser
 
 
 def _play(argv: Sequence[str]) -> None:
-    parser = _parser("play", "Show or record a trained agent at play.")
-    parser.add_argument("--episodes", type=int, default=1, metavar="N", help="how many (1)")
-    parser.add_argument("--deterministic", action="store_true", help="the best action, not a sampled one")
+    parser = _parser("play", "Show or record a trained agent.")
+    parser.add_argument("--episodes", type=int, default=1, metavar="N", help="number of episodes (1)")
+    parser.add_argument("--deterministic", action="store_true", help="take the best action instead of sampling")
     parser.add_argument("-o", "--output", type=Path, metavar="VIDEO", help=".mp4 or .gif (a window on the screen)")
     args = parser.parse_args(argv)
-    finished = Finished.of(args.run, args.kind, args.round, args.seed)
-    returns = play(finished, args.episodes, args.deterministic, args.output)
+    finished = FinishedRun.of(args.run, args.kind, args.round, args.seed)
+    returns = play_episodes(finished, args.episodes, args.deterministic, args.output)
     print(f"{finished.run}: return {', '.join(f'{value:g}' for value in returns)}")
     if args.output is not None:
         print(f"video: {args.output}")
 
 
 def _inputs(argv: Sequence[str]) -> None:
-    args = _parser("inputs", "What of its input a ticket still sees.").parse_args(argv)
-    finished = Finished.of(args.run, args.kind, args.round, args.seed)
+    args = _parser("inputs", "List how many weights of a ticket still read each input.").parse_args(argv)
+    finished = FinishedRun.of(args.run, args.kind, args.round, args.seed)
     model = finished.model()
     space, action = model.observation_space, model.action_space
     names = feature_names(space, finished.settings.env)
@@ -56,9 +56,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"play": _play, "inputs":
 
 
 def main(argv: Sequence[str]) -> int:
-    """A subcommand of ``sb3-lottery``.
+    """Run a subcommand of ``sb3-lottery``.
 
-    :param argv: its name among :data:`COMMANDS`, then its arguments
+    :param argv: its name, one of :data:`COMMANDS`, followed by its arguments
     :returns: exit status: 0, 2 for bad input, 130 after Ctrl-C
     """
     return run_command(lambda: COMMANDS[argv[0]](argv[1:]), f"sb3-lottery {argv[0]}")

@@ -1,4 +1,4 @@
-"""The command ``sb3-lottery``: a whole experiment around one agent."""
+"""The command ``sb3-lottery``: a whole experiment with one kind of agent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, Progress
+from lottery_core.experiments import Progress
 from lottery_core.experiments.executors import SLURM, make_executor
 from lottery_core.tickets import pool_names
-from sb3_lottery.cli import analyse as looking
-from sb3_lottery.cli.options import experiment_of, parser, resolve, training_spec
+from sb3_lottery.cli import analyse
+from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list
+from sb3_lottery.cli.request import Request, request_of
 from sb3_lottery.models import (
-    ModelSettings,
     check_device,
     check_environment,
     environment_line,
@@ -32,20 +32,21 @@ from sb3_lottery.training import Sb3, check_model
 _A_FEW = 16  # environments
 
 
-def _preflight(experiment: Experiment, here: bool) -> None:
+def _preflight(request: Request, here: bool) -> None:
     # Whatever would fail in the first run fails here, before anything is written.
-    settings = ModelSettings.from_json(experiment.settings["model"])
+    experiment, settings = request.experiment, request.settings.model
     experiment.check_same_as_before()
     check_environment(settings)
-    if here:  # the nodes of a cluster may have what its front end lacks
+    if here:  # the nodes of a cluster may have a GPU that its front end lacks
         check_device(settings.device)
-    # On the CPU: a context on a GPU would be held as long as the experiment runs. A thousand emulators take minutes.
+    # On the CPU: this process would hold a context on the GPU during the whole experiment. With few environments: a
+    # thousand emulators take minutes to start.
     few = replace(settings, device="cpu", n_envs=min(settings.n_envs, _A_FEW))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = make_model(few, experiment.seeds[0])
     try:
-        check_model(model, training_spec(experiment), settings.n_envs)
+        check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
         pool_names(weights.names(), experiment.scope, weights.outside)
     finally:
@@ -57,32 +58,32 @@ def _run(args: argparse.Namespace) -> None:
     if args.list_presets:
         print(preset_list())
         return
-    values = resolve(vars(args))
-    experiment = experiment_of(values)
+    request = request_of(vars(args))
+    experiment, model, training = request.experiment, request.settings.model, request.settings.training
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     framework = Sb3(args.tensorboard)
-    gpus = several_gpus(experiment.settings["model"]["device"])
-    trainer = make_executor(args, framework.command, experiment.out, gpus)
-    _preflight(experiment, args.executor != SLURM)
-    settings = ModelSettings.from_json(experiment.settings["model"])
-    length = f"{experiment.settings['epochs']} epochs of {experiment.settings['epoch']}"
-    lines = (f"environments: {environment_line(settings)}", f"each run: {length}; rewind: {experiment.rewind}")
-    for line in (*values.get("notes", ()), *lines):
+    trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device))
+    _preflight(request, args.executor != SLURM)
+    lines = (
+        f"environments: {environment_line(model)}",
+        f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
+    )
+    for line in (*request.notes, *lines):
         Progress(quiet=args.quiet).say(line)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``sb3-lottery``.
+    """Run ``sb3-lottery``.
 
-    :param argv: arguments, ``sys.argv`` when ``None``
+    :param argv: arguments; ``None`` is ``sys.argv``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
     words = sys.argv[1:] if argv is None else list(argv)
     if argv is None and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # as python -m has it: --env MODULE:ID may be a file that lies here
-    if words and words[0] in looking.COMMANDS:
-        return looking.main(words)
+        sys.path.append(os.getcwd())  # as with python -m: --env MODULE:ID may name a file in the current folder
+    if words and words[0] in analyse.COMMANDS:
+        return analyse.main(words)
     args = parser().parse_args(words)
     return run_command(lambda: _run(args), "sb3-lottery")

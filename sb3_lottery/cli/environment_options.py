@@ -1,4 +1,4 @@
-"""Options of ``sb3-lottery`` about environments and what the policy sees, and what they leave to be chosen."""
+"""The options of ``sb3-lottery`` for environments and for what the policy observes, and the choice of the backend."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiments import read_row
-from sb3_lottery.backends import AUTO, BACKENDS, atari_game, choose_backend
-from sb3_lottery.backends.envpool_vec import SUCCESSORS
+from sb3_lottery.backends import AUTO, BACKENDS, GYMNASIUM, SUCCESSORS, atari_game, choose_backend
 from sb3_lottery.cli.key_value import KeyValue
 from sb3_lottery.models import AUTO as AUTO_POLICY
-from sb3_lottery.models import CNNS, POLICIES
+from sb3_lottery.models import CNNS, NATURE, POLICIES
+from sb3_lottery.training import saved_model
 
 DEFAULTS: dict[str, Any] = {
     "env_backend": AUTO,
@@ -20,30 +20,33 @@ DEFAULTS: dict[str, Any] = {
     "frame_size": None,
     "clip_reward": False,
     "policy": AUTO_POLICY,
-    "cnn": "nature",
+    "cnn": NATURE,
     "normalize": None,
 }
-_HEAD = [512]  # behind NatureCNN's convolutions, SB3's default
+_HEAD = [512]  # the layer after NatureCNN's convolutions, SB3's default
 
 
 def add_environment_options(group: argparse._ArgumentGroup) -> None:
-    """Add the options to a group of a parser."""
+    """Add the options to a group of a parser.
+
+    :param group: group of a parser whose ``argument_default`` is ``argparse.SUPPRESS``
+    """
     backends = "; ".join(f"{name}: {meaning}" for name, meaning in BACKENDS.items())
     group.add_argument(
         "--env-backend",
         metavar="NAME",
-        help=f"who steps the environments (auto: the one measured fastest, if installed). {backends}",
+        help=f"what steps the environments (auto: the installed backend measured to be fastest). {backends}",
     )
     group.add_argument(
-        "--subproc", action=argparse.BooleanOptionalAction, help="one process an environment, with gymnasium (no)"
+        "--subproc", action=argparse.BooleanOptionalAction, help="one process per environment, with gymnasium (no)"
     )
     group.add_argument(
-        "--frame-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of Atari frames, in pixels (84 84)"
+        "--frame-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="size of Atari frames in pixels (84 84)"
     )
     group.add_argument(
         "--clip-reward",
         action=argparse.BooleanOptionalAction,
-        help="rewards clipped to [-1, 1] for training, not for the score (no)",
+        help="clip rewards to [-1, 1] in training, not for the score (no)",
     )
     group.add_argument(
         "--policy", metavar="NAME", help=f"{', '.join(POLICIES)} or auto: by the environment's observations (auto)"
@@ -56,39 +59,40 @@ def add_environment_options(group: argparse._ArgumentGroup) -> None:
         help="SB3's VecNormalize around the environments, e.g. --normalize norm_reward:False (no)",
     )
     cnns = "; ".join(f"{name}: {meaning}" for name, meaning in CNNS.items())
-    group.add_argument("--cnn", metavar="NAME", help=f"the network for images (nature). {cnns}")
+    group.add_argument("--cnn", metavar="NAME", help=f"network for images (nature). {cnns}")
 
 
-def settle(values: Mapping[str, Any], given: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all options with the backend chosen, and what depends on it.
+def choose_environment(
+    values: Mapping[str, Any], given: Mapping[str, Any], preset: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Choose the backend, and the values of options that depend on it.
 
-    A folder that holds an experiment already goes on with the backend that it began with.
+    A folder that already holds an experiment keeps its backend.
 
-    :param values: of all options; ``env`` among them
-    :param given: by the user
-    :param preset: by the preset
-    :raises ConfigError: the folder holds something that is no experiment
+    :param values: values of all options
+    :param given: values that the user gave
+    :param preset: values of the preset
+    :returns: values of all options
+    :raises ConfigError: the folder holds an ``experiment.json`` that cannot be read
     """
-    settled = dict(values)
-    env = settled["env"]
-    if settled["env_backend"] == AUTO:
-        settled["env_backend"] = _begun_with(settled.get("out")) or choose_backend(env, settled["subproc"])
-    if "env" not in given and settled["env_backend"] == "gymnasium" and env in SUCCESSORS:
-        settled["env"] = SUCCESSORS[env]
-        note = f"{SUCCESSORS[env]} in place of the preset's {env}, which is in EnvPool only (--env-backend envpool)"
-        settled["notes"] = (*settled.get("notes", ()), note)
-    if "net_arch" not in given and "net_arch" not in preset and (atari_game(env) or settled["policy"] == "cnn"):
-        settled["net_arch"] = _HEAD
+    chosen = dict(values)
+    env = chosen["env"]
+    if chosen["env_backend"] == AUTO:
+        chosen["env_backend"] = _backend_of_folder(chosen["out"]) or choose_backend(env, chosen["subproc"])
+    if "env" not in given and chosen["env_backend"] == GYMNASIUM and env in SUCCESSORS:
+        chosen["env"] = SUCCESSORS[env]
+        note = f"{SUCCESSORS[env]} replaces the preset's {env}, which only EnvPool has (--env-backend envpool)"
+        chosen["notes"] = (*chosen["notes"], note)
+    if "net_arch" not in given and "net_arch" not in preset and (atari_game(env) or chosen["policy"] == "cnn"):
+        chosen["net_arch"] = _HEAD
     if "cnn" in given and "policy" not in given:
-        settled["policy"] = "cnn"  # what is no image is refused, instead of getting another network
-    if settled["frame_size"] is not None:
-        settled["frame_size"] = tuple(settled["frame_size"])
-    return settled
+        chosen["policy"] = "cnn"  # so that observations that are not images are refused
+    if chosen["frame_size"] is not None:
+        chosen["frame_size"] = tuple(chosen["frame_size"])
+    return chosen
 
 
-def _begun_with(out: Path | None) -> str | None:
-    row = read_row(out) if out is not None else {}
-    if row.get("framework") != "sb3":
-        return None
-    model = row["settings"].get("model", {})
-    return str(model.get("env_backend", "gymnasium")) if "algo" in model else None
+def _backend_of_folder(out: Path) -> str | None:
+    row = read_row(out)
+    model = saved_model(row["framework"], row["settings"]) if row else None
+    return None if model is None else str(model.get("env_backend", GYMNASIUM))

@@ -1,4 +1,4 @@
-"""What ``sb3-lottery --list-presets`` prints: each preset, where it is from, and what one run of it costs."""
+"""The output of ``sb3-lottery --list-presets``: each preset, its source, and the cost of one run."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lottery_core.experiments import duration
-from sb3_lottery.cli.presets import PRESETS
+from sb3_lottery.cli.options import DEFAULTS
+from sb3_lottery.cli.presets import PRESETS, SOURCE
 
-_TABLE = "the paper (arXiv 1906.02768), Table A1 and section 3.3"
+_NOT_MEASURED = "the speed of this game was not measured"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured on one thread of a 2-core machine, the environments included.
+    """A measured speed on one thread of a 2-core machine, including the environments.
 
-    :param steps: of the environments a second
+    :param steps: environment steps per second
     :param how: what was measured
-    :param episode: the most steps of an episode, where the length is in episodes
+    :param episode: maximum number of steps in an episode; 0 if that was not determined
     """
 
     steps: int
@@ -32,53 +33,72 @@ _SPEEDS = {
     "Acrobot-v1": Speed(9_000, "A2C, 32 environments, EnvPool; gymnasium 1.3 to 1.65 times slower", 500),
     "LunarLander-v2": Speed(7_000, "A2C, 32 environments, EnvPool; gymnasium 2.1 to 2.8 times slower", 1000),
 }
+# By the network of a preset: for images it takes nearly all of the time.
 _CNN_SPEEDS = {
-    "pooling": Speed(23, "the paper's network on a CPU: a GPU's work"),
+    "pooling": Speed(23, "the paper's network on a CPU: use a GPU"),
     "nature": Speed(336, "NatureCNN on a CPU"),
 }
 
 
 def cost(preset: Mapping[str, Any]) -> str:
-    """The cost of one run, with its arithmetic."""
-    unit, _, count = preset["epoch"].partition(":")
-    total = int(count) * preset["epochs"]
-    speed = _SPEEDS.get(preset["env"]) or _CNN_SPEEDS[preset["cnn"]]
-    most = ""
-    if unit == "episodes":
-        steps, most = total * speed.episode, "at most "
-        how = f"{total:,} episodes x at most {speed.episode} steps"
-    elif unit == "updates":
-        settings = preset["hyperparams"]
-        rollout = preset["n_envs"] * settings["n_steps"]
-        updates = math.ceil(rollout / settings["batch_size"]) * settings["n_epochs"]
-        steps = math.ceil(total / updates) * rollout
-        how = f"{total:,} updates / {updates} a rollout x {rollout:,} steps"
-    else:
-        steps, how = total, f"{total:,} steps"
-    equals = "" if how.endswith("steps") and steps == total else f" = {steps:,} steps"
+    """Return the cost of one run with its arithmetic, or that the game's speed was not measured.
+
+    :param preset: a row of :data:`sb3_lottery.cli.presets.PRESETS`
+    """
+    values = {**DEFAULTS, **preset}
+    unit, _, count = values["epoch"].partition(":")
+    total = int(count) * values["epochs"]
+    speed = _SPEEDS.get(values["env"]) or _CNN_SPEEDS.get(preset.get("cnn", ""))
+    estimate = None if speed is None else _steps(values, unit, total, speed.episode)
+    if speed is None or estimate is None:
+        return f"{total:,} {unit}; {_NOT_MEASURED}"
+    steps, how = estimate
+    equals = "" if unit == "timesteps" else f" = {steps:,} steps"
+    most = "at most " if unit == "episodes" else ""
     return f"{how}{equals} / {speed.steps:,} steps/s = {most}{duration(steps / speed.steps)} ({speed.how})"
 
 
+def _steps(values: Mapping[str, Any], unit: str, total: int, episode: int) -> tuple[int, str] | None:
+    # Environment steps in a number of episodes, updates (of PPO) or timesteps, and how they are computed.
+    if unit == "timesteps":
+        return total, f"{total:,} steps"
+    if unit == "episodes":
+        return (total * episode, f"{total:,} episodes x at most {episode} steps") if episode else None
+    settings = values["hyperparams"]
+    if not {"n_steps", "batch_size", "n_epochs"} <= settings.keys():
+        return None
+    rollout = values["n_envs"] * settings["n_steps"]
+    updates = math.ceil(rollout / settings["batch_size"]) * settings["n_epochs"]
+    return math.ceil(total / updates) * rollout, f"{total:,} updates / {updates} a rollout x {rollout:,} steps"
+
+
 def preset_list() -> str:
-    """One entry a preset."""
-    lines = ["Any option overrides a preset's; lines in the order: name, source, settings, cost of one run."]
+    """Return one entry per preset."""
+    lines = ["Options override a preset. Each entry: name and source, settings, hyperparameters, cost of one run."]
     for name, preset in PRESETS.items():
-        nature = preset.get("cnn") == "nature"
-        source = "rl_zoo3's hyperparameters of PPO for Atari, a tenth of its steps" if nature else _TABLE
-        frames = "x".join(map(str, preset.get("frame_size", (84, 84))))
-        size = "-".join(map(str, preset["net_arch"]))
-        net = f"{preset['cnn']} CNN, {frames} frames, MLP {size}" if "cnn" in preset else f"MLP {size}"
-        hyper = " ".join(f"{key}:{value}" for key, value in preset["hyperparams"].items())
-        optimizer = f"; {preset['optimizer']}" if "optimizer" in preset else ""
-        lines += [
-            "",
-            f"{name}: {source}",
-            f"    {preset['algo'].upper()} on {preset['env']}, {net}, {preset['n_envs']} environments; "
-            f"{preset['epochs']} epochs of {preset['epoch']}, score over {preset['score_episodes']} episodes; "
-            f"{preset['rounds']} rounds",
-            f"    {hyper}{optimizer}",
-            f"    {cost(preset)}",
-        ]
+        lines += ["", f"{name}: {preset[SOURCE]}", *(f"    {line}" for line in _entry(preset))]
     runs = 1 + 2 * 20
     lines += ["", f"A whole experiment of 20 rounds, winning and random, one seed: {runs} runs."]
     return "\n".join(lines)
+
+
+def _entry(preset: Mapping[str, Any]) -> list[str]:
+    values = {**DEFAULTS, **preset}
+    hyperparams = " ".join(f"{name}:{value}" for name, value in values["hyperparams"].items()) or "SB3's defaults"
+    optimizer = f"; {values['optimizer']}" if values["optimizer"] else ""
+    return [
+        f"{values['algo'].upper()} on {values['env']}, {_network(preset)}, {values['n_envs']} environments; "
+        f"{values['epochs']} epochs of {values['epoch']}, score over {values['score_episodes']} episodes; "
+        f"{values['rounds']} rounds",
+        f"{hyperparams}{optimizer}",
+        cost(preset),
+    ]
+
+
+def _network(preset: Mapping[str, Any]) -> str:
+    layers = preset.get("net_arch", DEFAULTS["net_arch"])
+    mlp = "SB3's own layers" if layers is None else f"MLP {'-'.join(map(str, layers))}"
+    if "cnn" not in preset:
+        return mlp
+    frames = "x".join(map(str, preset.get("frame_size") or (84, 84)))
+    return f"{preset['cnn']} CNN, {frames} frames, {mlp}"

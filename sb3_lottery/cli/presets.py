@@ -1,14 +1,22 @@
-"""Games with their settings as defaults of the command's options; any option overrides them.
+"""Presets: games with their settings, as values of the command's options; any option overrides them.
 
-The paper's twelve (Table A1), and its nine Atari games at a tenth of the cost with SB3's own network.
+The paper's twelve games (Table A1), and its nine Atari games at a tenth of the cost with SB3's own network. A new game
+is one row of :data:`PRESETS`: values of options, and the source of the settings for ``--list-presets``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# Section 3.1, everywhere: 20 rounds of 20%, rewound to the end of epoch 1.
-_PAPER: dict[str, Any] = {"rewind": "epoch:1", "rounds": 20, "prune_rate": 0.2}
+SOURCE = "source"  # entry of a row that is not an option: where its settings come from
+
+# Section 3.1, for all games: 20 rounds of 20%, rewound to the end of epoch 1.
+_PAPER: dict[str, Any] = {
+    SOURCE: "the paper (arXiv 1906.02768), Table A1 and section 3.3",
+    "rewind": "epoch:1",
+    "rounds": 20,
+    "prune_rate": 0.2,
+}
 
 # Section 3.3: 32 environments, 4 steps an update, rewards / 100, RMSprop lr 1e-4, alpha 0.99, eps 1e-8.
 _CLASSIC = _PAPER | {
@@ -25,7 +33,7 @@ _CLASSIC = _PAPER | {
 }
 
 # Section 3.3: 1024 environments, 6 steps each, minibatches of 128, one pass, entropy 0.01, rewards clipped, Adam.
-# PPO stands in for A2C with importance correction: a clip range of 0.5 clamps the ratio at 1.5 (and at 0.5).
+# PPO replaces A2C with importance correction: a clip range of 0.5 clamps the ratio at 1.5 (and at 0.5).
 # The paper clips advantages to [-1, 1]; SB3's PPO normalises them in each minibatch instead.
 _ATARI = _PAPER | {
     "algo": "ppo",
@@ -51,8 +59,10 @@ _ATARI = _PAPER | {
     "score_episodes": 1024,
 }
 
-# rl_zoo3's hyperparameters of PPO for Atari, without schedules and episodes of one life; 1 million steps, not 10.
+# rl_zoo3's hyperparameters of PPO for Atari, without schedules and without episodes of one life; 1 million steps, not
+# 10 million.
 _NATURE = _PAPER | {
+    SOURCE: "rl_zoo3's hyperparameters of PPO for Atari, a tenth of its steps",
     "algo": "ppo",
     "n_envs": 8,
     "clip_reward": True,
@@ -79,9 +89,9 @@ _GAMES = ["Assault", "Berzerk", "Breakout", "Centipede", "Kangaroo", "Krull", "Q
 PRESETS: dict[str, dict[str, Any]] = {
     "cartpole": _CLASSIC | {"env": "CartPole-v0", "net_arch": [128, 128, 128], "epoch": "episodes:160"},
     "acrobot": _CLASSIC | {"env": "Acrobot-v1", "net_arch": [256, 256, 256], "epoch": "episodes:320"},
-    # Where no backend has v2, its successor v3 is taken.
+    # v3 replaces v2 where no backend has v2.
     "lunarlander": _CLASSIC | {"env": "LunarLander-v2", "net_arch": [256, 256, 256], "epoch": "episodes:640"},
-    # v4: no sticky actions, as was usual in 2019.
+    # v4: without sticky actions, as was usual in 2019.
     **{game.lower(): _ATARI | {"env": f"{game}NoFrameskip-v4"} for game in _GAMES},
     **{f"{game.lower()}-nature": _NATURE | {"env": f"{game}NoFrameskip-v4"} for game in _GAMES},
 }

@@ -1,4 +1,4 @@
-"""Trained policies in use: smaller ones, sparse ones, and the export of saved models."""
+"""Faster inference with a trained ticket: smaller policies without dead units, and policies with sparse layers."""
 
 from sb3_lottery.inference.export import export
 from sb3_lottery.inference.shrink import shrink_policy

@@ -1,4 +1,4 @@
-"""``lottery export`` of the zip of an SB3 model: smaller, an ordinary zip as before."""
+"""``lottery export`` for the zip of an SB3 model: write a smaller, ordinary zip."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _POLICY, _OPTIMIZER = "policy", ".optimizer"
 
 
 def export(path: Path, output: Path, form: str) -> str:
-    """Write the model of the zip ``path`` in another form; it needs no environment, and not the algorithm's class.
+    """Write the model of a zip in another form, without its environment or the class of its algorithm.
 
     .. warning::
-        A zip holds pickled Python objects (classes, schedules), which SB3's own ``load`` unpickles, and so does this:
-        give it only zips that you trust.
+        A zip contains pickled Python objects (classes, schedules), which this function unpickles just as SB3's own
+        ``load`` does: use it only on zips that you trust.
 
-    :param path: what ``model.save`` wrote
-    :param output: the zip to write; what it lacks is the state of the policy's optimizers
+    :param path: zip that ``model.save`` wrote
+    :param output: zip to write, without the state of the policy's optimizers
     :param form: one of :data:`lottery_core.inference.export.FORMS`
-    :returns: what went
-    :raises CheckpointError: no such form, the zip cannot be read, or nothing in it is dead
-    :raises ConfigError: see :func:`sb3_lottery.shrink_policy`
+    :returns: a line that says what was removed
+    :raises CheckpointError: unknown form, a zip that cannot be read, or a model without dead units
+    :raises ConfigError: the policy cannot be shrunk, see :func:`sb3_lottery.shrink_policy`
     :raises WriteError: the file cannot be written
     """
     if form != SHRUNK:
-        raise CheckpointError(f"an SB3 model has no form {form} of its own")
+        raise CheckpointError(f"an SB3 model cannot be exported in the form {form}")
     data, params, variables = _read(path)
     try:
         policy = make_policy(data, data["policy_kwargs"])
         policy.load_state_dict(params[_POLICY])
-    except Exception as error:  # the classes may be anybody's
+    except Exception as error:  # the classes may be a user's own
         raise CheckpointError(f"cannot make the policy of {path}: {_reason(error)}") from error
     try:
         policy, kwargs, report = smaller(policy, data["policy_kwargs"], lambda kwargs: make_policy(data, kwargs))
@@ -48,7 +48,7 @@ def export(path: Path, output: Path, form: str) -> str:
     data["policy_kwargs"] = kwargs
     params[_POLICY] = policy.state_dict()
     for name in params:
-        if name.endswith(_OPTIMIZER):  # of the policy, or its actor or critic; SAC's ent_coef_optimizer is another's
+        if name.endswith(_OPTIMIZER):  # not SAC's ent_coef_optimizer, which is outside the policy
             params[name] = recursive_getattr(policy, name.removeprefix(f"{_POLICY}.")).state_dict()
     write_atomically(output, lambda file: save_to_zip_file(file, data, params, variables))  # type: ignore[arg-type]
     return report.line
@@ -61,7 +61,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:
             data, params, variables = load_from_zip_file(path, device="cpu")
     except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(f"cannot read {path}: {_reason(error)}") from error
-    for warning in lost:  # SB3 goes on without, and so would the zip that is written
+    for warning in lost:  # SB3 continues without the object, which would be missing in the new zip
         if "Could not deserialize" in str(warning.message):
             raise CheckpointError(f"cannot read {path}: {_reason(warning.message)}")
     needed = ("policy_class", "policy_kwargs", "observation_space", "action_space", "lr_schedule")

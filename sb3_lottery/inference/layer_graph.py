@@ -1,4 +1,4 @@
-"""Which layer of an SB3 policy reads which, as :func:`lottery_core.inference.shrink` needs to know it."""
+"""The graph of the layers of an SB3 policy: which layer reads which, for :func:`lottery_core.inference.shrink`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.inference import ELEMENTWISE, Activation, Reads, Units
 from sb3_lottery.networks import NarrowNatureCNN, PoolingCNN, SharedTrunk
 
-# The layers of the features extractors that are known; a zip's copy of a class of ours is another object.
+# Class of a known features extractor, by name since a class loaded from a zip is a copy -> its stacks of layers.
 _TRUNKS = {
     (kind.__module__, kind.__qualname__): trunk
     for kind, trunk in (
@@ -30,14 +30,14 @@ _TARGET = "_target"
 
 
 def trunk_of(extractor: nn.Module) -> tuple[str, ...]:
-    """The names of an extractor's stacks of layers, one behind the other; empty for one that is not known."""
+    """Return the names of a features extractor's stacks of layers, in order; empty for an unknown extractor."""
     kind = type(extractor)
     return _TRUNKS.get((kind.__module__, kind.__qualname__), ())
 
 
 @dataclass(frozen=True)
 class _Part:
-    # So many numbers side by side: of the units of a layer, or (None) of something that cannot change.
+    # Consecutive numbers of a signal: the units of a layer, or (None) values that cannot be removed.
     layer: str | None
     numbers: int
     activations: tuple[Activation, ...] = ()
@@ -47,15 +47,15 @@ _Signal = tuple[_Part, ...]
 
 
 class LayerGraph:
-    """Who reads whom in ``policy``.
+    """The layers of a policy, and which layer reads which.
 
-    :param policy: of SB3 or sb3-contrib, any but CrossQ's
-    :raises ConfigError: a policy that is not known: a class of the user's own, or one with batch normalisation
+    :param policy: policy of SB3 or sb3-contrib, except CrossQ's
+    :raises ConfigError: unknown policy: a user's own class, or a policy with batch normalisation
     """
 
     def __init__(self, policy: nn.Module) -> None:
         check_policy(policy)
-        self.policy: Any = policy  # each algorithm has another
+        self.policy: Any = policy  # each algorithm has its own class
         self.names = {id(module): name for name, module in policy.named_modules()}
         self.stacks: dict[str, list[str]] = {}
         self._readers: dict[str, list[Reads]] = defaultdict(list)
@@ -72,12 +72,12 @@ class LayerGraph:
 
     @property
     def units(self) -> list[Units]:
-        """The layers that may lose units."""
+        """The layers whose units may be removed."""
         return [Units(layer, tuple(readers)) for layer, readers in self._readers.items() if layer not in self._fixed]
 
     @property
     def alike(self) -> list[set[str]]:
-        """Layers of target networks, each with the one that it follows."""
+        """Each layer of a target network together with its online layer."""
         paths = {name: id(module) for name, module in self.policy.named_modules(remove_duplicate=False)}
         pairs = []
         for layer in filter(lambda name: is_target(f"{name}."), self._readers):
@@ -88,7 +88,7 @@ class LayerGraph:
 
     @property
     def level(self) -> list[set[str]]:
-        """Layers whose width is one number in the policy's arguments: of several critics, of several extractors."""
+        """Layers that share one width in the policy's arguments: those of several critics or of several extractors."""
         sets: dict[str, set[str]] = defaultdict(set)
         for layer in self._readers:
             owner, _, last = layer.partition("features_extractor.")
@@ -99,7 +99,10 @@ class LayerGraph:
         return list(sets.values())
 
     def layers(self, stack: nn.Module) -> list[str]:
-        """The layers of a stack that was gone through, in their order."""
+        """Return the names of the layers of a stack, in order.
+
+        :param stack: a module of the policy, e.g. an ``nn.Sequential``
+        """
         return self.stacks[self.names[id(stack)]]
 
     def _actor_critic(self) -> None:
@@ -111,7 +114,7 @@ class LayerGraph:
                 self._fix(signal)
             signals = [(_Part(None, policy.lstm_output_dim),)] * 2
         actor = self._through(nets.policy_net, signals[0])
-        if getattr(policy, "use_sde", False):  # its exploration reads them, too
+        if getattr(policy, "use_sde", False):  # the exploration noise reads them too
             self._fix(actor)
         self._through(policy.action_net, actor)
         self._through(policy.value_net, self._through(nets.value_net, signals[1]))
@@ -141,14 +144,14 @@ class LayerGraph:
 
     def _through(self, stack: nn.Module, signal: _Signal) -> _Signal:
         modules = [stack] if not isinstance(stack, nn.Sequential) else stack
-        gone_through = self.stacks.setdefault(self.names[id(stack)], [])
+        layers = self.stacks.setdefault(self.names[id(stack)], [])
         for module in modules:
             if isinstance(module, (nn.Linear, nn.Conv2d)) and type(module) in (nn.Linear, nn.Conv2d):
                 signal = self._read(module, signal)
-                gone_through.append(self.names[id(module)])
+                layers.append(self.names[id(module)])
             elif type(module) in ELEMENTWISE:
                 signal = tuple(replace(part, activations=(*part.activations, module)) for part in signal)
-            elif not isinstance(module, (nn.Flatten, nn.MaxPool2d)):  # these keep a constant channel constant
+            elif not isinstance(module, (nn.Flatten, nn.MaxPool2d)):  # in these a constant channel stays constant
                 self._fix(signal)
                 signal = tuple(replace(part, layer=None) for part in signal)
         return signal
@@ -173,7 +176,11 @@ class LayerGraph:
 
 
 def check_policy(policy: nn.Module) -> None:
-    """:raises ConfigError: see :class:`LayerGraph`"""
+    """Check that the structure of a policy is known.
+
+    :param policy: any policy
+    :raises ConfigError: see :class:`LayerGraph`
+    """
     kind = type(policy)
     for module in policy.modules():
         if "Batch" in type(module).__name__:
@@ -183,8 +190,8 @@ def check_policy(policy: nn.Module) -> None:
             )
     if kind.__module__.partition(".")[0] not in ("stable_baselines3", "sb3_contrib"):
         raise ConfigError(
-            f"{kind.__name__} is a policy of {kind.__module__}, which may use its layers in ways of its own: only "
-            "those of stable_baselines3 and sb3_contrib are shrunk"
+            f"{kind.__name__} is a policy of {kind.__module__}, which may use its layers differently: only "
+            "policies of stable_baselines3 and sb3_contrib can be shrunk"
         )
     if not any(hasattr(policy, name) for name in ("mlp_extractor", "actor", "q_net", "quantile_net")):
-        raise ConfigError(f"{kind.__name__} has no network that is known: nothing can be removed from it")
+        raise ConfigError(f"{kind.__name__} has no known network, so no unit can be removed")

@@ -1,4 +1,4 @@
-"""Policies without the units that are dead exactly: ordinary ones of SB3, smaller, with the same actions."""
+"""Remove dead units from a policy: an ordinary, smaller SB3 policy with the same actions."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from sb3_lottery.networks import NarrowNatureCNN, PoolingCNN, SharedTrunk
 
 
 def shrink_policy(model: BaseAlgorithm) -> Report:
-    """Remove the units of ``model.policy`` that are dead, in place: it predicts the same actions, faster.
+    """Remove the dead units of ``model.policy`` in place; it predicts the same actions, faster.
 
-    A unit is dead that nothing reads, or that nothing feeds (its constant goes into the next biases), see
-    :func:`lottery_core.inference.shrink`. The policy is an ordinary one with a smaller ``net_arch``: ``model.save``
-    writes a zip that plain ``PPO.load`` reads where this project is not installed. Hidden layers of MLPs, NatureCNN and
-    the extractors of :mod:`sb3_lottery.networks` shrink; other features extractors and LSTMs stay as they are. The
-    optimizer starts anew. Where no unit is dead the model is not touched.
+    A unit is dead if no surviving weight reads it, or if its value is constant because no surviving weight feeds it;
+    the constant is added to the next biases, see :func:`lottery_core.inference.shrink`. The result is an ordinary
+    policy with a smaller ``net_arch``: ``model.save`` writes a zip that plain ``PPO.load`` reads where this project is
+    not installed. Hidden layers of MLPs, NatureCNN and the extractors of :mod:`sb3_lottery.networks` shrink; other
+    features extractors and LSTMs are not changed. The state of the optimizer is reset. A model without dead units is
+    not changed.
 
     .. warning::
         A ticket does not fit the smaller network: shrink after the last training.
 
-    :param model: trained; any algorithm but CrossQ (batch normalisation) and ARS
-    :returns: what went; false where nothing did
-    :raises ConfigError: the policy is not one of SB3's, has batch normalisation, or is training a ticket now
+    :param model: a trained model of any algorithm except CrossQ (batch normalisation) and ARS
+    :returns: what was removed, a report that is false if nothing was removed
+    :raises ConfigError: the policy is not one of SB3's, has batch normalisation, or is being trained with a ticket
     """
     if any(map(is_held, model.policy.parameters())):
-        raise ConfigError("the model is training a ticket: shrink it when learn() has returned")
+        raise ConfigError("the model is training a ticket: shrink it after learn() has returned")
 
     old = model.policy
     policy, kwargs, report = smaller(old, model.policy_kwargs, lambda kwargs: make_policy(model.__dict__, kwargs))
@@ -51,9 +52,9 @@ def shrink_policy(model: BaseAlgorithm) -> Report:
 
 
 def make_policy(data: Mapping[str, Any], kwargs: Mapping[str, Any]) -> BasePolicy:
-    """A policy as the algorithm itself would make it.
+    """Make a policy as the algorithm itself would make it.
 
-    :param data: the algorithm's attributes, of a model or of a saved zip
+    :param data: attributes of the algorithm, from a model or a saved zip
     :param kwargs: ``policy_kwargs``
     """
     if data.get("use_sde"):
@@ -68,34 +69,35 @@ def make_policy(data: Mapping[str, Any], kwargs: Mapping[str, Any]) -> BasePolic
 def smaller(
     policy: BasePolicy, kwargs: Mapping[str, Any], make: Callable[[Mapping[str, Any]], BasePolicy]
 ) -> tuple[BasePolicy, dict[str, Any], Report]:
-    """A policy without the units of ``policy`` that are dead; ``policy`` itself where there is none.
+    """Make a copy of a policy without its dead units.
 
-    :param policy: not changed
-    :param kwargs: that it was made with
-    :param make: makes a fresh one
-    :returns: the smaller policy with a fresh optimizer, the arguments that it was made with, what went
+    :param policy: the policy, which is not changed
+    :param kwargs: its ``policy_kwargs``
+    :param make: makes a fresh policy from ``policy_kwargs``
+    :returns: the smaller policy with a fresh optimizer, its ``policy_kwargs`` and a report of what was removed; the
+        policy itself if it has no dead units
     :raises ConfigError: see :class:`sb3_lottery.inference.layer_graph.LayerGraph`
     """
-    wiring = LayerGraph(policy)
+    graph = LayerGraph(policy)
     tensors = {name: parameter.detach() for name, parameter in policy.named_parameters()}
-    shrunk = shrink(tensors, wiring.units, alike=wiring.alike, level=wiring.level)
+    shrunk = shrink(tensors, graph.units, alike=graph.alike, level=graph.level)
     report = shrunk.report(tensors, is_target)
     if not report:
         return policy, dict(kwargs), report
 
     def rows(stack: nn.Module) -> list[int]:
-        return [shrunk.tensors[f"{layer}.weight"].shape[0] for layer in wiring.layers(stack)]
+        return [shrunk.tensors[f"{layer}.weight"].shape[0] for layer in graph.layers(stack)]
 
     kwargs = {**kwargs, **_architecture(policy, rows)}
-    with torch.random.fork_rng(devices=[]):  # sampled actions stay what they were, too
-        made = make(kwargs)
-    if _kinds(made) != _kinds(policy):
-        raise ConfigError("the policy has layers that its arguments do not make: somebody has exchanged them")
+    with torch.random.fork_rng(devices=[]):  # so that the same actions are sampled afterwards
+        small = make(kwargs)
+    if _kinds(small) != _kinds(policy):
+        raise ConfigError("the layers of the policy differ from those that its policy_kwargs make")
     first = {id(parameter): name for name, parameter in policy.named_parameters()}
     named = policy.named_parameters(remove_duplicate=False)
     smaller_by_name = {name: shrunk.tensors[first[id(parameter)]] for name, parameter in named}
-    made.load_state_dict({**policy.state_dict(), **smaller_by_name})
-    return made, kwargs, report
+    small.load_state_dict({**policy.state_dict(), **smaller_by_name})
+    return small, kwargs, report
 
 
 def _kinds(policy: nn.Module) -> list[str]:
@@ -109,7 +111,7 @@ def _architecture(policy: Any, rows: Callable[[nn.Module], list[int]]) -> dict[s
         owner = policy
     elif hasattr(policy, "actor"):
         owner = policy.actor
-        # TD3's last layer is the action itself; SAC's are two, behind their own stack.
+        # TD3's last layer is the action; SAC has two last layers after a stack of its own.
         pi = rows(owner.latent_pi) if hasattr(owner, "latent_pi") else rows(owner.mu)[:-1]
         arch = {"pi": pi, "qf": rows(policy.critic.q_networks[0])[:-1]}
     else:

@@ -1,4 +1,4 @@
-"""A policy with sparse layers, for playing."""
+"""Policies with sparse layers, for inference only."""
 
 from __future__ import annotations
 
@@ -14,39 +14,46 @@ from lottery_core.inference import AUTO, SparseReport, Timings, load_sparse, spa
 def sparsify_policy(
     model: BaseAlgorithm, observations: int = 1, form: str = AUTO, timings: Timings | None = None
 ) -> SparseReport:
-    """Replace the layers of a trained policy by sparse ones where this machine is measured to be faster with them.
+    """Replace layers of a trained policy by sparse layers where these are measured to be faster on this machine.
 
-    ``model.predict`` works as before, with the same actions; the model can no longer learn or be saved, so keep its
-    zip. A network of a few hundred units gains nothing at one observation: make it smaller instead,
+    ``model.predict`` works as before and returns the same actions. The model can no longer learn, and it cannot be
+    saved, so keep its zip. A network of a few hundred units gains nothing for a single observation: shrink it instead,
     ``lottery export MODEL.zip -o SMALL.zip --form shrunk``.
 
     :param model: a trained ticket
-    :param observations: in one call of ``predict``: the number of environments
-    :param form: ``auto``, or ``csr``: wherever a layer has zeros, also where that is slower
+    :param observations: number of observations in one call of ``predict``, i.e. the number of environments
+    :param form: ``auto``, or ``csr`` for every layer with zeros, even where that is slower
     :param timings: where measured times are remembered
-    :returns: what became of each layer; ``print`` it
-    :raises ConfigError: no such form, or no observation
+    :returns: what was done with each layer, a report to ``print``
+    :raises ConfigError: unknown form, or ``observations`` below 1
     """
     model.policy.set_training_mode(False)
     report = sparsify(model.policy, tokens=observations, form=form, timings=timings)
     if report.sparse:
-        model.save = _refuse  # type: ignore[method-assign]
+        _refuse_state_dict(model)
     return report
 
 
 def load_sparse_policy(path: str | Path, model: BaseAlgorithm) -> BaseAlgorithm:
-    """Read what ``lottery export MODEL.zip -o MODEL.csr --form csr`` wrote, as :func:`lottery_core.load_sparse`.
+    """Load a policy with sparse layers that ``lottery export MODEL.zip -o MODEL.csr --form csr`` wrote.
+
+    See :func:`lottery_core.load_sparse`.
 
     :param path: the file
-    :param model: of the same architecture, untrained; its policy's weights go
-    :returns: ``model``; it can neither learn nor be saved
+    :param model: a model of the same architecture; the weights of its policy are replaced
+    :returns: ``model``, which can neither learn nor be saved
     :raises CheckpointError: the file cannot be read
-    :raises MismatchError: the model is of another architecture
+    :raises MismatchError: the model has another architecture
     """
     load_sparse(path, model.policy)
-    model.save = _refuse  # type: ignore[method-assign]
+    _refuse_state_dict(model)
     return model
 
 
-def _refuse(*_: object, **__: object) -> NoReturn:
-    raise ConfigError("a policy with sparse layers cannot be saved as an SB3 zip: keep the one that it was loaded from")
+def _refuse_state_dict(model: BaseAlgorithm) -> None:
+    # model.save and model.get_parameters both begin with policy.state_dict().
+    model.policy.register_state_dict_pre_hook(_refuse)  # type: ignore[no-untyped-call]
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise ConfigError("a policy with sparse layers cannot be saved as an SB3 zip: keep the zip that it was loaded from")

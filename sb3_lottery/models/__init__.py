@@ -1,43 +1,42 @@
-"""sb3_lottery.models."""
+"""Agents from plain settings: their algorithm, network, environments and parameters.
 
-from sb3_lottery.models.algorithms import ALGORITHMS, algorithm, asks_for_masks, writes_beside_optimizers
-from sb3_lottery.models.build import (
-    ACTIVATIONS,
-    OPTIMIZERS,
-    ModelSettings,
-    check_device,
-    hyperparameters,
-    make_model,
-    policy_arguments,
-    several_gpus,
-)
-from sb3_lottery.models.environments import check_environment, environment_line, make_env, request_of
+A row of :data:`ALGORITHMS` is all that the package knows about an algorithm of SB3 or sb3-contrib.
+"""
+
+from sb3_lottery.models.algorithms import ALGORITHMS, Algorithm, algorithm, needs_action_masks, writes_beside_optimizers
+from sb3_lottery.models.build import check_device, make_model, several_gpus
+from sb3_lottery.models.choices import ACTIVATIONS, AUTO, CNNS, NATURE, OPTIMIZERS, POLICIES
+from sb3_lottery.models.environments import check_environment, environment_line, make_env, make_rendered_env
+from sb3_lottery.models.hyperparameters import accepted_hyperparameters, accepted_policy_arguments, default_activation
 from sb3_lottery.models.parameters import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of
-from sb3_lottery.models.policies import AUTO, CNNS, POLICIES
 from sb3_lottery.models.scopes import algorithm_of, scope_words
+from sb3_lottery.models.settings import ModelSettings
 
 __all__ = [
     "ACTIVATIONS",
     "ALGORITHMS",
     "AUTO",
+    "Algorithm",
     "CNNS",
     "ModelSettings",
+    "NATURE",
     "OPTIMIZERS",
     "POLICIES",
     "algorithm",
     "algorithm_of",
-    "asks_for_masks",
     "check_device",
     "check_environment",
     "copy_to_targets",
+    "default_activation",
     "environment_line",
-    "hyperparameters",
+    "accepted_hyperparameters",
     "make_env",
     "make_model",
+    "make_rendered_env",
     "mask_targets",
+    "needs_action_masks",
     "optimizers_of",
-    "policy_arguments",
-    "request_of",
+    "accepted_policy_arguments",
     "scope_words",
     "several_gpus",
     "target_names",

@@ -1,4 +1,4 @@
-"""The algorithms that ``--algo`` takes, and how they differ: one row an algorithm."""
+"""The algorithms that ``--algo`` accepts, and how they differ: one row per algorithm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DISCRETE, _CONTINUOUS = ("Discrete",), ("Box",)
 _COUNTABLE = ("Discrete", "MultiDiscrete", "MultiBinary")
 _POLICIES = {"mlp": "MlpPolicy", "cnn": "CnnPolicy", "multi": "MultiInputPolicy"}
 _LSTM_POLICIES = {"mlp": "MlpLstmPolicy", "cnn": "CnnLstmPolicy", "multi": "MultiInputLstmPolicy"}
-# What SB3 gives Adam where the user names no optimizer_kwargs (common/policies.py).
+# SB3's arguments for Adam where the user gives no optimizer_kwargs (common/policies.py).
 _ON_POLICY_ADAM = {"eps": 1e-5}
 _NO_OPTIMIZER = ("ars",)
 
@@ -26,14 +26,14 @@ _NO_OPTIMIZER = ("ars",)
 class Algorithm:
     """How an algorithm differs from the others.
 
-    :param title: name of its class
-    :param package: where the class is
-    :param on_policy: collects rollouts with its own policy (A2C, PPO, ...), rather than filling a replay buffer
-    :param actions: the gymnasium spaces of actions that it takes; empty for any
-    :param two_networks: actor and critic are networks with an optimizer each
+    :param title: name of the class
+    :param package: package of the class
+    :param on_policy: whether it collects rollouts (A2C, PPO, ...) instead of filling a replay buffer
+    :param actions: names of the action spaces that it accepts; empty for any
+    :param two_networks: whether actor and critic are networks with an optimizer each
     :param policies: kind of network -> name of the policy class
-    :param own_adam: arguments that it gives Adam where the user gives none
-    :param action_masks: the environment must tell which actions are valid
+    :param own_adam: arguments of its Adam optimizer where the user gives none
+    :param action_masks: whether the environment must provide the valid actions
     """
 
     title: str
@@ -46,21 +46,22 @@ class Algorithm:
     action_masks: bool = False
 
     def load(self) -> type[BaseAlgorithm]:
-        """The class.
+        """Import the class.
 
         :raises ConfigError: its package is not installed
         """
         try:
-            found: type[BaseAlgorithm] = getattr(importlib.import_module(self.package), self.title)
+            cls: type[BaseAlgorithm] = getattr(importlib.import_module(self.package), self.title)
         except ImportError as error:
             pip = self.package.replace("_", "-")
             raise ConfigError(f"{self.title} is in {pip}, which is not installed: pip install {pip}") from error
-        return found
+        return cls
 
     def policy(self, network: str = "mlp") -> str:
-        """The name of the policy class for a kind of network: ``"mlp"``, ``"cnn"`` or ``"multi"``.
+        """Return the name of the policy class for a kind of network.
 
-        :raises ConfigError: the algorithm has none (CrossQ has MLPs only)
+        :param network: ``"mlp"``, ``"cnn"`` or ``"multi"``
+        :raises ConfigError: the algorithm has no such policy (CrossQ only has MLPs)
         """
         if network not in self.policies:
             raise unknown_choice(network, f"network of {self.title}", self.policies)
@@ -95,10 +96,11 @@ _STEPPED_BY_OPTIMIZERS = {row.title for row in ALGORITHMS.values()} - {"TRPO"}
 
 
 def algorithm(word: str) -> Algorithm:
-    """The algorithm that a user named.
+    """Return the row of an algorithm.
 
-    :raises ConfigError: unknown; names the near ones
-    :raises OptimizerError: it has no optimizer (ARS)
+    :param word: a key of :data:`ALGORITHMS`
+    :raises ConfigError: unknown algorithm; the message suggests similar names
+    :raises OptimizerError: the algorithm has no optimizer (ARS)
     """
     if word in _NO_OPTIMIZER:
         raise no_optimizer(word.upper())
@@ -108,30 +110,32 @@ def algorithm(word: str) -> Algorithm:
 
 
 def no_optimizer(title: str) -> OptimizerError:
-    """The error for an algorithm that tickets are not for."""
+    """Return the error for an algorithm without an optimizer.
+
+    :param title: name of its class
+    """
     return OptimizerError(f"{title} trains without an optimizer: tickets need one; accepted: {', '.join(ALGORITHMS)}")
 
 
 def writes_beside_optimizers(model: BaseAlgorithm) -> bool:
-    """Whether ``model`` may write its parameters other than by an optimizer's step: TRPO, and whatever is not known."""
+    """Return whether ``model`` may write parameters outside an optimizer's step: TRPO, and any unknown algorithm."""
     return not any(kind.__name__ in _STEPPED_BY_OPTIMIZERS for kind in type(model).__mro__)
 
 
-def asks_for_masks(model: BaseAlgorithm) -> bool:
-    """Whether ``model`` must be told which actions are valid (MaskablePPO and its subclasses)."""
+def needs_action_masks(model: BaseAlgorithm) -> bool:
+    """Return whether ``model`` needs the valid actions for a prediction (MaskablePPO and its subclasses)."""
     titles = {row.title for row in ALGORITHMS.values() if row.action_masks}
     return any(kind.__name__ in titles for kind in type(model).__mro__)
 
 
-def check_actions(word: str, env: VecEnv, name: str) -> None:
-    """Refuse an environment whose actions the algorithm does not take.
+def check_actions(row: Algorithm, env: VecEnv, name: str) -> None:
+    """Check that an algorithm accepts the actions of an environment.
 
-    :param word: the algorithm
-    :param env: made; only looked at
-    :param name: of the environment, for the message
+    :param row: the algorithm
+    :param env: the environment, which is not changed
+    :param name: id of the environment, for the message
     :raises ConfigError: another kind of action space, or no action masks
     """
-    row = algorithm(word)
     space = type(env.action_space).__name__
     if row.actions and space not in row.actions:
         kind = "continuous action space (Box)" if row.actions == _CONTINUOUS else "discrete action space"
@@ -139,6 +143,6 @@ def check_actions(word: str, env: VecEnv, name: str) -> None:
     if row.action_masks and not env.has_attr("action_masks"):
         raise ConfigError(
             f"{row.title} needs an environment with a method action_masks(); {name} has none "
-            "(sb3_contrib.common.wrappers.ActionMasker adds one; an environment of your own is --env MODULE:ID, of a "
-            "module that registers it with gymnasium)"
+            "(sb3_contrib.common.wrappers.ActionMasker adds one; use your own environment with --env MODULE:ID, where "
+            "MODULE registers it with gymnasium)"
         )

@@ -1,128 +1,101 @@
-"""The environments of an experiment: by which backend, whether they can be made, and making them."""
+"""The environments of an experiment: check that they can be made, and make them."""
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
-import torch
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError, unknown_choice
-from sb3_lottery.backends import Request, atari_game, check_backend
-from sb3_lottery.backends.ale_vec import AleVecEnv
-from sb3_lottery.backends.atari import atari_hint
-from sb3_lottery.backends.envpool_vec import EnvPoolVecEnv, installed
-from sb3_lottery.backends.gymnasium_vec import make_gymnasium
+from sb3_lottery.backends import ENVPOOL, GYMNASIUM, SUCCESSORS, atari_game, atari_hint, installed, make_environments
 from sb3_lottery.models.algorithms import check_actions
-
-if TYPE_CHECKING:
-    from sb3_lottery.models.build import ModelSettings
-
-
-def request_of(settings: ModelSettings) -> Request:
-    """What ``settings`` ask of a backend; native ones step with as many threads as torch has."""
-    return Request(
-        env=settings.env,
-        n_envs=settings.n_envs,
-        reward_scale=settings.reward_scale,
-        clip_reward=settings.clip_reward,
-        frame_size=settings.frame_size,
-        subproc=settings.subproc,
-        threads=torch.get_num_threads(),
-    )
-
-
-def check_words(settings: ModelSettings) -> None:
-    """:raises ConfigError: see :func:`sb3_lottery.backends.check_backend`; unknown argument of ``VecNormalize``"""
-    check_backend(settings.env_backend, request_of(settings))
-    accepted = dict(inspect.signature(VecNormalize.__init__).parameters)
-    for name in ("self", "venv"):
-        del accepted[name]
-    for name, value in (settings.normalize or {}).items():
-        if name not in accepted:
-            raise unknown_choice(name, "argument of VecNormalize", accepted)
-        default = accepted[name].default
-        if isinstance(default, bool) != isinstance(value, bool) or (
-            isinstance(default, float) and not isinstance(value, (int, float))
-        ):
-            raise ConfigError(f"--normalize {name}:{value}: SB3's default is {default}")
+from sb3_lottery.models.settings import ModelSettings
 
 
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:
-    """The vector environment of ``settings``, seeded: episode returns are true, the model sees the scaled rewards.
+    """Make the vector environment: episode returns are those of the game, the model sees scaled and clipped rewards.
 
-    :raises ConfigError: the backend or a package of the environment is missing, or the backend lacks it
+    :param settings: what the environments are made from
+    :param seed: environment i is seeded with ``seed + i``
+    :raises ConfigError: a package is missing, or the backend does not have the environment
     """
-    request = request_of(settings)
-    if settings.env_backend == "gymnasium":
-        return normalized(make_gymnasium(request, seed), settings)
-    made = AleVecEnv(request) if settings.env_backend == "ale" else EnvPoolVecEnv(request)
-    made.seed(seed)
-    return normalized(made, settings)
-
-
-def normalized(env: VecEnv, settings: ModelSettings) -> VecEnv:
-    """``env`` as ``settings.normalize`` wants it seen: by SB3's running means, with the algorithm's own discount."""
+    env = make_environments(settings.env_backend, settings.env_request, seed)
     if settings.normalize is None:
         return env
-    gamma = settings.hyperparams.get("gamma")
+    gamma = settings.hyperparams.get("gamma")  # SB3's VecNormalize scales rewards by the discounted return
     return VecNormalize(env, **{**({} if gamma is None else {"gamma": gamma}), **settings.normalize})
 
 
+def make_rendered_env(settings: ModelSettings, seed: int, render_mode: str) -> VecEnv:
+    """Make a single environment that can be rendered, without normalisation.
+
+    Only gymnasium renders; the observations are the same with every backend.
+
+    :param settings: what the environments of the training are made from
+    :param seed: seed of the environment
+    :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
+    :raises ConfigError: a package of the environment is missing
+    """
+    env = SUCCESSORS.get(settings.env, settings.env)
+    request = replace(settings.env_request, env=env, n_envs=1, subproc=False, render_mode=render_mode)
+    return make_environments(GYMNASIUM, request, seed)
+
+
 def environment_line(settings: ModelSettings) -> str:
-    """For people: how many of what, by whom."""
-    who = f"{settings.env_backend}{', one process each' if settings.subproc else ''}"
-    return f"{settings.n_envs} x {settings.env} by {who}"
+    """Return a line for users: number and id of the environments, and the backend."""
+    backend = f"{settings.env_backend}{', one process each' if settings.subproc else ''}"
+    return f"{settings.n_envs} x {settings.env} by {backend}"
 
 
 def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
-    """The action space of the environment of ``settings``.
+    """Check that the environment can be made and suits the algorithm.
 
-    :raises ConfigError: unknown environment (names the near ones), one that lacks a package, or one whose actions
-        the algorithm does not take
+    :param settings: what the environments are made from
+    :returns: the action space
+    :raises ConfigError: unknown environment (the message suggests similar names), a missing package, or actions that
+        the algorithm does not accept
     """
-    env = settings.env
-    if atari_game(env) is None:
-        _check_atari_id(env)
-        if settings.env_backend == "gymnasium":
-            _check_registered(env)
+    env_id = settings.env
+    if atari_game(env_id) is None:
+        _check_atari_id(env_id)
+        if settings.env_backend == GYMNASIUM:
+            _check_registered(env_id)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = make_env(replace(settings, n_envs=1, subproc=False), 0)
+            env = make_env(replace(settings, n_envs=1, subproc=False), 0)
     except ConfigError:
         raise
-    except Exception as error:  # whatever an environment of somebody's own does
+    except Exception as error:  # a user's environment may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"cannot make environment '{env}': {reason}") from error
+        raise ConfigError(f"cannot make environment '{env_id}': {reason}") from error
     try:
-        check_actions(settings.algo, made, env)
-        return made.action_space
+        check_actions(settings.algorithm, env, env_id)
+        return env.action_space
     finally:
-        made.close()
+        env.close()
 
 
-def _check_atari_id(env: str) -> None:
-    # Pong-v4 and its like are games without the wrappers that agents need; ale-py registers them once it is imported.
-    spec = gymnasium.registry.get(env)
-    if ":" in env or (spec is not None and not str(spec.entry_point).startswith("ale_py")):
+def _check_atari_id(env_id: str) -> None:
+    # Pong-v4 and the like lack the wrappers that agents need; they are registered as soon as ale-py is imported.
+    spec = gymnasium.registry.get(env_id)
+    if ":" in env_id or (spec is not None and not str(spec.entry_point).startswith("ale_py")):
         return
-    hint = atari_hint(env)
+    hint = atari_hint(env_id)
     if hint:
-        raise ConfigError(f"unknown environment '{env}': did you mean {hint}?")
+        raise ConfigError(f"unknown environment '{env_id}': did you mean {hint}?")
 
 
-def _check_registered(env: str) -> None:
-    if env.partition(":")[0] != env or env in gymnasium.registry:
+def _check_registered(env_id: str) -> None:
+    if ":" in env_id or env_id in gymnasium.registry:
         return
-    similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env.rpartition("-v")[0]]
+    similar = [name for name in gymnasium.registry if name.rpartition("-v")[0] == env_id.rpartition("-v")[0]]
     if similar:
         hint = ""
-        if not installed():
+        if not installed(ENVPOOL):
             hint = " (EnvPool may have it: pip install envpool, --env-backend envpool)"
-        raise ConfigError(f"unknown environment '{env}': did you mean {' or '.join(sorted(similar))}?{hint}")
-    raise unknown_choice(env, "environment", list(gymnasium.registry))
+        raise ConfigError(f"unknown environment '{env_id}': did you mean {' or '.join(sorted(similar))}?{hint}")
+    raise unknown_choice(env_id, "environment", list(gymnasium.registry))

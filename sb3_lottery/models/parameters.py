@@ -1,4 +1,4 @@
-"""What of an SB3 model is in the pool, who steps it, and its target networks."""
+"""The weights of an SB3 model, its optimizers and its target networks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TARGET = "_target"
 
 
 def weights_of(model: BaseAlgorithm) -> Weights:
-    """Copy the weights of the policy: what the saved zip holds, less target networks.
+    """Copy the weights of the policy: those of the saved zip without target networks.
 
     :param model: any SB3 model
-    :returns: clones on the CPU; ``get_parameters()`` would give live tensors
+    :returns: clones on the CPU, where ``get_parameters()`` would return the tensors in use
     """
     state = {name: value for name, value in model.policy.state_dict().items() if isinstance(value, Tensor)}
     weights = weights_of_state(state, "the model")
@@ -31,26 +31,26 @@ def weights_of(model: BaseAlgorithm) -> Weights:
 
 
 def target_names(policy: nn.Module) -> frozenset[str]:
-    """Names of the parameters of target networks, which follow the online ones and are no part of a ticket."""
+    """Return the names of the parameters of target networks, which follow the online networks and are in no ticket."""
     return frozenset(name for name, _ in policy.named_parameters() if is_target(name))
 
 
 def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
-    """The optimizers of the policy: one, or one each of actor and critic, in this order.
+    """Return the optimizers of the policy: one, or that of the actor and that of the critic, in this order.
 
-    That of SAC's entropy coefficient is not among them: it steps no parameter of the policy. The last one steps at
-    every update, the actor's perhaps at every second one (TD3, CrossQ).
+    The optimizer of SAC's entropy coefficient is not included: it steps no parameter of the policy. The last optimizer
+    steps at every update, the actor's perhaps only at every second update (TD3, CrossQ).
 
-    :raises OptimizerError: there is none (ARS)
+    :raises OptimizerError: the model has no optimizer (ARS)
     """
-    found = {}
+    optimizers = {}
     for module in model.policy.modules():
         optimizer = getattr(module, "optimizer", None)
         if isinstance(optimizer, Optimizer):
-            found[id(optimizer)] = optimizer
-    if not found:
+            optimizers[id(optimizer)] = optimizer
+    if not optimizers:
         raise no_optimizer(type(model).__name__)
-    return list(found.values())
+    return list(optimizers.values())
 
 
 def _targets(policy: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
@@ -61,19 +61,23 @@ def _targets(policy: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
 
 
 def copy_to_targets(policy: nn.Module) -> None:
-    """Start every target network as a copy of its online network, as SB3 does for a new model."""
+    """Copy every online network to its target network, as SB3 does for a new model."""
     for online, target in _targets(policy):
         target.load_state_dict(online.state_dict())
 
 
 @torch.no_grad()
 def mask_targets(policy: nn.Module, masks: Masks) -> None:
-    """Zero in every target network what ``masks`` prune in its online network."""
-    # By identity: a features extractor that actor and critic share has the actor's name, and a twin in the target.
+    """Zero the parameters of every target network that ``masks`` prune in its online network.
+
+    :param policy: policy of an SB3 model
+    :param masks: masks of the online networks
+    """
+    # By identity: a features extractor that actor and critic share has the actor's name, and a copy in the target.
     names = {id(parameter): name for name, parameter in policy.named_parameters()}
     for online, target in _targets(policy):
-        twins = dict(target.named_parameters())
+        targets = dict(target.named_parameters())
         for name, parameter in online.named_parameters():
             mask = masks.get(names[id(parameter)])
             if mask is not None:
-                twins[name].masked_fill_(~mask.to(twins[name].device), 0)
+                targets[name].masked_fill_(~mask.to(targets[name].device), 0)

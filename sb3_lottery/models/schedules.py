@@ -1,4 +1,4 @@
-"""Schedules as words: ``lin_2.5e-4`` falls from there to 0 over the training, as in rl_zoo3."""
+"""Schedules as strings, as in rl_zoo3: ``lin_2.5e-4`` falls linearly from 2.5e-4 to 0 over the training."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _PREFIX = "lin_"
 
 
 def is_schedule(name: str, value: Any) -> bool:
-    """Whether ``value`` is a schedule's word.
+    """Return whether ``value`` is a schedule written as a string.
 
-    :param name: of the argument
-    :raises ConfigError: the argument takes no schedule, or what follows ``lin_`` is no positive number
+    :param name: name of the hyperparameter
+    :param value: its value
+    :raises ConfigError: the hyperparameter takes no schedule, or ``lin_`` is not followed by a positive number
     """
     if not isinstance(value, str) or not value.startswith(_PREFIX):
         return False
@@ -33,7 +34,12 @@ def is_schedule(name: str, value: Any) -> bool:
 
 
 def schedule_of(name: str, value: Any) -> Any:
-    """SB3's linear schedule for a schedule's word; any other value as it is."""
+    """Return SB3's linear schedule for a schedule written as a string, and any other value unchanged.
+
+    :param name: name of the hyperparameter
+    :param value: its value
+    :raises ConfigError: see :func:`is_schedule`
+    """
     if not is_schedule(name, value):
         return value
     return LinearSchedule(float(value[len(_PREFIX) :]), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""The words ``actor`` and ``critic`` of a scope, as regular expressions over SB3's parameter names."""
+"""The scopes ``actor`` and ``critic`` as regular expressions over SB3's parameter names."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from lottery_core.tickets import as_scope
 from sb3_lottery.models.algorithms import ALGORITHMS, Algorithm
 
 
-def scope_words(scope: str | Sequence[str], row: Algorithm | None) -> tuple[str, ...]:
-    """``scope`` with ``actor`` and ``critic`` turned into regular expressions; other words stay.
+def scope_words(scope: str | Sequence[str], algorithm: Algorithm | None) -> tuple[str, ...]:
+    """Replace ``actor`` and ``critic`` in a scope by regular expressions; other words stay as they are.
 
-    :param scope: words of a scope
-    :param row: the algorithm; ``None`` where it is not known
+    :param scope: one or more words
+    :param algorithm: row of the algorithm; ``None`` for an unknown algorithm
     :raises ScopeError: the algorithm has no actor and critic (DQN, QRDQN)
     """
-    found: dict[str, str] = {}
-    if row is not None and (row.two_networks or row.on_policy):
-        found = TWO_NETWORKS if row.two_networks else ONE_POLICY
+    patterns: dict[str, str] = {}
+    if algorithm is not None and (algorithm.two_networks or algorithm.on_policy):
+        patterns = TWO_NETWORKS if algorithm.two_networks else ONE_POLICY
     words = as_scope(scope)
     for word in words:
-        if word in TWO_NETWORKS and not found:
-            title = "this algorithm" if row is None else row.title
+        if word in TWO_NETWORKS and not patterns:
+            title = "this algorithm" if algorithm is None else algorithm.title
             raise ScopeError(f"scope '{word}': {title} has no actor and critic; accepted: all, regular expressions")
-    return tuple(found.get(word, word) for word in words)
+    return tuple(patterns.get(word, word) for word in words)
 
 
 def algorithm_of(model: BaseAlgorithm) -> Algorithm | None:
-    """The row of a model's algorithm; ``None`` for one that is not known."""
+    """Return the row of a model's algorithm, ``None`` for an unknown algorithm."""
     rows = {row.title: row for row in ALGORITHMS.values()}
     return next((rows[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in rows), None)

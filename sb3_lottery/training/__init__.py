@@ -1,26 +1,32 @@
-"""sb3_lottery.training."""
+"""Training of agents and tickets: the callback for any script, and the runs of an experiment with their scores."""
 
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model
-from sb3_lottery.training.evaluation import Evaluation, evaluation_of
+from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.fingerprint import describe_model
 from sb3_lottery.training.framework import Sb3, all_versions, score_label
-from sb3_lottery.training.spec import UNITS, TrainingSpec, rewind_of
+from sb3_lottery.training.in_process import InProcess, MakeModel, call_make_model
+from sb3_lottery.training.run_settings import RunSettings, saved_model
+from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
 
 __all__ = [
     "Evaluation",
+    "InProcess",
     "LotteryCallback",
     "MODEL",
+    "MakeModel",
     "NORMALIZE",
+    "RunSettings",
     "Sb3",
     "TrainingSpec",
     "UNITS",
     "all_versions",
+    "call_make_model",
     "check_model",
     "describe_model",
-    "evaluation_of",
-    "rewind_of",
+    "parse_rewind",
+    "saved_model",
     "score_label",
     "train_run",
 ]

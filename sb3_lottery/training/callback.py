@@ -1,4 +1,4 @@
-"""The callback that trains a ticket in anybody's own script."""
+"""The callback that trains a ticket in any script."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from sb3_lottery.models import (
 from sb3_lottery.training.episodes import Episodes
 
 log = logging.getLogger("sb3_lottery")
-# A model that goes on has no zero where its ticket started with something else; one that holds a smaller ticket has.
-_FEW = 0.001  # of the survivors
+# A model that resumes its ticket has hardly a zero among the survivors; a model that holds a smaller ticket has many.
+_MOST_ZEROS = 0.001  # share of the survivors
 
 
 class LotteryCallback(BaseCallback):
     """Train a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
 
-    At the start of training the policy gets the ticket's start values, the state of its optimizers is cleared and
-    target networks are copied; what else a model has learned (SAC's entropy coefficient, a replay buffer) stays, so
-    give it a fresh one. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before clipping,
-    until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
+    At the start of training the policy gets the ticket's start values, the state of its optimizers is cleared and the
+    target networks are copied. Everything else that a model has learned (SAC's entropy coefficient, a replay buffer)
+    is kept, so pass a fresh model. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before
+    clipping, until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
 
     .. warning::
         The masks hold during the ``learn`` that has this callback. A later ``learn`` without it brings pruned
-        parameters back; give every ``learn`` the callback.
+        parameters back; pass the callback to every ``learn``.
 
     Logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
     ``score_episodes`` training episodes).
 
     :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
-        its fresh values being those that the model has now, so give the model another seed
-    :param seed: of the control's shuffles
+        with the model's present weights as its fresh values, so make the model with another seed
+    :param seed: seed of the control's shuffles
     :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only holds the masks;
-        ``None`` goes on where the model already holds this ticket (trained with it, saved, loaded), and starts from
-        the ticket otherwise
-    :param score_episodes: L, episodes in the score
-    :param verbose: 1 prints a line at the start
+        ``None`` resumes if the model already holds this ticket (trained with it, saved, loaded), and starts from the
+        ticket otherwise
+    :param score_episodes: L, the number of training episodes in the score
+    :param verbose: 1 prints a line at the start of training
     :raises ConfigError: unknown kind
     :raises TicketError: there is no such file
     """
@@ -74,13 +74,14 @@ class LotteryCallback(BaseCallback):
         if not isinstance(ticket, Ticket) and not Path(ticket).is_file():
             raise TicketError(f"there is no ticket at {ticket}: No such file")
         self.episodes = Episodes(score_episodes)
-        self.warns = True  # of collapsed layers; the runner of an experiment does that itself
+        self.warn_collapsed = True  # the runner of an experiment warns of collapsed layers itself
         self._keeper: MaskKeeper | None = None
         self._record: dict[str, float] = {}
 
     def _on_training_start(self) -> None:
-        """
-        :raises MismatchError: the ticket is of another architecture
+        """Load the ticket into the policy and hold its masks.
+
+        :raises MismatchError: the ticket has another architecture
         :raises OptimizerError: the algorithm has no optimizer (ARS)
         """
         optimizers = optimizers_of(self.model)
@@ -101,13 +102,13 @@ class LotteryCallback(BaseCallback):
         mask_targets(policy, ticket.masks)
         masks = ticket.masks
         line = (
-            f"{'training' if restart else 'going on with'} a {ticket.origin.kind} ticket, round {ticket.origin.round}: "
+            f"{'training' if restart else 'resuming'} a {ticket.origin.kind} ticket, round {ticket.origin.round}: "
             f"pruned {masks.pruned / masks.pool:.1%}, surviving {masks.surviving / masks.pool:.1%} of {masks.pool:,}"
         )
         log.info(line)
         if self.verbose:
             print(line)
-        for name in masks.collapsed() if self.warns else []:
+        for name in masks.collapsed() if self.warn_collapsed else []:
             log.warning(collapse_warning(name, "this ticket"))
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
@@ -140,10 +141,10 @@ def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:
     masks = ticket.masks
     if not masks.pruned:
         return False
-    gone = 0
+    zeros = 0
     for name, mask in masks.items():
         values, start = parameters[name].detach().cpu(), ticket.weights[name]
         if bool((values[~mask] != 0).any()):
             return False
-        gone += int(((values == 0) & (start != 0)).sum())
-    return gone <= _FEW * masks.surviving
+        zeros += int(((values == 0) & (start != 0)).sum())
+    return zeros <= _MOST_ZEROS * masks.surviving

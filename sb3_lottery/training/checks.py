@@ -1,9 +1,8 @@
-"""What is refused before a training, because it could not work."""
+"""Checks before a training: lengths, schedules and rewind points that could not work."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -14,25 +13,43 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
 from lottery_core.masking import check_optimizer
 from sb3_lottery.models import optimizers_of
-
-if TYPE_CHECKING:
-    from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.spec import TrainingSpec
 
 _SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range", "clip_range_vf": "clip_range_vf"}
 
 
 def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = None) -> None:
-    """Refuse before the training what could not work.
+    """Check that a model can be trained as specified.
 
-    :param model: with its environment
-    :param spec: how long, and what is the score
-    :param n_envs: environments of the training, where the model that is looked at has fewer
-    :raises ConfigError: episodes that nobody counts, a schedule (of exploration, say) without an end, a training
-        without an update, a rewind point beyond its end
+    :param model: model with its environment
+    :param spec: length of the training, rewind point and score
+    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :raises ConfigError: no environment, a schedule of a length that is not in timesteps, a training without an update,
+        or a rewind point beyond the end of the training
     :raises OptimizerError: no optimizer, or one with ``eps=0``
     """
     for optimizer in optimizers_of(model):
         check_optimizer(optimizer)
+    _check_schedules(model, spec)
+    if model.env is None:
+        raise ConfigError("the model has no environment")
+    _check_frequency(model, n_envs or model.env.num_envs)
+    most = most_reached(model, spec.length, n_envs)
+    if most.get("updates") == 0:
+        raise ConfigError(
+            f"{type(model).__name__} would not update once in {spec.length}: train longer, or set a smaller "
+            f"learning_starts (now {getattr(model, 'learning_starts', 0)} timesteps)"
+        )
+    if not spec.rate_restarts:
+        last_rate(model)
+    if spec.rewind is not None and spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
+        raise ConfigError(
+            f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
+            f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
+        )
+
+
+def _check_schedules(model: BaseAlgorithm, spec: TrainingSpec) -> None:
     if hasattr(model, "exploration_fraction") and spec.length.unit != "timesteps":
         raise ConfigError(
             f"{type(model).__name__} explores for a share of all timesteps: give the length in timesteps, "
@@ -45,47 +62,39 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = N
                 f"the schedule of {_SCHEDULED[name]} follows the timesteps: give the length in timesteps, "
                 f"not {spec.length.unit} (e.g. --epoch timesteps:5000)"
             )
-    if model.env is None:
-        raise ConfigError("the model has no environment")
-    envs = n_envs or model.env.num_envs
+
+
+def _check_frequency(model: BaseAlgorithm, envs: int) -> None:
     frequency = getattr(model, "train_freq", None)
     if isinstance(frequency, TrainFreq) and frequency.unit == TrainFrequencyUnit.EPISODE and envs > 1:
         raise ConfigError(f"{type(model).__name__} with train_freq in episodes takes one environment, not {envs}")
-    most = most_reached(model, spec.length, n_envs)
-    if most.get("updates") == 0:
-        raise ConfigError(
-            f"{type(model).__name__} would not update once in {spec.length}: train longer, or give it a smaller "
-            f"learning_starts (now {getattr(model, 'learning_starts', 0)} timesteps)"
-        )
-    if not spec.rate_restarts:
-        last_rate(model)
-    if spec.rewind is not None and spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):
-        raise ConfigError(
-            f"the rewind point {spec.rewind} lies beyond the training length {spec.length}, "
-            f"which has at most {most[spec.rewind.unit]} {spec.rewind.unit}"
-        )
 
 
 def last_rate(model: BaseAlgorithm) -> float:
-    """The learning rate at the end of the model's schedule.
+    """Return the learning rate at the end of the model's schedule.
 
-    :raises ConfigError: it is 0, so that going on with it would train nothing
+    :param model: any SB3 model
+    :raises ConfigError: the rate is 0, so that a ticket could not train with it
     """
     rate = float(model.lr_schedule(0.0))
     if rate <= 0:
         raise ConfigError(
-            f"the learning rate ends at {rate:g}, so a ticket that goes on with it would not train: "
-            "let the schedule restart, with --rewind-what lr instead of --rewind none"
+            f"the learning rate ends at {rate:g}, so a ticket that continues with it would not train: "
+            "restart the schedule, with --rewind-what lr instead of --rewind none"
         )
     return rate
 
 
 def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> dict[str, int]:
-    """How many episodes and updates a ``length`` in timesteps can have at most; empty for other units.
+    """Return the largest numbers of episodes and updates in a training of a given length.
 
-    An episode has at least one timestep. Updates are not told for off-policy algorithms that train after episodes.
+    An episode has at least one timestep. The number of updates is left out for off-policy algorithms that train after
+    episodes.
 
-    :param n_envs: environments of the training; those of the model by default
+    :param model: model with its environment
+    :param length: length of the training
+    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :returns: ``"episodes"`` and ``"updates"`` -> number; empty for a length in units other than timesteps
     """
     if length.unit != "timesteps" or model.env is None:
         return {}

@@ -1,4 +1,4 @@
-"""Returns of training episodes: the paper's score is the mean of the last L (PAPER 3.3)."""
+"""Returns of training episodes: the score is the mean of the last L of them (PAPER, section 3.3)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from lottery_core.errors import ConfigError
 
 
 class Episodes:
-    """Counts finished episodes and keeps the returns of the last ones.
+    """Count finished episodes and keep the returns of the last L.
 
-    SB3's own ``ep_info_buffer`` lags a step behind its callbacks and is shorter (``stats_window_size``).
+    SB3's own ``ep_info_buffer`` lags one step behind its callbacks and is shorter (``stats_window_size``).
 
-    :param last: L, how many returns to keep, at least 1
+    :param last: L, the number of returns to keep, at least 1
+    :raises ConfigError: ``last`` below 1
     """
 
     def __init__(self, last: int) -> None:
@@ -26,11 +27,12 @@ class Episodes:
         self.returns: deque[float] = deque(maxlen=last)
 
     def add(self, local: Mapping[str, Any]) -> int:
-        """Add what finished in one step, from a callback's ``locals`` (``infos`` as Monitor writes them).
+        """Add the episodes that finished in one step.
 
-        Returns are undiscounted and not scaled: those that Monitor saw.
+        Returns are those of ``Monitor``: undiscounted and not scaled.
 
-        :returns: how many episodes finished
+        :param local: ``locals`` of a callback, with ``infos`` as ``Monitor`` writes them
+        :returns: number of episodes that finished
         """
         before = self.count
         for info in local["infos"]:
@@ -42,11 +44,11 @@ class Episodes:
 
     @property
     def score(self) -> float:
-        """Mean of the kept returns; NaN before the first."""
+        """Mean of the kept returns; NaN before the first episode has finished."""
         return statistics.fmean(self.returns) if self.returns else math.nan
 
     @property
     def standard_error(self) -> float:
-        """Of :attr:`score`; NaN for fewer than two returns."""
-        many = len(self.returns)
-        return statistics.stdev(self.returns) / math.sqrt(many) if many > 1 else math.nan
+        """Standard error of :attr:`score`; NaN for fewer than two returns."""
+        count = len(self.returns)
+        return statistics.stdev(self.returns) / math.sqrt(count) if count > 1 else math.nan

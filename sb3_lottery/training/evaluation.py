@@ -1,4 +1,4 @@
-"""Fresh episodes of a trained agent, beside the paper's score of its training episodes."""
+"""Evaluate a trained agent in fresh episodes, in addition to the score of its training episodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, un
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Score
 from lottery_core.pruning import derive_seed
-from sb3_lottery.models import asks_for_masks
+from sb3_lottery.models import needs_action_masks
 
 FreshEnv = Callable[[int], VecEnv]
 
@@ -24,9 +24,9 @@ FreshEnv = Callable[[int], VecEnv]
 class Evaluation:
     """How a trained agent is evaluated.
 
-    :param episodes: fresh ones, at least 1
-    :param deterministic: the best action instead of a sampled one
-    :raises ConfigError: no episode
+    :param episodes: number of fresh episodes, at least 1
+    :param deterministic: take the best action instead of sampling
+    :raises ConfigError: ``episodes`` below 1
     """
 
     episodes: int
@@ -37,24 +37,25 @@ class Evaluation:
             raise ConfigError(f"an evaluation needs at least 1 episode, not {self.episodes}")
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values, for the settings of an experiment."""
+        """Return JSON values for the settings of an experiment."""
         return asdict(self)
 
     def __call__(self, model: BaseAlgorithm, score: Score, fresh_env: FreshEnv, seed: int) -> Score:
-        """``score`` with the mean return of fresh episodes in it (SB3's ``evaluate_policy``; true rewards by Monitor).
+        """Add the mean return of fresh episodes to a score, by SB3's ``evaluate_policy`` (returns of ``Monitor``).
 
-        :param model: trained
-        :param fresh_env: makes environments from a seed; closed here
-        :param seed: of the run
+        :param model: trained model
+        :param score: score of the training
+        :param fresh_env: makes environments from a seed; they are closed here
+        :param seed: seed of the run
         """
         env = fresh_env(derive_seed("evaluate", seed))
         try:
             if model.env is not None:
-                env = model._wrap_env(env, verbose=0)  # images as the model was given them
+                env = model._wrap_env(env, verbose=0)  # e.g. transposed images, as in the training
                 sync_envs_normalization(model.env, env)
             normalizer = unwrap_vec_normalize(env)
             if normalizer is not None:
-                normalizer.training = False  # its statistics are those of the training
+                normalizer.training = False  # keep the statistics of the training
             returns, _ = _evaluate(model)(
                 model, env, self.episodes, self.deterministic, return_episode_rewards=True, warn=False
             )
@@ -66,14 +67,8 @@ class Evaluation:
 
 
 def _evaluate(model: BaseAlgorithm) -> Any:
-    if not asks_for_masks(model):
+    if not needs_action_masks(model):
         return evaluate_policy
-    from sb3_contrib.common.maskable.evaluation import evaluate_policy as with_masks
+    from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_with_action_masks
 
-    return with_masks
-
-
-def evaluation_of(settings: Any) -> Evaluation | None:
-    """The evaluation in the settings of an experiment; ``None`` where there is none."""
-    found = settings.get("evaluation")
-    return None if found is None else Evaluation(**found)
+    return evaluate_with_action_masks

@@ -1,4 +1,4 @@
-"""What tells the configurations of two models apart, as plain JSON values that are the same in every process."""
+"""Describe the configuration of a model in JSON values, so that two configurations can be told apart."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from sb3_lottery.models import weights_of
 
-# Not part of the configuration: they differ between repeats, change in training, or only show something.
+# Not part of the configuration: these differ between seeds, change in training, or only affect output.
 _SKIP = {"seed", "verbose", "num_timesteps", "tensorboard_log", "start_time", "n_envs", "env", "policy", "logger"}
 
 
 def describe_model(model: BaseAlgorithm) -> dict[str, Any]:
-    """Classes, spaces, environment, hyperparameters (schedules at three points) and shapes of ``model``.
+    """Describe the classes, spaces, environment, hyperparameters (schedules at three points) and shapes of ``model``.
 
-    :param model: with its environment
-    :returns: JSON values; what they cannot show (the body of a function, say) does not tell models apart
+    :param model: model with its environment
+    :returns: JSON values that are the same in every process; values that JSON cannot express, e.g. the body of a
+        function, are ignored
     """
     assert model.env is not None
     return {

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 as the runner sees it: the command of a run, its weights, its score."""
+"""Stable-Baselines3 as the runner sees it: the command, the weights and the score of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = {"sb3_contrib": "sb3-contrib", "envpool": "envpool", "ale": "ale-py"
 class Sb3:
     """See :class:`lottery_core.experiments.protocols.Framework`.
 
-    :param tensorboard: each run also writes TensorBoard's files, into ``tensorboard`` in its folder
+    :param tensorboard: whether each run also writes TensorBoard files to ``tensorboard`` in its folder
     """
 
     name = "sb3"
@@ -30,39 +30,54 @@ class Sb3:
         self.tensorboard = tensorboard
 
     def command(self, run: Run, folder: Path) -> list[str]:
-        """One process a run; it reads the rest from ``experiment.json``."""
+        """Return the command line that trains a run; it reads the settings from ``experiment.json``.
+
+        :param run: the run
+        :param folder: the run's folder
+        """
         more = ["--tensorboard"] if self.tensorboard else []
         return [sys.executable, "-m", "sb3_lottery.cli.worker", str(folder), *more]
 
     def why_not_resumable(self, run: Run, folder: Path) -> str:
-        """Always one: an agent's environments cannot be put back to the middle of their episodes."""
+        """Return why a killed run cannot be resumed: environments cannot be restored in the middle of an episode.
+
+        :param run: the run
+        :param folder: the run's folder
+        """
         return "Stable-Baselines3 cannot save a training with its environments"
 
     def weights(self, folder: Path) -> Weights:
-        """Of ``model.zip``, without unpickling it."""
+        """Read the trained weights from ``model.zip``, without unpickling it.
+
+        :param folder: the run's folder
+        """
         return read_weights(folder / MODEL)
 
     def score(self, folder: Path) -> Score:
-        """Of ``score.json``."""
+        """Read ``score.json``.
+
+        :param folder: the run's folder
+        """
         return read_score(folder)
 
 
 def all_versions(modules: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of what decides the bits of an SB3 run.
+    """Return the versions of the packages that decide the bits of an SB3 run.
 
-    :param modules: further ones that it uses, e.g. ``"sb3_contrib"``; those that are not installed are left out
+    :param modules: further modules that the run uses, e.g. ``"sb3_contrib"``; those not installed are left out
     """
-    more = {_PACKAGES[name]: find_version(_PACKAGES[name]) for name in modules if name in _PACKAGES}
+    packages = [_PACKAGES[name] for name in modules if name in _PACKAGES]
+    installed = {package: find_version(package) for package in packages}
     return {
         **versions(),
         "stable-baselines3": stable_baselines3.__version__,
         "gymnasium": gymnasium.__version__,
-        **{package: version for package, version in more.items() if version},
+        **{package: version for package, version in installed.items() if version},
     }
 
 
 def find_version(package: str) -> str | None:
-    """The version of an installed package, ``None`` for another."""
+    """Return the version of an installed package, ``None`` if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -70,5 +85,8 @@ def find_version(package: str) -> str | None:
 
 
 def score_label(score_episodes: int) -> str:
-    """What the score is, for tables and pictures."""
+    """Return what the score is, for tables and plots.
+
+    :param score_episodes: L, the number of training episodes whose mean return is the score
+    """
     return f"mean return of the last {score_episodes} training episodes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,11 @@ class TrainingSpec:
     """How a run is trained and scored (PAPER, Table A1).
 
     :param epoch: M, the length of an epoch
-    :param epochs: N
+    :param epochs: N, the number of epochs
     :param rewind: the rewind point; ``None`` where the survivors keep their trained weights
-    :param score_episodes: L, the training episodes at the end that are the score
-    :param rate_restarts: the learning rate's schedule begins anew; else a chain goes on at its last rate
-    :raises ConfigError: an empty epoch, no epoch, a rewind point beyond the end
+    :param score_episodes: L, the number of training episodes at the end whose mean return is the score
+    :param rate_restarts: whether the learning rate schedule restarts; otherwise a chain continues at its last rate
+    :raises ConfigError: an empty epoch, no epoch, or a rewind point beyond the end of the training
     """
 
     epoch: Point
@@ -46,18 +46,41 @@ class TrainingSpec:
         """The length of the whole training."""
         return self.epoch.times(self.epochs)
 
+    @property
+    def rewind_word(self) -> str:
+        """The rewind point as a word: ``unit:N``, ``init``, ``lr`` or ``none``, see :func:`parse_rewind`."""
+        if self.rewind is not None:
+            return str(self.rewind)
+        return LEARNING_RATE if self.rate_restarts else NOTHING
 
-def rewind_of(
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values for the settings of an experiment; the rewind point is its own entry there."""
+        return {"epoch": str(self.epoch), "epochs": self.epochs, "score_episodes": self.score_episodes}
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any], rewind: str) -> TrainingSpec:
+        """Read the values of :meth:`as_json`.
+
+        :param settings: settings of an experiment
+        :param rewind: rewind point of the experiment, see :attr:`rewind_word`
+        """
+        epoch = parse_point(settings["epoch"], UNITS, "epoch")
+        point, rate_restarts = parse_rewind(rewind)
+        return cls(epoch, settings["epochs"], point, settings["score_episodes"], rate_restarts)
+
+
+def parse_rewind(
     word: str, epoch: Point | None = None, option: str = "--rewind", words: Sequence[str] = (NOTHING,)
-) -> dict[str, Any]:
-    """What a rewind point's word says to :class:`~sb3_lottery.training.train.TrainingSpec`.
+) -> tuple[Point | None, bool]:
+    """Parse a rewind point: ``unit:N``, ``init``, ``lr`` or ``none``.
 
-    :param word: a point, ``lr`` or ``none``
-    :param epoch: what ``epoch:N`` counts in
-    :param option: the option's name, for messages
-    :param words: those of ``lr`` and ``none`` that the option takes, for messages
-    :raises ConfigError: another word
+    :param word: the word
+    :param epoch: length of an epoch for ``epoch:N``; ``None`` where that is not accepted
+    :param option: name of the option, for messages
+    :param words: which of ``lr`` and ``none`` the option accepts, for messages
+    :returns: ``rewind`` and ``rate_restarts`` of :class:`TrainingSpec`
+    :raises ConfigError: any other word
     """
     if word in KEPT:
-        return {"rewind": None, "rate_restarts": word == LEARNING_RATE}
-    return {"rewind": parse_point(word, UNITS, option, epoch, words)}
+        return None, word == LEARNING_RATE
+    return parse_point(word, UNITS, option, epoch, words), True

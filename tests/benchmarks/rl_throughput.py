@@ -37,7 +37,7 @@ from torch import Tensor
 from lottery_core import Ticket, prune
 from sb3_lottery import LotteryCallback, SharedTrunk
 from sb3_lottery.backends import envpool_vec
-from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.models import ModelSettings, make_model
 from sb3_lottery.models.parameters import weights_of
 
 JOBS_GOAL = 1.8

@@ -34,7 +34,7 @@ from lottery_core.experiments.timepoints import Point
 from lottery_core.tickets.ticket import Ticket
 from sb3_lottery import find_tickets, shrink_policy
 from sb3_lottery.cli.presets import PRESETS
-from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.models import ModelSettings, make_model
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import MODEL, train
 

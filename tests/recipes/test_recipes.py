@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments.experiment import Experiment
-from sb3_lottery.cli.options import experiment_of, parser, resolve
 from tests.conftest import one_line
 from tests.recipes.helpers import RECIPES, ROOT, options, plan, plans, run
+from tests.sb3_lottery.helpers import request_for
 
 CHAIN = {"--rounds": "20", "--prune-rate": "0.2", "--seeds": "1 2 3", "--scope": "all"}
 ABLATED = "winning random one-shot no-rewind"
@@ -79,7 +79,7 @@ def test_the_papers_data() -> None:
 
 
 def experiment(words: list[str]) -> Experiment:
-    return experiment_of(resolve(vars(parser().parse_args(words))))
+    return request_for(words).experiment
 
 
 # PAPER's Table A1: network, M.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -13,11 +14,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from lottery_core import Masks, Ticket, read_weights
-from lottery_core.errors import ConfigError, OptimizerError, ScopeError
-from sb3_lottery import LotteryCallback, find_tickets
-from sb3_lottery.models.algorithms import ALGORITHMS, algorithm
+from lottery_core.errors import ConfigError, OptimizerError
+from sb3_lottery import LotteryCallback, PoolingCNN, find_tickets
+from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import weights_of
-from sb3_lottery.models.scopes import scope_words
 from tests.sb3_lottery.helpers import assert_dead, ticket_for
 from tests.sb3_lottery.models.test_algorithms import EveryForwardPass, masks_of_targets
 from tests.sb3_lottery.tiny import make
@@ -104,13 +104,6 @@ def test_actor_and_critic_apart(algo: str, inside: str, outside: str, tmp_path: 
         assert bool(saved[there].count_nonzero() == saved[there].numel())
 
 
-def test_words_of_a_scope() -> None:
-    assert scope_words("all", algorithm("dqn")) == ("all",)
-    assert scope_words(["actor", "x"], algorithm("td3")) == (r"^actor\.", "x")
-    with pytest.raises(ScopeError, match="scope 'critic': QRDQN has no actor and critic"):
-        scope_words("critic", algorithm("qrdqn"))
-
-
 def test_running_statistics_are_no_part_of_the_pool(tmp_path: Path) -> None:
     model = make("crossq")
     model.save(tmp_path / "m.zip")
@@ -138,12 +131,16 @@ def test_an_algorithm_without_an_optimizer_is_refused_by_name(tmp_path: Path) ->
     assert not (tmp_path / "x").exists()
 
 
-def test_sb3_contrib_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
-    with pytest.raises(ConfigError, match="TRPO is in sb3-contrib, which is not installed: pip install sb3-contrib"):
-        algorithm("trpo").load()
-
-
-def test_crossq_has_mlps_only() -> None:
-    with pytest.raises(ConfigError, match="unknown network of CrossQ 'cnn': accepted: mlp"):
-        algorithm("crossq").policy("cnn")
+def test_the_papers_cnn_has_1920_features_and_says_so() -> None:
+    net = PoolingCNN(gymnasium.spaces.Box(0, 255, (4, 105, 80), np.uint8))
+    assert [tuple(layer.weight.shape) for layer in net.trunk if hasattr(layer, "weight")] == [
+        (64, 4, 5, 5),
+        (64, 64, 5, 5),
+        (64, 64, 3, 3),
+        (64, 64, 3, 3),
+        (512, 1920),
+        (512, 512),
+    ]
+    assert net(torch.rand(2, 4, 105, 80)).shape == (2, 512)
+    with pytest.raises(ConfigError, match=r"frames of 105 x 80 .* observations of shape 4x84x84 give 1600"):
+        PoolingCNN(gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8))

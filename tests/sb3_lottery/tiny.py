@@ -100,3 +100,11 @@ def make(algo: str, seed: int = 0, network: str = "mlp", **policy_kwargs: Any) -
     kwargs = {"seed": seed, "device": "cpu", "learning_rate": 0.01, **HYPERPARAMS[algo]}
     model: BaseAlgorithm = kind(row.policy(network), env, policy_kwargs=policy, **kwargs)
     return model
+
+
+class Punished(Masked):
+    """An invalid action costs 100."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *more = super().step(action)
+        return observation, -100.0 if int(action) == 2 else reward, *more

@@ -8,40 +8,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import gymnasium
 import pytest
 import torch
 from stable_baselines3 import A2C
 
-from lottery_core import Masks, Ticket, read_weights, schedule
+from lottery_core import Ticket, read_weights, schedule
 from lottery_core.cli.lottery import main as lottery
-from lottery_core.errors import ConfigError
 from lottery_core.experiments.results import read_rows
-from sb3_lottery.analysis.inputs import feature_names, input_features
 from sb3_lottery.cli.command import main
-from sb3_lottery.cli.options import experiment_of, parser, resolve
-from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.models.build import make_model
+from sb3_lottery.models.settings import ModelSettings
 from tests.conftest import Result
-from tests.sb3_lottery import tiny
-from tests.sb3_lottery.helpers import assert_dead, ticket_for
-
-SMALL = (
-    "--algo a2c --env CartPole-v1 --rounds 2 --prune-rate 0.5 --epoch timesteps:400 --epochs 2 --rewind epoch:1 "
-    "--n-envs 2 --net-arch 16 16 --score-episodes 10"
-)
-
-
-def resolved(text: str) -> dict:
-    return resolve(vars(parser().parse_args(shlex.split(text))))
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A small experiment, done once by the real command."""
-    out = tmp_path_factory.mktemp("cli") / "small"
-    more = ["--out", str(out), "--jobs", "2", "--kinds", "winning", "random", "shuffled", "--tensorboard"]
-    command = [sys.executable, "-m", "sb3_lottery.cli", *shlex.split(SMALL), *more]
-    return out, subprocess.run(command, capture_output=True, text=True, check=False)
+from tests.sb3_lottery.helpers import SMALL, assert_dead
 
 
 def test_an_experiment_from_one_command(small: tuple[Path, Result]) -> None:
@@ -111,7 +89,7 @@ BAD = {
     "half an epoch": ("--algo ppo --hyperparams n_epochs:2.5", "n_epochs must be a whole number (SB3's: 10), not 2.5"),
     "reward scale": ("--reward-scale nan", "--reward-scale must be a number other than 0, not nan"),
     "not a digit": ("--epoch timesteps:²", "--epoch 'timesteps:²' is not understood"),
-    "rewind lr": ("--rewind lr", "is --rewind-what lr"),
+    "rewind lr": ("--rewind lr", "--rewind lr: use --rewind-what lr"),
     "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
     "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
     "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
@@ -219,47 +197,6 @@ def test_a_full_disk_in_a_run_is_one_line(tmp_path: Path, call: Callable[..., Re
     assert not list((tmp_path / "x").rglob("*.part"))
 
 
-def test_presets_are_the_papers_table_and_options_override_them() -> None:
-    values = resolved("--preset cartpole --out x")
-    found = experiment_of(values)
-    model = found.settings["model"]
-    assert (found.rounds, found.prune_rate, found.rewind) == (20, 0.2, "episodes:160")
-    assert (found.settings["epoch"], found.settings["epochs"], found.settings["score_episodes"]) == (
-        "episodes:160",
-        20,
-        100,
-    )
-    assert (model["n_envs"], model["reward_scale"], model["net_arch"]) == (32, 0.01, [128, 128, 128])
-    assert model["hyperparams"] == {"n_steps": 4, "learning_rate": 1e-4}
-    assert (model["optimizer"], model["optimizer_kwargs"]) == ("rmsprop", {"alpha": 0.99, "eps": 1e-8})
-    acrobot, lander = (
-        experiment_of(resolved(f"--preset {name} --out x --env-backend gymnasium"))
-        for name in ("acrobot", "lunarlander")
-    )
-    assert (acrobot.settings["epoch"], acrobot.settings["model"]["net_arch"]) == ("episodes:320", [256] * 3)
-    assert (lander.settings["epoch"], lander.settings["model"]["env"]) == ("episodes:640", "LunarLander-v3")
-    (note,) = resolved("--preset lunarlander --out x --env-backend gymnasium")["notes"]
-    assert note.startswith("LunarLander-v3 in place of the preset's LunarLander-v2")
-    other = resolved("--preset cartpole --out x --rounds 3 --hyperparams n_steps:8 gamma:0.9 --rewind init")
-    assert other["hyperparams"] == {"n_steps": 8, "learning_rate": 1e-4, "gamma": 0.9}
-    assert experiment_of(other).rewind == "init"
-    ppo = resolved("--preset cartpole --out x --algo ppo --fused")
-    assert ppo["hyperparams"] == {}
-    assert (ppo["optimizer"], ppo["optimizer_kwargs"]) == ("adam", {"eps": 1e-5, "fused": True})
-
-
-@pytest.mark.parametrize("preset", ["cartpole", "acrobot", "lunarlander"])
-def test_every_classic_preset_makes_a_model_that_steps(preset: str) -> None:
-    settings = ModelSettings.from_json(
-        experiment_of(resolved(f"--preset {preset} --out x --n-envs 2")).settings["model"]
-    )
-    model = make_model(settings, seed=1)
-    model.learn(16)
-    trunk = [name for name, _ in model.policy.named_parameters() if name.startswith("features_extractor.trunk")]
-    assert len(trunk) == 6
-    assert isinstance(model.policy.optimizer, torch.optim.RMSprop)
-
-
 def test_dqn_from_the_command(tmp_path: Path, call: Callable[..., Result]) -> None:
     options = (
         "--algo dqn --env CartPole-v1 --rounds 1 --epoch timesteps:300 --epochs 2 --net-arch 16 --score-episodes 5"
@@ -325,118 +262,6 @@ def test_actor_and_critic_in_lottery_prune(
     assert "scope 'actor' matches none of the" in capsys.readouterr().err
 
 
-def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
-    model = make_model(
-        ModelSettings.from_json(experiment_of(resolved("--preset cartpole --out x")).settings["model"]), 1
-    )
-    model.save(tmp_path / "m.zip")
-    code = (
-        "import sys\n"
-        "for name in ('sb3_lottery', 'lottery_core'): sys.modules[name] = None\n"
-        "from stable_baselines3 import A2C\n"
-        "print(type(A2C.load(sys.argv[1]).policy.features_extractor).__name__)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert result.stdout == "SharedTrunk\n", result.stderr
-
-
-def test_a_finished_run_plays(small: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Into a video that can be read again, a frame a step; the same episode from the same run."""
-    imageio = pytest.importorskip("imageio.v3", reason="videos need imageio")
-    out, _ = small
-    for name in ("a.gif", "b.mp4"):
-        assert main(["play", str(out), "--round", "1", "--deterministic", "-o", str(tmp_path / name)]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("winning, seed 1, round 1: return ") or ": return " in said[0]
-    assert said[0] == said[2]
-    steps = int(float(said[0].rpartition(" ")[2]))
-    film = imageio.imread(tmp_path / "a.gif", index=None)
-    assert len(film) in (steps, steps - 1), "equal frames of a GIF may be joined"
-    assert imageio.imread(tmp_path / "b.mp4", plugin="FFMPEG").shape[-1] == 3
-
-
-def test_what_a_ticket_still_sees(small: tuple[Path, Result], capsys: pytest.CaptureFixture[str]) -> None:
-    out, _ = small
-    assert main(["inputs", str(out), "--kind", "random"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    masks = Ticket.load(out / "seed-1/random/round-02/ticket.safetensors").masks
-    readers = [masks[f"mlp_extractor.{net}_net.0.weight"] for net in ("policy", "value")]
-    expected = [sum(int(mask[:, column].sum()) for mask in readers) for column in range(4)]
-    names = ("cart position", "cart velocity", "pole angle", "pole angular velocity")
-    for line, name, count in zip(lines[1:5], names, expected, strict=True):
-        assert line.startswith(name)
-        assert line.split("of")[0].split()[-1] == str(count)
-
-
-def test_a_lost_input_is_named() -> None:
-    """A pruned column of every first layer; a critic reads the action behind the observation; keys name themselves."""
-    observed = gymnasium.spaces.Dict(
-        {"near": gymnasium.spaces.Box(-1, 1, (1,)), "far": gymnasium.spaces.Box(-1, 1, (2,))}
-    )
-    names = feature_names(observed)
-    assert names == ["far[0]", "far[1]", "near"]
-    actor, critic = torch.ones(5, 3, dtype=torch.bool), torch.ones(5, 4, dtype=torch.bool)
-    actor[:, 1] = critic[:, 1] = critic[:, 3] = False
-    hidden = torch.ones(4, 5, dtype=torch.bool)
-    masks = Masks({"actor.0.weight": actor, "actor.2.weight": hidden, "critic.qf0.0.weight": critic})
-    features = input_features(masks, names, actions=1)
-    assert [(feature.name, feature.surviving, feature.lost) for feature in features] == [
-        ("far[0]", 10, False),
-        ("far[1]", 0, True),
-        ("near", 10, False),
-    ]
-    image = gymnasium.spaces.Box(0, 255, (4, 84, 84), dtype="uint8")
-    assert feature_names(image) == [f"channel {index}" for index in range(4)]
-    assert feature_names(gymnasium.spaces.Box(-1, 1, (6,)), "Acrobot-v1")[4] == "angular velocity 1"
-    assert feature_names(gymnasium.spaces.Box(-1, 1, (3,)), "CartPole-v1") == ["input 0", "input 1", "input 2"]
-
-
-LOOKS = {
-    "no experiment": (["play", "none"], "holds no experiment"),
-    "kind": (["play", "{out}", "--kind", "randon"], "unknown kind of ticket 'randon': did you mean random"),
-    "round": (["play", "{out}", "--round", "9"], "the last is round 2"),
-    "other kind": (["inputs", "{out}", "--kind", "one-shot"], "has no finished one-shot run"),
-    "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run trains no ticket"),
-    "ending": (["play", "{out}", "-o", "video.avi"], "a video ends in .mp4 or .gif"),
-    "episodes": (["play", "{out}", "--episodes", "0"], "--episodes must be at least 1"),
-}
-
-
-@pytest.mark.parametrize("name", LOOKS)
-def test_looks_that_are_refused(
-    name: str, small: tuple[Path, Result], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    words, expected = LOOKS[name]
-    assert main([word.format(out=small[0]) for word in words]) == 2
-    error = capsys.readouterr().err
-    assert expected in error
-    assert len(error.splitlines()) == 1
-
-
-KEEPING = {
-    "both": ("--rewind-what lr --rewind epoch:1", "leave --rewind out"),
-    "deterministic": ("--deterministic", "it needs --eval-episodes N"),
-    "no episode": ("--eval-episodes 0", "an evaluation needs at least 1 episode"),
-}
-
-
-@pytest.mark.parametrize("name", KEEPING)
-def test_rewinding_and_evaluating_refused(name: str) -> None:
-    more, expected = KEEPING[name]
-    with pytest.raises(ConfigError, match=expected):
-        experiment_of(resolved(f"{SMALL.replace('--rewind epoch:1', '')} --out x {more}"))
-
-
-def test_rewinding_words() -> None:
-    text = f"{SMALL.replace('--rewind epoch:1', '')} --out x"
-    assert experiment_of(resolved(f"{text} --rewind-what lr")).rewind == "lr"
-    assert experiment_of(resolved(f"{text} --rewind none")).rewind == "none"
-    assert experiment_of(resolved(f"{text} --rewind-what weights")).rewind == "timesteps:400"
-    assert "evaluation" not in experiment_of(resolved(text)).settings
-
-
 def test_an_agent_that_diverges_is_one_line(tmp_path: Path, call: Callable[..., Result]) -> None:
     words = "--algo a2c --env CartPole-v1 --epoch timesteps:400 --epochs 1 --rounds 1 --rewind init"
     more = "--hyperparams learning_rate:1e38 max_grad_norm:1e38 --quiet --out"
@@ -444,22 +269,3 @@ def test_an_agent_that_diverges_is_one_line(tmp_path: Path, call: Callable[..., 
     assert result.returncode == 1
     assert "nan" in result.stderr.lower()
     assert "Traceback" not in result.stderr
-
-
-def test_versions_name_what_a_run_uses(tmp_path: Path) -> None:
-    common = f"--epoch timesteps:400 --out {tmp_path}"
-    plain = experiment_of(resolved(f"--algo ppo --env CartPole-v1 {common}")).versions
-    contrib = experiment_of(resolved(f"--algo trpo --env CartPole-v1 {common}")).versions
-    assert set(contrib) - set(plain) == {"sb3-contrib"}
-    atari = f"--algo ppo --env BreakoutNoFrameskip-v4 --env-backend gymnasium {common}"
-    assert set(experiment_of(resolved(atari)).versions) - set(plain) <= {"ale-py"}
-
-
-def test_what_reads_the_input_of_a_recurrent_policy() -> None:
-    """The LSTM does; what stands behind it does not, though its state is as wide as the observation here."""
-    model = tiny.make("recurrentppo", lstm_hidden_size=3)
-    ticket = ticket_for(model, 0.5)
-    found = input_features(ticket.masks, feature_names(model.observation_space))
-    assert [feature.total for feature in found] == [2 * 4 * 3] * 3  # four gates of 3 units each, of actor and critic
-    readers = [ticket.masks[f"lstm_{who}.weight_ih_l0"] for who in ("actor", "critic")]
-    assert sum(feature.surviving for feature in found) == sum(int(mask.sum()) for mask in readers)

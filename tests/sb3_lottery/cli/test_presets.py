@@ -8,28 +8,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import gymnasium
-import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from lottery_core import Ticket, read_weights
-from lottery_core.errors import ConfigError
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import read_json
-from sb3_lottery import PoolingCNN
 from sb3_lottery.backends.ale_vec import installed as ale_installed
 from sb3_lottery.backends.envpool_vec import installed as envpool_installed
 from sb3_lottery.cli.command import main
-from sb3_lottery.cli.options import experiment_of, parser, resolve
-from sb3_lottery.cli.preset_list import cost, preset_list
 from sb3_lottery.cli.presets import PRESETS
-from sb3_lottery.models.build import ModelSettings, make_model
-from sb3_lottery.models.policies import policy_kind
+from sb3_lottery.models.build import make_model
+from sb3_lottery.models.settings import ModelSettings
 from tests.conftest import Result
-from tests.sb3_lottery.helpers import assert_dead
+from tests.sb3_lottery.helpers import assert_dead, request_for
 
 GAMES = ["assault", "berzerk", "breakout", "centipede", "kangaroo", "krull", "qbert", "seaquest", "spaceinvaders"]
 SHORT = (
@@ -40,8 +34,7 @@ needs_envpool = pytest.mark.skipif(not envpool_installed(), reason="EnvPool is n
 
 
 def settings_of(words: str) -> ModelSettings:
-    experiment = experiment_of(resolve(vars(parser().parse_args([*shlex.split(words), "--out", "nowhere"]))))
-    return ModelSettings.from_json(experiment.settings["model"])
+    return request_for(f"{words} --out nowhere").settings.model
 
 
 def test_all_games_of_the_paper_are_there() -> None:
@@ -58,50 +51,6 @@ def test_all_games_of_the_paper_are_there() -> None:
     assert not found.ortho_init
 
 
-def test_the_list_shows_the_arithmetic_of_each_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--list-presets"]) == 0
-    text = capsys.readouterr().out
-    assert text == f"{preset_list()}\n"
-    assert all(f"\n{name}: " in text for name in PRESETS)
-    assert "3,200 episodes x at most 200 steps = 640,000 steps / 16,000 steps/s = at most 40 s" in text
-    # 25,000 updates: 521 rollouts of 48 updates
-    assert "25,000 updates / 48 a rollout x 6,144 steps = 3,201,024 steps / 23 steps/s = 38 h 40 min" in text
-    assert cost(PRESETS["qbert-nature"]).startswith("1,024,000 steps / 336 steps/s = 51 min")
-
-
-def test_the_papers_cnn_has_1920_features_and_says_so() -> None:
-    net = PoolingCNN(gymnasium.spaces.Box(0, 255, (4, 105, 80), np.uint8))
-    assert [tuple(layer.weight.shape) for layer in net.trunk if hasattr(layer, "weight")] == [
-        (64, 4, 5, 5),
-        (64, 64, 5, 5),
-        (64, 64, 3, 3),
-        (64, 64, 3, 3),
-        (512, 1920),
-        (512, 512),
-    ]
-    assert net(torch.rand(2, 4, 105, 80)).shape == (2, 512)
-    with pytest.raises(ConfigError, match=r"frames of 105 x 80 .* observations of shape 4x84x84 give 1600"):
-        PoolingCNN(gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8))
-
-
-def test_the_policy_is_chosen_by_the_observations() -> None:
-    spaces = gymnasium.spaces
-    found = {
-        "mlp": spaces.Box(-1, 1, (4,)),
-        "cnn": spaces.Box(0, 255, (4, 105, 80), np.uint8),
-        "multi": spaces.Dict({"a": spaces.Box(-1, 1, (4,)), "b": spaces.Discrete(3)}),
-    }
-    for kind, space in found.items():
-        assert policy_kind(ModelSettings("ppo", "x"), space) == kind
-        for asked in found:
-            settings = ModelSettings("ppo", "x", policy=asked)
-            if asked == kind or (asked, kind) == ("mlp", "cnn"):
-                assert policy_kind(settings, space) == asked
-            else:
-                with pytest.raises(ConfigError, match=f"the policy {asked} needs observations that are"):
-                    policy_kind(settings, space)
-
-
 @needs_ale
 def test_a_nature_preset_is_sb3s_cnn_policy() -> None:
     model = make_model(settings_of("--preset breakout-nature --n-envs 2"), 1)
@@ -110,16 +59,6 @@ def test_a_nature_preset_is_sb3s_cnn_policy() -> None:
     shapes, wanted = ({name: v.shape for name, v in one.policy.state_dict().items()} for one in (model, plain))
     assert shapes == wanted
     assert model.observation_space.shape == (4, 84, 84)
-
-
-def test_settings_of_earlier_folders_stay_what_they_were() -> None:
-    words = "--algo a2c --env CartPole-v1 --epoch timesteps:100"
-    model = experiment_of(resolve(vars(parser().parse_args([*words.split(), "--out", "x"])))).settings["model"]
-    assert set(model) == {
-        "algo", "env", "n_envs", "reward_scale", "net_arch", "shared_trunk", "activation", "ortho_init", "optimizer",
-        "optimizer_kwargs", "hyperparams", "device",
-    }  # fmt: skip
-    assert ModelSettings.from_json(model).env_backend == "gymnasium"
 
 
 @needs_envpool
@@ -142,21 +81,10 @@ def test_the_preset_takes_lunarlander_v2_where_it_is_and_a_folder_goes_on_with_i
     assert "environments: 32 x LunarLander-v3 by gymnasium" in capsys.readouterr().err
 
 
-def test_a_folder_goes_on_with_the_backend_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["--preset", "lunarlander", "--out", str(tmp_path)]
-    experiment_of(resolve(vars(parser().parse_args([*words, "--env-backend", "gymnasium"])))).write()
-    monkeypatch.setattr("sb3_lottery.backends.envpool_vec.installed", lambda: True)
-    again = experiment_of(resolve(vars(parser().parse_args(words))))
-    again.check_same_as_before()
-    assert again.settings["model"]["env"] == "LunarLander-v3"
-    fresh = experiment_of(resolve(vars(parser().parse_args([*words[:3], str(tmp_path / "x")]))))
-    assert (fresh.settings["model"]["env"], fresh.settings["model"]["env_backend"]) == ("LunarLander-v2", "envpool")
-
-
 BAD = {
     "backend": ("--env-backend gym", "unknown backend of environments 'gym': did you mean gymnasium"),
     "processes": ("--env-backend ale --subproc", "--subproc is for the gymnasium backend"),
-    "frames": ("--frame-size 105 80", "--frame-size is for Atari games; CartPole-v1 is none"),
+    "frames": ("--frame-size 105 80", "--frame-size is for Atari games; CartPole-v1 is not one"),
     "policy": ("--policy cnnn", "unknown policy 'cnnn': did you mean cnn"),
     "cnn": ("--cnn natur", "unknown CNN 'natur': did you mean nature"),
     "cnn on vectors": ("--policy cnn", "the policy cnn needs observations that are images"),
@@ -220,3 +148,27 @@ def test_a_shortened_breakout_of_the_paper(tmp_path: Path, call: Callable[..., R
         [sys.executable, "-c", code, str(zip_file)], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert loaded.stdout == "PoolingCNN\n", loaded.stderr
+
+
+@pytest.mark.parametrize("preset", ["cartpole", "acrobot", "lunarlander"])
+def test_every_classic_preset_makes_a_model_that_steps(preset: str) -> None:
+    model = make_model(settings_of(f"--preset {preset} --n-envs 2"), seed=1)
+    model.learn(16)
+    trunk = [name for name, _ in model.policy.named_parameters() if name.startswith("features_extractor.trunk")]
+    assert len(trunk) == 6
+    assert isinstance(model.policy.optimizer, torch.optim.RMSprop)
+
+
+def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) -> None:
+    model = make_model(settings_of("--preset cartpole"), 1)
+    model.save(tmp_path / "m.zip")
+    code = (
+        "import sys\n"
+        "for name in ('sb3_lottery', 'lottery_core'): sys.modules[name] = None\n"
+        "from stable_baselines3 import A2C\n"
+        "print(type(A2C.load(sys.argv[1]).policy.features_extractor).__name__)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert result.stdout == "SharedTrunk\n", result.stderr

@@ -21,21 +21,20 @@ from lottery_core.cli.lottery import main as lottery
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.results import read_rows
 from sb3_lottery.cli.command import main
-from sb3_lottery.cli.options import experiment_of, parser, resolve
 from sb3_lottery.cli.zoo import _FILES, INSTALLED, _installed, zoo_entry
 from sb3_lottery.models.algorithms import ALGORITHMS
-from sb3_lottery.models.build import ModelSettings, make_model
+from sb3_lottery.models.build import make_model
 from sb3_lottery.models.parameters import optimizers_of
+from sb3_lottery.models.settings import ModelSettings
 from sb3_lottery.training.fingerprint import describe_model
 from tests.conftest import Result
-from tests.sb3_lottery.helpers import assert_dead
+from tests.sb3_lottery.helpers import assert_dead, request_for
 
 pytest.importorskip("rl_zoo3")
 
 
 def settings_of(words: str) -> ModelSettings:
-    experiment = experiment_of(resolve(vars(parser().parse_args([*shlex.split(words), "--out", "nowhere"]))))
-    return ModelSettings.from_json(experiment.settings["model"])
+    return request_for(f"{words} --out nowhere").settings.model
 
 
 def zoos_own(algo: str, env: str, folder: Path) -> Any:
@@ -91,10 +90,9 @@ def test_a_model_is_the_zoos_own(algo: str, env: str, tmp_path: Path) -> None:
 
 
 def settings_length(words: str) -> int:
-    values = resolve(vars(parser().parse_args([*shlex.split(words), "--out", "nowhere"])))
-    unit, _, count = values["epoch"].partition(":")
-    assert unit == "timesteps"
-    return int(count) * int(values["epochs"])
+    length = request_for(f"{words} --out nowhere").settings.training.length
+    assert length.unit == "timesteps"
+    return length.count
 
 
 def test_every_entry_of_the_zoo_is_understood_or_refused_by_name() -> None:
@@ -163,10 +161,13 @@ BAD: dict[str, tuple[str, str]] = {
     "ars": ("--zoo --algo ars --env CartPole-v1", "ARS trains without an optimizer"),
     "no such file": ("--zoo nothing.yml --algo ppo --env CartPole-v1", "cannot read nothing.yml"),
     "code": ("--zoo FILE --algo ppo --env Code-v0", "is not a plain value"),
-    "a wrapper": ("--zoo FILE --algo ppo --env Wrapped-v0", "env_wrapper for Wrapped-v0, which sb3-lottery has no"),
-    "no length": ("--zoo FILE --algo ppo --env Endless-v0", "cannot understand Endless-v0: KeyError: 'n_timesteps'"),
+    "a wrapper": ("--zoo FILE --algo ppo --env Wrapped-v0", "env_wrapper for Wrapped-v0, for which sb3-lottery has no"),
+    "no length": (
+        "--zoo FILE --algo ppo --env Endless-v0",
+        "cannot read the settings of Endless-v0: KeyError: 'n_timesteps'",
+    ),
     "a policy": ("--zoo FILE --algo ppo --env Linear-v0", "unknown policy of PPO 'LinearPolicy'"),
-    "a list": ("--zoo LIST --algo ppo --env CartPole-v1", "no file of hyperparameters"),
+    "a list": ("--zoo LIST --algo ppo --env CartPole-v1", "not a file of hyperparameters"),
     "normalizer": ("--algo ppo --env CartPole-v1 --normalize norm_ob:True", "did you mean norm_obs"),
     "schedule": ("--algo ppo --env CartPole-v1 --hyperparams learning_rate:lin_x", "a schedule is lin_X"),
     "not scheduled": ("--algo ppo --env CartPole-v1 --hyperparams gamma:lin_1", "gamma takes no schedule"),
@@ -185,7 +186,7 @@ BAD: dict[str, tuple[str, str]] = {
         "--algo dqn --env CartPole-v1 --n-envs 2 --hyperparams learning_starts:10 \"train_freq:[1,'episode']\"",
         "DQN with train_freq in episodes takes one environment, not 2",
     ),
-    "layers": ("--algo ppo --env CartPole-v1 --policy-kwargs net_arch:[8]", "else use --net-arch"),
+    "layers": ("--algo ppo --env CartPole-v1 --policy-kwargs net_arch:[8]", "for a list of layers use --net-arch"),
     "memory": ("--algo dqn --env CartPole-v1 --hyperparams buffer_size:1000000000000", "cannot make DQN"),
 }
 

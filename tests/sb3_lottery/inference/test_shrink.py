@@ -290,7 +290,7 @@ def test_classes_of_somebodys_own_keep_their_units() -> None:
     model.policy.mlp_extractor.policy_net[2] = Blind(60, 60)
     prune_(model)
     before = outputs_of(model)
-    with pytest.raises(ConfigError, match="has layers that its arguments do not make"):
+    with pytest.raises(ConfigError, match="the layers of the policy differ from those that its policy_kwargs make"):
         shrink_policy(model)
     assert_same(before, outputs_of(model))
 
@@ -322,7 +322,7 @@ def test_refusals() -> None:
         shrink_policy(PPO(Own, "CartPole-v1", device="cpu"))
     model = helpers.make("a2c")
     keeper = apply_ticket(helpers.ticket_for(model), model.policy, model.policy.optimizer)
-    with pytest.raises(ConfigError, match=r"is training a ticket: shrink it when learn\(\) has returned"):
+    with pytest.raises(ConfigError, match=r"is training a ticket: shrink it after learn\(\) has returned"):
         shrink_policy(model)
     keeper.detach()
     assert shrink_policy(model).parameters[0] == sum(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +66,25 @@ def test_a_sparse_model_neither_learns_nor_is_saved(tmp_path: Path) -> None:
     sparsify_policy(model, form="csr")
     with pytest.raises(ConfigError, match="sparse layers are for inference"):
         model.learn(100)
-    with pytest.raises(ConfigError, match="keep the one that it was loaded from"):
+    with pytest.raises(ConfigError, match="keep the zip that it was loaded from") as caught:
         model.save(tmp_path / "model.zip")
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("algo", ["a2c", "sac", "dqn"])
+def test_the_parameters_of_a_sparse_model_are_refused_and_nothing_is_patched(algo: str) -> None:
+    model = pruned(make(algo))
+    sparsify_policy(model, form="csr")
+    before = actions(model)
+    assert "save" not in vars(model)
+    with pytest.raises(ConfigError, match="cannot be saved as an SB3 zip"):
+        model.get_parameters()
+    for copied in (copy.deepcopy(model.policy), pickle.loads(pickle.dumps(model.policy))):
+        with pytest.raises(ConfigError, match="cannot be saved as an SB3 zip"):
+            copied.state_dict()
+    for one, other in zip(before, actions(model), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_dense_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +103,7 @@ def test_a_sparse_file_of_a_zip(tmp_path: Path) -> None:
     assert any(isinstance(module, SparseLinear) for module in other.policy.q_net_target.modules())
     for one, two in zip(actions(model), actions(other), strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(ConfigError, match="keep the one that it was loaded from"):
+    with pytest.raises(ConfigError, match="keep the zip that it was loaded from"):
         other.save(zipped)
     with pytest.raises(MismatchError):
         load_sparse_policy(sparse, make("dqn", net_arch=[8, 9]))

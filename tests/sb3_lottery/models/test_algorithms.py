@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from torch import nn
 
 from lottery_core import Masks, Ticket, read_weights, schedule
 from lottery_core.checkpoints.read import is_target
+from lottery_core.errors import ConfigError
 from lottery_core.tickets.scope import pool_names
 from sb3_lottery import LotteryCallback, find_tickets
-from sb3_lottery.models.algorithms import ALGORITHMS, writes_beside_optimizers
+from sb3_lottery.models.algorithms import ALGORITHMS, algorithm, writes_beside_optimizers
 from sb3_lottery.models.parameters import weights_of
 from tests.sb3_lottery.helpers import assert_dead, ticket_for
 from tests.sb3_lottery.tiny import POLICY, make
@@ -234,3 +236,14 @@ def test_the_scope_layers_has_hidden_layers_only(algo: str) -> None:
         output = isinstance(layer, nn.Linear) and layer.out_features != 8
         assert output or type(layer).__name__ == "BatchRenorm1d", name
     assert sum(isinstance(modules[name.rpartition(".")[0]], nn.Linear) for name in pool) >= 4
+
+
+def test_sb3_contrib_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    with pytest.raises(ConfigError, match="TRPO is in sb3-contrib, which is not installed: pip install sb3-contrib"):
+        algorithm("trpo").load()
+
+
+def test_crossq_has_mlps_only() -> None:
+    with pytest.raises(ConfigError, match="unknown network of CrossQ 'cnn': accepted: mlp"):
+        algorithm("crossq").policy("cnn")

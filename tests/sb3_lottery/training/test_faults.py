@@ -18,10 +18,9 @@ from lottery_core.experiments.plan import dense
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import write_json
 from sb3_lottery import find_tickets
-from sb3_lottery.cli.options import experiment_of, parser, resolve
 from sb3_lottery.training.framework import Sb3
 from tests.conftest import SmallDisk
-from tests.sb3_lottery.helpers import make
+from tests.sb3_lottery.helpers import make, request_for
 
 OPTIONS: dict[str, Any] = {
     "rewind": "timesteps:64",
@@ -106,8 +105,7 @@ def test_a_node_that_lacks_an_extra(module: str, tmp_path: Path, monkeypatch: py
     pytest.importorskip(module)
     options, wanted = LACKS[module]
     words = f"{options} --epoch timesteps:64 --epochs 1 --rounds 1 --rewind init --n-envs 1 --score-episodes 2"
-    made = resolve(vars(parser().parse_args([*shlex.split(words), "--out", str(tmp_path / "x")])))
-    experiment_of(made).write()
+    request_for([*shlex.split(words), "--out", str(tmp_path / "x")]).experiment.write()
     folder = tmp_path / "x" / dense(1).folder
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / f"{module}.py").write_text(

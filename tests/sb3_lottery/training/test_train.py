@@ -8,7 +8,6 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -19,7 +18,6 @@ from lottery_core.experiments.timepoints import Point
 from lottery_core.reports.table import evaluated
 from sb3_lottery import find_tickets
 from sb3_lottery.models.parameters import optimizers_of, weights_of
-from sb3_lottery.training.episodes import Episodes
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import train
 from tests.sb3_lottery.helpers import make
@@ -149,24 +147,6 @@ def test_specs_that_cannot_be(values: tuple, words: str) -> None:
 def test_dqn_wants_timesteps(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="DQN explores for a share of all timesteps"):
         run(make("dqn"), spec("episodes:10", 2, "episodes:1"), tmp_path)
-
-
-def test_rewards_are_scaled_for_training_and_not_for_the_score() -> None:
-    from sb3_lottery.models.build import ModelSettings
-    from sb3_lottery.models.environments import make_env
-
-    env = make_env(ModelSettings("a2c", "CartPole-v0", n_envs=2, reward_scale=0.01), seed=3)
-    env.reset()
-    episodes, rewards = Episodes(10), set()
-    for _ in range(60):
-        _, reward, _, infos = env.step([env.action_space.sample() for _ in range(2)])
-        rewards |= set(reward.tolist())
-        episodes.add({"infos": infos})
-    assert {round(reward, 5) for reward in rewards} == {0.01}
-    assert episodes.score > 5
-    assert make_vec_env("CartPole-v0", 2, seed=3).reset() == pytest.approx(
-        make_env(ModelSettings("a2c", "CartPole-v0", n_envs=2), seed=3).reset()
-    )
 
 
 @pytest.mark.parametrize("word", ["lr", "none"])

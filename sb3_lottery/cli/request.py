@@ -1,0 +1,168 @@
+"""From the parsed options of ``sb3-lottery`` to one typed, validated request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lottery_core.errors import ConfigError, unknown_choice
+from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point
+from sb3_lottery.backends import GYMNASIUM, atari_game
+from sb3_lottery.cli.environment_options import choose_environment
+from sb3_lottery.cli.options import DEFAULTS
+from sb3_lottery.cli.presets import PRESETS, SOURCE
+from sb3_lottery.cli.zoo import zoo_entry
+from sb3_lottery.models import ModelSettings, algorithm, scope_words
+from sb3_lottery.training import (
+    UNITS,
+    Evaluation,
+    RunSettings,
+    Sb3,
+    TrainingSpec,
+    all_versions,
+    parse_rewind,
+    score_label,
+)
+
+_REQUIRED = ("algo", "env", "out", "epoch")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one command line asks for.
+
+    :param experiment: the experiment
+    :param settings: settings of its runs, from which ``experiment.settings`` was made
+    :param notes: lines for the user about the preset and the environment
+    """
+
+    experiment: Experiment
+    settings: RunSettings
+    notes: tuple[str, ...] = ()
+
+
+def request_of(given: Mapping[str, Any]) -> Request:
+    """Build the request from options: given values take precedence over the preset's, and these over the defaults.
+
+    :param given: options that were given, by name
+    :raises LotteryError: a value that cannot work, or a required option is missing
+    """
+    values = _with_defaults(given)
+    model = _model(values)
+    settings = RunSettings(model, _training(values), _evaluation(values), values["threads"])
+    ale = model.env_backend == GYMNASIUM and atari_game(model.env) is not None
+    experiment = Experiment(
+        out=values["out"],
+        framework=Sb3.name,
+        settings=settings.as_json(),
+        prune_rate=values["prune_rate"],
+        rewind=settings.training.rewind_word,
+        scope=scope_words(values["scope"], model.algorithm),
+        kinds=tuple(values["kinds"]),
+        seeds=tuple(values["seeds"]),
+        rounds=values["rounds"],
+        score_label=score_label(settings.training.score_episodes),
+        versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
+        criterion=values["criterion"],
+    )
+    return Request(experiment, settings, tuple(values["notes"]))
+
+
+def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    preset, notes = _preset(given)
+    preset = _applicable(preset, given)
+    values = {**DEFAULTS, **preset, **given, **_merged(given, preset), "notes": notes}
+    _check_rewind_options(given)
+    missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (--preset gives all but --out)"
+        )
+    if values["fused"]:
+        values |= _fused(values)
+    return choose_environment(values, given, preset)
+
+
+def _preset(given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    # The options of --preset or --zoo, and notes about them.
+    if "preset" in given and "zoo" in given:
+        raise ConfigError("--preset and --zoo both give the settings: leave one out")
+    if "zoo" in given:
+        missing = [f"--{name}" for name in ("algo", "env") if name not in given]
+        if missing:
+            raise ConfigError(f"--zoo needs {' and '.join(missing)}")
+        entry = zoo_entry(given["algo"], given["env"], given["zoo"])
+        return dict(entry.preset), entry.notes
+    if "preset" not in given:
+        return {}, ()
+    if given["preset"] not in PRESETS:
+        raise unknown_choice(given["preset"], "preset", PRESETS)
+    return {name: value for name, value in PRESETS[given["preset"]].items() if name != SOURCE}, ()
+
+
+def _applicable(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    # The preset without the options that belong to another algorithm, optimizer or network than the given one.
+    options = dict(preset)
+    if given.get("algo", options.get("algo")) != options.get("algo"):
+        for name in ("hyperparams", "optimizer", "optimizer_kwargs"):
+            options.pop(name, None)
+    if given.get("optimizer", options.get("optimizer")) != options.get("optimizer"):
+        options.pop("optimizer_kwargs", None)
+    if "net_arch" in given or given.get("shared_trunk"):
+        arguments = options.get("policy_kwargs", {})
+        options["policy_kwargs"] = {name: value for name, value in arguments.items() if name != "net_arch"}
+    return options
+
+
+def _merged(given: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    # Options of the form name:value override the preset name by name.
+    names = ["hyperparams", "optimizer_kwargs", "policy_kwargs"]
+    if given.get("normalize") is not None:
+        names.append("normalize")
+    return {name: {**(preset.get(name) or {}), **given.get(name, {})} for name in names}
+
+
+def _check_rewind_options(given: Mapping[str, Any]) -> None:
+    if given.get("rewind") == LEARNING_RATE:
+        raise ConfigError(
+            "--rewind lr: use --rewind-what lr to keep the trained weights and restart the learning rate schedule"
+        )
+    if given.get("rewind_what") == LEARNING_RATE and "rewind" in given:
+        raise ConfigError("--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out")
+
+
+def _fused(values: Mapping[str, Any]) -> dict[str, Any]:
+    # --fused as --optimizer and --optimizer-kwargs.
+    optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
+    if optimizer not in ("adam", "adamw"):
+        raise ConfigError(f"--fused is for adam and adamw, not for {optimizer}")
+    defaults: dict[str, Any] = {}
+    if values["optimizer"] is None:
+        defaults = dict(algorithm(values["algo"]).own_adam)
+        batch = values["hyperparams"].get("batch_size", 32)
+        if values["algo"] == "qrdqn" and isinstance(batch, int) and batch > 0:
+            defaults["eps"] = 0.01 / batch  # sb3_contrib/qrdqn/qrdqn.py
+    return {"optimizer": optimizer, "optimizer_kwargs": {**defaults, **values["optimizer_kwargs"], "fused": True}}
+
+
+def _model(values: Mapping[str, Any]) -> ModelSettings:
+    chosen = {entry.name: values[entry.name] for entry in fields(ModelSettings)}
+    if chosen["net_arch"] is not None:
+        chosen["net_arch"] = tuple(chosen["net_arch"])
+    return ModelSettings(**chosen)
+
+
+def _training(values: Mapping[str, Any]) -> TrainingSpec:
+    epoch = parse_point(values["epoch"], UNITS, "--epoch")
+    word = LEARNING_RATE if values["rewind_what"] == LEARNING_RATE else values["rewind"]
+    rewind, rate_restarts = parse_rewind(word, epoch)
+    return TrainingSpec(epoch, values["epochs"], rewind, values["score_episodes"], rate_restarts)
+
+
+def _evaluation(values: Mapping[str, Any]) -> Evaluation | None:
+    if values["eval_episodes"] is None:
+        if values["deterministic"]:
+            raise ConfigError("--deterministic is for evaluations: it needs --eval-episodes N")
+        return None
+    return Evaluation(values["eval_episodes"], values["deterministic"])

@@ -1,0 +1,97 @@
+"""Train the runs of an experiment one after the other in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv
+
+from lottery_core.errors import ConfigError, LotteryError, RunError
+from lottery_core.experiments import FinishedInProcess, Progress, Run
+from lottery_core.files import FolderLock
+from sb3_lottery.training.evaluation import Evaluation
+from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.train import train_run
+
+MakeModel = Callable[[int], BaseAlgorithm]
+
+
+def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
+    """Call a user's function and check what it returns.
+
+    The global random number generators are seeded first, so that the initialisation depends on the seed even if
+    ``make_model`` does not pass it on.
+
+    :param make_model: makes a fresh model from a seed
+    :param seed: the seed
+    :raises ConfigError: the function does not take one argument, or does not return a model
+    """
+    set_random_seed(seed)
+    try:
+        model = make_model(seed)
+    except TypeError as error:
+        raise ConfigError(f"make_model must be a function of one seed: {error}") from error
+    if not isinstance(model, BaseAlgorithm):
+        raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
+    return model
+
+
+class InProcess:
+    """Train in this process, see :class:`lottery_core.experiments.protocols.Executor`.
+
+    :param out: the experiment's folder
+    :param make_model: makes a fresh model from a seed
+    :param spec: length of the training, rewind point and score
+    :param progress: where the progress is shown
+    :param evaluation: how the trained models are evaluated; ``None`` for no evaluation
+    """
+
+    jobs = 1
+    retries = 0
+
+    def __init__(
+        self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress, evaluation: Evaluation | None
+    ) -> None:
+        self.out, self.spec, self.progress, self.evaluation = out, spec, progress, evaluation
+        self.make_model = partial(call_make_model, make_model)
+
+    def start(self, run: Run, folder: Path, lock: FolderLock) -> FinishedInProcess:
+        """Train a run; returns when it is done.
+
+        :param run: the run
+        :param folder: the run's folder
+        :param lock: lock of the experiment's folder
+        :raises LotteryError: see :func:`sb3_lottery.training.train.train`
+        :raises RunError: the training raised any other exception; runs that do not depend on it are still trained
+        """
+
+        def report(state: Mapping[str, Any]) -> None:
+            self.progress.status({run: state})
+
+        evaluate = None
+        if self.evaluation is not None:
+            evaluate = partial(self.evaluation, fresh_env=self._fresh_env, seed=run.seed)
+        try:
+            train_run(self.out, run, self.make_model, self.spec, report, evaluate)
+        except LotteryError:
+            raise
+        except Exception as error:  # a user's model may raise anything
+            raise RunError(f"{type(error).__name__}: {error}") from error
+        return FinishedInProcess()
+
+    def adopt(self, run: Run, folder: Path) -> None:
+        """Return ``None``: a run ends with this process.
+
+        :param run: the run
+        :param folder: the run's folder
+        """
+
+    def _fresh_env(self, seed: int) -> VecEnv:
+        env = self.make_model(seed).env
+        assert env is not None
+        return env

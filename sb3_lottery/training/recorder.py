@@ -1,0 +1,86 @@
+"""The callback that counts episodes and updates of a run, saves its rewind point and ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from torch.utils.hooks import RemovableHandle
+
+from lottery_core.tickets import Weights
+from sb3_lottery.models import optimizers_of, weights_of
+from sb3_lottery.training.episodes import Episodes
+from sb3_lottery.training.spec import TrainingSpec
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class Recorder(BaseCallback):
+    """Count episodes, updates and timesteps, end the training, keep the rewind point and report the progress.
+
+    An update is one optimizer step. With actor and critic it is one gradient step: one step of the critic, whether or
+    not the actor steps too (TD3, CrossQ). For TRPO it is one step of the value function, since the line search of the
+    policy takes a varying number of steps. A rewind point in updates is the state from which the next update starts;
+    one in episodes or timesteps is taken at the environment step that reaches it.
+
+    :param spec: length of the training, rewind point and score
+    :param keep: called with the weights at the rewind point; ``None`` if they are not needed
+    :param report: called with the progress at the end of every epoch
+    """
+
+    def __init__(self, spec: TrainingSpec, keep: Callable[[Weights], None] | None, report: Report) -> None:
+        super().__init__()
+        self.spec, self.keep, self.report = spec, keep, report
+        self.episodes = Episodes(spec.score_episodes)
+        self.updates = self.epoch = 0
+        self.kept = keep is None
+        self._hook: RemovableHandle | None = None
+
+    def _on_training_start(self) -> None:
+        # The last optimizer (the critic's) steps at every update, before the actor's.
+        self._hook = optimizers_of(self.model)[-1].register_step_pre_hook(self._before_update)
+        self._keep_if_reached()
+
+    def _before_update(self, *_: object) -> None:
+        if self.spec.rewind is not None and self.spec.rewind.unit == "updates":
+            self._keep_if_reached()
+        self.updates += 1
+
+    def _reached(self, unit: str) -> int:
+        return {"episodes": self.episodes.count, "updates": self.updates, "timesteps": self.num_timesteps}[unit]
+
+    def _keep_if_reached(self) -> None:
+        point = self.spec.rewind
+        if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
+            return
+        self.kept = True
+        self.keep(weights_of(self.model))
+
+    def _on_step(self) -> bool:
+        self.episodes.add(self.locals)
+        self._keep_if_reached()
+        length, epoch = self.spec.length, self.spec.epoch
+        reached = self._reached(length.unit)
+        # A rollout may continue beyond the end of the last epoch.
+        if self.epoch < self.spec.epochs and reached >= epoch.count * (self.epoch + 1):
+            self.epoch = min(reached // epoch.count, self.spec.epochs)
+            text = f"epoch {self.epoch}/{self.spec.epochs}, score {self.episodes.score:.4g}"
+            self.report({"epoch": self.epoch, "epochs": self.spec.epochs, "steps": self.num_timesteps, "text": text})
+        return length.unit == "timesteps" or reached < length.count
+
+    def _on_rollout_end(self) -> None:
+        if self.keep is not None:  # a dense run: LotteryCallback logs these values for a ticket
+            self.logger.record("lottery/round", 0)
+            self.logger.record("lottery/surviving", 1.0)
+            if self.episodes.count:
+                self.logger.record("lottery/score", self.episodes.score)
+
+    def _on_training_end(self) -> None:
+        self._keep_if_reached()
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        if not self.kept and self.keep is not None and self.spec.rewind is None:
+            self.kept = True
+            self.keep(weights_of(self.model))

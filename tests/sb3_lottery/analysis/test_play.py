@@ -1,0 +1,58 @@
+"""Showing and recording a trained agent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import gymnasium
+import pytest
+from sb3_contrib import MaskablePPO
+from stable_baselines3 import A2C
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments.plan import dense
+from sb3_lottery.analysis.finished_run import FinishedRun
+from sb3_lottery.analysis.play import _episode, play_episodes
+from sb3_lottery.models.settings import ModelSettings
+from tests.sb3_lottery.tiny import Punished, Tiny
+
+
+def test_without_a_display_a_video_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    finished = FinishedRun(Path("nowhere"), dense(1), ModelSettings("a2c", "CartPole-v1"))
+    with pytest.raises(ConfigError, match=r"no display to show it on: record it with -o video\.mp4"):
+        play_episodes(finished, 1, False, None)
+
+
+def test_an_environment_without_pictures_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    model = A2C("MlpPolicy", "CartPole-v1", seed=1, device="cpu")
+    model.save(tmp_path / "model.zip")
+    finished = FinishedRun(tmp_path, dense(1), ModelSettings("a2c", "CartPole-v1"))
+    monkeypatch.setattr("stable_baselines3.common.vec_env.DummyVecEnv.render", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="CartPole-v1 cannot be recorded"):
+        play_episodes(finished, 1, False, tmp_path / "film.gif")
+    assert not (tmp_path / "film.gif").exists()
+    assert "SDL_VIDEODRIVER" not in os.environ  # or a window would be thought to have a screen
+
+
+def test_an_environment_that_cannot_be_rendered_is_one_line(tmp_path: Path) -> None:
+    gymnasium.register("NoPicture-v0", Tiny)
+    model = A2C("MlpPolicy", Monitor(Tiny()), seed=1, device="cpu")
+    model.save(tmp_path / "model.zip")
+    finished = FinishedRun(tmp_path, dense(1), ModelSettings("a2c", "NoPicture-v0"))
+    with pytest.raises(ConfigError, match="cannot render NoPicture-v0"):
+        play_episodes(finished, 1, False, tmp_path / "film.gif")
+    assert not (tmp_path / "film.gif").exists()
+
+
+def test_an_agent_with_action_masks_plays_valid_actions_only() -> None:
+    model = MaskablePPO("MlpPolicy", Monitor(Punished()), n_steps=8, batch_size=8, seed=1, device="cpu")
+    finished = FinishedRun(Path("nowhere"), dense(1), ModelSettings("maskableppo", "Punished-v0"))
+    env = DummyVecEnv([lambda: Monitor(Punished())])
+    assert all(_episode(finished, model, env, False) >= 0 for _ in range(5))

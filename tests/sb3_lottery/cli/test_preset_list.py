@@ -1,0 +1,55 @@
+"""The list of presets: sources and costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sb3_lottery.cli.command import main
+from sb3_lottery.cli.preset_list import cost, preset_list
+from sb3_lottery.cli.presets import PRESETS
+from tests.sb3_lottery.helpers import request_for
+
+
+def test_the_list_shows_the_arithmetic_of_each_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-presets"]) == 0
+    text = capsys.readouterr().out
+    assert text == f"{preset_list()}\n"
+    assert all(f"\n{name}: " in text for name in PRESETS)
+    assert "3,200 episodes x at most 200 steps = 640,000 steps / 16,000 steps/s = at most 40 s" in text
+    # 25,000 updates: 521 rollouts of 48 updates
+    assert "25,000 updates / 48 a rollout x 6,144 steps = 3,201,024 steps / 23 steps/s = 38 h 40 min" in text
+    assert cost(PRESETS["qbert-nature"]).startswith("1,024,000 steps / 336 steps/s = 51 min")
+
+
+ROWS: dict[str, tuple[dict[str, Any], str]] = {
+    "an MLP on a game that was not measured": (
+        {"algo": "sac", "env": "Pendulum-v1", "net_arch": [32, 32], "epoch": "timesteps:1000", "epochs": 5},
+        "5,000 timesteps; the speed of this game was not measured",
+    ),
+    "episodes without a known length": (
+        {"algo": "ppo", "env": "CarRacing-v3", "cnn": "nature", "epoch": "episodes:10"},
+        "200 episodes; the speed of this game was not measured",
+    ),
+    "updates with SB3's own hyperparameters": (
+        {"algo": "a2c", "env": "CartPole-v0", "net_arch": None, "epoch": "updates:100"},
+        "2,000 updates; the speed of this game was not measured",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_new_row_is_listed(case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A preset is a row of options and its source; it need not name every option."""
+    options, expected = ROWS[case]
+    monkeypatch.setitem(PRESETS, "mine", {"source": "my own runs", **options})
+    assert main(["--list-presets"]) == 0
+    entry = capsys.readouterr().out.partition("\nmine: ")[2].split("\n\n")[0].splitlines()
+    assert entry[0] == "my own runs"
+    assert entry[1].startswith(f"    {options['algo'].upper()} on {options['env']}, ")
+    assert entry[2] == "    SB3's defaults"
+    assert entry[3] == f"    {expected}"
+    request = request_for("--preset mine --out x")
+    assert request.settings.model.algo == options["algo"]
+    assert "my own runs" not in str(request.experiment.settings)
