@@ -13,7 +13,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import KEPT, Experiment, Point, Progress, Row, Run, Runner, paths
 from lottery_core.reports import plot, table
-from lottery_core.tickets import pool_names
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     Evaluation,
@@ -215,7 +214,7 @@ def _describe(make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str |
         check_model(model, spec)
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
-        pool_names(weights.names(), words, weights.outside)
+        weights.pool(words)
         description = describe_model(model)
     finally:
         if model.env is not None:

@@ -11,6 +11,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,27 @@ import torch
 from torch import Tensor
 
 from lottery_core import dialects
+from lottery_core.checkpoints.nested import find_state_dict, stepped_parameters
 from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.dialects import Dialect
 from lottery_core.errors import CheckpointError
-from lottery_core.tickets import Weights, outside_by_name, without_aliases, without_copies
+from lottery_core.files import printable
+from lottery_core.tickets import Weights, weights_of_file, without_aliases, without_copies
 
 
-def read_weights(path: str | Path) -> Weights:
+def read_weights(path: str | Path, key: str | None = None) -> Weights:
     """Read the weights in a file of any supported format.
 
     :param path: a safetensors file, a torch file or a framework's zip, recognised by its content
-    :raises CheckpointError: a missing file, another format, or a pickle that asks for more than tensors
+    :param key: where the state dict is in a torch file that holds several, e.g. ``"generator"`` or ``"nets.actor"``
+    :raises CheckpointError: a missing file, another format, a pickle that asks for more than tensors, or several state
+        dicts that could be meant; names them
     """
     path = Path(path)
-    return Weights.load(path) if _is_safetensors(path) else weights_of_state(state_of(path), str(path))
+    if _is_safetensors(path):
+        return Weights.load(path)
+    content = _read(path, key)
+    return weights_of_state(content.state, str(path), content.dialect, content.parameters)
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
@@ -40,10 +48,7 @@ def state_of(path: str | Path) -> Mapping[str, Tensor]:
     :raises CheckpointError: see :func:`read_weights`
     """
     path = Path(path)
-    if _is_safetensors(path):
-        return Weights.load(path).tensors
-    archive = _archive(path)
-    return _state_dict(_load(path, str(path)), path) if archive is None else archive[1]
+    return Weights.load(path).tensors if _is_safetensors(path) else _read(path, None).state
 
 
 def dialect_of(path: str | Path) -> Dialect:
@@ -53,11 +58,12 @@ def dialect_of(path: str | Path) -> Dialect:
     :raises CheckpointError: see :func:`read_weights`
     """
     path = Path(path)
-    plain = dialects.named("plain")
     if _is_safetensors(path):
-        return plain
+        return dialects.named("plain")
     archive = _archive(path)
-    return archive[0] if archive is not None else _checkpoint_dialect(load_checkpoint(path)) or plain
+    if archive is not None and archive.dialect is not None:
+        return archive.dialect
+    return _checkpoint_dialect(load_checkpoint(path)) or dialects.named("plain")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -69,14 +75,46 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def weights_of_state(state: Mapping[str, Tensor], source: str) -> Weights:
+def weights_of_state(
+    state: Mapping[str, Tensor], source: str, dialect: Dialect | None = None, parameters: int | None = None
+) -> Weights:
     """The weights in a state dict: tied parameters once, without target networks, which follow the online ones.
 
     :param state: a state dict; its tensors are not copied
     :param source: the file or model it comes from, for messages
+    :param dialect: says which networks are target networks; recognised by the names where it is ``None``
+    :param parameters: how many parameters the optimizers in the same file step, where it has optimizers
     """
-    tensors = {name: tensor for name, tensor in without_aliases(state).items() if not dialects.is_target(name)}
-    return Weights(tensors, frozenset(outside_by_name(tensors)), source)
+    row = dialect or dialects.of_names(state)
+    if row.target_network is not None:
+        pattern = row.target_network
+        state = {name: tensor for name, tensor in without_aliases(state).items() if not pattern.match(name)}
+    return weights_of_file(state, source, parameters)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a file holds.
+
+    :param state: the state dict
+    :param dialect: the dialect that recognised the file
+    :param parameters: how many parameters its optimizers step, where it has optimizers
+    """
+
+    state: dict[str, Tensor]
+    dialect: Dialect | None
+    parameters: int | None
+
+
+def _read(path: Path, key: str | None) -> _Content:
+    archive = _archive(path)
+    if archive is not None:
+        return archive
+    content = _load(path, str(path))
+    row = _checkpoint_dialect(content) if isinstance(content, Mapping) else None
+    state = find_state_dict(content, str(path), key)
+    parameters = stepped_parameters(content) if row is None else None
+    return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -87,7 +125,7 @@ def _is_safetensors(path: Path) -> bool:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _archive(path: Path) -> tuple[Dialect, dict[str, Tensor]] | None:
+def _archive(path: Path) -> _Content | None:
     # The state dict that is a member of a framework's zip; torch's own files are zips without such a member.
     if not zipfile.is_zipfile(path):
         return None
@@ -96,12 +134,17 @@ def _archive(path: Path) -> tuple[Dialect, dict[str, Tensor]] | None:
             continue
         try:
             with zipfile.ZipFile(path) as archive:
-                if row.archive_member not in archive.namelist():
+                names = archive.namelist()
+                if row.archive_member not in names:
                     continue
                 member = io.BytesIO(archive.read(row.archive_member))
+                pattern = row.optimizer_members
+                optimizers = [io.BytesIO(archive.read(name)) for name in names if pattern and pattern.match(name)]
         except Exception as error:  # a damaged file can raise anything
-            raise CheckpointError(f"cannot read {path}: it is damaged ({error})") from error
-        return row, _state_dict(_load(member, f"{path} ({row.archive_member})"), path)
+            raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
+        state = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
+        counts = [stepped_parameters(_load(optimizer, f"{path} (optimizer)")) for optimizer in optimizers]
+        return _Content(state, row, sum(filter(None, counts)) or None)
     return None
 
 
@@ -127,23 +170,8 @@ def unreadable(error: Exception, name: str, what: str = "file of weights") -> Ch
     """
     if isinstance(error, pickle.UnpicklingError):
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it asks to unpickle {wanted.group(1)}" if wanted else f"it is not a {what}"
+        why = f"it asks to unpickle {printable(wanted.group(1), 80)}" if wanted else f"it is not a {what}"
     else:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = printable((str(error).splitlines() or [""])[0])
         why = f"it is not a {what}, or damaged ({reason})"
     return CheckpointError(f"cannot read {name}: {why}")
-
-
-def _state_dict(value: Any, path: Path) -> dict[str, Tensor]:
-    if isinstance(value, Mapping):
-        for key in ("model", "state_dict", "model_state_dict"):
-            if isinstance(value.get(key), Mapping):
-                state = _state_dict(value[key], path)
-                row = _checkpoint_dialect(value)
-                return without_copies(state) if row is not None and row.unties else state
-        tensors = {
-            name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)
-        }
-        if tensors:
-            return tensors
-    raise CheckpointError(f"cannot read {path}: there is no state dict in it")

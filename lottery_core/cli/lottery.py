@@ -68,11 +68,12 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=None,
         metavar="SCOPE",
-        help="'all' (default), 'layers' (no embeddings, norms, output layers), 'actor' or 'critic' of an agent, or "
-        "regular expressions",
+        help="'all' (default), 'layers' (no embeddings, norms, output layers), 'trainable' (nothing frozen), 'actor' "
+        "or 'critic' of an agent, or regular expressions",
     )
     criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
     add("--criterion", metavar="NAME", help=f"how parameters are ranked (that of --previous, or magnitude). {criteria}")
+    add("--key", metavar="NAME", help="where the state dict is in files that hold several, e.g. generator")
     add("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; kept in the ticket")
     add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
 
@@ -88,8 +89,9 @@ def _prune(args: argparse.Namespace) -> None:
     if args.criterion is not None:
         criterion_named(args.criterion)
     previous = None if args.previous is None else Ticket.load(args.previous)
-    rewind = read_weights(args.rewind)
-    trained = read_weights(args.trained).without_lost_aliases(rewind)
+    rewind = read_weights(args.rewind, args.key)
+    trained = read_weights(args.trained, args.key).like(rewind)
+    rewind = rewind.like(trained)
     scope = None if args.scope is None else by_names(args.scope, trained.tensors)
     if previous is None:
         _warn_of_zeros(trained, rewind, args)
@@ -124,6 +126,7 @@ def _check_previous(
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     if args.criterion not in (None, previous.origin.criterion):
         raise LotteryError(f"--criterion cannot change: {args.previous} has criterion {previous.origin.criterion}")
+    previous = previous.named_as(trained.tensors)
     previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
     alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
     if alive:

@@ -5,7 +5,7 @@ No other module of the core names a framework. Another package adds a row as an 
 """
 
 from lottery_core.dialects.dialect import Dialect, load
-from lottery_core.dialects.registry import GROUP, every, is_target, named
+from lottery_core.dialects.registry import GROUP, every, is_target, named, of_names
 from lottery_core.dialects.sb3 import ONE_POLICY, TWO_NETWORKS
 
-__all__ = ["GROUP", "ONE_POLICY", "TWO_NETWORKS", "Dialect", "every", "is_target", "load", "named"]
+__all__ = ["GROUP", "ONE_POLICY", "TWO_NETWORKS", "Dialect", "every", "is_target", "load", "named", "of_names"]

@@ -15,6 +15,10 @@ def _no_words(names: Collection[str]) -> Mapping[str, str]:
     return {}
 
 
+def _never(names: Collection[str]) -> bool:
+    return False
+
+
 def _one_return(settings: Settings) -> int:
     return 1
 
@@ -33,7 +37,9 @@ class Dialect:
     :param title: the framework's name in messages
     :param file: one of its files, for help texts, e.g. ``"a fairseq checkpoint"``
     :param archive_member: the member of its zip files that holds the policy's state dict
+    :param optimizer_members: matches the members of its zip files that hold the states of the policy's optimizers
     :param checkpoint_key: a key that only its checkpoints have at the top
+    :param recognises: whether a state dict with these names is one of its models
     :param unties: its checkpoints store tied parameters as separate copies
     :param self_contained: its files load without this project, so there is no plain form to export
     :param safe_globals: dotted names of the classes and functions that its checkpoints may unpickle
@@ -62,7 +68,9 @@ class Dialect:
     title: str
     file: str = ""
     archive_member: str | None = None
+    optimizer_members: re.Pattern[str] | None = None
     checkpoint_key: str | None = None
+    recognises: Callable[[Collection[str]], bool] = _never
     unties: bool = False
     self_contained: bool = False
     safe_globals: tuple[str, ...] = ()

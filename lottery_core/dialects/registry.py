@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Collection
 from importlib.metadata import entry_points
 
 from lottery_core.dialects.dialect import Dialect
@@ -38,6 +39,11 @@ def every() -> tuple[Dialect, ...]:
 def named(name: str) -> Dialect:
     """The dialect of a framework; that of plain torch for a framework that has none."""
     return next((row for row in every() if row.name == name), PLAIN)
+
+
+def of_names(names: Collection[str]) -> Dialect:
+    """The dialect that recognises the names of a state dict; that of plain torch where none does."""
+    return next((row for row in every() if row.recognises(names)), PLAIN)
 
 
 def is_target(name: str) -> bool:

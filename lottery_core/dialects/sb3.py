@@ -22,6 +22,12 @@ def _scope_words(names: Collection[str]) -> Mapping[str, str]:
     return TWO_NETWORKS if {"actor", "critic"} <= parts else ONE_POLICY if "action_net" in parts else {}
 
 
+def _recognises(names: Collection[str]) -> bool:
+    # Its policies alone have these networks twice, online and target.
+    parts = {name.partition(".")[0] for name in names}
+    return any({network, f"{network}_target"} <= parts for network in ("q_net", "quantile_net", "actor", "critic"))
+
+
 def _collapse_hint(name: str) -> str | None:
     if not name.startswith(("action_net", "value_net")):
         return None
@@ -41,6 +47,8 @@ SB3 = Dialect(
     title="Stable-Baselines3",
     file="the zip of an SB3 model",
     archive_member="policy.pth",
+    optimizer_members=re.compile(r"^(policy|actor|critic)\.optimizer\.pth$"),
+    recognises=_recognises,
     self_contained=True,
     buffers=frozenset({"ra_mean", "ra_var"}),  # batch renormalisation (sb3-contrib's CrossQ)
     never_pruned=frozenset({"log_std"}),  # the spread of a Gaussian policy is a parameter, but no weight of a layer

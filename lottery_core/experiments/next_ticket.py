@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from lottery_core.experiments.results import Row
 from lottery_core.experiments.timepoints import INIT as AT_INIT
 from lottery_core.experiments.timepoints import KEPT
 from lottery_core.pruning import CHAINS, DENSE, control_ticket, prune, schedule
-from lottery_core.tickets import Ticket, Weights, collapse_warning, pool_names
+from lottery_core.tickets import Ticket, Weights, collapse_warning
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -36,8 +36,8 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
-        # The live model knew which tensors are buffers; a checkpoint has only their names.
-        trained = replace(framework.weights(out / source.folder), outside=rewind.outside)
+        # The rewind point is from the live model, which knew its parameters; a checkpoint has only names.
+        trained = framework.weights(out / source.folder).like(rewind)
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind)
     kept = chain.rewinds and experiment.rewind in KEPT
@@ -137,7 +137,7 @@ def _same(experiment: Experiment, first: Path, second: Path) -> bool:
         start, point = Weights.load(first), Weights.load(second)
     except CheckpointError:  # damaged since: reported by name where it is needed
         return False
-    names = pool_names(start.names(), experiment.scope, start.outside)
+    names = start.pool(experiment.scope)
     return all(torch.equal(start.tensors[name], point.tensors[name]) for name in names)
 
 
@@ -150,5 +150,5 @@ def _intact(folder: Path) -> Iterator[None]:
 
 
 def _pool(experiment: Experiment, weights: Weights) -> int:
-    names = pool_names(weights.names(), experiment.scope, weights.outside)
+    names = weights.pool(experiment.scope)
     return sum(weights.tensors[name].numel() for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,14 +21,17 @@ class HeldMasks:
     Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor that survives whole
     costs nothing. There is one eraser for each tensor, device and type.
 
-    :param parameters: name -> parameter, at least those of the masks' pool
+    :param parameters: name -> parameter, or all parameters that share the tensor's memory; at least those of the
+        masks' pool
     :param masks: what survives
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], masks: Masks) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor | Sequence[Tensor]], masks: Masks) -> None:
         self.masks = masks
         self._references = {
-            name: TensorWeakRef(parameters[name]) for name, mask in masks.items() if not bool(mask.all())
+            name: [TensorWeakRef(parameter) for parameter in _as_list(parameters[name])]
+            for name, mask in masks.items()
+            if not bool(mask.all())
         }
         self._erasers: dict[tuple[str, torch.dtype, torch.device], Eraser] = {}
 
@@ -37,14 +40,16 @@ class HeldMasks:
 
     def living(self) -> Iterator[tuple[str, Tensor]]:
         """Name and parameter of every tensor that has a pruned element and still exists."""
-        for name, reference in self._references.items():
-            parameter = reference()
-            if parameter is not None:
-                yield name, parameter
+        for name, references in self._references.items():
+            for reference in references:
+                parameter = reference()
+                if parameter is not None:
+                    yield name, parameter
 
     def replace(self, name: str, parameter: Tensor) -> None:
-        """Hold the mask of ``name`` over another tensor, which has taken the place of the old one."""
-        self._references[name] = TensorWeakRef(parameter)
+        """Hold the mask of ``name`` over another tensor as well, which has taken the place of one that may be gone."""
+        living = [reference for reference in self._references[name] if reference() is not None]
+        self._references[name] = [*living, TensorWeakRef(parameter)]
 
     def eraser(self, name: str, like: Tensor) -> Eraser:
         """What erases the pruned elements of a tensor.
@@ -113,11 +118,15 @@ class HeldMasks:
         :param hint: added to the message
         :raises PrunedWeightAlive: one is not, or has been replaced by a tensor that is not masked; names the first
         """
-        for name, reference in self._references.items():
-            if reference() is None:
+        for name, references in self._references.items():
+            if all(reference() is None for reference in references):
                 raise PrunedWeightAlive(f"the parameter '{name}' is gone: whatever replaced it is not masked")
         for name, parameter in self.living():
             dead = ~self.masks[name].to(parameter.device)
             alive = int((parameter.detach() != 0).logical_and_(dead).sum())
             if alive:
                 raise PrunedWeightAlive(f"{alive} pruned parameters of '{name}' are alive{hint}")
+
+
+def _as_list(parameters: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else parameters

@@ -22,7 +22,7 @@ from lottery_core.masking.guard import ModuleHook, owners, zero_every_gradient
 from lottery_core.masking.held import HeldMasks
 from lottery_core.masking.optimizers import check_optimizer, preserves_zeros, slowed_by_zeros
 from lottery_core.masking.steps import follow_loading, follow_steps
-from lottery_core.tickets import Masks, Ticket, require_same_shapes
+from lottery_core.tickets import Masks, Ticket, live_parameters, require_same_shapes
 
 # One keeper a parameter at a time: a second ticket on the same model replaces the first one's hooks.
 _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -45,7 +45,7 @@ class MaskKeeper:
     Frozen parameters (``requires_grad=False``) are zeroed, and their gradients masked as soon as they are unfrozen.
     Values that are loaded while the masks are held, into the model or into an optimizer, are masked as well.
 
-    :param parameters: name -> parameter, exactly those of the masks' pool
+    :param parameters: name -> parameter, or all parameters that share its memory; exactly those of the masks' pool
     :param masks: what survives
     :param optimizers: the optimizers that step these parameters
     :param model: the model whose modules own the parameters, so that values loaded into it are masked
@@ -55,17 +55,18 @@ class MaskKeeper:
 
     def __init__(
         self,
-        parameters: Mapping[str, nn.Parameter],
+        parameters: Mapping[str, nn.Parameter | Sequence[nn.Parameter]],
         masks: Masks,
         optimizers: Sequence[Optimizer] = (),
         model: nn.Module | None = None,
     ) -> None:
-        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        same = {name: [each] if isinstance(each, Tensor) else list(each) for name, each in parameters.items()}
+        shapes = {name: each[0].shape for name, each in same.items()}
         require_same_shapes({name: mask.shape for name, mask in masks.items()}, shapes, "the ticket", "the model")
         self.masks = masks
-        self._held = HeldMasks(parameters, masks)
+        self._held = HeldMasks(same, masks)
         # Also those that survive whole: one keeper a parameter.
-        self._parameters = [TensorWeakRef(parameter) for parameter in parameters.values()]
+        self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
         for optimizer in optimizers:
@@ -248,7 +249,8 @@ def apply_ticket(
     :raises MismatchError: the ticket belongs to another architecture; names the first differing tensor, both shapes
     :raises OptimizerError: an optimizer with ``eps=0``
     """
-    parameters = dict(model.named_parameters())
+    ticket = ticket.named_for(model, ignore)
+    parameters = live_parameters(model, ignore)
     pool = {name: parameters[name] for name in ticket.masks if name in parameters}
     keeper = MaskKeeper(pool, ticket.masks, optimizers, model)
     if restart:

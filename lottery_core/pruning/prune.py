@@ -11,7 +11,7 @@ from lottery_core.errors import MaskError, PruneError
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
-from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, as_scope, pool_names
+from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, as_scope
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
@@ -64,6 +64,8 @@ def prune_masks(
     for name in names:
         if name not in weights or (old is not None and weights[name].shape != old[name].shape):
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
+        if weights[name].is_complex():
+            raise PruneError(f"'{name}' is complex: complex parameters cannot be ranked; leave them out of the scope")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
     candidates = [
@@ -86,13 +88,8 @@ def prune_masks(
     return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()})
 
 
-def check_finite_start(rewind: Weights, names: Iterable[str]) -> None:
-    """Check that the values that survivors start from are numbers.
-
-    :param rewind: weights at the rewind point
-    :param names: names of the pool
-    :raises PruneError: a NaN or infinite weight; names the first tensor
-    """
+def _check_start(rewind: Weights, names: Iterable[str]) -> None:
+    # What survivors start from must be numbers, as what is ranked must.
     for name in names:
         values = rewind.tensors[name]
         if not bool(torch.isfinite(values).all()):
@@ -160,18 +157,20 @@ def prune(
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")
-    trained = trained.without_lost_aliases(rewind)
+    trained = trained.like(rewind)
+    rewind = rewind.like(trained)
     rewind.require_same_shapes(trained)
     if criterion is None:
         criterion = MAGNITUDE.name if previous is None else previous.origin.criterion
     ranking = criterion_named(criterion)
     if previous is not None:
+        previous = previous.named_as(trained.tensors)
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
         masks: Masks | list[str] = previous.masks
         pool, left = previous.masks.pool, previous.masks.surviving
         scope = previous.origin.scope
     else:
-        masks = pool_names(trained.names(), scope, trained.outside)
+        masks = trained.pool(scope)
         pool = left = sum(trained.tensors[name].numel() for name in masks)
     if rate is not None:
         survivors = schedule(left, rate, 1)[1]
@@ -191,5 +190,5 @@ def prune(
         criterion=criterion,
     )
     start = rewind.tensors if ranking.uses_rewind else None
-    check_finite_start(rewind, masks)
+    _check_start(rewind, masks)
     return Ticket.of(prune_masks(trained.tensors, masks, survivors, ranking, start), rewind.tensors, origin)

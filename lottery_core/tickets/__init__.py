@@ -3,15 +3,18 @@
 from lottery_core.tickets.describe import collapse_warning, describe, render
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes
 from lottery_core.tickets.masks import Masks
+from lottery_core.tickets.names import plain_names
 from lottery_core.tickets.origin import Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.weights import (
     Weights,
+    live_parameters,
     outside_by_name,
     require_same_shapes,
     snapshot,
     tied_names,
+    weights_of_file,
     without_aliases,
     without_copies,
 )
@@ -26,9 +29,11 @@ __all__ = [
     "by_names",
     "collapse_warning",
     "describe",
+    "live_parameters",
     "outside_by_name",
     "pack_gaps",
     "pack_planes",
+    "plain_names",
     "pool_names",
     "render",
     "require_same_shapes",
@@ -37,6 +42,7 @@ __all__ = [
     "unpack_gaps",
     "unpack_planes",
     "versions",
+    "weights_of_file",
     "without_aliases",
     "without_copies",
 ]

@@ -68,7 +68,7 @@ class Masks(Mapping[str, Tensor]):
 
     def collapsed(self) -> list[str]:
         """Names of collapsed layers: tensors of two or more dimensions without a survivor."""
-        return [name for name, mask in self.items() if mask.dim() >= 2 and not bool(mask.any())]
+        return [name for name, mask in self.items() if _is_layer(name, mask) and not bool(mask.any())]
 
     def subset_of(self, other: Masks) -> bool:
         """Whether everything that survives here also survives in ``other``."""
@@ -108,6 +108,15 @@ class Masks(Mapping[str, Tensor]):
             digest.update(f"{name} {tuple(mask.shape)}\n".encode())
             digest.update(mask.contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def _is_layer(name: str, mask: Tensor) -> bool:
+    # A bias or a token of shape (1, 1, C) is a vector, whatever its dimensions; a matrix of one row is a layer.
+    shape = list(mask.shape)
+    while len(shape) > 2 and shape[0] == 1:
+        shape.pop(0)
+    vector = len(mask.shape) > 2 and len(shape) == 2 and shape[0] == 1
+    return len(shape) >= 2 and not vector and name.rpartition(".")[2] != "bias"
 
 
 def _as_bool(name: str, mask: Tensor) -> Tensor:

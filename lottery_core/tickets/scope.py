@@ -13,6 +13,7 @@ from lottery_core.errors import ScopeError
 
 ALL = "all"
 LAYERS = "layers"
+TRAINABLE = "trainable"
 
 
 def as_scope(scope: str | Sequence[str]) -> tuple[str, ...]:
@@ -33,13 +34,20 @@ def by_names(scope: str | Sequence[str], names: Iterable[str]) -> tuple[str, ...
     return tuple(words.get(word, word) for word in as_scope(scope))
 
 
-def pool_names(names: Iterable[str], scope: str | Sequence[str] = ALL, outside: Collection[str] = ()) -> list[str]:
+def pool_names(
+    names: Iterable[str],
+    scope: str | Sequence[str] = ALL,
+    outside: Collection[str] = (),
+    frozen: Collection[str] | None = None,
+) -> list[str]:
     """The names in the pool, sorted: the order in which ties are broken, whatever file the weights came from.
 
     :param names: names of all parameters, each tied parameter once
-    :param scope: ``"all"``; ``"layers"`` (all but embeddings, norms and output layers, recognised by their names); or
-        regular expressions, at least one of which must match (``re.search``) a name in the pool
+    :param scope: ``"all"``; ``"layers"`` (all but embeddings, norms and output layers, recognised by their names);
+        ``"trainable"`` (all but frozen parameters); or regular expressions, at least one of which must match
+        (``re.search``) a name in the pool
     :param outside: names that are never in the pool: buffers, ``log_std``
+    :param frozen: names of frozen parameters; ``None`` where that is not known
     :raises ScopeError: an invalid regular expression, one that matches nothing, or an empty pool
     """
     words = as_scope(scope)
@@ -50,6 +58,12 @@ def pool_names(names: Iterable[str], scope: str | Sequence[str] = ALL, outside: 
             matching = candidates
         elif word == LAYERS:
             matching = _layers(candidates, outside)
+        elif word == TRAINABLE:
+            if frozen is None:
+                raise ScopeError(
+                    "the scope 'trainable' needs to know which parameters are frozen, and files do not say"
+                )
+            matching = [name for name in candidates if name not in frozen]
         else:
             try:
                 pattern = re.compile(word)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from lottery_core.errors import TicketError
 from lottery_core.files import write_bytes
 from lottery_core.tickets.masks import Masks
+from lottery_core.tickets.names import first_names, plain_names, without_prefix
 from lottery_core.tickets.origin import Origin
 from lottery_core.tickets.ticket_file import decode, encode, header_of
-from lottery_core.tickets.weights import require_same_shapes
+from lottery_core.tickets.weights import live_parameters, require_same_shapes
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,55 @@ class Ticket:
         :param ignore: names of parameters of ``model`` that are not part of the ticket, e.g. of a target network
         :raises MismatchError: a missing or surplus tensor, or one of another shape; the model is then unchanged
         """
-        start = self.start()
-        parameters = {name: p for name, p in model.named_parameters() if name not in ignore}
-        targets = {**{name: b for name, b in model.named_buffers() if name in start}, **parameters}
-        self.require_fit({name: tensor.shape for name, tensor in targets.items()})
+        parameters = live_parameters(model, ignore)
+        plain = plain_names(model)
+        buffers = {plain(name): buffer for name, buffer in model.named_buffers()}
+        ticket = self.named_for(model, ignore)
+        start = ticket.start()
+        targets: dict[str, Tensor] = {name: buffer for name, buffer in buffers.items() if name in start}
+        targets |= {name: same[0] for name, same in parameters.items()}
+        ticket.require_fit({name: tensor.shape for name, tensor in targets.items()})
         with torch.no_grad():
             for name, tensor in start.items():
                 targets[name].copy_(tensor)
+
+    def named_as(self, names: Iterable[str]) -> Ticket:
+        """The same ticket under other names, where those differ from its own by nothing but a prefix before all.
+
+        :param names: names of a model's or a file's tensors
+        """
+        own = self.start()
+        mapping = without_prefix(own, names)
+        return self if mapping is None else self._renamed(mapping)
+
+    def named_for(self, model: nn.Module, ignore: Collection[str] = ()) -> Ticket:
+        """The same ticket under the names that ``model`` has.
+
+        A prefix before all names may differ, and a tied parameter may have another of its names.
+
+        :param model: the model
+        :param ignore: names of parameters of ``model`` that are not part of the ticket
+        """
+        own = self.start()
+        first = first_names(model)
+        mapping = {name: first.get(name, name) for name in own}
+        if len(set(mapping.values())) < len(mapping):
+            mapping = {name: name for name in own}
+        names = list(live_parameters(model, ignore))
+        buffers = {plain_names(model)(name) for name, _ in model.named_buffers()}
+        parameters = [name for name in mapping.values() if name not in buffers]
+        prefixed = without_prefix(parameters, names)
+        if prefixed is not None:
+            mapping = {name: prefixed.get(other, other) for name, other in mapping.items()}
+        return self._renamed(mapping)
+
+    def _renamed(self, mapping: Mapping[str, str]) -> Ticket:
+        if all(name == other for name, other in mapping.items()):
+            return self
+        masks = Masks({mapping[name]: mask for name, mask in self.masks.items()})
+        weights = {mapping[name]: tensor for name, tensor in self.weights.items()}
+        rest = {mapping[name]: tensor for name, tensor in self.rest.items()}
+        return replace(self, masks=masks, weights=weights, rest=rest)
 
     def require_fit(self, shapes: Mapping[str, torch.Size], where: str = "the model") -> None:
         """Compare the ticket's tensors with those of a model or a file.

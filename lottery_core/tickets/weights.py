@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lottery_core import dialects
-from lottery_core.errors import CheckpointError, MismatchError
-from lottery_core.files import write_bytes
+from lottery_core.errors import CheckpointError, MismatchError, ScopeError
+from lottery_core.files import parse_json, printable, write_bytes
+from lottery_core.tickets.names import plain_file_names, plain_names, prefix_hint, without_prefix
+from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
 
 _HEADER = "lottery"
 _FORMAT = "lottery-weights"
+_EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py
+# Last parts of the names that torch's own layers, and most others, give to parameters.
+_PARAMETER = re.compile(r"weight|bias|^original\d*$|^log_std$")
 
 
 @dataclass(frozen=True)
@@ -25,15 +32,54 @@ class Weights:
     :param tensors: name -> tensor on the CPU; a tied parameter appears once, under its first name
     :param outside: names that are never pruned: buffers and ``log_std``
     :param source: the file or model they come from, for messages
+    :param unsure: names that may be parameters or buffers, which the file does not say
+    :param frozen: names of parameters that do not train; ``None`` where the file does not say
     """
 
     tensors: Mapping[str, Tensor]
     outside: frozenset[str] = field(default_factory=frozenset)
     source: str = "the model"
+    unsure: frozenset[str] = field(default_factory=frozenset)
+    frozen: frozenset[str] | None = None
 
     def names(self) -> list[str]:
         """The names of the parameters that may be pruned."""
         return [name for name in self.tensors if name not in self.outside]
+
+    def pool(self, scope: str | Sequence[str]) -> list[str]:
+        """The names in the pool, see :func:`lottery_core.pool_names`.
+
+        :param scope: words of a scope
+        :raises ScopeError: the scope selects nothing, or a tensor of which the file does not say whether it is a
+            parameter
+        """
+        names = pool_names(self.names(), scope, self.outside, self.frozen)
+        doubtful = sorted(self.unsure.intersection(names))
+        if doubtful and set(as_scope(scope)) <= {ALL, LAYERS, TRAINABLE}:
+            some = ", ".join(f"'{printable(name, 60)}'" for name in doubtful[:4])
+            raise ScopeError(
+                f"{self.source} does not say whether {some}{' ...' if len(doubtful) > 4 else ''} are parameters or "
+                "buffers: give a scope of regular expressions (e.g. weight bias), or weights that this project wrote"
+            )
+        return names
+
+    def like(self, other: Weights) -> Weights:
+        """The same values as ``other`` would know them: its names, its ties, and what is a parameter where it says so.
+
+        :param other: weights of the same network
+        """
+        mapping = without_prefix(self.tensors, other.tensors)
+        tensors = self.tensors if mapping is None else {mapping[name]: self.tensors[name] for name in self.tensors}
+        weights = replace(self, tensors=tensors).without_lost_aliases(other)
+        if mapping is not None:
+            weights = replace(
+                weights,
+                outside=frozenset(mapping.get(name, name) for name in weights.outside),
+                unsure=frozenset(mapping.get(name, name) for name in weights.unsure),
+            )
+        if other.frozen is None:  # a file that does not say either
+            return weights
+        return replace(weights, outside=other.outside, unsure=frozenset(), frozen=other.frozen)
 
     def require_same_shapes(self, other: Weights) -> None:
         """Compare with the tensors of ``other``.
@@ -53,7 +99,7 @@ class Weights:
         if not copies:
             return self
         tensors = {name: tensor for name, tensor in self.tensors.items() if name not in copies}
-        return Weights(tensors, self.outside - set(copies), self.source)
+        return replace(self, tensors=tensors, outside=self.outside - set(copies), unsure=self.unsure - set(copies))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, atomically.
@@ -62,7 +108,10 @@ class Weights:
         """
         from safetensors.torch import save
 
-        header = json.dumps({"format": _FORMAT, "outside": sorted(self.outside)})
+        entries = {"format": _FORMAT, "outside": sorted(self.outside)}
+        if self.frozen:
+            entries["frozen"] = sorted(self.frozen)
+        header = json.dumps(entries)
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
         write_bytes(path, save(tensors, {_HEADER: header}))
 
@@ -72,44 +121,116 @@ class Weights:
 
         :raises CheckpointError: not a safetensors file, or a ticket
         """
-        from safetensors import SafetensorError, safe_open
+        header, tensors = _open(Path(path))
+        if header is None:
+            return weights_of_file(tensors, str(path))
+        frozen = header.get("frozen", [])
+        outside = header.get("outside")
+        if not (_are_names(outside) and _are_names(frozen)):
+            raise CheckpointError(f"cannot read {path}: its header must have lists of names as 'outside' and 'frozen'")
+        return cls(tensors, frozenset(outside or ()), str(path), frozen=frozenset(frozen))
 
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-                if not isinstance(header, dict):
-                    raise CheckpointError(f"{path} has a damaged header")
-                if header.get("format", _FORMAT) != _FORMAT:
-                    raise CheckpointError(f"{path} is a {header['format']}, not a file of weights")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"cannot read {path}: {error}") from error
-        outside = header["outside"] if "outside" in header else outside_by_name(tensors)
-        return cls(tensors, frozenset(outside), str(path))
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    # The header of a file of ours, None for another's.
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get(_HEADER)
+            header = None if text is None else parse_json(text)
+            if header is not None and not isinstance(header, dict):
+                raise CheckpointError(f"{path} has a damaged header")
+            if header is not None and header.get("format", _FORMAT) != _FORMAT:
+                raise CheckpointError(f"{path} is a {printable(header['format'], 40)}, not a file of weights")
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged or hostile file can raise anything
+        raise CheckpointError(f"cannot read {path}: {printable(error)}") from error
+
+
+def weights_of_file(state: Mapping[str, Tensor], source: str, parameters: int | None = None) -> Weights:
+    """The weights in a state dict from a file, which has names, but does not say what is a parameter.
+
+    Wrappers' prefixes are stripped, tied parameters kept once, and a weight that ``torch.nn.utils.prune`` has split
+    into ``weight_orig`` and ``weight_mask`` is put together.
+
+    :param state: the state dict; its tensors are not copied
+    :param source: the file, for messages
+    :param parameters: how many parameters the optimizers in the same file step, where it has optimizers
+    """
+    plain = plain_file_names(state)
+    tensors = _without_pruning_masks({plain[name]: tensor for name, tensor in without_aliases(state).items()})
+    tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] != _EXTRA_STATE}
+    outside = outside_by_name(tensors)
+    unsure = {name for name in tensors if name not in outside and not _PARAMETER.search(name.rpartition(".")[2])}
+    sure = sum(name not in unsure and (name not in outside or _is_parameter(name)) for name in tensors)
+    if parameters == sure:  # what is left are buffers
+        return Weights(tensors, frozenset(outside) | unsure, source)
+    if parameters == sure + len(unsure):
+        unsure = set()
+    return Weights(tensors, frozenset(outside), source, frozenset(unsure))
+
+
+def _is_parameter(name: str) -> bool:
+    # A parameter that is in no pool.
+    return any(name.rpartition(".")[2] in row.never_pruned for row in dialects.every())
+
+
+def _without_pruning_masks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    result = {}
+    for name, tensor in tensors.items():
+        stem = name.removesuffix("_orig")
+        if stem != name and f"{stem}_mask" in tensors:
+            mask = tensors[f"{stem}_mask"]
+            result[stem] = tensor.masked_fill(mask.to(tensor.device) == 0, 0) if mask.shape == tensor.shape else tensor
+        elif not (name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in tensors):
+            result[name] = tensor
+    return result
 
 
 def require_same_shapes(
-    expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size], expected_in: str, found_in: str
+    expected: Mapping[str, torch.Size], actual: Mapping[str, torch.Size], expected_in: str, actual_in: str
 ) -> None:
     """Compare two sets of named shapes.
 
+    :param expected: shapes by name
+    :param actual: shapes by name
+    :param expected_in: where the first are, for messages
+    :param actual_in: where the others are, for messages
     :raises MismatchError: they differ; names the first tensor that does, and both shapes
     """
-    for name in sorted({*expected, *found}):
-        if expected.get(name) != found.get(name):
+    for name in sorted({*expected, *actual}):
+        if expected.get(name) != actual.get(name):
             sides = [
                 f"{'no such tensor' if name not in shapes else tuple(shapes[name])} in {where}"
-                for shapes, where in ((expected, expected_in), (found, found_in))
+                for shapes, where in ((expected, expected_in), (actual, actual_in))
             ]
-            raise MismatchError(f"different architectures: '{name}' is {sides[0]}, but {sides[1]}")
+            hint = prefix_hint(expected, actual, actual_in)
+            raise MismatchError(f"different architectures: '{printable(name)}' is {sides[0]}, but {sides[1]}{hint}")
 
 
 def outside_by_name(tensors: Mapping[str, Tensor]) -> list[str]:
     """Names of tensors that are never pruned, judged by the last part of the name and by the type: files do not say."""
     never = frozenset[str]().union(*(row.buffers | row.never_pruned for row in dialects.every()))
-    return [name for name, t in tensors.items() if name.rpartition(".")[2] in never or not t.is_floating_point()]
+    return [
+        name
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[2] in never or not tensor.is_floating_point() or _of_spectral_norm(name, tensors)
+    ]
+
+
+def _of_spectral_norm(name: str, names: Collection[str]) -> bool:
+    # torch/nn/utils/parametrizations.py:_SpectralNorm keeps _u and _v, torch/nn/utils/spectral_norm.py weight_u and _v.
+    module, _, last = name.rpartition(".")
+    if last in ("_u", "_v"):
+        return f"{module.rpartition('.')[0]}.original" in names
+    return last.endswith(("_u", "_v")) and f"{name[:-2]}_orig" in names
 
 
 def snapshot(model: nn.Module) -> Weights:
@@ -117,15 +238,45 @@ def snapshot(model: nn.Module) -> Weights:
 
     Take it in full precision: before a framework casts the model to fp16.
 
-    :param model: any module, on any device
+    :param model: any module, on any device; names are those of the bare model where ``torch.compile``, ``DataParallel``
+        or ``DistributedDataParallel`` wraps it
     :returns: clones on the CPU, which later training does not change
     """
-    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    state = without_aliases(state)
-    parameters = {name for name, _ in model.named_parameters()}
+    plain = plain_names(model)
+    parameters = {plain(name): parameter for name, parameter in model.named_parameters()}
+    buffers = {plain(name) for name, _ in model.named_buffers()}
+    state = {plain(name): value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    # What get_extra_state adds is neither.
+    state = without_aliases({name: value for name, value in state.items() if name in parameters or name in buffers})
     never = frozenset[str]().union(*(row.never_pruned for row in dialects.every()))
     outside = {name for name in state if name not in parameters or name.rpartition(".")[2] in never}
-    return Weights({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, frozenset(outside))
+    frozen = frozenset(name for name in state if name in parameters and not parameters[name].requires_grad)
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    return Weights(tensors, frozenset(outside), frozen=frozen)
+
+
+def live_parameters(model: nn.Module, ignore: Collection[str] = ()) -> dict[str, list[nn.Parameter]]:
+    """Every distinct parameter of a model by its plain name, with all ``Parameter`` objects that share its memory.
+
+    :param model: any module
+    :param ignore: names to leave out
+    :returns: the first name of each, as :func:`snapshot` has it -> one parameter, or several that are tied by ``.data``
+    """
+    plain = plain_names(model)
+    by_memory: dict[Any, str] = {}
+    result: dict[str, list[nn.Parameter]] = {}
+    for raw, parameter in model.named_parameters():
+        name = plain(raw)
+        if name in ignore:
+            continue
+        place = _place(parameter) if parameter.numel() else name
+        first = by_memory.setdefault(place, name)
+        result.setdefault(first, []).append(parameter)
+    return result
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
 def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -133,10 +284,10 @@ def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     seen = set()
     result = {}
     for name, tensor in state.items():
-        key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and key in seen:
+        place = _place(tensor)
+        if tensor.numel() and place in seen:
             continue
-        seen.add(key)
+        seen.add(place)
         result[name] = tensor
     return result
 

@@ -14,7 +14,6 @@ from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress
 from lottery_core.experiments.executors import SLURM, make_executor
-from lottery_core.tickets import pool_names
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list
@@ -48,7 +47,7 @@ def _preflight(request: Request, here: bool) -> None:
     try:
         check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
-        pool_names(weights.names(), experiment.scope, weights.outside)
+        weights.pool(experiment.scope)
     finally:
         assert model.env is not None
         model.env.close()

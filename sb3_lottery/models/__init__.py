@@ -8,7 +8,14 @@ from sb3_lottery.models.build import check_device, make_model, several_gpus
 from sb3_lottery.models.choices import ACTIVATIONS, AUTO, CNNS, NATURE, OPTIMIZERS, POLICIES
 from sb3_lottery.models.environments import check_environment, environment_line, make_env, make_rendered_env
 from sb3_lottery.models.hyperparameters import accepted_hyperparameters, accepted_policy_arguments, default_activation
-from sb3_lottery.models.parameters import copy_to_targets, mask_targets, optimizers_of, target_names, weights_of
+from sb3_lottery.models.parameters import (
+    bare_policy,
+    copy_to_targets,
+    mask_targets,
+    optimizers_of,
+    target_names,
+    weights_of,
+)
 from sb3_lottery.models.scopes import algorithm_of, scope_words
 from sb3_lottery.models.settings import ModelSettings
 
@@ -24,6 +31,7 @@ __all__ = [
     "POLICIES",
     "algorithm",
     "algorithm_of",
+    "bare_policy",
     "check_device",
     "check_environment",
     "copy_to_targets",

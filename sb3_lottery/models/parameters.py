@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from lottery_core.checkpoints import weights_of_state
 from lottery_core.dialects import is_target
-from lottery_core.tickets import Masks, Weights
+from lottery_core.tickets import Masks, Weights, plain_names, snapshot
 from sb3_lottery.models.algorithms import no_optimizer
 
 _TARGET = "_target"
@@ -23,16 +23,21 @@ def weights_of(model: BaseAlgorithm) -> Weights:
     :param model: any SB3 model
     :returns: clones on the CPU, where ``get_parameters()`` would return the tensors in use
     """
-    state = {name: value for name, value in model.policy.state_dict().items() if isinstance(value, Tensor)}
-    weights = weights_of_state(state, "the model")
-    parameters = {name for name, _ in model.policy.named_parameters()}
-    copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.tensors.items()}
-    return Weights(copies, weights.outside | (copies.keys() - parameters))
+    weights = snapshot(bare_policy(model))
+    tensors = {name: tensor for name, tensor in weights.tensors.items() if not is_target(name)}
+    return replace(weights, tensors=tensors, outside=weights.outside & tensors.keys())
+
+
+def bare_policy(model: BaseAlgorithm) -> nn.Module:
+    """Return the policy itself, also where ``torch.compile`` has wrapped it."""
+    policy: nn.Module = getattr(model.policy, "_orig_mod", model.policy)
+    return policy
 
 
 def target_names(policy: nn.Module) -> frozenset[str]:
     """Return the names of the parameters of target networks, which follow the online networks and are in no ticket."""
-    return frozenset(name for name, _ in policy.named_parameters() if is_target(name))
+    plain = plain_names(policy)
+    return frozenset(plain(name) for name, _ in policy.named_parameters() if is_target(plain(name)))
 
 
 def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
@@ -44,7 +49,7 @@ def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
     :raises OptimizerError: the model has no optimizer (ARS)
     """
     optimizers = {}
-    for module in model.policy.modules():
+    for module in bare_policy(model).modules():
         optimizer = getattr(module, "optimizer", None)
         if isinstance(optimizer, Optimizer):
             optimizers[id(optimizer)] = optimizer
@@ -63,7 +68,8 @@ def _targets(policy: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
 def copy_to_targets(policy: nn.Module) -> None:
     """Copy every online network to its target network, as SB3 does for a new model."""
     for online, target in _targets(policy):
-        target.load_state_dict(online.state_dict())
+        bare, copied = (getattr(network, "_orig_mod", network) for network in (online, target))
+        copied.load_state_dict(bare.state_dict())
 
 
 @torch.no_grad()
@@ -74,10 +80,12 @@ def mask_targets(policy: nn.Module, masks: Masks) -> None:
     :param masks: masks of the online networks
     """
     # By identity: a features extractor that actor and critic share has the actor's name, and a copy in the target.
-    names = {id(parameter): name for name, parameter in policy.named_parameters()}
+    plain = plain_names(policy)
+    names = {id(parameter): plain(name) for name, parameter in policy.named_parameters()}
     for online, target in _targets(policy):
-        targets = dict(target.named_parameters())
+        of_online, of_target = plain_names(online), plain_names(target)
+        targets = {of_target(name): parameter for name, parameter in target.named_parameters()}
         for name, parameter in online.named_parameters():
-            mask = masks.get(names[id(parameter)])
+            mask, copied = masks.get(names[id(parameter)]), targets[of_online(name)]
             if mask is not None:
-                targets[name].masked_fill_(~mask.to(targets[name].device), 0)
+                copied.masked_fill_(~mask.to(copied.device), 0)

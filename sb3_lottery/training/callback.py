@@ -8,13 +8,15 @@ from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import TicketError
-from lottery_core.masking import MaskKeeper, apply_ticket
+from lottery_core.masking import MaskKeeper, ModuleHook, apply_ticket
 from lottery_core.pruning import WINNING, check_kind, control_ticket
-from lottery_core.tickets import Ticket, collapse_warning
+from lottery_core.tickets import Ticket, collapse_warning, live_parameters
 from sb3_lottery.models import (
+    bare_policy,
     copy_to_targets,
     mask_targets,
     optimizers_of,
@@ -76,6 +78,7 @@ class LotteryCallback(BaseCallback):
         self.episodes = Episodes(score_episodes)
         self.warn_collapsed = True  # the runner of an experiment warns of collapsed layers itself
         self._keeper: MaskKeeper | None = None
+        self._loading: RemovableHandle | None = None
         self._record: dict[str, float] = {}
 
     def _on_training_start(self) -> None:
@@ -85,22 +88,25 @@ class LotteryCallback(BaseCallback):
         :raises OptimizerError: the algorithm has no optimizer (ARS)
         """
         optimizers = optimizers_of(self.model)
-        ticket = self._ticket()
-        policy = self.model.policy
-        parameters = dict(policy.named_parameters())
+        policy = bare_policy(self.model)
+        targets = target_names(policy)
+        ticket = self._ticket().named_for(policy, targets)
+        parameters = live_parameters(policy, targets)
         ticket.require_fit({name: tensor.shape for name, tensor in weights_of(self.model).tensors.items()})
         restart = self.restart
         if restart is None:
-            restart = not _holds(ticket, {name: parameters[name] for name in ticket.masks})
-        if self._keeper is not None:
-            self._keeper.detach()
-        self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=target_names(policy), restart=restart)
+            restart = not _holds(ticket, {name: parameters[name][0] for name in ticket.masks})
+        self._release()
+        self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=targets, restart=restart)
         if writes_beside_optimizers(self.model):
             self._keeper.guard(policy)
         if restart:
             copy_to_targets(policy)
-        mask_targets(policy, ticket.masks)
         masks = ticket.masks
+        mask_targets(policy, masks)
+        # Values that are loaded meanwhile (model.set_parameters) fill the target networks as well.
+        hook = ModuleHook(lambda module, _: mask_targets(module, masks))
+        self._loading = policy.register_load_state_dict_post_hook(hook)  # type: ignore[no-untyped-call]
         line = (
             f"{'training' if restart else 'resuming'} a {ticket.origin.kind} ticket, round {ticket.origin.round}: "
             f"pruned {masks.pruned / masks.pool:.1%}, surviving {masks.surviving / masks.pool:.1%} of {masks.pool:,}"
@@ -134,7 +140,14 @@ class LotteryCallback(BaseCallback):
         # rl_zoo3 calls this twice for its first callback.
         if self._keeper is not None and self._keeper.attached:
             self._keeper.enforce()
+        self._release()
+
+    def _release(self) -> None:
+        if self._keeper is not None:
             self._keeper.detach()
+        if self._loading is not None:
+            self._loading.remove()
+            self._loading = None
 
 
 def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:

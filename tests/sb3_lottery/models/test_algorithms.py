@@ -17,7 +17,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import nn
 
 from lottery_core import Masks, Ticket, read_weights, schedule
-from lottery_core.checkpoints.read import is_target
+from lottery_core.dialects import is_target
 from lottery_core.errors import ConfigError
 from lottery_core.tickets.scope import pool_names
 from sb3_lottery import LotteryCallback, find_tickets
