@@ -19,7 +19,7 @@ from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, criterion_named, prune
 from lottery_core.reports import render as render_status
 from lottery_core.reports import report, states
-from lottery_core.tickets import Ticket, Weights, by_names, collapse_warning, describe, render
+from lottery_core.tickets import Ticket, Weights, by_names, describe, render, ticket_warnings
 from lottery_core.version import VERSION
 
 
@@ -115,8 +115,8 @@ def _prune(args: argparse.Namespace) -> None:
         f"{args.output}: round {ticket.origin.round}, pool {masks.pool:,}, pruned {masks.pruned:,} "
         f"({masks.pruned / masks.pool:.2%}), surviving {masks.surviving:,} ({masks.surviving / masks.pool:.2%})"
     )
-    for name in masks.collapsed():
-        _warn(collapse_warning(name, str(args.output)))
+    for line in ticket_warnings(ticket, str(args.output)):
+        _warn(line)
 
 
 def _check_previous(

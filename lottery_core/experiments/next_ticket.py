@@ -18,7 +18,7 @@ from lottery_core.experiments.results import Row
 from lottery_core.experiments.timepoints import INIT as AT_INIT
 from lottery_core.experiments.timepoints import KEPT
 from lottery_core.pruning import CHAINS, DENSE, control_ticket, prune, schedule
-from lottery_core.tickets import Ticket, Weights, collapse_warning
+from lottery_core.tickets import Ticket, Weights, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -120,9 +120,9 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param run: the run
     :param row: the run's row
     """
-    for name in row.collapsed:
-        yield collapse_warning(name, f"{run}")
     folder = experiment.out / run.folder
+    if run.kind != DENSE:
+        yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
     rewound = any(kind in CHAINS and CHAINS[kind].rewinds for kind in experiment.kinds)
     rewinds_late = run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,16 @@ from lottery_core.errors import MaskError, PruneError
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
-from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, as_scope
+from lottery_core.tickets import (
+    ALL,
+    Masks,
+    Origin,
+    Ticket,
+    Weights,
+    as_scope,
+    highest_of_each_slice,
+    normalised_weights,
+)
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
@@ -48,8 +58,9 @@ def prune_masks(
 ) -> Masks:
     """Masks that leave exactly ``survivors`` parameters, those with the highest scores.
 
-    Of equal scores those earlier in the pool are pruned first. With a criterion that scores element by element this
-    takes about one byte a parameter beside the masks that come in.
+    Of equal scores those earlier in the pool are pruned first. Weights that are divided by the norm of a slice
+    (``weight_norm``, ``spectral_norm``) keep a survivor in each slice; the next smallest go elsewhere. With a criterion
+    that scores element by element this takes about one byte a parameter beside the masks that come in.
 
     :param weights: trained weights by name, at least those of the pool
     :param masks: what survives now; or the names of a pool in which everything survives
@@ -68,6 +79,18 @@ def prune_masks(
             raise PruneError(f"'{name}' is complex: complex parameters cannot be ranked; leave them out of the scope")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
+    return _select(weights, names, old, survivors, criterion, rewind)[0]
+
+
+def _select(
+    weights: Mapping[str, Tensor],
+    names: Sequence[str],
+    old: Masks | None,
+    survivors: int,
+    criterion: Criterion,
+    rewind: Mapping[str, Tensor] | None,
+) -> tuple[Masks, dict[str, int]]:
+    # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
         for name in names
@@ -77,15 +100,54 @@ def prune_masks(
         raise PruneError(f"cannot leave {survivors} parameters: {whole.left} are left, and at least 1 must survive")
     if survivors == whole.left:
         whole.check_finite()
-        return old if old is not None else Masks.ones({name: weights[name] for name in names})
+        return old if old is not None else Masks.ones({name: weights[name] for name in names}), {}
+    needed = _needed(weights, candidates, criterion)
+    count = sum(int(mask.sum()) for mask in needed.values())
+    if survivors < count:
+        raise PruneError(
+            f"cannot leave {survivors} parameters: normalised weights (weight_norm, spectral_norm) need {count}, one "
+            "in each slice"
+        )
+    free = [replace(each, mask=_free(each, needed.get(each.name))) for each in candidates] if needed else candidates
     if criterion.share == LAYER:
-        pools = [Pool([candidate], criterion) for candidate in candidates]
-        flat: dict[str, Tensor] = {}
-        for pool, count in zip(pools, _shares([pool.left for pool in pools], survivors), strict=True):
-            flat |= _keep(pool, count)
+        least = [int(needed[each.name].sum()) if each.name in needed else 0 for each in candidates]
+        left = [Pool([each], criterion).left for each in candidates]
+        counts = _shares(left, survivors, least)
+        parts = [
+            _keep(Pool([each], criterion), kept - own) for each, kept, own in zip(free, counts, least, strict=True)
+        ]
     else:
-        flat = _keep(whole, survivors)
-    return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()})
+        parts = [_keep(Pool(free, criterion), survivors - count)]
+    flat: dict[str, Tensor] = {}
+    spared: dict[str, int] = {}
+    for part, threshold in parts:
+        for name, mask in part.items():
+            flat[name] = mask
+            if name in needed:
+                flat[name] = mask | needed[name].reshape(-1)
+                scores = Pool([each for each in candidates if each.name == name], criterion).scores_of(name)
+                below = int((scores.reshape(-1)[needed[name].reshape(-1)] < threshold).sum())
+                spared |= {name: below} if below else {}
+    return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()}), spared
+
+
+def _needed(weights: Mapping[str, Tensor], candidates: Sequence[Candidate], criterion: Criterion) -> dict[str, Tensor]:
+    # The best survivor of each slice of a weight that is divided by the slice's norm.
+    slices = normalised_weights({name: tensor.shape for name, tensor in weights.items()})
+    needed = {}
+    for each in candidates:
+        if each.name in slices:
+            scores = Pool([each], criterion).scores_of(each.name).cpu()
+            if each.mask is not None:
+                scores = scores.masked_fill(~each.mask, -torch.inf)
+            needed[each.name] = highest_of_each_slice(scores, slices[each.name])
+    return needed
+
+
+def _free(each: Candidate, needed: Tensor | None) -> Tensor | None:
+    if needed is None:
+        return each.mask
+    return ~needed if each.mask is None else each.mask & ~needed
 
 
 def _check_start(rewind: Weights, names: Iterable[str]) -> None:
@@ -97,26 +159,30 @@ def _check_start(rewind: Weights, names: Iterable[str]) -> None:
             raise PruneError(f"cannot rewind: {bad} weights of '{name}' in {rewind.source} are NaN or infinite")
 
 
-def _keep(pool: Pool, survivors: int) -> dict[str, Tensor]:
+def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
+    # The masks, flat, and the highest score that is pruned.
     remove = pool.left - survivors
-    if not survivors:
+    if not survivors or not remove:
         pool.check_finite()
-        return {name: torch.zeros(size, dtype=torch.bool) for name, size in pool.sizes().items()}
-    if not remove:
-        pool.check_finite()
-        return survivors_above(pool, -float("inf"), ties=0)
+        if survivors:
+            return survivors_above(pool, -float("inf"), ties=0), -float("inf")
+        return {name: torch.zeros(size, dtype=torch.bool) for name, size in pool.sizes().items()}, float("inf")
     threshold, below = smallest(pool, remove)
-    return survivors_above(pool, threshold, ties=remove - below)
+    return survivors_above(pool, threshold, ties=remove - below), threshold
 
 
-def _shares(left: Sequence[int], survivors: int) -> list[int]:
-    # The same share of each, by largest remainders, so that the sum is exact.
+def _shares(left: Sequence[int], survivors: int, least: Sequence[int]) -> list[int]:
+    # The same share of each, by largest remainders, so that the sum is exact; and not less than the least of each.
     total = sum(left)
     counts = [survivors * each // total for each in left]
     missing = survivors - sum(counts)
     by_remainder = sorted(range(len(left)), key=lambda index: -(survivors * left[index] % total))
     for index in by_remainder[:missing]:
         counts[index] += 1
+    counts = [max(count, minimum) for count, minimum in zip(counts, least, strict=True)]
+    for _ in range(sum(counts) - survivors):
+        richest = max(range(len(counts)), key=lambda index: counts[index] - least[index])
+        counts[richest] -= 1
     return counts
 
 
@@ -191,4 +257,6 @@ def prune(
     )
     start = rewind.tensors if ranking.uses_rewind else None
     _check_start(rewind, masks)
-    return Ticket.of(prune_masks(trained.tensors, masks, survivors, ranking, start), rewind.tensors, origin)
+    old = masks if isinstance(masks, Masks) else None
+    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start)
+    return Ticket.of(new, rewind.tensors, replace(origin, spared=spared))

@@ -99,6 +99,11 @@ class Pool:
             picked.append((scores if mask is None else scores[mask[piece].to(scores.device)]).cpu())
         return torch.cat(picked).sort().values
 
+    def scores_of(self, name: str) -> Tensor:
+        """All scores of a tensor, in its shape."""
+        index = self.names.index(name)
+        return self._scores(self._sources[index], slice(None)).reshape(self.candidates[index].trained.shape)
+
     def sizes(self) -> dict[str, int]:
         """Tensor name -> number of elements."""
         return {name: source[0].numel() for name, source in zip(self.names, self._sources, strict=True)}

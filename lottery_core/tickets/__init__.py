@@ -1,9 +1,10 @@
 """The ticket itself: masks, weights, which parameters are in the pool, and the ticket file."""
 
-from lottery_core.tickets.describe import collapse_warning, describe, render
+from lottery_core.tickets.describe import collapse_warning, describe, render, ticket_warnings
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes
 from lottery_core.tickets.masks import Masks
 from lottery_core.tickets.names import plain_names
+from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
 from lottery_core.tickets.origin import Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket
@@ -29,7 +30,9 @@ __all__ = [
     "by_names",
     "collapse_warning",
     "describe",
+    "highest_of_each_slice",
     "live_parameters",
+    "normalised_weights",
     "outside_by_name",
     "pack_gaps",
     "pack_planes",
@@ -38,6 +41,7 @@ __all__ = [
     "render",
     "require_same_shapes",
     "snapshot",
+    "ticket_warnings",
     "tied_names",
     "unpack_gaps",
     "unpack_planes",

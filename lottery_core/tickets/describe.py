@@ -75,8 +75,24 @@ def render(ticket: Ticket, colour: bool = False) -> str:
         lines.append(line)
     if ticket.rest:
         lines.append(f"outside the scope, whole: {', '.join(map(printable, sorted(ticket.rest)))}")
-    warnings = [collapse_warning(name, "this ticket") for name in facts["collapsed"]]
+    warnings = ticket_warnings(ticket, "this ticket")
     return "\n".join([*lines, *(f"{_RED if colour else ''}{line}{_PLAIN if colour else ''}" for line in warnings)])
+
+
+def ticket_warnings(ticket: Ticket, where: str) -> list[str]:
+    """What people should know before they train a ticket, a line each.
+
+    :param ticket: the ticket
+    :param where: the run or the ticket, for the message
+    """
+    return [
+        *(collapse_warning(name, where) for name in ticket.masks.collapsed()),
+        *(
+            f"WARNING: {where}: {count} low-ranked parameters of '{printable(name)}' survive, each the last of its "
+            "slice: the weight is divided by the norm of each slice (weight_norm, spectral_norm), which must not be 0"
+            for name, count in ticket.origin.spared.items()
+        ),
+    ]
 
 
 def collapse_warning(name: str, where: str) -> str:

@@ -34,6 +34,7 @@ class Origin:
     :param parent: digest of the ticket that this one was pruned or derived from; ``None`` for the first
     :param versions: versions of what decides the bits
     :param criterion: how parameters were ranked for pruning
+    :param spared: tensor name -> survivors that have low scores, but are the last of their slice of a normalised weight
     :param further: keys of a file that this version does not know; they are kept
     """
 
@@ -46,14 +47,17 @@ class Origin:
     parent: str | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
     criterion: str = _CRITERION
+    spared: Mapping[str, int] = field(default_factory=dict)
     further: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The origin as plain values, without the default criterion, which earlier files lack."""
+        """The origin as plain values, without what earlier files lack where it has its default."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "further"}
-        values["versions"] = dict(self.versions)
+        values |= {"versions": dict(self.versions), "spared": dict(self.spared)}
         if self.criterion == _CRITERION:
             del values["criterion"]
+        if not self.spared:
+            del values["spared"]
         return {**self.further, **values}
 
     @classmethod

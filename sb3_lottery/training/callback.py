@@ -14,7 +14,7 @@ from lottery_core.checkpoints import read_weights
 from lottery_core.errors import TicketError
 from lottery_core.masking import MaskKeeper, ModuleHook, apply_ticket
 from lottery_core.pruning import WINNING, check_kind, control_ticket
-from lottery_core.tickets import Ticket, collapse_warning, live_parameters
+from lottery_core.tickets import Ticket, live_parameters, ticket_warnings
 from sb3_lottery.models import (
     bare_policy,
     copy_to_targets,
@@ -114,8 +114,8 @@ class LotteryCallback(BaseCallback):
         log.info(line)
         if self.verbose:
             print(line)
-        for name in masks.collapsed() if self.warn_collapsed else []:
-            log.warning(collapse_warning(name, "this ticket"))
+        for warning in ticket_warnings(ticket, "this ticket") if self.warn_collapsed else []:
+            log.warning(warning)
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
 

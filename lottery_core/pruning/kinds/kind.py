@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lottery_core.tickets import Masks, Ticket
+from lottery_core.tickets import Masks, Ticket, highest_of_each_slice, normalised_weights
 
 DENSE = "dense"
 WINNING = "winning"
@@ -52,21 +52,35 @@ class Control:
 Kind = Chain | Control
 
 
-def shuffled_masks(masks: Masks, generator: torch.Generator) -> Masks:
-    """Masks with the entries of each tensor in random order, so that every tensor keeps its number of survivors."""
-    return random_masks(masks, masks.survivors(), generator)
+def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:
+    """The winning masks with the entries of each tensor in random order; every tensor keeps its number of survivors."""
+    return random_masks(winning, winning.masks.survivors(), generator)
 
 
-def random_masks(masks: Masks, survivors: Mapping[str, int], generator: torch.Generator) -> Masks:
-    """Masks with random entries.
+def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch.Generator) -> Masks:
+    """Masks with random entries; a weight that is divided by the norm of each slice keeps one survivor in each.
 
-    :param masks: give the shapes
+    :param winning: gives the shapes
     :param survivors: tensor name -> how many of its entries survive
     :param generator: on the CPU, so that masks do not depend on the device
     """
+    slices = normalised_weights({name: tensor.shape for name, tensor in winning.start().items()})
     result = {}
-    for name, mask in masks.items():
+    for name, mask in winning.masks.items():
+        if name in slices:
+            result[name] = _with_full_slices(mask.shape, survivors[name], slices[name], generator)
+            continue
         flat = torch.zeros(mask.numel(), dtype=torch.bool)
         flat[torch.randperm(mask.numel(), generator=generator)[: survivors[name]]] = True
         result[name] = flat.reshape(mask.shape)
     return Masks(result)
+
+
+def _with_full_slices(
+    shape: torch.Size, survivors: int, dims: tuple[int, ...], generator: torch.Generator
+) -> torch.Tensor:
+    order = torch.rand(shape, generator=generator)
+    order = torch.where(highest_of_each_slice(order, dims), order + 1, order)
+    mask = torch.zeros(shape.numel(), dtype=torch.bool)
+    mask[order.reshape(-1).argsort(descending=True)[:survivors]] = True
+    return mask.reshape(shape)

@@ -10,7 +10,7 @@ from lottery_core.tickets import Masks, Ticket
 
 def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
     """Shuffle the mask within each tensor and start from fresh values."""
-    return shuffled_masks(winning.masks, generator), start
+    return shuffled_masks(winning, generator), start
 
 
 KIND = Control("random", "The paper's random ticket: the mask shuffled within each tensor, fresh values.", make, FRESH)

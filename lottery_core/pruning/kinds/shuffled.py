@@ -10,7 +10,7 @@ from lottery_core.tickets import Masks, Ticket
 
 def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
     """Shuffle the mask within each tensor and start from the rewind point."""
-    return shuffled_masks(winning.masks, generator), start
+    return shuffled_masks(winning, generator), start
 
 
 KIND = Control("shuffled", "The mask shuffled within each tensor, with the values of the rewind point.", make, REWIND)

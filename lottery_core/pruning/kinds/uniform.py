@@ -18,7 +18,7 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
         sizes, winning.masks.surviving, method="marginals"
     )
     counts = dict(zip(winning.masks, draw.tolist(), strict=True))
-    return random_masks(winning.masks, counts, generator), start
+    return random_masks(winning, counts, generator), start
 
 
 KIND = Control(

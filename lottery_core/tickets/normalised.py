@@ -1,0 +1,60 @@
+"""Reparametrised weights that divide by the norm of a slice: a slice without a survivor would give 0 / 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+# torch/nn/utils/parametrizations.py:weight_norm and torch/nn/utils/weight_norm.py: the norms, and what they are of.
+_WEIGHT_NORM = ((".original0", ".original1"), ("_g", "_v"))
+# torch/nn/utils/parametrizations.py:spectral_norm and torch/nn/utils/spectral_norm.py: a vector, and the whole matrix.
+_SPECTRAL_NORM = ((".0._u", ".original"), ("_u", "_orig"))
+
+
+def normalised_weights(shapes: Mapping[str, torch.Size]) -> dict[str, tuple[int, ...]]:
+    """The weights that are divided by norms of their slices, told by the names that torch gives them.
+
+    :param shapes: shapes of all parameters and buffers, by name
+    :returns: name of a weight -> the dimensions along which slices lie side by side; none: the whole weight is one
+    """
+    result: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        for norms, weight in _WEIGHT_NORM:
+            partner = shapes.get(name.removesuffix(weight) + norms) if name.endswith(weight) else None
+            if partner is not None and _are_norms(partner, shape):
+                result[name] = tuple(dim for dim, size in enumerate(partner) if size > 1)
+        for vector, weight in _SPECTRAL_NORM:
+            if name.endswith(weight) and name.removesuffix(weight) + vector in shapes:
+                result[name] = ()
+    return result
+
+
+def _are_norms(norms: torch.Size, shape: torch.Size) -> bool:
+    if norms.numel() == 1:
+        return True
+    return len(norms) == len(shape) and all(size in (1, full) for size, full in zip(norms, shape, strict=True))
+
+
+def highest_of_each_slice(scores: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """A mask with the highest score of each slice, the first of equal ones; slices of minus infinity have none.
+
+    :param scores: of one weight; minus infinity where nothing survives
+    :param dims: from :func:`normalised_weights`
+    :returns: bool, of the shape of ``scores``
+    """
+    others = [dim for dim in range(scores.dim()) if dim not in dims]
+    order = [*dims, *others]
+    rows = scores.permute(order).reshape(_product(scores.shape, dims), -1)
+    best = rows.argmax(dim=1, keepdim=True)
+    mask = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, best, rows.gather(1, best) > -torch.inf)
+    shape = [scores.shape[dim] for dim in order]
+    return mask.reshape(shape).permute([order.index(dim) for dim in range(scores.dim())]).contiguous()
+
+
+def _product(shape: torch.Size, dims: tuple[int, ...]) -> int:
+    result = 1
+    for dim in dims:
+        result *= shape[dim]
+    return result
