@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, Experiment, Point, Progress, Row, Run, Runner, paths
+from lottery_core.experiments import KEPT, Experiment, Point, Progress, Row, Run, Runner, paths, read_row
+from lottery_core.pruning import any_rewinds
 from lottery_core.reports import plot, table
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
+    NO_MONITOR,
     Evaluation,
     InProcess,
     MakeModel,
@@ -23,7 +26,11 @@ from sb3_lottery.training import (
     all_versions,
     call_make_model,
     check_model,
+    check_not_shared,
     describe_model,
+    early_rewind,
+    first_update,
+    is_monitored,
     parse_rewind,
     score_label,
 )
@@ -113,9 +120,9 @@ def find_tickets(
     :param rounds: rounds of pruning; with 0 only the dense runs are trained
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``.
-        ``None`` is a twentieth of the length, which corresponds to the paper's end of epoch 1 of 20. With ``"lr"`` the
-        survivors keep their trained weights and only the learning rate schedule restarts; with ``"none"`` the schedule
-        does not restart either
+        ``None`` is a twentieth of the length, which corresponds to the paper's end of epoch 1 of 20, or just after the
+        first update if that comes later. With ``"lr"`` the survivors keep their trained weights and only the learning
+        rate schedule restarts; with ``"none"`` the schedule does not restart either
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
     :param seeds: the whole experiment is repeated for each seed. SB3 seeds environment i with ``seed + i``, so with
         many environments seeds that lie far apart are more independent
@@ -141,7 +148,8 @@ def find_tickets(
     )
     evaluation = _evaluation(eval_episodes, deterministic)
     spec = _training_spec(total_timesteps, rewind, score_episodes)
-    model = _describe(make_model, seeds[0], spec, scope)
+    model = _describe(make_model, seeds[0], spec, scope, Path(out) if rewind is None else None)
+    spec = model.spec
     experiment = Experiment(
         out=Path(out),
         framework=Sb3.name,
@@ -162,6 +170,10 @@ def find_tickets(
         criterion=criterion,
     )
     shown = Progress(quiet=not progress)
+    for line in model.notes:
+        Progress().say(line)
+    for line in model.rewind_notes if any_rewinds(experiment.kinds) else ():
+        shown.say(line)
     executor = InProcess(experiment.out, make_model, spec, shown, evaluation)
     rows = Runner(experiment, Sb3(), executor, shown).run()
     return Found(rows, experiment.out, experiment.score_label, score_episodes)
@@ -200,25 +212,65 @@ class _Described:
     :param description: see :func:`describe_model`
     :param scope: words of the scope
     :param packages: packages of the model's classes
+    :param spec: the training, with a rewind point that suits the model where the user gave none
+    :param notes: lines for the user about any training of this model
+    :param rewind_notes: lines for the user about the rewind point
     """
 
     description: dict[str, Any]
     scope: tuple[str, ...]
     packages: set[str]
+    spec: TrainingSpec
+    notes: tuple[str, ...]
+    rewind_notes: tuple[str, ...]
 
 
-def _describe(make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str | Sequence[str]) -> _Described:
-    # Makes one model, checks that it can be trained, and closes its environment.
+def _describe(
+    make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str | Sequence[str], default_rewind: Path | None
+) -> _Described:
+    # Makes one model, checks that it can be trained, and closes its environment. With default_rewind, the experiment's
+    # folder, the rewind point is the default and may move.
     model: BaseAlgorithm = call_make_model(make_model, seed)
     try:
         check_model(model, spec)
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
         weights.pool(words)
-        description = describe_model(model)
+        about_rewind: list[str] = []
+        if default_rewind is not None:
+            spec, about_rewind = _default_rewind(model, spec, default_rewind)
+        warning = early_rewind(model, spec)
+        described = _Described(
+            describe_model(model),
+            words,
+            {kind.__module__.partition(".")[0] for kind in type(model).__mro__},
+            spec,
+            tuple(_notes(model)),
+            (*about_rewind, *([warning] if warning else [])),
+        )
     finally:
         if model.env is not None:
             model.env.close()
+    used: list[weakref.ref[Any]] = [weakref.ref(model), weakref.ref(model.policy)]
+    del model, weights
+    check_not_shared(make_model, seed, used)
+    return described
+
+
+def _notes(model: BaseAlgorithm) -> Iterator[str]:
     if model.seed is None:
-        Progress().say("WARNING: make_model makes a model without seed=: pass the seed, or runs cannot be repeated")
-    return _Described(description, words, {kind.__module__.partition(".")[0] for kind in type(model).__mro__})
+        yield "WARNING: make_model makes a model without seed=: pass the seed, or runs cannot be repeated"
+    if model.env is not None and not is_monitored(model.env):
+        yield f"WARNING: {NO_MONITOR}"
+
+
+def _default_rewind(model: BaseAlgorithm, spec: TrainingSpec, out: Path) -> tuple[TrainingSpec, list[str]]:
+    # The default point, or just after the first update; a folder that began with an earlier point keeps it.
+    first, point = first_update(model), spec.rewind
+    if first is None or point is None or point.count > first or read_row(out).get("rewind") == str(point):
+        return spec, []
+    later = Point("timesteps", first + 1)
+    if later.count > spec.length.count:
+        later = Point("updates", 1)
+    line = f"rewind point {later}: a twentieth of the length ({point}) comes before the first update"
+    return replace(spec, rewind=later), [line]

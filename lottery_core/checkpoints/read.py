@@ -11,7 +11,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from lottery_core.checkpoints.nested import find_state_dict, stepped_parameters
 from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.dialects import Dialect
 from lottery_core.errors import CheckpointError
-from lottery_core.files import printable
+from lottery_core.files import parse_json, printable
 from lottery_core.tickets import Weights, weights_of_file, without_aliases, without_copies
 
 
@@ -35,11 +35,22 @@ def read_weights(path: str | Path, key: str | None = None) -> Weights:
     :raises CheckpointError: a missing file, another format, a pickle that asks for more than tensors, or several state
         dicts that could be meant; names them
     """
+    return read_with_steps(path, key)[0]
+
+
+def read_with_steps(path: str | Path, key: str | None = None) -> tuple[Weights, Mapping[str, int]]:
+    """Read the weights in a file, and how long they were trained where the file says so.
+
+    :param path: see :func:`read_weights`
+    :param key: see :func:`read_weights`
+    :returns: the weights; and unit -> number, e.g. ``{"updates": 1000}``, empty where the file does not say
+    :raises CheckpointError: see :func:`read_weights`
+    """
     path = Path(path)
     if _is_safetensors(path):
-        return Weights.load(path)
+        return Weights.load(path), {}
     content = _read(path, key)
-    return weights_of_state(content.state, str(path), content.dialect, content.parameters)
+    return weights_of_state(content.state, str(path), content.dialect, content.parameters), content.steps
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
@@ -99,11 +110,13 @@ class _Content:
     :param state: the state dict
     :param dialect: the dialect that recognised the file
     :param parameters: how many parameters its optimizers step, where it has optimizers
+    :param steps: unit -> number of what it was trained for, where it says so
     """
 
     state: dict[str, Tensor]
     dialect: Dialect | None
     parameters: int | None
+    steps: Mapping[str, int] = field(default_factory=dict)
 
 
 def _read(path: Path, key: str | None) -> _Content:
@@ -114,7 +127,8 @@ def _read(path: Path, key: str | None) -> _Content:
     row = _checkpoint_dialect(content) if isinstance(content, Mapping) else None
     state = find_state_dict(content, str(path), key)
     parameters = stepped_parameters(content) if row is None else None
-    return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters)
+    steps = (row or dialects.named("plain")).steps_trained(content) if isinstance(content, Mapping) else {}
+    return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, steps)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -139,13 +153,23 @@ def _archive(path: Path) -> _Content | None:
                     continue
                 member = io.BytesIO(archive.read(row.archive_member))
                 pattern = row.optimizer_members
+                facts = archive.read(row.archive_facts) if row.archive_facts in names else b"{}"
                 optimizers = [io.BytesIO(archive.read(name)) for name in names if pattern and pattern.match(name)]
         except Exception as error:  # a damaged file can raise anything
             raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
         state = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
         counts = [stepped_parameters(_load(optimizer, f"{path} (optimizer)")) for optimizer in optimizers]
-        return _Content(state, row, sum(filter(None, counts)) or None)
+        return _Content(state, row, sum(filter(None, counts)) or None, row.steps_trained(_json_object(facts)))
     return None
+
+
+def _json_object(data: bytes) -> Mapping[str, Any]:
+    # Nothing depends on it but a warning: what cannot be read says nothing.
+    try:
+        value = parse_json(data.decode())
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _checkpoint_dialect(content: Mapping[str, Any]) -> Dialect | None:

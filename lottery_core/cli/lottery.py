@@ -6,14 +6,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from lottery_core import dialects
-from lottery_core.checkpoints import read_weights
+from lottery_core.checkpoints import read_with_steps
 from lottery_core.cli.common import Parser, run_command
 from lottery_core.errors import LotteryError
-from lottery_core.experiments import Experiment
+from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
 from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, criterion_named, prune
@@ -89,26 +92,31 @@ def _prune(args: argparse.Namespace) -> None:
     if args.criterion is not None:
         criterion_named(args.criterion)
     previous = None if args.previous is None else Ticket.load(args.previous)
-    rewind = read_weights(args.rewind, args.key)
-    trained = read_weights(args.trained, args.key).like(rewind)
+    rewind, steps_before = read_with_steps(args.rewind, args.key)
+    trained, steps = read_with_steps(args.trained, args.key)
+    _check_order(args, steps, steps_before)
+    trained = trained.like(rewind)
     rewind = rewind.like(trained)
+    _check_differ(args, trained, rewind)
     scope = None if args.scope is None else by_names(args.scope, trained.tensors)
-    if previous is None:
-        _warn_of_zeros(trained, rewind, args)
-    else:
+    if previous is not None:
         _check_previous(previous, trained, scope, args)
-    ticket = prune(
-        trained,
-        rewind,
-        rate=args.rate,
-        fraction=args.fraction,
-        previous=previous,
-        scope=scope or "all",
-        kind="one-shot" if args.fraction is not None and previous is None else None,
-        rewind_point=args.rewind_point,
-        seed=None if previous is None else previous.origin.seed,
-        criterion=args.criterion,
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ticket = prune(
+            trained,
+            rewind,
+            rate=args.rate,
+            fraction=args.fraction,
+            previous=previous,
+            scope=scope or "all",
+            kind="one-shot" if args.fraction is not None and previous is None else None,
+            rewind_point=args.rewind_point,
+            seed=None if previous is None else previous.origin.seed,
+            criterion=args.criterion,
+        )
+    for warning in caught:
+        _warn(str(warning.message))
     ticket.save(args.output)
     masks = ticket.masks
     print(
@@ -133,18 +141,26 @@ def _check_previous(
         _warn(f"WARNING: {alive} weights that {args.previous} prunes are not zero in {args.trained}")
 
 
-def _warn_of_zeros(trained: Weights, rewind: Weights, args: argparse.Namespace) -> None:
-    # A network that was trained as a ticket, pruned without it, would give the same ticket again.
-    pairs = [(value, rewind.tensors.get(name)) for name, value in trained.tensors.items()]
-    dead = sum(
-        int(((value == 0) & (early != 0)).sum())
-        for value, early in pairs
-        if early is not None and early.shape == value.shape
+def _check_order(args: argparse.Namespace, steps: Mapping[str, int], steps_before: Mapping[str, int]) -> None:
+    for unit, count in steps.items():
+        before = steps_before.get(unit, count)
+        if before > count:
+            raise LotteryError(
+                f"{args.rewind} was trained longer ({before:,} {unit}) than {args.trained} ({count:,}): --rewind takes "
+                "the earlier weights; are the two files swapped?"
+            )
+
+
+def _check_differ(args: argparse.Namespace, trained: Weights, rewind: Weights) -> None:
+    if args.rewind_point in KEPT:
+        return
+    same = trained.tensors.keys() == rewind.tensors.keys() and all(
+        torch.equal(value, rewind.tensors[name]) for name, value in trained.tensors.items()
     )
-    if dead:
-        _warn(
-            f"WARNING: {dead:,} weights of {args.trained} are exactly 0, and not in {args.rewind}: if it has trained a "
-            "ticket, give that ticket, --previous TICKET, or its weights are pruned again instead of others"
+    if same:
+        raise LotteryError(
+            f"{args.trained} and {args.rewind} hold the same weights: --rewind takes those of an earlier point of the "
+            f"training (with --rewind-point {NOTHING} the survivors keep their trained weights)"
         )
 
 

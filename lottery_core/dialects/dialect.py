@@ -19,6 +19,10 @@ def _never(names: Collection[str]) -> bool:
     return False
 
 
+def _no_steps(content: Settings) -> Mapping[str, int]:
+    return {}
+
+
 def _one_return(settings: Settings) -> int:
     return 1
 
@@ -38,6 +42,8 @@ class Dialect:
     :param file: one of its files, for help texts, e.g. ``"a fairseq checkpoint"``
     :param archive_member: the member of its zip files that holds the policy's state dict
     :param optimizer_members: matches the members of its zip files that hold the states of the policy's optimizers
+    :param archive_facts: the member of its zip files that holds the model's settings as JSON
+    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> unit and number of what it has trained for
     :param checkpoint_key: a key that only its checkpoints have at the top
     :param recognises: whether a state dict with these names is one of its models
     :param unties: its checkpoints store tied parameters as separate copies
@@ -69,6 +75,8 @@ class Dialect:
     file: str = ""
     archive_member: str | None = None
     optimizer_members: re.Pattern[str] | None = None
+    archive_facts: str | None = None
+    steps_trained: Callable[[Mapping[str, Any]], Mapping[str, int]] = _no_steps
     checkpoint_key: str | None = None
     recognises: Callable[[Collection[str]], bool] = _never
     unties: bool = False

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
 
 _DTYPES = ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 _FLOATS = ("Float16", "Float32", "Float64")
 
+
+def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
+    history = checkpoint.get("optimizer_history")
+    last = history[-1] if isinstance(history, (list, tuple)) and history else None
+    count = last.get("num_updates") if isinstance(last, Mapping) else None
+    return {"updates": count} if type(count) is int else {}
+
+
 FAIRSEQ = Dialect(
     name="fairseq",
     title="fairseq",
     file="a fairseq checkpoint",
     checkpoint_key="optimizer_history",
+    steps_trained=_steps_trained,
     # A model from a GPU or in fp16 is written with every alias as a tensor of its own.
     unties=True,
     # Its options, and the numbers that its meters hold.

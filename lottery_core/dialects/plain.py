@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
+
+_COUNTERS = {"num_updates": "updates", "global_step": "steps", "step": "steps", "epoch": "epochs"}
+
+
+def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
+    counts = {unit: checkpoint.get(key) for key, unit in reversed(_COUNTERS.items())}
+    return {unit: count for unit, count in counts.items() if type(count) is int}
+
 
 PLAIN = Dialect(
     name="plain",
     title="torch",
     file="a torch file of a state dict, safetensors",
+    steps_trained=_steps_trained,
     self_contained=True,
     buffers=frozenset({"running_mean", "running_var", "num_batches_tracked"}),
     outside_layers=re.compile(r"embed|norm|(^|\.)ln_?\w*\.|lm_head", re.IGNORECASE),

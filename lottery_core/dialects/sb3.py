@@ -37,6 +37,11 @@ def _collapse_hint(name: str) -> str | None:
     )
 
 
+def _steps_trained(facts: Mapping[str, Any]) -> Mapping[str, int]:
+    count = facts.get("num_timesteps")
+    return {"timesteps": count} if type(count) is int else {}
+
+
 def _evaluation_label(settings: Mapping[str, Any], episodes: int) -> str:
     how = ", deterministic actions" if settings.get("evaluation", {}).get("deterministic") else ""
     return f"mean return of {episodes} fresh episodes{how}"
@@ -47,6 +52,8 @@ SB3 = Dialect(
     title="Stable-Baselines3",
     file="the zip of an SB3 model",
     archive_member="policy.pth",
+    archive_facts="data",
+    steps_trained=_steps_trained,
     optimizer_members=re.compile(r"^(policy|actor|critic)\.optimizer\.pth$"),
     recognises=_recognises,
     self_contained=True,

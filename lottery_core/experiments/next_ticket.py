@@ -17,7 +17,7 @@ from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row
 from lottery_core.experiments.timepoints import INIT as AT_INIT
 from lottery_core.experiments.timepoints import KEPT
-from lottery_core.pruning import CHAINS, DENSE, control_ticket, prune, schedule
+from lottery_core.pruning import CHAINS, DENSE, any_rewinds, control_ticket, prune, schedule
 from lottery_core.tickets import Ticket, Weights, ticket_warnings
 
 
@@ -123,8 +123,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     folder = experiment.out / run.folder
     if run.kind != DENSE:
         yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
-    rewound = any(kind in CHAINS and CHAINS[kind].rewinds for kind in experiment.kinds)
-    rewinds_late = run.kind == DENSE and rewound and experiment.rewind not in (AT_INIT, *KEPT)
+    rewinds_late = run.kind == DENSE and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (
             f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "

@@ -10,11 +10,13 @@ from lottery_core.pruning.kinds import (
     MEANINGS,
     REWIND,
     WINNING,
+    any_rewinds,
     check_kind,
     control_ticket,
 )
 from lottery_core.pruning.prune import check_rate, prune, prune_masks, schedule
 from lottery_core.pruning.seeds import derive_seed
+from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
     "CHAINS",
@@ -28,11 +30,13 @@ __all__ = [
     "REWIND",
     "WINNING",
     "Criterion",
+    "any_rewinds",
     "check_kind",
     "check_rate",
     "control_ticket",
     "criterion_named",
     "derive_seed",
+    "forgotten_masks",
     "prune",
     "prune_masks",
     "schedule",

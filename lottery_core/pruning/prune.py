@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from lottery_core.errors import MaskError, PruneError
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
+from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
     Masks,
@@ -202,7 +204,8 @@ def prune(
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
-    Give one of ``rate``, ``fraction`` and ``survivors``.
+    Give one of ``rate``, ``fraction`` and ``survivors``. Warns (``UserWarning``) where the weights look as if they had
+    trained a ticket that is not given as ``previous``.
 
     :param trained: weights at the end of training (of the ``previous`` ticket where there is one)
     :param rewind: weights at the rewind point, of the same architecture
@@ -236,6 +239,8 @@ def prune(
         pool, left = previous.masks.pool, previous.masks.surviving
         scope = previous.origin.scope
     else:
+        for line in forgotten_masks(trained, rewind):
+            warnings.warn(line, stacklevel=2)
         masks = trained.pool(scope)
         pool = left = sum(trained.tensors[name].numel() for name in masks)
     if rate is not None:

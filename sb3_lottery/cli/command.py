@@ -14,6 +14,7 @@ from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress
 from lottery_core.experiments.executors import SLURM, make_executor
+from lottery_core.pruning import any_rewinds
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list
@@ -26,13 +27,13 @@ from sb3_lottery.models import (
     several_gpus,
     weights_of,
 )
-from sb3_lottery.training import Sb3, check_model
+from sb3_lottery.training import Sb3, check_model, early_rewind
 
 _A_FEW = 16  # environments
 
 
-def _preflight(request: Request, here: bool) -> None:
-    # Whatever would fail in the first run fails here, before anything is written.
+def _preflight(request: Request, here: bool) -> list[str]:
+    # Whatever would fail in the first run fails here, before anything is written; what it warns of is returned.
     experiment, settings = request.experiment, request.settings.model
     experiment.check_same_as_before()
     check_environment(settings)
@@ -48,6 +49,8 @@ def _preflight(request: Request, here: bool) -> None:
         check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
         weights.pool(experiment.scope)
+        warning = early_rewind(model, request.settings.training, settings.n_envs)
+        return [warning] if warning and any_rewinds(experiment.kinds) else []
     finally:
         assert model.env is not None
         model.env.close()
@@ -63,12 +66,12 @@ def _run(args: argparse.Namespace) -> None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     framework = Sb3(args.tensorboard)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device))
-    _preflight(request, args.executor != SLURM)
+    warned = _preflight(request, args.executor != SLURM)
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
     )
-    for line in (*request.notes, *lines):
+    for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 

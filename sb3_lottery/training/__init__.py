@@ -1,11 +1,12 @@
 """Training of agents and tickets: the callback for any script, and the runs of an experiment with their scores."""
 
 from sb3_lottery.training.callback import LotteryCallback
-from sb3_lottery.training.checks import check_model
+from sb3_lottery.training.checks import check_model, early_rewind, first_update
+from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.fingerprint import describe_model
 from sb3_lottery.training.framework import Sb3, all_versions, score_label
-from sb3_lottery.training.in_process import InProcess, MakeModel, call_make_model
+from sb3_lottery.training.in_process import InProcess, MakeModel, call_make_model, check_not_shared
 from sb3_lottery.training.run_settings import RunSettings, saved_model
 from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
@@ -17,6 +18,7 @@ __all__ = [
     "MODEL",
     "MakeModel",
     "NORMALIZE",
+    "NO_MONITOR",
     "RunSettings",
     "Sb3",
     "TrainingSpec",
@@ -24,7 +26,11 @@ __all__ = [
     "all_versions",
     "call_make_model",
     "check_model",
+    "check_not_shared",
     "describe_model",
+    "early_rewind",
+    "first_update",
+    "is_monitored",
     "parse_rewind",
     "saved_model",
     "score_label",

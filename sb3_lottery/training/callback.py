@@ -24,7 +24,7 @@ from sb3_lottery.models import (
     weights_of,
     writes_beside_optimizers,
 )
-from sb3_lottery.training.episodes import Episodes
+from sb3_lottery.training.episodes import NO_MONITOR, Episodes
 
 log = logging.getLogger("sb3_lottery")
 # A model that resumes its ticket has hardly a zero among the survivors; a model that holds a smaller ticket has many.
@@ -76,7 +76,7 @@ class LotteryCallback(BaseCallback):
         if not isinstance(ticket, Ticket) and not Path(ticket).is_file():
             raise TicketError(f"there is no ticket at {ticket}: No such file")
         self.episodes = Episodes(score_episodes)
-        self.warn_collapsed = True  # the runner of an experiment warns of collapsed layers itself
+        self.warns = True  # the runner of an experiment warns itself
         self._keeper: MaskKeeper | None = None
         self._loading: RemovableHandle | None = None
         self._record: dict[str, float] = {}
@@ -114,9 +114,10 @@ class LotteryCallback(BaseCallback):
         log.info(line)
         if self.verbose:
             print(line)
-        for warning in ticket_warnings(ticket, "this ticket") if self.warn_collapsed else []:
+        for warning in ticket_warnings(ticket, "this ticket") if self.warns else []:
             log.warning(warning)
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
+        self.episodes.watch(self.training_env)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
 
     def _ticket(self) -> Ticket:
@@ -127,7 +128,10 @@ class LotteryCallback(BaseCallback):
         return control_ticket(self.kind, ticket, self.seed, fresh=weights_of(self.model), rewind=rewind)
 
     def _on_step(self) -> bool:
+        before = self.episodes.summed
         self.episodes.add(self.locals)
+        if self.episodes.summed and not before and self.warns:
+            log.warning(NO_MONITOR)
         return True
 
     def _on_rollout_end(self) -> None:

@@ -85,6 +85,63 @@ def last_rate(model: BaseAlgorithm) -> float:
     return rate
 
 
+def first_update(model: BaseAlgorithm, n_envs: int | None = None) -> int | None:
+    """Return the number of timesteps before the first update: up to there the weights are the initial ones.
+
+    :param model: model with its environment
+    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :returns: ``None`` if the algorithm does not say
+    """
+    if model.env is None:
+        return None
+    envs = n_envs or model.env.num_envs
+    steps = getattr(model, "n_steps", None)
+    if isinstance(model, OnPolicyAlgorithm) and steps:
+        return int(steps) * envs
+    if not isinstance(model, OffPolicyAlgorithm):
+        return None
+    frequency = model.train_freq
+    if not isinstance(frequency, TrainFreq) or frequency.unit != TrainFrequencyUnit.STEP:
+        return int(model.learning_starts)
+    rollout = frequency.frequency * envs
+    return (model.learning_starts // rollout + 1) * rollout
+
+
+def early_rewind(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = None) -> str | None:
+    """Return a warning if the rewind point lies before the first update, as far as that is known before a training.
+
+    :param model: model with its environment
+    :param spec: length of the training, rewind point and score
+    :param n_envs: number of environments in the training; ``None`` is that of the model
+    """
+    point, first, longest = spec.rewind, first_update(model, n_envs), _longest_episode(model)
+    if point is None or not point.count or first is None:
+        return None
+    reached = {"timesteps": point.count}
+    if longest is not None and model.env is not None:
+        envs = n_envs or model.env.num_envs
+        reached["episodes"] = math.ceil(point.count / envs) * longest * envs  # at the latest
+    if reached.get(point.unit, first + 1) > first:
+        return None
+    return (
+        f"WARNING: the rewind point {point} lies before the first update, which {type(model).__name__} makes after "
+        f"{first:,} timesteps ({_why_first(model)}), so tickets would be rewound to the initialisation: choose a later "
+        "point, or say init"
+    )
+
+
+def _why_first(model: BaseAlgorithm) -> str:
+    return "n_steps x environments" if isinstance(model, OnPolicyAlgorithm) else "learning_starts"
+
+
+def _longest_episode(model: BaseAlgorithm) -> int | None:
+    try:
+        spec = model.env.get_attr("spec", 0)[0] if model.env is not None else None
+    except (AttributeError, RuntimeError, IndexError):
+        return None
+    return getattr(spec, "max_episode_steps", None)
+
+
 def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> dict[str, int]:
     """Return the largest numbers of episodes and updates in a training of a given length.
 

@@ -8,7 +8,22 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecMonitor,
+    VecNormalize,
+    is_vecenv_wrapped,
+    unwrap_vec_normalize,
+)
+
 from lottery_core.errors import ConfigError
+
+NO_MONITOR = (
+    "there is no Monitor around the environments: an episode's return is the sum of the rewards that the model gets, "
+    "before VecNormalize; wrap the environments in Monitor (or VecMonitor) where wrappers change rewards or episodes"
+)
 
 
 class Episodes:
@@ -25,22 +40,47 @@ class Episodes:
             raise ConfigError(f"the score needs at least 1 episode, not {last}")
         self.count = 0
         self.returns: deque[float] = deque(maxlen=last)
+        self.summed = False  # whether returns are sums of rewards, not Monitor's
+        self._sums: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        self._normalize: VecNormalize | None = None
+
+    def watch(self, env: VecEnv) -> None:
+        """Prepare for a training: without ``Monitor`` the rewards are summed here.
+
+        :param env: environments of the training
+        """
+        self._sums = None if is_monitored(env) else np.zeros(env.num_envs)
+        self._normalize = unwrap_vec_normalize(env)
 
     def add(self, local: Mapping[str, Any]) -> int:
         """Add the episodes that finished in one step.
 
-        Returns are those of ``Monitor``: undiscounted and not scaled.
+        Returns are those of ``Monitor``: undiscounted and not scaled. Without it they are sums of the rewards, unless
+        the environments report returns as ``Monitor`` does.
 
-        :param local: ``locals`` of a callback, with ``infos`` as ``Monitor`` writes them
+        :param local: ``locals`` of a callback, with ``rewards``, ``dones``, and ``infos`` as ``Monitor`` writes them
         :returns: number of episodes that finished
         """
         before = self.count
-        for info in local["infos"]:
-            episode = info.get("episode")
-            if episode is not None:
-                self.count += 1
-                self.returns.append(float(episode["r"]))
+        reported = [info["episode"] for info in local["infos"] if info.get("episode") is not None]
+        if reported and self._sums is not None:  # the environments report returns
+            if self.summed:
+                self.count, self.summed = 0, False
+                self.returns.clear()
+            self._sums = None
+        for episode in reported:
+            self._finish(float(episode["r"]))
+        if self._sums is not None:
+            self._sums += local["rewards"] if self._normalize is None else self._normalize.get_original_reward()
+            for index in np.flatnonzero(local["dones"]).tolist():
+                self.summed = True
+                self._finish(float(self._sums[index]))
+                self._sums[index] = 0
         return self.count - before
+
+    def _finish(self, value: float) -> None:
+        self.count += 1
+        self.returns.append(value)
 
     @property
     def score(self) -> float:
@@ -52,3 +92,16 @@ class Episodes:
         """Standard error of :attr:`score`; NaN for fewer than two returns."""
         count = len(self.returns)
         return statistics.stdev(self.returns) / math.sqrt(count) if count > 1 else math.nan
+
+
+def is_monitored(env: VecEnv) -> bool:
+    """Return whether ``Monitor`` or ``VecMonitor`` is around the environments.
+
+    :param env: environments of a model
+    """
+    if is_vecenv_wrapped(env, VecMonitor):
+        return True
+    try:
+        return all(env.env_is_wrapped(Monitor))
+    except (AttributeError, NotImplementedError):  # a VecEnv of the user's own
+        return False

@@ -56,6 +56,7 @@ class Evaluation:
             normalizer = unwrap_vec_normalize(env)
             if normalizer is not None:
                 normalizer.training = False  # keep the statistics of the training
+                normalizer.norm_reward = False  # without Monitor, returns are sums of these rewards
             returns, _ = _evaluate(model)(
                 model, env, self.episodes, self.deterministic, return_episode_rewards=True, warn=False
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,30 @@ def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     if not isinstance(model, BaseAlgorithm):
         raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
     return model
+
+
+def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref.ref[Any]]) -> None:
+    """Check that a user's function makes a new model in every call.
+
+    It is called a second time only where an object of the first model is still in use although nothing here uses it.
+
+    :param make_model: makes a fresh model from a seed
+    :param seed: the seed
+    :param earlier: the model of the first call and its policy
+    :raises ConfigError: the second model is the first one, or has its policy
+    """
+    gc.collect()
+    if all(reference() is None for reference in earlier):
+        return
+    model = call_make_model(make_model, seed)
+    shared = [reference() for reference in earlier]
+    if any(part is other for part in (model, model.policy) for other in shared):
+        raise ConfigError(
+            "make_model returned the same model (or policy) twice: every run trains a model of its own, so make a new "
+            "one in each call"
+        )
+    if model.env is not None:
+        model.env.close()
 
 
 class InProcess:

@@ -39,6 +39,7 @@ class Recorder(BaseCallback):
 
     def _on_training_start(self) -> None:
         # The last optimizer (the critic's) steps at every update, before the actor's.
+        self.episodes.watch(self.training_env)
         self._hook = optimizers_of(self.model)[-1].register_step_pre_hook(self._before_update)
         self._keep_if_reached()
 

@@ -59,7 +59,7 @@ def train(
         keep = lambda weights: weights.save(folder / paths.REWIND)  # noqa: E731
     else:
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
-        lottery.warn_collapsed = False
+        lottery.warns = False
         callbacks.append(lottery)
     recorder = Recorder(spec, keep, report)
     _learn(model, spec, [*callbacks, recorder])
@@ -97,9 +97,7 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> N
             status=2,
         )
     if not episodes:
-        raise RunError(
-            "no episode ended in the training, so there is no score: train longer, or wrap the environment in Monitor"
-        )
+        raise RunError("no episode ended in the training, so there is no score: train longer")
 
 
 def _save(model: BaseAlgorithm, folder: Path) -> None:

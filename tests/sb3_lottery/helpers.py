@@ -28,7 +28,7 @@ def request_for(words: str | Sequence[str]) -> Request:
     return request_of(vars(parser().parse_args(argv)))
 
 
-def make(algo: str = "ppo", seed: int = 0, env: str = "CartPole-v1", **policy_kwargs: Any) -> BaseAlgorithm:
+def make(algo: str = "ppo", seed: int = 0, env: Any = "CartPole-v1", **policy_kwargs: Any) -> BaseAlgorithm:
     """A fresh agent with 16-16 hidden units."""
     kind, kwargs = ALGORITHMS[algo]
     policy: dict[str, Any] = {"net_arch": [16, 16], **policy_kwargs}

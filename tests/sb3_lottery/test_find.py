@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from gymnasium.wrappers import TransformReward
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from lottery_core import Ticket, read_weights
 from lottery_core.errors import ConfigError, PruneError, RunError
@@ -42,10 +44,96 @@ def test_a_rewind_point_before_the_first_update_is_told(tmp_path: Path, capsys: 
     options = {**SMALL, "rounds": 1, "kinds": ("winning",), "progress": True}
     for rewind, told in (("timesteps:32", True), ("timesteps:33", False), ("init", False), ("lr", False)):
         find_tickets(make_model, tmp_path / rewind, rewind=rewind, **options)
+        before, _, after = capsys.readouterr().err.partition("[0/2]")
+        words = f"WARNING: the rewind point {rewind} lies before the first update, which PPO makes after 32 timesteps"
+        assert (words in before) == told, rewind
         words = f"WARNING: seed 1 dense: nothing had changed at the rewind point {rewind} ("
-        assert (words in capsys.readouterr().err) == told, rewind
+        assert (words in after) == told, rewind
     find_tickets(make_model, tmp_path / "kinds", rewind="timesteps:32", **{**options, "kinds": ("no-rewind",)})
+    err = capsys.readouterr().err
+    assert "nothing had changed" not in err
+    assert "before the first update" not in err
+
+
+def test_the_default_rewind_point_comes_after_the_first_update(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A twentieth of 256 timesteps is 12; PPO's first update comes after 32, and with long rollouts it is the last."""
+    options = {**SMALL, "rounds": 1, "kinds": ("winning",), "progress": True}
+    found = find_tickets(make_model, tmp_path / "x", **options)
+    err = capsys.readouterr().err
+    assert "rewind point timesteps:33: a twentieth of the length (timesteps:12) comes before the first update" in err
+    assert "WARNING" not in err
+    assert Ticket.load(found.ticket(1, "winning", 1)).origin.rewind == "timesteps:33"
+
+    def long_rollouts(seed: int):
+        return PPO("MlpPolicy", "CartPole-v1", seed=seed, n_steps=300, batch_size=100, n_epochs=2, device="cpu")
+
+    found = find_tickets(long_rollouts, tmp_path / "y", **options)
+    assert Ticket.load(found.ticket(1, "winning", 1)).origin.rewind == "updates:1"
     assert "nothing had changed" not in capsys.readouterr().err
+
+
+def test_a_folder_that_began_with_the_earlier_default_goes_on_with_it(tmp_path: Path) -> None:
+    options = {**SMALL, "kinds": ("winning",)}
+    find_tickets(make_model, tmp_path, rewind="timesteps:12", **{**options, "rounds": 1})
+    found = find_tickets(make_model, tmp_path, **options)
+    assert Ticket.load(found.ticket(1, "winning", 2)).origin.rewind == "timesteps:12"
+
+
+def test_without_a_monitor_returns_are_sums_of_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def bare(seed: int):
+        return make("ppo", seed, env=DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * 2))
+
+    def monitored(seed: int):
+        return make("ppo", seed, env=make_vec_env("CartPole-v1", 2))
+
+    options = {**SMALL, "rounds": 1, "kinds": ("winning",), "progress": True}
+    scores = {}
+    for function in (bare, monitored):
+        found = find_tickets(function, tmp_path / function.__name__, **options)
+        scores[function] = [(row.score, row.returns) for row in found.rows]
+        told = capsys.readouterr().err.count("WARNING: there is no Monitor around the environments")
+        assert told == (function is bare)
+    assert scores[bare] == scores[monitored]
+
+
+def test_rewards_that_are_normalised_are_summed_as_they_were(tmp_path: Path) -> None:
+    def normalized(seed: int):
+        env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+        return make("ppo", seed, env=env)
+
+    options = {**SMALL, "rounds": 0, "eval_episodes": 3}
+    (row,) = find_tickets(normalized, tmp_path, **options).rows
+    assert row.score == round(row.score * row.returns) / row.returns
+    assert row.eval_score is not None
+    assert row.eval_score * 3 == pytest.approx(round(row.eval_score * 3))
+
+
+@pytest.mark.parametrize("part", ["model", "policy"])
+def test_one_model_for_all_runs_is_refused(part: str, tmp_path: Path) -> None:
+    shared = make_model(1)
+
+    def make_shared(seed: int):
+        if part == "model":
+            return shared
+        model = make_model(seed)
+        model.policy = shared.policy
+        return model
+
+    with pytest.raises(ConfigError, match="make_model returned the same model"):
+        find_tickets(make_shared, tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+
+
+def test_models_that_the_user_keeps_are_no_shared_model(tmp_path: Path) -> None:
+    kept = []
+
+    def keeping(seed: int):
+        kept.append(make_model(seed))
+        return kept[-1]
+
+    assert find_tickets(keeping, tmp_path, **{**SMALL, "rounds": 0}).rows
 
 
 def test_fewer_episodes_than_the_score_is_said_to_be_of_are_told(tmp_path: Path) -> None:
@@ -204,7 +292,6 @@ def test_a_failing_run_is_an_error_and_the_others_are_still_done(tmp_path: Path)
 def test_lone_values_are_taken(tmp_path: Path) -> None:
     found = find_tickets(make_model, tmp_path / "x", **{**SMALL, "rounds": 1}, kinds="winning", seeds=3)
     assert [(row.seed, row.kind) for row in found.rows] == [(3, "dense"), (3, "winning")]
-    assert Ticket.load(found.ticket(3, "winning", 1)).origin.rewind == "timesteps:12"
 
 
 def test_buffers_of_the_policy_are_not_pruned(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from lottery_core.pruning.kinds.control_ticket import control_ticket
 from lottery_core.pruning.kinds.kind import DENSE, FRESH, REWIND, WINNING
-from lottery_core.pruning.kinds.registry import CHAINS, CONTROLS, KINDS, MEANINGS, check_kind
+from lottery_core.pruning.kinds.registry import CHAINS, CONTROLS, KINDS, MEANINGS, any_rewinds, check_kind
 
 __all__ = [
     "CHAINS",
@@ -13,6 +13,7 @@ __all__ = [
     "MEANINGS",
     "REWIND",
     "WINNING",
+    "any_rewinds",
     "check_kind",
     "control_ticket",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lottery_core.errors import unknown_choice
 from lottery_core.pruning.kinds import no_rewind, one_shot, permuted, random, reinit, shuffled, uniform, winning
 from lottery_core.pruning.kinds.kind import Chain, Control, Kind
@@ -21,6 +23,11 @@ KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
 CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
 CONTROLS: dict[str, Control] = {kind.name: kind for kind in _KINDS if isinstance(kind, Control)}
 MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}
+
+
+def any_rewinds(kinds: Iterable[str]) -> bool:
+    """Whether a chain among the kinds resets its survivors to the rewind point."""
+    return any(kind in CHAINS and CHAINS[kind].rewinds for kind in kinds)
 
 
 def check_kind(kind: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from lottery_core import Ticket, Weights, snapshot
+from lottery_core import Ticket, Weights, prune, snapshot
 from lottery_core.cli.lottery import main
 from lottery_core.experiments.runner import Runner
 from tests.conftest import Result, one_line
@@ -73,17 +74,76 @@ def test_a_forgotten_previous_ticket_is_told(files: tuple[Path, Path], capsys: p
     assert "WARNING" not in capsys.readouterr().err
 
 
+def test_two_checkpoints_of_one_ticket_without_it(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are masked: the weights that are zero in both would be pruned again, and rewound to zero."""
+    trained, early = files
+    state = {path: torch.load(path, weights_only=True) for path in files}
+    ticket = prune(Weights(state[trained]), Weights(state[early]), rate=0.2)
+    for path in files:
+        torch.save(ticket.masks.apply(state[path]), path)
+    output = trained.with_name("t.safetensors")
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{output}"]) == 0
+    shown = capsys.readouterr().err
+    assert f"weights are exactly 0 in {trained} and in {early} as well" in shown
+    assert "--previous TICKET" in shown
+    with pytest.warns(UserWarning, match="exactly 0 in"):
+        prune(Weights(ticket.masks.apply(state[trained])), Weights(ticket.masks.apply(state[early])), rate=0.2)
+
+
+def test_zeros_that_no_mask_made_are_not_told() -> None:
+    """Biases that start at zero, and the row of a padding word."""
+    early = random_weights(embed__weight=(9, 4), fc__weight=(4, 4))
+    early.tensors["embed.weight"][1] = 0
+    trained = {name: tensor + (tensor != 0) * 0.1 for name, tensor in early.tensors.items()}
+    zero = torch.zeros(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prune(Weights({**trained, "fc.bias": zero}), Weights({**early.tensors, "fc.bias": zero}), rate=0.2)
+
+
+def test_the_same_weights_twice_are_refused(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    trained, _ = files
+    copy, output = trained.with_name("copy.pt"), trained.with_name("t.safetensors")
+    torch.save(torch.load(trained, weights_only=True), copy)
+    for rewind in (trained, copy):
+        command = ["prune", f"{trained}", "--rewind", f"{rewind}", "--rate", "0.2", "-o", f"{output}"]
+        assert main(command) == 2
+        assert f"{trained} and {rewind} hold the same weights" in capsys.readouterr().err
+        assert not output.exists()
+    assert main([*command, "--rewind-point", "none"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("unit", "content"),
+    [
+        ("updates", lambda count: {"optimizer_history": [{"num_updates": 1}, {"num_updates": count}]}),
+        ("steps", lambda count: {"global_step": count}),
+    ],
+)
+def test_swapped_files_are_refused_where_they_say_so(
+    unit: str, content: Callable[[int], dict[str, object]], files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained, early = files
+    for path, count in ((trained, 2000), (early, 500)):
+        torch.save({"model": torch.load(path, weights_only=True), **content(count)}, path)
+    output = trained.with_name("t.safetensors")
+    assert main(["prune", f"{early}", "--rewind", f"{trained}", "--rate", "0.2", "-o", f"{output}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{trained} was trained longer (2,000 {unit}) than {early} (500)" in line
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{output}"]) == 0
+
+
 def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = random_weights(action_net__weight=(2, 3), fc__weight=(10, 10))
     weights.tensors["action_net.weight"].mul_(1e-6)
     Weights(weights.tensors).save(tmp_path / "w.safetensors")
     command = ["prune", f"{tmp_path / 'w.safetensors'}", "--rewind", f"{tmp_path / 'w.safetensors'}", "--rate", "0.5"]
-    assert main([*command, "--rewind-point", "epoch:1", "-o", f"{tmp_path / 't'}"]) == 0
+    assert main([*command, "--rewind-point", "none", "-o", f"{tmp_path / 't'}"]) == 0
     assert "WARNING" in capsys.readouterr().err
     assert main(["inspect", f"{tmp_path / 't'}"]) == 0
     text = capsys.readouterr().out
     assert "pool 106: pruned 53 (50.00%), surviving 53 (50.00%)" in text
-    assert "rewind point epoch:1; parent none" in text
+    assert "rewind point none; parent none" in text
     (line,) = [line for line in text.splitlines() if line.startswith("action_net.weight")]
     assert line.endswith("COLLAPSED")
     assert "ortho_init" in text

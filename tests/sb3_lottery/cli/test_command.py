@@ -21,6 +21,8 @@ from sb3_lottery.models.settings import ModelSettings
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import SMALL, assert_dead
 
+KEPT = ("--rewind-point", "none")  # trained and earlier weights are one file
+
 
 def test_an_experiment_from_one_command(small: tuple[Path, Result]) -> None:
     out, result = small
@@ -75,6 +77,29 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: py
     assert lines[3:5] == ["seed 1 winning round 1", f"  {out}/seed-1/winning/round-01"]
     assert lines[5].endswith(f"-m sb3_lottery.cli.worker {out}/seed-1/winning/round-01")
     assert not out.exists()
+
+
+def test_a_rewind_point_before_the_first_update_is_told_before_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the plan as well; A2C's first update comes after n_steps x environments."""
+    plan = [*shlex.split(SMALL), "--out", str(tmp_path / "x"), "--dry-run"]
+    words = "lies before the first update, which "
+    early = "A2C makes after 40 timesteps (n_steps x environments), so tickets would be rewound to the initialisation"
+    more = ["--hyperparams", "n_steps:20"]
+    for rewind, told in (("timesteps:40", early), ("timesteps:41", None), ("updates:1", None), ("init", None)):
+        assert main([*plan, *more, "--rewind", rewind]) == 0
+        err = capsys.readouterr().err
+        assert (f"WARNING: the rewind point {rewind} {words}{early}" in err) == (told is not None), rewind
+    dqn = ["--algo", "dqn", "--hyperparams", "learning_starts:100", "train_freq:4"]
+    for rewind, told in (("timesteps:104", "DQN makes after 104 timesteps (learning_starts)"), ("timesteps:105", None)):
+        assert main([*plan, *dqn, "--rewind", rewind]) == 0
+        assert (words + (told or "") in capsys.readouterr().err) == (told is not None), rewind
+    # Two environments have played an episode of at most 500 steps each.
+    assert main([*plan, "--hyperparams", "n_steps:600", "--rewind", "episodes:2"]) == 0
+    assert "the rewind point episodes:2 lies before the first update" in capsys.readouterr().err
+    assert main([*plan, "--rewind", "timesteps:1", "--kinds", "no-rewind"]) == 0
+    assert "first update" not in capsys.readouterr().err
 
 
 BAD = {
@@ -244,7 +269,7 @@ def test_actor_and_critic_in_lottery_prune(
     """Of a zip alone: not a regular expression, which the word would match in ``mlp_extractor``, too."""
     env = "CartPole-v1" if algo == "ppo" else "Pendulum-v1"  # an actor and a critic, each with its networks
     make_model(ModelSettings(algo, env, net_arch=(8,)), 1).save(tmp_path / "m.zip")
-    files = [f"{tmp_path / 'm.zip'}", "--rewind", f"{tmp_path / 'm.zip'}", "--rate", "0.5"]
+    files = [f"{tmp_path / 'm.zip'}", "--rewind", f"{tmp_path / 'm.zip'}", "--rate", "0.5", *KEPT]
     assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 't'}"]) == 0
     ticket = Ticket.load(tmp_path / "t")
     names = [name for name in read_weights(tmp_path / "m.zip").names() if network in name or "action_net" in name]
@@ -254,12 +279,24 @@ def test_actor_and_critic_in_lottery_prune(
     assert lottery(["prune", *files, *more, "--scope", "critic"]) == 2
     assert "--scope cannot change" in capsys.readouterr().err
     read_weights(tmp_path / "m.zip").save(tmp_path / "m.safetensors")
-    plain = [f"{tmp_path / 'm.safetensors'}", "--rewind", f"{tmp_path / 'm.safetensors'}", "--rate", "0.5"]
+    plain = [f"{tmp_path / 'm.safetensors'}", "--rewind", f"{tmp_path / 'm.safetensors'}", "--rate", "0.5", *KEPT]
     assert lottery(["prune", *plain, "--scope", "actor", "-o", f"{tmp_path / 'p'}"]) == 0
     assert sorted(Ticket.load(tmp_path / "p").masks) == sorted(names)
     make_model(ModelSettings("dqn", "CartPole-v1", net_arch=(8,)), 1).save(tmp_path / "m.zip")
     assert lottery(["prune", *files, "--scope", "actor", "-o", f"{tmp_path / 'q'}"]) == 2
     assert "scope 'actor' matches none of the" in capsys.readouterr().err
+
+
+def test_swapped_zips_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the timesteps that their JSON has; nothing is unpickled."""
+    model = make_model(ModelSettings("a2c", "CartPole-v1", net_arch=(8,)), 1)
+    for name in ("first", "second"):
+        model.learn(20, reset_num_timesteps=False).save(tmp_path / f"{name}.zip")
+    first, second = tmp_path / "first.zip", tmp_path / "second.zip"
+    assert lottery(["prune", f"{first}", "--rewind", f"{second}", "--rate", "0.5", "-o", f"{tmp_path / 't'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{second} was trained longer (40 timesteps) than {first} (20): " in line
+    assert lottery(["prune", f"{second}", "--rewind", f"{first}", "--rate", "0.5", "-o", f"{tmp_path / 't'}"]) == 0
 
 
 def test_an_agent_that_diverges_is_one_line(tmp_path: Path, call: Callable[..., Result]) -> None:

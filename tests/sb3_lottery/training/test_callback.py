@@ -6,17 +6,20 @@ import copy
 import pickle
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core import read_weights
 from lottery_core.errors import LotteryError, MismatchError, OptimizerError
 from sb3_lottery import LotteryCallback
 from sb3_lottery.models.parameters import weights_of
+from sb3_lottery.training.episodes import NO_MONITOR
 from tests.sb3_lottery.helpers import ALGORITHMS, assert_dead, make, ticket_for
 
 
@@ -217,3 +220,13 @@ def test_plain_stable_baselines_reads_what_we_save(tmp_path: Path) -> None:
         loaded = kind.load(tmp_path / algo, device="cpu")
         obs = make_vec_env("CartPole-v1", seed=1).reset()
         assert loaded.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
+
+
+def test_without_a_monitor_the_score_is_summed_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = make("a2c", 1, env=DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+    callback = LotteryCallback(ticket_for(model))
+    with caplog.at_level("WARNING", logger="sb3_lottery"):
+        model.learn(300, callback=callback)
+    assert callback.episodes.count > 3
+    assert callback.episodes.score > 5
+    assert [record.message for record in caplog.records].count(NO_MONITOR) == 1

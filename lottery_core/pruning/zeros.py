@@ -1,0 +1,47 @@
+"""Zeros in trained weights that say that a mask was forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from lottery_core.tickets import Weights
+
+_FEW = 0.001  # share of zeros that any training may leave
+
+
+def forgotten_masks(trained: Weights, rewind: Weights) -> Iterator[str]:
+    """Warn of weights that look as if they were pruned before, a line each; without the ticket they are pruned again.
+
+    Rows and tensors that are zero throughout at the rewind point (biases, the row of a padding word) do not count.
+
+    :param trained: trained weights, which are pruned without a previous ticket
+    :param rewind: weights at the rewind point
+    """
+    fresh = both = counted = 0
+    for name, value in trained.tensors.items():
+        early = rewind.tensors.get(name)
+        if name in trained.outside or early is None or early.shape != value.shape:
+            continue
+        counted += value.numel()
+        if int(value.count_nonzero()) == value.numel():
+            continue
+        dead = value == 0
+        fresh += int((dead & (early != 0)).sum())
+        if value.dim() > 1:
+            rows = (early == 0).flatten(1)
+            scattered = rows & ~rows.all(dim=1, keepdim=True)
+            both += int(torch.logical_and(dead.flatten(1), scattered).sum())
+    advice = "give that ticket, --previous TICKET (previous=), or its weights are pruned again instead of others"
+    if fresh:
+        yield (
+            f"WARNING: {fresh:,} weights of {trained.source} are exactly 0, and not in {rewind.source}: if it has "
+            f"trained a ticket, {advice}"
+        )
+    if both > _FEW * counted:
+        yield (
+            f"WARNING: {both:,} weights are exactly 0 in {trained.source} and in {rewind.source} as well: if both are "
+            f"from one training of a ticket, {advice}; and its survivors must be rewound to the weights that the "
+            "ticket's own dense training had"
+        )
