@@ -14,10 +14,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import KEPT, Experiment, Point, Progress, Row, Run, Runner, paths, read_row
 from lottery_core.pruning import any_rewinds
-from lottery_core.reports import plot, table
+from lottery_core.reports import plot, steps_lines, table
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     NO_MONITOR,
+    STEPS,
     Evaluation,
     InProcess,
     MakeModel,
@@ -54,7 +55,8 @@ class Found:
     score_episodes: int = 1
 
     def __str__(self) -> str:
-        return table(self.rows, self.score_label, self.score_episodes)
+        lines = [table(self.rows, self.score_label, self.score_episodes), *steps_lines(self.rows, STEPS)]
+        return "\n".join(lines)
 
     def table(self, file: TextIO | None = None) -> None:
         """Print the table: one line per round, one column per kind.

@@ -64,6 +64,7 @@ class Dialect:
     Modules, settings, plugin:
 
     :param fused_flag: attribute that makes its attention call the projections instead of reading their weights
+    :param steps: what the length of a training counts, for reports
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> what an evaluation's score is
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
@@ -91,6 +92,7 @@ class Dialect:
     scope_words: Callable[[Collection[str]], Mapping[str, str]] = _no_words
     collapse_hint: Callable[[str], str | None] = field(default=lambda name: None)
     fused_flag: str | None = None
+    steps: str = "steps"
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
     export: str | None = None

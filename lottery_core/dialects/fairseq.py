@@ -39,6 +39,7 @@ FAIRSEQ = Dialect(
     ),
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
     outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
+    steps="updates",
     # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
     fused_flag="skip_embed_dim_check",
     export="fairseq_lottery.inference:export",

@@ -67,6 +67,7 @@ SB3 = Dialect(
     target_network=re.compile(r"^[^.]*_target\."),
     scope_words=_scope_words,
     collapse_hint=_collapse_hint,
+    steps="environment steps",
     returns_asked=lambda settings: int(settings.get("score_episodes", 1)),
     evaluation_label=_evaluation_label,
     export="sb3_lottery.inference:export",

@@ -3,6 +3,7 @@
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report
 from lottery_core.reports.status import render, states
-from lottery_core.reports.table import table
+from lottery_core.reports.steps import steps_lines
+from lottery_core.reports.table import evaluated, table
 
-__all__ = ["plot", "render", "report", "states", "table"]
+__all__ = ["evaluated", "plot", "render", "report", "states", "steps_lines", "table"]

@@ -9,6 +9,7 @@ from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, write_csv
 from lottery_core.reports.plot import plot
+from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, interval_table, table
 
 
@@ -33,7 +34,7 @@ def report(
         dialect = dialects.named(experiment.framework if experiment else "")
         rows = read_rows(run, experiment)
         label = experiment.score_label if experiment else "score"
-        texts += _tables(rows, label, dialect.returns_asked(settings))
+        texts += _tables(rows, label, dialect.returns_asked(settings), steps_lines(rows, dialect.steps))
         everything += rows
         fresh = evaluated(rows)
         fresh_label = dialect.evaluation_label(settings, fresh[0].eval_episodes) if fresh else ""
@@ -59,8 +60,8 @@ def report(
         print("\n".join(texts))
 
 
-def _tables(rows: Sequence[Row], label: str, returns: int = 1) -> list[str]:
+def _tables(rows: Sequence[Row], label: str, returns: int = 1, last: Sequence[str] = ()) -> list[str]:
     if not rows:
         return []
     intervals = interval_table(rows)
-    return [table(rows, label, returns) + "\n", *([intervals + "\n"] if intervals else [])]
+    return ["\n".join([table(rows, label, returns), *last]) + "\n", *([intervals + "\n"] if intervals else [])]

@@ -77,6 +77,8 @@ def preset_list() -> str:
     lines = ["Options override a preset. Each entry: name and source, settings, hyperparameters, cost of one run."]
     for name, preset in PRESETS.items():
         lines += ["", f"{name}: {preset[SOURCE]}", *(f"    {line}" for line in _entry(preset))]
+    lines += ["", "NAME and NAME-steps: the paper counts episodes, so kinds that play worse train for fewer or more"]
+    lines += ["environment steps than dense; with NAME-steps all kinds train for the same number of steps."]
     runs = 1 + 2 * 20
     lines += ["", f"A whole experiment of 20 rounds, winning and random, one seed: {runs} runs."]
     return "\n".join(lines)

@@ -1,7 +1,8 @@
 """Presets: games with their settings, as values of the command's options; any option overrides them.
 
-The paper's twelve games (Table A1), and its nine Atari games at a tenth of the cost with SB3's own network. A new game
-is one row of :data:`PRESETS`: values of options, and the source of the settings for ``--list-presets``.
+The paper's twelve games (Table A1), its three classic games with equal steps for all kinds of ticket, and its nine
+Atari games at a tenth of the cost with SB3's own network. A new game is one row of :data:`PRESETS`: values of options,
+and the source of the settings for ``--list-presets``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ _CLASSIC = _PAPER | {
     "epochs": 20,
     "score_episodes": 100,
 }
+
+_CARTPOLE = _CLASSIC | {"env": "CartPole-v0", "net_arch": [128, 128, 128], "epoch": "episodes:160"}
+_ACROBOT = _CLASSIC | {"env": "Acrobot-v1", "net_arch": [256, 256, 256], "epoch": "episodes:320"}
+# v3 replaces v2 where no backend has v2.
+_LUNARLANDER = _CLASSIC | {"env": "LunarLander-v2", "net_arch": [256, 256, 256], "epoch": "episodes:640"}
 
 # Section 3.3: 1024 environments, 6 steps each, minibatches of 128, one pass, entropy 0.01, rewards clipped, Adam.
 # PPO replaces A2C with importance correction: a clip range of 0.5 clamps the ratio at 1.5 (and at 0.5).
@@ -84,13 +90,22 @@ _NATURE = _PAPER | {
     "score_episodes": 100,
 }
 
+# The paper counts a training in episodes, so an agent that fails trains less (CartPole) or more (Acrobot) than one that
+# plays well. Here every training has as many steps as a dense one has on average with the paper's episodes
+# (512,576, 585,899 and 4,629,291; recipes/results), in whole rollouts.
+_STEPS = {
+    SOURCE: f"{_PAPER[SOURCE]}, with a length in steps instead of episodes: the fair comparison of kinds",
+}
+
 _GAMES = ["Assault", "Berzerk", "Breakout", "Centipede", "Kangaroo", "Krull", "Qbert", "Seaquest", "SpaceInvaders"]
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "cartpole": _CLASSIC | {"env": "CartPole-v0", "net_arch": [128, 128, 128], "epoch": "episodes:160"},
-    "acrobot": _CLASSIC | {"env": "Acrobot-v1", "net_arch": [256, 256, 256], "epoch": "episodes:320"},
-    # v3 replaces v2 where no backend has v2.
-    "lunarlander": _CLASSIC | {"env": "LunarLander-v2", "net_arch": [256, 256, 256], "epoch": "episodes:640"},
+    "cartpole": _CARTPOLE,
+    "acrobot": _ACROBOT,
+    "lunarlander": _LUNARLANDER,
+    "cartpole-steps": _CARTPOLE | _STEPS | {"epoch": "timesteps:25600"},
+    "acrobot-steps": _ACROBOT | _STEPS | {"epoch": "timesteps:29312"},
+    "lunarlander-steps": _LUNARLANDER | _STEPS | {"epoch": "timesteps:231424"},
     # v4: without sticky actions, as was usual in 2019.
     **{game.lower(): _ATARI | {"env": f"{game}NoFrameskip-v4"} for game in _GAMES},
     **{f"{game.lower()}-nature": _NATURE | {"env": f"{game}NoFrameskip-v4"} for game in _GAMES},

@@ -5,7 +5,7 @@ from sb3_lottery.training.checks import check_model, early_rewind, first_update
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.fingerprint import describe_model
-from sb3_lottery.training.framework import Sb3, all_versions, score_label
+from sb3_lottery.training.framework import STEPS, Sb3, all_versions, score_label
 from sb3_lottery.training.in_process import InProcess, MakeModel, call_make_model, check_not_shared
 from sb3_lottery.training.run_settings import RunSettings, saved_model
 from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind
@@ -20,6 +20,7 @@ __all__ = [
     "NORMALIZE",
     "NO_MONITOR",
     "RunSettings",
+    "STEPS",
     "Sb3",
     "TrainingSpec",
     "UNITS",

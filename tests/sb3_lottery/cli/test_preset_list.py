@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,23 @@ def test_the_list_shows_the_arithmetic_of_each_cost(capsys: pytest.CaptureFixtur
     # 25,000 updates: 521 rollouts of 48 updates
     assert "25,000 updates / 48 a rollout x 6,144 steps = 3,201,024 steps / 23 steps/s = 38 h 40 min" in text
     assert cost(PRESETS["qbert-nature"]).startswith("1,024,000 steps / 336 steps/s = 51 min")
+
+
+@pytest.mark.parametrize("game", ["cartpole", "acrobot", "lunarlander"])
+def test_a_preset_with_equal_steps_is_the_papers_but_for_the_length(game: str) -> None:
+    """As long as a dense run of the committed results was, in whole rollouts."""
+    paper, equal = PRESETS[game], PRESETS[f"{game}-steps"]
+    differing = {name for name in equal if equal[name] != paper.get(name)}
+    assert differing == {"epoch", "source"}
+    request = request_for(f"--preset {game}-steps --out x --env-backend gymnasium")
+    length = request.settings.training.length
+    assert length.unit == "timesteps"
+    assert request.settings.training.epochs == 20
+    assert length.count % (32 * 4) == 0
+    with open(Path(__file__).parents[3] / "recipes/results" / game / "results.csv", newline="") as file:
+        dense = [int(row["steps"]) for row in csv.DictReader(file) if row["kind"] == "dense"]
+    assert length.count == pytest.approx(sum(dense) / len(dense), rel=0.01)
+    assert "the fair comparison" in preset_list().partition(f"\n{game}-steps: ")[2].splitlines()[0]
 
 
 ROWS: dict[str, tuple[dict[str, Any], str]] = {

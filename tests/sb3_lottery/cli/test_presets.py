@@ -38,7 +38,9 @@ def settings_of(words: str) -> ModelSettings:
 
 
 def test_all_games_of_the_paper_are_there() -> None:
-    assert set(PRESETS) == {"cartpole", "acrobot", "lunarlander", *GAMES, *(f"{game}-nature" for game in GAMES)}
+    classic = ("cartpole", "acrobot", "lunarlander")
+    more = (*(f"{game}-steps" for game in classic), *(f"{game}-nature" for game in GAMES))
+    assert set(PRESETS) == {*classic, *GAMES, *more}
     found = settings_of("--preset spaceinvaders")
     assert (found.env, found.n_envs, found.frame_size, found.cnn) == (
         "SpaceInvadersNoFrameskip-v4",

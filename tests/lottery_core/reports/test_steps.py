@@ -1,0 +1,49 @@
+"""Steps by kind: kinds are compared at equal steps, or the report says that they are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lottery_core.experiments.results import Row
+from lottery_core.experiments.runner import Runner
+from lottery_core.reports.report import report
+from lottery_core.reports.steps import steps_lines
+from tests.lottery_core.experiments.test_runner import quiet
+from tests.lottery_core.reports.test_report import row
+from tests.lottery_core.toy import Here, Toy, experiment
+
+
+def rows(random: tuple[int, ...], dense: int = 500_000) -> list[Row]:
+    """Rows of dense and winning runs of equal length, and of random ones."""
+    result = [replace(row("dense", 0, 9.0), steps=dense)]
+    for index, steps in enumerate(random, 1):
+        result += [
+            replace(row("winning", index, 9.0), steps=dense),
+            replace(row("random", index, 9.0), steps=steps),
+        ]
+    return result
+
+
+def test_kinds_that_trained_for_fewer_steps_are_told() -> None:
+    first, warning = steps_lines(rows((500_000, 510_000, 72_000)), "environment steps")
+    assert first == "mean environment steps of a scored training: dense 500,000, winning 500,000, random 360,667"
+    assert warning.startswith("WARNING: trainings of different length, against dense: random -28%, in round 3 -86%: ")
+    assert "winning" not in warning
+
+
+def test_a_difference_in_one_round_is_told_even_if_the_mean_hides_it() -> None:
+    assert "random +0%, in round 1 -20%" in steps_lines(rows((400_000, 600_000)), "updates")[1]
+
+
+def test_equal_steps_are_one_line() -> None:
+    assert len(steps_lines(rows((500_000, 545_000)), "updates")) == 1
+    assert steps_lines(rows((0, 0), dense=0), "updates") == []
+
+
+def test_the_report_has_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), quiet()).run()
+    report([tmp_path])
+    assert "\nmean steps of a scored training: dense 20, winning 20, random 20\n" in capsys.readouterr().out
