@@ -12,9 +12,9 @@ from typing import Any, TextIO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, Experiment, Point, Progress, Row, Run, Runner, paths, read_row
+from lottery_core.experiments import FULL, KEPT, Experiment, Point, Progress, Row, Run, Runner, paths, read_row
 from lottery_core.pruning import any_rewinds
-from lottery_core.reports import plot, steps_lines, table
+from lottery_core.reports import plot, setting_notes, steps_lines, table
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     NO_MONITOR,
@@ -55,7 +55,8 @@ class Found:
     score_episodes: int = 1
 
     def __str__(self) -> str:
-        lines = [table(self.rows, self.score_label, self.score_episodes), *steps_lines(self.rows, STEPS)]
+        notes = setting_notes(Experiment.load(self.out)) if read_row(self.out) else []
+        lines = [table(self.rows, self.score_label, self.score_episodes, notes), *steps_lines(self.rows, STEPS)]
         return "\n".join(lines)
 
     def table(self, file: TextIO | None = None) -> None:
@@ -106,6 +107,7 @@ def find_tickets(
     deterministic: bool = False,
     progress: bool = True,
     criterion: str = "magnitude",
+    after_rewind: str = FULL,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
 
@@ -135,6 +137,8 @@ def find_tickets(
     :param deterministic: evaluate with the best action instead of sampling
     :param progress: print the progress
     :param criterion: how parameters are ranked for pruning, one of :data:`lottery_core.CRITERIA`
+    :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
+        what remains of it, with schedules that go on from the rewind point
     :raises LotteryError: a value that cannot work; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -149,7 +153,7 @@ def find_tickets(
         seeds=seeds,
     )
     evaluation = _evaluation(eval_episodes, deterministic)
-    spec = _training_spec(total_timesteps, rewind, score_episodes)
+    spec = _training_spec(total_timesteps, rewind, score_episodes, after_rewind)
     model = _describe(make_model, seeds[0], spec, scope, Path(out) if rewind is None else None)
     spec = model.spec
     experiment = Experiment(
@@ -170,6 +174,7 @@ def find_tickets(
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
+        after_rewind=after_rewind,
     )
     shown = Progress(quiet=not progress)
     for line in model.notes:
@@ -197,14 +202,16 @@ def _evaluation(episodes: int, deterministic: bool) -> Evaluation | None:
     return Evaluation(episodes, deterministic) if episodes else None
 
 
-def _training_spec(total_timesteps: int, rewind: str | None, score_episodes: int) -> TrainingSpec:
+def _training_spec(total_timesteps: int, rewind: str | None, score_episodes: int, after_rewind: str) -> TrainingSpec:
     if total_timesteps < 1:
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
     # The number of epochs divides the length, so that the length is exact.
     epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
     word = str(rewind or f"timesteps:{total_timesteps // _EPOCHS}")
     point, rate_restarts = parse_rewind(word, option="rewind", words=KEPT)
-    return TrainingSpec(Point("timesteps", total_timesteps // epochs), epochs, point, score_episodes, rate_restarts)
+    return TrainingSpec(
+        Point("timesteps", total_timesteps // epochs), epochs, point, score_episodes, rate_restarts, after_rewind
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lottery_core.experiments import AFTER_REWIND, FULL
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
 
@@ -18,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "seeds": [1],
     "scope": ["all"],
     "criterion": MAGNITUDE.name,
+    "after_rewind": FULL,
 }
 
 
@@ -35,6 +37,8 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     add("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
     add("--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)")
     add("--rewind", metavar="POINT", help=rewind)
+    after = "; ".join(f"{word}: {meaning}" for word, meaning in AFTER_REWIND.items())
+    add("--after-rewind", metavar="WORD", help=f"training after the rewind point ({FULL}). {after}")
     add("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
     add("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of the whole experiment per seed (1)")
     add("--scope", nargs="+", metavar="SCOPE", help=scope)

@@ -8,9 +8,21 @@ from lottery_core.experiments.progress import Progress, duration, percents, seco
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import Row, Score, read_marker, read_rows, read_score, write_csv, write_score
 from lottery_core.experiments.runner import Runner, commands
-from lottery_core.experiments.timepoints import KEPT, LEARNING_RATE, NOTHING, Point, parse_point
+from lottery_core.experiments.timepoints import (
+    AFTER_REWIND,
+    FULL,
+    KEPT,
+    LEARNING_RATE,
+    NOTHING,
+    REMAINING,
+    Point,
+    parse_point,
+)
 
 __all__ = [
+    "AFTER_REWIND",
+    "FULL",
+    "REMAINING",
     "FinishedInProcess",
     "Executor",
     "Experiment",

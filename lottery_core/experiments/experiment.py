@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
-from lottery_core.experiments.timepoints import KEPT
+from lottery_core.experiments.timepoints import AFTER_REWIND, FULL, KEPT, REMAINING
 from lottery_core.files import read_json, write_json
 from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, criterion_named
 from lottery_core.tickets import ALL, versions
@@ -31,6 +31,8 @@ _KEYS = {
     "rounds",
     "versions",
 }
+# Settings that folders of version 0.1 lack, with their defaults.
+_LATER = {"criterion": MAGNITUDE.name, "after_rewind": FULL}
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,11 @@ class Experiment:
     :param versions: versions of the packages that decide the bits
     :param command: the command line
     :param criterion: how parameters are ranked for pruning
+    :param after_rewind: how long tickets train after the rewind point, one of
+        :data:`~lottery_core.experiments.timepoints.AFTER_REWIND`
     :raises PruneError: a rate outside (0, 1)
-    :raises ConfigError: unknown kind or criterion, no seed, negative rounds, or a criterion that needs a rewind point
-        where there is none
+    :raises ConfigError: an unknown word, no seed, negative rounds, or a setting that needs a rewind point where there
+        is none
     """
 
     out: Path
@@ -68,6 +72,7 @@ class Experiment:
     versions: Mapping[str, str] = field(default_factory=versions)
     command: str = field(default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     criterion: str = MAGNITUDE.name
+    after_rewind: str = FULL
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
@@ -78,6 +83,12 @@ class Experiment:
             raise ConfigError(
                 f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
                 f"the rewind point is '{self.rewind}'"
+            )
+        if self.after_rewind not in AFTER_REWIND:
+            raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
+        if self.after_rewind == REMAINING and self.rewind in KEPT:
+            raise ConfigError(
+                f"what remains after the rewind point can only be trained where there is one: it is '{self.rewind}'"
             )
 
     @property
@@ -92,9 +103,9 @@ class Experiment:
     def fixed(self) -> dict[str, Any]:
         """What must not change between two commands in one folder; kinds, seeds and rounds may be added.
 
-        The default criterion is left out: folders of 0.1 know no other.
+        Settings that folders of 0.1 lack are left out at their default.
         """
-        criterion = {} if self.criterion == MAGNITUDE.name else {"criterion": self.criterion}
+        later = {name: getattr(self, name) for name, default in _LATER.items() if getattr(self, name) != default}
         return {
             "framework": self.framework,
             "prune_rate": self.prune_rate,
@@ -102,7 +113,7 @@ class Experiment:
             "scope": list(self.scope),
             "score_label": self.score_label,
             "settings": dict(self.settings),
-            **criterion,
+            **later,
         }
 
     def digest(self) -> str:
@@ -141,8 +152,9 @@ class Experiment:
         """
         before = read_row(self.out)
         if before:
-            now = json.loads(json.dumps({**self.fixed(), "criterion": self.criterion}))
-            changes = differences({key: {"criterion": MAGNITUDE.name, **before}.get(key) for key in now}, now)
+            later = {name: getattr(self, name) for name in _LATER}
+            now = json.loads(json.dumps({**self.fixed(), **later}))
+            changes = differences({key: {**_LATER, **before}.get(key) for key in now}, now)
             if changes:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "

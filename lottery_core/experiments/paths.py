@@ -5,6 +5,7 @@ from __future__ import annotations
 TICKET = "ticket.safetensors"  # the ticket that the run trains
 REWIND = "rewind.safetensors"  # dense: weights at the rewind point
 INIT = "init.safetensors"  # dense: weights at the initialisation
+REWIND_COUNTS = "rewind.json"  # dense: how far the training was at the rewind point
 STARTED = "started.json"  # what the run in the folder was started as
 LOG = "train.log"  # output of the training, appended
 PROGRESS = "progress.json"  # how far the training is

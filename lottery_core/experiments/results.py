@@ -31,6 +31,7 @@ class Score:
     :param eval_score: mean return of the trained agent in fresh episodes; None where there was no evaluation
     :param eval_se: the standard error of ``eval_score``; None for fewer than two episodes
     :param eval_episodes: number of fresh episodes
+    :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None where unknown
     """
 
     score: float
@@ -42,6 +43,7 @@ class Score:
     eval_score: float | None = None
     eval_se: float | None = None
     eval_episodes: int = 0
+    rewind_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Row:
     eval_se: float | None = None
     eval_episodes: int = 0
     criterion: str = MAGNITUDE.name
+    rewind_steps: int | None = None
 
     @property
     def run(self) -> Run:

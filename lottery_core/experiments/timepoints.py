@@ -13,6 +13,13 @@ EPOCH = "epoch"
 # (Renda et al., arXiv 2003.02389), or nothing is and the training continues at the schedule's last rate.
 LEARNING_RATE, NOTHING = "lr", "none"
 KEPT = (LEARNING_RATE, NOTHING)
+# What a ticket trains after the rewind point: the whole length again, or what remains of it, with a schedule that goes
+# on from the rewind point (Frankle et al., arXiv 1912.05671).
+FULL, REMAINING = "full", "remaining"
+AFTER_REWIND = {
+    FULL: "tickets train for the whole length again, with a schedule from its beginning",
+    REMAINING: "tickets train for what remains of the length, with a schedule that goes on from the rewind point",
+}
 
 
 @dataclass(frozen=True)

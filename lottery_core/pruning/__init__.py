@@ -13,6 +13,7 @@ from lottery_core.pruning.kinds import (
     any_rewinds,
     check_kind,
     control_ticket,
+    starts_rewound,
 )
 from lottery_core.pruning.prune import check_rate, prune, prune_masks, schedule
 from lottery_core.pruning.seeds import derive_seed
@@ -40,4 +41,5 @@ __all__ = [
     "prune",
     "prune_masks",
     "schedule",
+    "starts_rewound",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, write_csv
+from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_rows, write_csv
 from lottery_core.reports.plot import plot
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, interval_table, table
@@ -34,11 +34,12 @@ def report(
         dialect = dialects.named(experiment.framework if experiment else "")
         rows = read_rows(run, experiment)
         label = experiment.score_label if experiment else "score"
-        texts += _tables(rows, label, dialect.returns_asked(settings), steps_lines(rows, dialect.steps))
+        notes = setting_notes(experiment) if experiment else []
+        texts += _tables(rows, label, dialect.returns_asked(settings), steps_lines(rows, dialect.steps), notes)
         everything += rows
         fresh = evaluated(rows)
         fresh_label = dialect.evaluation_label(settings, fresh[0].eval_episodes) if fresh else ""
-        texts += _tables(fresh, fresh_label)
+        texts += _tables(fresh, fresh_label, notes=notes)
         if evaluations:
             if not fresh:
                 raise ConfigError(f"{run} has no evaluations: they are made with --eval-episodes N")
@@ -60,8 +61,20 @@ def report(
         print("\n".join(texts))
 
 
-def _tables(rows: Sequence[Row], label: str, returns: int = 1, last: Sequence[str] = ()) -> list[str]:
+def setting_notes(experiment: Experiment) -> list[str]:
+    """Notes for a table's title about settings that are not the default.
+
+    :param experiment: the experiment
+    """
+    if experiment.after_rewind == FULL:
+        return []
+    return [f"tickets train what remains after the rewind point {experiment.rewind}"]
+
+
+def _tables(
+    rows: Sequence[Row], label: str, returns: int = 1, last: Sequence[str] = (), notes: Sequence[str] = ()
+) -> list[str]:
     if not rows:
         return []
     intervals = interval_table(rows)
-    return ["\n".join([table(rows, label, returns), *last]) + "\n", *([intervals + "\n"] if intervals else [])]
+    return ["\n".join([table(rows, label, returns, notes), *last]) + "\n", *([intervals + "\n"] if intervals else [])]

@@ -6,10 +6,11 @@ import statistics
 from collections.abc import Sequence
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import DENSE
+from lottery_core.pruning import DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
 _MOST = 0.1  # share by which trainings may differ
+_LITTLE = 0.01  # share that is not worth a line
 
 
 def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
@@ -31,7 +32,17 @@ def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
             f"WARNING: trainings of different length, against dense: {'; '.join(differing)}: part of a difference in "
             f"score may be this; a length that counts {unit} is the same for all kinds"
         )
+    in_all = {kind: means[kind] + _before(rows, kind) for kind in kinds}
+    if dense and any(abs(in_all[kind] - dense) > _LITTLE * dense for kind in kinds) and in_all != means:
+        shown = ", ".join(f"{kind} {mean:,.0f}" for kind, mean in in_all.items())
+        lines.append(f"mean {unit} in all, with those before the rewind point: {shown}")
     return lines
+
+
+def _before(rows: Sequence[Row], kind: str) -> float:
+    # What the weights that a ticket starts from were trained for. Fresh values, and those at the start, were not.
+    known = [row.rewind_steps for row in rows if row.kind == DENSE and row.rewind_steps is not None]
+    return statistics.fmean(known) if known and starts_rewound(kind) else 0
 
 
 def _difference(rows: Sequence[Row], kind: str, dense: float) -> str:

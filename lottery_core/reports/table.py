@@ -33,7 +33,7 @@ def kinds_of(rows: Iterable[Row]) -> list[str]:
     return [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
 
 
-def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1) -> str:
+def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, more: Sequence[str] = ()) -> str:
     """The rows of one experiment as a text table: a line a round, a column a kind, the dense score beside.
 
     With several seeds a cell is mean ± standard deviation; a cell marked ``*`` had a collapsed layer.
@@ -41,6 +41,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1) -> 
     :param rows: rows of one experiment
     :param score_label: what the score is
     :param returns: how many returns each score was meant to average; a last line says where there were fewer
+    :param more: further notes for the title
     :raises ConfigError: no rows
     """
     if not rows:
@@ -61,7 +62,11 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1) -> 
     text = _aligned(lines)
     criteria = {row.criterion for row in rows} - {MAGNITUDE.name}
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
-    notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
+    notes += [
+        f"pool of {rows[0].pool:,} parameters",
+        *(f"criterion {criterion}" for criterion in sorted(criteria)),
+        *more,
+    ]
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
     fewest = min(row.returns for row in rows)

@@ -65,6 +65,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         score_label=score_label(settings.training.score_episodes),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],
+        after_rewind=values["after_rewind"],
     )
     return Request(experiment, settings, tuple(values["notes"]))
 
@@ -157,7 +158,9 @@ def _training(values: Mapping[str, Any]) -> TrainingSpec:
     epoch = parse_point(values["epoch"], UNITS, "--epoch")
     word = LEARNING_RATE if values["rewind_what"] == LEARNING_RATE else values["rewind"]
     rewind, rate_restarts = parse_rewind(word, epoch)
-    return TrainingSpec(epoch, values["epochs"], rewind, values["score_episodes"], rate_restarts)
+    return TrainingSpec(
+        epoch, values["epochs"], rewind, values["score_episodes"], rate_restarts, values["after_rewind"]
+    )
 
 
 def _evaluation(values: Mapping[str, Any]) -> Evaluation | None:

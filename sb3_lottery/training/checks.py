@@ -40,6 +40,11 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = N
             f"{type(model).__name__} would not update once in {spec.length}: train longer, or set a smaller "
             f"learning_starts (now {getattr(model, 'learning_starts', 0)} timesteps)"
         )
+    if spec.remaining is not None and most_reached(model, spec.remaining, n_envs).get("updates") == 0:
+        raise ConfigError(
+            f"{type(model).__name__} would not update once in the {spec.remaining} that remain after the rewind point: "
+            "it collects learning_starts timesteps again; use a smaller learning_starts or an earlier rewind point"
+        )
     if not spec.rate_restarts:
         last_rate(model)
     if spec.rewind is not None and spec.rewind.count > most.get(spec.rewind.unit, spec.rewind.count):

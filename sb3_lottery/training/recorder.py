@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from lottery_core.tickets import Weights
 from sb3_lottery.models import optimizers_of, weights_of
 from sb3_lottery.training.episodes import Episodes
-from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -27,14 +27,24 @@ class Recorder(BaseCallback):
     :param spec: length of the training, rewind point and score
     :param keep: called with the weights at the rewind point; ``None`` if they are not needed
     :param report: called with the progress at the end of every epoch
+    :param begin: unit -> number at which the counts begin, for a ticket that trains what remains after the rewind point
     """
 
-    def __init__(self, spec: TrainingSpec, keep: Callable[[Weights], None] | None, report: Report) -> None:
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        keep: Callable[[Weights], None] | None,
+        report: Report,
+        begin: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()
         self.spec, self.keep, self.report = spec, keep, report
         self.episodes = Episodes(spec.score_episodes)
-        self.updates = self.epoch = 0
+        self.begin = dict(begin or {})
+        self.updates = 0
+        self.epoch = self.begin.get(spec.length.unit, 0) // spec.epoch.count
         self.kept = keep is None
+        self.kept_at: dict[str, int] = {}
         self._hook: RemovableHandle | None = None
 
     def _on_training_start(self) -> None:
@@ -49,13 +59,16 @@ class Recorder(BaseCallback):
         self.updates += 1
 
     def _reached(self, unit: str) -> int:
-        return {"episodes": self.episodes.count, "updates": self.updates, "timesteps": self.num_timesteps}[unit]
+        if unit == "timesteps":
+            return self.num_timesteps  # SB3 itself counts on from where it begins
+        return self.begin.get(unit, 0) + {"episodes": self.episodes.count, "updates": self.updates}[unit]
 
     def _keep_if_reached(self) -> None:
         point = self.spec.rewind
         if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
             return
         self.kept = True
+        self.kept_at = {unit: self._reached(unit) for unit in UNITS}
         self.keep(weights_of(self.model))
 
     def _on_step(self) -> bool:

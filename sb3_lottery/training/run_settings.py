@@ -53,7 +53,7 @@ class RunSettings:
         evaluation = settings.get("evaluation")
         return cls(
             ModelSettings.from_json(model),
-            TrainingSpec.from_json(settings, experiment.rewind),
+            TrainingSpec.from_json(settings, experiment.rewind, experiment.after_rewind),
             None if evaluation is None else Evaluation(**evaluation),
             settings["threads"],
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, LEARNING_RATE, NOTHING, Point, parse_point
+from lottery_core.experiments import FULL, KEPT, LEARNING_RATE, NOTHING, REMAINING, Point, parse_point
 from sb3_lottery.training.episodes import Episodes
 
 UNITS = ("episodes", "updates", "timesteps")
@@ -22,6 +22,7 @@ class TrainingSpec:
     :param rewind: the rewind point; ``None`` where the survivors keep their trained weights
     :param score_episodes: L, the number of training episodes at the end whose mean return is the score
     :param rate_restarts: whether the learning rate schedule restarts; otherwise a chain continues at its last rate
+    :param after_rewind: how long tickets train after the rewind point, see :class:`lottery_core.experiments.Experiment`
     :raises ConfigError: an empty epoch, no epoch, or a rewind point beyond the end of the training
     """
 
@@ -30,6 +31,7 @@ class TrainingSpec:
     rewind: Point | None
     score_episodes: int
     rate_restarts: bool = True
+    after_rewind: str = FULL
 
     def __post_init__(self) -> None:
         if self.epoch.count < 1:
@@ -40,11 +42,21 @@ class TrainingSpec:
         point = self.rewind
         if point is not None and point.unit == self.length.unit and point.count > self.length.count:
             raise ConfigError(f"the rewind point {self.rewind} lies beyond the training length {self.length}")
+        if self.remaining is not None and self.remaining.count < 1:
+            raise ConfigError(f"nothing remains of {self.length} after the rewind point {self.rewind}")
 
     @property
     def length(self) -> Point:
         """The length of the whole training."""
         return self.epoch.times(self.epochs)
+
+    @property
+    def remaining(self) -> Point | None:
+        """What tickets train after the rewind point if that is not the whole length, and if it is known beforehand."""
+        point = self.rewind
+        if self.after_rewind != REMAINING or point is None or (point.count and point.unit != self.length.unit):
+            return None
+        return Point(self.length.unit, self.length.count - point.count)
 
     @property
     def rewind_word(self) -> str:
@@ -58,15 +70,16 @@ class TrainingSpec:
         return {"epoch": str(self.epoch), "epochs": self.epochs, "score_episodes": self.score_episodes}
 
     @classmethod
-    def from_json(cls, settings: Mapping[str, Any], rewind: str) -> TrainingSpec:
+    def from_json(cls, settings: Mapping[str, Any], rewind: str, after_rewind: str = FULL) -> TrainingSpec:
         """Read the values of :meth:`as_json`.
 
         :param settings: settings of an experiment
         :param rewind: rewind point of the experiment, see :attr:`rewind_word`
+        :param after_rewind: that of the experiment
         """
         epoch = parse_point(settings["epoch"], UNITS, "epoch")
         point, rate_restarts = parse_rewind(rewind)
-        return cls(epoch, settings["epochs"], point, settings["score_episodes"], rate_restarts)
+        return cls(epoch, settings["epochs"], point, settings["score_episodes"], rate_restarts, after_rewind)
 
 
 def parse_rewind(

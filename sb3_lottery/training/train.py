@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
-from lottery_core.experiments import Run, Score, make_control, paths, write_score
-from lottery_core.files import write_atomically
+from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
+from lottery_core.files import read_object, write_atomically, write_json
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model, last_rate
 from sb3_lottery.training.recorder import Recorder, Report
-from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 MODEL = "model.zip"
 NORMALIZE = "vecnormalize.pkl"  # as in rl_zoo3
@@ -34,6 +35,7 @@ def train(
     ticket: Ticket | None,
     report: Report,
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
+    begin: Mapping[str, int] | None = None,
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip`` and ``score.json``.
 
@@ -46,6 +48,8 @@ def train(
     :param ticket: the ticket to train; ``None`` for a dense run
     :param report: called with the progress at the end of every epoch
     :param evaluate: adds an evaluation of the trained model to the score
+    :param begin: unit -> number of what counts as trained already: the rest of the length is trained, with schedules
+        that go on from there; ``None`` trains the whole length
     :raises ConfigError: the model cannot be trained like this, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -61,16 +65,19 @@ def train(
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
         lottery.warns = False
         callbacks.append(lottery)
-    recorder = Recorder(spec, keep, report)
-    _learn(model, spec, [*callbacks, recorder])
+    recorder = Recorder(spec, keep, report, begin)
+    before = _learn(model, spec, [*callbacks, recorder], begin or {})
     _check_recorded(recorder, spec, model.num_timesteps)
+    if recorder.kept_at:
+        write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
     _save(model, folder)
     episodes = recorder.episodes
     score = Score(
         score=episodes.score,
         score_se=episodes.standard_error,
         returns=len(episodes.returns),
-        steps=model.num_timesteps,
+        steps=model.num_timesteps - before,
+        rewind_steps=recorder.kept_at.get("timesteps"),
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
     )
@@ -80,12 +87,24 @@ def train(
     return score
 
 
-def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallback]) -> None:
+def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallback], begin: Mapping[str, int]) -> int:
+    # Returns the number of timesteps at which it began to count.
     if not model.verbose and model.tensorboard_log is None and not model._custom_logger:
         # SB3 would make an empty temporary folder for its logger in every learn().
         model.set_logger(Logger(None, []))
-    length = spec.length
-    model.learn(length.count if length.unit == "timesteps" else _NO_END, callback=CallbackList(callbacks))
+    length, before = spec.length, begin.get("timesteps", 0)
+    if length.unit != "timesteps":  # then there is no schedule
+        model.learn(_NO_END, callback=CallbackList(callbacks))
+        return 0
+    if not before:
+        model.learn(length.count, callback=CallbackList(callbacks))
+        return 0
+    # SB3's schedules follow the share of all timesteps; the warm-up fills a replay buffer that is empty again.
+    model.num_timesteps = before
+    if isinstance(model, OffPolicyAlgorithm):
+        model.learning_starts += before
+    model.learn(length.count - before, callback=CallbackList(callbacks), reset_num_timesteps=False)
+    return before
 
 
 def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> None:
@@ -98,6 +117,20 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> N
         )
     if not episodes:
         raise RunError("no episode ended in the training, so there is no score: train longer")
+
+
+def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
+    # Controls share the length of the winning ticket; a chain that starts from the initialisation trains all of it.
+    resets = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    if spec.after_rewind != REMAINING or run.kind == DENSE or resets:
+        return None
+    path = out / dense(run.seed).folder / paths.REWIND_COUNTS
+    counts = read_object(path)
+    if not all(isinstance(counts.get(unit), int) for unit in UNITS):
+        raise RunError(f"{path} does not say how far the dense run was at the rewind point", status=2)
+    if counts[spec.length.unit] >= spec.length.count:
+        raise RunError(f"nothing remains of {spec.length} after the rewind point {spec.rewind}", status=2)
+    return counts
 
 
 def _save(model: BaseAlgorithm, folder: Path) -> None:
@@ -140,7 +173,7 @@ def train_run(
             if not spec.rate_restarts and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
-        return train(model, spec, folder, ticket, report, evaluate)
+        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec))
     finally:
         if model.env is not None:
             model.env.close()

@@ -2,7 +2,15 @@
 
 from lottery_core.pruning.kinds.control_ticket import control_ticket
 from lottery_core.pruning.kinds.kind import DENSE, FRESH, REWIND, WINNING
-from lottery_core.pruning.kinds.registry import CHAINS, CONTROLS, KINDS, MEANINGS, any_rewinds, check_kind
+from lottery_core.pruning.kinds.registry import (
+    CHAINS,
+    CONTROLS,
+    KINDS,
+    MEANINGS,
+    any_rewinds,
+    check_kind,
+    starts_rewound,
+)
 
 __all__ = [
     "CHAINS",
@@ -16,4 +24,5 @@ __all__ = [
     "any_rewinds",
     "check_kind",
     "control_ticket",
+    "starts_rewound",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from lottery_core.errors import unknown_choice
 from lottery_core.pruning.kinds import no_rewind, one_shot, permuted, random, reinit, shuffled, uniform, winning
-from lottery_core.pruning.kinds.kind import Chain, Control, Kind
+from lottery_core.pruning.kinds.kind import FRESH, Chain, Control, Kind
 
 _KINDS: tuple[Kind, ...] = (
     winning.KIND,
@@ -28,6 +28,13 @@ MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}
 def any_rewinds(kinds: Iterable[str]) -> bool:
     """Whether a chain among the kinds resets its survivors to the rewind point."""
     return any(kind in CHAINS and CHAINS[kind].rewinds for kind in kinds)
+
+
+def starts_rewound(kind: str) -> bool:
+    """Whether tickets of a kind start from values of the rewind point: not from fresh ones, nor from the first ones."""
+    if kind in CHAINS:
+        return CHAINS[kind].rewinds
+    return kind in CONTROLS and CONTROLS[kind].needs != FRESH
 
 
 def check_kind(kind: str) -> str:

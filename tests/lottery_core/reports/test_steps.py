@@ -47,3 +47,27 @@ def test_the_report_has_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[
     Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), quiet()).run()
     report([tmp_path])
     assert "\nmean steps of a scored training: dense 20, winning 20, random 20\n" in capsys.readouterr().out
+
+
+def test_steps_before_the_rewind_point_are_counted_where_the_sums_differ() -> None:
+    """A winning ticket starts from weights that were trained before; a random one from fresh values."""
+    equal = rows((500_000,))
+    equal[0] = replace(equal[0], rewind_steps=50_000)
+    assert (
+        steps_lines(equal, "updates")[-1] == "mean updates in all, with those before the rewind point: dense 500,000, "
+        "winning 550,000, random 500,000"
+    )
+    rest = [equal[0], *(replace(some, steps=450_000) for some in equal[1:])]
+    assert steps_lines(rest, "updates")[-1].endswith("dense 500,000, winning 500,000, random 450,000")
+    assert len(steps_lines([replace(some, rewind_steps=None) for some in equal], "updates")) == 1
+
+
+def test_what_tickets_train_after_the_rewind_point_is_in_the_title(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word, told in (("full", False), ("remaining", True)):
+        out = tmp_path / word
+        Runner(experiment(out, rounds=1, after_rewind=word), Toy(), Here(out), quiet()).run()
+        report([out])
+        shown = "tickets train what remains after the rewind point updates:5" in capsys.readouterr().out.splitlines()[0]
+        assert shown == told
