@@ -71,8 +71,8 @@ class Row:
     eval_score: float | None = None
     eval_se: float | None = None
     eval_episodes: int = 0
-    criterion: str = MAGNITUDE.name
     rewind_steps: int | None = None
+    criterion: str = MAGNITUDE.name
 
     @property
     def run(self) -> Run:

@@ -1,9 +1,8 @@
 """What an experiment says: tables, the picture, statistics over seeds, the state of its runs."""
 
 from lottery_core.reports.plot import plot
-from lottery_core.reports.report import report, setting_notes
+from lottery_core.reports.report import report, tables
 from lottery_core.reports.status import render, states
-from lottery_core.reports.steps import steps_lines
-from lottery_core.reports.table import evaluated, table
+from lottery_core.reports.table import table
 
-__all__ = ["evaluated", "plot", "render", "report", "setting_notes", "states", "steps_lines", "table"]
+__all__ = ["plot", "render", "report", "states", "table", "tables"]

@@ -30,20 +30,15 @@ def report(
     drawn, labels = {}, set()
     for run in runs:
         experiment = Experiment.load(run) if read_row(run) else None
-        settings = experiment.settings if experiment else {}
-        dialect = dialects.named(experiment.framework if experiment else "")
         rows = read_rows(run, experiment)
         label = experiment.score_label if experiment else "score"
-        notes = setting_notes(experiment) if experiment else []
-        texts += _tables(rows, label, dialect.returns_asked(settings), steps_lines(rows, dialect.steps), notes)
+        texts += tables(rows, experiment)
         everything += rows
-        fresh = evaluated(rows)
-        fresh_label = dialect.evaluation_label(settings, fresh[0].eval_episodes) if fresh else ""
-        texts += _tables(fresh, fresh_label, notes=notes)
         if evaluations:
+            fresh = evaluated(rows)
             if not fresh:
                 raise ConfigError(f"{run} has no evaluations: they are made with --eval-episodes N")
-            rows, label = fresh, fresh_label
+            rows, label = fresh, _evaluation_label(fresh, experiment)
         labels.add(label)
         name = run.resolve().name
         drawn[name if name not in drawn else str(run)] = rows
@@ -61,12 +56,33 @@ def report(
         print("\n".join(texts))
 
 
-def setting_notes(experiment: Experiment) -> list[str]:
-    """Notes for a table's title about settings that are not the default.
+def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
+    """The tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
-    :param experiment: the experiment
+    :param rows: rows of the experiment
+    :param experiment: its configuration; ``None`` where the folder has none
+    :returns: a text a table, each ends in an empty line
+    :raises ConfigError: no rows
     """
-    if experiment.after_rewind == FULL:
+    if not rows:
+        raise ConfigError("there is no finished run to report")
+    dialect = dialects.named(experiment.framework if experiment else "")
+    returns = dialect.returns_asked(experiment.settings if experiment else {})
+    label = experiment.score_label if experiment else "score"
+    notes = _setting_notes(experiment)
+    texts = _tables(rows, label, returns, steps_lines(rows, dialect.steps), notes)
+    fresh = evaluated(rows)
+    return texts + _tables(fresh, _evaluation_label(fresh, experiment), notes=notes)
+
+
+def _evaluation_label(rows: Sequence[Row], experiment: Experiment | None) -> str:
+    dialect = dialects.named(experiment.framework if experiment else "")
+    return dialect.evaluation_label(experiment.settings if experiment else {}, rows[0].eval_episodes) if rows else ""
+
+
+def _setting_notes(experiment: Experiment | None) -> list[str]:
+    # For a table's title: settings that are not the default.
+    if experiment is None or experiment.after_rewind == FULL:
         return []
     return [f"tickets train what remains after the rewind point {experiment.rewind}"]
 

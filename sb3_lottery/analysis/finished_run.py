@@ -1,4 +1,4 @@
-"""A finished run of an experiment of ``sb3-lottery``: its settings, its trained agent and its ticket."""
+"""A finished run of ``sb3-lottery`` or ``find_tickets``: its settings, its trained agent and its ticket."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, paths, read_rows
 from lottery_core.pruning import DENSE, check_kind
 from lottery_core.tickets import Ticket
-from sb3_lottery.models import ModelSettings
-from sb3_lottery.training import MODEL, NORMALIZE, RunSettings
+from sb3_lottery.analysis.user_model import OPTION, UserModel
+from sb3_lottery.models import ModelSettings, make_rendered_env
+from sb3_lottery.training import MODEL, NORMALIZE, RunSettings, Sb3, saved_model
 
 
 @dataclass(frozen=True)
@@ -22,25 +23,35 @@ class FinishedRun:
 
     :param folder: the run's folder
     :param run: seed, kind and round
-    :param settings: settings of the agent and its environments
+    :param settings: settings of the agent and its environments, or the user's own function that makes them
     """
 
     folder: Path
     run: Run
-    settings: ModelSettings
+    settings: ModelSettings | UserModel
 
     @classmethod
-    def of(cls, out: Path, kind: str, round_: int | None, seed: int | None) -> FinishedRun:
+    def of(
+        cls, out: Path, kind: str, round_: int | None, seed: int | None, make_model: str | None = None
+    ) -> FinishedRun:
         """Find a run of an experiment.
 
         :param out: the experiment's folder
         :param kind: kind of ticket, or ``dense``
         :param round_: round; ``None`` is the last finished round
         :param seed: seed; ``None`` is the experiment's first seed
-        :raises ConfigError: no such experiment or run, or an experiment that ``sb3-lottery`` did not make
+        :param make_model: ``"module:function"``, for an experiment of ``find_tickets``
+        :raises ConfigError: no such experiment or run, or an experiment of another kind
         """
         experiment = Experiment.load(out)
-        settings = RunSettings.of(experiment)
+        by_function = experiment.framework == Sb3.name and saved_model(Sb3.name, experiment.settings) is None
+        if by_function and make_model is None:
+            raise ConfigError(
+                f"{out} is an experiment of find_tickets: name the function that makes its model, {OPTION} "
+                "MODULE:FUNCTION (in a file of the current folder, or installed)"
+            )
+        if not by_function and make_model is not None:
+            raise ConfigError(f"{OPTION} is for experiments of find_tickets; {out} has the settings of its model")
         seed = experiment.seeds[0] if seed is None else seed
         if kind != DENSE:
             check_kind(kind)
@@ -50,19 +61,36 @@ class FinishedRun:
         run = Run(seed, kind, max(rounds) if round_ is None else round_)
         if not (out / run.folder / paths.MARKER).exists():
             raise ConfigError(f"{out} has no finished {run}; the last is round {max(rounds)}")
-        return cls(out / run.folder, run, settings.model)
+        if make_model is not None:
+            return cls(out / run.folder, run, UserModel(make_model, seed, experiment.settings.get("model", {})))
+        return cls(out / run.folder, run, RunSettings.of(experiment).model)
 
     def model(self) -> BaseAlgorithm:
         """Load the trained agent on the CPU, without an environment."""
-        model: BaseAlgorithm = self.settings.algorithm.load().load(self.folder / MODEL, device="cpu")
+        made = self.settings
+        kind = made.model_class if isinstance(made, UserModel) else made.algorithm.load()
+        model: BaseAlgorithm = kind.load(self.folder / MODEL, device="cpu")
         return model
+
+    def rendered_env(self, seed: int, render_mode: str) -> VecEnv:
+        """Make a single environment that can be rendered, with the normalisation of the training.
+
+        :param seed: seed of the environment
+        :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
+        :raises ConfigError: the environment cannot be made like this
+        """
+        made = self.settings
+        if isinstance(made, UserModel):
+            return self.normalize(made.rendered_env(seed, render_mode))
+        return self.normalize(make_rendered_env(made, seed, render_mode))
 
     def normalize(self, env: VecEnv) -> VecEnv:
         """Normalise the observations of ``env`` as at the end of the training, if the training normalised them.
 
         :param env: environments of the agent
         """
-        if self.settings.normalize is None:
+        made = self.settings
+        if not (made.normalizes if isinstance(made, UserModel) else made.normalize is not None):
             return env
         statistics = VecNormalize.load(str(self.folder / NORMALIZE), env)
         statistics.training = statistics.norm_reward = False

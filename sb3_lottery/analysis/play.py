@@ -17,7 +17,7 @@ from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.files import write_atomically
 from lottery_core.pruning import derive_seed
 from sb3_lottery.analysis.finished_run import FinishedRun
-from sb3_lottery.models import make_rendered_env, needs_action_masks
+from sb3_lottery.models import needs_action_masks
 
 VIDEOS = (".mp4", ".gif")
 _MOST_STEPS = 100_000  # steps of an episode, in case a game does not end
@@ -54,7 +54,7 @@ def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, vid
 
 def _play(finished: FinishedRun, episodes: int, deterministic: bool, video: Path | None, imageio: Any) -> list[float]:
     mode = "human" if video is None else "rgb_array"
-    env = finished.normalize(make_rendered_env(finished.settings, derive_seed("play", finished.run.seed), mode))
+    env = finished.rendered_env(derive_seed("play", finished.run.seed), mode)
     try:
         if video is None:
             return [_episode(finished, model, env, deterministic) for model in [finished.model()] * episodes]

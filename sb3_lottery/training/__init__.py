@@ -5,10 +5,17 @@ from sb3_lottery.training.checks import check_model, early_rewind, first_update
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.fingerprint import describe_model
-from sb3_lottery.training.framework import STEPS, Sb3, all_versions, score_label
-from sb3_lottery.training.in_process import InProcess, MakeModel, call_make_model, check_not_shared
+from sb3_lottery.training.framework import Sb3, all_versions, score_label
+from sb3_lottery.training.in_process import (
+    InProcess,
+    MakeCallbacks,
+    MakeModel,
+    call_callbacks,
+    call_make_model,
+    check_not_shared,
+)
 from sb3_lottery.training.run_settings import RunSettings, saved_model
-from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind
+from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind, spec_of_length
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
 
 __all__ = [
@@ -16,15 +23,16 @@ __all__ = [
     "InProcess",
     "LotteryCallback",
     "MODEL",
+    "MakeCallbacks",
     "MakeModel",
     "NORMALIZE",
     "NO_MONITOR",
     "RunSettings",
-    "STEPS",
     "Sb3",
     "TrainingSpec",
     "UNITS",
     "all_versions",
+    "call_callbacks",
     "call_make_model",
     "check_model",
     "check_not_shared",
@@ -35,5 +43,6 @@ __all__ = [
     "parse_rewind",
     "saved_model",
     "score_label",
+    "spec_of_length",
     "train_run",
 ]

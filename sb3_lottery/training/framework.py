@@ -10,13 +10,11 @@ from pathlib import Path
 import gymnasium
 import stable_baselines3
 
-from lottery_core import dialects
 from lottery_core.checkpoints import read_weights
 from lottery_core.experiments import Run, Score, read_score
 from lottery_core.tickets import Weights, versions
 from sb3_lottery.training.train import MODEL
 
-STEPS = dialects.named("sb3").steps
 _PACKAGES = {"sb3_contrib": "sb3-contrib", "envpool": "envpool", "ale": "ale-py"}
 
 

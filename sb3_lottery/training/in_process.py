@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError, RunError
-from lottery_core.experiments import FinishedInProcess, Progress, Run
+from lottery_core.experiments import FinishedInProcess, Run
 from lottery_core.files import FolderLock
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import train_run
 
 MakeModel = Callable[[int], BaseAlgorithm]
+MakeCallbacks = Callable[[int], BaseCallback | Sequence[BaseCallback] | None]
 
 
 def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
@@ -41,6 +43,23 @@ def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     if not isinstance(model, BaseAlgorithm):
         raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
     return model
+
+
+def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallback]:
+    """Call a user's function and check what it returns.
+
+    :param callbacks: makes fresh callbacks from a seed; ``None`` for none
+    :param seed: the seed
+    :raises ConfigError: the function does not return callbacks
+    """
+    made = None if callbacks is None else callbacks(seed)
+    some = [] if made is None else [made] if isinstance(made, BaseCallback) else list(made)
+    for callback in some:
+        if not isinstance(callback, BaseCallback):
+            raise ConfigError(
+                f"callbacks must return Stable-Baselines3 callbacks for a seed, not {type(callback).__name__}"
+            )
+    return some
 
 
 def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref.ref[Any]]) -> None:
@@ -73,17 +92,25 @@ class InProcess:
     :param out: the experiment's folder
     :param make_model: makes a fresh model from a seed
     :param spec: length of the training, rewind point and score
-    :param progress: where the progress is shown
+    :param report: called with a run and its progress at the end of every epoch
     :param evaluation: how the trained models are evaluated; ``None`` for no evaluation
+    :param callbacks: makes the user's own callbacks from a seed; ``None`` for none
     """
 
     jobs = 1
     retries = 0
 
     def __init__(
-        self, out: Path, make_model: MakeModel, spec: TrainingSpec, progress: Progress, evaluation: Evaluation | None
+        self,
+        out: Path,
+        make_model: MakeModel,
+        spec: TrainingSpec,
+        report: Callable[[Run, Mapping[str, Any]], None],
+        evaluation: Evaluation | None,
+        callbacks: MakeCallbacks | None = None,
     ) -> None:
-        self.out, self.spec, self.progress, self.evaluation = out, spec, progress, evaluation
+        self.out, self.spec, self.report, self.evaluation = out, spec, report, evaluation
+        self.callbacks = callbacks
         self.make_model = partial(call_make_model, make_model)
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> FinishedInProcess:
@@ -92,23 +119,28 @@ class InProcess:
         :param run: the run
         :param folder: the run's folder
         :param lock: lock of the experiment's folder
+        :raises LotteryError: see :meth:`train`
+        """
+        self.train(run)
+        return FinishedInProcess()
+
+    def train(self, run: Run) -> None:
+        """Train a run.
+
+        :param run: the run
         :raises LotteryError: see :func:`sb3_lottery.training.train.train`
         :raises RunError: the training raised any other exception; runs that do not depend on it are still trained
         """
-
-        def report(state: Mapping[str, Any]) -> None:
-            self.progress.status({run: state})
-
         evaluate = None
         if self.evaluation is not None:
             evaluate = partial(self.evaluation, fresh_env=self._fresh_env, seed=run.seed)
         try:
-            train_run(self.out, run, self.make_model, self.spec, report, evaluate)
+            more = call_callbacks(self.callbacks, run.seed)
+            train_run(self.out, run, self.make_model, self.spec, partial(self.report, run), evaluate, more)
         except LotteryError:
             raise
         except Exception as error:  # a user's model may raise anything
             raise RunError(f"{type(error).__name__}: {error}") from error
-        return FinishedInProcess()
 
     def adopt(self, run: Run, folder: Path) -> None:
         """Return ``None``: a run ends with this process.

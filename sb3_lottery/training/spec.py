@@ -11,6 +11,7 @@ from lottery_core.experiments import FULL, KEPT, LEARNING_RATE, NOTHING, REMAINI
 from sb3_lottery.training.episodes import Episodes
 
 UNITS = ("episodes", "updates", "timesteps")
+_EPOCHS = 20  # how often the progress of find_tickets is reported
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,25 @@ class TrainingSpec:
         epoch = parse_point(settings["epoch"], UNITS, "epoch")
         point, rate_restarts = parse_rewind(rewind)
         return cls(epoch, settings["epochs"], point, settings["score_episodes"], rate_restarts, after_rewind)
+
+
+def spec_of_length(total_timesteps: int, rewind: str | None, score_episodes: int, after_rewind: str) -> TrainingSpec:
+    """Return the training of a length in timesteps, as ``find_tickets`` takes it.
+
+    :param total_timesteps: length in timesteps
+    :param rewind: rewind point; ``None`` is a twentieth of the length
+    :param score_episodes: L, the number of training episodes in the score
+    :param after_rewind: see :class:`TrainingSpec`
+    :raises ConfigError: a length below 1, or a rewind point that is not understood
+    """
+    if total_timesteps < 1:
+        raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
+    # The number of epochs divides the length, so that the length is exact.
+    epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
+    word = str(rewind or f"timesteps:{total_timesteps // _EPOCHS}")
+    point, rate_restarts = parse_rewind(word, option="rewind", words=KEPT)
+    epoch = Point("timesteps", total_timesteps // epochs)
+    return TrainingSpec(epoch, epochs, point, score_episodes, rate_restarts, after_rewind)
 
 
 def parse_rewind(

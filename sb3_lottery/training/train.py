@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -36,6 +36,7 @@ def train(
     report: Report,
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     begin: Mapping[str, int] | None = None,
+    more: Sequence[BaseCallback] = (),
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip`` and ``score.json``.
 
@@ -50,6 +51,7 @@ def train(
     :param evaluate: adds an evaluation of the trained model to the score
     :param begin: unit -> number of what counts as trained already: the rest of the length is trained, with schedules
         that go on from there; ``None`` trains the whole length
+    :param more: the user's own callbacks
     :raises ConfigError: the model cannot be trained like this, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -66,7 +68,7 @@ def train(
         lottery.warns = False
         callbacks.append(lottery)
     recorder = Recorder(spec, keep, report, begin)
-    before = _learn(model, spec, [*callbacks, recorder], begin or {})
+    before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
     _check_recorded(recorder, spec, model.num_timesteps)
     if recorder.kept_at:
         write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
@@ -147,6 +149,7 @@ def train_run(
     spec: TrainingSpec,
     report: Report,
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
+    more: Sequence[BaseCallback] = (),
 ) -> Score:
     """Train one run of an experiment: make its model, load its ticket, and call :func:`train`.
 
@@ -158,6 +161,7 @@ def train_run(
     :param spec: length of the training, rewind point and score
     :param report: called with the progress at the end of every epoch
     :param evaluate: adds an evaluation of the trained model to the score
+    :param more: the user's own callbacks
     :raises LotteryError: see :func:`train`
     """
     folder = out / run.folder
@@ -173,7 +177,7 @@ def train_run(
             if not spec.rate_restarts and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec))
+        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more)
     finally:
         if model.env is not None:
             model.env.close()

@@ -4,7 +4,7 @@ A plugin's command adds :func:`add_executor_options` to its parser and gets its 
 """
 
 from lottery_core.experiments.executors.gpus import shares, visible_gpus
-from lottery_core.experiments.executors.local import die_with
+from lottery_core.experiments.executors.local import Processes, die_with
 from lottery_core.experiments.executors.options import (
     SLURM,
     add_executor_options,
@@ -15,6 +15,7 @@ from lottery_core.experiments.executors.options import (
 from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, slurm_options
 
 __all__ = [
+    "Processes",
     "Queue",
     "SLURM",
     "add_executor_options",

@@ -14,9 +14,9 @@ from lottery_core.files import read_json
 from sb3_lottery import find_tickets
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import train_run
+from tests.sb3_lottery.find.test_find_tickets import SMALL, make_model
 from tests.sb3_lottery.helpers import SMALL as COMMAND
 from tests.sb3_lottery.helpers import make, request_for, ticket_for
-from tests.sb3_lottery.test_find import SMALL, make_model
 
 REST = {**SMALL, "rewind": "timesteps:64", "after_rewind": "remaining", "rounds": 1}
 

@@ -1,0 +1,160 @@
+"""``find_tickets``: a whole experiment with a model that the user's own function makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
+from lottery_core.experiments.executors import Processes
+from lottery_core.pruning import any_rewinds
+from sb3_lottery.find.found import Found
+from sb3_lottery.find.look import look_at
+from sb3_lottery.find.references import worker_command
+from sb3_lottery.training import (
+    Evaluation,
+    InProcess,
+    MakeCallbacks,
+    MakeModel,
+    Sb3,
+    all_versions,
+    call_callbacks,
+    score_label,
+    spec_of_length,
+)
+
+
+def find_tickets(
+    make_model: MakeModel,
+    out: str | Path,
+    *,
+    total_timesteps: int,
+    rounds: int = 20,
+    prune_rate: float = 0.2,
+    rewind: str | None = None,
+    kinds: Sequence[str] | str = ("winning", "random"),
+    seeds: Sequence[int] | int = (1,),
+    scope: str | Sequence[str] = "all",
+    score_episodes: int = 100,
+    eval_episodes: int = 0,
+    deterministic: bool = False,
+    progress: bool = True,
+    criterion: str = "magnitude",
+    after_rewind: str = FULL,
+    jobs: int = 1,
+    callbacks: MakeCallbacks | None = None,
+) -> Found:
+    """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
+
+    Runs are trained one after the other in this process, or by several with ``jobs``. Interrupt it any time; repeat
+    the call to resume in the same folder. A different model in the same folder is refused, as far as
+    :func:`describe_model` can tell two models apart.
+
+    .. warning::
+        Pass ``seed=seed`` to the model, and ``policy_kwargs=dict(ortho_init=False)`` if the algorithm has it: with
+        SB3's orthogonal initialisation pruning removes the action head first.
+
+    :param make_model: makes a fresh model with its environment from a seed, a new one in every call
+    :param out: the experiment's folder
+    :param total_timesteps: length of each training in environment steps
+    :param rounds: rounds of pruning; with 0 only the dense runs are trained
+    :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
+    :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``.
+        ``None`` is a twentieth of the length, which corresponds to the paper's end of epoch 1 of 20, or just after the
+        first update if that comes later. With ``"lr"`` the survivors keep their trained weights and only the learning
+        rate schedule restarts; with ``"none"`` the schedule does not restart either
+    :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
+    :param seeds: the whole experiment is repeated for each seed. SB3 seeds environment i with ``seed + i``, so with
+        many environments seeds that lie far apart are more independent
+    :param scope: see :func:`lottery_core.pool_names`; also ``"actor"`` or ``"critic"``
+    :param score_episodes: L: the score is the mean return of the last L training episodes
+    :param eval_episodes: also evaluate each trained model in this number of fresh episodes, in the environment of
+        another model from ``make_model``
+    :param deterministic: evaluate with the best action instead of sampling
+    :param progress: print the progress
+    :param criterion: how parameters are ranked for pruning, one of :data:`lottery_core.CRITERIA`
+    :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
+        what remains of it, with schedules that go on from the rewind point
+    :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
+        which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
+    :param callbacks: makes further callbacks for a training from the run's seed, new ones in every call; they are no
+        part of what tells two experiments apart
+    :raises LotteryError: a value that cannot work; then nothing is written
+    :raises RunError: a run failed, or the rewind point was not reached
+    """
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    seeds = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
+    _check_types(
+        total_timesteps=total_timesteps,
+        rounds=rounds,
+        prune_rate=prune_rate,
+        score_episodes=score_episodes,
+        eval_episodes=eval_episodes,
+        jobs=jobs,
+        seeds=seeds,
+    )
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, not {jobs}")
+    evaluation = _evaluation(eval_episodes, deterministic)
+    spec = spec_of_length(total_timesteps, rewind, score_episodes, after_rewind)
+    call_callbacks(callbacks, seeds[0])
+    model = look_at(make_model, seeds[0], spec, scope, Path(out) if rewind is None else None)
+    spec = model.spec
+    experiment = Experiment(
+        out=Path(out),
+        framework=Sb3.name,
+        settings={
+            "model": model.description,
+            "total_timesteps": total_timesteps,
+            "score_episodes": score_episodes,
+            **({} if evaluation is None else {"evaluation": evaluation.as_json()}),
+        },
+        prune_rate=prune_rate,
+        rewind=spec.rewind_word,
+        scope=model.scope,
+        kinds=kinds,
+        seeds=seeds,
+        rounds=rounds,
+        score_label=score_label(score_episodes),
+        versions=all_versions(model.packages),
+        criterion=criterion,
+        after_rewind=after_rewind,
+    )
+    shown = Progress(quiet=not progress)
+    for line in model.notes:
+        Progress().say(line)
+    for line in model.rewind_notes if any_rewinds(experiment.kinds) else ():
+        shown.say(line)
+    executor: Executor
+    if jobs == 1:
+        executor = InProcess(
+            experiment.out, make_model, spec, lambda run, state: shown.status({run: state}), evaluation, callbacks
+        )
+    else:
+        command = partial(worker_command, make_model, callbacks)
+        executor = Processes(lambda _, folder: command(folder), jobs)
+        command(experiment.out)  # a function that another process cannot import is refused here
+    try:
+        rows = Runner(experiment, Sb3(), executor, shown).run()
+    except KeyboardInterrupt:
+        Progress().say("find_tickets: stopped; call it again to resume")
+        raise KeyboardInterrupt from None
+    return Found(rows, experiment.out, experiment.score_label, score_episodes)
+
+
+def _check_types(prune_rate: object, seeds: Sequence[object], **whole: object) -> None:
+    for name, value in (*whole.items(), *(("each seed", seed) for seed in seeds)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be a whole number, not {value!r}")
+    if not isinstance(prune_rate, (int, float)) or isinstance(prune_rate, bool):
+        raise ConfigError(f"prune_rate must be a number, not {prune_rate!r}")
+    if not seeds:
+        raise ConfigError("no seed was given: give at least one")
+
+
+def _evaluation(episodes: int, deterministic: bool) -> Evaluation | None:
+    if deterministic and not episodes:
+        raise ConfigError("deterministic is for evaluations: it needs eval_episodes")
+    return Evaluation(episodes, deterministic) if episodes else None

@@ -1,0 +1,70 @@
+"""The results of ``find_tickets``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, Row, Run, paths, read_row
+from lottery_core.reports import plot, table, tables
+
+_PICTURES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The results of :func:`find_tickets`.
+
+    :param rows: one row per finished run
+    :param out: the experiment's folder
+    :param score_label: what the score is
+    :param score_episodes: L, the number of returns in a score unless fewer episodes ended
+    """
+
+    rows: Sequence[Row]
+    out: Path
+    score_label: str
+    score_episodes: int = 1
+
+    def __str__(self) -> str:
+        if not read_row(self.out):
+            return table(self.rows, self.score_label, self.score_episodes)
+        return "\n".join(tables(self.rows, Experiment.load(self.out))).rstrip("\n")
+
+    def table(self, file: TextIO | None = None) -> None:
+        """Print the tables of ``lottery report``: one line per round, one column per kind; also of the evaluations.
+
+        :param file: where to print; ``None`` is ``sys.stdout``
+        """
+        print(self, file=file or sys.stdout)
+
+    def plot(self, path: str | Path) -> Path:
+        """Plot the score against the pruned fraction.
+
+        :param path: path of the plot, .png, .pdf or .svg
+        :returns: ``path``
+        :raises ConfigError: another format
+        :raises WriteError: the plot cannot be written
+        """
+        path = Path(path)
+        if path.suffix.lower() not in _PICTURES:
+            raise ConfigError(f"a picture must end in {', '.join(_PICTURES)}, not in '{path.suffix}' ({path.name})")
+        plot({self.out.resolve().name: self.rows}, path, self.score_label)
+        return path
+
+    def ticket(self, seed: int, kind: str, round: int) -> Path:
+        """Return the path of a ticket, for :class:`~sb3_lottery.LotteryCallback`.
+
+        :param seed: seed of the run
+        :param kind: kind of ticket
+        :param round: round of pruning, from 1
+        :raises ConfigError: there is no such ticket
+        """
+        path = self.out / Run(seed, kind, round).folder / paths.TICKET
+        if not path.exists():
+            raise ConfigError(f"there is no ticket of seed {seed}, kind '{kind}', round {round} in {self.out}")
+        return path

@@ -1,0 +1,104 @@
+"""The look at the user's model before the start of an experiment."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from lottery_core.experiments import Point, read_row
+from sb3_lottery.models import algorithm_of, scope_words, weights_of
+from sb3_lottery.training import (
+    NO_MONITOR,
+    MakeModel,
+    TrainingSpec,
+    call_make_model,
+    check_model,
+    check_not_shared,
+    describe_model,
+    early_rewind,
+    first_update,
+    is_monitored,
+)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the experiment needs to know about the user's model.
+
+    :param description: see :func:`describe_model`
+    :param scope: words of the scope
+    :param packages: packages of the model's classes
+    :param spec: the training, with a rewind point that suits the model where the user gave none
+    :param notes: lines for the user about any training of this model
+    :param rewind_notes: lines for the user about the rewind point
+    """
+
+    description: dict[str, Any]
+    scope: tuple[str, ...]
+    packages: set[str]
+    spec: TrainingSpec
+    notes: tuple[str, ...]
+    rewind_notes: tuple[str, ...]
+
+
+def look_at(
+    make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str | Sequence[str], default_rewind: Path | None
+) -> ModelFacts:
+    """Make one model, check that it can be trained, and close its environment.
+
+    :param make_model: makes a fresh model from a seed
+    :param seed: the seed
+    :param spec: length of the training, rewind point and score
+    :param scope: words of a scope
+    :param default_rewind: the experiment's folder if the rewind point is the default, which may move
+    :raises LotteryError: the model cannot be trained like this
+    """
+    model: BaseAlgorithm = call_make_model(make_model, seed)
+    try:
+        check_model(model, spec)
+        weights = weights_of(model)
+        words = scope_words(scope, algorithm_of(model))
+        weights.pool(words)
+        about_rewind: list[str] = []
+        if default_rewind is not None:
+            spec, about_rewind = _default_rewind(model, spec, default_rewind)
+        warning = early_rewind(model, spec)
+        described = ModelFacts(
+            describe_model(model),
+            words,
+            {kind.__module__.partition(".")[0] for kind in type(model).__mro__},
+            spec,
+            tuple(_notes(model)),
+            (*about_rewind, *([warning] if warning else [])),
+        )
+    finally:
+        if model.env is not None:
+            model.env.close()
+    used: list[weakref.ref[Any]] = [weakref.ref(model), weakref.ref(model.policy)]
+    del model, weights
+    check_not_shared(make_model, seed, used)
+    return described
+
+
+def _notes(model: BaseAlgorithm) -> Iterator[str]:
+    if model.seed is None:
+        yield "WARNING: make_model makes a model without seed=: pass the seed, or runs cannot be repeated"
+    if model.env is not None and not is_monitored(model.env):
+        yield f"WARNING: {NO_MONITOR}"
+
+
+def _default_rewind(model: BaseAlgorithm, spec: TrainingSpec, out: Path) -> tuple[TrainingSpec, list[str]]:
+    # The default point, or just after the first update; a folder that began with an earlier point keeps it.
+    first, point = first_update(model), spec.rewind
+    if first is None or point is None or point.count > first or read_row(out).get("rewind") == str(point):
+        return spec, []
+    later = Point("timesteps", first + 1)
+    if later.count > spec.length.count:
+        later = Point("updates", 1)
+    line = f"rewind point {later}: a twentieth of the length ({point}) comes before the first update"
+    return replace(spec, rewind=later), [line]
