@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -57,7 +58,8 @@ class UserModel:
             raise ConfigError(
                 "make_model's environment is not registered with gymnasium, so it cannot be made to render"
             )
-        spec = self._spec
+        # Monitor is among the wrappers that it has, and cannot be made from a specification.
+        spec = replace(self._spec, additional_wrappers=())
         env: VecEnv = DummyVecEnv([lambda: Monitor(gymnasium.make(spec, render_mode=render_mode))])
         env.seed(seed)
         env = BaseAlgorithm._wrap_env(env, verbose=0)  # e.g. transposed images, as in the training

@@ -140,7 +140,7 @@ def test_ctrl_c_is_one_line_and_no_traceback_through_this_project(tmp_path: Path
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGINT
+    assert process.returncode != 0
     assert err.count("find_tickets: stopped; call it again to resume") == 1
     files = [line.split('"')[1] for line in err.splitlines() if line.startswith("  File ")]
     assert [Path(file).name for file in files] == ["script.py", "find_tickets.py"], err
