@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from lottery_core.errors import LotteryError
-from lottery_core.experiments import Executor, Experiment, Framework, Progress, Runner, commands
+from lottery_core.experiments import (
+    Executor,
+    Experiment,
+    Framework,
+    Progress,
+    Runner,
+    commands,
+    duration,
+    read_marker,
+    seconds_left,
+)
 from lottery_core.reports import report
+
+_LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers bad input with one line, and where the help is, instead of the whole usage."""
 
+    # Option that other tools have -> what to write here; for the message about an unknown option.
+    hints: Mapping[str, str] = {}
+
     def error(self, message: str) -> NoReturn:
+        listed = _LISTED.search(message)
+        if listed is not None:
+            message += f": separate values by spaces: {listed.group(1)} {listed.group(2).replace(',', ' ')}"
+        if message.startswith("unrecognized arguments"):
+            words = {word.partition("=")[0] for word in message.split()}
+            message += "".join(f": {hint}" for option, hint in self.hints.items() if option in words)
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -51,20 +74,46 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
 
 
 def run_experiment(
-    experiment: Experiment, framework: Framework, executor: Executor, dry_run: bool = False, quiet: bool = False
+    experiment: Experiment,
+    framework: Framework,
+    executor: Executor,
+    dry_run: bool = False,
+    quiet: bool = False,
+    seconds: float | None = None,
 ) -> None:
     """Do the runs of an experiment, then print its table and draw its picture.
 
     :param experiment: the configuration
     :param framework: the plugin's framework
     :param executor: where trainings run
-    :param dry_run: print each run, its folder and its command instead; writes nothing
+    :param dry_run: print the plan instead, and write nothing: each run, its folder, its command, what is done, the time
+        left
     :param quiet: show no progress
+    :param seconds: how long a run takes at most, where that was measured beforehand
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if dry_run:
-        for run, folder, command in commands(experiment, framework):
-            print(f"{run}\n  {folder}\n  {shlex.join(command)}")
+        _print_plan(experiment, framework, executor.jobs, seconds)
         return
     Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
     report([experiment.out])
+
+
+def _print_plan(experiment: Experiment, framework: Framework, jobs: int, seconds: float | None) -> None:
+    done: dict[str, list[float]] = defaultdict(list)
+    waiting = []
+    for run, folder, command in commands(experiment, framework):
+        row = read_marker(folder, experiment) if folder.exists() else None
+        if row is None:
+            waiting.append(run)
+        else:
+            done[row.kind].append(row.wall_seconds)
+        print(f"{run}{'' if row is None else ' (done)'}\n  {folder}\n  {shlex.join(command)}")
+    finished = sum(map(len, done.values()))
+    line = f"{finished + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"
+    if left is None and waiting and seconds is not None:
+        left, source = seconds_left(waiting, {waiting[0].kind: [seconds]}, jobs), "at most, at the measured speed"
+    if left is not None:
+        line += f": about {duration(left)} with {jobs} at a time ({source})"
+    print(line)

@@ -44,5 +44,10 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     add("--scope", nargs="+", metavar="SCOPE", help=scope)
     add("--criterion", metavar="NAME", help=f"how parameters are ranked for pruning (magnitude). {criteria}")
     add_executor_options(group)
-    add("--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command")
+    add(
+        "--dry-run",
+        action="store_true",
+        default=False,
+        help="print the plan: each run, its command, what is done, the cost",
+    )
     add("--quiet", action="store_true", default=False, help="no progress")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lottery_core.errors import ConfigError
@@ -37,6 +37,11 @@ class Point:
         return Point(self.unit, self.count * factor)
 
 
+def _either(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def parse_point(
     text: str, units: Sequence[str], option: str, epoch: Point | None = None, words: Sequence[str] = ()
 ) -> Point:
@@ -54,6 +59,8 @@ def parse_point(
         return Point(units[0], 0)
     unit, _, count = text.partition(":")
     accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N"] if epoch else []) + [INIT, *words]
+    if text.isdecimal():
+        raise ConfigError(f"{option} {text} has no unit: did you mean {_either(f'{name}:{text}' for name in units)}?")
     if not count.isdecimal():
         raise ConfigError(f"{option} '{text}' is not understood; accepted: {', '.join(accepted)} with a whole number N")
     if unit in (EPOCH, f"{EPOCH}s") and epoch:

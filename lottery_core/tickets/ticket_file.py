@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import unicodedata
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lottery_core import dialects
 from lottery_core.errors import TicketError
 from lottery_core.files import parse_json, printable
 from lottery_core.tickets.encoding import pack_bits, pack_planes, unpack_bits, unpack_planes
@@ -159,8 +161,16 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        kind = "Is a directory" if path.is_dir() else "Not a regular file" if path.exists() else "No such file"
+        if path.is_dir():
+            raise TicketError(_folder(path))
+        kind = "Not a regular file" if path.exists() else "No such file"
         raise TicketError(f"cannot read {path}: {kind}")
+    title = _model_zip(path)
+    if title is not None:
+        raise TicketError(
+            f"{path} is the zip of a {title} model, not a ticket: `lottery prune` makes tickets (of an experiment: "
+            "ticket.safetensors beside the zip)"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             text = (file.metadata() or {}).get(_HEADER)
@@ -179,6 +189,26 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         reason = getattr(error, "strerror", None) or error
         kind = "not a ticket, or damaged" if isinstance(error, (SafetensorError, OSError, ValueError)) else "damaged"
         raise TicketError(f"cannot read {path}: {kind} ({printable(reason)})") from error
+
+
+def _folder(path: Path) -> str:
+    # Of a run, or of an experiment; not deeper, since the folder may be anything.
+    tickets = sorted(some for way in ("", "seed-*/*/round-*/") for some in path.glob(f"{way}ticket.safetensors"))
+    if tickets:
+        return f"cannot read {path}: it is a folder (Is a directory); a ticket in it is {printable(tickets[0])}"
+    return f"cannot read {path}: Is a directory, without a ticket in it"
+
+
+def _model_zip(path: Path) -> str | None:
+    # The framework whose model the file is, as a zip.
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except Exception:  # a damaged zip is no ticket either
+        return None
+    return next((row.title for row in dialects.every() if row.archive_member in names), None)
 
 
 def _whole(value: Any) -> bool:

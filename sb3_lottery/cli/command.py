@@ -7,8 +7,9 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
@@ -17,7 +18,8 @@ from lottery_core.experiments.executors import SLURM, make_executor
 from lottery_core.pruning import any_rewinds
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
-from sb3_lottery.cli.preset_list import preset_list
+from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
+from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.request import Request, request_of
 from sb3_lottery.models import (
     check_device,
@@ -27,7 +29,7 @@ from sb3_lottery.models import (
     several_gpus,
     weights_of,
 )
-from sb3_lottery.training import Sb3, check_model, early_rewind
+from sb3_lottery.training import Sb3, check_model, early_rewind, whole_rollouts
 
 _A_FEW = 16  # environments
 
@@ -49,8 +51,10 @@ def _preflight(request: Request, here: bool) -> list[str]:
         check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
         weights.pool(experiment.scope)
-        warning = early_rewind(model, request.settings.training, settings.n_envs)
-        return [warning] if warning and any_rewinds(experiment.kinds) else []
+        training = request.settings.training
+        longer = whole_rollouts(model, training.length, settings.n_envs)
+        early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
+        return [line for line in (longer, early) if line]
     finally:
         assert model.env is not None
         model.env.close()
@@ -73,7 +77,18 @@ def _run(args: argparse.Namespace) -> None:
     )
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
+    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, _seconds(vars(args), request))
+
+
+def _seconds(given: Mapping[str, Any], request: Request) -> float | None:
+    # Of a run, from the speed that was measured for the preset's game.
+    if "preset" not in given:
+        return None
+    model, training = request.settings.model, request.settings.training
+    length = {"epoch": str(training.epoch), "epochs": training.epochs}
+    return seconds_of_a_run(
+        {**PRESETS[given["preset"]], **length, "n_envs": model.n_envs, "hyperparams": model.hyperparams}
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

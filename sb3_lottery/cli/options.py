@@ -44,7 +44,7 @@ _SCOPE = "all, layers (no output layers), actor, critic, or regular expressions 
 
 def parser() -> Parser:
     """Return the parser of ``sb3-lottery``; options that were not given are absent, so that a preset shows through."""
-    result = Parser(
+    result = _Sb3Parser(
         prog="sb3-lottery",
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
         epilog="For a finished run: sb3-lottery play RUN shows or records the agent, sb3-lottery inputs RUN lists the "
@@ -56,6 +56,18 @@ def parser() -> Parser:
     _add_training(result.add_argument_group("training and score"))
     _add_agent(result.add_argument_group("agent"))
     return result
+
+
+_LENGTH = "the length of a run is --epoch timesteps:N times --epochs N"
+
+
+class _Sb3Parser(Parser):
+    """Knows the names that SB3 and rl_zoo3 have for options of this command."""
+
+    hints = {  # noqa: RUF012
+        **dict.fromkeys(("--total-timesteps", "--n-timesteps", "--timesteps", "-n"), _LENGTH),
+        **dict.fromkeys(("--env-id", "--environment"), "did you mean --env?"),
+    }
 
 
 def _add_experiment(group: argparse._ArgumentGroup) -> None:

@@ -46,16 +46,35 @@ def cost(preset: Mapping[str, Any]) -> str:
     :param preset: a row of :data:`sb3_lottery.cli.presets.PRESETS`
     """
     values = {**DEFAULTS, **preset}
-    unit, _, count = values["epoch"].partition(":")
-    total = int(count) * values["epochs"]
-    speed = _SPEEDS.get(values["env"]) or _CNN_SPEEDS.get(preset.get("cnn", ""))
-    estimate = None if speed is None else _steps(values, unit, total, speed.episode)
+    unit, total = _length(values)
+    speed, estimate = _estimate(preset)
     if speed is None or estimate is None:
         return f"{total:,} {unit}; {_NOT_MEASURED}"
     steps, how = estimate
     equals = "" if unit == "timesteps" else f" = {steps:,} steps"
     most = "at most " if unit == "episodes" else ""
     return f"{how}{equals} / {speed.steps:,} steps/s = {most}{duration(steps / speed.steps)} ({speed.how})"
+
+
+def seconds_of_a_run(preset: Mapping[str, Any]) -> float | None:
+    """Return how long one run takes at most at the speed that was measured for the preset's game.
+
+    :param preset: a row of :data:`sb3_lottery.cli.presets.PRESETS`, with options that override it
+    :returns: seconds; ``None`` where the speed was not measured
+    """
+    speed, estimate = _estimate(preset)
+    return None if speed is None or estimate is None else estimate[0] / speed.steps
+
+
+def _length(values: Mapping[str, Any]) -> tuple[str, int]:
+    unit, _, count = values["epoch"].partition(":")
+    return unit, int(count) * int(values["epochs"])
+
+
+def _estimate(preset: Mapping[str, Any]) -> tuple[Speed | None, tuple[int, str] | None]:
+    values = {**DEFAULTS, **preset}
+    speed = _SPEEDS.get(values["env"]) or _CNN_SPEEDS.get(preset.get("cnn", ""))
+    return speed, None if speed is None else _steps(values, *_length(values), speed.episode)
 
 
 def _steps(values: Mapping[str, Any], unit: str, total: int, episode: int) -> tuple[int, str] | None:

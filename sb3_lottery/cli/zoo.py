@@ -80,6 +80,9 @@ def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
         raise
     except (KeyError, ValueError, TypeError, SyntaxError) as error:
         raise ConfigError(f"{path}: cannot read the settings of {env}: {type(error).__name__}: {error}") from error
+    notes.append(
+        f"{total:,} timesteps a run, as in the zoo: a shorter --epoch timesteps:N, or fewer --epochs, shortens it"
+    )
     accepted = accepted_hyperparameters(kind)
     unknown = [name for name in hyperparams if name not in accepted or name in _CLASSES]
     if unknown:

@@ -125,6 +125,8 @@ def find_tickets(
     shown = Progress(quiet=not progress)
     for line in model.notes:
         Progress().say(line)
+    if model.length_note:
+        shown.say(model.length_note)
     for line in model.rewind_notes if any_rewinds(experiment.kinds) else ():
         shown.say(line)
     executor: Executor

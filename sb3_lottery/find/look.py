@@ -23,6 +23,7 @@ from sb3_lottery.training import (
     early_rewind,
     first_update,
     is_monitored,
+    whole_rollouts,
 )
 
 
@@ -35,6 +36,7 @@ class ModelFacts:
     :param packages: packages of the model's classes
     :param spec: the training, with a rewind point that suits the model where the user gave none
     :param notes: lines for the user about any training of this model
+    :param length_note: a line for the user about the length that whole rollouts have
     :param rewind_notes: lines for the user about the rewind point
     """
 
@@ -43,6 +45,7 @@ class ModelFacts:
     packages: set[str]
     spec: TrainingSpec
     notes: tuple[str, ...]
+    length_note: str | None
     rewind_notes: tuple[str, ...]
 
 
@@ -74,6 +77,7 @@ def look_at(
             {kind.__module__.partition(".")[0] for kind in type(model).__mro__},
             spec,
             tuple(_notes(model)),
+            whole_rollouts(model, spec.length),
             (*about_rewind, *([warning] if warning else [])),
         )
     finally:

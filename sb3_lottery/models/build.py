@@ -75,6 +75,12 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
     except (AssertionError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         env.close()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "ernel size" in reason:  # a convolution's kernel is larger than its input
+            shape = " x ".join(map(str, env.observation_space.shape or ()))
+            reason = (
+                f"images of {shape} are too small for the CNN (NatureCNN needs 36 x 36 pixels): --policy mlp reads the "
+                "pixels as numbers"
+            )
         raise ConfigError(f"cannot make {algorithm.title} for {settings.env}: {reason}") from error
 
 

@@ -20,6 +20,7 @@ _NOT_POLICY_KWARGS = {
     "optimizer_kwargs", "features_extractor_class", "features_extractor_kwargs",
 }  # fmt: skip
 
+_LENGTHS = ("n_timesteps", "total_timesteps")  # in rl_zoo3's files and in learn()
 # SB3 accepts 0 for these and fails in the middle of the first training.
 _AT_LEAST_ONE = {
     "n_steps", "batch_size", "n_epochs", "buffer_size", "train_freq", "policy_delay", "target_update_interval",
@@ -69,6 +70,10 @@ def check_hyperparameters(algorithm: Algorithm, values: Mapping[str, Any]) -> No
     """
     accepted = accepted_hyperparameters(algorithm)
     for name, value in values.items():
+        if name in _LENGTHS:
+            raise ConfigError(
+                f"{name} is no hyperparameter here: the length of a run is --epoch timesteps:N times --epochs N"
+            )
         if name not in accepted:
             raise unknown_choice(name, f"hyperparameter of {algorithm.title}", accepted)
         _check_at_least_one(name, value)

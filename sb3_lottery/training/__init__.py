@@ -1,7 +1,7 @@
 """Training of agents and tickets: the callback for any script, and the runs of an experiment with their scores."""
 
 from sb3_lottery.training.callback import LotteryCallback
-from sb3_lottery.training.checks import check_model, early_rewind, first_update
+from sb3_lottery.training.checks import check_model, early_rewind, first_update, whole_rollouts
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.fingerprint import describe_model
@@ -45,4 +45,5 @@ __all__ = [
     "score_label",
     "spec_of_length",
     "train_run",
+    "whole_rollouts",
 ]

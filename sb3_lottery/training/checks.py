@@ -147,6 +147,26 @@ def _longest_episode(model: BaseAlgorithm) -> int | None:
     return getattr(spec, "max_episode_steps", None)
 
 
+def whole_rollouts(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> str | None:
+    """Return a line about a length that whole rollouts exceed by more than a hundredth.
+
+    :param model: model with its environment
+    :param length: length of the training
+    :param n_envs: number of environments in the training; ``None`` is that of the model
+    """
+    steps = getattr(model, "n_steps", None)
+    if not isinstance(model, OnPolicyAlgorithm) or not steps or length.unit != "timesteps" or model.env is None:
+        return None
+    rollout = int(steps) * (n_envs or model.env.num_envs)
+    trained = math.ceil(length.count / rollout) * rollout
+    if trained <= 1.01 * length.count:
+        return None
+    return (
+        f"{length.count:,} timesteps are asked for and {trained:,} will be trained: {type(model).__name__} collects "
+        f"whole rollouts of n_steps x environments = {rollout:,}"
+    )
+
+
 def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> dict[str, int]:
     """Return the largest numbers of episodes and updates in a training of a given length.
 

@@ -58,6 +58,15 @@ class Broken(Tiny):
         raise RuntimeError("no licence for the simulator")
 
 
+class SmallImage(Tiny):
+    """Images of 7 x 7 pixels, as of MiniGrid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255, (7, 7, 3), np.uint8)
+
+
+gymnasium.register("TinyImage-v0", SmallImage)
 gymnasium.register("Broken-v0", Broken)
 gymnasium.register("Tiny-v0", Tiny)
 gymnasium.register("TinyContinuous-v0", Tiny, kwargs={"continuous": True})

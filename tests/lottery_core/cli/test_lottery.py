@@ -156,6 +156,16 @@ def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: py
     assert facts["digest"] == Ticket.load(tmp_path / "t").digest
 
 
+def test_a_folder_is_named_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = finished(tmp_path / "x")
+    assert main(["inspect", f"{out}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    ticket = out / "seed-1/random/round-01/ticket.safetensors"
+    assert line.endswith(f"cannot read {out}: it is a folder (Is a directory); a ticket in it is {ticket}")
+    assert main(["inspect", f"{tmp_path}"]) == 2
+    assert "Is a directory, without a ticket in it" in capsys.readouterr().err
+
+
 def test_collapsed_layers_are_red_on_a_terminal(tmp_path: Path) -> None:
     from lottery_core.tickets.describe import render
 

@@ -69,6 +69,8 @@ def test_points_as_users_type_them() -> None:
     assert parse_point("update:7", units, "--rewind") == parse_point("updates:7", units, "--rewind")
     assert str(parse_point("init", units, "--rewind")) == "init"
     assert str(parse_point("timesteps:10", units, "--rewind")) == "timesteps:10"
-    for bad in ("10", "episodes", "episodes:", "episodes:-1", "episodes:1.5", "years:3", "epoch:1", ""):
+    with pytest.raises(ConfigError, match="--epoch 10 has no unit: did you mean updates:10 or episodes:10"):
+        parse_point("10", ("updates", "episodes"), "--epoch")
+    for bad in ("episodes", "episodes:", "episodes:-1", "episodes:1.5", "years:3", "epoch:1", ""):
         with pytest.raises(ConfigError, match=r"--rewind '.*accepted: episodes:N"):
             parse_point(bad, units, "--rewind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,43 @@ from sb3_lottery.models.build import make_model
 from sb3_lottery.models.settings import ModelSettings
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import SMALL, assert_dead
+
+
+def test_a_dry_run_marks_what_is_done_and_estimates_the_rest(
+    small: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the runs that are done; else from the speed that was measured for a preset's game."""
+    out, _ = small
+    assert main([*shlex.split(SMALL), "--out", str(out), "--dry-run", "--rounds", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines[:-1:3] if not line.endswith(" (done)")] == [
+        "seed 1 winning round 3",
+        "seed 1 random round 3",
+    ]
+    assert re.fullmatch(
+        r"7 runs, 5 done, 2 to do: about \d+ s with 1 at a time \(as long as the runs .* done\)", lines[-1]
+    )
+    plan = ["--preset", "cartpole", "--out", str(tmp_path / "x"), "--dry-run", "--rounds", "1"]
+    assert main(plan) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "3 runs, 0 done, 3 to do: about 2 min with 1 at a time (at most, at the measured speed)"
+    )
+
+
+def test_a_length_that_whole_rollouts_exceed_is_told_before_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--algo ppo --env CartPole-v1 --rounds 0 --epochs 10 --n-envs 8 --rewind init --dry-run"
+    for epoch, told in (("2000", True), ("3276", True), ("16384", False)):
+        assert main([*shlex.split(options), "--epoch", f"timesteps:{epoch}", "--out", str(tmp_path / "x")]) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "are asked for" in line]
+        assert len(lines) == (told and epoch == "2000"), epoch
+    assert main([*shlex.split(options), "--epoch", "timesteps:2000", "--out", str(tmp_path / "x")]) == 0
+    assert (
+        "20,000 timesteps are asked for and 32,768 will be trained: PPO collects whole rollouts of n_steps x "
+        "environments = 16,384"
+    ) in capsys.readouterr().err
+
 
 KEPT = ("--rewind-point", "none")  # trained and earlier weights are one file
 
@@ -73,7 +111,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: py
     out = tmp_path / "x"
     assert main([*shlex.split(SMALL), "--out", str(out), "--dry-run", "--seeds", "1", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 * 10
+    assert len(lines) == 3 * 10 + 1
+    assert lines[-1] == "10 runs, 0 done, 10 to do"
     assert lines[3:5] == ["seed 1 winning round 1", f"  {out}/seed-1/winning/round-01"]
     assert lines[5].endswith(f"-m sb3_lottery.cli.worker {out}/seed-1/winning/round-01")
     assert not out.exists()
@@ -117,7 +156,7 @@ BAD = {
     "rewind lr": ("--rewind lr", "--rewind lr: use --rewind-what lr"),
     "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
     "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random?"),
-    "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole?"),
+    "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole or"),
     "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
     "near algorithm": ("--algo trop", "unknown algorithm 'trop': did you mean trpo?"),
     "no optimizer": ("--algo ars", "ARS trains without an optimizer: tickets need one; accepted: a2c, ppo"),
@@ -174,6 +213,20 @@ BAD = {
     "unknown option": ("--nets 3", "unrecognized arguments: --nets 3"),
     "environments": ("--n-envs 0", "--n-envs must be at least 1"),
     "net": ("--net-arch 0", "--net-arch needs"),
+    "seeds with commas": ("--seeds 1,2,3", "separate values by spaces: --seeds 1 2 3"),
+    "learn's length": ("--total-timesteps 1000", "the length of a run is --epoch timesteps:N times --epochs N"),
+    "the zoo's length": (
+        "--hyperparams n_timesteps:1e5",
+        "the length of a run is --epoch timesteps:N times --epochs N",
+    ),
+    "a length without a unit": (
+        "--epoch 1000",
+        "--epoch 1000 has no unit: did you mean episodes:1000, updates:1000 or timesteps:1000?",
+    ),
+    "small images": (
+        "--env tests.sb3_lottery.tiny:TinyImage-v0",
+        "images of 7 x 7 x 3 are too small for the CNN (NatureCNN needs 36 x 36 pixels): --policy mlp",
+    ),
     "seeds": ("--seeds -1", "seeds must not be negative"),
 }
 

@@ -149,6 +149,8 @@ def test_atari_is_the_zoos_up_to_lives() -> None:
     assert entry.preset["clip_reward"]
     assert entry.preset["hyperparams"]["learning_rate"] == "lin_2.5e-4"
     assert any("whole game" in note for note in entry.notes)
+    length = "10,000,000 timesteps a run, as in the zoo: a shorter --epoch timesteps:N, or fewer --epochs, shortens it"
+    assert length in entry.notes
     assert "as in the default of dqn.yml" in zoo_entry("dqn", "Nobodys-v0").notes[0]
     assert all("ortho_init" not in note for note in zoo_entry("dqn", "CartPole-v1").notes)
 

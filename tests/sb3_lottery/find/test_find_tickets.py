@@ -74,6 +74,14 @@ def test_the_default_rewind_point_comes_after_the_first_update(
     assert "nothing had changed" not in capsys.readouterr().err
 
 
+def test_a_length_that_whole_rollouts_exceed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {**SMALL, "rounds": 0, "progress": True}
+    find_tickets(make_model, tmp_path / "x", **{**options, "total_timesteps": 100})
+    assert "100 timesteps are asked for and 128 will be trained: PPO " in capsys.readouterr().err
+    find_tickets(make_model, tmp_path / "y", **options)
+    assert "asked for" not in capsys.readouterr().err
+
+
 def test_a_folder_that_began_with_the_earlier_default_goes_on_with_it(tmp_path: Path) -> None:
     options = {**SMALL, "kinds": ("winning",)}
     find_tickets(make_model, tmp_path, rewind="timesteps:12", **{**options, "rounds": 1})

@@ -222,6 +222,13 @@ def test_plain_stable_baselines_reads_what_we_save(tmp_path: Path) -> None:
         assert loaded.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
 
 
+def test_a_model_is_no_ticket(tmp_path: Path) -> None:
+    model = make("a2c", 1)
+    model.save(tmp_path / "model.zip")
+    with pytest.raises(LotteryError, match=r"model\.zip is the zip of a Stable-Baselines3 model, not a ticket: "):
+        make("a2c", 1).learn(8, callback=LotteryCallback(tmp_path / "model.zip"))
+
+
 def test_without_a_monitor_the_score_is_summed_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     model = make("a2c", 1, env=DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
     callback = LotteryCallback(ticket_for(model))
