@@ -15,6 +15,7 @@ from lottery_core.cli.common import Parser, run_command
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import Experiment
 from lottery_core.experiments.executors import Queue
+from lottery_core.files import refuse_inputs
 from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, criterion_named, prune
 from lottery_core.reports import render as render_status
@@ -88,6 +89,7 @@ def _prune(args: argparse.Namespace) -> None:
             check_rate(value, name)
     if args.criterion is not None:
         criterion_named(args.criterion)
+    refuse_inputs(args.output, (args.trained, args.rewind, args.previous))
     previous = None if args.previous is None else Ticket.load(args.previous)
     rewind = read_weights(args.rewind, args.key)
     trained = read_weights(args.trained, args.key).like(rewind)

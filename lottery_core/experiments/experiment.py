@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
 from lottery_core.experiments.timepoints import KEPT
-from lottery_core.files import read_json, write_json
+from lottery_core.files import from_json, printable, read_json, write_json
 from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, criterion_named
 from lottery_core.tickets import ALL, versions
 
@@ -125,7 +125,15 @@ class Experiment:
                 rounds=max(before["rounds"], self.rounds),
             )
         fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
-        row = {"name": self.name, **self.fixed(), **fields, "versions": dict(self.versions), "command": self.command}
+        # Keys that this version does not know are kept: a later one wrote them.
+        row = {
+            **before,
+            "name": self.name,
+            **self.fixed(),
+            **fields,
+            "versions": dict(self.versions),
+            "command": self.command,
+        }
         write_json(self.out / paths.EXPERIMENT, row)
 
     def version_changes(self) -> list[str]:
@@ -154,30 +162,56 @@ class Experiment:
     def load(cls, out: Path) -> Experiment:
         """The experiment in the folder ``out``.
 
-        :raises ConfigError: there is none
+        :raises ConfigError: there is none, or it is damaged
         """
         row = read_row(out)
         if not row:
             raise ConfigError(f"{out} holds no experiment ({paths.EXPERIMENT} is missing)")
-        fields = {key: value for key, value in row.items() if key != "name"}
-        fields.update(kinds=tuple(row["kinds"]), seeds=tuple(row["seeds"]), scope=tuple(row["scope"]))
-        return cls(out=out, **fields)
+
+        def damaged(why: str) -> ConfigError:
+            return ConfigError(f"cannot read {out / paths.EXPERIMENT}: {why}")
+
+        try:
+            return from_json(cls, {**row, "out": None}, damaged, convert={"out": lambda _: out})
+        except LotteryError as error:
+            line = str(error)
+            raise error if str(out) in line else damaged(line) from error
 
 
 def read_row(out: Path) -> dict[str, Any]:
-    """``experiment.json`` of the folder ``out``, empty where there is none.
+    """The content of ``experiment.json`` in the folder ``out``, empty where there is none.
 
-    :raises ConfigError: it is not readable JSON
+    :raises ConfigError: it is not the configuration of an experiment; names the file and the key
     """
+    path = out / paths.EXPERIMENT
     try:
-        row = read_json(out / paths.EXPERIMENT)
+        row = read_json(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {out / paths.EXPERIMENT}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {printable(error)}") from error
     if row is None:
         return {}
     if not isinstance(row, dict) or not row.keys() >= _KEYS:
-        raise ConfigError(f"{out / paths.EXPERIMENT} is not an experiment's configuration")
+        raise ConfigError(f"{path} is not an experiment's configuration")
+    from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
     return row
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The types of what :meth:`Experiment.write` writes."""
+
+    framework: str
+    settings: Mapping[str, Any]
+    prune_rate: float
+    rewind: str
+    kinds: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rounds: int
+    scope: tuple[str, ...]
+    score_label: str
+    versions: Mapping[str, str]
+    command: str = ""
+    criterion: str = MAGNITUDE.name
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
@@ -192,5 +226,5 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(str, value))
-    return "not set" if value is None else str(value)
+        return printable(" ".join(map(str, value)))
+    return "not set" if value is None else printable(value)

@@ -12,7 +12,9 @@ from typing import Any, TextIO
 
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.results import Row
+from lottery_core.files import printable
 
+_LONGEST = 2000  # characters of a line; logs and files of others end up in it
 HEARTBEAT = 30.0  # seconds between lines on a run in progress, where there is no terminal
 
 
@@ -87,6 +89,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print one line above the status line."""
+        line = printable(line, _LONGEST)
         if not self.quiet:
             print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
 
@@ -124,7 +127,7 @@ class Progress:
         if self.quiet or not running:
             return
         texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]
-        line = f"{self._count()} {' | '.join(texts)}{self._left()}"
+        line = printable(f"{self._count()} {' | '.join(texts)}{self._left()}", _LONGEST)
         if self.terminal:
             print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}", end="", file=self.stream, flush=True)
         elif time.monotonic() - self._last > HEARTBEAT:

@@ -8,8 +8,11 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, write_csv
+from lottery_core.files import printable
 from lottery_core.reports.plot import plot
 from lottery_core.reports.table import evaluated, interval_table, table
+
+_LONGEST = 2000  # characters of a line; names and labels come from files
 
 
 def report(
@@ -56,7 +59,7 @@ def report(
             texts.append(f"rows: {csv}")
     finally:
         # After the files: whoever reads the tables may stop early (| head), and the process with them.
-        print("\n".join(texts))
+        print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
 
 
 def _tables(rows: Sequence[Row], label: str, returns: int = 1) -> list[str]:

@@ -8,6 +8,7 @@ from lottery_core.tickets.normalised import highest_of_each_slice, normalised_we
 from lottery_core.tickets.origin import Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket
+from lottery_core.tickets.ticket_file import claimed_digest
 from lottery_core.tickets.weights import (
     Weights,
     live_parameters,
@@ -28,6 +29,7 @@ __all__ = [
     "Weights",
     "as_scope",
     "by_names",
+    "claimed_digest",
     "collapse_warning",
     "describe",
     "highest_of_each_slice",

@@ -151,11 +151,21 @@ def decode(path: str | Path) -> TicketContent:
         raise TicketError(f"cannot read {path}: the header does not fit the data ({reason})") from error
 
 
+def claimed_digest(path: str | Path) -> str:
+    """The digest that a ticket file claims to have; nothing but its header is read.
+
+    :param path: the file
+    :raises TicketError: it is not a ticket file
+    """
+    header, _ = _open(Path(path), with_data=False)
+    return str(header.get("digest"))
+
+
 def _believable(pool: int, size: int) -> bool:
     return pool <= max(_ALWAYS, _MOST_PER_BYTE * size)
 
 
-def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _open(path: Path, with_data: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -172,7 +182,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise TicketError(
                     f"{path} has ticket format {printable(version, 40)}; this version reads format {FORMAT_VERSION}"
                 )
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return header, {name: file.get_tensor(name) for name in file.keys() if with_data}  # noqa: SIM118
     except TicketError:
         raise
     except Exception as error:  # a damaged or hostile file can raise anything

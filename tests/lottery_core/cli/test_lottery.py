@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lottery_core import Ticket, Weights, snapshot
+from lottery_core import Ticket, Weights, prune, snapshot
 from lottery_core.cli.lottery import main
 from lottery_core.experiments.runner import Runner
 from tests.conftest import Result, one_line
@@ -195,3 +195,20 @@ def test_as_a_process(files: tuple[Path, Path], no_write: Path, call: Callable[.
     target = no_write / "t.safetensors"
     result = call("lottery_core.cli", "prune", trained, "--rewind", early, "--rate", "0.2", "-o", target)
     one_line(result, "lottery: error: cannot write", "Not a directory")
+
+
+@pytest.mark.parametrize("which", ["trained", "early", "previous", "link to trained"])
+def test_pruning_does_not_overwrite_its_input(which: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"trained": tmp_path / "t.safetensors", "early": tmp_path / "e.safetensors"}
+    snapshot(mlp(1)).save(files["trained"])
+    snapshot(mlp(0)).save(files["early"])
+    files["previous"] = tmp_path / "p.safetensors"
+    prune(snapshot(mlp(1)), snapshot(mlp(0)), rate=0.2).save(files["previous"])
+    output = files.get(which, tmp_path / "link")
+    if which not in files:
+        output.symlink_to(files["trained"])
+    before = {name: path.read_bytes() for name, path in files.items()}
+    words = ["prune", files["trained"], "--rewind", files["early"], "--previous", files["previous"], "--rate", "0.2"]
+    assert main([*map(str, words), "-o", str(output)]) == 2
+    assert "which this command reads; name another file" in capsys.readouterr().err
+    assert before == {name: path.read_bytes() for name, path in files.items()}
