@@ -1,6 +1,18 @@
-"""fairseq_lottery.inference."""
+"""Using trained tickets: export, exact shrinking, sparse layers, and sparse files read as checkpoints."""
 
 from fairseq_lottery.inference.sparse import MODES, loads_of_generation, loads_of_scoring, make_sparse
-from fairseq_lottery.inference.sparse_checkpoints import build_for_checkpoint
+from fairseq_lottery.inference.sparse_checkpoints import (
+    build_for_checkpoint,
+    is_sparse_checkpoint,
+    read_sparse_checkpoint,
+)
 
-__all__ = ["MODES", "build_for_checkpoint", "loads_of_generation", "loads_of_scoring", "make_sparse"]
+__all__ = [
+    "MODES",
+    "build_for_checkpoint",
+    "is_sparse_checkpoint",
+    "loads_of_generation",
+    "loads_of_scoring",
+    "make_sparse",
+    "read_sparse_checkpoint",
+]

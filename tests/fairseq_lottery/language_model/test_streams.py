@@ -140,7 +140,7 @@ def test_other_streams_than_before_start_from_zero(caplog: pytest.LogCaptureFixt
     for count, warnings in ((4, 1), (6, 1)):
         task._train_batches = SimpleNamespace(dataset=SimpleNamespace(streams=count))  # type: ignore[attr-defined]
         task.set_checkpoint_dict(kept)
-        assert caplog.text.count("with 4 streams for 6: they start from zero") == warnings
+        assert caplog.text.count("with 4 streams instead of 6: they restart from a zero state") == warnings
         assert bool(decoder.carried) == (count == 6)
 
 

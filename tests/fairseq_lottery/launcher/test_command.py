@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.launcher import command as cli
 from lottery_core import Ticket
 from lottery_core.experiments.executors.local import Processes
@@ -58,6 +59,11 @@ OWN_REFUSED = {
 }
 
 
+def test_out_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--rounds", "1", "--", "data"]) == 2
+    assert capsys.readouterr().err == "fairseq-lottery: error: --out is missing: give the experiment's folder\n"
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
     words, expected = REFUSED[name]
@@ -70,7 +76,7 @@ def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
 def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:
     words = chain("--out", tmp_path / "out", "--rounds", 1, "--launcher", "true", "--", lm_data, *LSTM)
     done = helpers.run(words, status=2)
-    assert "ended well, but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
+    assert "exited with status 0 but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", OWN_REFUSED)
@@ -91,22 +97,28 @@ def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path:
 
 def test_what_scores_a_translation(tmp_path: Path) -> None:
     """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
-    from fairseq_lottery.launcher.scores import _lines, decodes, generate_words, read_lines
+    from fairseq_lottery.launcher.scores import _lines, decodes, generate_arguments, read_lines
 
     text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
     assert _lines(text, "H") == ["a\u2028a", "b"]
     assert _lines(text, "T") == ["a\u2028a", "b"]
     (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8")
     assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
-    assert decodes(["--beam", "2", "--bpe=sentencepiece"])
-    assert not decodes(["--remove-bpe"])
+    assert decodes(FairseqArguments(["--beam", "2", "--bpe=sentencepiece"]))
+    assert not decodes(FairseqArguments(["--remove-bpe"]))
     settings = {"data": "bin", "gen_subset": "test", "generate": "--beam 1"}
-    # By fairseq's own 8 the last sentences of a split would be left out.
-    assert generate_words(["bin"], settings)[-3:] == ["1", "--beam", "1"]
-    assert "--required-batch-size-multiple" in generate_words(["bin"], settings)
-    own = generate_words(["bin"], {**settings, "generate": "--required-batch-size-multiple 4"})
-    assert own[-2:] == ["--required-batch-size-multiple", "4"]
-    assert own.count("--required-batch-size-multiple") == 1
+    arguments = FairseqArguments(["bin", "-s", "en", "--target-lang=de", "--task", "translation", "--cpu"])
+    # With fairseq's own 8 the last sentences of a split would be dropped.
+    assert generate_arguments(arguments, settings).words == (
+        *("bin", "--gen-subset", "test", "--user-dir", USER_DIR, "--task", "translation"),
+        *("--source-lang", "en", "--target-lang", "de", "--cpu"),
+        *("--max-tokens", "4000", "--required-batch-size-multiple", "1", "--beam", "1"),
+    )
+    given = {**settings, "generate": "--required-batch-size-multiple 4 --batch-size=2"}
+    assert generate_arguments(FairseqArguments(["bin"]), given).words == (
+        *("bin", "--gen-subset", "test", "--user-dir", USER_DIR),
+        *("--required-batch-size-multiple", "4", "--batch-size=2"),
+    )
 
 
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
@@ -115,9 +127,9 @@ def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None
 
     (tmp_path / "checkpoint.pt").write_text("12.5")
     assert by_command('echo text; cat "$LOTTERY_CHECKPOINT"', tmp_path / "checkpoint.pt", tmp_path) == 12.5
-    with pytest.raises(RunError, match="no number: 'text'"):
+    with pytest.raises(RunError, match="not a number: 'text'"):
         by_command("echo text", tmp_path, tmp_path)
-    with pytest.raises(RunError, match="failed with exit 3"):
+    with pytest.raises(RunError, match="failed with exit status 3"):
         by_command("exit 3", tmp_path, tmp_path)
     done = helpers.run(chain("--out", tmp_path / "out", "--rounds", 2, "--dry-run", "--", lm_data, *LSTM))
     assert done.stdout.count("fairseq_lottery.launcher.worker") == 5
@@ -153,7 +165,7 @@ def test_jobs_share_the_gpus(
         given.extend(executor.gpus)
 
     monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])
-    monkeypatch.setattr(cli, "_preflight", lambda experiment: experiment)
+    monkeypatch.setattr(cli, "_preflight", lambda experiment, arguments: experiment)
     monkeypatch.setattr(cli, "run_experiment", only_remember)
     assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
     assert given == expected

@@ -34,9 +34,9 @@ def change(folder: Path, how: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_whole_checkpoint_is_no_obstacle(folder: Path) -> None:
     assert why_not_resumable(dense(1), folder) is None
-    place = CheckpointProgress.of(folder / LAST)
-    assert (place.epoch, place.batches, place.at_end) == (3, 0, True)
-    assert place.seconds > 0
+    progress = CheckpointProgress.of(folder / LAST)
+    assert (progress.epoch, progress.batches, progress.at_end) == (3, 0, True)
+    assert progress.seconds > 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])

@@ -23,9 +23,9 @@ MEET = ["--distributed-init-method", "tcp://127.0.0.1:29501"]
 GLOO = split("--distributed-world-size 2 --distributed-backend gloo")
 
 REFUSED = {
-    "two copies": ([], TORCHRUN, "torchrun started 2 processes, and each would train all for itself"),
-    "no spawn": ([*GLOO, *MEET], {}, "nothing would be trained; start one process a rank"),
-    "no ranks": (GLOO, {}, "nothing would be trained; start one process a rank"),
+    "two copies": ([], TORCHRUN, "torchrun started 2 processes, and each would run the whole training"),
+    "no spawn": ([*GLOO, *MEET], {}, "nothing would be trained; start one process per rank"),
+    "no ranks": (GLOO, {}, "nothing would be trained; start one process per rank"),
     "nccl": (GLOO[:2], TORCHRUN, "needs GPUs: add --distributed-backend gloo"),
 }
 

@@ -44,11 +44,11 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         ),
         "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
-        "no rewind": ([*kind, "shuffled"], "give its file, --rewind FILE"),
+        "no rewind": ([*kind, "shuffled"], "give its weights, --rewind FILE"),
         "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
         "folder": (
             ["--ticket", str(ticket), "--save-dir", str(dense)],
-            "checkpoint_last.pt is of a training without this ticket",
+            "checkpoint_last.pt belongs to a training without this ticket, and fairseq would resume from it",
         ),
         "finetune": (
             ["--ticket", str(ticket), "--finetune-from-model", str(dense / "checkpoint_last.pt")],
