@@ -3,8 +3,8 @@
 Mends ``fairseq_cli/train.py:cli_main`` and its siblings: ``distributed_utils.call_main(cfg, main)`` runs there without
 an exception handler, so an error ends the command with a traceback and exit status 1. Two other upstream lines matter:
 
-- ``builtins.print = print`` (``fairseq/distributed/utils.py:suppress_output``) silences ``print`` on every rank but the
-  first, so the line is written to the stream itself;
+- ``sys.stderr = buf = io.StringIO()`` (``torch/distributed/distributed_c10d.py:init_process_group``) wraps the hook and
+  loses what it writes before it exits, so the line goes to ``sys.__stderr__``;
 - ``raise ProcessRaisedException(msg, error_index, failed_process.pid)`` (``torch/multiprocessing/spawn.py``) hands over
   the error of a spawned rank as the text of its traceback, so the error is recognised in that text.
 """
@@ -56,7 +56,6 @@ def install() -> None:
             return
         line, status = line_and_status
         sys.stdout.flush()
-        # torch.distributed's own hook redirects sys.stderr while it calls this one.
         stream = sys.__stderr__ or sys.stderr
         stream.write(f"{program()}: error: {line}\n")
         stream.flush()

@@ -122,6 +122,59 @@ def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sp
     assert helpers.same(again.state_dict(), dense.state_dict())
 
 
+def on_meta(model: torch.nn.Module) -> set[bool]:
+    return {parameter.is_meta for parameter in model.parameters()}
+
+
+def test_only_the_model_of_a_sparse_file_is_built_without_memory(
+    translation_data: Path, sparse_ticket: Path, sparse_file: Path
+) -> None:
+    """Reading a checkpoint changes nothing but what it returns: states can be read and built in any order."""
+    from fairseq import checkpoint_utils
+
+    from fairseq_lottery.inference.sparse_checkpoints import MARK
+    from fairseq_lottery.task import register
+
+    overrides = {"data": str(translation_data)}
+    read = checkpoint_utils.load_checkpoint_to_cpu
+    dense_state, sparse_state = (read(str(path), overrides) for path in (sparse_ticket, sparse_file))
+    task = register.LotteryTranslation.setup_task(dense_state["cfg"].task)
+    cfg = sparse_state["cfg"].model
+    assert MARK in cfg
+    dense = task.build_model(dense_state["cfg"].model, from_checkpoint=True)
+    assert on_meta(dense) == {False}
+    sparse = task.build_model(cfg, from_checkpoint=True)
+    assert on_meta(sparse) == {True}
+    assert MARK not in cfg
+    assert on_meta(task.build_model(cfg, from_checkpoint=True)) == {False}
+    dense.load_state_dict(dense_state["model"], strict=True, model_cfg=dense_state["cfg"].model)
+    sparse.load_state_dict(sparse_state["model"], strict=True, model_cfg=cfg)
+    assert on_meta(sparse) == {False}
+    assert isinstance(sparse.decoder.layers[0].fc1, SparseLinear)
+    words, lengths, before = torch.randint(4, 14, (2, 5)), torch.tensor([5, 5]), torch.full((2, 4), 2)
+    with torch.no_grad():
+        outputs = [model.eval()(words, lengths, before)[0] for model in (dense, sparse)]
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
+    # Other weights than those of the file are loaded as ever.
+    cfg = read(str(sparse_file), overrides)["cfg"].model
+    other = task.build_model(cfg, from_checkpoint=True)
+    other.load_state_dict(dense_state["model"], strict=True, model_cfg=cfg)
+    assert helpers.same(other.state_dict(), dense.state_dict())
+
+
+def test_the_mark_of_a_dictionary(sparse_file: Path) -> None:
+    """Of a model with a configuration class; that of a Namespace is tested above."""
+    from omegaconf import OmegaConf
+
+    from fairseq_lottery.inference.sparse_checkpoints import MARK, build_for_checkpoint
+
+    cfg = OmegaConf.create({"_name": "transformer_lm", MARK: True})
+    OmegaConf.set_struct(cfg, True)
+    marked, unmarked = (build_for_checkpoint(cfg, lambda: torch.nn.Linear(2, 2)) for _ in range(2))
+    assert (on_meta(marked), on_meta(unmarked)) == ({True}, {False})
+    assert cfg == {"_name": "transformer_lm"}
+
+
 def test_what_is_refused(
     translation_data: Path, sparse_ticket: Path, sparse_file: Path, dense: Path, tmp_path: Path
 ) -> None:
