@@ -28,7 +28,7 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experimen
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
-    # Messages of fairseq and hydra while a model is built belong into train.log, not here.
+    # Messages of fairseq and hydra while a model is built belong in train.log, not here.
     logging.getLogger().setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)

@@ -88,9 +88,8 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
             lost = True
         last = line.strip() or last
         error_line = _ERROR.match(line)
-        refusal = (
-            error_line.group(1) if error_line else refusal
-        )  # not the last line: torchrun ends with pages of its own
+        if error_line:
+            refusal = error_line.group(1)  # not always the last line: torchrun adds pages of its own
         match = _STATS.search(line)
         if match:
             with suppress(ValueError):  # some other line that only looks like fairseq's

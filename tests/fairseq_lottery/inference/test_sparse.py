@@ -42,12 +42,12 @@ def sparse_file(sparse_ticket: Path) -> Path:
 
 
 def hypotheses(text: str) -> dict[str, tuple[float, str]]:
-    found = {}
+    translations = {}
     for line in text.splitlines():
         if line.startswith("H-"):
             name, score, words = line.split("\t")
-            found[name] = (float(score), words)
-    return found
+            translations[name] = (float(score), words)
+    return translations
 
 
 def generate(data: Path, path: Path, *more: object, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -62,15 +62,15 @@ def test_the_same_hypotheses(translation_data: Path, sparse_ticket: Path, sparse
     for path, mode in runs:
         done = generate(translation_data, path, "--sparse-inference", mode)
         said = done.stdout + done.stderr
-        found = hypotheses(done.stdout)
-        assert {name: words for name, (_, words) in found.items()} == {
+        translations = hypotheses(done.stdout)
+        assert {name: words for name, (_, words) in translations.items()} == {
             name: words for name, (_, words) in dense.items()
         }
-        for name, (score, _) in found.items():
+        for name, (score, _) in translations.items():
             assert score == pytest.approx(dense[name][0], rel=1e-5)
         if mode == "csr":
             assert re.search(r"1[5-7] of 17 layers are sparse", said), said[-3000:]
-        if mode == "auto":  # layers of 16 units: none is faster, or hardly any, and each is told
+        if mode == "auto":  # layers of 16 units: none is faster, or hardly any, and each is listed
             assert re.search(r"\d+ of 17 layers are sparse", said), said[-3000:]
             assert "encoder.layers.0.fc1" in said
 
@@ -79,14 +79,14 @@ def test_interactive(translation_data: Path, sparse_ticket: Path) -> None:
     words = helpers.command("fairseq-interactive", translation_data, "--path", sparse_ticket, *WORDS[:3], *OURS)
     env = helpers.environment()
     lines = "one two three four\nnine eight one two\n"
-    found = []
+    translations = []
     for mode in ("off", "csr"):
         more = ["--sparse-inference", mode]
         done = subprocess.run([*words, *more], input=lines, capture_output=True, text=True, env=env, check=True)
-        found.append({name: said for name, (_, said) in hypotheses(done.stdout).items()})
+        translations.append({name: said for name, (_, said) in hypotheses(done.stdout).items()})
         assert ("layers are sparse" in done.stdout + done.stderr) == (mode == "csr")
-    assert len(found[0]) == 2
-    assert found[0] == found[1]
+    assert len(translations[0]) == 2
+    assert translations[0] == translations[1]
 
 
 def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sparse_file: Path) -> None:
@@ -104,15 +104,15 @@ def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sp
     source, lengths = torch.randint(4, 14, (3, 5)), torch.tensor([5, 5, 5])
     before = torch.full((3, 4), 2)
     with torch.no_grad():
-        one, other = (m(source, lengths, before)[0] for m in (dense, model))
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        outputs = [m(source, lengths, before)[0] for m in (dense, model)]
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
     with pytest.raises(CheckpointError, match="--task lottery_"):
         checkpoint_utils.load_model_ensemble([str(sparse_file)], overrides)
     with pytest.raises(ConfigError, match=r"unknown option 'dat': did you mean data"):
         load_sparse(sparse_file, dat="x")
     with pytest.raises(ConfigError, match=r"/nope.*: give data=\.\.\., the folder of the dictionaries"):
         load_sparse(sparse_file, data="/nope")
-    # The next ordinary checkpoint is read as ever, also one that was read before a sparse file was.
+    # The next ordinary checkpoint is read as ever, even when it was read before a sparse file.
     state = checkpoint_utils.load_checkpoint_to_cpu(str(sparse_ticket), overrides)
     checkpoint_utils.load_checkpoint_to_cpu(str(sparse_file), overrides)
     task = lottery_tasks.LotteryTranslation.setup_task(dense_cfg.task)

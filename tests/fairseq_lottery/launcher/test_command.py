@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,8 @@ def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> N
     folder = tmp_path / "seed-1" / "winning" / "round-01"
     mean = load(folder / "averaged.pt")["model"]
     assert_dead(mean, folder / "ticket.safetensors", aliases=3)
-    one, two = (load(folder / f"checkpoint{epoch}.pt")["model"] for epoch in (1, 2))
-    assert all(torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean)
+    first, second = (load(folder / f"checkpoint{epoch}.pt")["model"] for epoch in (1, 2))
+    assert all(torch.allclose(mean[name], (first[name] + second[name]) / 2) for name in mean)
     control = Ticket.load(tmp_path / "seed-1" / "random" / "round-01" / "ticket.safetensors")
     assert control.origin.kind == "random"
     assert control.masks.survivors() == Ticket.load(folder / "ticket.safetensors").masks.survivors()
@@ -136,20 +135,20 @@ def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_fairseq_missing_or_broken(tmp_path: Path) -> None:
-    """One line with the command that mends it."""
-    command = tmp_path / "fairseq-lottery"
-    command.write_text("import sys\nfrom fairseq_lottery.launcher.command import main\nsys.exit(main())\n")
-    for name, code, words in (
-        ("broken", "raise ValueError('mutable default is not allowed')", "fairseq is broken (mutable default"),
-        ("missing", "raise ModuleNotFoundError(\"No module named 'fairseq'\", name='fairseq')", "is not installed"),
-    ):
-        (tmp_path / name / "fairseq").mkdir(parents=True)
-        (tmp_path / name / "fairseq" / "__init__.py").write_text(code)
-        path = os.pathsep.join([str(tmp_path / name), str(helpers.ROOT)])
-        done = helpers.run([sys.executable, str(command), "--help"], status=2, PYTHONPATH=path)
-        assert words in helpers.refusal(done.stderr)
-        assert "pip install" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # One process would wait for ranks that nobody starts.
+        ("nodes=2,gpus_per_node=8", "--slurm nodes=2 needs a --launcher that starts the ranks on all of them"),
+        ("gpu_per_node=8", "unknown Slurm option 'gpu_per_node': did you mean gpus_per_node"),
+    ],
+)
+def test_jobs_that_cannot_be(options: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--out", tmp_path / "x", "--executor", "slurm", "--slurm", options]
+    assert cli.main([*map(str, own), "--", "data"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

@@ -71,15 +71,15 @@ def answers(
     known = cases(translation_data, dense, ticket, tmp)
     before = (dense / "checkpoint_last.pt").read_bytes()
     known["data"] = ([], "no-data does not exist: make it with fairseq-preprocess")
-    found = {}
+    result = {}
     for name, (words, expected) in known.items():
         data = tmp / "no-data" if name == "data" else translation_data
         text = helpers.train(data, tmp / name, *TRANSLATION, *TRANSFORMER, *ADAM, *words, status=2)
-        found[name] = (text, expected)
+        result[name] = (text, expected)
     assert (dense / "checkpoint_last.pt").read_bytes() == before
     written = list(tmp.rglob("*.safetensors"))
     assert not written
-    return found
+    return result
 
 
 NAMES = [
