@@ -39,6 +39,7 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experimen
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
         raise ConfigError("give --max-epoch or --max-update after --, or the training never ends")
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    # Raises an error if the training ends before the rewind point.
     RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
     _check_checkpoints(cfg.checkpoint, experiment.settings["average"], cfg.optimization.max_epoch)
     task = tasks.setup_task(cfg.task)

@@ -80,7 +80,7 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
     assert process.stdout is not None
     last = refusal = ""
     lost = False
-    seen: dict[str, Any] = {}
+    stats: dict[str, Any] = {}
     for line in process.stdout:
         try:
             sys.stdout.write(line)
@@ -93,9 +93,9 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
         match = _STATS.search(line)
         if match:
             with suppress(ValueError):  # some other line that only looks like fairseq's
-                seen |= json.loads(match.group(2))
+                stats |= json.loads(match.group(2))
             with suppress(WriteError):
-                write_json(folder / paths.PROGRESS, {"text": _text(seen)})
+                write_json(folder / paths.PROGRESS, {"text": _progress_line(stats)})
     if process.wait():
         for part in folder.glob("*.pt.tmp"):  # left by fairseq; on a full disk it leaves no room for an error message
             part.unlink(missing_ok=True)
@@ -107,15 +107,13 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
         raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {shlex.join(start)} trained nothing", 2)
 
 
-def _text(seen: Mapping[str, Any]) -> str:
-    parts = [f"epoch {seen['epoch']}"] if "epoch" in seen else []
-    for name, label in (("train_num_updates", "updates"), ("num_updates", "updates")):
-        if name in seen and not any("updates" in part for part in parts):
-            parts.append(f"{seen[name]} {label}")
-    for name in ("valid_log_ppl", "valid_bleu", "valid_loss", "log_ppl", "loss"):
-        if name in seen:
-            parts.append(f"{name.replace('_', ' ', 1)} {seen[name]}")
-            break
+def _progress_line(stats: Mapping[str, Any]) -> str:
+    parts = [f"epoch {stats['epoch']}"] if "epoch" in stats else []
+    updates = stats.get("train_num_updates", stats.get("num_updates"))
+    if updates is not None:
+        parts.append(f"{updates} updates")
+    scores = [name for name in ("valid_log_ppl", "valid_bleu", "valid_loss", "log_ppl", "loss") if name in stats]
+    parts += [f"{name.replace('_', ' ', 1)} {stats[name]}" for name in scores[:1]]
     return ", ".join(parts)
 
 

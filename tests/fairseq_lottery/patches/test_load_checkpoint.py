@@ -38,7 +38,7 @@ def test_installing_twice_wraps_once() -> None:
 
 def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "damaged.pt"
-    path.write_bytes(pickle.dumps({"model": object()})[:20])
+    path.write_bytes(pickle.dumps({"model": object()}, protocol=2)[:20])
     with pytest.raises(Exception) as raised:  # noqa: PT011
         ORIGINAL(str(path))
     assert not isinstance(raised.value, CheckpointError)
