@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import KEPT, Experiment, Point, Progress, Row, Run, Runner, paths
+from lottery_core.pruning import check_scope_shares
 from lottery_core.reports import plot, table
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
@@ -97,6 +98,7 @@ def find_tickets(
     deterministic: bool = False,
     progress: bool = True,
     criterion: str = "magnitude",
+    scope_shares: str = "together",
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
 
@@ -126,6 +128,7 @@ def find_tickets(
     :param deterministic: evaluate with the best action instead of sampling
     :param progress: print the progress
     :param criterion: how parameters are ranked for pruning, one of :data:`lottery_core.CRITERIA`
+    :param scope_shares: ``"together"``: actor and critic are one pool; ``"separate"``: each is pruned at the same rate
     :raises LotteryError: a value that cannot work; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -141,7 +144,7 @@ def find_tickets(
     )
     evaluation = _evaluation(eval_episodes, deterministic)
     spec = _training_spec(total_timesteps, rewind, score_episodes)
-    model = _describe(make_model, seeds[0], spec, scope)
+    model = _describe(make_model, seeds[0], spec, scope, scope_shares)
     experiment = Experiment(
         out=Path(out),
         framework=Sb3.name,
@@ -160,6 +163,7 @@ def find_tickets(
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
+        scope_shares=scope_shares,
     )
     shown = Progress(quiet=not progress)
     executor = InProcess(experiment.out, make_model, spec, shown, evaluation)
@@ -207,14 +211,16 @@ class _Described:
     packages: set[str]
 
 
-def _describe(make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str | Sequence[str]) -> _Described:
+def _describe(
+    make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str | Sequence[str], scope_shares: str
+) -> _Described:
     # Makes one model, checks that it can be trained, and closes its environment.
     model: BaseAlgorithm = call_make_model(make_model, seed)
     try:
         check_model(model, spec)
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
-        weights.pool(words)
+        check_scope_shares(scope_shares, weights.pool(words), weights.tensors)
         description = describe_model(model)
     finally:
         if model.env is not None:

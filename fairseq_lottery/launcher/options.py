@@ -153,6 +153,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         },
         prune_rate=args.prune_rate,
         criterion=args.criterion,
+        scope_shares=args.scope_shares,
         rewind=str(parse_rewind(args.rewind, "--rewind")),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),

@@ -8,6 +8,7 @@ from typing import Any
 
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
+from lottery_core.tickets import TOGETHER
 
 # Options that were not given are absent from the namespace, so that a preset shows through; then these count.
 DEFAULTS: dict[str, Any] = {
@@ -18,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "seeds": [1],
     "scope": ["all"],
     "criterion": MAGNITUDE.name,
+    "scope_shares": TOGETHER,
 }
 
 
@@ -39,6 +41,12 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     add("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of the whole experiment per seed (1)")
     add("--scope", nargs="+", metavar="SCOPE", help=scope)
     add("--criterion", metavar="NAME", help=f"how parameters are ranked for pruning (magnitude). {criteria}")
+    add(
+        "--scope-shares",
+        metavar="HOW",
+        help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
+        "pruned at the same rate each",
+    )
     add_executor_options(group)
     add("--dry-run", action="store_true", default=False, help="print the plan: each run, its folder, its command")
     add("--quiet", action="store_true", default=False, help="no progress")

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 
 from lottery_core.dialects.dialect import Dialect
 
 _DTYPES = ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 _FLOATS = ("Float16", "Float32", "Float64")
+
+
+def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
+    if not all(any(name.startswith(part) for name in names) for part in ("encoder.", "decoder.")):
+        return {}
+    # With --share-all-embeddings the one matrix has the encoder's name.
+    own = any(name.startswith("decoder.embed_tokens.") for name in names)
+    shared = () if own else (r"^encoder\.embed_tokens\.",)
+    return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
+
 
 FAIRSEQ = Dialect(
     name="fairseq",
@@ -28,6 +39,7 @@ FAIRSEQ = Dialect(
     ),
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
     outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
+    networks=_networks,
     # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
     fused_flag="skip_embed_dim_check",
     export="fairseq_lottery.inference:export",

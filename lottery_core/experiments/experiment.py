@@ -16,8 +16,8 @@ from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
 from lottery_core.experiments.timepoints import KEPT
 from lottery_core.files import from_json, printable, read_json, write_json
-from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, criterion_named
-from lottery_core.tickets import ALL, versions
+from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, check_scope_shares, criterion_named
+from lottery_core.tickets import ALL, TOGETHER, versions
 
 _KEYS = {
     "framework",
@@ -31,6 +31,8 @@ _KEYS = {
     "rounds",
     "versions",
 }
+# Settings that folders of 0.1 lack, with what those folders did.
+_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Experiment:
     :param versions: versions of the packages that decide the bits
     :param command: the command line
     :param criterion: how parameters are ranked for pruning
+    :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :raises PruneError: a rate outside (0, 1)
     :raises ConfigError: unknown kind or criterion, no seed, negative rounds, or a criterion that needs a rewind point
         where there is none
@@ -68,9 +71,11 @@ class Experiment:
     versions: Mapping[str, str] = field(default_factory=versions)
     command: str = field(default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     criterion: str = MAGNITUDE.name
+    scope_shares: str = TOGETHER
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
+        check_scope_shares(self.scope_shares)
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
         self.plan()
@@ -92,9 +97,9 @@ class Experiment:
     def fixed(self) -> dict[str, Any]:
         """What must not change between two commands in one folder; kinds, seeds and rounds may be added.
 
-        The default criterion is left out: folders of 0.1 know no other.
+        What folders of 0.1 lack is left out where it has its default.
         """
-        criterion = {} if self.criterion == MAGNITUDE.name else {"criterion": self.criterion}
+        later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
             "framework": self.framework,
             "prune_rate": self.prune_rate,
@@ -102,8 +107,11 @@ class Experiment:
             "scope": list(self.scope),
             "score_label": self.score_label,
             "settings": dict(self.settings),
-            **criterion,
+            **later,
         }
+
+    def _later(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in _DEFAULTS}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
@@ -149,8 +157,8 @@ class Experiment:
         """
         before = read_row(self.out)
         if before:
-            now = json.loads(json.dumps({**self.fixed(), "criterion": self.criterion}))
-            changes = differences({key: {"criterion": MAGNITUDE.name, **before}.get(key) for key in now}, now)
+            now = json.loads(json.dumps({**self.fixed(), **self._later()}))
+            changes = differences({key: {**_DEFAULTS, **before}.get(key) for key in now}, now)
             if changes:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
@@ -212,6 +220,7 @@ class _Row:
     versions: Mapping[str, str]
     command: str = ""
     criterion: str = MAGNITUDE.name
+    scope_shares: str = TOGETHER
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:

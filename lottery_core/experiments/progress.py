@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import time
@@ -27,8 +28,10 @@ def duration(seconds: float) -> str:
 
 
 def percents(row: Row) -> str:
-    """Pruned and surviving together, so that neither is read as the other."""
-    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}"
+    """Pruned and surviving together, so that neither is read as the other; and what survives of each network."""
+    networks = re.findall(r"(\S+)=(\d+)/(\d+)", row.networks)
+    shares = ", ".join(f"{name} {int(surviving) / max(1, int(pool)):.1%}" for name, surviving, pool in networks)
+    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}{shares and f' ({shares})'}"
 
 
 def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:

@@ -17,7 +17,7 @@ from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
 from lottery_core.files import from_json, printable, read_json, write_json, write_text
 from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
-from lottery_core.tickets import claimed_digest
+from lottery_core.tickets import TOGETHER, claimed_digest
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Row:
     eval_se: float | None = None
     eval_episodes: int = 0
     criterion: str = MAGNITUDE.name
+    networks: str = ""  # survivors by network where there are several: "actor=12/4610 critic=900/4545"
+    scope_shares: str = TOGETHER
 
     @property
     def run(self) -> Run:

@@ -13,7 +13,7 @@ from lottery_core.pruning.kinds import (
     check_kind,
     control_ticket,
 )
-from lottery_core.pruning.prune import check_rate, prune, prune_masks, schedule
+from lottery_core.pruning.prune import check_rate, check_scope_shares, prune, prune_masks, schedule
 from lottery_core.pruning.seeds import derive_seed
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Criterion",
     "check_kind",
     "check_rate",
+    "check_scope_shares",
     "control_ticket",
     "criterion_named",
     "derive_seed",

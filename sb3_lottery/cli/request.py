@@ -65,6 +65,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         score_label=score_label(settings.training.score_episodes),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],
+        scope_shares=values["scope_shares"],
     )
     return Request(experiment, settings, tuple(values["notes"]))
 

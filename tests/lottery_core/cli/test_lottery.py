@@ -36,7 +36,8 @@ def test_two_checkpoints_give_a_ticket_and_the_next(
     trained, early = files
     first, second, once = (trained.with_name(name) for name in ("1.safetensors", "2.safetensors", "once.safetensors"))
     assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{first}"]) == 0
-    assert capsys.readouterr().out == f"{first}: round 1, pool 386, pruned 77 (19.95%), surviving 309 (80.05%)\n"
+    line = f"{first}: round 1, pool 386, pruned 77 (19.95%), surviving 309 (80.05%)\n"
+    assert capsys.readouterr().out == f"{line}  4 of 4 inputs reach an output\n"
     more = ["--previous", f"{first}", "--rate", "0.2", "-o", f"{second}"]
     assert main(["prune", f"{trained}", "--rewind", f"{early}", *more]) == 0
     shown = capsys.readouterr()
@@ -91,8 +92,10 @@ def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: py
     facts = json.loads(capsys.readouterr().out)
     assert facts["collapsed"] == ["action_net.weight"]
     assert facts["tensors"][0] == {
-        "name": "action_net.weight", "shape": [2, 3], "dtype": "float32", "pruned": 6, "surviving": 0
+        "name": "action_net.weight", "shape": [2, 3], "dtype": "float32", "pruned": 6, "surviving": 0,
+        "dead_units": 2, "unread_inputs": 3,
     }  # fmt: skip
+    assert [network["name"] for network in facts["networks"]] == ["actor", "rest"]
     assert facts["digest"] == Ticket.load(tmp_path / "t").digest
 
 
