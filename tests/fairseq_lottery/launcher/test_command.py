@@ -14,6 +14,7 @@ from fairseq_lottery.launcher import command as cli
 from lottery_core import Ticket
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.experiment import Experiment
+from lottery_core.tickets import networks_of
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
 
@@ -28,9 +29,10 @@ def chain(*own: object) -> list[str]:
 
 
 def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:
-    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept."""
+    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept; separate shares reach the ticket."""
     words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 2 --optimizer adam --lr 0.01 --cpu")]
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "random", "--average", 2, "--rewind", "update:2"]
+    own += ["--scope-shares", "separate"]
     done = helpers.run(chain(*own, "--generate", "--beam 1", "--", translation_data, *words))
     assert "BLEU (sacrebleu, detokenised) on the test split" in done.stdout
     folder = tmp_path / "seed-1" / "winning" / "round-01"
@@ -41,6 +43,13 @@ def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> N
     control = Ticket.load(tmp_path / "seed-1" / "random" / "round-01" / "ticket.safetensors")
     assert control.origin.kind == "random"
     assert control.masks.survivors() == Ticket.load(folder / "ticket.safetensors").masks.survivors()
+    assert control.origin.scope_shares == "separate"
+    networks = {network.name: network for network in networks_of(control.masks, control.rest)}
+    assert set(networks) == {"encoder", "decoder", "shared"}
+    for network in networks.values():
+        assert network.surviving == pytest.approx(0.8 * network.pool, abs=1)
+        assert network.inputs is None
+    assert "surviving 80.0% (encoder 80.0%, decoder 80.0%, shared 80.0%)" in done.stderr
     text = (folder / "bleu.json").read_text()
     assert "tok:13a" in text
     assert "tok:none" in text
