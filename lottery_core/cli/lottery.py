@@ -44,8 +44,12 @@ def _parser() -> Parser:
 
     reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")
     reporting.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
-    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
-    reporting.add_argument("--eval", action="store_true", help="draw the evaluations' scores instead of the training's")
+    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default, for one RUN: RUN/curve.png")
+    reporting.add_argument(
+        "--eval",
+        action="store_true",
+        help="draw the evaluations' scores instead of the training's; by default into RUN/curve-eval.png",
+    )
     reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
 
     status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")

@@ -29,7 +29,7 @@ def chain(*own: object) -> list[str]:
 
 
 def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:
-    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept; separate shares reach the ticket."""
+    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept; shares are separate."""
     words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 2 --optimizer adam --lr 0.01 --cpu")]
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "random", "--average", 2, "--rewind", "update:2"]
     own += ["--scope-shares", "separate"]
@@ -49,7 +49,7 @@ def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> N
     for network in networks.values():
         assert network.surviving == pytest.approx(0.8 * network.pool, abs=1)
         assert network.inputs is None
-    assert "surviving 80.0% (encoder 80.0%, decoder 80.0%, shared 80.0%)" in done.stderr
+    assert "surviving 80.0% (encoder 80.0%, decoder 80.0%, shared 79.9%)" in done.stderr
     text = (folder / "bleu.json").read_text()
     assert "tok:13a" in text
     assert "tok:none" in text
