@@ -16,6 +16,7 @@ from lottery_core.reports.table import by_round, kinds_of, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = {
     "winning": "#0b5fa5",
@@ -32,7 +33,7 @@ _MARKERS = dict(zip(_COLOURS, "osD^vP*X", strict=True))
 _MORE_COLOURS = ("#17a2b8", "#8c564b", "#2ca02c", "#e377c2", "#1f1f1f", "#bcbd22", "#9467bd", "#d62728")
 _MORE_MARKERS = "<>hpd8H"
 _COLLAPSED: dict[str, Any] = {
-    "linestyle": "none", "marker": "x", "color": "black", "markersize": 9, "markeredgewidth": 1.8, "zorder": 5,
+    "linestyle": "none", "marker": "x", "color": "black", "markersize": 7, "markeredgewidth": 1.5, "zorder": 5,
 }  # fmt: skip
 _SAME_LEVEL = 0.001  # of the pool
 
@@ -52,25 +53,11 @@ def plot(
     :raises ConfigError: no rows, or an unknown format
     :raises WriteError: it cannot be written
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     path = Path(path)
-    drawn = {name: list(rows) for name, rows in experiments.items() if rows}
-    if not drawn:
-        raise ConfigError("there is no finished run to draw")
-    panels: dict[str, dict[str, list[Row]]] = {}
-    for name, rows in drawn.items():
-        label = score_label if isinstance(score_label, str) else score_label.get(name, "score")
-        panels.setdefault(label, {})[name] = rows
-    size = (8.0, 4.8) if len(panels) == 1 else (6.8 * len(panels), 4.8)
-    figure, grid = pyplot.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
+    figure = draw(experiments, score_label)
     try:
-        styles = {name: ("-", "--", ":", "-.")[index % 4] for index, name in enumerate(drawn)}
-        for axes, (label, some) in zip(grid[0], panels.items(), strict=True):
-            _panel(axes, some, label, styles)
         ending = path.suffix.lstrip(".") or "png"
         try:
             write_atomically(path, lambda file: figure.savefig(file, format=ending, dpi=150))
@@ -82,11 +69,40 @@ def plot(
         pyplot.close(figure)
 
 
+def draw(experiments: Mapping[str, Sequence[Row]], score_label: str | Mapping[str, str] = "score") -> Figure:
+    """The picture of :func:`plot` as a figure, which the caller closes.
+
+    :param experiments: name -> rows
+    :param score_label: what the scores are; or name -> what the scores of that experiment are
+    :raises ConfigError: no rows
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawn = {name: list(rows) for name, rows in experiments.items() if rows}
+    if not drawn:
+        raise ConfigError("there is no finished run to draw")
+    panels: dict[str, dict[str, list[Row]]] = {}
+    for name, rows in drawn.items():
+        label = score_label if isinstance(score_label, str) else score_label.get(name, "score")
+        panels.setdefault(label, {})[name] = rows
+    widths = [8 if len(some) == 1 else 10.5 for some in panels.values()]  # a legend beside the axes takes room
+    figure, grid = pyplot.subplots(
+        1, len(panels), figsize=(sum(widths), 4.8), width_ratios=widths, layout="constrained", squeeze=False
+    )
+    styles = {name: ("-", "--", ":", "-.")[index % 4] for index, name in enumerate(drawn)}
+    for axes, (label, some) in zip(grid[0], panels.items(), strict=True):
+        _panel(axes, some, label, styles)
+    return figure
+
+
 def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, styles: Mapping[str, str]) -> None:
     several = len(experiments) > 1
     for name, rows in experiments.items():
         _draw(axes, rows, f"{name}: " if several else "", styles[name])
-    places = levels([row for rows in experiments.values() for row in rows])
+    places = _levels([row for rows in experiments.values() for row in rows])
     chosen = _spaced(places)
     axes.set_xticks([place for place, _ in chosen], [_percent(pruned) for _, pruned in chosen])
     axes.set_xticks([place for place, _ in places], minor=True)
@@ -119,12 +135,8 @@ def _counts_differ(rows: Sequence[Row]) -> bool:
     return len({count for kind in {row.kind for row in rows} for count in _counts(rows, kind)}) > 1
 
 
-def seeds_of(rows: Sequence[Row], kind: str) -> str:
-    """The number of seeds of a kind for the legend, where it is not that of all kinds and rounds; else empty.
-
-    :param rows: rows of one experiment
-    :param kind: a kind among them
-    """
+def _seeds_of(rows: Sequence[Row], kind: str) -> str:
+    # For the legend, where not all kinds and rounds have the same number.
     if not _counts_differ(rows):
         return ""
     counts = _counts(rows, kind)
@@ -136,13 +148,8 @@ def _place(row: Row) -> float:
     return -math.log(row.surviving_fraction)
 
 
-def levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Where the levels of pruning lie on the horizontal axis, and the fraction that is pruned there, from the left.
-
-    Levels of several experiments that differ by at most 0.1% of the pool are one.
-
-    :param rows: rows of one or several experiments
-    """
+def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    # Where the levels of pruning lie, and the fractions that are pruned there, from the left: each of them once.
     found = sorted({(_place(row), row.pruned_fraction) for row in rows if row.kind != DENSE})
     result: list[tuple[float, float]] = []
     for place, pruned in found or [(0.0, 0.0)]:
@@ -155,7 +162,7 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str) -> None:
     dense = [row.score for row in rows if row.kind == DENSE]
     if dense:
         level, width = statistics.fmean(dense), spread(dense)
-        label = f"{prefix}dense{seeds_of(rows, DENSE)}"
+        label = f"{prefix}dense{_seeds_of(rows, DENSE)}"
         axes.axhline(level, color="grey", linestyle=style, linewidth=1.5, label=label, zorder=1)
         axes.axhspan(level - width, level + width, color="grey", alpha=0.15, linewidth=0, zorder=0)
     kinds = kinds_of(rows)
@@ -165,7 +172,7 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str) -> None:
         means = [statistics.fmean(row.score for row in some) for _, some in cells]
         spreads = [spread([row.score for row in some]) for _, some in cells]
         colour, marker = _look(kind, kinds)
-        label = f"{prefix}{kind}{seeds_of(rows, kind)}"
+        label = f"{prefix}{kind}{_seeds_of(rows, kind)}"
         line = axes.plot(places, means, style, color=colour, marker=marker, markersize=5, label=label)[0]
         if any(spreads):
             low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]

@@ -137,6 +137,64 @@ def test_report_of_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "both.svg").exists()
 
 
+def test_the_picture_of_evaluations_is_a_file_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = finished(tmp_path / "x")
+    for marker in out.glob("seed-1/**/result.json"):
+        row = json.loads(marker.read_text())
+        marker.write_text(json.dumps({**row, "eval_score": 3.0, "eval_se": 0.1, "eval_episodes": 20}))
+    assert main(["report", f"{out}"]) == 0
+    curve = (out / "curve.png").read_bytes()
+    assert main(["report", f"{out}", "--eval"]) == 0
+    assert f"picture: {out / 'curve-eval.png'}" in capsys.readouterr().out
+    assert (out / "curve.png").read_bytes() == curve
+    assert (out / "curve-eval.png").stat().st_size > 5000
+    assert main(["report", f"{out}", "--eval", "-o", f"{tmp_path / 'own.png'}"]) == 0
+    assert (tmp_path / "own.png").exists()
+
+
+def test_scores_of_different_labels_are_drawn_side_by_side(tmp_path: Path) -> None:
+    outs = [tmp_path / "x", tmp_path / "y"]
+    for out, label in zip(outs, ("mean return", "BLEU"), strict=True):
+        Runner(experiment(out, rounds=1, score_label=label), Toy(), Here(out), quiet()).run()
+    picture = tmp_path / "both.svg"
+    assert main(["report", *map(str, outs), "-o", f"{picture}"]) == 0
+    text = picture.read_text()
+    assert "<!-- mean return -->" in text
+    assert "<!-- BLEU -->" in text
+
+
+def test_prune_counts_networks_and_prunes_them_at_the_same_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = {
+        "action_net__weight": (4, 64),
+        "mlp_extractor__policy_net__0__weight": (64, 8),
+        "mlp_extractor__policy_net__2__weight": (64, 64),
+        "mlp_extractor__value_net__0__weight": (64, 8),
+        "value_net__weight": (1, 64),
+    }
+    weights = random_weights(**shapes)
+    for name, value in weights.tensors.items():
+        value.copy_(value * 1e-3 if "policy_net.2" in name else value.sign() * (50 if "value" in name else 1))
+    weights.save(tmp_path / "w.safetensors")
+    first, second = (str(tmp_path / name) for name in ("1.safetensors", "2.safetensors"))
+    files = [f"{tmp_path / 'w.safetensors'}", "--rewind", f"{tmp_path / 'w.safetensors'}"]
+    assert main(["prune", *files, "--rate", "0.7525", "-o", first]) == 0
+    shown = capsys.readouterr()
+    assert "  actor: surviving 770 of 4,864 (15.83%), " in shown.out
+    assert "  critic: surviving 576 of 576 (100.00%), 8 of 8 inputs reach an output\n" in shown.out
+    assert "'mlp_extractor.policy_net.2.weight' keeps 2 of 4,096 weights (0.05%; the whole pool keeps" in shown.err
+    assert main(["prune", *files, "--rate", "0.5", "--scope-shares", "separate", "-o", second]) == 0
+    assert "  critic: surviving 288 of 576 (50.00%)" in capsys.readouterr().out
+    more = ["--previous", second, "--rate", "0.5", "-o", first]
+    assert main(["prune", *files, *more]) == 0
+    assert "  critic: surviving 144 of 576 (25.00%)" in capsys.readouterr().out
+    assert main(["prune", *files, *more, "--scope-shares", "together"]) == 2
+    assert "--scope-shares cannot change" in capsys.readouterr().err
+    assert main(["prune", *files, "--rate", "0.5", "--scope-shares", "apart", "-o", first]) == 2
+    assert "unknown scope shares 'apart'" in capsys.readouterr().err
+
+
 def bad_inputs(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
     """Command lines of ``lottery`` that must be refused, and words of the line."""
     trained, other = tmp_path / "trained.pt", tmp_path / "other.pt"
