@@ -140,14 +140,15 @@ def _starvation_warnings(ticket: Ticket, where: str, collapsed: Sequence[str]) -
         kept, total = survivors[name], masks[name].numel()
         yield (
             f"WARNING: {where}: the layer '{printable(name)}' keeps {kept:,} of {total:,} weights ({kept / total:.2%}; "
-            f"the whole pool keeps {share:.1%}), and is about to collapse: {remedy}"
+            f"the whole pool keeps {share:.1%}), and collapses soon if pruning goes on: {remedy}"
         )
     for network in networks:
         # A collapsed layer has its own warning, and lets nothing pass.
         if network.starved and not (collapsed and not network.reaching):
+            few = f"only {network.reaching:,}" if network.reaching else "none"
             yield (
-                f"WARNING: {where}: only {network.reaching} of {network.inputs} inputs of the {network.name} still "
-                "reach an output"
+                f"WARNING: {where}: {few} of the {network.inputs:,} inputs of the {network.name} still "
+                f"reach{'' if network.reaching else 'es'} an output"
             )
 
 

@@ -155,7 +155,7 @@ def test_a_layer_that_is_starved_is_warned_of_before_its_last_weight() -> None:
         "WARNING: seed 1 winning round 4: the layer 'mlp_extractor.policy_net.2.weight' keeps"
     )
     assert "2 of 4,096 weights (0.05%; the whole pool keeps" in warnings[0]
-    assert "about to collapse" in warnings[0]
+    assert "collapses soon if pruning goes on" in warnings[0]
     assert "actor and critic at the same rate (scope shares 'separate')" in warnings[0]
     separate = ticket_of(masks).with_origin(scope_shares="separate")
     assert "separate" not in ticket_warnings(separate, "x")[0]
@@ -188,7 +188,15 @@ def test_a_network_that_few_inputs_pass_is_warned_of() -> None:
     few = only((64, 8), *((unit, unit % 3) for unit in range(64)))
     ticket = ticket_of(whole(PPO, mlp_extractor__policy_net__0__weight=few))
     (line,) = ticket_warnings(ticket, "this ticket")
-    assert line == "WARNING: this ticket: only 3 of 8 inputs of the actor still reach an output"
+    assert line == "WARNING: this ticket: only 3 of the 8 inputs of the actor still reach an output"
+    cut = whole(
+        PPO,
+        mlp_extractor__policy_net__0__weight=only((64, 8), (5, 1)),
+        mlp_extractor__policy_net__2__weight=torch.eye(64),
+        action_net__weight=only((4, 64), (0, 7)),
+    )
+    lines = ticket_warnings(ticket_of(cut), "x")
+    assert lines[-1] == "WARNING: x: none of the 8 inputs of the actor still reaches an output"
     half = only((64, 8), *((unit, unit % 4) for unit in range(64)))
     assert ticket_warnings(ticket_of(whole(PPO, mlp_extractor__policy_net__0__weight=half)), "x") == []
     collapsed = ticket_of(whole(PPO, mlp_extractor__policy_net__0__weight=torch.zeros(64, 8)))
