@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from torch import nn
 
 # What torch.compile, DataParallel and DistributedDataParallel, and Lightning put before names.
 COMPILED, PARALLEL, LIGHTNING = "_orig_mod.", "module.", "model."
+_COMPILED_PART = re.compile(r"(^|\.)(?:_orig_mod\.)+")
 
 
 def plain_names(model: nn.Module) -> Callable[[str], str]:
@@ -49,7 +51,7 @@ def first_names(model: nn.Module) -> dict[str, str]:
 
 def plain_file_names(names: Collection[str]) -> dict[str, str]:
     """Names in a file -> names of the bare model: without the prefixes of ``torch.compile`` and DataParallel."""
-    plain = {name: name.replace(COMPILED, "") for name in names}
+    plain = {name: _COMPILED_PART.sub(r"\1", name) for name in names}
     while plain and all(name.startswith(PARALLEL) for name in plain.values()):
         plain = {name: short.removeprefix(PARALLEL) for name, short in plain.items()}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in names}

@@ -19,7 +19,8 @@ from lottery_core.tickets.masks import Masks
 from lottery_core.tickets.names import first_names, plain_names, without_prefix
 from lottery_core.tickets.origin import Origin
 from lottery_core.tickets.ticket_file import decode, encode, header_of
-from lottery_core.tickets.weights import live_parameters, require_same_shapes
+from lottery_core.tickets.ties import live_parameters
+from lottery_core.tickets.weights import require_same_shapes
 
 
 @dataclass(frozen=True)
