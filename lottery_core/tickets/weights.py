@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lottery_core import dialects
 from lottery_core.errors import CheckpointError, MismatchError, ScopeError
 from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
-from lottery_core.tickets.names import plain_file_names, plain_names, prefix_hint, without_prefix
+from lottery_core.tickets.names import matching, plain_file_names, plain_names, prefix_hint
 from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
 from lottery_core.tickets.ties import check_memory, equal_bits, without_aliases
 
@@ -77,7 +77,7 @@ class Weights:
 
         :param other: weights of the same network
         """
-        mapping = without_prefix(self.tensors, other.tensors)
+        mapping = matching(self.tensors, other.tensors, surplus=True)
         tensors = self.tensors if mapping is None else {mapping[name]: self.tensors[name] for name in self.tensors}
         weights = replace(self, tensors=tensors).without_lost_aliases(other)
         if mapping is not None:
@@ -233,7 +233,7 @@ def require_same_shapes(
                 f"{'no such tensor' if name not in shapes else tuple(shapes[name])} in {where}"
                 for shapes, where in ((expected, expected_in), (actual, actual_in))
             ]
-            hint = prefix_hint(expected, actual, actual_in)
+            hint = prefix_hint(expected, actual, expected_in, actual_in)
             raise MismatchError(f"different architectures: '{printable(name)}' is {sides[0]}, but {sides[1]}{hint}")
 
 
