@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import ConfigError, MaskError, PruneError, unknown_choice
+from lottery_core.files import printable
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
@@ -25,6 +26,8 @@ from lottery_core.tickets import (
     network_of_each,
     normalised_weights,
 )
+
+_RANKED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
@@ -78,8 +81,6 @@ def prune_masks(
     for name in names:
         if name not in weights or (old is not None and weights[name].shape != old[name].shape):
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
-        if weights[name].is_complex():
-            raise PruneError(f"'{name}' is complex: complex parameters cannot be ranked; leave them out of the scope")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
     return _select(weights, names, old, survivors, criterion, rewind)[0]
@@ -118,6 +119,7 @@ def _select(
 ) -> tuple[Masks, dict[str, int]]:
     # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
     # Networks: the network of each tensor, where each network keeps the same share.
+    _check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
         for name in names
@@ -138,7 +140,8 @@ def _select(
     free = [replace(each, mask=_free(each, needed.get(each.name))) for each in candidates] if needed else candidates
     groups = _groups(names, criterion, networks)
     least = [sum(int(needed[names[index]].sum()) for index in group if names[index] in needed) for group in groups]
-    left = [Pool([candidates[index] for index in group], criterion).left for group in groups]
+    one = len(groups) == 1
+    left = [whole.left if one else Pool([candidates[index] for index in group], criterion).left for group in groups]
     counts = _shares(left, survivors, least)
     parts = [
         _keep(Pool([free[index] for index in group], criterion), kept - own)
@@ -184,8 +187,17 @@ def _free(each: Candidate, needed: Tensor | None) -> Tensor | None:
     return ~needed if each.mask is None else each.mask & ~needed
 
 
+def _check_types(weights: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    for name in names:
+        if weights[name].dtype not in _RANKED:
+            kind = "is complex" if weights[name].is_complex() else f"has the type {str(weights[name].dtype)[6:]}"
+            raise PruneError(f"'{printable(name)}' {kind}: such parameters cannot be ranked; leave it out of the scope")
+
+
 def _check_start(rewind: Weights, names: Iterable[str]) -> None:
     # What survivors start from must be numbers, as what is ranked must.
+    names = list(names)
+    _check_types(rewind.tensors, names)
     for name in names:
         values = rewind.tensors[name]
         if not bool(torch.isfinite(values).all()):

@@ -10,16 +10,13 @@ from lottery_core.tickets.origin import SEPARATE, TOGETHER, Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.ticket_file import claimed_digest
+from lottery_core.tickets.ties import live_parameters, tied_names, without_aliases, without_copies
 from lottery_core.tickets.weights import (
     Weights,
-    live_parameters,
     outside_by_name,
     require_same_shapes,
     snapshot,
-    tied_names,
     weights_of_file,
-    without_aliases,
-    without_copies,
 )
 
 __all__ = [
