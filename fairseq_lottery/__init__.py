@@ -1,6 +1,7 @@
 """Lottery tickets for fairseq: ``fairseq-train --user-dir fairseq_lottery --task lottery_translation ...``.
 
-Importing it registers everything: with ``--user-dir`` fairseq imports this package and nothing below it.
+Importing the package patches fairseq (see :mod:`fairseq_lottery.patches`) and registers its tasks, models and
+criterions: given ``--user-dir``, fairseq imports this package and nothing below it.
 """
 
 from fairseq_lottery import patches

@@ -1,48 +1,121 @@
-"""Command lines of fairseq as lists of words."""
+"""The arguments of fairseq's commands: split from the options of ``fairseq-lottery``, and parsed once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 USER_DIR = str(Path(__file__).parent)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What stands before the first ``--`` and what behind it."""
+    """Split a command line at its first ``--``: everything before it, and everything after it."""
     words = list(argv)
-    place = words.index("--") if "--" in words else len(words)
-    return words[:place], words[place + 1 :]
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
 
 
-def with_user_dir(words: Sequence[str]) -> list[str]:
-    """The fairseq arguments with the plugin's user-dir, unless there is one of the user's own.
+@dataclass(frozen=True)
+class FairseqArguments:
+    """The arguments of one of fairseq's commands: its words, and what the options among them say.
 
-    It is no part of an experiment's settings: the plugin may lie elsewhere when the experiment goes on.
+    Both ``--option value`` and ``--option=value`` are understood. The last occurrence of an option counts.
+
+    :param words: the command line after the command's name; kept as it is, so that it can be stored and run again
     """
-    return [*words] if value_of(words, "--user-dir") is not None else [*words, "--user-dir", USER_DIR]
 
+    words: Sequence[str] = ()
+    _values: dict[str, tuple[int, str | None]] = field(init=False, repr=False, compare=False)
 
-def value_of(words: Sequence[str], option: str) -> str | None:
-    """The value of ``option`` on a command line, the last where there are several."""
-    found = None
-    for index, word in enumerate(words):
-        if word == option and index + 1 < len(words):
-            found = words[index + 1]
-        elif word.startswith(f"{option}="):
-            found = word.partition("=")[2]
-    return found
+    def __post_init__(self) -> None:
+        words = tuple(self.words)
+        values: dict[str, tuple[int, str | None]] = {}
+        for index, word in enumerate(words):
+            option, equals, value = word.partition("=")
+            if not option.startswith("-"):
+                continue
+            if equals:
+                values[option] = index, value
+            elif index + 1 < len(words):
+                values[option] = index, words[index + 1]
+            else:
+                values.setdefault(option, (index, None))
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "_values", values)
 
+    def given(self, *options: str) -> bool:
+        """Whether any of ``options`` is on the command line."""
+        return any(option in self._values for option in options)
 
-def without(words: Sequence[str], option: str) -> list[str]:
-    """The command line without ``option`` and its value."""
-    result: list[str] = []
-    skip = False
-    for word in words:
-        if skip or word.startswith(f"{option}="):
-            skip = False
-        elif word == option:
-            skip = True
-        else:
-            result.append(word)
-    return result
+    def value(self, *names: str) -> str | None:
+        """The value of an option, the last one given; ``None`` when it is not on the command line.
+
+        :param names: the option's names, e.g. ``"--source-lang", "-s"``
+        """
+        occurrences = [self._values[name] for name in names if name in self._values]
+        return max(occurrences)[1] if occurrences else None
+
+    @property
+    def task(self) -> str | None:
+        """``--task``."""
+        return self.value("--task")
+
+    @property
+    def user_dir(self) -> str | None:
+        """``--user-dir``."""
+        return self.value("--user-dir")
+
+    @property
+    def source_lang(self) -> str | None:
+        """``--source-lang`` or ``-s``."""
+        return self.value("--source-lang", "-s")
+
+    @property
+    def target_lang(self) -> str | None:
+        """``--target-lang`` or ``-t``."""
+        return self.value("--target-lang", "-t")
+
+    @property
+    def cpu(self) -> bool:
+        """``--cpu``."""
+        return self.given("--cpu")
+
+    @property
+    def log_format(self) -> str | None:
+        """``--log-format``."""
+        return self.value("--log-format")
+
+    @property
+    def keep_last_epochs(self) -> str | None:
+        """``--keep-last-epochs``."""
+        return self.value("--keep-last-epochs")
+
+    @property
+    def no_epoch_checkpoints(self) -> bool:
+        """``--no-epoch-checkpoints``."""
+        return self.given("--no-epoch-checkpoints")
+
+    def plus(self, *words: str) -> FairseqArguments:
+        """A copy with ``words`` appended."""
+        return FairseqArguments((*self.words, *words))
+
+    def without(self, *options: str) -> FairseqArguments:
+        """A copy without ``options`` and their values; each of them must be an option that takes a value."""
+        words: list[str] = []
+        is_value = False
+        for word in self.words:
+            if is_value:
+                is_value = False
+            elif word in options:
+                is_value = True
+            elif word.partition("=")[0] not in options:
+                words.append(word)
+        return FairseqArguments(words)
+
+    def with_user_dir(self) -> FairseqArguments:
+        """A copy with the plugin's user-dir, unless the arguments already name a user-dir.
+
+        Not part of an experiment's settings: the plugin may be installed elsewhere when the experiment resumes.
+        """
+        return self if self.user_dir is not None else self.plus("--user-dir", USER_DIR)

@@ -1,4 +1,4 @@
-"""What a checkpoint of fairseq says: how far its training is, of which ticket it is, with which options."""
+"""What a fairseq checkpoint says about its training: progress, ticket, options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from fairseq_lottery.names import TICKET
 from lottery_core.checkpoints import safe_loading, unreadable
 
-# Models whose build_model takes a dictionary too; others (bart, lightconv, ...) look for a Namespace's attributes.
+# Models whose build_model also takes a dictionary; others (bart, lightconv, ...) read attributes of a Namespace.
 FROM_DICTIONARY = {
     *("transformer", "transformer_align", "transformer_lm", "multilingual_transformer", "roberta", "masked_lm"),
     *("lstm", "lstm_lm", "fconv", "fconv_lm"),
@@ -23,14 +23,17 @@ FROM_DICTIONARY = {
 
 @dataclass(frozen=True)
 class CheckpointProgress:
-    """How far a checkpoint of fairseq is.
+    """How far a fairseq training had come when it wrote a checkpoint, and which ticket it was training.
 
-    :param cfg: the training's configuration
-    :param updates: done since the start
-    :param epoch: the one that goes on or comes next, from 1
-    :param batches: of that epoch that are done
-    :param seconds: of training since the start
-    :param tickets: task's class -> digest of the ticket that it trained, empty for a dense run
+    Read from the file by :meth:`of`. It decides whether a killed run may resume, whether a run has already been
+    trained to its end, and whether a ``--save-dir`` belongs to the ticket that is about to be trained.
+
+    :param cfg: configuration of the training, by section (``"optimization"``, ``"checkpoint"``, ...)
+    :param updates: optimizer updates since the start of the training
+    :param epoch: epoch that resumes or comes next, counted from 1
+    :param batches: batches of that epoch that are done
+    :param seconds: training time since the start
+    :param tickets: class name of a lottery task -> digest of the ticket that it trained, empty for a dense run
     """
 
     cfg: Mapping[str, Any]
@@ -42,9 +45,10 @@ class CheckpointProgress:
 
     @classmethod
     def of(cls, checkpoint: Path) -> CheckpointProgress:
-        """Read it; the tensors stay on the disk.
+        """Read the progress from a checkpoint; its tensors stay on the disk (``mmap=True``).
 
-        :raises CheckpointError: it is not a training's checkpoint, or a part of one
+        :param checkpoint: the file, written by fairseq's trainer
+        :raises CheckpointError: the file is damaged, or not a training checkpoint
         """
         try:
             with safe_loading():
@@ -66,21 +70,25 @@ class CheckpointProgress:
             raise unreadable(error, str(checkpoint), "checkpoint of fairseq") from error
 
     def option(self, section: str, name: str, default: Any = None) -> Any:
-        """The value of an option in the configuration."""
+        """The value of an option in the configuration, ``default`` when it is missing."""
         values = self.cfg.get(section)
         values = vars(values) if isinstance(values, Namespace) else values or {}
         return values.get(name, default)
 
     @property
     def at_end(self) -> bool:
-        """Whether the training had reached its end; fairseq would add an update to one that ``--max-update`` ended."""
-        most = self.option("optimization", "max_update") or 0
-        last = self.option("optimization", "max_epoch") or 0
-        return bool(most and self.updates >= most) or bool(last and self.epoch > last)
+        """Whether the training had reached its end. Resumed after ``--max-update``, fairseq would add one update."""
+        max_update = self.option("optimization", "max_update") or 0
+        max_epoch = self.option("optimization", "max_epoch") or 0
+        return bool(max_update and self.updates >= max_update) or bool(max_epoch and self.epoch > max_epoch)
 
 
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration in a checkpoint with a dictionary for every ``Namespace``, where fairseq takes both."""
+    """Replace every ``Namespace`` in a configuration by a dictionary, if fairseq can build the model from one.
+
+    :param cfg: configuration of a training, by section
+    :returns: a copy; the sections are unchanged for models outside :data:`FROM_DICTIONARY`
+    """
     from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
     arch = getattr(cfg.get("model"), "arch", None)

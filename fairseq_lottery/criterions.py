@@ -1,4 +1,4 @@
-"""fairseq's cross entropies, aware of the mask: natural-log perplexity, and a look whether the dead are dead."""
+"""fairseq's cross entropies, with the natural-log perplexity and a check that pruned weights are zero."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from fairseq.logging import metrics
 
 
 class LotteryCriterion:
-    """Mix-in before a criterion that logs ``loss`` or ``nll_loss`` as sums in nats, and ``ntokens``."""
+    """Mix-in, placed before a criterion that logs ``ntokens`` and the sum of its losses in nats.
+
+    ``nll`` names the logged sum: ``loss``, or ``nll_loss`` for a criterion that smooths labels.
+    """
 
     nll = "loss"
 
     def forward(self, model: Any, sample: Any, reduce: bool = True) -> Any:
-        """The criterion's own; :raises PrunedWeightAlive: a pruned weight is not 0.0"""
+        """Compute the criterion's loss; check the masks first when the task asks for it.
+
+        :raises PrunedWeightAlive: a pruned weight is not 0.0
+        """
         check = getattr(self.task, "check_masks_if_due", None)  # type: ignore[attr-defined]
         if check is not None:
             check()
@@ -27,7 +33,7 @@ class LotteryCriterion:
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Any) -> None:
-        """The criterion's own, and ``log_ppl``: nats a token, the paper's score (PAPER 3.2)."""
+        """Log the criterion's metrics and ``log_ppl``: nats per token, the paper's score (PAPER 3.2)."""
         super().reduce_metrics(logging_outputs)  # type: ignore[misc]
         nll = sum(log.get(cls.nll, 0) for log in logging_outputs)
         tokens = sum(log.get("ntokens", 0) for log in logging_outputs)
@@ -35,17 +41,17 @@ class LotteryCriterion:
 
 
 class LotteryCrossEntropy(LotteryCriterion, CrossEntropyCriterion):  # type: ignore[misc]
-    """``cross_entropy`` that logs ``log_ppl`` and checks the mask."""
+    """``cross_entropy`` that logs ``log_ppl`` and checks the masks."""
 
 
 class LotteryLabelSmoothedCrossEntropy(LotteryCriterion, LabelSmoothedCrossEntropyCriterion):  # type: ignore[misc]
-    """``label_smoothed_cross_entropy`` that logs ``log_ppl`` (without the smoothing) and checks the mask."""
+    """``label_smoothed_cross_entropy`` that logs ``log_ppl`` (without the smoothing) and checks the masks."""
 
     nll = "nll_loss"
 
 
 def _register(name: str, criterion: type, config: type) -> None:
-    if name not in CRITERION_REGISTRY:  # unlike tasks, criteria must not be registered twice
+    if name not in CRITERION_REGISTRY:  # unlike tasks, criterions must not be registered twice
         register_criterion(name, dataclass=config)(criterion)
 
 

@@ -1,4 +1,4 @@
-"""Names that several rooms share: scores, files of a run, the prefix of our tasks."""
+"""Names that several rooms share: scores, files of a run, the prefix of the lottery tasks."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ LOG_PPL, BLEU, TOKENIZED_BLEU = "log_ppl", "bleu", "tokenized-bleu"
 SCORES = (LOG_PPL, BLEU, TOKENIZED_BLEU)
 LAST = "checkpoint_last.pt"
 AVERAGED = "averaged.pt"
-TICKET = "ticket"  # in a checkpoint, beside the task's state: the digest of the ticket that was trained
+TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the ticket that was trained

@@ -1,6 +1,6 @@
 """The options that a lottery task adds to those of the task it extends."""
 
-# fairseq reads the fields' types when it makes its parser, and knows only the old spelling of them.
+# fairseq reads the types of the fields to make its parser, and understands only the old spelling of them.
 # ruff: noqa: UP006, UP035, UP045, RUF009
 
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from omegaconf import II
 
 @dataclass
 class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
-    """Options of every lottery task; those with an interpolation are fairseq's own, seen from here."""
+    """Options of every lottery task. The fields with an interpolation give the task access to fairseq's own options."""
 
     ticket: Optional[str] = field(
-        default=None, metadata={"help": "train this ticket, a file from 'lottery prune'; without it the run is dense"}
+        default=None, metadata={"help": "ticket to train, a file from 'lottery prune'; without it the run is dense"}
     )
     ticket_kind: str = field(
         default="winning",
@@ -31,13 +31,13 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     )
     scope: Optional[str] = field(
         default=None,
-        metadata={"help": "'all', 'layers' or regular expressions, parted by spaces: checked against the model"},
+        metadata={"help": "'all', 'layers' or regular expressions, separated by spaces; checked against the model"},
     )
     sparse_inference: str = field(
         default="off",
         metadata={
-            "help": "generate, interactive, eval-lm: auto: layers of a ticket as sparse ones where this machine is "
-            "measured to be faster with them; csr: wherever there are zeros; off: as they are"
+            "help": "generate, interactive, eval-lm: off: dense layers; auto: sparse layers where they are measured to "
+            "be faster on this machine; csr: sparse layers wherever a weight is zero"
         },
     )
     save_dir: str = II("checkpoint.save_dir")

@@ -381,7 +381,7 @@ prepare() {
     if [[ -n $SLURM ]]; then
         # Here, not hours later, when the data stage is done.
         python -c 'import sys
-from lottery_core.cli.lottery import run_command
+from lottery_core.cli import run_command
 from lottery_core.experiments.executors import require_slurm, slurm_options
 sys.exit(run_command(lambda: slurm_options(sys.argv[2]) and require_slurm(), sys.argv[1]))' "$RECIPE" "$SLURM"
     fi

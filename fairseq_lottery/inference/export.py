@@ -1,4 +1,4 @@
-"""A checkpoint whose configuration names only what is fairseq's own: for ``from_pretrained``, and for other people."""
+"""Export a checkpoint for use without this project: its configuration names only fairseq's own tasks and models."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _OPTIONS = {
 
 
 def export(path: Path, output: Path, form: str) -> str:
-    """Write the checkpoint ``path`` without a trace of this project, and without the optimizer's state.
+    """Write a checkpoint without a trace of this project, and without the optimizer's state.
 
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
-    :param form: one of :data:`lottery_core.inference.export.FORMS`
-    :returns: its task and architecture, and what went
-    :raises CheckpointError: it cannot be read, its model exists only here, or there is nothing to shrink
+    :param form: ``"plain"``, ``"shrunk"`` or ``"csr"``, see :func:`lottery_core.inference.export`
+    :returns: the task, architecture and criterion, and what was removed
+    :raises CheckpointError: the checkpoint cannot be read, fairseq lacks its model, or there is nothing to shrink
     :raises WriteError: the file cannot be written
     """
     plain = plain_state(path)
@@ -50,28 +50,30 @@ def export(path: Path, output: Path, form: str) -> str:
 
 
 def plain_state(path: Path) -> dict[str, Any]:
-    """The checkpoint ``path`` as fairseq alone would have written it, without the optimizer's state.
+    """Read a checkpoint as fairseq alone would have written it, without the optimizer's state.
 
-    :raises CheckpointError: it cannot be read, or its model exists only here
+    :param path: a checkpoint of a lottery task
+    :returns: the state, as fairseq's trainer saves it
+    :raises CheckpointError: the checkpoint cannot be read, or fairseq lacks its model
     """
     state = load_checkpoint(path)
     if not isinstance(state.get("cfg"), Mapping):
-        raise CheckpointError(f"cannot export {path}: it has no configuration; fairseq before 0.10 wrote it")
+        raise CheckpointError(f"cannot export {path}: it has no configuration: fairseq before 0.10 wrote it")
     cfg = {name: dict(part) if isinstance(part, Mapping) else part for name, part in state["cfg"].items()}
     cfg = without_namespaces(cfg)
     model = state["model"]
     if _architecture(cfg).startswith(_LSTM):
         cfg["model"], model = _as_lstm_lm(cfg["model"], model, path)
     for part in filter(None, cfg.values()):
-        if isinstance(part, (dict, Namespace)):  # that of an --arch holds every option
+        if isinstance(part, (dict, Namespace)):  # with --arch the model's part holds every option
             _clean(part if isinstance(part, dict) else vars(part))
-    cfg["task"] = _only_its_own(cfg["task"])
+    cfg["task"] = _own_options(cfg["task"])
     history = [
         {**entry, "criterion_name": entry["criterion_name"].removeprefix("Lottery")}
         for entry in state["optimizer_history"]
     ]
     extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
-    extra.pop("metrics", None)  # those of --eval-bleu are numpy's, which plain fairseq may not unpickle
+    extra.pop("metrics", None)  # --eval-bleu leaves numpy objects, which plain fairseq may not unpickle
     plain = {**state, "cfg": cfg, "model": model, "optimizer_history": history, "extra_state": extra}
     return plain | {"last_optimizer_state": None, "task_state": {}}
 
@@ -92,11 +94,11 @@ def _clean(options: dict[str, Any]) -> None:
         options["user_dir"] = None
 
 
-def _only_its_own(options: dict[str, Any]) -> dict[str, Any]:
+def _own_options(options: dict[str, Any]) -> dict[str, Any]:
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
     known = TASK_DATACLASS_REGISTRY.get(options["_name"])
-    if known is None:  # a task of the old kind takes any
+    if known is None:  # a task without a configuration class takes any option
         return options
     names = {"_name", *(field.name for field in dataclasses.fields(known))}
     return {name: value for name, value in options.items() if name in names}
@@ -105,7 +107,7 @@ def _only_its_own(options: dict[str, Any]) -> dict[str, Any]:
 def _as_lstm_lm(
     options: Mapping[str, Any], model: Mapping[str, Any], path: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """fairseq's ``lstm_lm`` is the same function; it starts every sample from zero state (``models/lstm.py``)."""
+    """Rename options and weights for fairseq's ``lstm_lm``, the same function (``fairseq/models/lstm.py``)."""
     if options["share_decoder_input_output_embed"]:
         raise CheckpointError(
             f"cannot export {path}: the output layer of a tied {_LSTM} has a bias, and that of fairseq's lstm_lm "

@@ -1,4 +1,4 @@
-"""The feed-forward blocks of Transformers without the units that are dead exactly."""
+"""Remove the dead units from the feed-forward blocks of Transformers; the outputs stay exactly the same."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from lottery_core.errors import CheckpointError
 from lottery_core.inference import Reads, Report, Units, shrink
 from lottery_core.tickets import outside_by_name, without_copies
 
-# fairseq/modules/transformer_layer.py; roberta has them in encoder.sentence_encoder, levenshtein in decoder.layers_msk.
+# fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta and decoder.layers_msk of levenshtein.
 _BLOCK = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?layers\w*\.\d+)\.fc1\.weight$")
 _WIDTH = "ffn_embed_dim"
 
 
 def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any], Report]:
-    """A checkpoint whose feed-forward blocks have lost their dead units, and whose options say so.
+    """Remove dead units from the feed-forward blocks of a checkpoint, and change its options accordingly.
 
-    All blocks of an encoder (of a decoder) have one width in fairseq: that of the one with the most units left.
+    In fairseq all blocks of an encoder (or of a decoder) have the same width, so each keeps as many units as the block
+    with the most live units.
 
-    :param state: a plain checkpoint, see :func:`fairseq_lottery.inference.export.plain_state`; not changed
-    :param source: its path, for messages
-    :returns: the smaller checkpoint, and what went
-    :raises CheckpointError: an architecture without such blocks, one in which they cannot be removed exactly, or no
-        unit is dead
+    :param state: plain state, see :func:`fairseq_lottery.inference.export.plain_state`; not changed
+    :param source: the checkpoint's path, for messages
+    :returns: the smaller state, and a report of what was removed
+    :raises CheckpointError: the architecture has no such blocks, their units cannot be removed exactly, or no unit is
+        dead
     """
     model: Mapping[str, Tensor] = state["model"]
     options = state["cfg"]["model"]
@@ -66,15 +67,15 @@ def _check(
     for side, names in blocks.items():
         width = _option(options, f"{side}_{_WIDTH}")
         for name in names:
-            found = model[f"{name}.fc1.weight"].shape[0]
-            if found != width:
+            units = model[f"{name}.fc1.weight"].shape[0]
+            if units != width:
                 raise CheckpointError(
-                    f"cannot shrink {source}: {name} has {found} units, but its --{side}-ffn-embed-dim is {width}"
+                    f"cannot shrink {source}: {name} has {units} units, but its --{side}-ffn-embed-dim is {width}"
                 )
 
 
 def _option(options: Mapping[str, Any], name: str) -> Any:
-    """An option of the model, flat (``--arch``) or in a part of its configuration (Hydra)."""
+    """The value of a model option, in a flat configuration (``--arch``) or a nested one (Hydra)."""
     if name in options:
         return options[name]
     part, _, rest = name.partition("_")

@@ -1,4 +1,4 @@
-"""``--sparse-inference``: tickets that translate or score with sparse layers."""
+"""``--sparse-inference``: translate or score with sparse layers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from lottery_core.inference import AUTO, CSR, Load, sparsify
 log = logging.getLogger("fairseq_lottery")
 OFF = "off"
 MODES = (AUTO, OFF, CSR)
-_LENGTH = 25  # tokens of a sentence, where there is no data set yet (fairseq-interactive)
-_ENCODER = re.compile(r"(^|\.)encoder\.")  # models.de-en.encoder of a multilingual one
-_OF_SOURCE = ("encoder_attn.k_proj", "encoder_attn.v_proj")  # once a sentence, over all of its source
+_LENGTH = 25  # tokens of a sentence, when there is no data set yet (fairseq-interactive)
+_ENCODER = re.compile(r"(^|\.)encoder\.")  # also models.de-en.encoder of a multilingual model
+_ONCE_PER_SENTENCE = ("encoder_attn.k_proj", "encoder_attn.v_proj")  # applied to all tokens of the source
 
 Loads = Callable[[str], Load]
 
 
 def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Loads]) -> None:
-    """Make trained models sparse, in place; one that is being trained (its validation generates too) is left alone.
+    """Make trained models sparse, in place; a model in training, whose validation also generates, stays dense.
 
-    :param models: fairseq's; an entry may be ``None``
-    :param options: of a lottery task
-    :param loads: what each layer of a model will have to do
+    :param models: fairseq models; an entry may be ``None``
+    :param options: configuration of a lottery task
+    :param loads: gives the work of each layer of a model
     """
     if options.sparse_inference == OFF:
         return
     for model in models:
-        # fairseq sets the mark just before inference (fairseq_model.py:make_generation_fast_).
+        # fairseq sets this attribute just before inference (fairseq_model.py:make_generation_fast_).
         if model is None or model.training or not getattr(model, "_is_generation_fast", False):
             continue
         log.info("sparse inference (%s)\n%s", options.sparse_inference, _report(model, options.sparse_inference, loads))
@@ -42,11 +42,12 @@ def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> objec
 
 
 def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
-    """What beam search asks of each layer: the encoder a batch, the decoder a token of every hypothesis.
+    """The work of each layer in beam search: the encoder sees a batch, the decoder one token of every hypothesis.
 
-    :param task: a lottery task; tells the size of batches
-    :param model: whose layers
-    :param beam: hypotheses of a sentence
+    :param task: a lottery task, which knows the size of batches
+    :param model: the model whose layers are meant
+    :param beam: hypotheses per sentence
+    :returns: layer name -> tokens per call
     """
     dataset = getattr(task, "datasets", {}).get(task.lottery_options.gen_subset)
     length = _mean(getattr(dataset, "src_sizes", None))
@@ -55,16 +56,17 @@ def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
     def load(name: str) -> Load:
         if _ENCODER.search(name):
             return Load(sentences * length, length)
-        return Load(sentences * beam * (length if name.endswith(_OF_SOURCE) else 1))
+        return Load(sentences * beam * (length if name.endswith(_ONCE_PER_SENTENCE) else 1))
 
     return load
 
 
 def loads_of_scoring(task: Any, dataset: Any) -> Loads:
-    """What ``fairseq-eval-lm`` asks of each layer: all tokens of a batch.
+    """The work of each layer in ``fairseq-eval-lm``: all tokens of a batch.
 
-    :param task: a lottery task; tells the size of batches
-    :param dataset: what is scored
+    :param task: a lottery task, which knows the size of batches
+    :param dataset: the data set to score
+    :returns: layer name -> tokens per call
     """
     length = _mean(getattr(dataset, "sizes", None))
     sentences = _sentences(task.lottery_options.batch_size, task.lottery_options.max_tokens, length)

@@ -1,9 +1,15 @@
-"""Sparse files (``lottery export --form csr``) where fairseq reads checkpoints, and for ``load_sparse``."""
+"""Sparse files (``lottery export --form csr``) where fairseq reads checkpoints, and for ``load_sparse``.
+
+fairseq loads a checkpoint in three steps (``fairseq/checkpoint_utils.py:load_model_ensemble_and_task``): it reads the
+state, builds the model of ``state["cfg"].model``, and loads ``state["model"]`` into it. A sparse file's configuration
+carries a mark through these steps, so that the model of that very configuration is built without memory.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,35 +17,41 @@ from typing import Any, NoReturn
 
 import torch
 from fairseq import checkpoint_utils, tasks
+from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from lottery_core.errors import CheckpointError, ConfigError, LotteryError, unknown_choice
 from lottery_core.inference import SparseFile, fill, give_memory, is_sparse_file, parameters_on_meta, save_sparse
 
 FRAMEWORK = "fairseq"
-_expected = False  # whether the checkpoint that was read last is a sparse file: its model needs no memory
+MARK = "lottery_sparse_file"  # key in the model's configuration while a sparse file is being loaded
 
 
 class SparseState(dict[str, Any]):
-    """Stands for a state dict until a lottery task's model takes its file; anybody else is told."""
+    """Placeholder state dict of a sparse file; only models of lottery tasks may load it.
+
+    :param file: the file, whose tensors are read when a model is filled
+    """
 
     def __init__(self, file: SparseFile) -> None:
         super().__init__()
         self.file = file
 
     def _refuse(self, *_: Any) -> NoReturn:
-        raise CheckpointError(f"{self.file.path} is a sparse file: give the lottery task, --task lottery_...")
+        raise CheckpointError(
+            f"{self.file.path} is a sparse file, which only lottery tasks load: add --task lottery_..."
+        )
 
     __iter__ = keys = items = values = __getitem__ = _refuse
 
 
 def write(state: Mapping[str, Any], output: Path) -> str:
-    """Write the plain state of a checkpoint as a sparse file.
+    """Write a checkpoint as a sparse file.
 
-    :param state: as :func:`fairseq_lottery.inference.export.plain_state` gives it
-    :param output: the file
-    :returns: what was written, for people
-    :raises CheckpointError: nothing in it is pruned, or its configuration cannot be written down
+    :param state: plain state, see :func:`fairseq_lottery.inference.export.plain_state`
+    :param output: the file to write
+    :returns: one line that says what was written
+    :raises CheckpointError: no weight is pruned, or the configuration cannot be written as JSON
     :raises WriteError: the file cannot be written
     """
     cfg = {name: dict(vars(part)) if hasattr(part, "__dict__") else part for name, part in state["cfg"].items()}
@@ -52,68 +64,81 @@ def write(state: Mapping[str, Any], output: Path) -> str:
     return save_sparse(state["model"], output, FRAMEWORK, config)
 
 
-def expect(path: Any) -> bool:
-    """Whether ``path`` is a sparse file; the next model that is built for a checkpoint is built for it."""
-    global _expected
-    _expected = Path(str(path)).is_file() and is_sparse_file(str(path))
-    return _expected
+def is_sparse_checkpoint(path: Any) -> bool:
+    """Whether ``path``, as fairseq is given it, is a sparse file."""
+    return Path(str(path)).is_file() and is_sparse_file(str(path))
 
 
-def state_of(path: Any, plain: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """What ``checkpoint_utils.load_checkpoint_to_cpu`` returns, for a sparse file.
+def read_sparse_checkpoint(path: Any, read: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Read a sparse file as ``checkpoint_utils.load_checkpoint_to_cpu`` reads a checkpoint.
 
-    :param plain: that function; it takes ``args`` and ``kwargs``, too
-    :raises CheckpointError: the file cannot be read, or is of another framework
+    :param path: the sparse file
+    :param read: fairseq's ``load_checkpoint_to_cpu``, called with ``args`` and ``kwargs`` for the configuration
+    :returns: the state; ``state["model"]`` is a :class:`SparseState`, ``state["cfg"].model`` carries the mark
+    :raises CheckpointError: the file cannot be read, or belongs to another framework
     """
     file = SparseFile(path)
     if file.framework != FRAMEWORK:
-        raise CheckpointError(f"{path} is a sparse file, but of no fairseq model")
-    return {**_without_weights(file.config, plain, *args, **kwargs), "model": SparseState(file)}
+        raise CheckpointError(f"{path} is a sparse file, but not of a fairseq model")
+    state = _without_weights(file.config, read, *args, **kwargs)
+    with open_dict(state["cfg"].model):
+        state["cfg"].model[MARK] = True
+    return {**state, "model": SparseState(file)}
 
 
 def _without_weights(
-    config: Mapping[str, Any], plain: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any
+    config: Mapping[str, Any], read: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any
 ) -> dict[str, Any]:
-    # By fairseq itself, from a file, so that its configuration is what fairseq makes of one.
+    # fairseq reads it from a file, so that the configuration is what fairseq makes of one.
     history = {"criterion_name": config["criterion_name"], "num_updates": config["num_updates"]}
     history |= {"optimizer_name": "", "lr_scheduler_state": {}}
     state = {"args": None, "cfg": dict(config["cfg"]), "model": {}, "optimizer_history": [history]}
-    with tempfile.NamedTemporaryFile(suffix=".pt") as small:
-        torch.save({**state, "extra_state": {"train_iterator": {"epoch": 1}}}, small)
-        small.flush()
-        return plain(small.name, *args, **kwargs)
+    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        torch.save({**state, "extra_state": {"train_iterator": {"epoch": 1}}}, file)
+        file.flush()
+        return read(file.name, *args, **kwargs)
 
 
-def build_for_checkpoint(build: Callable[[], Any]) -> Any:
-    """The model of a checkpoint that was just read, ready for its weights.
+def build_for_checkpoint(cfg: Any, build: Callable[[], Any]) -> Any:
+    """Build the model of a checkpoint, without memory when its configuration is that of a sparse file.
 
-    :param build: builds it
+    :param cfg: the model's configuration from the checkpoint; the mark of a sparse file is removed from it
+    :param build: builds the model of ``cfg``
+    :returns: the model, ready for ``load_state_dict``
     """
-    global _expected
-    if not _expected:
+    if not _take_mark(cfg):
         return build()
-    _expected = False
     with parameters_on_meta():
         model = build()
     model.load_state_dict = partial(_load, model)
     return model
 
 
+def _take_mark(cfg: Any) -> bool:
+    if isinstance(cfg, Namespace):  # see fairseq_lottery/patches/load_checkpoint.py:with_namespace
+        return bool(vars(cfg).pop(MARK, False))
+    if not isinstance(cfg, DictConfig) or MARK not in cfg:
+        return False
+    with open_dict(cfg):
+        return bool(cfg.pop(MARK))
+
+
 def _load(model: nn.Module, state: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(state, SparseState):
-        give_memory(model)  # it was built for another file than that which is loaded
+        give_memory(model)  # built from the configuration of a sparse file, but given other weights
         return type(model).load_state_dict(model, state, *args, **kwargs)
     fill(model, state.file)
     return None
 
 
 def build(config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
-    """The entry point for :func:`lottery_core.load_sparse`.
+    """Build the model of a sparse file; the entry point for :func:`lottery_core.load_sparse`.
 
-    :param config: of the file
-    :param options: other values of the task's and the model's options, ``data`` above all
+    :param config: configuration in the file
+    :param options: new values for options of the task and the model, ``data`` above all
+    :returns: the model, its parameters on the device "meta"
     :raises CheckpointError: the configuration is damaged, or its model cannot be built here
-    :raises ConfigError: no such option, or no such folder
+    :raises ConfigError: there is no such option, or no such folder
     """
     try:
         known = {name for part in config["cfg"].values() if isinstance(part, Mapping) for name in part}

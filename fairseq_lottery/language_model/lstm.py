@@ -1,6 +1,6 @@
-"""The paper's language model: nn.LSTM with dropout between its layers, carrying its state from block to block.
+"""The paper's language model: ``nn.LSTM`` with dropout between its layers, whose state carries over between blocks.
 
-fairseq's own ``lstm_lm`` loops over cells in Python and starts every block from zero (``models/lstm.py``).
+fairseq's own ``lstm_lm`` loops over cells in Python and starts every block from a zero state (``models/lstm.py``).
 """
 
 # No postponed annotations here: fairseq reads the types of a configuration's fields when it makes its parser.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lottery_core.errors import ConfigError
 
 State = tuple[Tensor, Tensor]
-_ENDLESS = 10**9  # tokens in a sample: an LSTM has no limit
+_UNLIMITED = 10**9  # tokens in a sample: an LSTM has no limit
 
 
 @dataclass
@@ -32,11 +32,11 @@ class LotteryLstmLmConfig(FairseqDataclass):  # type: ignore[misc]
 
 
 class LstmDecoder(FairseqDecoder):  # type: ignore[misc]
-    """Embedding, LSTM, output layer.
+    """Embedding, LSTM and output layer.
 
-    :param dictionary: of the words
-    :param cfg: the sizes
-    :raises ConfigError: a shared matrix needs equal sizes
+    :param dictionary: the vocabulary
+    :param cfg: sizes and dropout
+    :raises ConfigError: the embeddings and the output layer share a matrix, but differ in size
     """
 
     def __init__(self, dictionary: Any, cfg: LotteryLstmLmConfig) -> None:
@@ -55,46 +55,52 @@ class LstmDecoder(FairseqDecoder):  # type: ignore[misc]
                     f"and --decoder-hidden-size ({hidden}) to be equal"
                 )
             self.output_projection.weight = self.embed_tokens.weight
-        # The state after the last block, of training and of evaluation; no buffers, so that no file holds them.
+        # State after the last block, by ``self.training``; not buffers, so that no state dict contains it.
         self.carried: dict[bool, State] = {}
 
     def forward(
         self, prev_output_tokens: Tensor, src_lengths: Any = None, continues: bool | None = None, **_: Any
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Scores of the next word.
+        """Compute the scores of the next word.
 
-        :param prev_output_tokens: words, batch x time
-        :param continues: ``None``: samples of their own, from zero state; ``False``: first blocks of streams;
-            ``True``: the blocks after those of the last call
+        :param prev_output_tokens: word indices, batch x time
+        :param continues: ``None`` for independent samples, which start from a zero state; ``False`` for the first block
+            of each stream; ``True`` for the blocks that follow those of the last call
+        :returns: scores, batch x time x vocabulary, and an empty attention
         """
         state = self.carried.get(self.training) if continues else None
         if state is not None and state[0].size(1) != prev_output_tokens.size(0):
-            state = None  # other streams: a batch that fairseq makes up for an idle rank
+            state = None  # not the streams of the last call: a dummy batch that fairseq gives an idle rank
         output, new = self.lstm(self.embed_tokens(prev_output_tokens.t()), state)
         if continues is not None:
             self.carried[self.training] = (new[0].detach(), new[1].detach())
         return self.output_projection(output.transpose(0, 1)), {"attn": [None]}
 
     def max_positions(self) -> int:
-        """Longest sample."""
-        return _ENDLESS
+        """Return the length of the longest sample, in tokens."""
+        return _UNLIMITED
 
 
 @register_model("lottery_lstm_lm", dataclass=LotteryLstmLmConfig)
 class LotteryLstmLm(FairseqLanguageModel):  # type: ignore[misc]
-    """LSTM language model that trains with ``lottery_language_modeling --truncated-bptt``, or with plain samples."""
+    """LSTM language model, for ``lottery_language_modeling --truncated-bptt`` or for independent samples."""
 
     carries_state = True
 
     @classmethod
     def build_model(cls, cfg: LotteryLstmLmConfig, task: Any) -> "LotteryLstmLm":
-        """:raises ConfigError: sizes that do not fit"""
+        """Build the model.
+
+        :param cfg: sizes and dropout
+        :param task: a language modeling task, which has the vocabulary
+        :raises ConfigError: the embeddings and the output layer share a matrix, but differ in size
+        """
         return cls(LstmDecoder(task.target_dictionary, cfg))
 
 
 @register_model_architecture("lottery_lstm_lm", "lottery_lstm_lm_wikitext2")  # type: ignore[untyped-decorator]
 def lottery_lstm_lm_wikitext2(args: Any) -> None:
-    """The paper's sizes (PAPER 3.2)."""
+    """Set the paper's sizes (PAPER 3.2)."""
     args.decoder_embed_dim = getattr(args, "decoder_embed_dim", 650)
     args.decoder_hidden_size = getattr(args, "decoder_hidden_size", 650)
     args.decoder_layers = getattr(args, "decoder_layers", 2)

@@ -1,7 +1,7 @@
-"""True truncated BPTT: the text as B contiguous streams, read in blocks of T words, state carried from block to block.
+"""Truncated BPTT: the text as B contiguous streams, read in blocks of T words; the state carries over between blocks.
 
-Input and target are cut from one stream shifted by a word, so no target is lost between two blocks; the streams'
-lengths differ by at most one word, so none is lost at the end either.
+Inputs and targets are cut from the same text, shifted by one word, so no target is lost between two blocks. The lengths
+of the streams differ by at most one word, so no word is lost at the end either.
 """
 
 # No postponed annotations here: fairseq reads the types of a configuration's fields when it makes its parser.
@@ -24,23 +24,25 @@ log = logging.getLogger("fairseq_lottery")
 
 @dataclass
 class LanguageModelingOptions(LotteryOptions):
-    """Options of ``lottery_language_modeling`` beside those of every lottery task."""
+    """Options of ``lottery_language_modeling``, which adds one to those of every lottery task."""
 
     truncated_bptt: int = field(
         default=0,
-        metadata={"help": "blocks of N words of --batch-size contiguous streams, state carried on (0: samples)"},
+        metadata={
+            "help": "train on --batch-size contiguous streams in blocks of N words, keeping the state (0: samples)"
+        },
     )
 
 
 class StreamDataset(FairseqDataset):  # type: ignore[misc]
     """A text as contiguous streams in blocks; item ``k * streams + b`` is block ``k`` of stream ``b``.
 
-    :param words: the text, one long tensor, each sentence with its end
-    :param streams: how many
+    :param words: the text, one-dimensional, every sentence with its end-of-sentence symbol
+    :param streams: number of streams
     :param block: words in a block
-    :param pad: fills the last block of the streams that are one word shorter
-    :param eos: stands before the first word
-    :raises ConfigError: more streams than words
+    :param pad: symbol that fills the last block of streams that are one word shorter
+    :param eos: symbol before the first word
+    :raises ConfigError: there are more streams than words
     """
 
     def __init__(self, words: Tensor, streams: int, block: int, pad: int, eos: int) -> None:
@@ -69,7 +71,7 @@ class StreamDataset(FairseqDataset):  # type: ignore[misc]
         return {"id": index, "source": source, "target": target, "words": end - start}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """A batch: one block of some streams."""
+        """Collate one block of each of several streams into a batch."""
         source = torch.stack([sample["source"] for sample in samples])
         return {
             "id": torch.tensor([sample["id"] for sample in samples]),
@@ -84,7 +86,10 @@ class StreamDataset(FairseqDataset):  # type: ignore[misc]
         }
 
     def batches(self, shards: int) -> list[list[int]]:
-        """Batches in the order of the text, in turns for each of ``shards`` ranks: a rank keeps its streams."""
+        """Return the item numbers of all batches, in the order of the text.
+
+        :param shards: number of ranks; they take the batches in turn, so that each rank keeps its streams
+        """
         size = self.streams // shards
         return [
             [block * self.streams + rank * size + stream for stream in range(size)]
@@ -93,16 +98,19 @@ class StreamDataset(FairseqDataset):  # type: ignore[misc]
         ]
 
     def num_tokens(self, index: int) -> int:
-        """Words of an item."""
+        """Return the number of words in an item."""
         return self.block
 
     def size(self, index: int) -> int:
-        """Words of an item."""
+        """Return the number of words in an item."""
         return self.block
 
 
 class StreamText(FairseqDataset):  # type: ignore[misc]
-    """A whole text; how many streams it makes is known when it is read."""
+    """A whole text; the number of streams is known only when its batches are made.
+
+    :param words: the text, one-dimensional
+    """
 
     def __init__(self, words: Tensor) -> None:
         self.words = words
@@ -112,32 +120,44 @@ class StreamText(FairseqDataset):  # type: ignore[misc]
 
 
 def ranks() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def all_streams(part: Tensor) -> Tensor:
-    """The ``part`` of a carried state, layers x streams x units, of all ranks' streams in the order of the text."""
+    """Gather a state tensor from all ranks.
+
+    :param part: hidden or cell state of this rank's streams, layers x streams x units
+    :returns: the same of all streams, in the order of the text
+    """
     part = part.contiguous()
-    found = [torch.empty_like(part) for _ in range(ranks())]
-    torch.distributed.all_gather(found, part)
-    return torch.cat(found, dim=1)
+    parts = [torch.empty_like(part) for _ in range(ranks())]
+    torch.distributed.all_gather(parts, part)
+    return torch.cat(parts, dim=1)
 
 
 class StreamTask:
-    """Mix-in before ``language_modeling``: the option ``--truncated-bptt``."""
+    """Mix-in, placed before ``language_modeling``, for the option ``--truncated-bptt``."""
 
     _all_carried: list[Tensor] | None = None
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """:raises ConfigError: the model starts every block from zero"""
+        """Build the model.
+
+        :param cfg: the model's configuration
+        :param from_checkpoint: whether a checkpoint will be loaded, for inference
+        :raises ConfigError: the model starts every block from a zero state
+        """
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         if self.args.truncated_bptt and not getattr(model, "carries_state", False):  # type: ignore[attr-defined]
             raise ConfigError("--truncated-bptt needs a model that carries its state: --arch lottery_lstm_lm")
         return model
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> Any:
-        """The split as one text where ``--truncated-bptt`` is given."""
+        """Load a split, as one text under ``--truncated-bptt``.
+
+        :raises ConfigError: ``--truncated-bptt`` is not positive, or does not go with another option
+        """
         args = self.args  # type: ignore[attr-defined]
         if not args.truncated_bptt:
             return super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)  # type: ignore[misc]
@@ -147,27 +167,27 @@ class StreamTask:
             )
         folders = utils.split_paths(args.data)
         path = os.path.join(folders[(epoch - 1) % len(folders)], split)
-        found = data_utils.load_indexed_dataset(path, self.dictionary, args.dataset_impl, combine=combine)  # type: ignore[attr-defined]
-        if found is None:
+        sentences = data_utils.load_indexed_dataset(path, self.dictionary, args.dataset_impl, combine=combine)  # type: ignore[attr-defined]
+        if sentences is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
-        # 4 bytes a word: half of what the words themselves take.
-        text = StreamText(torch.cat([found[index].to(torch.int32) for index in range(len(found))]))
+        # 4 bytes per word, half of what fairseq's own tensors take.
+        text = StreamText(torch.cat([sentences[index].to(torch.int32) for index in range(len(sentences))]))
         self.datasets[split] = text  # type: ignore[attr-defined]
         return text
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Blocks in the order of the text; ``--batch-size`` streams on each rank, exactly."""
+        """Return blocks in the order of the text, with exactly ``--batch-size`` streams on each rank."""
         if not isinstance(dataset, StreamText):
             return super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
         shards = kwargs.get("num_shards", 1)
-        made = self.dataset_to_epoch_iter.get(dataset)  # type: ignore[attr-defined]
-        if made is not None and not kwargs.get("disable_iterator_cache", False):
-            return made
-        # Without a batch size (fairseq-eval-lm) the text is one stream, and the score that of one full-length pass.
+        batches = self.dataset_to_epoch_iter.get(dataset)  # type: ignore[attr-defined]
+        if batches is not None and not kwargs.get("disable_iterator_cache", False):
+            return batches
+        # Without a batch size (fairseq-eval-lm) the text is one stream, so its score is that of one full-length pass.
         streams = (kwargs.get("max_sentences") or 1) * shards
         words = self.dictionary  # type: ignore[attr-defined]
         blocks = StreamDataset(dataset.words, streams, self.args.truncated_bptt, words.pad(), words.eos())  # type: ignore[attr-defined]
-        made = iterators.EpochBatchIterator(
+        batches = iterators.EpochBatchIterator(
             dataset=blocks,
             collate_fn=blocks.collater,
             batch_sampler=blocks.batches(shards),
@@ -180,16 +200,16 @@ class StreamTask:
             disable_shuffling=True,
             reuse_dataloader=True,
         )
-        self.dataset_to_epoch_iter[dataset] = made  # type: ignore[attr-defined]
-        return made
+        self.dataset_to_epoch_iter[dataset] = batches  # type: ignore[attr-defined]
+        return batches
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """A step; then every rank gets the state that all carry, because only rank 0 is asked for a checkpoint."""
+        """Let the optimizer step, then gather the state of all ranks, because only rank 0 is asked for a checkpoint."""
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
         state = self._carried.get(True)
         if state is None or ranks() == 1:
             return
-        # Some hundred kilobytes, where the gradients are some hundred megabytes.
+        # A few hundred kilobytes, while the gradients are a few hundred megabytes.
         self._all_carried = [all_streams(part) for part in state]
 
     @property
@@ -198,17 +218,20 @@ class StreamTask:
         return getattr(decoder, "carried", {})
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """What a checkpoint in the middle of an epoch must hold beside fairseq's own: the carried state."""
+        """Return the carried state, which a checkpoint in the middle of an epoch must contain."""
         state = self._carried.get(True) if ranks() == 1 else self._all_carried
         return {} if state is None else {type(self).__name__: {"carried": [part.cpu().clone() for part in state]}}
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
-        """Go on from the carried state, each rank from that of its own streams; the number of ranks may be another."""
+        """Restore the carried state, on each rank that of its own streams; the number of ranks may have changed.
+
+        :param kept: what :meth:`get_checkpoint_dict` returned under the task's class name
+        """
         if "carried" not in kept:
             return
         before, now = kept["carried"][0].size(1), self._train_batches.dataset.streams  # type: ignore[attr-defined]
         if before != now:
-            log.warning("resumed in the middle of an epoch with %d streams for %d: they start from zero", now, before)
+            log.warning("resumed mid-epoch with %d streams instead of %d: they restart from a zero state", now, before)
             return
         count = ranks()
         rank = torch.distributed.get_rank() if count > 1 else 0

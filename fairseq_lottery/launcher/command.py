@@ -1,4 +1,4 @@
-"""The command ``fairseq-lottery``: a whole experiment around one ``fairseq-train`` command."""
+"""Run the command ``fairseq-lottery``: check everything before the first run, then hand over to the runner."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.argv import split
+from fairseq_lottery.argv import FairseqArguments, split
 from fairseq_lottery.launcher.framework import Fairseq
-from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser
-from fairseq_lottery.launcher.scores import decodes, generate_words, read_lines
+from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
+from fairseq_lottery.launcher.scores import decodes, generate_arguments, read_lines
 from fairseq_lottery.names import BLEU, LOG_PPL, TOKENIZED_BLEU
 from fairseq_lottery.task import RewindPoint, parse_rewind
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment
 from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_executor, nodes_of_a_job, shares, visible_gpus
-from lottery_core.tickets import pool_names, snapshot
+from lottery_core.tickets import snapshot
 
 
-def _preflight(experiment: Experiment) -> Experiment:
-    # Whatever would fail in the first run fails here, before anything is written.
+def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experiment:
+    # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
-    # What fairseq, hydra and their packages say while a model is built is for train.log, not for here.
+    # Messages of fairseq and hydra while a model is built belong in train.log, not here.
     logging.getLogger().setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    cfg: Any = parse_fairseq(experiment.settings["arguments"])
+    cfg: Any = parse_fairseq(arguments)
     experiment = replace(experiment, settings={**experiment.settings, "data": cfg.task.data})
     experiment.check_same_as_before()
     if cfg.dataset.max_tokens is None and cfg.dataset.batch_size is None:
-        raise ConfigError("give --max-tokens or --batch-size behind --")
+        raise ConfigError("give --max-tokens or --batch-size after --")
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
-        raise ConfigError("give --max-epoch or --max-update behind --, or the training never ends")
+        raise ConfigError("give --max-epoch or --max-update after --, or the training never ends")
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    # Raises an error if the training ends before the rewind point.
     RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
     _check_checkpoints(cfg.checkpoint, experiment.settings["average"], cfg.optimization.max_epoch)
     task = tasks.setup_task(cfg.task)
@@ -49,15 +50,12 @@ def _preflight(experiment: Experiment) -> Experiment:
         except ImportError as error:
             raise ConfigError("BLEU needs sacrebleu: pip install sacrebleu") from error
     if score == LOG_PPL and not hasattr(task, "output_dictionary"):
-        raise ConfigError(
-            f"--score {LOG_PPL} is for language models; for translation there are {BLEU}, {TOKENIZED_BLEU}"
-        )
+        raise ConfigError(f"--score {LOG_PPL} is for language models; for translation use {BLEU} or {TOKENIZED_BLEU}")
     if score in (BLEU, TOKENIZED_BLEU, LOG_PPL):
         task.load_dataset(experiment.settings["gen_subset"])
     if score in (BLEU, TOKENIZED_BLEU):
-        _check_generation(task, experiment.settings)
-    weights = snapshot(task.build_model(cfg.model))
-    pool_names(weights.names(), experiment.scope, weights.outside)
+        _check_generation(task, arguments, experiment.settings)
+    snapshot(task.build_model(cfg.model)).pool(experiment.scope)
     return experiment
 
 
@@ -68,7 +66,7 @@ def _check_checkpoints(cfg: Any, average: int, epochs: int) -> None:
     if average == 1:
         return
     if cfg.no_epoch_checkpoints:
-        raise ConfigError(f"--average {average} needs checkpoints of epochs: leave --no-epoch-checkpoints out")
+        raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
     if 0 < cfg.keep_last_epochs < average:
         raise ConfigError(
             f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.keep_last_epochs}"
@@ -77,21 +75,22 @@ def _check_checkpoints(cfg: Any, average: int, epochs: int) -> None:
         raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
 
 
-def _check_generation(task: Any, settings: Mapping[str, Any]) -> None:
+def _check_generation(task: Any, arguments: FairseqArguments, settings: Mapping[str, Any]) -> None:
     from fairseq import options
 
     if getattr(task, "source_dictionary", None) is None or not hasattr(task.datasets[settings["gen_subset"]], "tgt"):
         raise ConfigError(f"BLEU needs a translation task: give --score {LOG_PPL}, or a command of your own")
-    words = generate_words(settings["arguments"], settings)
+    generating = generate_arguments(arguments, settings)
+    words = list(generating.words)
     before = sys.argv
-    sys.argv = ["fairseq-generate", *words]  # fairseq looks there for --user-dir while it makes its parser
+    sys.argv = ["fairseq-generate", *words]  # fairseq looks for --user-dir there while it makes its parser
     try:
         options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
     finally:
         sys.argv = before
-    if settings["score"] == TOKENIZED_BLEU and decodes(words):
+    if settings["score"] == TOKENIZED_BLEU and decodes(generating):
         raise ConfigError(
-            f"{TOKENIZED_BLEU} is of the tokens as they are: leave --tokenizer and --bpe out of --generate"
+            f"{TOKENIZED_BLEU} scores the tokens as they are: leave --tokenizer and --bpe out of --generate"
         )
     if settings["reference"] is not None:
         lines, pairs = len(read_lines(Path(settings["reference"]))), len(task.dataset(settings["gen_subset"]))
@@ -99,9 +98,9 @@ def _check_generation(task: Any, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"{settings['reference']} has {lines} lines, but {settings['gen_subset']} has {pairs}")
 
 
-def _with_gpus(experiment: Experiment, args: argparse.Namespace) -> Experiment:
-    # fairseq takes all GPUs that it sees, and as many batches: a run on fewer of them is another training.
-    if "--cpu" in experiment.settings["arguments"]:
+def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
+    # fairseq uses all GPUs that it sees, each with a batch of its own, so their number changes the training.
+    if arguments.cpu:
         return experiment
     if args.executor == SLURM:
         count = gpus_of_a_job(args)
@@ -118,26 +117,28 @@ def _check_nodes(args: argparse.Namespace) -> None:
     if nodes > 1 and args.launcher is None:
         raise ConfigError(
             f"--slurm nodes={nodes} needs a --launcher that starts the ranks on all of them, e.g. 'srun python', "
-            "with tasks_per_node in --slurm, and --distributed-world-size and --distributed-port behind --"
+            "with tasks_per_node in --slurm, and --distributed-world-size and --distributed-port after --"
         )
 
 
-def _run(args: argparse.Namespace, words: Sequence[str]) -> None:
+def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    args = resolve(given)
     _check_nodes(args)
-    experiment = _with_gpus(experiment_of(args, words), args)
+    arguments = with_task(FairseqArguments(words))
+    experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
     framework = Fairseq(args.launcher)
-    gpus = [] if "--cpu" in words else shares(visible_gpus(), args.jobs or 1)
+    gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     trainer = make_executor(args, framework.command, experiment.out, gpus)
-    experiment = _preflight(experiment)
+    experiment = _preflight(experiment, arguments)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``fairseq-lottery``.
+    """Run ``fairseq-lottery``.
 
-    :param argv: arguments, ``sys.argv`` when ``None``
+    :param argv: command line, by default ``sys.argv[1:]``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
-    own, words = split(sys.argv[1:] if argv is None else argv)
-    args = parser().parse_args(own)
-    return run_command(lambda: _run(args, words), "fairseq-lottery")
+    options, words = split(sys.argv[1:] if argv is None else argv)
+    given = vars(parser().parse_args(options))
+    return run_command(lambda: _run(given, words), "fairseq-lottery")

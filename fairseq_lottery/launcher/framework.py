@@ -1,4 +1,4 @@
-"""fairseq as the runner sees it: the command of a run, its weights, its score."""
+"""fairseq as the runner sees it: the command of a run, its trained weights, its score."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lottery_core.tickets import Weights
 
 
 class Fairseq:
-    """See :class:`lottery_core.experiments.protocols.Framework`.
+    """See :class:`lottery_core.experiments.Framework`.
 
-    :param launcher: starts the training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
+    :param launcher: command that starts the training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
     """
 
     name = "fairseq"
@@ -24,18 +24,21 @@ class Fairseq:
         self.launcher = launcher
 
     def command(self, run: Run, folder: Path) -> list[str]:
-        """One process a run, which trains and scores; it reads the rest from ``experiment.json``."""
+        """Return the command of one process, which trains and scores; it reads the rest from ``experiment.json``."""
         more = [] if self.launcher is None else ["--launcher", self.launcher]
         return [sys.executable, "-m", "fairseq_lottery.launcher.worker", str(folder), *more]
 
     def why_not_resumable(self, run: Run, folder: Path) -> str | None:
-        """fairseq resumes by itself from ``checkpoint_last.pt``; see :func:`.resume.why_not_resumable`."""
+        """Say why a killed run cannot resume bit-exactly from ``checkpoint_last.pt``; ``None`` if it can.
+
+        fairseq itself resumes it, see :func:`fairseq_lottery.launcher.resume.why_not_resumable`.
+        """
         return why_not_resumable(run, folder)
 
     def weights(self, folder: Path) -> Weights:
-        """Of ``checkpoint_last.pt``; pruning sorts out tied tensors by the rewind point."""
+        """Read the weights of ``checkpoint_last.pt``, with every name of a tied tensor."""
         return read_weights(folder / LAST)
 
     def score(self, folder: Path) -> Score:
-        """Of ``score.json``."""
+        """Read ``score.json``."""
         return read_score(folder)

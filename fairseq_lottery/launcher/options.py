@@ -1,27 +1,37 @@
-"""The options of ``fairseq-lottery``, and the fairseq arguments behind ``--``."""
+"""The options of ``fairseq-lottery``, and the arguments of ``fairseq-train`` that follow them after ``--``."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.argv import USER_DIR, value_of, with_user_dir, without
+from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.names import BLEU, LOG_PPL, PREFIX, SCORES, TOKENIZED_BLEU
 from fairseq_lottery.task import parse_rewind
-from lottery_core.cli import Parser
+from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment
-from lottery_core.experiments.executors import add_executor_options
-from lottery_core.pruning import CHAINS, CONTROLS
+from lottery_core.experiments import FULL, Experiment
 from lottery_core.tickets import versions
 from lottery_core.version import VERSION
 
-# What the rounds themselves decide.
-_OURS = ("--save-dir", "--seed", "--ticket", "--ticket-kind", "--ticket-seed", "--rewind", "--rewind-point", "--scope")
+# Arguments of fairseq-train that fairseq-lottery sets itself.
+_SET_PER_ROUND = (
+    *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
+    *("--ticket", "--ticket-kind", "--ticket-seed"),
+)
+_DEFAULTS: dict[str, Any] = {
+    **DEFAULTS,
+    "score": None,
+    "average": 1,
+    "gen_subset": "test",
+    "generate": "--beam 5 --remove-bpe",
+    "reference": None,
+    "launcher": None,
+}
 _LABELS = {
     LOG_PPL: "log perplexity (nats a word) on the {split} split",
     BLEU: "BLEU (sacrebleu, detokenised) on the {split} split",
@@ -30,103 +40,112 @@ _LABELS = {
 
 
 def parser() -> Parser:
-    """The parser of ``fairseq-lottery``, for what stands before ``--``."""
+    """Make the parser of ``fairseq-lottery``, for everything before ``--``; see :func:`resolve` for the defaults."""
     result = Parser(
         prog="fairseq-lottery",
         usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]",
         description="Find winning tickets with fairseq-train, and train controls beside them.",
+        argument_default=argparse.SUPPRESS,
     )
-    chains = [f"{kind}: {chain.meaning}" for kind, chain in CHAINS.items()]
-    kinds = "; ".join([*chains, *(f"{kind}: {control.meaning}" for kind, control in CONTROLS.items())])
+    result.add_argument("--version", action="version", version=f"fairseq-lottery {VERSION}")
+    result.add_argument(
+        "--print-user-dir", action="version", version=USER_DIR, help="print the plugin's path, for --user-dir"
+    )
+    add_experiment_options(
+        result,
+        rewind="rewind point: update:N, epoch:N or init (epoch:1)",
+        scope="all, layers, or regular expressions for names of parameters (all)",
+    )
     add = result.add_argument
-    add("--version", action="version", version=f"fairseq-lottery {VERSION}")
-    add("--out", type=Path, required=True, metavar="DIR", help="the experiment's folder; the same command goes on")
-    add("--rounds", type=int, default=20, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
-    add("--prune-rate", type=float, default=0.2, metavar="P", help="share of the remaining parameters removed (0.2)")
-    add("--rewind", default="epoch:1", metavar="POINT", help="rewind point: update:N, epoch:N or init (epoch:1)")
-    add("--kinds", nargs="+", default=["winning", "random"], metavar="KIND", help=f"(winning random). {kinds}")
-    add("--seeds", nargs="+", type=int, default=[1], metavar="SEED", help="one repeat of everything a seed (1)")
-    add("--scope", nargs="+", default=["all"], metavar="SCOPE", help="all, layers, or regular expressions (all)")
     add(
         "--score",
-        default=None,
         metavar="SCORE",
-        help=f"{', '.join(SCORES)}, or a command whose last line is a number, run in the folder of a run with "
-        "LOTTERY_CHECKPOINT set (log_ppl for language models, else bleu)",
+        help=f"{', '.join(SCORES)}, or a command that prints a number on its last line, run in the folder of a run "
+        "with LOTTERY_CHECKPOINT set (log_ppl for language models, else bleu)",
     )
-    add("--average", type=int, default=1, metavar="N", help="score the mean of the last N epochs' checkpoints (1)")
-    add("--gen-subset", default="test", metavar="SPLIT", help="the split that is scored (test)")
-    add(
-        "--generate",
-        default="--beam 5 --remove-bpe",
-        metavar="ARGS",
-        help="more arguments of fairseq-generate, for BLEU ('--beam 5 --remove-bpe')",
-    )
+    add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
+    add("--gen-subset", metavar="SPLIT", help="split to score (test)")
+    add("--generate", metavar="ARGS", help="more arguments of fairseq-generate, for BLEU ('--beam 5 --remove-bpe')")
     add("--reference", type=Path, metavar="FILE", help="detokenised references for BLEU (those in the data)")
-    add("--launcher", metavar="CMD", help="starts the training instead of python, e.g. 'torchrun --nproc_per_node 2'")
-    add_executor_options(result)
-    add("--dry-run", action="store_true", help="print the plan: each run, its folder, its command")
-    add("--quiet", action="store_true", help="no progress")
-    add("--print-user-dir", action="version", version=USER_DIR, help="the installed plugin's path, for --user-dir")
+    add(
+        "--launcher",
+        metavar="CMD",
+        help="command that starts the training instead of python, e.g. 'torchrun --nproc_per_node 2'",
+    )
     return result
 
 
-def with_task(words: Sequence[str]) -> list[str]:
-    """The fairseq arguments with the lottery's task in them.
+def resolve(given: Mapping[str, Any]) -> argparse.Namespace:
+    """Fill in the defaults of the options that were not given.
 
-    :raises ConfigError: no arguments, or one that the rounds decide
+    :param given: what :func:`parser` made of the command line, as a mapping
+    :raises ConfigError: ``--out`` is missing
     """
-    if not words:
-        raise ConfigError("give the arguments of fairseq-train behind --, the data folder first")
-    for word in words:
-        if word.partition("=")[0] in _OURS:
-            raise ConfigError(f"{word.partition('=')[0]} is set by fairseq-lottery for each round: leave it out")
-    result = list(words)
-    task = value_of(result, "--task") or "translation"
+    if "out" not in given:
+        raise ConfigError("--out is missing: give the experiment's folder")
+    return argparse.Namespace(**{**_DEFAULTS, **given})
+
+
+def with_task(arguments: FairseqArguments) -> FairseqArguments:
+    """Replace the task by its lottery task; ``translation`` is fairseq's default.
+
+    :param arguments: arguments of ``fairseq-train``, as the user gave them
+    :raises ConfigError: there are none, or one of them is set by ``fairseq-lottery``
+    """
+    if not arguments.words:
+        raise ConfigError("give the arguments of fairseq-train after --, the data folder first")
+    for option in _SET_PER_ROUND:
+        if arguments.given(option):
+            raise ConfigError(f"{option} is set by fairseq-lottery for each round: leave it out")
+    task = arguments.task or "translation"
     if not task.startswith(PREFIX):
         task = PREFIX + task
-    return [*without(result, "--task"), "--task", task]
+    return arguments.without("--task").plus("--task", task)
 
 
-def parse_fairseq(words: Sequence[str]) -> Any:
-    """fairseq's configuration of a command line; a bad one ends this process with fairseq's own message.
+def parse_fairseq(arguments: FairseqArguments) -> Any:
+    """Let fairseq parse its arguments; a bad one ends this process with fairseq's own message.
 
-    :param words: arguments of fairseq-train
+    :param arguments: arguments of ``fairseq-train``
+    :returns: fairseq's configuration
     """
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    words = with_user_dir(words)
+    words = list(arguments.with_user_dir().words)
     before = sys.argv
-    sys.argv = ["fairseq-train", *words]  # fairseq looks there for --user-dir while it makes its parser
+    sys.argv = ["fairseq-train", *words]  # fairseq looks for --user-dir there while it makes its parser
     try:
-        made = options.get_training_parser()
-        return convert_namespace_to_omegaconf(options.parse_args_and_arch(made, input_args=list(words)))
+        fairseq_parser = options.get_training_parser()
+        return convert_namespace_to_omegaconf(options.parse_args_and_arch(fairseq_parser, input_args=words))
     finally:
         sys.argv = before
 
 
-def experiment_of(args: argparse.Namespace, words: Sequence[str]) -> Experiment:
-    """The experiment that the options and the fairseq arguments describe.
+def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Experiment:
+    """Make the experiment that the options describe.
 
-    :raises LotteryError: a value that cannot work
+    :param args: options of ``fairseq-lottery``, see :func:`resolve`
+    :param arguments: arguments of ``fairseq-train``, see :func:`with_task`
+    :raises LotteryError: an option has a value that cannot work
     """
+    if args.after_rewind != FULL:
+        raise ConfigError(f"--after-rewind {args.after_rewind} is for sb3-lottery: fairseq-lottery trains in full")
     if args.average < 1:
         raise ConfigError(f"--average must be at least 1, not {args.average}")
-    arguments = with_task(words)
-    score = args.score or (LOG_PPL if value_of(arguments, "--task") == f"{PREFIX}language_modeling" else BLEU)
+    score = args.score or (LOG_PPL if arguments.task == f"{PREFIX}language_modeling" else BLEU)
     label = _LABELS.get(score, f"score of {score}").format(split=args.gen_subset)
     try:
         shlex.split(args.generate), shlex.split(args.launcher or "")
     except ValueError as error:
-        raise ConfigError(f"--generate or --launcher is no command line: {error}") from error
+        raise ConfigError(f"--generate or --launcher is not a valid command line: {error}") from error
     if args.reference is not None and not args.reference.is_file():
         raise ConfigError(f"the reference {args.reference} does not exist")
     return Experiment(
         out=args.out,
         framework="fairseq",
         settings={
-            "arguments": arguments,
+            "arguments": list(arguments.words),
             "score": score,
             "average": args.average,
             "gen_subset": args.gen_subset,
@@ -135,6 +154,8 @@ def experiment_of(args: argparse.Namespace, words: Sequence[str]) -> Experiment:
             "threads": args.threads,
         },
         prune_rate=args.prune_rate,
+        criterion=args.criterion,
+        scope_shares=args.scope_shares,
         rewind=str(parse_rewind(args.rewind, "--rewind")),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
@@ -146,13 +167,13 @@ def experiment_of(args: argparse.Namespace, words: Sequence[str]) -> Experiment:
 
 
 def all_versions() -> dict[str, str]:
-    """Versions of what decides the bits of a fairseq run."""
+    """Return the versions of the packages that decide the bits of a fairseq run."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = versions()
+    result = versions()
     for name in ("fairseq-fixed", "fairseq", "sacrebleu"):
         try:
-            found[name] = version(name)
+            result[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return result

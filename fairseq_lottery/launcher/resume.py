@@ -1,7 +1,7 @@
-"""Whether a killed training can go on from its own checkpoint to the same bits; fairseq itself does the going on.
+"""Decide whether a killed training can resume bit-exactly from its own checkpoint; fairseq itself resumes it.
 
-fairseq writes the first file of a save beside and renames it, but copies the others, ``checkpoint_last.pt`` among
-them (``fairseq/checkpoint_utils.py:save_checkpoint``): a kill leaves a part of it. What the copy was made of is
+fairseq writes the first file of a save atomically, but copies it to the others, ``checkpoint_last.pt`` among them
+(``fairseq/checkpoint_utils.py:save_checkpoint``), so a kill can leave a truncated copy. The file that was copied is
 overwritten when the same epoch ends again.
 """
 
@@ -20,7 +20,7 @@ from lottery_core.errors import CheckpointError
 from lottery_core.experiments import Run, paths
 from lottery_core.pruning import DENSE
 
-# Options under which a checkpoint does not hold all that decides the rest of the training, with their defaults.
+# Options with which a checkpoint lacks something that decides the rest of the training, with their defaults.
 _NOT_KEPT: dict[str, dict[str, Any]] = {
     "checkpoint": {
         "patience": -1,
@@ -39,18 +39,25 @@ _PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after
 
 
 def why_not_resumable(run: Run, folder: Path) -> str | None:
-    """See ``Framework.why_not_resumable`` of :mod:`lottery_core.experiments`; bit-exact for one process on a CPU."""
+    """Say why a killed run cannot resume from its checkpoint; bit-exact for one process on a CPU.
+
+    See :meth:`lottery_core.experiments.Framework.why_not_resumable`.
+
+    :param run: the run that was killed
+    :param folder: its folder
+    :returns: the reason, ``None`` if the run can resume
+    """
     checkpoint = folder / LAST
     if not checkpoint.exists():
         return "it had no checkpoint yet"
     try:
         damaged = _damaged(checkpoint)
-        place = CheckpointProgress.of(checkpoint)
+        progress = CheckpointProgress.of(checkpoint)
     except CheckpointError as error:
         return str(error)
     if damaged:
         return f"{checkpoint} is damaged ({damaged})"
-    return _not_kept(place) or (_rewind_lost(place, folder) if run.kind == DENSE else None)
+    return _not_kept(progress) or (_rewind_lost(progress, folder) if run.kind == DENSE else None)
 
 
 def _damaged(checkpoint: Path) -> str | None:
@@ -61,22 +68,22 @@ def _damaged(checkpoint: Path) -> str | None:
         raise CheckpointError(f"{checkpoint} was not written to its end ({error})") from error
 
 
-def _not_kept(place: CheckpointProgress) -> str | None:
+def _not_kept(progress: CheckpointProgress) -> str | None:
     for section, defaults in _NOT_KEPT.items():
         for name, default in defaults.items():
-            if place.option(section, name, default) != default:
+            if progress.option(section, name, default) != default:
                 return f"a checkpoint does not keep the state of --{name.replace('_', '-')}"
-    if place.option("lr_scheduler", "_name") == _PLATEAU:
+    if progress.option("lr_scheduler", "_name") == _PLATEAU:
         return f"a checkpoint does not keep the state of --lr-scheduler {_PLATEAU}"
-    half = place.option("common", "fp16") or place.option("common", "bf16")
-    if half and (place.option("common", "cpu") or not torch.cuda.is_available()):
+    half = progress.option("common", "fp16") or progress.option("common", "bf16")
+    if half and (progress.option("common", "cpu") or not torch.cuda.is_available()):
         return "a checkpoint of --fp16 or --bf16 does not keep the fp32 masters"
     return None
 
 
-def _rewind_lost(place: CheckpointProgress, folder: Path) -> str | None:
+def _rewind_lost(progress: CheckpointProgress, folder: Path) -> str | None:
     if not (folder / paths.INIT).exists():
         return f"{paths.INIT} is missing"
-    point = parse_rewind(place.option("task", "rewind_point"))
-    passed = place.epoch > point.count if point.unit == "epochs" else place.updates >= point.count
+    point = parse_rewind(progress.option("task", "rewind_point"))
+    passed = progress.epoch > point.count if point.unit == "epochs" else progress.updates >= point.count
     return f"{paths.REWIND} is missing" if passed and not (folder / paths.REWIND).exists() else None

@@ -1,4 +1,4 @@
-"""One run of an experiment as a process: ``python -m fairseq_lottery.launcher.worker EXPERIMENT/seed-1/dense``."""
+"""Train and score one run in a process: ``python -m fairseq_lottery.launcher.worker EXPERIMENT/seed-1/dense``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.argv import value_of, with_user_dir, without
+from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
-from fairseq_lottery.launcher.scores import (
-    average,
-    bleu,
-    by_command,
-    generate_words,
-    log_perplexity,
-)
+from fairseq_lottery.launcher.scores import average, bleu, by_command, generate_arguments, log_perplexity
 from fairseq_lottery.names import BLEU, LAST, LOG_PPL, TOKENIZED_BLEU
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
@@ -36,46 +30,41 @@ from lottery_core.pruning import CONTROLS, DENSE
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
-_START = ("--finetune-from-model", "--continue-once", "--restore-file")
+# Options that give the dense run its initial weights.
+_INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
-def training_words(experiment: Experiment, run: Run, out: Path) -> list[str]:
-    """The arguments of fairseq-train for ``run``.
+def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:
+    """Make the arguments of ``fairseq-train`` for a run.
 
-    :param experiment: with the user's own arguments
-    :param run: dense, of a chain, or a control
-    :param out: the experiment's folder
+    :param arguments: the user's own arguments
+    :param experiment: the experiment
+    :param run: the run: dense, a ticket, or a control
+    :param out: folder of the experiment
     """
-    words = with_user_dir(experiment.settings["arguments"])
     folder = out / run.folder
-    words += ["--save-dir", str(folder), "--seed", str(run.seed)]
-    if value_of(words, "--log-format") is None:
-        words += ["--log-format", "json"]
+    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
+    if arguments.log_format is None:
+        arguments = arguments.plus("--log-format", "json")
     count = experiment.settings["average"]
-    if count > 1 and value_of(words, "--keep-last-epochs") is None:
-        words += ["--keep-last-epochs", str(count)]
-    elif count == 1 and "--no-epoch-checkpoints" not in words:
-        words += ["--no-epoch-checkpoints"]
+    if count > 1 and arguments.keep_last_epochs is None:
+        arguments = arguments.plus("--keep-last-epochs", str(count))
+    elif count == 1 and not arguments.no_epoch_checkpoints:
+        arguments = arguments.plus("--no-epoch-checkpoints")
     if run.kind == DENSE:
-        return [*words, "--rewind-point", experiment.rewind]
-    for option in _START:  # the dense run's start; the ticket has its own
-        words = without(words, option)
-    if run.kind in CONTROLS:
-        words += ["--ticket", str(out / run.winning.folder / paths.TICKET), "--ticket-kind", run.kind]
-        return [
-            *words,
-            "--ticket-seed",
-            str(run.control_seed),
-            "--rewind",
-            str(out / dense(run.seed).folder / paths.REWIND),
-        ]
-    return [*words, "--ticket", str(folder / paths.TICKET)]
+        return arguments.plus("--rewind-point", experiment.rewind)
+    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
+    if run.kind not in CONTROLS:
+        return arguments.plus("--ticket", str(folder / paths.TICKET))
+    winning, rewind = out / run.winning.folder / paths.TICKET, out / dense(run.seed).folder / paths.REWIND
+    arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
+    return arguments.plus("--ticket-seed", str(run.control_seed), "--rewind", str(rewind))
 
 
-def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) -> None:
+def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
     start = [sys.executable] if launcher is None else shlex.split(launcher)
-    command = [*start, "-m", "fairseq_cli.train", *training_words(experiment, run, out)]
+    command = [*start, "-m", "fairseq_cli.train", *arguments.words]
     print(shlex.join(command), flush=True)
     try:
         process = subprocess.Popen(
@@ -91,73 +80,71 @@ def _train(experiment: Experiment, run: Run, out: Path, launcher: str | None) ->
     assert process.stdout is not None
     last = refusal = ""
     lost = False
-    seen: dict[str, Any] = {}
+    stats: dict[str, Any] = {}
     for line in process.stdout:
         try:
             sys.stdout.write(line)
-        except OSError:  # the disk is full: fairseq itself finds out when it saves
+        except OSError:  # the disk is full; fairseq itself will fail when it saves
             lost = True
         last = line.strip() or last
-        refused = _ERROR.match(line)
-        refusal = refused.group(1) if refused else refusal  # torchrun ends with pages of its own
+        error_line = _ERROR.match(line)
+        if error_line:
+            refusal = error_line.group(1)  # not always the last line: torchrun adds pages of its own
         match = _STATS.search(line)
         if match:
-            with suppress(ValueError):  # a line of somebody else's that only looks like one
-                seen |= json.loads(match.group(2))
+            with suppress(ValueError):  # some other line that only looks like fairseq's
+                stats |= json.loads(match.group(2))
             with suppress(WriteError):
-                write_json(out / run.folder / paths.PROGRESS, {"text": _text(seen)})
+                write_json(folder / paths.PROGRESS, {"text": _progress_line(stats)})
     if process.wait():
-        for part in (out / run.folder).glob("*.pt.tmp"):  # fairseq leaves it, and on a full disk no room to say why
+        for part in folder.glob("*.pt.tmp"):  # left by fairseq; on a full disk it leaves no room for an error message
             part.unlink(missing_ok=True)
         if lost:
             print("\n(the disk was full: lines are missing here)")
         at_fault = bool(refusal) or any(code in last for code in _NO_ROOM)
         raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if at_fault else 1)
-    if not (out / run.folder / LAST).exists():
-        raise RunError(f"fairseq-train ended well, but left no {LAST}: {shlex.join(start)} trained nothing", 2)
+    if not (folder / LAST).exists():
+        raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {shlex.join(start)} trained nothing", 2)
 
 
-def _text(seen: Mapping[str, Any]) -> str:
-    parts = [f"epoch {seen['epoch']}"] if "epoch" in seen else []
-    for name, label in (("train_num_updates", "updates"), ("num_updates", "updates")):
-        if name in seen and not any("updates" in part for part in parts):
-            parts.append(f"{seen[name]} {label}")
-    for name in ("valid_log_ppl", "valid_bleu", "valid_loss", "log_ppl", "loss"):
-        if name in seen:
-            parts.append(f"{name.replace('_', ' ', 1)} {seen[name]}")
-            break
+def _progress_line(stats: Mapping[str, Any]) -> str:
+    parts = [f"epoch {stats['epoch']}"] if "epoch" in stats else []
+    updates = stats.get("train_num_updates", stats.get("num_updates"))
+    if updates is not None:
+        parts.append(f"{updates} updates")
+    scores = [name for name in ("valid_log_ppl", "valid_bleu", "valid_loss", "log_ppl", "loss") if name in stats]
+    parts += [f"{name.replace('_', ' ', 1)} {stats[name]}" for name in scores[:1]]
     return ", ".join(parts)
 
 
-def _score(experiment: Experiment, folder: Path) -> tuple[float, int]:
-    settings = experiment.settings
-    arguments = settings["arguments"]
+def _score(arguments: FairseqArguments, settings: Mapping[str, Any], folder: Path) -> tuple[float, int]:
     checkpoint = average(folder, settings["average"])
     if settings["score"] == LOG_PPL:
-        return log_perplexity(checkpoint, settings["gen_subset"], "--cpu" in arguments)
+        return log_perplexity(checkpoint, settings["gen_subset"], arguments.cpu)
     if settings["score"] in (BLEU, TOKENIZED_BLEU):
         reference = settings["reference"]
-        words = generate_words(arguments, settings)
-        found = bleu(checkpoint, words, folder, None if reference is None else Path(reference))
-        print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-        return found[settings["score"]], 1
+        generating = generate_arguments(arguments, settings)
+        scores = bleu(checkpoint, generating, folder, None if reference is None else Path(reference))
+        print(", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+        return scores[settings["score"]], 1
     return by_command(settings["score"], checkpoint, folder), 1
 
 
 def _run(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)
+    arguments = FairseqArguments(experiment.settings["arguments"])
     folder = out / run.folder
-    # What is there was found good to go on from when the run was started.
+    # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
     wall = time.perf_counter() - (before.seconds if before else 0)
     if before and before.at_end:
-        print(f"trained before: {before.updates} updates")
+        print(f"already trained: {before.updates} updates")
     else:
-        _train(experiment, run, out, args.launcher)
+        _train(training_arguments(arguments, experiment, run, out), folder, args.launcher)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    value, count = _score(experiment, folder)
+    value, count = _score(arguments, experiment.settings, folder)
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     score = Score(
         score=value,
@@ -173,11 +160,12 @@ def _run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Train and score the run whose folder is given.
 
+    :param argv: command line, by default ``sys.argv[1:]``
     :returns: exit status: 0, 1 for a failed training, 2 for bad input
     """
     parser = Parser(prog="fairseq_lottery.launcher.worker", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the run, in an experiment that fairseq-lottery has begun")
-    parser.add_argument("--launcher", help="starts the training instead of python")
+    parser.add_argument("folder", type=Path, help="folder of a run, in an experiment that fairseq-lottery has started")
+    parser.add_argument("--launcher", help="command that starts the training instead of python")
     args = parser.parse_args(argv)
     return run_command(lambda: _run(args), "fairseq_lottery.launcher.worker")
 

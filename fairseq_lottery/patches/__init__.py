@@ -1,4 +1,8 @@
-"""Everything of fairseq and torch that this plugin patches, a module a patch; importing the room patches nothing."""
+"""Patches of fairseq and torch, one module each; every module's docstring names the upstream line that it mends.
+
+Importing this room patches nothing; :func:`install` does. fairseq is imported only inside :func:`install`, after the
+exception hook is in force, so that a missing or broken fairseq is reported in one line.
+"""
 
 from fairseq_lottery.patches.excepthook import ended_badly, is_fairseq_command
 
@@ -6,19 +10,16 @@ __all__ = ["ended_badly", "install", "is_fairseq_command"]
 
 
 def install() -> None:
-    """Install every patch; doing it twice is fine.
+    """Install every patch; calling it again changes nothing.
 
     :raises FairseqError: fairseq is missing or broken
     """
-    from fairseq_lottery import preflight
-    from fairseq_lottery.patches import excepthook
+    from fairseq_lottery.patches import excepthook, preflight
 
     excepthook.install()
-    preflight.require_fairseq()  # before anything imports it, so that a broken one is told in one line
+    preflight.require_fairseq()  # before anything else imports fairseq
 
-    from fairseq_lottery.patches import call_main, checkpoints
+    from fairseq_lottery.patches import call_main, cpu_ddp, load_checkpoint, rank_death, safe_globals, save_checkpoint
 
-    checkpoints.allow()
-    checkpoints.read_clearly()
-    call_main.install()
-    checkpoints.write_plainly()
+    for patch in (safe_globals, load_checkpoint, save_checkpoint, call_main, cpu_ddp, rank_death):
+        patch.install()

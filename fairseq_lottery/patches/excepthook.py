@@ -1,4 +1,13 @@
-"""Bad input as one line and exit status 2 from fairseq's commands, which would show a traceback and exit with 1."""
+"""Report bad input in one line and with exit status 2 from fairseq's commands.
+
+Mends ``fairseq_cli/train.py:cli_main`` and its siblings: ``distributed_utils.call_main(cfg, main)`` runs there without
+an exception handler, so an error ends the command with a traceback and exit status 1. Two other upstream lines matter:
+
+- ``sys.stderr = buf = io.StringIO()`` (``torch/distributed/distributed_c10d.py:init_process_group``) wraps the hook and
+  loses what it writes before it exits, so the line goes to ``sys.__stderr__``;
+- ``raise ProcessRaisedException(msg, error_index, failed_process.pid)`` (``torch/multiprocessing/spawn.py``) hands over
+  the error of a spawned rank as the text of its traceback, so the error is recognised in that text.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +21,28 @@ import torch
 
 from lottery_core.errors import LotteryError
 
-# What torch.multiprocessing says when one of our errors ended a spawned rank: the traceback as text.
 _IN_A_RANK = re.compile(r"^lottery_core\.errors\.(\w+): (.+)$", re.MULTILINE)
 _ended_badly = False
 
 
 def ended_badly() -> bool:
-    """Whether an exception is what ends this command of fairseq."""
+    """Whether this command of fairseq is ending with an exception."""
     return _ended_badly
 
 
 def program() -> str:
-    """The name of this command, also of ``python -m fairseq_cli.train``."""
+    """The name of this command, also when it was started as ``python -m fairseq_cli.train``."""
     path = Path(sys.argv[0])
     return f"fairseq-{path.stem.replace('_', '-')}" if path.suffix == ".py" else path.name
 
 
 def is_fairseq_command() -> bool:
-    """Whether this process is fairseq-train or another of fairseq's commands, not somebody's own script."""
+    """Whether this process is ``fairseq-train`` or another of fairseq's commands, as opposed to a user's script."""
     return Path(sys.argv[0]).name.startswith("fairseq-") or "fairseq_cli" in Path(sys.argv[0]).parts
 
 
 def install() -> None:
-    """Print our errors as one line where a command of fairseq ends with one; scripts keep their tracebacks."""
+    """Replace ``sys.excepthook`` in fairseq's commands, once; scripts keep their tracebacks."""
     if not is_fairseq_command() or getattr(sys.excepthook, "of_lottery", False):
         return
     before = sys.excepthook
@@ -42,18 +50,17 @@ def install() -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         global _ended_badly
         _ended_badly = True
-        found = line_of(error)
-        if found is None:
+        line_and_status = line_of(error)
+        if line_and_status is None:
             before(kind, error, trace)
             return
-        line, status = found
+        line, status = line_and_status
         sys.stdout.flush()
-        # fairseq silences print on every rank but the first, and torch.distributed holds sys.stderr back in a hook.
         stream = sys.__stderr__ or sys.stderr
         stream.write(f"{program()}: error: {line}\n")
         stream.flush()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # gloo's threads abort a rank (exit 134) that ends in good order while another rank is gone already.
+            # gloo's threads abort a rank (exit 134) that exits normally after another rank has gone.
             os._exit(status)
         sys.exit(status)
 
@@ -62,7 +69,10 @@ def install() -> None:
 
 
 def line_of(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit status for one of our errors, also one from a spawned rank; ``None`` for any other."""
+    """The line and the exit status for an error of this project, also for one that ended a spawned rank.
+
+    :returns: ``None`` for any other error
+    """
     if isinstance(error, LotteryError):
         return str(error), error.status
     if type(error).__name__ == "ProcessRaisedException":

@@ -1,4 +1,4 @@
-"""fairseq_lottery.task."""
+"""Lottery tasks: a mix-in that turns any fairseq task into one that trains tickets, and the registered tasks."""
 
 from fairseq_lottery.task.register import lottery_task
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind

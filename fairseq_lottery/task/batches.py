@@ -1,4 +1,4 @@
-"""Batches of a resumed training: those of a training that was never stopped."""
+"""The batches of a resumed training, which must be those of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def drawn_once(task: Any, dataset: Any, options: Mapping[str, Any]) -> bool:
-    """Whether fairseq will now draw the batches for all epochs to come, and only shuffle them from epoch to epoch.
+    """Whether fairseq is about to draw the batches of all epochs, and will only shuffle them from epoch to epoch.
 
-    It draws by ``seed + epoch`` (``fairseq/tasks/fairseq_task.py:make_batches``), so a training that is resumed in
-    epoch 3 has to draw them by the first epoch too, or it goes on with sentences that are grouped otherwise.
+    fairseq draws them by ``seed + epoch`` (``fairseq/tasks/fairseq_task.py:make_batches``). A training that resumes in
+    epoch 3 must therefore also draw them by the first epoch, or it groups the sentences differently.
 
-    :param task: of fairseq
-    :param dataset: that the batches are made of
+    :param task: a fairseq task
+    :param dataset: the data set that is divided into batches
     :param options: keyword arguments of ``get_batch_iterator``
     """
-    again = options.get("disable_iterator_cache") or options.get("update_epoch_batch_itr")
-    return not again and task.can_reuse_epoch_itr(dataset) and dataset not in task.dataset_to_epoch_iter
+    redrawn = options.get("disable_iterator_cache") or options.get("update_epoch_batch_itr")
+    return not redrawn and task.can_reuse_epoch_itr(dataset) and dataset not in task.dataset_to_epoch_iter

@@ -1,4 +1,4 @@
-"""What a lottery task refuses before it trains: options, folders and ranks that do not go together."""
+"""Checks before a lottery task trains: options, folders and ranks that do not fit together are refused."""
 
 from __future__ import annotations
 
@@ -20,34 +20,43 @@ log = logging.getLogger("fairseq_lottery")
 
 
 def check_options(options: Any) -> None:
-    """:raises ConfigError: options that contradict each other"""
+    """Check that the options of a lottery task do not contradict each other.
+
+    :param options: a lottery task's configuration
+    :raises ConfigError: they do
+    """
     if options.sparse_inference not in MODES:
         raise unknown_choice(options.sparse_inference, "--sparse-inference", MODES)
     if options.ticket and options.rewind_point:
         raise ConfigError(
-            "--ticket and --rewind-point exclude each other: the rewind point is of the dense run, "
-            "and every ticket goes back to that one"
+            "--ticket and --rewind-point exclude each other: only the dense run has a rewind point, "
+            "and every ticket rewinds to it"
         )
     if not options.ticket and options.ticket_kind != WINNING:
         raise ConfigError(f"--ticket-kind {options.ticket_kind} needs --ticket FILE")
     for name in ("finetune_from_model", "continue_once") if options.ticket else ():
         if getattr(options, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')} and --ticket exclude each other: the ticket has its own start"
+                f"--{name.replace('_', '-')} and --ticket exclude each other: the ticket has its own initial weights"
             )
     if str(options.ddp_backend) == "fully_sharded":
         raise ConfigError(
-            "--ddp-backend fully_sharded cuts weights into flat pieces that masks do not fit; use legacy_ddp or c10d"
+            "--ddp-backend fully_sharded cuts the weights into flat shards, which masks do not fit; "
+            "use legacy_ddp or c10d"
         )
 
 
 def is_master() -> bool:
-    """Whether this process writes files: the only one, or rank 0."""
+    """Whether this process writes files: the only process, or rank 0."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def require_same_on_all_ranks(ticket: Ticket) -> None:
-    """:raises MismatchError: the ranks train different tickets"""
+    """Check that all ranks train the same ticket; every rank must call this.
+
+    :param ticket: the ticket of this rank
+    :raises MismatchError: the ranks have different tickets
+    """
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return
     digests: list[Any] = [None] * torch.distributed.get_world_size()
@@ -58,39 +67,42 @@ def require_same_on_all_ranks(ticket: Ticket) -> None:
 
 
 def require_own_folder(options: Any, digest: str, task: str) -> None:
-    """fairseq goes on from whatever ``checkpoint_last.pt`` lies in ``--save-dir``, over the ticket's start values.
+    """Check that ``--save-dir`` holds no checkpoint of another training.
 
-    :param options: of a lottery task
-    :param digest: of the ticket that is to be trained; empty for a dense run
-    :param task: the task's class
-    :raises ConfigError: the checkpoint there is of another ticket, or of none
-    :raises CheckpointError: it cannot be read
+    fairseq resumes from whatever ``checkpoint_last.pt`` it finds there, and would replace the ticket's initial weights.
+
+    :param options: a lottery task's configuration
+    :param digest: digest of the ticket that is about to be trained; empty for a dense run
+    :param task: class name of the task
+    :raises ConfigError: the checkpoint belongs to another ticket, or to none
+    :raises CheckpointError: the checkpoint cannot be read
     """
     last = Path(options.save_dir) / LAST
     if options.restore_file != LAST:
         if digest:
-            log.warning(
-                "--restore-file %s: its values take the place of those the ticket starts from", options.restore_file
-            )
+            log.warning("--restore-file %s: its weights replace the ticket's initial weights", options.restore_file)
         return
     if not last.exists():
         return
-    held = CheckpointProgress.of(last).tickets.get(task, "")
-    if held != digest:
-        whose = "another ticket" if held and digest else "a ticket" if held else "a training without this ticket"
+    trained = CheckpointProgress.of(last).tickets.get(task, "")
+    if trained != digest:
+        owner = "another ticket" if trained and digest else "a ticket" if trained else "a training without this ticket"
         raise ConfigError(
-            f"{last} is of {whose}, and fairseq would go on with it: give this run a --save-dir of its own"
+            f"{last} belongs to {owner}, and fairseq would resume from it: give this run a --save-dir of its own"
         )
 
 
 def require_one_training() -> None:
-    """:raises ConfigError: torchrun started several processes, and each would train all for itself"""
+    """Check that the processes that torchrun started form one training.
+
+    :raises ConfigError: each of them would run the whole training by itself
+    """
     count = os.environ.get("WORLD_SIZE", "1")
     if "RANK" not in os.environ or not count.isdigit() or int(count) <= 1:
         return
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        more = "" if torch.cuda.device_count() else " --distributed-backend gloo"
+        backend = "" if torch.cuda.device_count() else " --distributed-backend gloo"
         raise ConfigError(
-            f"torchrun started {count} processes, and each would train all for itself into the same --save-dir: "
-            f"add --distributed-world-size {count}{more}"
+            f"torchrun started {count} processes, and each would run the whole training into the same --save-dir: "
+            f"add --distributed-world-size {count}{backend}"
         )

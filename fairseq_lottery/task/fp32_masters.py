@@ -1,4 +1,4 @@
-"""The fp32 master weights that fairseq's mixed-precision optimizers hold beside an fp16 or bf16 model."""
+"""The fp32 master weights that fairseq's mixed-precision optimizers keep beside an fp16 or bf16 model."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lottery_core.tickets import Weights, snapshot
 
 
 def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Each parameter of the model with its fp32 master, a view that can be written to.
+    """Yield each parameter of the model with its fp32 master, a writable view of the same shape.
 
-    None where the optimizer keeps no masters: fp32, ``--amp``, ``--memory-efficient-fp16``.
+    Yields nothing for an optimizer without masters: fp32, ``--amp``, ``--memory-efficient-fp16``.
 
-    :param optimizer: fairseq's, as ``train_step`` and ``optimizer_step`` of a task get it
+    :param optimizer: fairseq optimizer, as a task's ``train_step`` and ``optimizer_step`` receive it
     """
     masters = getattr(optimizer, "fp32_params", None)
     if masters is None:
         return
     parameters = [parameter for parameter in optimizer.fp16_params if parameter.requires_grad]
-    if isinstance(masters, dict):  # one flat tensor a device, see fp16_optimizer.py:build_fp32_params
+    if isinstance(masters, dict):  # one flat tensor per device, see fairseq/optim/fp16_optimizer.py:build_fp32_params
         for device, flat in masters.items():
-            mine = [p for p in parameters if len(masters) == 1 or p.device.index == device]
-            yield from _slices(mine, flat)
+            on_device = [p for p in parameters if len(masters) == 1 or p.device.index == device]
+            yield from _slices(on_device, flat)
     elif isinstance(masters, Tensor):
         yield from _slices(parameters, masters)
     else:
@@ -40,10 +40,10 @@ def _slices(parameters: list[nn.Parameter], flat: Tensor) -> Iterator[tuple[nn.P
 
 
 def full_precision(model: nn.Module, optimizer: Any) -> Weights:
-    """A snapshot of ``model`` in fp32: the masters where there are any, else the weights themselves.
+    """Take a snapshot of a model in fp32: the masters where the optimizer has them, the weights elsewhere.
 
     :param model: the bare model, not its distributed wrapper
-    :param optimizer: fairseq's
+    :param optimizer: fairseq optimizer of the model, or ``None``
     """
     masters = {id(parameter): master for parameter, master in masters_of(optimizer)}
     weights = snapshot(model)

@@ -1,6 +1,6 @@
-"""Masks held over a model that fairseq trains: at the three moments of a step, and in every copy of the model.
+"""Hold masks over a model that fairseq trains, and over every copy of it.
 
-Nothing is added to the model but hooks on loading, so its state dict keeps its keys.
+Only load hooks are added to the model, so its state dict keeps its keys.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _HINT = ": something other than the task's optimizer wrote to them"
 
 
 class TaskMasks(HeldMasks):
-    """Masks over a model that fairseq may cast, move, wrap, copy and load into.
+    """Keeps the pruned weights of a model at zero while fairseq casts, moves, wraps, copies and loads it.
 
-    :param model: the bare model, not its distributed wrapper; the masks fit it
-    :param masks: what survives
+    :param model: the bare model, whose parameters have the shapes of the masks
+    :param masks: parameter name -> boolean mask, true for surviving weights
     """
 
     def __init__(self, model: nn.Module, masks: Masks) -> None:

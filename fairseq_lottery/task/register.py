@@ -1,4 +1,4 @@
-"""The registered tasks, and one line for any other: ``lottery_task("masked_lm")``."""
+"""The registered lottery tasks; one line registers another: ``lottery_task("masked_lm")``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lottery_core.errors import unknown_choice
 
 
 def lottery_task(name: str, mixins: tuple[type, ...] = (LotteryTask,), options: type = LotteryOptions) -> type:
-    """Register ``lottery_NAME``, the task ``name`` that trains tickets.
+    """Register ``lottery_NAME``: the task ``name``, extended to train tickets.
 
-    One line in any user-dir makes the task: ``from fairseq_lottery import lottery_task; lottery_task("masked_lm")``.
+    One line in any user-dir is enough: ``from fairseq_lottery import lottery_task; lottery_task("masked_lm")``.
 
     :param name: a registered task of fairseq or of a user-dir
-    :param mixins: put before the task's class
-    :param options: added to its options
-    :returns: the class of the new task; the same one when called again
-    :raises ConfigError: no such task
+    :param mixins: classes placed before the task's own class
+    :param options: dataclass of the options to add to the task's own
+    :returns: the class of the new task; the same class when called again
+    :raises ConfigError: there is no task ``name``
     """
     if PREFIX + name in TASK_REGISTRY:
         return TASK_REGISTRY[PREFIX + name]  # type: ignore[no-any-return]
@@ -42,7 +42,7 @@ def lottery_task(name: str, mixins: tuple[type, ...] = (LotteryTask,), options: 
 
 
 def _arguments_of(base: Any, options: type) -> Any:
-    # A task of the old kind, without a configuration class, adds its arguments itself.
+    # A task without a configuration class adds its arguments to the parser itself.
     def add_args(parser: Any) -> None:
         base.add_args(parser)
         gen_parser_from_dataclass(parser, options())

@@ -1,4 +1,4 @@
-"""The rewind point of a dense run: its weights, in fp32, as a file beside the checkpoints."""
+"""Write the weights of a dense run at its rewind point, in fp32, beside the checkpoints."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ UNITS = ("updates", "epochs")
 
 
 def parse_rewind(text: str, option: str = "--rewind-point") -> Point:
-    """A rewind point as users type it: ``update:N``, ``epoch:N`` or ``init``.
+    """Parse a rewind point: ``update:N``, ``epoch:N`` or ``init``.
 
-    :param option: that it was given by, for messages
-    :raises ConfigError: another form
+    :param text: the rewind point as the user typed it
+    :param option: the option that it was given with, for messages
+    :raises ConfigError: the text has another form
     """
     return parse_point(text, UNITS, option)
 
 
 class RewindPoint:
-    """Writes ``init.safetensors`` at the start and ``rewind.safetensors`` at the rewind point.
+    """Writes ``init.safetensors`` at the start of a training and ``rewind.safetensors`` at its rewind point.
 
-    :param folder: where to
-    :param point: the rewind point; ``None`` keeps only the start
-    :param write: whether this process writes (one rank does)
-    :param max_update: of the training, 0 for no limit
-    :param max_epoch: of the training, 0 for no limit
-    :raises ConfigError: the point lies beyond the end
+    :param folder: folder for both files
+    :param point: the rewind point; ``None`` writes only ``init.safetensors``
+    :param write: whether this process writes files, as exactly one rank must
+    :param max_update: last update of the training, 0 for no limit
+    :param max_epoch: last epoch of the training, 0 for no limit
+    :raises ConfigError: the rewind point lies beyond the end of the training
     """
 
     def __init__(self, folder: Path, point: Point | None, write: bool, max_update: int, max_epoch: int) -> None:
@@ -46,11 +47,15 @@ class RewindPoint:
             if limit and point.count > limit:
                 raise ConfigError(f"the rewind point {point} is never reached: the training ends at {limit}")
             if write and is_fairseq_command():
-                # No hook of a task is the last one: fairseq stops for time, patience or a small learning rate too.
+                # No hook of a task runs at the end: fairseq also stops for time, patience or a small learning rate.
                 atexit.register(self.warn_if_missed)
 
     def check_epoch_length(self, updates: int) -> None:
-        """:raises ConfigError: epochs of so many updates end before the rewind point"""
+        """Check that the training reaches the rewind point.
+
+        :param updates: updates in an epoch
+        :raises ConfigError: the last epoch ends before the rewind point
+        """
         if self.point is not None and self.point.unit == "updates" and self._max_epoch:
             most = updates * self._max_epoch
             if self.point.count > most:
@@ -59,7 +64,11 @@ class RewindPoint:
                 )
 
     def before_update(self, done: int, weights: Callable[[], Weights]) -> None:
-        """Called before an update, ``done`` updates after the start; ``weights`` makes a snapshot."""
+        """Write the initial weights before the first update; call this before every update.
+
+        :param done: updates since the start
+        :param weights: takes a snapshot of the model
+        """
         if self._started or done:
             return
         self._started = True
@@ -70,11 +79,14 @@ class RewindPoint:
                 self._save(start)
 
     def after_update(self, done: int, epoch: int, epoch_ends: bool, weights: Callable[[], Weights]) -> None:
-        """Called after an update. A skipped one (overflow under ``--amp``) comes again and is written again.
+        """Write the weights when this update is the rewind point; call this after every update.
+
+        An update that is skipped (overflow under ``--amp``) is repeated, and then written again.
 
         :param done: updates since the start, this one included
-        :param epoch: its epoch, from 1
-        :param epoch_ends: it is the epoch's last
+        :param epoch: epoch of the update, counted from 1
+        :param epoch_ends: whether the update is the last of its epoch
+        :param weights: takes a snapshot of the model
         """
         self._done = done
         if self.point is None or not self.point.count or not self.write:
@@ -86,7 +98,11 @@ class RewindPoint:
             self._save(weights())
 
     def epoch_begins(self, epoch: int, weights: Callable[[], Weights] | None) -> None:
-        """Catches an epoch whose last update was skipped; ``weights`` is ``None`` before the first update."""
+        """Write the weights when the rewind point is the end of an epoch whose last update was skipped.
+
+        :param epoch: epoch that begins, counted from 1
+        :param weights: takes a snapshot of the model; ``None`` before the first update
+        """
         point = self.point
         if point is None or point.unit != "epochs" or not self.write or weights is None:
             return
@@ -95,11 +111,11 @@ class RewindPoint:
             self._save(weights())
 
     def warn_if_missed(self) -> None:
-        """Called at the end: says so where a training that ended well did not reach the point."""
+        """Warn if a training has ended without an error but before the rewind point."""
         if not ended_badly() and not (self.folder / paths.REWIND).exists():
             log.warning(
                 "the training ended after %d updates, before the rewind point %s: there is no %s, "
-                "so no winning ticket can be made of this run",
+                "so this run cannot give a winning ticket",
                 self._done,
                 self.point,
                 self.folder / paths.REWIND,

@@ -1,8 +1,8 @@
-"""What turns any fairseq task into one that trains tickets: a mix-in over its hooks.
+"""The mix-in that turns any fairseq task into one that trains tickets.
 
-Where it acts: ``build_model`` sets the ticket's start values before the trainer makes its fp32 masters;
-``train_step`` zeroes gradients before they are reduced, clipped or copied; ``optimizer_step`` masks masters and
-weights.
+It acts in three methods of a task: ``build_model`` loads the ticket's initial weights before the trainer makes its fp32
+masters; ``train_step`` zeroes gradients before they are reduced, clipped or copied; ``optimizer_step`` masks the
+masters and the weights.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
 from fairseq_lottery.task.ticket import fresh_seed, needs_fresh, ticket_to_train
 from lottery_core.errors import ConfigError
-from lottery_core.tickets import Ticket, Weights, collapse_warning, pool_names, snapshot
+from lottery_core.tickets import Ticket, Weights, snapshot, ticket_warnings
 
 log = logging.getLogger("fairseq_lottery")
 
 
 class LotteryTask:
-    """Mix-in before a fairseq task, see :func:`~fairseq_lottery.lottery_task`.
+    """Mix-in, placed before a fairseq task by :func:`~fairseq_lottery.lottery_task`.
 
-    The task's configuration must hold :class:`~fairseq_lottery.options.LotteryOptions`.
+    The task's configuration must contain :class:`~fairseq_lottery.options.LotteryOptions`.
     """
 
     _held: TaskMasks | None = None
@@ -51,12 +51,15 @@ class LotteryTask:
     _check_due = True
     _length_checked = False
     _shares: tuple[float, float] | None = None
-    _digest = ""  # of the ticket that is trained
-    _loaded: Sequence[Any] = ()  # models that a checkpoint was loaded into
+    _digest = ""  # digest of the ticket that is trained
+    _loaded: Sequence[Any] = ()  # models built to load a checkpoint
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
-        """:raises ConfigError: the data folder is missing, or the options contradict each other"""
+        """Set up the task after checking its options and its data folders.
+
+        :raises ConfigError: a data folder is missing, or the options contradict each other
+        """
         check_options(cfg)
         data = getattr(cfg, "data", None)
         for folder in str(data).split(":") if data else []:
@@ -74,23 +77,29 @@ class LotteryTask:
         return cfg if cfg is not None else self.args  # type: ignore[attr-defined]
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> Any:
-        """:raises ConfigError: the split is missing"""
+        """Load a split.
+
+        :raises ConfigError: the split is missing
+        """
         try:
             return super().load_dataset(split, *args, **kwargs)  # type: ignore[misc]
         except FileNotFoundError as error:
             raise ConfigError(str(error)) from error
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """The model at the ticket's start values, masks on; the plain model where a checkpoint will be loaded.
+        """Build the model: with the ticket's initial weights and masks, or as it is when a checkpoint will be loaded.
 
-        :raises LotteryError: the ticket cannot be read, or is of another architecture; a launch that trains twice
+        :param cfg: the model's configuration
+        :param from_checkpoint: whether a checkpoint will be loaded, for inference
+        :raises LotteryError: the ticket cannot be read, or is for another architecture; or each of several processes
+            would run the whole training
         """
         build = super().build_model  # type: ignore[misc]
         options = self.lottery_options
         check_options(options)
         if from_checkpoint:
             more = {"from_checkpoint": True} if "from_checkpoint" in inspect.signature(build).parameters else {}
-            model = build_for_checkpoint(lambda: build(cfg, **more))
+            model = build_for_checkpoint(cfg, lambda: build(cfg, **more))
             self._loaded = [*self._loaded, model]
             return model
         require_one_training()
@@ -100,8 +109,7 @@ class LotteryTask:
             model = build(cfg)
             if options.scope:
                 weights = snapshot(model)
-                names = pool_names(weights.names(), options.scope.split(), weights.outside)
-                pool = sum(weights.tensors[name].numel() for name in names)
+                pool = sum(weights.tensors[name].numel() for name in weights.pool(options.scope.split()))
                 log.info("dense run; the scope %s has %s parameters", options.scope, f"{pool:,}")
             self._rewinding = RewindPoint(
                 Path(options.save_dir), point, is_master(), int(options.max_update or 0), int(options.max_epoch or 0)
@@ -117,7 +125,7 @@ class LotteryTask:
         if options.scope and tuple(options.scope.split()) != given.origin.scope:
             raise ConfigError(f"--scope cannot change: {options.ticket} has scope {' '.join(given.origin.scope)}")
         if needs_fresh(given, options.ticket_kind):
-            # The fresh values of a control must not be those that the dense run of the same --seed starts from.
+            # The fresh values of a control must not be the initial weights of the dense run with the same --seed.
             before = torch.random.get_rng_state()
             torch.default_generator.manual_seed(fresh_seed(options.ticket_seed))
             model = build()
@@ -136,9 +144,10 @@ class LotteryTask:
         )
         self._digest = ticket.digest
         require_own_folder(options, self._digest, type(self).__name__)
+        require_same_on_all_ranks(ticket)
+        ticket = ticket.named_for(model)
         ticket.load_into(model)
         self._held = TaskMasks(model, ticket.masks)
-        require_same_on_all_ranks(ticket)
         masks = ticket.masks
         log.info(
             "training a %s ticket, round %d: pruned %.2f%%, surviving %.2f%% of %s",
@@ -148,17 +157,17 @@ class LotteryTask:
             100 * masks.surviving / masks.pool,
             f"{masks.pool:,}",
         )
-        for name in masks.collapsed():
-            log.warning(collapse_warning(name, "this ticket"))
+        for line in ticket_warnings(ticket, "this ticket"):
+            log.warning(line.removeprefix("WARNING: "))
         return model
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """The task's own; that of the training data tells where epochs end, and is the same after a resume."""
+        """Return the task's batches; those of the training data are the same after a resume as without interruption."""
         training = dataset is getattr(self, "datasets", {}).get(self.lottery_options.train_subset)
         epoch = kwargs.get("epoch", 1)
-        late = training and epoch > 1 and drawn_once(self, dataset, kwargs)
-        batches = super().get_batch_iterator(dataset, *args, **{**kwargs, "epoch": 1} if late else kwargs)  # type: ignore[misc]
-        if late:
+        resumes_late = training and epoch > 1 and drawn_once(self, dataset, kwargs)
+        batches = super().get_batch_iterator(dataset, *args, **{**kwargs, "epoch": 1} if resumes_late else kwargs)  # type: ignore[misc]
+        if resumes_late:
             batches.epoch = epoch
             dataset.set_epoch(epoch)
         if training:
@@ -166,7 +175,10 @@ class LotteryTask:
         return batches
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
-        """:raises ConfigError: the rewind point lies beyond the last epoch"""
+        """Prepare an epoch.
+
+        :raises ConfigError: the rewind point lies beyond the last epoch
+        """
         super().begin_epoch(epoch, model)  # type: ignore[misc]
         self._check_due = True
         if self._rewinding is None:
@@ -179,14 +191,14 @@ class LotteryTask:
         self._rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """The masks are checked with the next batch."""
+        """Prepare a validation, whose first batch checks the masks."""
         super().begin_valid_epoch(epoch, model)  # type: ignore[misc]
         self._check_due = True
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, *args: Any, **kwargs: Any
     ) -> Any:
-        """Forward and backward, then the gradients of pruned weights are zeroed."""
+        """Run forward and backward, then zero the gradients of pruned weights."""
         self._optimizer = optimizer
         if self._rewinding is not None:
             self._rewinding.before_update(update_num, self._weights)
@@ -196,7 +208,7 @@ class LotteryTask:
         return result
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """A step, then masters and weights are masked."""
+        """Let the optimizer step, then mask the masters and the weights."""
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
         if self._held is not None:
             self._held.after_step(optimizer, update_num + 1)
@@ -206,24 +218,24 @@ class LotteryTask:
             self._rewinding.after_update(update_num + 1, epoch, ends, self._weights)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds beside fairseq's own: which ticket was trained."""
+        """Return the task's entries in a checkpoint, with the digest of the ticket that is trained."""
         more: dict[str, Any] = getattr(super(), "get_checkpoint_dict", dict)()
         name = type(self).__name__
         return {**more, name: {**more.get(name, {}), TICKET: self._digest}}
 
     def build_generator(self, models: Any, args: Any, *more: Any, **kwargs: Any) -> Any:
-        """The task's own; before, trained models become sparse under --sparse-inference."""
+        """Build the task's generator, after making the models sparse under ``--sparse-inference``."""
         beam = int(getattr(args, "beam", 5))
         make_sparse(models, self.lottery_options, lambda model: loads_of_generation(self, model, beam))
         return super().build_generator(models, args, *more, **kwargs)  # type: ignore[misc]
 
     def eval_lm_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """The task's own; before, trained models become sparse under --sparse-inference."""
+        """Return the task's data loader, after making the models sparse under ``--sparse-inference``."""
         make_sparse(self._loaded, self.lottery_options, lambda _: loads_of_scoring(self, dataset))
         return super().eval_lm_dataloader(dataset, *args, **kwargs)  # type: ignore[misc]
 
     def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
-        """Adds the columns ``pruned`` and ``surviving``, both shares of the pool."""
+        """Log the task's metrics, and ``pruned`` and ``surviving``, both as shares of the pool."""
         from fairseq.logging import metrics
 
         super().reduce_metrics(logging_outputs, criterion)  # type: ignore[misc]
@@ -234,7 +246,7 @@ class LotteryTask:
             metrics.log_scalar(name, value, weight=0, priority=1900, round=5)
 
     def check_masks_if_due(self) -> None:
-        """Look once after the start, and once after the beginning of each epoch and validation.
+        """Check the masks once after the start, and once after the beginning of each epoch and of each validation.
 
         :raises PrunedWeightAlive: a pruned weight is not 0.0
         """

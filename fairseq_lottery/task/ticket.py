@@ -1,4 +1,4 @@
-"""Which ticket a run trains: the given one, or a control made from it with the model's own fresh values."""
+"""Which ticket a run trains: the given ticket, or a control made from it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from lottery_core.tickets import Ticket, snapshot, versions
 
 
 def needs_fresh(ticket: Ticket, kind: str) -> bool:
-    """Whether the run of ``kind`` needs a model that was initialised under another seed than the dense run's.
+    """Whether a control needs a model that was initialised with another seed than the dense run's.
 
-    :raises ConfigError: unknown kind, or one that is found by pruning
+    :param ticket: the given ticket
+    :param kind: kind of the ticket to train
+    :raises ConfigError: the kind is unknown, or such tickets are found by pruning
     """
     if check_kind(kind) in (WINNING, ticket.origin.kind):
         return False
@@ -29,34 +31,34 @@ def needs_fresh(ticket: Ticket, kind: str) -> bool:
 
 
 def fresh_seed(seed: int) -> int:
-    """The seed of a control's fresh values: none that a person gives to the dense run."""
+    """Derive the seed of a control's fresh values, such that no user gives the same seed to the dense run."""
     return derive_seed("fairseq fresh values", seed)
 
 
 def ticket_to_train(
     given: Ticket, path: Path, kind: str, seed: int, model: nn.Module, rewind: Path | None, folder: Path, write: bool
 ) -> Ticket:
-    """The ticket that a run trains; a control is written as ``ticket.safetensors``, and read there on a resume.
+    """Return the ticket that a run trains; a control is written as ``ticket.safetensors``, and read when resuming.
 
-    :param given: the ticket of ``--ticket``
-    :param path: its file
-    :param kind: winning (as it is) or a control
-    :param seed: of the control
-    :param model: freshly initialised under :func:`fresh_seed`, for the controls that start from fresh values
-    :param rewind: file of the weights at the rewind point, for the kind shuffled
-    :param folder: of the run
-    :param write: whether this process writes (one rank does)
-    :raises LotteryError: the model is of another architecture, a needed file is missing, an unknown kind
+    :param given: the ticket given by ``--ticket``
+    :param path: file of the given ticket
+    :param kind: ``"winning"`` for the ticket as it is, or the kind of a control
+    :param seed: seed of the control
+    :param model: model initialised with :func:`fresh_seed`, for controls that start from fresh values
+    :param rewind: file of the weights at the rewind point, for the kind ``"shuffled"``
+    :param folder: folder of the run
+    :param write: whether this process writes files, as exactly one rank must
+    :raises LotteryError: the model has another architecture, a required file is missing, or the kind is unknown
     """
     if kind in (WINNING, given.origin.kind):
         return given
     target = folder / paths.TICKET
     if target.resolve() == path.resolve():
         raise ConfigError(f"the {kind} ticket would overwrite {path}: keep that file outside --save-dir")
-    made = _made_before(target, given, kind, seed)
+    made = _earlier_control(target, given, kind, seed)
     if made is None:
         if CONTROLS[kind].needs == REWIND and rewind is None:
-            raise ConfigError(f"a {kind} ticket starts from the rewind point: give its file, --rewind FILE")
+            raise ConfigError(f"a {kind} ticket starts from the rewind point: give its weights, --rewind FILE")
         weights = None if rewind is None else read_weights(rewind)
         made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights)
         if write:
@@ -64,7 +66,7 @@ def ticket_to_train(
     return made
 
 
-def _made_before(target: Path, given: Ticket, kind: str, seed: int) -> Ticket | None:
+def _earlier_control(target: Path, given: Ticket, kind: str, seed: int) -> Ticket | None:
     if not target.exists():
         return None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lottery_core.errors import CheckpointError
@@ -13,67 +14,116 @@ from lottery_core.files import printable
 _USUAL = ("model", "state_dict", "model_state_dict")
 _DEPTH = 4
 _OPTIMIZER = "param_groups"  # only an optimizer's state has it
+_EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py: anything that a module adds to its state
+# A view can claim a shape for which no bytes are there (``expand``); up to this many elements it may.
+_MOST_REPEATED = 1 << 24
 
 
-def find_state_dict(content: Any, source: str, key: str | None = None) -> dict[str, Tensor]:
-    """The mapping of names to tensors in the content of a torch file.
+def find_state_dict(content: Any, source: str, key: str | None = None) -> tuple[dict[str, Tensor], bool]:
+    """The mapping of names to tensors in the content of a torch file; and whether it holds no other network.
 
-    A mapping below the top is preferred to tensors beside it ({"net": state, "accuracy": tensor}); of several the one
+    A mapping below the top is preferred to numbers beside it ({"net": state, "accuracy": tensor}); of several the one
     with a usual name is taken. The states of optimizers are passed over.
 
     :param content: what ``torch.load`` gave
     :param source: the file, for messages
     :param key: the path of keys to it, parted by dots
-    :raises CheckpointError: there is none, or none at ``key``; or several that could be meant: names them
+    :raises CheckpointError: there is none, or none at ``key``; or several that could be meant: names them; or it holds
+        what is no dense tensor
     """
     states = dict(_states(content))
+    path = _path(states, source, key)
+    # Averages of the same network beside it are not another one.
+    shapes = _shapes(states[path])
+    others = [other for other, state in states.items() if _has_layers(state) and _shapes(state) != shapes]
+    return {name: _dense(tensor, name, source) for name, tensor in states[path].items()}, not others
+
+
+def _path(states: Mapping[str, Mapping[str, Tensor]], source: str, key: str | None) -> str:
     if key is not None:
         if key not in states:
             raise CheckpointError(f"cannot read {source}: there is no state dict at '{printable(key)}'{_those(states)}")
-        return states[key]
-    below = {path: state for path, state in states.items() if path}
-    for path in below:
-        if path in _USUAL:
-            return below[path]
-    usual = [path for path in below if path.rpartition(".")[2] in _USUAL]
-    candidates = usual or list(below)
+        return key
+    if not states:
+        raise CheckpointError(f"cannot read {source}: there is no state dict in it")
+    with_layers = [path for path, state in states.items() if _has_layers(state)]
+    candidates = with_layers or [path for path in states if path] or list(states)
+    for usual in (
+        [path for path in candidates if path in _USUAL],
+        [path for path in candidates if path.rpartition(".")[2] in _USUAL],
+    ):
+        candidates = usual or candidates
     if len(candidates) > 1:
-        raise CheckpointError(f"cannot read {source}: several state dicts could be meant{_those(below)}: give --key")
-    if candidates:
-        return below[candidates[0]]
-    if "" in states:
-        return states[""]
-    raise CheckpointError(f"cannot read {source}: there is no state dict in it")
+        raise CheckpointError(
+            f"cannot read {source}: several state dicts could be meant{_those(candidates)}: give --key"
+        )
+    return candidates[0]
 
 
-def _states(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    if not isinstance(value, Mapping) or _OPTIMIZER in value or depth > _DEPTH:
-        return
-    tensors = {name: part for name, part in value.items() if isinstance(name, str) and isinstance(part, Tensor)}
-    if tensors:
-        yield path, tensors
-    for name, part in value.items():
-        if isinstance(name, str):
-            yield from _states(part, f"{path}.{name}" if path else name, depth + 1)
+def _shapes(state: Mapping[str, Tensor]) -> list[Any]:
+    return [(name, None if tensor.is_nested else tensor.shape) for name, tensor in state.items()]
 
 
-def _those(states: Mapping[str, Any]) -> str:
-    names = [f"'{printable(path, 40)}'" for path in states if path]
+def _has_layers(state: Mapping[str, Tensor]) -> bool:
+    # Numbers beside the weights, e.g. scores and step counts, are scalars; the state of a random generator is bytes.
+    return any(tensor.dim() and (tensor.is_floating_point() or tensor.is_complex()) for tensor in state.values())
+
+
+def _states(value: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    level, seen = [("", value)], set[int]()
+    for _ in range(_DEPTH + 2):
+        below = []
+        for path, part in level:
+            # A mapping that stands in several places is looked at once: a small file can hold a great many places.
+            if not isinstance(part, Mapping) or _OPTIMIZER in part or id(part) in seen:
+                continue
+            seen.add(id(part))
+            named = [(name, inner) for name, inner in part.items() if isinstance(name, str)]
+            tensors = {name: inner for name, inner in named if isinstance(inner, Tensor)}
+            if tensors:
+                yield path, tensors
+            below += [
+                (f"{path}.{name}" if path else name, inner)
+                for name, inner in named
+                if isinstance(inner, Mapping) and name.rpartition(".")[2] != _EXTRA_STATE
+            ]
+        level = below
+
+
+def _dense(tensor: Tensor, name: str, source: str) -> Tensor:
+    kind = None
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        kind = "sparse or nested"
+    elif tensor.is_quantized:
+        kind = "quantized"
+    elif tensor.device.type != "cpu":
+        kind = f"on the device {tensor.device.type}, without values"
+    elif tensor.numel() > max(_MOST_REPEATED, tensor.untyped_storage().nbytes() // tensor.element_size()):
+        kind = f"of shape {tuple(tensor.shape)}, with fewer values than that"
+    if kind is not None:
+        raise CheckpointError(f"cannot read {source}: '{printable(name)}' is {kind}; only dense tensors are read")
+    return tensor
+
+
+def _those(paths: Any) -> str:
+    names = [f"'{printable(path, 40)}'" if path else "'' (the top)" for path in paths]
     return f" ({', '.join(names[:8])})" if names else ""
 
 
-def stepped_parameters(content: Any, depth: int = 0) -> int | None:
+def stepped_parameters(content: Any) -> int | None:
     """How many parameters the optimizers in a file step; ``None`` where it holds no optimizer's state.
 
     :param content: what ``torch.load`` gave
-    :param depth: how deep in the file it is
     """
-    if not isinstance(content, Mapping) or depth > _DEPTH:
-        return None
-    groups = content.get(_OPTIMIZER)
-    if isinstance(groups, list):
-        members = [group.get("params") for group in groups if isinstance(group, Mapping)]
-        return sum(len(each) for each in members if isinstance(each, list))
-    counts = [stepped_parameters(part, depth + 1) for part in content.values()]
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    counts = []
+    level, seen = [content], set[int]()
+    for _ in range(_DEPTH + 2):
+        new = list({id(part): part for part in level if isinstance(part, Mapping) and id(part) not in seen}.values())
+        seen.update(map(id, new))
+        for part in new:
+            groups = part.get(_OPTIMIZER)
+            if isinstance(groups, list):
+                members = [group.get("params") for group in groups if isinstance(group, Mapping)]
+                counts.append(sum(len(each) for each in members if isinstance(each, list)))
+        level = [inner for part in new if _OPTIMIZER not in part for inner in part.values()]
+    return sum(counts) if counts else None

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from lottery_core import dialects
+from lottery_core.checkpoints.bombs import check_memory
 from lottery_core.checkpoints.nested import find_state_dict, stepped_parameters
 from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.dialects import Dialect
 from lottery_core.errors import CheckpointError
-from lottery_core.files import parse_json, printable
+from lottery_core.files import parse_json, printable, why_not_regular
 from lottery_core.tickets import Weights, weights_of_file, without_aliases, without_copies
 
 
@@ -46,7 +47,7 @@ def read_with_steps(path: str | Path, key: str | None = None) -> tuple[Weights, 
     :returns: the weights; and unit -> number, e.g. ``{"updates": 1000}``, empty where the file does not say
     :raises CheckpointError: see :func:`read_weights`
     """
-    path = Path(path)
+    path = _regular(path)
     if _is_safetensors(path):
         return Weights.load(path), {}
     content = _read(path, key)
@@ -58,7 +59,7 @@ def state_of(path: str | Path) -> Mapping[str, Tensor]:
 
     :raises CheckpointError: see :func:`read_weights`
     """
-    path = Path(path)
+    path = _regular(path)
     return Weights.load(path).tensors if _is_safetensors(path) else _read(path, None).state
 
 
@@ -68,7 +69,7 @@ def dialect_of(path: str | Path) -> Dialect:
     :param path: a file that :func:`read_weights` can read
     :raises CheckpointError: see :func:`read_weights`
     """
-    path = Path(path)
+    path = _regular(path)
     if _is_safetensors(path):
         return dialects.named("plain")
     archive = _archive(path)
@@ -82,7 +83,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
     :raises CheckpointError: a missing file, another format, or a pickle that asks for more than the list has
     """
-    content = _load(Path(path), str(path))
+    content = _load(_regular(path), str(path))
     return content if isinstance(content, dict) else {}
 
 
@@ -125,10 +126,17 @@ def _read(path: Path, key: str | None) -> _Content:
         return archive
     content = _load(path, str(path))
     row = _checkpoint_dialect(content) if isinstance(content, Mapping) else None
-    state = find_state_dict(content, str(path), key)
-    parameters = stepped_parameters(content) if row is None else None
+    state, alone = find_state_dict(content, str(path), key)
+    parameters = stepped_parameters(content) if row is None and alone else None
     steps = (row or dialects.named("plain")).steps_trained(content) if isinstance(content, Mapping) else {}
     return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, steps)
+
+
+def _regular(path: str | Path) -> Path:
+    reason = why_not_regular(path)
+    if reason is not None:
+        raise CheckpointError(f"cannot read {path}: {reason}")
+    return Path(path)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -143,6 +151,7 @@ def _archive(path: Path) -> _Content | None:
     # The state dict that is a member of a framework's zip; torch's own files are zips without such a member.
     if not zipfile.is_zipfile(path):
         return None
+    check_memory(path, str(path))
     for row in dialects.every():
         if row.archive_member is None:
             continue
@@ -157,7 +166,7 @@ def _archive(path: Path) -> _Content | None:
                 optimizers = [io.BytesIO(archive.read(name)) for name in names if pattern and pattern.match(name)]
         except Exception as error:  # a damaged file can raise anything
             raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
-        state = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
+        state, _ = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
         counts = [stepped_parameters(_load(optimizer, f"{path} (optimizer)")) for optimizer in optimizers]
         return _Content(state, row, sum(filter(None, counts)) or None, row.steps_trained(_json_object(facts)))
     return None
@@ -178,6 +187,7 @@ def _checkpoint_dialect(content: Mapping[str, Any]) -> Dialect | None:
 
 
 def _load(file: Path | io.BytesIO, name: str) -> Any:
+    check_memory(file, name)
     try:
         with safe_loading():
             return torch.load(file, map_location="cpu", weights_only=True)

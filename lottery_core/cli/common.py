@@ -24,9 +24,11 @@ from lottery_core.experiments import (
     read_marker,
     seconds_left,
 )
+from lottery_core.files import printable
 from lottery_core.reports import report
 
 _LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
+_LONGEST = 2000  # characters of an error, parts of which may come from anybody's file
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,7 +69,7 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (LotteryError, OSError) as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {printable(error, _LONGEST)}", file=sys.stderr)
         return error.status if isinstance(error, LotteryError) else LotteryError.status
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -9,6 +9,7 @@ from typing import Any
 from lottery_core.experiments import AFTER_REWIND, FULL
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
+from lottery_core.tickets import TOGETHER
 
 # Options that were not given are absent from the namespace, so that a preset shows through; then these count.
 DEFAULTS: dict[str, Any] = {
@@ -20,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "scope": ["all"],
     "criterion": MAGNITUDE.name,
     "after_rewind": FULL,
+    "scope_shares": TOGETHER,
 }
 
 
@@ -43,6 +45,12 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     add("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of the whole experiment per seed (1)")
     add("--scope", nargs="+", metavar="SCOPE", help=scope)
     add("--criterion", metavar="NAME", help=f"how parameters are ranked for pruning (magnitude). {criteria}")
+    add(
+        "--scope-shares",
+        metavar="HOW",
+        help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
+        "pruned at the same rate each",
+    )
     add_executor_options(group)
     add(
         "--dry-run",

@@ -18,11 +18,12 @@ from lottery_core.cli.common import Parser, run_command
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
+from lottery_core.files import printable, refuse_inputs
 from lottery_core.inference import FORMS, export
-from lottery_core.pruning import CRITERIA, check_rate, criterion_named, prune
+from lottery_core.pruning import CRITERIA, check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import render as render_status
 from lottery_core.reports import report, states
-from lottery_core.tickets import Ticket, Weights, by_names, describe, render, ticket_warnings
+from lottery_core.tickets import Ticket, Weights, by_names, describe, network_lines, render, ticket_warnings
 from lottery_core.version import VERSION
 
 
@@ -46,8 +47,12 @@ def _parser() -> Parser:
 
     reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")
     reporting.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
-    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default: RUN/curve.png, for one RUN")
-    reporting.add_argument("--eval", action="store_true", help="draw the evaluations' scores instead of the training's")
+    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default, for one RUN: RUN/curve.png")
+    reporting.add_argument(
+        "--eval",
+        action="store_true",
+        help="draw the evaluations' scores instead of the training's; by default into RUN/curve-eval.png",
+    )
     reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
 
     status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
@@ -76,6 +81,12 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     )
     criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
     add("--criterion", metavar="NAME", help=f"how parameters are ranked (that of --previous, or magnitude). {criteria}")
+    add(
+        "--scope-shares",
+        metavar="HOW",
+        help="together: all networks are one pool (that of --previous, or this); separate: actor and critic, or "
+        "encoder and decoder, are pruned at the same rate each",
+    )
     add("--key", metavar="NAME", help="where the state dict is in files that hold several, e.g. generator")
     add("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; kept in the ticket")
     add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
@@ -91,6 +102,9 @@ def _prune(args: argparse.Namespace) -> None:
             check_rate(value, name)
     if args.criterion is not None:
         criterion_named(args.criterion)
+    if args.scope_shares is not None:
+        check_scope_shares(args.scope_shares)
+    refuse_inputs(args.output, (args.trained, args.rewind, args.previous))
     previous = None if args.previous is None else Ticket.load(args.previous)
     rewind, steps_before = read_with_steps(args.rewind, args.key)
     trained, steps = read_with_steps(args.trained, args.key)
@@ -114,6 +128,7 @@ def _prune(args: argparse.Namespace) -> None:
             rewind_point=args.rewind_point,
             seed=None if previous is None else previous.origin.seed,
             criterion=args.criterion,
+            scope_shares=args.scope_shares,
         )
     for warning in caught:
         _warn(str(warning.message))
@@ -123,6 +138,8 @@ def _prune(args: argparse.Namespace) -> None:
         f"{args.output}: round {ticket.origin.round}, pool {masks.pool:,}, pruned {masks.pruned:,} "
         f"({masks.pruned / masks.pool:.2%}), surviving {masks.surviving:,} ({masks.surviving / masks.pool:.2%})"
     )
+    for line in network_lines(ticket):
+        print(printable(line))
     for line in ticket_warnings(ticket, str(args.output)):
         _warn(line)
 
@@ -134,6 +151,10 @@ def _check_previous(
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     if args.criterion not in (None, previous.origin.criterion):
         raise LotteryError(f"--criterion cannot change: {args.previous} has criterion {previous.origin.criterion}")
+    if args.scope_shares not in (None, previous.origin.scope_shares):
+        raise LotteryError(
+            f"--scope-shares cannot change: {args.previous} has scope shares {previous.origin.scope_shares}"
+        )
     previous = previous.named_as(trained.tensors)
     previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
     alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())

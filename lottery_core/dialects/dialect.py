@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,10 @@ Settings = Mapping[str, Any]
 
 
 def _no_words(names: Collection[str]) -> Mapping[str, str]:
+    return {}
+
+
+def _no_networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     return {}
 
 
@@ -59,6 +63,9 @@ class Dialect:
     :param running_mean: matches the name of a norm's running mean
     :param target_network: matches the names of target networks, which follow the networks that are pruned
     :param scope_words: the names of all parameters -> words of a scope and the regular expressions they stand for
+    :param networks: the names of all parameters -> networks (actor, critic), each with regular expressions that match
+        its layers, in the order in which data passes them; what several networks match is shared by them
+    :param not_sequential: matches the names of layers that do not just follow one another: embeddings, attention
     :param collapse_hint: the name of a collapsed layer -> what is likely wrong, ``None`` where it has no advice
 
     Modules, settings, plugin:
@@ -90,6 +97,8 @@ class Dialect:
     running_mean: re.Pattern[str] | None = None
     target_network: re.Pattern[str] | None = None
     scope_words: Callable[[Collection[str]], Mapping[str, str]] = _no_words
+    networks: Callable[[Collection[str]], Mapping[str, Sequence[str]]] = _no_networks
+    not_sequential: re.Pattern[str] | None = None
     collapse_hint: Callable[[str], str | None] = field(default=lambda name: None)
     fused_flag: str | None = None
     steps: str = "steps"

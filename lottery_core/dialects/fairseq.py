@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
@@ -17,6 +17,15 @@ def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
     last = history[-1] if isinstance(history, (list, tuple)) and history else None
     count = last.get("num_updates") if isinstance(last, Mapping) else None
     return {"updates": count} if type(count) is int else {}
+
+
+def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
+    if not all(any(name.startswith(part) for name in names) for part in ("encoder.", "decoder.")):
+        return {}
+    # With --share-all-embeddings the one matrix has the encoder's name.
+    own = any(name.startswith("decoder.embed_tokens.") for name in names)
+    shared = () if own else (r"^encoder\.embed_tokens\.",)
+    return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
 
 
 FAIRSEQ = Dialect(
@@ -40,6 +49,7 @@ FAIRSEQ = Dialect(
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
     outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
     steps="updates",
+    networks=_networks,
     # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
     fused_flag="skip_embed_dim_check",
     export="fairseq_lottery.inference:export",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
@@ -20,6 +20,38 @@ ONE_POLICY = {
 def _scope_words(names: Collection[str]) -> Mapping[str, str]:
     parts = {name.partition(".")[0] for name in names}
     return TWO_NETWORKS if {"actor", "critic"} <= parts else ONE_POLICY if "action_net" in parts else {}
+
+
+# Layers of a features extractor, in the order in which data passes them.
+_EXTRACTOR = (r"(.*\.)?cnn\.", "")
+
+
+def _extractor(prefix: str) -> list[str]:
+    return [rf"^{prefix}features_extractor\.{part}" for part in _EXTRACTOR]
+
+
+def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
+    parts = {name.partition(".")[0] for name in names}
+    if {"actor", "critic"} <= parts:
+        apart = any(name.startswith("critic.features_extractor.") for name in names)
+        extractor = _extractor(r"actor\.")
+        return {
+            "actor": [*extractor, r"^actor\.latent_pi\.", r"^actor\."],
+            "critic": [*(_extractor(r"critic\.") if apart else extractor), r"^critic\."],
+        }
+    if "action_net" in parts:
+        trunk = [*_extractor(""), *_extractor("pi_")]
+        own = _extractor("vf_") if "vf_features_extractor" in parts else trunk
+        recurrent = r"^(lstm_critic|critic)\." if parts & {"lstm_critic", "critic"} else r"^lstm_actor\."
+        middle = r"^mlp_extractor\.shared_net\."
+        return {
+            "actor": [*trunk, r"^lstm_actor\.", middle, r"^mlp_extractor\.policy_net\.", r"^action_net\."],
+            "critic": [*own, recurrent, middle, r"^mlp_extractor\.value_net\.", r"^value_net\."],
+        }
+    for network in ("q_net", "quantile_net"):
+        if network in parts:
+            return {network: [*_extractor(rf"{network}\."), rf"^{network}\."]}
+    return {}
 
 
 def _recognises(names: Collection[str]) -> bool:
@@ -66,6 +98,7 @@ SB3 = Dialect(
     running_mean=re.compile(r"ra_mean$"),
     target_network=re.compile(r"^[^.]*_target\."),
     scope_words=_scope_words,
+    networks=_networks,
     collapse_hint=_collapse_hint,
     steps="environment steps",
     returns_asked=lambda settings: int(settings.get("score_episodes", 1)),

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import ConfigError, unknown_choice
+from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
 from lottery_core.experiments.timepoints import AFTER_REWIND, FULL, KEPT, REMAINING
-from lottery_core.files import read_json, write_json
-from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, criterion_named
-from lottery_core.tickets import ALL, versions
+from lottery_core.files import from_json, printable, read_json, write_json
+from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, check_scope_shares, criterion_named
+from lottery_core.tickets import ALL, TOGETHER, versions
 
 _KEYS = {
     "framework",
@@ -31,8 +31,8 @@ _KEYS = {
     "rounds",
     "versions",
 }
-# Settings that folders of version 0.1 lack, with their defaults.
-_LATER = {"criterion": MAGNITUDE.name, "after_rewind": FULL}
+# Settings that folders of 0.1 lack, with what those folders did.
+_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Experiment:
     :param criterion: how parameters are ranked for pruning
     :param after_rewind: how long tickets train after the rewind point, one of
         :data:`~lottery_core.experiments.timepoints.AFTER_REWIND`
+    :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :raises PruneError: a rate outside (0, 1)
     :raises ConfigError: an unknown word, no seed, negative rounds, or a setting that needs a rewind point where there
         is none
@@ -73,9 +74,11 @@ class Experiment:
     command: str = field(default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     criterion: str = MAGNITUDE.name
     after_rewind: str = FULL
+    scope_shares: str = TOGETHER
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
+        check_scope_shares(self.scope_shares)
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
         self.plan()
@@ -103,9 +106,9 @@ class Experiment:
     def fixed(self) -> dict[str, Any]:
         """What must not change between two commands in one folder; kinds, seeds and rounds may be added.
 
-        Settings that folders of 0.1 lack are left out at their default.
+        What folders of 0.1 lack is left out where it has its default.
         """
-        later = {name: getattr(self, name) for name, default in _LATER.items() if getattr(self, name) != default}
+        later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
             "framework": self.framework,
             "prune_rate": self.prune_rate,
@@ -115,6 +118,9 @@ class Experiment:
             "settings": dict(self.settings),
             **later,
         }
+
+    def _later(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in _DEFAULTS}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
@@ -136,7 +142,15 @@ class Experiment:
                 rounds=max(before["rounds"], self.rounds),
             )
         fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
-        row = {"name": self.name, **self.fixed(), **fields, "versions": dict(self.versions), "command": self.command}
+        # Keys that this version does not know are kept: a later one wrote them.
+        row = {
+            **before,
+            "name": self.name,
+            **self.fixed(),
+            **fields,
+            "versions": dict(self.versions),
+            "command": self.command,
+        }
         write_json(self.out / paths.EXPERIMENT, row)
 
     def version_changes(self) -> list[str]:
@@ -152,9 +166,8 @@ class Experiment:
         """
         before = read_row(self.out)
         if before:
-            later = {name: getattr(self, name) for name in _LATER}
-            now = json.loads(json.dumps({**self.fixed(), **later}))
-            changes = differences({key: {**_LATER, **before}.get(key) for key in now}, now)
+            now = json.loads(json.dumps({**self.fixed(), **self._later()}))
+            changes = differences({key: {**_DEFAULTS, **before}.get(key) for key in now}, now)
             if changes:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
@@ -166,30 +179,58 @@ class Experiment:
     def load(cls, out: Path) -> Experiment:
         """The experiment in the folder ``out``.
 
-        :raises ConfigError: there is none
+        :raises ConfigError: there is none, or it is damaged
         """
         row = read_row(out)
         if not row:
             raise ConfigError(f"{out} holds no experiment ({paths.EXPERIMENT} is missing)")
-        fields = {key: value for key, value in row.items() if key != "name"}
-        fields.update(kinds=tuple(row["kinds"]), seeds=tuple(row["seeds"]), scope=tuple(row["scope"]))
-        return cls(out=out, **fields)
+
+        def damaged(why: str) -> ConfigError:
+            return ConfigError(f"cannot read {out / paths.EXPERIMENT}: {why}")
+
+        try:
+            return from_json(cls, {**row, "out": None}, damaged, convert={"out": lambda _: out})
+        except LotteryError as error:
+            line = str(error)
+            raise error if str(out) in line else damaged(line) from error
 
 
 def read_row(out: Path) -> dict[str, Any]:
-    """``experiment.json`` of the folder ``out``, empty where there is none.
+    """The content of ``experiment.json`` in the folder ``out``, empty where there is none.
 
-    :raises ConfigError: it is not readable JSON
+    :raises ConfigError: it is not the configuration of an experiment; names the file and the key
     """
+    path = out / paths.EXPERIMENT
     try:
-        row = read_json(out / paths.EXPERIMENT)
+        row = read_json(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {out / paths.EXPERIMENT}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {printable(error)}") from error
     if row is None:
         return {}
     if not isinstance(row, dict) or not row.keys() >= _KEYS:
-        raise ConfigError(f"{out / paths.EXPERIMENT} is not an experiment's configuration")
+        raise ConfigError(f"{path} is not an experiment's configuration")
+    from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
     return row
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The types of what :meth:`Experiment.write` writes."""
+
+    framework: str
+    settings: Mapping[str, Any]
+    prune_rate: float
+    rewind: str
+    kinds: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rounds: int
+    scope: tuple[str, ...]
+    score_label: str
+    versions: Mapping[str, str]
+    command: str = ""
+    criterion: str = MAGNITUDE.name
+    scope_shares: str = TOGETHER
+    after_rewind: str = FULL
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
@@ -204,5 +245,5 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(str, value))
-    return "not set" if value is None else str(value)
+        return printable(" ".join(map(str, value)))
+    return "not set" if value is None else printable(value)

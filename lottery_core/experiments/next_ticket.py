@@ -18,7 +18,7 @@ from lottery_core.experiments.results import Row
 from lottery_core.experiments.timepoints import INIT as AT_INIT
 from lottery_core.experiments.timepoints import KEPT
 from lottery_core.pruning import CHAINS, DENSE, any_rewinds, control_ticket, prune, schedule
-from lottery_core.tickets import Ticket, Weights, ticket_warnings
+from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -51,6 +51,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         rewind_point=experiment.rewind if chain.rewinds else "init",
         seed=run.seed,
         criterion=experiment.criterion,
+        scope_shares=experiment.scope_shares,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
 
@@ -90,11 +91,12 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     score = framework.score(folder)
     if run.kind == DENSE:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
-        collapsed, digest = [], ""
+        collapsed, digest, networks = [], "", ""
     else:
         ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
+        networks = _by_network(ticket)
     return Row(
         experiment=experiment.name,
         seed=run.seed,
@@ -109,8 +111,18 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         ticket=digest,
         versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
         criterion=experiment.criterion,
+        networks=networks,
+        scope_shares=experiment.scope_shares,
         **asdict(score),
     )
+
+
+def _by_network(ticket: Ticket) -> str:
+    # Of one network the row's own counts tell.
+    networks = networks_of(ticket.masks, ticket.rest)
+    if len(networks) < 2:
+        return ""
+    return " ".join(f"{network.name}={network.surviving}/{network.pool}" for network in networks)
 
 
 def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:

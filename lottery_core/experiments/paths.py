@@ -17,3 +17,4 @@ JOB_END = "job-end.json"  # how that job ended
 EXPERIMENT = "experiment.json"
 RESULTS = "results.csv"
 CURVE = "curve.png"
+CURVE_EVAL = "curve-eval.png"  # scores of the evaluations

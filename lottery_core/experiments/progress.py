@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import time
@@ -12,7 +13,9 @@ from typing import Any, TextIO
 
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.results import Row
+from lottery_core.files import printable
 
+_LONGEST = 2000  # characters of a line; logs and files of others end up in it
 HEARTBEAT = 30.0  # seconds between lines on a run in progress, where there is no terminal
 
 
@@ -25,8 +28,10 @@ def duration(seconds: float) -> str:
 
 
 def percents(row: Row) -> str:
-    """Pruned and surviving together, so that neither is read as the other."""
-    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}"
+    """Pruned and surviving together, so that neither is read as the other; and what survives of each network."""
+    networks = re.findall(r"(\S+)=(\d+)/(\d+)", row.networks)
+    shares = ", ".join(f"{name} {int(surviving) / max(1, int(pool)):.1%}" for name, surviving, pool in networks)
+    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}{shares and f' ({shares})'}"
 
 
 def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
@@ -87,6 +92,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print one line above the status line."""
+        line = printable(line, _LONGEST)
         if not self.quiet:
             print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
 
@@ -124,7 +130,7 @@ class Progress:
         if self.quiet or not running:
             return
         texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]
-        line = f"{self._count()} {' | '.join(texts)}{self._left()}"
+        line = printable(f"{self._count()} {' | '.join(texts)}{self._left()}", _LONGEST)
         if self.terminal:
             print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}", end="", file=self.stream, flush=True)
         elif time.monotonic() - self._last > HEARTBEAT:

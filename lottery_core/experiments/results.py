@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import ConfigError, RunError
+from lottery_core.errors import ConfigError, RunError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
-from lottery_core.files import read_json, write_json, write_text
-from lottery_core.pruning import KINDS, MAGNITUDE
+from lottery_core.files import from_json, printable, read_json, write_json, write_text
+from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
+from lottery_core.tickets import TOGETHER, claimed_digest
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Row:
     eval_episodes: int = 0
     rewind_steps: int | None = None
     criterion: str = MAGNITUDE.name
+    networks: str = ""  # survivors by network where there are several: "actor=12/4610 critic=900/4545"
+    scope_shares: str = TOGETHER
 
     @property
     def run(self) -> Run:
@@ -89,36 +93,93 @@ def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
 
 
 def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | None:
-    """The row in ``folder``; ``None`` where the run is not done (under this ``experiment``'s configuration).
+    """The row in a run's folder; ``None`` where the run is not done, or the marker belongs to another run or ticket.
 
+    :param folder: the run's folder
+    :param experiment: a marker of another configuration counts as not done; ``None`` takes any
     :raises ConfigError: the file is damaged
     """
+    marker = _read(folder)
+    if marker is None or (experiment is not None and marker.configuration != experiment.digest()):
+        return None
+    return None if why_foreign(marker.row, folder) else marker.row
+
+
+@dataclass(frozen=True)
+class _Marker:
+    configuration: str
+    row: Row
+
+
+def _read(folder: Path) -> _Marker | None:
+    path = folder / paths.MARKER
+
+    def damaged(why: object) -> ConfigError:
+        return ConfigError(f"cannot read {path}: {printable(why)} (without it the run is not done)")
+
     try:
-        value = read_json(folder / paths.MARKER)
-        if value is None:
-            return None
-        configuration = value.pop("configuration")
-        row = Row(**{**value, "collapsed": tuple(value["collapsed"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(
-            f"cannot read {folder / paths.MARKER}: {error} (without it the run counts as not done)"
-        ) from error
-    return None if experiment is not None and configuration != experiment.digest() else row
+        value = read_json(path)
+    except (OSError, ValueError) as error:
+        raise damaged(error) from error
+    if value is None:
+        return None
+    row = from_json(Row, value, damaged)
+    if not isinstance(value.get("configuration"), str):
+        raise damaged("the key 'configuration' is missing")
+    counts = row.pool, row.pruned, row.surviving
+    if min(counts) < 0 or row.pool < 1 or row.pruned + row.surviving != row.pool or row.round < 0:
+        raise damaged("its counts of parameters contradict each other")
+    return _Marker(value["configuration"], row)
 
 
-def read_rows(out: Path, experiment: Experiment | None = None) -> list[Row]:
+def why_foreign(row: Row, folder: Path) -> str | None:
+    """Why a marker does not belong where it lies: it names another run, or another ticket; ``None`` where it does.
+
+    :param row: the marker's row
+    :param folder: the run's folder
+    """
+    own = row.run.folder.parts
+    if folder.absolute().parts[-len(own) :] != own:
+        return f"it is the marker of {printable(row.run, 80)}"
+    if row.kind == DENSE:
+        return None
+    try:
+        digest = claimed_digest(folder / paths.TICKET)
+    except TicketError:  # reported where the ticket is needed
+        return None
+    return None if digest == row.ticket else "it names another ticket than the one beside it"
+
+
+def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
     """All finished runs in the experiment folder ``out``, by seed, kind and round.
 
+    Markers that belong to another run, or name another ticket, are left out with a warning.
+
+    :param out: the experiment's folder
     :param experiment: rows of another configuration are left out; ``None`` takes all
+    :param warn: shows a warning; standard error by default
     :raises ConfigError: no such folder, or none has finished
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
-    rows = [row for path in out.glob(f"seed-*/**/{paths.MARKER}") if (row := read_marker(path.parent, experiment))]
+    rows = []
+    for path in sorted(out.glob(f"seed-*/**/{paths.MARKER}")):
+        marker = _read(path.parent)
+        if marker is None or (experiment is not None and marker.configuration != experiment.digest()):
+            continue
+        reason = why_foreign(marker.row, path.parent)
+        if reason is None:
+            rows.append(marker.row)
+        else:
+            (warn or _warn)(f"WARNING: {path} is left out: {reason}")
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
-    order = {kind: index for index, kind in enumerate(("dense", *KINDS))}
+    order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
     return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+
+
+def _warn(line: str) -> None:
+    print(printable(line, 1000), file=sys.stderr)
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
@@ -139,12 +200,17 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
 def read_score(folder: Path) -> Score:
     """The score that a training process left in ``score.json``.
 
-    :raises RunError: it left none
+    :param folder: the run's folder
+    :raises RunError: it left none, or a damaged one
     """
-    value = read_json(folder / paths.SCORE)
+    path = folder / paths.SCORE
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {printable(error)}") from error
     if value is None:
-        raise RunError(f"the run left no score: {folder / 'score.json'} is missing")
-    return Score(**value)
+        raise RunError(f"the run left no score: {path} is missing")
+    return from_json(Score, value, lambda why: RunError(f"cannot read {path}: {why}"))
 
 
 def write_score(folder: Path, score: Score) -> None:

@@ -109,7 +109,7 @@ class Runner:
         return None
 
     def _write_rows(self) -> list[Row]:
-        rows = read_rows(self.out, self.experiment)
+        rows = read_rows(self.out, self.experiment, self.progress.say)
         write_csv(self.out / paths.RESULTS, rows)
         return rows
 

@@ -1,4 +1,4 @@
-"""Files: atomic writes, the folder lock, JSON of the right shape, and text from files made fit to be printed."""
+"""Files: regular ones alone, atomic writes, the folder lock, JSON of the right shape, and text fit to be printed."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -7,6 +7,7 @@ from lottery_core.files.atomic import (
     last_line,
     read_json,
     read_object,
+    refuse_inputs,
     remove_parts,
     write_atomically,
     write_bytes,
@@ -15,6 +16,7 @@ from lottery_core.files.atomic import (
 )
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
+from lottery_core.files.regular import why_not_regular
 
 __all__ = [
     "FolderLock",
@@ -26,7 +28,9 @@ __all__ = [
     "printable",
     "read_json",
     "read_object",
+    "refuse_inputs",
     "remove_parts",
+    "why_not_regular",
     "write_atomically",
     "write_bytes",
     "write_json",

@@ -7,13 +7,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from lottery_core.errors import BusyError, WriteError
+from lottery_core.files.json_values import parse_json
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -21,11 +22,14 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
 
     The content goes into a temporary file in the same folder, which is flushed to the disk and renamed to ``path``.
 
+    A symbolic link is followed; only regular files are replaced.
+
     :param path: the file to write; its folder is created if missing
     :param write: called with the temporary file, open for writing bytes
-    :raises WriteError: the folder cannot be created, the disk is full, or permission is denied
+    :raises WriteError: the folder cannot be created, the disk is full, permission is denied, or ``path`` is a device, a
+        FIFO, a socket or a folder
     """
-    path = Path(path)
+    path = _target(Path(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +45,28 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
         _flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _target(path: Path) -> Path:
+    # The file that a link leads to: renaming over the link would leave its target as it was.
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise WriteError(f"cannot write {path}: it is {kind}")
+    return path
+
+
+def refuse_inputs(output: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse to write over a file that the same command reads.
+
+    :param output: the file to write
+    :param inputs: the files that are read; ``None`` for one that was not given
+    :raises WriteError: the output is one of them, also by another name
+    """
+    for path in inputs:
+        if path is not None and output.exists() and path.exists() and output.samefile(path):
+            raise WriteError(f"cannot write {output}: it is {path}, which this command reads; name another file")
 
 
 def _flush_folder(folder: Path) -> None:
@@ -74,10 +100,13 @@ def read_json(path: str | Path) -> Any:
 
     :param path: the file
     :returns: its value; ``None`` if there is no such file
-    :raises ValueError: the file is not JSON
+    :raises ValueError: the file is not JSON, or nested too deeply
+    :raises OSError: it cannot be read, or is not a regular file
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(f"{path} is not a regular file")
     try:
-        return json.loads(Path(path).read_text())
+        return parse_json(Path(path).read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
 

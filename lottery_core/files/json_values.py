@@ -12,18 +12,27 @@ from typing import Any, TypeVar, Union
 from lottery_core.files.printable import printable
 
 T = TypeVar("T")
+_DEEPEST = 64
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
 
 
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text.
 
-    :raises ValueError: not JSON, or nested too deeply
+    :raises ValueError: not JSON, or nested too deeply for what copies, writes or compares the value afterwards
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deeply")
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [part for parts in inner for part in parts if isinstance(part, (dict, list))]
+    return value
 
 
 def from_json(

@@ -252,6 +252,8 @@ def apply_ticket(
     ticket = ticket.named_for(model, ignore)
     parameters = live_parameters(model, ignore)
     pool = {name: parameters[name] for name in ticket.masks if name in parameters}
+    if len(pool) < len(ticket.masks):
+        ticket.require_fit_of(model, ignore)
     keeper = MaskKeeper(pool, ticket.masks, optimizers, model)
     if restart:
         ticket.load_into(model, ignore)

@@ -15,7 +15,7 @@ from lottery_core.pruning.kinds import (
     control_ticket,
     starts_rewound,
 )
-from lottery_core.pruning.prune import check_rate, prune, prune_masks, schedule
+from lottery_core.pruning.prune import check_rate, check_scope_shares, prune, prune_masks, schedule
 from lottery_core.pruning.seeds import derive_seed
 from lottery_core.pruning.zeros import forgotten_masks
 
@@ -34,6 +34,7 @@ __all__ = [
     "any_rewinds",
     "check_kind",
     "check_rate",
+    "check_scope_shares",
     "control_ticket",
     "criterion_named",
     "derive_seed",

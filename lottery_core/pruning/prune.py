@@ -9,21 +9,27 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lottery_core.errors import MaskError, PruneError
+from lottery_core.errors import ConfigError, MaskError, PruneError, unknown_choice
+from lottery_core.files import printable
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
+    SEPARATE,
+    TOGETHER,
     Masks,
     Origin,
     Ticket,
     Weights,
     as_scope,
     highest_of_each_slice,
+    network_of_each,
     normalised_weights,
 )
+
+_RANKED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
@@ -77,11 +83,31 @@ def prune_masks(
     for name in names:
         if name not in weights or (old is not None and weights[name].shape != old[name].shape):
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
-        if weights[name].is_complex():
-            raise PruneError(f"'{name}' is complex: complex parameters cannot be ranked; leave them out of the scope")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
     return _select(weights, names, old, survivors, criterion, rewind)[0]
+
+
+def check_scope_shares(scope_shares: str, pool: Iterable[str] = (), names: Iterable[str] = ()) -> str:
+    """Return a word for the scope shares unchanged.
+
+    :param scope_shares: ``"together"`` or ``"separate"``
+    :param pool: names in the pool, where they are known already
+    :param names: names of all parameters
+    :raises ConfigError: another word, or separate shares of a pool that is not of several networks
+    """
+    if scope_shares not in (TOGETHER, SEPARATE):
+        raise unknown_choice(scope_shares, "scope shares", (TOGETHER, SEPARATE))
+    chosen = list(pool)
+    if scope_shares == SEPARATE and chosen:
+        owners = network_of_each(names)
+        networks = sorted({owners[name] for name in chosen})
+        if len(networks) < 2:
+            raise ConfigError(
+                f"scope shares '{SEPARATE}' need a pool of several networks (actor and critic, encoder and decoder), "
+                f"and this one has only '{networks[0]}': leave them '{TOGETHER}'"
+            )
+    return scope_shares
 
 
 def _select(
@@ -91,8 +117,11 @@ def _select(
     survivors: int,
     criterion: Criterion,
     rewind: Mapping[str, Tensor] | None,
+    networks: Mapping[str, str] | None = None,
 ) -> tuple[Masks, dict[str, int]]:
     # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
+    # Networks: the network of each tensor, where each network keeps the same share.
+    _check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
         for name in names
@@ -111,15 +140,15 @@ def _select(
             "in each slice"
         )
     free = [replace(each, mask=_free(each, needed.get(each.name))) for each in candidates] if needed else candidates
-    if criterion.share == LAYER:
-        least = [int(needed[each.name].sum()) if each.name in needed else 0 for each in candidates]
-        left = [Pool([each], criterion).left for each in candidates]
-        counts = _shares(left, survivors, least)
-        parts = [
-            _keep(Pool([each], criterion), kept - own) for each, kept, own in zip(free, counts, least, strict=True)
-        ]
-    else:
-        parts = [_keep(Pool(free, criterion), survivors - count)]
+    groups = _groups(names, criterion, networks)
+    least = [sum(int(needed[names[index]].sum()) for index in group if names[index] in needed) for group in groups]
+    one = len(groups) == 1
+    left = [whole.left if one else Pool([candidates[index] for index in group], criterion).left for group in groups]
+    counts = _shares(left, survivors, least)
+    parts = [
+        _keep(Pool([free[index] for index in group], criterion), kept - own)
+        for group, kept, own in zip(groups, counts, least, strict=True)
+    ]
     flat: dict[str, Tensor] = {}
     spared: dict[str, int] = {}
     for part, threshold in parts:
@@ -131,6 +160,14 @@ def _select(
                 below = int((scores.reshape(-1)[needed[name].reshape(-1)] < threshold).sum())
                 spared |= {name: below} if below else {}
     return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()}), spared
+
+
+def _groups(names: Sequence[str], criterion: Criterion, networks: Mapping[str, str] | None) -> list[list[int]]:
+    # The tensors that share one pool, by index; each group keeps the same share.
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name if criterion.share == LAYER else networks[name] if networks else "", []).append(index)
+    return list(groups.values())
 
 
 def _needed(weights: Mapping[str, Tensor], candidates: Sequence[Candidate], criterion: Criterion) -> dict[str, Tensor]:
@@ -152,8 +189,17 @@ def _free(each: Candidate, needed: Tensor | None) -> Tensor | None:
     return ~needed if each.mask is None else each.mask & ~needed
 
 
+def _check_types(weights: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    for name in names:
+        if weights[name].dtype not in _RANKED:
+            kind = "is complex" if weights[name].is_complex() else f"has the type {str(weights[name].dtype)[6:]}"
+            raise PruneError(f"'{printable(name)}' {kind}: such parameters cannot be ranked; leave it out of the scope")
+
+
 def _check_start(rewind: Weights, names: Iterable[str]) -> None:
     # What survivors start from must be numbers, as what is ranked must.
+    names = list(names)
+    _check_types(rewind.tensors, names)
     for name in names:
         values = rewind.tensors[name]
         if not bool(torch.isfinite(values).all()):
@@ -201,6 +247,7 @@ def prune(
     rewind_point: str = "unknown",
     seed: int | None = None,
     criterion: str | None = None,
+    scope_shares: str | None = None,
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
@@ -219,10 +266,12 @@ def prune(
     :param seed: seed written into the ticket
     :param criterion: how parameters are ranked, one of :data:`lottery_core.CRITERIA`; that of ``previous``, or
         ``"magnitude"``, by default
+    :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
+        decoder; what they share) is pruned at the same rate; that of ``previous``, or ``"together"``, by default
     :raises PruneError: NaN weights, a rate outside (0, 1), nothing left to prune
     :raises MismatchError: ``trained``, ``rewind`` and ``previous`` do not share one architecture
     :raises ScopeError: the scope selects nothing
-    :raises ConfigError: unknown criterion
+    :raises ConfigError: unknown criterion, or separate shares of a model whose networks are not known
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")
@@ -243,6 +292,9 @@ def prune(
             warnings.warn(line, stacklevel=2)
         masks = trained.pool(scope)
         pool = left = sum(trained.tensors[name].numel() for name in masks)
+    if scope_shares is None:
+        scope_shares = TOGETHER if previous is None else previous.origin.scope_shares
+    check_scope_shares(scope_shares, masks, trained.tensors)
     if rate is not None:
         survivors = schedule(left, rate, 1)[1]
     elif fraction is not None:
@@ -259,9 +311,11 @@ def prune(
         seed=seed,
         parent=None if previous is None else previous.digest,
         criterion=criterion,
+        scope_shares=scope_shares,
     )
     start = rewind.tensors if ranking.uses_rewind else None
     _check_start(rewind, masks)
     old = masks if isinstance(masks, Masks) else None
-    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start)
+    networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
+    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks)
     return Ticket.of(new, rewind.tensors, replace(origin, spared=spared))

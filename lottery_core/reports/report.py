@@ -8,9 +8,12 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_rows, write_csv
+from lottery_core.files import printable
 from lottery_core.reports.plot import plot
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, interval_table, table
+
+_LONGEST = 2000  # characters of a line; names and labels come from files
 
 
 def report(
@@ -19,7 +22,8 @@ def report(
     """Print the table of each experiment, draw the picture, write the rows.
 
     :param runs: folders of experiments
-    :param picture: the picture's file; ``curve.png`` in the folder by default for one experiment, none for several
+    :param picture: the picture's file; for one experiment ``curve.png`` in its folder by default, or ``curve-eval.png``
+        with ``evaluations``; for several none
     :param csv: a file for the rows of all experiments; none by default
     :param evaluations: draw the scores of the evaluations instead of the training's
     :raises ConfigError: a folder holds no finished run, or no evaluation
@@ -27,7 +31,8 @@ def report(
     """
     everything: list[Row] = []
     texts: list[str] = []
-    drawn, labels = {}, set()
+    drawn: dict[str, list[Row]] = {}
+    labels: dict[str, str] = {}
     for run in runs:
         experiment = Experiment.load(run) if read_row(run) else None
         rows = read_rows(run, experiment)
@@ -39,21 +44,21 @@ def report(
             if not fresh:
                 raise ConfigError(f"{run} has no evaluations: they are made with --eval-episodes N")
             rows, label = fresh, _evaluation_label(fresh, experiment)
-        labels.add(label)
         name = run.resolve().name
-        drawn[name if name not in drawn else str(run)] = rows
+        name = name if name not in drawn else str(run)
+        drawn[name], labels[name] = rows, label
     if picture is None and len(runs) == 1:
-        picture = runs[0] / paths.CURVE
+        picture = runs[0] / (paths.CURVE_EVAL if evaluations else paths.CURVE)
     try:
         if picture is not None:
-            plot(drawn, picture, labels.pop() if len(labels) == 1 else "score")
+            plot(drawn, picture, labels)
             texts.append(f"picture: {picture}")
         if csv is not None:
             write_csv(csv, everything)
             texts.append(f"rows: {csv}")
     finally:
         # After the files: whoever reads the tables may stop early (| head), and the process with them.
-        print("\n".join(texts))
+        print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
 
 
 def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:

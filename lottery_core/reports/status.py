@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiments import Experiment, Row, Run, duration, needs, paths, percents, read_marker, seconds_left
-from lottery_core.files import is_locked, last_line, read_object
+from lottery_core.files import is_locked, last_line, printable, read_object
 
 DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
 
@@ -102,4 +102,4 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
         lines.append(f"about {duration(seconds)} left, with {max(1, counts[RUNNING])} at a time")
     if counts[STOPPED] or (counts[WAITING] and not counts[RUNNING] and not counts[QUEUED]):
         lines.append("not running; rerun the original command to resume")
-    return "\n".join(lines)
+    return "\n".join(printable(line, 1000) for line in lines)

@@ -12,6 +12,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
+from lottery_core.tickets import SEPARATE
 
 
 def spread(scores: Sequence[float]) -> float:
@@ -62,11 +63,9 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     text = _aligned(lines)
     criteria = {row.criterion for row in rows} - {MAGNITUDE.name}
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
-    notes += [
-        f"pool of {rows[0].pool:,} parameters",
-        *(f"criterion {criterion}" for criterion in sorted(criteria)),
-        *more,
-    ]
+    notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
+    notes += ["networks pruned separately"] if any(row.scope_shares == SEPARATE for row in rows) else []
+    notes += more
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
     fewest = min(row.returns for row in rows)

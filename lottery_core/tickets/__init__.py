@@ -1,37 +1,42 @@
 """The ticket itself: masks, weights, which parameters are in the pool, and the ticket file."""
 
-from lottery_core.tickets.describe import collapse_warning, describe, render, ticket_warnings
+from lottery_core.tickets.describe import collapse_warning, describe, network_lines, render, ticket_warnings
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes
 from lottery_core.tickets.masks import Masks
 from lottery_core.tickets.names import plain_names
+from lottery_core.tickets.networks import network_of_each, networks_of
 from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
-from lottery_core.tickets.origin import Origin, versions
+from lottery_core.tickets.origin import SEPARATE, TOGETHER, Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket
+from lottery_core.tickets.ticket_file import claimed_digest
+from lottery_core.tickets.ties import live_parameters, tied_names, without_aliases, without_copies
 from lottery_core.tickets.weights import (
     Weights,
-    live_parameters,
     outside_by_name,
     require_same_shapes,
     snapshot,
-    tied_names,
     weights_of_file,
-    without_aliases,
-    without_copies,
 )
 
 __all__ = [
     "ALL",
     "Masks",
     "Origin",
+    "SEPARATE",
+    "TOGETHER",
     "Ticket",
     "Weights",
     "as_scope",
     "by_names",
+    "claimed_digest",
     "collapse_warning",
     "describe",
     "highest_of_each_slice",
     "live_parameters",
+    "network_lines",
+    "network_of_each",
+    "networks_of",
     "normalised_weights",
     "outside_by_name",
     "pack_gaps",

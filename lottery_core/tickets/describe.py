@@ -1,12 +1,18 @@
-"""The content of a ticket for people and as JSON, and the warning about collapsed layers."""
+"""The content of a ticket for people and as JSON, and the warnings about layers and networks that are starved."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from lottery_core import dialects
 from lottery_core.files import printable
+from lottery_core.tickets.masks import is_layer
+from lottery_core.tickets.networks import dead_units, networks_of, thin_layers
+from lottery_core.tickets.origin import SEPARATE, TOGETHER
 from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.ticket_file import FORMAT_VERSION
 
@@ -28,6 +34,7 @@ def describe(ticket: Ticket) -> dict[str, Any]:
         "pruned_fraction": masks.pruned / masks.pool,
         "surviving_fraction": masks.surviving / masks.pool,
         "collapsed": masks.collapsed(),
+        "networks": [asdict(network) for network in networks_of(masks, ticket.rest)],
         "tensors": [
             {
                 "name": name,
@@ -35,11 +42,19 @@ def describe(ticket: Ticket) -> dict[str, Any]:
                 "dtype": str(ticket.weights[name].dtype)[6:],
                 "pruned": mask.numel() - survivors,
                 "surviving": survivors,
+                **_dead_units(name, mask),
             }
             for (name, mask), survivors in zip(masks.items(), masks.survivors().values(), strict=True)
         ],
         "outside_scope": sorted(ticket.rest),
     }
+
+
+def _dead_units(name: str, mask: Tensor) -> dict[str, int]:
+    if not is_layer(name, mask):
+        return {}
+    units, inputs = dead_units(mask)
+    return {"dead_units": units, "unread_inputs": inputs}
 
 
 def render(ticket: Ticket, colour: bool = False) -> str:
@@ -53,23 +68,29 @@ def render(ticket: Ticket, colour: bool = False) -> str:
     rate = "" if origin.prune_rate is None else f", prune rate {origin.prune_rate:g}"
     lines = [
         f"{origin.kind} ticket, round {origin.round}, seed {origin.seed}{rate}, scope {' '.join(origin.scope)}, "
-        f"criterion {origin.criterion}",
+        f"criterion {origin.criterion}"
+        + ("" if origin.scope_shares == TOGETHER else f", scope shares {origin.scope_shares}"),
         f"rewind point {origin.rewind}; parent {origin.parent or 'none (the first round)'}",
         f"digest {ticket.digest}",
         f"made with {', '.join(f'{name} {version}' for name, version in origin.versions.items())}",
         f"pool {facts['pool']:,}: pruned {facts['pruned']:,} ({facts['pruned_fraction']:.2%}), "
         f"surviving {facts['surviving']:,} ({facts['surviving_fraction']:.2%})",
     ]
+    lines += network_lines(ticket)
     lines = [printable(line, _MOST) for line in lines]
     names = {entry["name"]: printable(entry["name"]) for entry in facts["tensors"]}
     width = max(map(len, names.values()))
-    lines.append(f"{'tensor':{width}}  {'shape':>16}  {'pruned':>12}  {'surviving':>12}  {'surviving':>9}")
+    # Dead units: rows of a layer without a survivor; unread inputs: its columns without one.
+    head = f"{'tensor':{width}}  {'shape':>16}  {'pruned':>12}  {'surviving':>12}  {'surviving':>9}"
+    lines.append(f"{head}  {'dead units':>10}  {'unread inputs':>13}")
     for entry in facts["tensors"]:
         total = entry["pruned"] + entry["surviving"]
         shape = "x".join(map(str, entry["shape"])) or "scalar"
         share = entry["surviving"] / total if total else 0.0
         counts = f"{entry['pruned']:12,}  {entry['surviving']:12,}  {share:9.2%}"
         line = f"{names[entry['name']]:{width}}  {shape:>16}  {counts}"
+        if "dead_units" in entry:
+            line += f"  {entry['dead_units']:10,}  {entry['unread_inputs']:13,}"
         if entry["name"] in facts["collapsed"]:
             line = f"{_RED if colour else ''}{line}  COLLAPSED{_PLAIN if colour else ''}"
         lines.append(line)
@@ -79,20 +100,56 @@ def render(ticket: Ticket, colour: bool = False) -> str:
     return "\n".join([*lines, *(f"{_RED if colour else ''}{line}{_PLAIN if colour else ''}" for line in warnings)])
 
 
+def network_lines(ticket: Ticket) -> list[str]:
+    """What survives of each network and how many inputs reach an output, a line each, as far as that is known.
+
+    :param ticket: the ticket
+    """
+    networks = networks_of(ticket.masks, ticket.rest)
+    if len(networks) > 1:
+        return [f"  {network}" for network in networks]
+    return [f"  {networks[0].flow}"] if networks and networks[0].flow else []
+
+
 def ticket_warnings(ticket: Ticket, where: str) -> list[str]:
     """What people should know before they train a ticket, a line each.
 
     :param ticket: the ticket
     :param where: the run or the ticket, for the message
     """
+    collapsed = ticket.masks.collapsed()
     return [
-        *(collapse_warning(name, where) for name in ticket.masks.collapsed()),
+        *(collapse_warning(name, where) for name in collapsed),
+        *(_starvation_warnings(ticket, where, collapsed)),
         *(
             f"WARNING: {where}: {count} low-ranked parameters of '{printable(name)}' survive, each the last of its "
             "slice: the weight is divided by the norm of each slice (weight_norm, spectral_norm), which must not be 0"
             for name, count in ticket.origin.spared.items()
         ),
     ]
+
+
+def _starvation_warnings(ticket: Ticket, where: str, collapsed: Sequence[str]) -> Iterator[str]:
+    masks, networks = ticket.masks, networks_of(ticket.masks, ticket.rest)
+    share, survivors = masks.surviving / masks.pool, masks.survivors()
+    remedy = "prune less, or leave it out of the scope"
+    if len(networks) > 1 and ticket.origin.scope_shares != SEPARATE:
+        names = " and ".join(network.name for network in networks if network.inputs is not None)
+        remedy += f", or prune {names or 'each network'} at the same rate (scope shares 'separate')"
+    for name in thin_layers(masks):
+        kept, total = survivors[name], masks[name].numel()
+        yield (
+            f"WARNING: {where}: the layer '{printable(name)}' keeps {kept:,} of {total:,} weights ({kept / total:.2%}; "
+            f"the whole pool keeps {share:.1%}), and collapses soon if pruning goes on: {remedy}"
+        )
+    for network in networks:
+        # A collapsed layer has its own warning, and lets nothing pass.
+        if network.starved and not (collapsed and not network.reaching):
+            few = f"only {network.reaching:,}" if network.reaching else "none"
+            yield (
+                f"WARNING: {where}: {few} of the {network.inputs:,} inputs of the {network.name} still "
+                f"reach{'' if network.reaching else 'es'} an output"
+            )
 
 
 def collapse_warning(name: str, where: str) -> str:

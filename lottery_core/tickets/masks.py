@@ -68,7 +68,7 @@ class Masks(Mapping[str, Tensor]):
 
     def collapsed(self) -> list[str]:
         """Names of collapsed layers: tensors of two or more dimensions without a survivor."""
-        return [name for name, mask in self.items() if _is_layer(name, mask) and not bool(mask.any())]
+        return [name for name, mask in self.items() if is_layer(name, mask) and not bool(mask.any())]
 
     def subset_of(self, other: Masks) -> bool:
         """Whether everything that survives here also survives in ``other``."""
@@ -110,7 +110,12 @@ class Masks(Mapping[str, Tensor]):
         return digest.hexdigest()
 
 
-def _is_layer(name: str, mask: Tensor) -> bool:
+def is_layer(name: str, mask: Tensor) -> bool:
+    """Whether a mask is that of a layer: it has two or more dimensions, and is no bias.
+
+    :param name: the parameter's name
+    :param mask: its mask, or a tensor of its shape
+    """
     # A bias or a token of shape (1, 1, C) is a vector, whatever its dimensions; a matrix of one row is a layer.
     shape = list(mask.shape)
     while len(shape) > 2 and shape[0] == 1:

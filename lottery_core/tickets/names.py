@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from torch import nn
 
 # What torch.compile, DataParallel and DistributedDataParallel, and Lightning put before names.
 COMPILED, PARALLEL, LIGHTNING = "_orig_mod.", "module.", "model."
+_COMPILED_PART = re.compile(r"(^|\.)(?:_orig_mod\.)+")
+_WRAPPER_PART = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod\.|module\.)+")
 
 
 def plain_names(model: nn.Module) -> Callable[[str], str]:
@@ -49,40 +52,63 @@ def first_names(model: nn.Module) -> dict[str, str]:
 
 def plain_file_names(names: Collection[str]) -> dict[str, str]:
     """Names in a file -> names of the bare model: without the prefixes of ``torch.compile`` and DataParallel."""
-    plain = {name: name.replace(COMPILED, "") for name in names}
+    plain = {name: _COMPILED_PART.sub(r"\1", name) for name in names}
     while plain and all(name.startswith(PARALLEL) for name in plain.values()):
         plain = {name: short.removeprefix(PARALLEL) for name, short in plain.items()}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in names}
 
 
-def without_prefix(names: Iterable[str], others: Iterable[str]) -> dict[str, str] | None:
-    """``names`` -> ``others`` where the two differ by nothing but one prefix before all names of one side.
+def matching(
+    names: Iterable[str], required: Collection[str], optional: Collection[str] = (), surplus: bool = False
+) -> dict[str, str] | None:
+    """Names of one side -> names of the other, where the two differ by wrappers and one prefix before all names.
 
+    :param names: names of a ticket or a file
+    :param required: names of the other side, each of which must be met
+    :param optional: names of the other side that may be met
+    :param surplus: whether ``names`` may have more than the other side
     :returns: the mapping; ``None`` where they differ otherwise
     """
-    ours, theirs = set(names), set(others)
-    if ours == theirs:
-        return {name: name for name in ours}
-    if not ours or len(ours) != len(theirs):
+    ours, theirs = list(names), {*required, *optional}
+
+    def fits(mapping: Mapping[str, str]) -> bool:
+        met = set(mapping.values())
+        return len(met) == len(ours) and met >= set(required) and (surplus or met <= theirs)
+
+    exact = {name: name for name in ours}
+    if fits(exact):
+        return exact
+    bare_theirs = {_bare(name): name for name in theirs}
+    if not ours or not required or len(bare_theirs) < len(theirs):
         return None
-    first = min(ours)
-    for other in theirs:
-        if first.endswith(f".{other}"):
-            prefix = first[: -len(other)]
-            if {prefix + each for each in theirs} == ours:
-                return {prefix + each: each for each in theirs}
-        elif other.endswith(f".{first}"):
-            prefix = other[: -len(first)]
-            if {prefix + each for each in ours} == theirs:
-                return {each: prefix + each for each in ours}
+    for added, removed in _prefixes(min(map(_bare, required)), map(_bare, ours)):
+        others = {name: added + _bare(name).removeprefix(removed) for name in ours}
+        result = {name: bare_theirs.get(other, other) for name, other in others.items()}
+        if fits(result):
+            return result
     return None
 
 
-def prefix_hint(expected: Mapping[str, object], actual: Mapping[str, object], actual_in: str) -> str:
+def _prefixes(name: str, others: Iterable[str]) -> Iterator[tuple[str, str]]:
+    # What may have to be added to the others, or removed from them, so that one of them becomes the name.
+    yield "", ""
+    for other in others:
+        if name.endswith(f".{other}"):
+            yield name.removesuffix(other), ""
+        elif other.endswith(f".{name}"):
+            yield "", other.removesuffix(name)
+
+
+def _bare(name: str) -> str:
+    # Without what wrappers of the whole or of parts have put in.
+    return _WRAPPER_PART.sub("", name)
+
+
+def prefix_hint(expected: Mapping[str, object], actual: Mapping[str, object], expected_in: str, actual_in: str) -> str:
     """Which prefix to strip where two sides share most names but for it; empty where that is not so."""
     shared = len(expected.keys() & actual.keys())
     for prefix in (LIGHTNING, PARALLEL, COMPILED):
-        for names, others, where in ((actual, expected, actual_in), (expected, actual, "the other side")):
+        for names, others, where in ((actual, expected, actual_in), (expected, actual, expected_in)):
             stripped = {name.removeprefix(prefix) for name in names}
             if len(stripped & others.keys()) > max(shared, len(others) // 2):
                 return f"; names in {where} begin with '{prefix}': strip that prefix"

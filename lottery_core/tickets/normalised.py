@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 # torch/nn/utils/parametrizations.py:weight_norm and torch/nn/utils/weight_norm.py: the norms, and what they are of.
 _WEIGHT_NORM = ((".original0", ".original1"), ("_g", "_v"))
 # torch/nn/utils/parametrizations.py:spectral_norm and torch/nn/utils/spectral_norm.py: a vector, and the whole matrix.
-_SPECTRAL_NORM = ((".0._u", ".original"), ("_u", "_orig"))
+_SPECTRAL_NORM = (re.compile(r"^(.*)\.\d+\._u$"), ".original"), (re.compile(r"^(.*)_u$"), "_orig")
 
 
 def normalised_weights(shapes: Mapping[str, torch.Size]) -> dict[str, tuple[int, ...]]:
@@ -23,18 +24,23 @@ def normalised_weights(shapes: Mapping[str, torch.Size]) -> dict[str, tuple[int,
     for name, shape in shapes.items():
         for norms, weight in _WEIGHT_NORM:
             partner = shapes.get(name.removesuffix(weight) + norms) if name.endswith(weight) else None
-            if partner is not None and _are_norms(partner, shape):
+            # Gates and values of attention are called w_g and w_v, too; what torch splits has no third name.
+            split = norms.startswith(".") or name.removesuffix(weight) not in shapes
+            if partner is not None and split and _are_norms(partner, shape):
                 result[name] = tuple(dim for dim, size in enumerate(partner) if size > 1)
         for vector, weight in _SPECTRAL_NORM:
-            if name.endswith(weight) and name.removesuffix(weight) + vector in shapes:
-                result[name] = ()
+            match = vector.match(name)
+            if match is not None and match[1] + weight in shapes:
+                result[match[1] + weight] = ()
     return result
 
 
 def _are_norms(norms: torch.Size, shape: torch.Size) -> bool:
     if norms.numel() == 1:
         return True
-    return len(norms) == len(shape) and all(size in (1, full) for size, full in zip(norms, shape, strict=True))
+    if len(norms) != len(shape) or sum(size > 1 for size in norms) > 1:
+        return False
+    return all(size in (1, full) for size, full in zip(norms, shape, strict=True))
 
 
 def highest_of_each_slice(scores: Tensor, dims: tuple[int, ...]) -> Tensor:

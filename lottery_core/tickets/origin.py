@@ -14,6 +14,7 @@ from lottery_core.files import from_json
 from lottery_core.version import VERSION
 
 _CRITERION = "magnitude"  # the default; files of 0.1 know no other
+TOGETHER, SEPARATE = "together", "separate"  # scope shares
 
 
 def versions() -> dict[str, str]:
@@ -35,6 +36,8 @@ class Origin:
     :param versions: versions of what decides the bits
     :param criterion: how parameters were ranked for pruning
     :param spared: tensor name -> survivors that have low scores, but are the last of their slice of a normalised weight
+    :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
+        decoder) is pruned at the same rate
     :param further: keys of a file that this version does not know; they are kept
     """
 
@@ -48,6 +51,7 @@ class Origin:
     versions: Mapping[str, str] = field(default_factory=versions)
     criterion: str = _CRITERION
     spared: Mapping[str, int] = field(default_factory=dict)
+    scope_shares: str = TOGETHER
     further: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -58,6 +62,8 @@ class Origin:
             del values["criterion"]
         if not self.spared:
             del values["spared"]
+        if self.scope_shares == TOGETHER:
+            del values["scope_shares"]
         return {**self.further, **values}
 
     @classmethod

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from lottery_core.errors import TicketError
 from lottery_core.files import write_bytes
 from lottery_core.tickets.masks import Masks
-from lottery_core.tickets.names import first_names, plain_names, without_prefix
+from lottery_core.tickets.names import first_names, matching, plain_names
 from lottery_core.tickets.origin import Origin
 from lottery_core.tickets.ticket_file import decode, encode, header_of
-from lottery_core.tickets.weights import live_parameters, require_same_shapes
+from lottery_core.tickets.ties import live_parameters
+from lottery_core.tickets.weights import require_same_shapes
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,27 @@ class Ticket:
         :param ignore: names of parameters of ``model`` that are not part of the ticket, e.g. of a target network
         :raises MismatchError: a missing or surplus tensor, or one of another shape; the model is then unchanged
         """
-        parameters = live_parameters(model, ignore)
-        plain = plain_names(model)
-        buffers = {plain(name): buffer for name, buffer in model.named_buffers()}
         ticket = self.named_for(model, ignore)
-        start = ticket.start()
-        targets: dict[str, Tensor] = {name: buffer for name, buffer in buffers.items() if name in start}
-        targets |= {name: same[0] for name, same in parameters.items()}
-        ticket.require_fit({name: tensor.shape for name, tensor in targets.items()})
+        targets = ticket.require_fit_of(model, ignore)
         with torch.no_grad():
-            for name, tensor in start.items():
+            for name, tensor in ticket.start().items():
                 targets[name].copy_(tensor)
+
+    def require_fit_of(self, model: nn.Module, ignore: Collection[str] = ()) -> dict[str, Tensor]:
+        """Compare the ticket's tensors with those of a model, which it must name as the model does.
+
+        :param model: the model
+        :param ignore: names of parameters of ``model`` that are not part of the ticket
+        :returns: the model's parameters and buffers that the ticket has values for, by name
+        :raises MismatchError: they differ; names the first tensor that does, and both shapes
+        """
+        plain, start = plain_names(model), self.start()
+        targets: dict[str, Tensor] = {
+            plain(name): buffer for name, buffer in model.named_buffers() if plain(name) in start
+        }
+        targets |= {name: same[0] for name, same in live_parameters(model, ignore).items()}
+        self.require_fit({name: tensor.shape for name, tensor in targets.items()})
+        return targets
 
     def named_as(self, names: Iterable[str]) -> Ticket:
         """The same ticket under other names, where those differ from its own by nothing but a prefix before all.
@@ -78,7 +89,7 @@ class Ticket:
         :param names: names of a model's or a file's tensors
         """
         own = self.start()
-        mapping = without_prefix(own, names)
+        mapping = matching(own, list(names))
         return self if mapping is None else self._renamed(mapping)
 
     def named_for(self, model: nn.Module, ignore: Collection[str] = ()) -> Ticket:
@@ -91,16 +102,16 @@ class Ticket:
         """
         own = self.start()
         first = first_names(model)
-        mapping = {name: first.get(name, name) for name in own}
-        if len(set(mapping.values())) < len(mapping):
-            mapping = {name: name for name in own}
-        names = list(live_parameters(model, ignore))
+        parameters = list(live_parameters(model, ignore))
         buffers = {plain_names(model)(name) for name, _ in model.named_buffers()}
-        parameters = [name for name in mapping.values() if name not in buffers]
-        prefixed = without_prefix(parameters, names)
-        if prefixed is not None:
-            mapping = {name: prefixed.get(other, other) for name, other in mapping.items()}
-        return self._renamed(mapping)
+        mapping = matching(own, parameters, buffers)
+        if mapping is None:
+            aliases = {name: first.get(name, name) for name in own}
+            renamed = (
+                matching(aliases.values(), parameters, buffers) if len(set(aliases.values())) == len(own) else None
+            )
+            mapping = None if renamed is None else {name: renamed[alias] for name, alias in aliases.items()}
+        return self if mapping is None else self._renamed(mapping)
 
     def _renamed(self, mapping: Mapping[str, str]) -> Ticket:
         if all(name == other for name, other in mapping.items()):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lottery_core import dialects
 from lottery_core.errors import TicketError
-from lottery_core.files import parse_json, printable
+from lottery_core.files import parse_json, printable, why_not_regular
 from lottery_core.tickets.encoding import pack_bits, pack_planes, unpack_bits, unpack_planes
 from lottery_core.tickets.masks import Masks
 from lottery_core.tickets.origin import Origin
@@ -86,14 +86,15 @@ def header_of(masks: Masks, weights: Mapping[str, Tensor], origin: Origin) -> di
 
 
 def _check_words(value: Any) -> None:
-    # One rule for writing and reading: spaces of every kind may stand in names, what drives a terminal may not.
+    # One rule for writing and reading: spaces of every kind may stand in names; what drives a terminal may not, nor
+    # half a character (a surrogate), which has no bytes.
     if isinstance(value, Mapping):
         value = [*value, *value.values()]
     if isinstance(value, (list, tuple)):
         for part in value:
             _check_words(part)
     elif isinstance(value, str) and any(
-        unicodedata.category(letter) == "Cc" for letter in value if letter not in "\t\n\r"
+        unicodedata.category(letter) in ("Cc", "Cs") for letter in value if letter not in "\t\n\r"
     ):
         raise TicketError(f"'{printable(value, 60)}' has control characters, which no name in a ticket has")
 
@@ -119,6 +120,8 @@ def encode(
             values = torch.cat([weights[name][masks[name]] for name in names])
             payload |= {f"{_VALUES}{word}.{index}": plane for index, plane in enumerate(pack_planes(values))}
     payload |= {f"{_REST}{name}": tensor.contiguous() for name, tensor in rest.items()}
+    _check_words(list(rest))
+    Origin.of_json(parse_json(json.dumps(origin.as_json())))
     header = json.dumps({**header_of(masks, weights, origin), "digest": digest}, sort_keys=True)
     data = bytes(save(payload, {_HEADER: header}))
     if not _believable(masks.pool, len(data)):
@@ -149,22 +152,31 @@ def decode(path: str | Path) -> TicketContent:
     except TicketError as error:
         raise TicketError(f"cannot read {path}: {error}") from error
     except Exception as error:  # a damaged or hostile file can raise anything
-        reason = printable(error)
-        raise TicketError(f"cannot read {path}: the header does not fit the data ({reason})") from error
+        raise TicketError(f"cannot read {path}: the header does not fit the data ({printable(error)})") from error
+
+
+def claimed_digest(path: str | Path) -> str:
+    """The digest that a ticket file claims to have; nothing but its header is read.
+
+    :param path: the file
+    :raises TicketError: it is not a ticket file
+    """
+    header, _ = _open(Path(path), with_data=False)
+    return str(header.get("digest"))
 
 
 def _believable(pool: int, size: int) -> bool:
     return pool <= max(_ALWAYS, _MOST_PER_BYTE * size)
 
 
-def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _open(path: Path, with_data: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        if path.is_dir():
-            raise TicketError(_folder(path))
-        kind = "Not a regular file" if path.exists() else "No such file"
-        raise TicketError(f"cannot read {path}: {kind}")
+    if path.is_dir():
+        raise TicketError(_folder(path))
+    reason = why_not_regular(path)
+    if reason is not None:
+        raise TicketError(f"cannot read {path}: {reason}")
     title = _model_zip(path)
     if title is not None:
         raise TicketError(
@@ -182,13 +194,13 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise TicketError(
                     f"{path} has ticket format {printable(version, 40)}; this version reads format {FORMAT_VERSION}"
                 )
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return header, {name: file.get_tensor(name) for name in file.keys() if with_data}  # noqa: SIM118
     except TicketError:
         raise
     except Exception as error:  # a damaged or hostile file can raise anything
-        reason = getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or error
         kind = "not a ticket, or damaged" if isinstance(error, (SafetensorError, OSError, ValueError)) else "damaged"
-        raise TicketError(f"cannot read {path}: {kind} ({printable(reason)})") from error
+        raise TicketError(f"cannot read {path}: {kind} ({printable(why)})") from error
 
 
 def _folder(path: Path) -> str:

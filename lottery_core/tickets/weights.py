@@ -14,15 +14,20 @@ from torch import Tensor, nn
 
 from lottery_core import dialects
 from lottery_core.errors import CheckpointError, MismatchError, ScopeError
-from lottery_core.files import parse_json, printable, write_bytes
-from lottery_core.tickets.names import plain_file_names, plain_names, prefix_hint, without_prefix
+from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
+from lottery_core.tickets.names import matching, plain_file_names, plain_names, prefix_hint
 from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
+from lottery_core.tickets.ties import check_memory, equal_bits, without_aliases
 
 _HEADER = "lottery"
 _FORMAT = "lottery-weights"
 _EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py
-# Last parts of the names that torch's own layers, and most others, give to parameters.
-_PARAMETER = re.compile(r"weight|bias|^original\d*$|^log_std$")
+# Last parts of the names that torch's own layers, and most others, give to parameters. Others that have these words in
+# them (pos_weight, class_weights, attn_bias) are as often buffers.
+_PARAMETER = re.compile(
+    r"^(weight|bias)(_(ih|hh|hr)_l\d+(_reverse)?)?(_(g|v|orig))?$|^((in|out|q|k|v)_proj_)(weight|bias)$|^bias_[kv]$"
+    r"|^original\d*$|^log_std$"
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,12 @@ class Weights:
             parameter
         """
         names = pool_names(self.names(), scope, self.outside, self.frozen)
-        doubtful = sorted(self.unsure.intersection(names))
-        if doubtful and set(as_scope(scope)) <= {ALL, LAYERS, TRAINABLE}:
+        # A regular expression says itself what it means.
+        vague = [word for word in as_scope(scope) if word in (ALL, LAYERS, TRAINABLE)] if self.unsure else []
+        doubtful = sorted(
+            self.unsure.intersection(pool_names(self.names(), vague, self.outside, self.frozen) if vague else ())
+        )
+        if doubtful:
             some = ", ".join(f"'{printable(name, 60)}'" for name in doubtful[:4])
             raise ScopeError(
                 f"{self.source} does not say whether {some}{' ...' if len(doubtful) > 4 else ''} are parameters or "
@@ -68,7 +77,7 @@ class Weights:
 
         :param other: weights of the same network
         """
-        mapping = without_prefix(self.tensors, other.tensors)
+        mapping = matching(self.tensors, other.tensors, surplus=True)
         tensors = self.tensors if mapping is None else {mapping[name]: self.tensors[name] for name in self.tensors}
         weights = replace(self, tensors=tensors).without_lost_aliases(other)
         if mapping is not None:
@@ -76,9 +85,12 @@ class Weights:
                 weights,
                 outside=frozenset(mapping.get(name, name) for name in weights.outside),
                 unsure=frozenset(mapping.get(name, name) for name in weights.unsure),
+                frozen=weights.frozen and frozenset(mapping.get(name, name) for name in weights.frozen),
             )
-        if other.frozen is None:  # a file that does not say either
-            return weights
+        if other.frozen is None:  # a file that does not say either, but it may have optimizers that do
+            settled = weights.unsure - other.unsure if weights.tensors.keys() == other.tensors.keys() else frozenset()
+            outside = weights.outside | (settled & other.outside)
+            return replace(weights, outside=outside, unsure=weights.unsure - settled)
         return replace(weights, outside=other.outside, unsure=frozenset(), frozen=other.frozen)
 
     def require_same_shapes(self, other: Weights) -> None:
@@ -94,7 +106,7 @@ class Weights:
         copies = []
         for name in self.tensors.keys() - other.tensors.keys():
             same = (self.tensors[kept] for kept in other.tensors if kept in self.tensors)
-            if any(_equal(self.tensors[name], tensor) for tensor in same):
+            if any(equal_bits(self.tensors[name], tensor) for tensor in same):
                 copies.append(name)
         if not copies:
             return self
@@ -139,6 +151,9 @@ def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     # The header of a file of ours, None for another's.
     from safetensors import safe_open
 
+    reason = why_not_regular(path)
+    if reason is not None:
+        raise CheckpointError(f"cannot read {path}: {reason}")
     try:
         with safe_open(str(path), framework="pt") as file:
             text = (file.metadata() or {}).get(_HEADER)
@@ -168,13 +183,20 @@ def weights_of_file(state: Mapping[str, Tensor], source: str, parameters: int | 
     tensors = _without_pruning_masks({plain[name]: tensor for name, tensor in without_aliases(state).items()})
     tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] != _EXTRA_STATE}
     outside = outside_by_name(tensors)
-    unsure = {name for name in tensors if name not in outside and not _PARAMETER.search(name.rpartition(".")[2])}
+    unsure = {name for name in tensors if name not in outside and not _surely_parameter(name, tensors)}
     sure = sum(name not in unsure and (name not in outside or _is_parameter(name)) for name in tensors)
     if parameters == sure:  # what is left are buffers
         return Weights(tensors, frozenset(outside) | unsure, source)
     if parameters == sure + len(unsure):
         unsure = set()
     return Weights(tensors, frozenset(outside), source, frozenset(unsure))
+
+
+def _surely_parameter(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    module, _, last = name.rpartition(".")
+    if last == "bias" and tensors[name].dim() > 1 and f"{module}.weight".lstrip(".") not in tensors:
+        return False  # a causal mask is called so, too
+    return _PARAMETER.search(last) is not None
 
 
 def _is_parameter(name: str) -> bool:
@@ -211,7 +233,7 @@ def require_same_shapes(
                 f"{'no such tensor' if name not in shapes else tuple(shapes[name])} in {where}"
                 for shapes, where in ((expected, expected_in), (actual, actual_in))
             ]
-            hint = prefix_hint(expected, actual, actual_in)
+            hint = prefix_hint(expected, actual, expected_in, actual_in)
             raise MismatchError(f"different architectures: '{printable(name)}' is {sides[0]}, but {sides[1]}{hint}")
 
 
@@ -221,8 +243,12 @@ def outside_by_name(tensors: Mapping[str, Tensor]) -> list[str]:
     return [
         name
         for name, tensor in tensors.items()
-        if name.rpartition(".")[2] in never or not tensor.is_floating_point() or _of_spectral_norm(name, tensors)
+        if name.rpartition(".")[2] in never or not _can_train(tensor) or _of_spectral_norm(name, tensors)
     ]
+
+
+def _can_train(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _of_spectral_norm(name: str, names: Collection[str]) -> bool:
@@ -242,6 +268,7 @@ def snapshot(model: nn.Module) -> Weights:
         or ``DistributedDataParallel`` wraps it
     :returns: clones on the CPU, which later training does not change
     """
+    check_memory(model)
     plain = plain_names(model)
     parameters = {plain(name): parameter for name, parameter in model.named_parameters()}
     buffers = {plain(name) for name, _ in model.named_buffers()}
@@ -249,75 +276,11 @@ def snapshot(model: nn.Module) -> Weights:
     # What get_extra_state adds is neither.
     state = without_aliases({name: value for name, value in state.items() if name in parameters or name in buffers})
     never = frozenset[str]().union(*(row.never_pruned for row in dialects.every()))
-    outside = {name for name in state if name not in parameters or name.rpartition(".")[2] in never}
+    outside = {
+        name
+        for name, value in state.items()
+        if name not in parameters or name.rpartition(".")[2] in never or not _can_train(value)
+    }
     frozen = frozenset(name for name in state if name in parameters and not parameters[name].requires_grad)
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
     return Weights(tensors, frozenset(outside), frozen=frozen)
-
-
-def live_parameters(model: nn.Module, ignore: Collection[str] = ()) -> dict[str, list[nn.Parameter]]:
-    """Every distinct parameter of a model by its plain name, with all ``Parameter`` objects that share its memory.
-
-    :param model: any module
-    :param ignore: names to leave out
-    :returns: the first name of each, as :func:`snapshot` has it -> one parameter, or several that are tied by ``.data``
-    """
-    plain = plain_names(model)
-    by_memory: dict[Any, str] = {}
-    result: dict[str, list[nn.Parameter]] = {}
-    for raw, parameter in model.named_parameters():
-        name = plain(raw)
-        if name in ignore:
-            continue
-        place = _place(parameter) if parameter.numel() else name
-        first = by_memory.setdefault(place, name)
-        result.setdefault(first, []).append(parameter)
-    return result
-
-
-def _place(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
-
-
-def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor of a state dict once, under its first name: a state dict lists a tied parameter several times."""
-    seen = set()
-    result = {}
-    for name, tensor in state.items():
-        place = _place(tensor)
-        if tensor.numel() and place in seen:
-            continue
-        seen.add(place)
-        result[name] = tensor
-    return result
-
-
-def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each value of a state dict once, for files that do not record which parameters were tied.
-
-    Two trained matrices never agree in every bit unless they are one. Constant tensors do (norms, new biases), so
-    they all stay; :meth:`Weights.without_lost_aliases` drops them where another file knows the ties.
-    """
-    result: dict[str, Tensor] = {}
-    for name, tensor in without_aliases(state).items():
-        if not any(_equal(tensor, kept) and _varies(tensor) for kept in result.values()):
-            result[name] = tensor
-    return result
-
-
-def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names that :func:`without_copies` drops, each with the name it keeps for the same tensor."""
-    kept = without_copies(state)
-    copies = [name for name in state if name not in kept]
-    return {name: next(first for first, tensor in kept.items() if _equal(tensor, state[name])) for name in copies}
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    # Bit by bit, so that NaN equals NaN: a diverged run is then reported as such.
-    if first.shape != second.shape or first.dtype != second.dtype:
-        return False
-    return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
-
-
-def _varies(tensor: Tensor) -> bool:
-    return tensor.numel() > 1 and bool((tensor != tensor.reshape(-1)[0]).any())

@@ -13,7 +13,7 @@ from sb3_lottery.cli.environment_options import choose_environment
 from sb3_lottery.cli.options import DEFAULTS
 from sb3_lottery.cli.presets import PRESETS, SOURCE
 from sb3_lottery.cli.zoo import zoo_entry
-from sb3_lottery.models import ModelSettings, algorithm, scope_words
+from sb3_lottery.models import ModelSettings, algorithm, checked_shares, scope_words
 from sb3_lottery.training import (
     UNITS,
     Evaluation,
@@ -66,6 +66,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],
         after_rewind=values["after_rewind"],
+        scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))
 

@@ -42,6 +42,7 @@ def find_tickets(
     deterministic: bool = False,
     progress: bool = True,
     criterion: str = "magnitude",
+    scope_shares: str = "together",
     after_rewind: str = FULL,
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
@@ -75,6 +76,7 @@ def find_tickets(
     :param deterministic: evaluate with the best action instead of sampling
     :param progress: print the progress
     :param criterion: how parameters are ranked for pruning, one of :data:`lottery_core.CRITERIA`
+    :param scope_shares: ``"together"``: actor and critic are one pool; ``"separate"``: each is pruned at the same rate
     :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
         what remains of it, with schedules that go on from the rewind point
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
@@ -100,7 +102,7 @@ def find_tickets(
     evaluation = _evaluation(eval_episodes, deterministic)
     spec = spec_of_length(total_timesteps, rewind, score_episodes, after_rewind)
     call_callbacks(callbacks, seeds[0])
-    model = look_at(make_model, seeds[0], spec, scope, Path(out) if rewind is None else None)
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, Path(out) if rewind is None else None)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -120,6 +122,7 @@ def find_tickets(
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
+        scope_shares=scope_shares,
         after_rewind=after_rewind,
     )
     shown = Progress(quiet=not progress)

@@ -11,6 +11,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.experiments import Point, read_row
+from lottery_core.pruning import check_scope_shares
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     NO_MONITOR,
@@ -50,7 +51,12 @@ class ModelFacts:
 
 
 def look_at(
-    make_model: MakeModel, seed: int, spec: TrainingSpec, scope: str | Sequence[str], default_rewind: Path | None
+    make_model: MakeModel,
+    seed: int,
+    spec: TrainingSpec,
+    scope: str | Sequence[str],
+    scope_shares: str,
+    default_rewind: Path | None,
 ) -> ModelFacts:
     """Make one model, check that it can be trained, and close its environment.
 
@@ -58,6 +64,7 @@ def look_at(
     :param seed: the seed
     :param spec: length of the training, rewind point and score
     :param scope: words of a scope
+    :param scope_shares: how the networks share the pruning
     :param default_rewind: the experiment's folder if the rewind point is the default, which may move
     :raises LotteryError: the model cannot be trained like this
     """
@@ -66,7 +73,7 @@ def look_at(
         check_model(model, spec)
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
-        weights.pool(words)
+        check_scope_shares(scope_shares, weights.pool(words), weights.tensors)
         about_rewind: list[str] = []
         if default_rewind is not None:
             spec, about_rewind = _default_rewind(model, spec, default_rewind)

@@ -16,7 +16,7 @@ from sb3_lottery.models.parameters import (
     target_names,
     weights_of,
 )
-from sb3_lottery.models.scopes import algorithm_of, scope_words
+from sb3_lottery.models.scopes import algorithm_of, checked_shares, scope_words
 from sb3_lottery.models.settings import ModelSettings
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "bare_policy",
     "check_device",
     "check_environment",
+    "checked_shares",
     "copy_to_targets",
     "default_activation",
     "environment_line",

@@ -8,7 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.dialects import ONE_POLICY, TWO_NETWORKS
 from lottery_core.errors import ScopeError
-from lottery_core.tickets import as_scope
+from lottery_core.tickets import SEPARATE, as_scope
 from sb3_lottery.models.algorithms import ALGORITHMS, Algorithm
 
 
@@ -28,6 +28,18 @@ def scope_words(scope: str | Sequence[str], algorithm: Algorithm | None) -> tupl
             title = "this algorithm" if algorithm is None else algorithm.title
             raise ScopeError(f"scope '{word}': {title} has no actor and critic; accepted: all, regular expressions")
     return tuple(patterns.get(word, word) for word in words)
+
+
+def checked_shares(scope_shares: str, algorithm: Algorithm) -> str:
+    """Return a word for the scope shares unchanged.
+
+    :param scope_shares: ``"together"`` or ``"separate"``
+    :param algorithm: row of the algorithm
+    :raises ScopeError: separate shares of an algorithm that has no actor and critic (DQN, QRDQN)
+    """
+    if scope_shares == SEPARATE and not (algorithm.two_networks or algorithm.on_policy):
+        raise ScopeError(f"scope shares '{SEPARATE}': {algorithm.title} has no actor and critic; leave them 'together'")
+    return scope_shares
 
 
 def algorithm_of(model: BaseAlgorithm) -> Algorithm | None:

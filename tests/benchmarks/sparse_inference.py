@@ -89,11 +89,12 @@ def make_model(data: Path) -> tuple[Any, dict[str, Any]]:
     from omegaconf import OmegaConf
 
     import fairseq_lottery  # noqa: F401
+    from fairseq_lottery.argv import FairseqArguments
+    from fairseq_lottery.checkpoint import without_namespaces
     from fairseq_lottery.launcher.options import parse_fairseq
-    from fairseq_lottery.patches.checkpoints import without_namespaces
 
     words = ["--task", "translation", "--arch", "transformer", "--share-all-embeddings", "--max-tokens", "100", "--cpu"]
-    cfg = parse_fairseq([str(data), "--source-lang", "en", "--target-lang", "de", *words])
+    cfg = parse_fairseq(FairseqArguments([str(data), "--source-lang", "en", "--target-lang", "de", *words]))
     torch.manual_seed(1)
     model = tasks.setup_task(cfg.task).build_model(cfg.model)
     history = {"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 1}

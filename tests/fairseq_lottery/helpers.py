@@ -135,9 +135,9 @@ def side_by_side(commands: list[list[Any]], environments: list[dict[str, str]], 
             ([*map(str, words)], log.name, env) for words, log, env in zip(commands, logs, environments, strict=True)
         ]
         print(json.dumps(jobs), file=_server.stdin, flush=True)
-        found = [*map(int, _server.stdout.readline().split())]
+        statuses = [*map(int, _server.stdout.readline().split())]
         texts = [log.read() for log in logs]
-    for code, text in zip(found, texts, strict=True):
+    for code, text in zip(statuses, texts, strict=True):
         assert status is None or code == status, f"exit {code}\n{text[-4000:]}"
     return texts
 
@@ -155,7 +155,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def tied(state: dict[str, Tensor], name: str) -> list[str]:
-    """Every name that a state dict has for the tensor ``name``, told by the transformer's ways of tying."""
+    """Every name that a state dict has for the tensor ``name``; a transformer ties equal tensors of one shape."""
     shape = state[name].shape
     return [other for other in state if state[other].shape == shape and torch.equal(state[other], state[name])]
 
@@ -182,7 +182,7 @@ def assert_dead(state: dict[str, Tensor], ticket: Ticket | Path, aliases: int = 
 
 
 def own_user_dir(folder: Path, name: str, code: str) -> Path:
-    """A user-dir of somebody's own, which builds on the plugin."""
+    """A user's own user-dir, which builds on the plugin."""
     package = folder / name
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(f"import fairseq_lottery\n{code}\n")
@@ -197,6 +197,6 @@ def refusal(text: str) -> str:
     return lines[0]
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two state dicts are equal, bit for bit."""
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.errors import BusyError, WriteError
-from lottery_core.files import FolderLock, read_json, remove_parts, write_atomically, write_json
+from lottery_core.files import FolderLock, read_json, remove_parts, write_atomically, write_bytes, write_json
 
 
 def test_a_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
@@ -66,3 +67,37 @@ def test_one_process_at_a_time_and_a_dead_one_holds_nothing(tmp_path: Path) -> N
 def test_a_folder_that_cannot_be_made(no_write: Path) -> None:
     with pytest.raises(WriteError, match="cannot write in"):
         FolderLock(no_write).__enter__()
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "folder", "socket"])
+def test_only_regular_files_are_replaced(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    if kind == "device":
+        path = Path("/dev/null")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    before = path.stat()
+    with pytest.raises(WriteError, match="it is a folder" if kind == "folder" else "it is not a regular file"):
+        write_bytes(path, b"new")
+    assert path.stat().st_mode == before.st_mode
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    target, link, second = tmp_path / "deep/target", tmp_path / "link", tmp_path / "second"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    second.symlink_to(link)
+    write_bytes(second, b"new")
+    assert target.read_bytes() == b"new"
+    assert link.is_symlink()
+    assert second.is_symlink()
+    assert not list(tmp_path.rglob(".*.part"))
+    (tmp_path / "dangling").symlink_to(tmp_path / "deep/later")
+    write_bytes(tmp_path / "dangling", b"x")
+    assert (tmp_path / "deep/later").read_bytes() == b"x"

@@ -131,10 +131,11 @@ def test_fairseq_knows_every_argument() -> None:
     ]
     code = (
         "import json, sys\n"
-        "from fairseq_lottery.launcher.options import parse_fairseq, parser, with_task\n"
+        "from fairseq_lottery.argv import FairseqArguments\n"
+        "from fairseq_lottery.launcher.options import parse_fairseq, parser, resolve, with_task\n"
         "for before, behind in json.load(sys.stdin):\n"
-        "    args = parser().parse_args(before[1:])\n"
-        "    cfg = parse_fairseq(with_task(behind))\n"
+        "    args = resolve(vars(parser().parse_args(before[1:])))\n"
+        "    cfg = parse_fairseq(with_task(FairseqArguments(behind)))\n"
         "    print(cfg.model.decoder_layers, cfg.optimization.lr[0], cfg.optimizer._name, args.average)\n"
     )
     words = [sys.executable, "-c", code]

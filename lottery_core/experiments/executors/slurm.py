@@ -143,7 +143,8 @@ class Job:
     def code(self) -> int | None:
         """Return the exit status of the run's command; ``None`` if it has not ended, or the job was killed."""
         end = read_object(self.folder / paths.JOB_END)
-        return int(end["code"]) if end.get("token") == self.token else None
+        code = end.get("code")
+        return code if end.get("token") == self.token and type(code) is int else None
 
     def finished(self) -> bool:
         """Whether the job has succeeded.

@@ -44,5 +44,6 @@ def control_ticket(
         seed=seed,
         parent=winning.digest,
         criterion=winning.origin.criterion,
+        scope_shares=winning.origin.scope_shares,
     )
     return Ticket.of(masks, start, origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch
     result = {}
     for name, mask in winning.masks.items():
         if name in slices:
-            result[name] = _with_full_slices(mask.shape, survivors[name], slices[name], generator)
+            result[name] = _random_with_full_slices(mask.shape, survivors[name], slices[name], generator)
             continue
         flat = torch.zeros(mask.numel(), dtype=torch.bool)
         flat[torch.randperm(mask.numel(), generator=generator)[: survivors[name]]] = True
@@ -76,7 +77,23 @@ def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch
     return Masks(result)
 
 
-def _with_full_slices(
+def with_full_slices(winning: Ticket, survivors: Mapping[str, int]) -> dict[str, int]:
+    """Counts of survivors with enough for each slice of a normalised weight; what they gain, the largest others lose.
+
+    :param winning: gives the shapes
+    :param survivors: tensor name -> how many of its entries survive
+    """
+    slices = normalised_weights({name: tensor.shape for name, tensor in winning.start().items()})
+    least = {name: math.prod(winning.masks[name].shape[dim] for dim in slices.get(name, ())) for name in survivors}
+    least = {name: least[name] if name in slices else 0 for name in survivors}
+    counts = {name: max(count, least[name]) for name, count in survivors.items()}
+    for _ in range(sum(counts.values()) - sum(survivors.values())):
+        richest = max(counts, key=lambda name: counts[name] - least[name])
+        counts[richest] -= 1
+    return counts
+
+
+def _random_with_full_slices(
     shape: torch.Size, survivors: int, dims: tuple[int, ...], generator: torch.Generator
 ) -> torch.Tensor:
     order = torch.rand(shape, generator=generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lottery_core.pruning.kinds.kind import FRESH, Control, Values, random_masks
+from lottery_core.pruning.kinds.kind import FRESH, Control, Values, random_masks, with_full_slices
 from lottery_core.tickets import Masks, Ticket
 
 
@@ -18,7 +18,7 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
         sizes, winning.masks.surviving, method="marginals"
     )
     counts = dict(zip(winning.masks, draw.tolist(), strict=True))
-    return random_masks(winning, counts, generator), start
+    return random_masks(winning, with_full_slices(winning, counts), generator), start
 
 
 KIND = Control(

@@ -31,14 +31,14 @@ def sparse(dense: Path, tmp_path: Path) -> Path:
 
 def widths(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Rows of fc1 and columns of fc2 of each block, and what the options say."""
-    found: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
     for side in ("encoder", "decoder"):
         name = f"{side}.layers.0"
         if f"{name}.fc1.weight" in state["model"]:
             rows, bias = state["model"][f"{name}.fc1.weight"].shape[0], state["model"][f"{name}.fc1.bias"].shape[0]
             columns = state["model"][f"{name}.fc2.weight"].shape[1]
-            found[side] = (rows, bias, columns, state["cfg"]["model"][f"{side}_ffn_embed_dim"])
-    return found
+            sizes[side] = (rows, bias, columns, state["cfg"]["model"][f"{side}_ffn_embed_dim"])
+    return sizes
 
 
 def test_generating(translation_data: Path, sparse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,10 +52,10 @@ def test_generating(translation_data: Path, sparse: Path, tmp_path: Path, capsys
     assert "task translation, architecture transformer" in said
     assert (total, removed) > (0, 0)
     shrunk = load(small)
-    for side, found in widths(shrunk).items():
-        assert len(set(found)) == 1, (side, found)
-        assert 1 <= found[0] < 32
-    assert sum(32 - found[0] for found in widths(shrunk).values()) == removed
+    for side, sizes in widths(shrunk).items():
+        assert len(set(sizes)) == 1, (side, sizes)
+        assert 1 <= sizes[0] < 32
+    assert sum(32 - sizes[0] for sizes in widths(shrunk).values()) == removed
     assert before - after == removed * (2 * 16 + 1)
     words = ["--cpu", "--beam", 2, "--gen-subset", "test", "--batch-size", 40]
     texts = [
@@ -71,9 +71,9 @@ def test_generating(translation_data: Path, sparse: Path, tmp_path: Path, capsys
     assert not (tmp_path / "again.pt").exists()
 
 
-def same_hypotheses(one: list[str], other: list[str]) -> bool:
+def same_hypotheses(first: list[str], second: list[str]) -> bool:
     """The same words; their scores, which are printed to some sixteen digits, to 1e-5."""
-    for left, right in zip(one, other, strict=True):
+    for left, right in zip(first, second, strict=True):
         for word, expected in zip(left.split(), right.split(), strict=True):
             number = re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", word)
             if word != expected and not (number and abs(float(word) - float(expected)) < 1e-5):
@@ -148,10 +148,10 @@ def test_all_blocks_of_a_side_keep_one_width(options: dict[str, Any]) -> None:
     shrunk, report = shrink_state(state, "c.pt")
     assert report.removed == 2 * 3 + 2 * 7
     assert report.parameters == (4 * (8 * 7 + 3), 2 * (5 * 7 + 3) + 2 * (1 * 7 + 3))
-    found = shrunk["cfg"]["model"]
+    written = shrunk["cfg"]["model"]
     nested = {"encoder": {"ffn_embed_dim": 5, "layers": 2}, "decoder": {"ffn_embed_dim": 1}}
     flat = {"encoder_ffn_embed_dim": 5, "decoder_ffn_embed_dim": 1}
-    assert found == {**(flat if options is FLAT else nested), "activation_fn": "gelu"}
+    assert written == {**(flat if options is FLAT else nested), "activation_fn": "gelu"}
     assert shrunk["cfg"]["task"]["decoder_ffn_embed_dim"] == 1
     assert state["cfg"]["task"]["decoder_ffn_embed_dim"] == 8
     inputs = torch.randn(20, 3)
@@ -172,10 +172,10 @@ def test_options_in_a_namespace(tmp_path: Path) -> None:
     torch.save({**state, "optimizer_history": [{"criterion_name": "LotteryCrossEntropyCriterion"}]}, tmp_path / "c.pt")
     for form, width in (("plain", 8), ("shrunk", 5)):
         assert main(["export", str(tmp_path / "c.pt"), "-o", str(tmp_path / "out.pt"), "--form", form]) == 0
-        found = load(tmp_path / "out.pt")["cfg"]["model"]
-        assert isinstance(found, Namespace)
-        assert vars(found) == {**FLAT, **vars(found), "encoder_ffn_embed_dim": width, "user_dir": None}
-        assert not hasattr(found, "rewind_point")
+        written = load(tmp_path / "out.pt")["cfg"]["model"]
+        assert isinstance(written, Namespace)
+        assert vars(written) == {**FLAT, **vars(written), "encoder_ffn_embed_dim": width, "user_dir": None}
+        assert not hasattr(written, "rewind_point")
 
 
 @pytest.mark.parametrize(

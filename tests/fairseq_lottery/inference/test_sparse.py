@@ -42,12 +42,12 @@ def sparse_file(sparse_ticket: Path) -> Path:
 
 
 def hypotheses(text: str) -> dict[str, tuple[float, str]]:
-    found = {}
+    translations = {}
     for line in text.splitlines():
         if line.startswith("H-"):
             name, score, words = line.split("\t")
-            found[name] = (float(score), words)
-    return found
+            translations[name] = (float(score), words)
+    return translations
 
 
 def generate(data: Path, path: Path, *more: object, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -62,15 +62,15 @@ def test_the_same_hypotheses(translation_data: Path, sparse_ticket: Path, sparse
     for path, mode in runs:
         done = generate(translation_data, path, "--sparse-inference", mode)
         said = done.stdout + done.stderr
-        found = hypotheses(done.stdout)
-        assert {name: words for name, (_, words) in found.items()} == {
+        translations = hypotheses(done.stdout)
+        assert {name: words for name, (_, words) in translations.items()} == {
             name: words for name, (_, words) in dense.items()
         }
-        for name, (score, _) in found.items():
+        for name, (score, _) in translations.items():
             assert score == pytest.approx(dense[name][0], rel=1e-5)
         if mode == "csr":
             assert re.search(r"1[5-7] of 17 layers are sparse", said), said[-3000:]
-        if mode == "auto":  # layers of 16 units: none is faster, or hardly any, and each is told
+        if mode == "auto":  # layers of 16 units: none is faster, or hardly any, and each is listed
             assert re.search(r"\d+ of 17 layers are sparse", said), said[-3000:]
             assert "encoder.layers.0.fc1" in said
 
@@ -79,14 +79,14 @@ def test_interactive(translation_data: Path, sparse_ticket: Path) -> None:
     words = helpers.command("fairseq-interactive", translation_data, "--path", sparse_ticket, *WORDS[:3], *OURS)
     env = helpers.environment()
     lines = "one two three four\nnine eight one two\n"
-    found = []
+    translations = []
     for mode in ("off", "csr"):
         more = ["--sparse-inference", mode]
         done = subprocess.run([*words, *more], input=lines, capture_output=True, text=True, env=env, check=True)
-        found.append({name: said for name, (_, said) in hypotheses(done.stdout).items()})
+        translations.append({name: said for name, (_, said) in hypotheses(done.stdout).items()})
         assert ("layers are sparse" in done.stdout + done.stderr) == (mode == "csr")
-    assert len(found[0]) == 2
-    assert found[0] == found[1]
+    assert len(translations[0]) == 2
+    assert translations[0] == translations[1]
 
 
 def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sparse_file: Path) -> None:
@@ -104,15 +104,15 @@ def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sp
     source, lengths = torch.randint(4, 14, (3, 5)), torch.tensor([5, 5, 5])
     before = torch.full((3, 4), 2)
     with torch.no_grad():
-        one, other = (m(source, lengths, before)[0] for m in (dense, model))
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        outputs = [m(source, lengths, before)[0] for m in (dense, model)]
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
     with pytest.raises(CheckpointError, match="--task lottery_"):
         checkpoint_utils.load_model_ensemble([str(sparse_file)], overrides)
     with pytest.raises(ConfigError, match=r"unknown option 'dat': did you mean data"):
         load_sparse(sparse_file, dat="x")
     with pytest.raises(ConfigError, match=r"/nope.*: give data=\.\.\., the folder of the dictionaries"):
         load_sparse(sparse_file, data="/nope")
-    # The next ordinary checkpoint is read as ever, also one that was read before a sparse file was.
+    # The next ordinary checkpoint is read as ever, even when it was read before a sparse file.
     state = checkpoint_utils.load_checkpoint_to_cpu(str(sparse_ticket), overrides)
     checkpoint_utils.load_checkpoint_to_cpu(str(sparse_file), overrides)
     task = lottery_tasks.LotteryTranslation.setup_task(dense_cfg.task)
@@ -122,6 +122,59 @@ def test_a_sparse_file_in_python(translation_data: Path, sparse_ticket: Path, sp
     assert helpers.same(again.state_dict(), dense.state_dict())
 
 
+def on_meta(model: torch.nn.Module) -> set[bool]:
+    return {parameter.is_meta for parameter in model.parameters()}
+
+
+def test_only_the_model_of_a_sparse_file_is_built_without_memory(
+    translation_data: Path, sparse_ticket: Path, sparse_file: Path
+) -> None:
+    """Reading a checkpoint changes nothing but what it returns: states can be read and built in any order."""
+    from fairseq import checkpoint_utils
+
+    from fairseq_lottery.inference.sparse_checkpoints import MARK
+    from fairseq_lottery.task import register
+
+    overrides = {"data": str(translation_data)}
+    read = checkpoint_utils.load_checkpoint_to_cpu
+    dense_state, sparse_state = (read(str(path), overrides) for path in (sparse_ticket, sparse_file))
+    task = register.LotteryTranslation.setup_task(dense_state["cfg"].task)
+    cfg = sparse_state["cfg"].model
+    assert MARK in cfg
+    dense = task.build_model(dense_state["cfg"].model, from_checkpoint=True)
+    assert on_meta(dense) == {False}
+    sparse = task.build_model(cfg, from_checkpoint=True)
+    assert on_meta(sparse) == {True}
+    assert MARK not in cfg
+    assert on_meta(task.build_model(cfg, from_checkpoint=True)) == {False}
+    dense.load_state_dict(dense_state["model"], strict=True, model_cfg=dense_state["cfg"].model)
+    sparse.load_state_dict(sparse_state["model"], strict=True, model_cfg=cfg)
+    assert on_meta(sparse) == {False}
+    assert isinstance(sparse.decoder.layers[0].fc1, SparseLinear)
+    words, lengths, before = torch.randint(4, 14, (2, 5)), torch.tensor([5, 5]), torch.full((2, 4), 2)
+    with torch.no_grad():
+        outputs = [model.eval()(words, lengths, before)[0] for model in (dense, sparse)]
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
+    # Other weights than those of the file are loaded as ever.
+    cfg = read(str(sparse_file), overrides)["cfg"].model
+    other = task.build_model(cfg, from_checkpoint=True)
+    other.load_state_dict(dense_state["model"], strict=True, model_cfg=cfg)
+    assert helpers.same(other.state_dict(), dense.state_dict())
+
+
+def test_the_mark_of_a_dictionary(sparse_file: Path) -> None:
+    """Of a model with a configuration class; that of a Namespace is tested above."""
+    from omegaconf import OmegaConf
+
+    from fairseq_lottery.inference.sparse_checkpoints import MARK, build_for_checkpoint
+
+    cfg = OmegaConf.create({"_name": "transformer_lm", MARK: True})
+    OmegaConf.set_struct(cfg, True)
+    marked, unmarked = (build_for_checkpoint(cfg, lambda: torch.nn.Linear(2, 2)) for _ in range(2))
+    assert (on_meta(marked), on_meta(unmarked)) == ({True}, {False})
+    assert cfg == {"_name": "transformer_lm"}
+
+
 def test_what_is_refused(
     translation_data: Path, sparse_ticket: Path, sparse_file: Path, dense: Path, tmp_path: Path
 ) -> None:
@@ -129,7 +182,9 @@ def test_what_is_refused(
     assert "unknown --sparse-inference 'dense': accepted: auto, csr, off" in helpers.refusal(done.stdout + done.stderr)
     words = ["--path", sparse_file, "--gen-subset", "test", *WORDS[:5], *OURS[:2]]
     done = helpers.run(helpers.command("fairseq-generate", translation_data, *words), 2)
-    assert "is a sparse file: give the lottery task" in helpers.refusal(done.stdout + done.stderr)
+    assert "is a sparse file, which only lottery tasks load: add --task lottery_" in helpers.refusal(
+        done.stdout + done.stderr
+    )
     last = dense / "checkpoint_last.pt"
     with pytest.raises(CheckpointError, match=r"no matrix has zeros in it \(is it a ticket\?\)"):
         export(last, tmp_path / "no.csr", "csr")
@@ -164,15 +219,6 @@ def test_options_are_not_run(form: str, sparse_ticket: Path, sparse_file: Path, 
         with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
             load_sparse(tmp_path / "evil")
     assert not (tmp_path / "touched").exists()
-
-
-@pytest.mark.parametrize(
-    "value", ["[(512, 3)] * 20", "[2, 4]", "words (of a kind), or two", "{'beam': 4}", "runs/x(1)/y z"]
-)
-def test_options_that_call_nothing_are_fine(value: str) -> None:
-    from fairseq_lottery.patches.checkpoints import require_no_calls
-
-    require_no_calls({"model": {"layers": [value]}})
 
 
 @pytest.fixture(scope="module")

@@ -111,11 +111,12 @@ def test_architectures_are_built_from_what_a_checkpoint_holds(
     from omegaconf import OmegaConf
 
     import fairseq_lottery  # noqa: F401
+    from fairseq_lottery.argv import FairseqArguments
     from fairseq_lottery.checkpoint import FROM_DICTIONARY, without_namespaces
     from fairseq_lottery.launcher.options import parse_fairseq
 
     words = ["--task", "translation", "--arch", arch, *split(ARCHITECTURES[arch]), "--max-tokens", "100", "--cpu"]
-    cfg = parse_fairseq([str(translation_data), "--source-lang", "en", "--target-lang", "de", *words])
+    cfg = parse_fairseq(FairseqArguments([str(translation_data), "-s", "en", "-t", "de", *words]))
     task = tasks.setup_task(cfg.task)
     model = task.build_model(cfg.model)
     held = without_namespaces(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))

@@ -113,9 +113,9 @@ def test_training_resuming_and_scoring(lm_data: Path, tmp_path: Path) -> None:
     task = ["--user-dir", helpers.USER_DIR, "--task", "lottery_language_modeling", "--truncated-bptt", 9, "--cpu"]
     path = tmp_path / "whole" / "checkpoint_last.pt"
     done = helpers.run(helpers.command("fairseq-eval-lm", lm_data, "--path", path, *task))
-    found = re.search(r"Loss \(base 2\): ([\d.]+)", done.stdout + done.stderr)
-    assert found
-    loss = float(found.group(1))
+    match = re.search(r"Loss \(base 2\): ([\d.]+)", done.stdout + done.stderr)
+    assert match
+    loss = float(match.group(1))
     assert loss == pytest.approx(_full_pass(lm_data, whole), abs=2e-4)
 
 
@@ -124,8 +124,8 @@ def _full_pass(data: Path, state: dict[str, torch.Tensor]) -> float:
     from fairseq.data import data_utils
 
     words = Dictionary.load(str(data / "dict.txt"))
-    found = data_utils.load_indexed_dataset(str(data / "test"), words)
-    text = torch.cat([found[index] for index in range(len(found))]).long()
+    sentences = data_utils.load_indexed_dataset(str(data / "test"), words)
+    text = torch.cat([sentences[index] for index in range(len(sentences))]).long()
     decoder = LstmDecoder(words, LotteryLstmLmConfig(decoder_embed_dim=16, decoder_hidden_size=16)).eval()
     decoder.load_state_dict({name.removeprefix("decoder."): tensor for name, tensor in state.items()})
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_other_streams_than_before_start_from_zero(caplog: pytest.LogCaptureFixt
     for count, warnings in ((4, 1), (6, 1)):
         task._train_batches = SimpleNamespace(dataset=SimpleNamespace(streams=count))  # type: ignore[attr-defined]
         task.set_checkpoint_dict(kept)
-        assert caplog.text.count("with 4 streams for 6: they start from zero") == warnings
+        assert caplog.text.count("with 4 streams instead of 6: they restart from a zero state") == warnings
         assert bool(decoder.carried) == (count == 6)
 
 
@@ -152,12 +152,12 @@ from fairseq_lottery.task.task import LotteryTask
 plain = LotteryTask.optimizer_step
 def optimizer_step(self, *args, **kwargs):
     plain(self, *args, **kwargs)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for tensor in (*self._bare_model.state_dict().values(), *self._held.masks.values()):
-        found.update(tensor.numpy().tobytes())
+        digest.update(tensor.numpy().tobytes())
     rank = torch.distributed.get_rank()
     with open(f"{self.lottery_options.save_dir}/rank-{rank}", "a") as file:
-        print(found.hexdigest(), file=file)
+        print(digest.hexdigest(), file=file)
 LotteryTask.optimizer_step = optimizer_step
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.launcher import command as cli
 from lottery_core import Ticket
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.experiment import Experiment
+from lottery_core.tickets import networks_of
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
 
@@ -28,19 +29,27 @@ def chain(*own: object) -> list[str]:
 
 
 def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:
-    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept."""
+    """The mean of the last checkpoints is as dead as they are; both BLEUs are kept; shares are separate."""
     words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 2 --optimizer adam --lr 0.01 --cpu")]
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "random", "--average", 2, "--rewind", "update:2"]
+    own += ["--scope-shares", "separate"]
     done = helpers.run(chain(*own, "--generate", "--beam 1", "--", translation_data, *words))
     assert "BLEU (sacrebleu, detokenised) on the test split" in done.stdout
     folder = tmp_path / "seed-1" / "winning" / "round-01"
     mean = load(folder / "averaged.pt")["model"]
     assert_dead(mean, folder / "ticket.safetensors", aliases=3)
-    one, two = (load(folder / f"checkpoint{epoch}.pt")["model"] for epoch in (1, 2))
-    assert all(torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean)
+    first, second = (load(folder / f"checkpoint{epoch}.pt")["model"] for epoch in (1, 2))
+    assert all(torch.allclose(mean[name], (first[name] + second[name]) / 2) for name in mean)
     control = Ticket.load(tmp_path / "seed-1" / "random" / "round-01" / "ticket.safetensors")
     assert control.origin.kind == "random"
     assert control.masks.survivors() == Ticket.load(folder / "ticket.safetensors").masks.survivors()
+    assert control.origin.scope_shares == "separate"
+    networks = {network.name: network for network in networks_of(control.masks, control.rest)}
+    assert set(networks) == {"encoder", "decoder", "shared"}
+    for network in networks.values():
+        assert network.surviving == pytest.approx(0.8 * network.pool, abs=1)
+        assert network.inputs is None
+    assert "surviving 80.0% (encoder 80.0%, decoder 80.0%, shared 79.9%)" in done.stderr
     text = (folder / "bleu.json").read_text()
     assert "tok:13a" in text
     assert "tok:none" in text
@@ -58,6 +67,11 @@ OWN_REFUSED = {
 }
 
 
+def test_out_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--rounds", "1", "--", "data"]) == 2
+    assert capsys.readouterr().err == "fairseq-lottery: error: --out is missing: give the experiment's folder\n"
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
     words, expected = REFUSED[name]
@@ -70,7 +84,7 @@ def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
 def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:
     words = chain("--out", tmp_path / "out", "--rounds", 1, "--launcher", "true", "--", lm_data, *LSTM)
     done = helpers.run(words, status=2)
-    assert "ended well, but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
+    assert "exited with status 0 but left no checkpoint_last.pt: true trained nothing" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", OWN_REFUSED)
@@ -91,22 +105,28 @@ def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path:
 
 def test_what_scores_a_translation(tmp_path: Path) -> None:
     """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
-    from fairseq_lottery.launcher.scores import _lines, decodes, generate_words, read_lines
+    from fairseq_lottery.launcher.scores import _lines, decodes, generate_arguments, read_lines
 
     text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
     assert _lines(text, "H") == ["a\u2028a", "b"]
     assert _lines(text, "T") == ["a\u2028a", "b"]
     (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8")
     assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
-    assert decodes(["--beam", "2", "--bpe=sentencepiece"])
-    assert not decodes(["--remove-bpe"])
+    assert decodes(FairseqArguments(["--beam", "2", "--bpe=sentencepiece"]))
+    assert not decodes(FairseqArguments(["--remove-bpe"]))
     settings = {"data": "bin", "gen_subset": "test", "generate": "--beam 1"}
-    # By fairseq's own 8 the last sentences of a split would be left out.
-    assert generate_words(["bin"], settings)[-3:] == ["1", "--beam", "1"]
-    assert "--required-batch-size-multiple" in generate_words(["bin"], settings)
-    own = generate_words(["bin"], {**settings, "generate": "--required-batch-size-multiple 4"})
-    assert own[-2:] == ["--required-batch-size-multiple", "4"]
-    assert own.count("--required-batch-size-multiple") == 1
+    arguments = FairseqArguments(["bin", "-s", "en", "--target-lang=de", "--task", "translation", "--cpu"])
+    # With fairseq's own 8 the last sentences of a split would be dropped.
+    assert generate_arguments(arguments, settings).words == (
+        *("bin", "--gen-subset", "test", "--user-dir", USER_DIR, "--task", "translation"),
+        *("--source-lang", "en", "--target-lang", "de", "--cpu"),
+        *("--max-tokens", "4000", "--required-batch-size-multiple", "1", "--beam", "1"),
+    )
+    given = {**settings, "generate": "--required-batch-size-multiple 4 --batch-size=2"}
+    assert generate_arguments(FairseqArguments(["bin"]), given).words == (
+        *("bin", "--gen-subset", "test", "--user-dir", USER_DIR),
+        *("--required-batch-size-multiple", "4", "--batch-size=2"),
+    )
 
 
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
@@ -115,29 +135,29 @@ def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None
 
     (tmp_path / "checkpoint.pt").write_text("12.5")
     assert by_command('echo text; cat "$LOTTERY_CHECKPOINT"', tmp_path / "checkpoint.pt", tmp_path) == 12.5
-    with pytest.raises(RunError, match="no number: 'text'"):
+    with pytest.raises(RunError, match="not a number: 'text'"):
         by_command("echo text", tmp_path, tmp_path)
-    with pytest.raises(RunError, match="failed with exit 3"):
+    with pytest.raises(RunError, match="failed with exit status 3"):
         by_command("exit 3", tmp_path, tmp_path)
     done = helpers.run(chain("--out", tmp_path / "out", "--rounds", 2, "--dry-run", "--", lm_data, *LSTM))
     assert done.stdout.count("fairseq_lottery.launcher.worker") == 5
     assert not (tmp_path / "out").exists()
 
 
-def test_fairseq_missing_or_broken(tmp_path: Path) -> None:
-    """One line with the command that mends it."""
-    command = tmp_path / "fairseq-lottery"
-    command.write_text("import sys\nfrom fairseq_lottery.launcher.command import main\nsys.exit(main())\n")
-    for name, code, words in (
-        ("broken", "raise ValueError('mutable default is not allowed')", "fairseq is broken (mutable default"),
-        ("missing", "raise ModuleNotFoundError(\"No module named 'fairseq'\", name='fairseq')", "is not installed"),
-    ):
-        (tmp_path / name / "fairseq").mkdir(parents=True)
-        (tmp_path / name / "fairseq" / "__init__.py").write_text(code)
-        path = os.pathsep.join([str(tmp_path / name), str(helpers.ROOT)])
-        done = helpers.run([sys.executable, str(command), "--help"], status=2, PYTHONPATH=path)
-        assert words in helpers.refusal(done.stderr)
-        assert "pip install" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # One process would wait for ranks that nobody starts.
+        ("nodes=2,gpus_per_node=8", "--slurm nodes=2 needs a --launcher that starts the ranks on all of them"),
+        ("gpu_per_node=8", "unknown Slurm option 'gpu_per_node': did you mean gpus_per_node"),
+    ],
+)
+def test_jobs_that_cannot_be(options: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--out", tmp_path / "x", "--executor", "slurm", "--slurm", options]
+    assert cli.main([*map(str, own), "--", "data"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +173,7 @@ def test_jobs_share_the_gpus(
         given.extend(executor.gpus)
 
     monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])
-    monkeypatch.setattr(cli, "_preflight", lambda experiment: experiment)
+    monkeypatch.setattr(cli, "_preflight", lambda experiment, arguments: experiment)
     monkeypatch.setattr(cli, "run_experiment", only_remember)
     assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
     assert given == expected

@@ -1,4 +1,4 @@
-"""When a killed training may go on from its checkpoint, and when it has to begin again."""
+"""When a killed training may resume from its checkpoint, and when it has to restart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from fairseq_lottery.launcher.resume import CheckpointProgress, why_not_resumable
+from fairseq_lottery.checkpoint import CheckpointProgress
+from fairseq_lottery.launcher.resume import why_not_resumable
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, dense
 from tests.fairseq_lottery.helpers import load
@@ -34,9 +35,9 @@ def change(folder: Path, how: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_whole_checkpoint_is_no_obstacle(folder: Path) -> None:
     assert why_not_resumable(dense(1), folder) is None
-    place = CheckpointProgress.of(folder / LAST)
-    assert (place.epoch, place.batches, place.at_end) == (3, 0, True)
-    assert place.seconds > 0
+    progress = CheckpointProgress.of(folder / LAST)
+    assert (progress.epoch, progress.batches, progress.at_end) == (3, 0, True)
+    assert progress.seconds > 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
@@ -103,6 +104,6 @@ def test_a_rewind_point_that_was_passed_must_be_there(
     ("most", "last", "ended"), [(0, 3, False), (0, 2, True), (8, 0, True), (10**6, 0, False), (10**6, 2, True)]
 )
 def test_a_training_at_its_end_is_not_trained_on(most: int, last: int, ended: bool, folder: Path) -> None:
-    """fairseq resumed after ``--max-update`` would do one update more."""
+    """Resumed after ``--max-update``, fairseq would do one more update."""
     change(folder, lambda state: state["cfg"]["optimization"].update(max_update=most, max_epoch=last))
     assert CheckpointProgress.of(folder / LAST).at_end == ended

@@ -49,7 +49,7 @@ def test_optimizers(name: str, translation_data: Path, ticket: Path, tmp_path: P
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
-    """Also resumed in the middle with a moving average, where masters are made anew from the model."""
+    """Also resumed in the middle with a moving average, where the masters are rebuilt from the model."""
     words = [*BASE, *ADAM, *split(PRECISIONS[name]), "--ticket", ticket]
     ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name in ("fp16", "flat-fp16") else []
     if name == "flat-fp16":
@@ -103,10 +103,10 @@ def test_resuming_in_the_middle(translation_data: Path, ticket: Path, tmp_path: 
 @pytest.mark.parametrize("backend", ["legacy_ddp", "c10d"])
 def test_two_ranks(backend: str, translation_data: Path, ticket: Path, tmp_path: Path) -> None:
     words = [*BASE, *ADAM, "--ticket", ticket, "--ticket-kind", "random"]
-    for updates in (2, 4):  # the second goes on from where the first was
+    for updates in (2, 4):  # the second resumes the first
         more = ["--ddp-backend", backend, "--max-update", updates]
-        found = helpers.two_ranks(translation_data, tmp_path, *words, *more)
-        lines = [line for text in found for line in text.splitlines() if "Loaded checkpoint" in line]
+        texts = helpers.two_ranks(translation_data, tmp_path, *words, *more)
+        lines = [line for text in texts for line in text.splitlines() if "Loaded checkpoint" in line]
         assert any("@ 2 updates" in line for line in lines) == (updates == 4)
     state = load(tmp_path / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 4

@@ -44,11 +44,11 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         ),
         "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
-        "no rewind": ([*kind, "shuffled"], "give its file, --rewind FILE"),
+        "no rewind": ([*kind, "shuffled"], "give its weights, --rewind FILE"),
         "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
         "folder": (
             ["--ticket", str(ticket), "--save-dir", str(dense)],
-            "checkpoint_last.pt is of a training without this ticket",
+            "checkpoint_last.pt belongs to a training without this ticket, and fairseq would resume from it",
         ),
         "finetune": (
             ["--ticket", str(ticket), "--finetune-from-model", str(dense / "checkpoint_last.pt")],
@@ -71,15 +71,15 @@ def answers(
     known = cases(translation_data, dense, ticket, tmp)
     before = (dense / "checkpoint_last.pt").read_bytes()
     known["data"] = ([], "no-data does not exist: make it with fairseq-preprocess")
-    found = {}
+    result = {}
     for name, (words, expected) in known.items():
         data = tmp / "no-data" if name == "data" else translation_data
         text = helpers.train(data, tmp / name, *TRANSLATION, *TRANSFORMER, *ADAM, *words, status=2)
-        found[name] = (text, expected)
+        result[name] = (text, expected)
     assert (dense / "checkpoint_last.pt").read_bytes() == before
     written = list(tmp.rglob("*.safetensors"))
     assert not written
-    return found
+    return result
 
 
 NAMES = [

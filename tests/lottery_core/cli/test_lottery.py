@@ -37,7 +37,8 @@ def test_two_checkpoints_give_a_ticket_and_the_next(
     trained, early = files
     first, second, once = (trained.with_name(name) for name in ("1.safetensors", "2.safetensors", "once.safetensors"))
     assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{first}"]) == 0
-    assert capsys.readouterr().out == f"{first}: round 1, pool 386, pruned 77 (19.95%), surviving 309 (80.05%)\n"
+    line = f"{first}: round 1, pool 386, pruned 77 (19.95%), surviving 309 (80.05%)\n"
+    assert capsys.readouterr().out == f"{line}  4 of 4 inputs reach an output\n"
     more = ["--previous", f"{first}", "--rate", "0.2", "-o", f"{second}"]
     assert main(["prune", f"{trained}", "--rewind", f"{early}", *more]) == 0
     shown = capsys.readouterr()
@@ -151,8 +152,10 @@ def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: py
     facts = json.loads(capsys.readouterr().out)
     assert facts["collapsed"] == ["action_net.weight"]
     assert facts["tensors"][0] == {
-        "name": "action_net.weight", "shape": [2, 3], "dtype": "float32", "pruned": 6, "surviving": 0
+        "name": "action_net.weight", "shape": [2, 3], "dtype": "float32", "pruned": 6, "surviving": 0,
+        "dead_units": 2, "unread_inputs": 3,
     }  # fmt: skip
+    assert [network["name"] for network in facts["networks"]] == ["actor", "rest"]
     assert facts["digest"] == Ticket.load(tmp_path / "t").digest
 
 
@@ -202,6 +205,64 @@ def test_report_of_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Captu
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 4
     assert main(["report", f"{out}", f"{out}", "-o", f"{tmp_path / 'both.svg'}"]) == 0
     assert (tmp_path / "both.svg").exists()
+
+
+def test_the_picture_of_evaluations_is_a_file_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = finished(tmp_path / "x")
+    for marker in out.glob("seed-1/**/result.json"):
+        row = json.loads(marker.read_text())
+        marker.write_text(json.dumps({**row, "eval_score": 3.0, "eval_se": 0.1, "eval_episodes": 20}))
+    assert main(["report", f"{out}"]) == 0
+    curve = (out / "curve.png").read_bytes()
+    assert main(["report", f"{out}", "--eval"]) == 0
+    assert f"picture: {out / 'curve-eval.png'}" in capsys.readouterr().out
+    assert (out / "curve.png").read_bytes() == curve
+    assert (out / "curve-eval.png").stat().st_size > 5000
+    assert main(["report", f"{out}", "--eval", "-o", f"{tmp_path / 'own.png'}"]) == 0
+    assert (tmp_path / "own.png").exists()
+
+
+def test_scores_of_different_labels_are_drawn_side_by_side(tmp_path: Path) -> None:
+    outs = [tmp_path / "x", tmp_path / "y"]
+    for out, label in zip(outs, ("mean return", "BLEU"), strict=True):
+        Runner(experiment(out, rounds=1, score_label=label), Toy(), Here(out), quiet()).run()
+    picture = tmp_path / "both.svg"
+    assert main(["report", *map(str, outs), "-o", f"{picture}"]) == 0
+    text = picture.read_text()
+    assert "<!-- mean return -->" in text
+    assert "<!-- BLEU -->" in text
+
+
+def test_prune_counts_networks_and_prunes_them_at_the_same_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = {
+        "action_net__weight": (4, 64),
+        "mlp_extractor__policy_net__0__weight": (64, 8),
+        "mlp_extractor__policy_net__2__weight": (64, 64),
+        "mlp_extractor__value_net__0__weight": (64, 8),
+        "value_net__weight": (1, 64),
+    }
+    weights = random_weights(**shapes)
+    for name, value in weights.tensors.items():
+        value.copy_(value * 1e-3 if "policy_net.2" in name else value.sign() * (50 if "value" in name else 1))
+    weights.save(tmp_path / "w.safetensors")
+    first, second = (str(tmp_path / name) for name in ("1.safetensors", "2.safetensors"))
+    files = [f"{tmp_path / 'w.safetensors'}", "--rewind", f"{tmp_path / 'w.safetensors'}"]
+    assert main(["prune", *files, "--rate", "0.7525", "-o", first]) == 0
+    shown = capsys.readouterr()
+    assert "  actor: surviving 770 of 4,864 (15.83%), " in shown.out
+    assert "  critic: surviving 576 of 576 (100.00%), 8 of 8 inputs reach an output\n" in shown.out
+    assert "'mlp_extractor.policy_net.2.weight' keeps 2 of 4,096 weights (0.05%; the whole pool keeps" in shown.err
+    assert main(["prune", *files, "--rate", "0.5", "--scope-shares", "separate", "-o", second]) == 0
+    assert "  critic: surviving 288 of 576 (50.00%)" in capsys.readouterr().out
+    more = ["--previous", second, "--rate", "0.5", "-o", first]
+    assert main(["prune", *files, *more]) == 0
+    assert "  critic: surviving 144 of 576 (25.00%)" in capsys.readouterr().out
+    assert main(["prune", *files, *more, "--scope-shares", "together"]) == 2
+    assert "--scope-shares cannot change" in capsys.readouterr().err
+    assert main(["prune", *files, "--rate", "0.5", "--scope-shares", "apart", "-o", first]) == 2
+    assert "unknown scope shares 'apart'" in capsys.readouterr().err
 
 
 def bad_inputs(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
@@ -265,3 +326,20 @@ def test_as_a_process(files: tuple[Path, Path], no_write: Path, call: Callable[.
     target = no_write / "t.safetensors"
     result = call("lottery_core.cli", "prune", trained, "--rewind", early, "--rate", "0.2", "-o", target)
     one_line(result, "lottery: error: cannot write", "Not a directory")
+
+
+@pytest.mark.parametrize("which", ["trained", "early", "previous", "link to trained"])
+def test_pruning_does_not_overwrite_its_input(which: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"trained": tmp_path / "t.safetensors", "early": tmp_path / "e.safetensors"}
+    snapshot(mlp(1)).save(files["trained"])
+    snapshot(mlp(0)).save(files["early"])
+    files["previous"] = tmp_path / "p.safetensors"
+    prune(snapshot(mlp(1)), snapshot(mlp(0)), rate=0.2).save(files["previous"])
+    output = files.get(which, tmp_path / "link")
+    if which not in files:
+        output.symlink_to(files["trained"])
+    before = {name: path.read_bytes() for name, path in files.items()}
+    words = ["prune", files["trained"], "--rewind", files["early"], "--previous", files["previous"], "--rate", "0.2"]
+    assert main([*map(str, words), "-o", str(output)]) == 2
+    assert "which this command reads; name another file" in capsys.readouterr().err
+    assert before == {name: path.read_bytes() for name, path in files.items()}

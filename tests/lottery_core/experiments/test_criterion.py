@@ -26,7 +26,7 @@ def test_a_chain_with_another_criterion(criterion: str, tmp_path: Path) -> None:
         assert ticket.origin.criterion == criterion
     assert Experiment.load(tmp_path).criterion == criterion
     assert f"criterion {criterion}" in table(rows).splitlines()[0]
-    assert f",{criterion}\n" in (tmp_path / paths.RESULTS).read_text()
+    assert f",{criterion}," in (tmp_path / paths.RESULTS).read_text()
 
 
 def test_the_criterion_cannot_change_in_a_folder(tmp_path: Path) -> None:

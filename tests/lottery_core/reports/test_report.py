@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib import pyplot
 
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments.results import Row, write_csv
-from lottery_core.pruning import KINDS
-from lottery_core.reports.plot import _look, plot
+from lottery_core.pruning import KINDS, schedule
+from lottery_core.reports.plot import _look, draw, plot
 from lottery_core.reports.table import evaluated, interval_table, table
 
 
@@ -69,6 +71,67 @@ def test_pictures(ending: str, tmp_path: Path) -> None:
     plot({"only dense": ROWS[:1]}, tmp_path / f"d.{ending}")
 
 
+def drawn(experiments: dict[str, list[Row]], label: str | dict[str, str] = "score") -> list[Any]:
+    """The axes of the picture of some experiments."""
+    figure = draw(experiments, label)
+    pyplot.close(figure)
+    return list(figure.axes)
+
+
+def legend(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_number_of_seeds_stands_beside_each_kind_where_kinds_differ() -> None:
+    (axes,) = drawn({"x": [*ROWS, row("dense", 0, 190.0, 2)]})
+    assert axes.get_title() == "x (mean and standard deviation over seeds)"
+    assert legend(axes) == ["dense (2 seeds)", "winning (1 seed)", "random (1 seed)"]
+    (axes,) = drawn({"x": [*ROWS, row("winning", 1, 190.0, 2)], "y": ROWS})
+    assert axes.get_title().split("\n") == ["x (mean and standard deviation over seeds)", "y (one seed)"]
+    assert legend(axes)[:4] == ["x: dense (1 seed)", "x: winning (1 to 2 seeds)", "x: random (1 seed)", "y: dense"]
+    (axes,) = drawn({"x": [replace(some, seed=seed) for some in ROWS for seed in (1, 2)]})
+    assert axes.get_title() == "x (mean and standard deviation over 2 seeds)"
+    assert legend(axes) == ["dense", "winning", "random"]
+
+
+def test_levels_at_which_a_layer_has_collapsed_have_another_marker() -> None:
+    rows = [*ROWS[:12], *(replace(some, collapsed=("action_net.weight",)) for some in ROWS[12:])]
+    (axes,) = drawn({"x": rows})
+    assert legend(axes)[-1] == "a layer has collapsed"
+    crosses = [line for line in axes.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
+    assert sorted(len(line.get_ydata()) for line in crosses) == [9, 20]  # of winning from round 12 on, of all random
+    assert min(float(value) for line in crosses for value in line.get_ydata()) == 80.0
+    assert "a layer has collapsed" not in legend(drawn({"x": ROWS})[0])
+
+
+def test_levels_that_coincide_share_one_tick() -> None:
+    def run(pool: int, rounds: int) -> list[Row]:
+        lefts = schedule(pool, 0.2, rounds)
+        return [
+            replace(row("winning", k, 1.0), surviving_fraction=left / pool, pruned_fraction=1 - left / pool)
+            for k, left in enumerate(lefts)
+            if k
+        ]
+
+    alone, joint = drawn({"x": run(34_051, 10)}), drawn({"x": run(34_051, 10), "y": run(1_001, 8)})
+    labels = [[text.get_text() for text in axes.get_xticklabels()] for (axes,) in (alone, joint)]
+    assert labels[0] == labels[1]
+    assert len(labels[0]) == 10
+    (axes,) = drawn({"x": run(34_051, 20), "y": run(60_000, 20)})
+    assert len(axes.get_xticks(minor=True)) == 20 - len(axes.get_xticks())
+    assert [text.get_text() for text in axes.get_xticklabels()][-1] == "98.8%"
+
+
+def test_scores_of_different_labels_are_never_on_one_axis() -> None:
+    labels = {"x": "mean return", "y": "BLEU", "z": "mean return"}
+    first, second = drawn({"x": ROWS, "y": ROWS[:5], "z": ROWS}, labels)
+    assert (first.get_ylabel(), second.get_ylabel()) == ("mean return", "BLEU")
+    assert len(legend(first)) == 6
+    assert legend(second) == ["dense", "winning"]
+    (axes,) = drawn({"x": ROWS, "z": ROWS}, labels)
+    assert axes.get_ylabel() == "mean return"
+
+
 def test_bad_pictures(tmp_path: Path, no_write: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot draw .*c\.doc"):
         plot({"x": ROWS}, tmp_path / "c.doc")
@@ -86,7 +149,7 @@ def test_rows_in_full(tmp_path: Path) -> None:
     assert set(found) == {
         "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
         "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
-        "eval_score", "eval_se", "eval_episodes", "criterion", "rewind_steps",
+        "eval_score", "eval_se", "eval_episodes", "criterion", "rewind_steps", "networks", "scope_shares",
     }  # fmt: skip
 
 

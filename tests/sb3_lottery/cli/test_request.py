@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, ScopeError
 from lottery_core.experiments import Experiment
 from sb3_lottery.cli.command import main
 from sb3_lottery.models.settings import ModelSettings
@@ -50,6 +50,7 @@ def test_presets_are_the_papers_table_and_options_override_them() -> None:
         "--preset lunarlander --env-backend gymnasium --eval-episodes 5 --deterministic --threads 2",
         "--preset breakout --rewind none",
         "--preset cartpole --rewind-what lr --scope actor",
+        "--preset cartpole --scope-shares separate",
     ],
 )
 def test_the_worker_reads_the_settings_that_the_command_wrote(words: str, tmp_path: Path) -> None:
@@ -121,3 +122,12 @@ def test_a_folder_goes_on_with_the_backend_it_began_with(tmp_path: Path, monkeyp
     assert again.settings["model"]["env"] == "LunarLander-v3"
     fresh = request_for([*words[:3], str(tmp_path / "x")]).experiment
     assert (fresh.settings["model"]["env"], fresh.settings["model"]["env_backend"]) == ("LunarLander-v2", "envpool")
+
+
+def test_separate_shares_are_refused_where_there_are_no_two_networks(tmp_path: Path) -> None:
+    assert request_for("--preset cartpole --out x --scope-shares separate").experiment.scope_shares == "separate"
+    assert request_for("--preset cartpole --out x").experiment.scope_shares == "together"
+    with pytest.raises(ScopeError, match="DQN has no actor and critic"):
+        request_for("--algo dqn --env CartPole-v1 --epoch timesteps:9 --out x --scope-shares separate")
+    with pytest.raises(ConfigError, match="unknown scope shares 'apart'"):
+        request_for("--preset cartpole --out x --scope-shares apart")

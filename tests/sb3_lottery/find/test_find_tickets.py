@@ -152,6 +152,19 @@ def test_fewer_episodes_than_the_score_is_said_to_be_of_are_told(tmp_path: Path)
     assert "fewer" not in str(find_tickets(make_model, tmp_path / "y", **options))
 
 
+def test_actor_and_critic_are_pruned_at_the_same_rate_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {**SMALL, "rounds": 1, "progress": True}
+    found = find_tickets(make_model, tmp_path / "x", rewind="init", scope_shares="separate", **options)
+    ticket = Ticket.load(found.ticket(1, "winning", 1))
+    assert ticket.origin.scope_shares == "separate"
+    assert "surviving 49.9% (actor 50.0%, critic 49.9%), score" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="has only 'q_net'"):
+        find_tickets(lambda seed: make("dqn", seed), tmp_path / "y", scope_shares="separate", **SMALL)
+    with pytest.raises(ConfigError, match="unknown scope shares 'same'"):
+        find_tickets(make_model, tmp_path / "y", scope_shares="same", **SMALL)
+    assert not (tmp_path / "y").exists()
+
+
 def test_tickets_table_and_picture(tmp_path: Path) -> None:
     found = find_tickets(make_model, tmp_path / "x", rewind="timesteps:64", seeds=(1, 2), **SMALL)
     assert len(found.rows) == 2 * 5

@@ -1,4 +1,7 @@
-"""Whether fairseq is there and works, said in one line with the command that mends it. Imports nothing of fairseq."""
+"""Check that fairseq can be imported; if not, report it in one line with the command that mends it.
+
+Patches nothing, and imports nothing of fairseq at the top.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ class FairseqError(LotteryError, ImportError):
 
 
 def require_fairseq() -> None:
-    """:raises FairseqError: fairseq cannot be imported; says why, and what to run"""
+    """Import fairseq.
+
+    :raises FairseqError: the import fails; the message says why, and what to run
+    """
     before = logging.root.manager.disable
     logging.disable(logging.INFO)  # one of fairseq's tasks asks for tensorboardX whenever it is imported
     try:
@@ -25,7 +31,7 @@ def require_fairseq() -> None:
         if (error.name or "").partition(".")[0] == "fairseq":
             raise FairseqError(f"fairseq is not installed: {MEND}") from error
         raise FairseqError(f"fairseq needs the module '{error.name}', which is missing: pip install it") from error
-    except Exception as error:  # whatever a broken installation does; 0.12.2 on Python 3.11: a ValueError
+    except Exception as error:  # whatever a broken installation raises; 0.12.2 on Python 3.11: a ValueError
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise FairseqError(f"fairseq is broken ({first}): pip uninstall -y fairseq; {MEND}") from error
     finally:

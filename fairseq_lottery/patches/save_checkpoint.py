@@ -1,0 +1,30 @@
+"""Write the options of an ``--arch`` as a dictionary, so that plain fairseq can read the checkpoint.
+
+Mends ``fairseq/trainer.py:Trainer.state_dict``: ``OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)``
+leaves the options of an ``--arch`` in an ``argparse.Namespace``, which ``torch.load`` refuses to unpickle wherever
+:mod:`fairseq_lottery.patches.safe_globals` is not in force. Models that fairseq cannot build from a dictionary keep
+their ``Namespace``, see :func:`fairseq_lottery.checkpoint.without_namespaces`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fairseq.trainer import Trainer
+
+from fairseq_lottery.checkpoint import without_namespaces
+from fairseq_lottery.patches.wrap_once import wrap_once
+
+
+def install() -> None:
+    """Replace ``Trainer.state_dict``; calling it again changes nothing."""
+    wrap_once(Trainer, "state_dict", _writing_dictionaries)
+
+
+def _writing_dictionaries(original: Callable[..., Any]) -> Callable[..., Any]:
+    def state_dict(trainer: Any) -> dict[str, Any]:
+        state: dict[str, Any] = original(trainer)
+        return {**state, "cfg": without_namespaces(state["cfg"])}
+
+    return state_dict

@@ -1,0 +1,209 @@
+"""The networks of a model (actor, critic; encoder, decoder): survivors, and how many inputs still reach an output.
+
+All of it is read off masks and names. Where it is not certain that a network's layers follow one another, nothing is
+said about its inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lottery_core import dialects
+from lottery_core.tickets.masks import Masks, is_layer
+from lottery_core.tickets.weights import outside_by_name
+
+MODEL, SHARED, REST = "model", "shared", "rest"
+# What the weight of a layer is called, reparametrised or not; recurrent layers have other names.
+_WEIGHT = ("weight", "weight_orig", "weight_v", "original", "original1")
+_PARAMETRISED = ".parametrizations.weight.original1"
+_NORMS = ("weight_g", "original0")
+_FEW = 8  # weights: a layer with fewer than 1% of its weights and fewer than these is about to collapse
+_LEAST_SHARE = 0.01
+_OF_THE_POOL = 0.1  # so is one that keeps less than this part of the pool's share, and less than a weight a unit
+
+
+@dataclass(frozen=True)
+class Network:
+    """What survives of one network.
+
+    :param name: the network's name; ``"shared"`` for what several have in common, ``"rest"`` for what none has
+    :param pool: its parameters in the pool
+    :param surviving: its surviving parameters
+    :param inputs: its number of inputs; ``None`` where its layers cannot be chained
+    :param reaching: the inputs that still reach an output; the fewest of parallel networks (twin critics)
+    """
+
+    name: str
+    pool: int
+    surviving: int
+    inputs: int | None = None
+    reaching: int | None = None
+
+    def __str__(self) -> str:
+        counts = f"{self.name}: surviving {self.surviving:,} of {self.pool:,} ({self.surviving / self.pool:.2%})"
+        return counts if self.inputs is None else f"{counts}, {self.flow}"
+
+    @property
+    def flow(self) -> str:
+        """How many inputs reach an output, in words; empty where that is not known."""
+        return "" if self.inputs is None else f"{self.reaching:,} of {self.inputs:,} inputs reach an output"
+
+    @property
+    def starved(self) -> bool:
+        """Whether fewer than half of the inputs reach an output."""
+        return self.inputs is not None and self.reaching is not None and 2 * self.reaching < self.inputs
+
+
+def network_of_each(names: Iterable[str]) -> dict[str, str]:
+    """Parameter name -> the network that it belongs to.
+
+    :param names: names of all parameters
+    :returns: ``"shared"`` for parameters of several networks, ``"rest"`` for those of none, ``"model"`` for all of them
+        where no framework knows networks by these names
+    """
+    every = list(names)
+    networks = _networks(every)
+    if not networks:
+        return dict.fromkeys(every, MODEL)
+    patterns = {network: re.compile("|".join(stages)) for network, stages in networks.items()}
+    result = {}
+    for name in every:
+        owners = [network for network, pattern in patterns.items() if pattern.search(name)]
+        result[name] = owners[0] if len(owners) == 1 else SHARED if owners else REST
+    return result
+
+
+def networks_of(masks: Masks, outside: Mapping[str, Tensor]) -> list[Network]:
+    """The networks that have parameters in the pool, with their survivors and the inputs that reach an output.
+
+    :param masks: which parameters survive
+    :param outside: tensors outside the pool, by name: layers among them are whole
+    """
+    survivors = masks.survivors()
+    every = [*masks, *outside]
+    owners = network_of_each(every)
+    networks = _networks(every)
+    result = []
+    for network in dict.fromkeys([*(networks or (MODEL,)), SHARED, REST]):
+        names = [name for name in masks if owners[name] == network]
+        pool = sum(masks[name].numel() for name in names)
+        if pool:
+            chained = network in networks or network == MODEL
+            inputs, reaching = (_flow(masks, outside, networks.get(network)) if chained else None) or (None, None)
+            result.append(Network(network, pool, sum(survivors[name] for name in names), inputs, reaching))
+    return result
+
+
+def thin_layers(masks: Masks) -> list[str]:
+    """Names of layers that still have survivors, but are about to lose their last.
+
+    They keep fewer than 8 weights and less than 1%; or less than a tenth of the share that the whole pool keeps, while
+    they have fewer weights than units on their narrower side. The first is absolute. The second is a comparison: other
+    layers starve this one, which the share of the pool does not show. A large layer that keeps a small share, but
+    several weights a unit, is neither.
+    """
+    share = masks.surviving / masks.pool
+    result = []
+    for name, count in masks.survivors().items():
+        mask = masks[name]
+        if not count or not is_layer(name, mask):
+            continue
+        own = count / mask.numel()
+        absolute = count < _FEW and own < _LEAST_SHARE
+        starved = count < max(_FEW, min(mask.shape[:2])) and own < _OF_THE_POOL * share
+        if absolute or starved:
+            result.append(name)
+    return result
+
+
+def dead_units(mask: Tensor) -> tuple[int, int]:
+    """How many units of a layer have no surviving weight, and how many of its inputs no unit reads.
+
+    :param mask: the mask of its weight, (units, inputs, ...)
+    """
+    return int((~_connections(mask).any(1)).sum()), int((~_connections(mask).any(0)).sum())
+
+
+def _networks(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    found = (row.networks(names) for row in dialects.every())
+    return next((networks for networks in found if networks), {})
+
+
+def _flow(masks: Masks, outside: Mapping[str, Tensor], stages: Sequence[str] | None) -> tuple[int, int] | None:
+    # The network's inputs, and how many of them reach an output; None where its layers cannot be chained.
+    connections = _layers(masks, outside)
+    staged = [[sorted(connections, key=_natural)]] if stages is None else _staged(connections, stages)
+    if not _sequential([name for stacks in staged for stack in stacks for name in stack]):
+        return None
+    needed: Tensor | None = None  # inputs that what follows reads; None: these are the outputs
+    ends: list[Tensor] = []
+    for number, stacks in enumerate(reversed(staged)):
+        if number and len(stacks) > 1:  # side by side in the middle: nothing says how they are joined
+            return None
+        found = [_back_through([connections[name] for name in stack], needed) for stack in stacks]
+        ends = [end for end in found if end is not None]
+        if len(ends) < len(found) or len({len(end) for end in ends}) > 1:
+            return None
+        needed = torch.stack(ends).any(0)
+    return (len(ends[0]), min(int(end.sum()) for end in ends)) if ends else None
+
+
+def _layers(masks: Masks, outside: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Layer name -> mask; layers outside the pool are whole.
+    never = set(outside_by_name({**masks, **outside})).intersection(outside)
+    whole = {name: tensor for name, tensor in outside.items() if name not in never and not dialects.is_target(name)}
+    everything = {**masks, **{name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in whole.items()}}
+    return {
+        name: mask
+        for name, mask in everything.items()
+        if is_layer(name, mask) and name.rpartition(".")[2] not in _NORMS
+    }
+
+
+def _staged(names: Iterable[str], stages: Sequence[str]) -> list[list[list[str]]]:
+    # Stage by stage the stacks of layers: numbered layers (net.0, net.2) follow one another, others are side by side.
+    patterns = [re.compile(stage) for stage in stages]
+    staged: list[dict[str, list[str]]] = [{} for _ in stages]
+    for name in sorted(names, key=_natural):
+        stage = next((number for number, pattern in enumerate(patterns) if pattern.search(name)), None)
+        if stage is not None:
+            module = name.removesuffix(_PARAMETRISED).rpartition(".")[0]
+            staged[stage].setdefault(re.sub(r"\.\d+$", "", module), []).append(name)
+    return [list(stacks.values()) for stacks in staged if stacks]
+
+
+def _sequential(names: Sequence[str]) -> bool:
+    # Whether all are layers that may follow one another: no embeddings, no attention, nothing recurrent.
+    patterns = [row.not_sequential for row in dialects.every() if row.not_sequential is not None]
+    return all(
+        name.rpartition(".")[2] in _WEIGHT and not any(pattern.search(name) for pattern in patterns) for name in names
+    )
+
+
+def _back_through(layers: Sequence[Tensor], needed: Tensor | None) -> Tensor | None:
+    # Which inputs of a stack of layers reach the needed units of its last; None where shapes do not connect.
+    for mask in reversed(layers):
+        connections = _connections(mask)
+        if needed is not None and len(needed) != len(connections):
+            # A matrix that follows convolutions reads each channel at several places.
+            if mask.dim() < 3 or len(needed) % len(connections):
+                return None
+            needed = needed.reshape(len(connections), -1).any(1)
+        needed = (connections if needed is None else connections[needed]).any(0)
+    return needed
+
+
+def _connections(mask: Tensor) -> Tensor:
+    # (units, inputs): whether any weight between the two survives.
+    return mask if mask.dim() == 2 else mask.flatten(2).any(2)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    # Numbers in the order of numbers: without leading zeros the longer one is the larger.
+    parts = enumerate(re.split(r"(\d+)", name))
+    return [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else (0, part) for index, part in parts]

@@ -1,0 +1,130 @@
+"""Tied parameters: one tensor under several names, in live models, in state dicts, and in files that forget it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lottery_core.errors import MismatchError
+from lottery_core.files import printable
+from lottery_core.tickets.names import plain_names
+
+
+def live_parameters(model: nn.Module, ignore: Collection[str] = ()) -> dict[str, list[nn.Parameter]]:
+    """Every distinct parameter of a model by its plain name, with all ``Parameter`` objects that share its memory.
+
+    :param model: any module
+    :param ignore: names to leave out
+    :returns: the first name of each, as :func:`snapshot` has it -> one parameter, or several that are tied by ``.data``
+    """
+    plain = plain_names(model)
+    check_memory(model)
+    by_memory: dict[Any, str] = {}
+    result: dict[str, list[nn.Parameter]] = {}
+    for raw, parameter in model.named_parameters():
+        name = plain(raw)
+        if name in ignore:
+            continue
+        place = _place(parameter) if parameter.numel() else name
+        first = by_memory.setdefault(place, name)
+        result.setdefault(first, []).append(parameter)
+    return result
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+
+def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor of a state dict once, under its first name: a state dict lists a tied parameter several times."""
+    seen = set()
+    result = {}
+    for name, tensor in state.items():
+        place = _place(tensor)
+        if tensor.numel() and place in seen:
+            continue
+        seen.add(place)
+        result[name] = tensor
+    return result
+
+
+def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each value of a state dict once, for files that do not record which parameters were tied.
+
+    Two trained matrices never agree in every bit unless they are one. Constant tensors do (norms, new biases), so
+    they all stay; :meth:`Weights.without_lost_aliases` drops them where another file knows the ties.
+    """
+    result: dict[str, Tensor] = {}
+    seen = set[Any]()
+    for name, tensor in without_aliases(state).items():
+        content = _content(tensor) if _varies(tensor) else name
+        if content not in seen:
+            result[name] = tensor
+        seen.add(content)
+    return result
+
+
+def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The names that :func:`without_copies` drops, each with the name it keeps for the same tensor."""
+    kept = without_copies(state)
+    copies = [name for name in state if name not in kept]
+    first = {_content(tensor): name for name, tensor in reversed(kept.items())} if copies else {}
+    return {name: first[_content(state[name])] for name in copies}
+
+
+def equal_bits(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors agree in type, shape and every bit: NaN equals NaN, so a diverged run is reported as such."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
+
+
+def _content(tensor: Tensor) -> tuple[Any, ...]:
+    # Equal where equal_bits is: comparing every tensor with every other takes too long for files of many.
+    bits: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return tensor.dtype, tensor.shape, hashlib.sha256(bits).digest()
+
+
+def _varies(tensor: Tensor) -> bool:
+    flat = tensor.detach().reshape(-1)
+    values = flat if flat.element_size() > 1 else flat.view(torch.uint8)  # float8 has no comparison
+    return tensor.numel() > 1 and bool((values != values[0]).any())
+
+
+def check_memory(model: nn.Module) -> None:
+    """Check that every parameter has memory, and that two have all of it in common or none.
+
+    :param model: any module
+    :raises MismatchError: a parameter of a lazy module or on the device ``meta``, or one that is a view of another in
+        another shape: a mask over one would prune the other
+    """
+    extents: dict[int, list[tuple[int, int, str, nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter) or parameter.is_meta:
+            how = "has no values yet (a lazy module, or the device meta): run a batch through the model first"
+            raise MismatchError(f"the parameter '{printable(name)}' {how}")
+        if parameter.numel() and parameter.layout is torch.strided:
+            start = int(parameter.storage_offset())
+            steps = zip(parameter.shape, parameter.stride(), strict=True)
+            end = start + sum((size - 1) * int(step) for size, step in steps)
+            extents.setdefault(parameter.untyped_storage().data_ptr(), []).append((start, end, name, parameter))
+    for same in extents.values():
+        same.sort(key=lambda each: each[:2])
+        for first, second in zip(same, same[1:]):  # noqa: B905, RUF007 (neighbours)
+            overlap = first[1] >= second[0] and _place(first[3]) != _place(second[3])
+            if overlap and _shares_elements(first[3], second[3]):
+                names = " and ".join(f"'{printable(each[2])}'" for each in (first, second))
+                raise MismatchError(f"the parameters {names} share memory, but not their shape: they cannot be masked")
+
+
+def _shares_elements(first: Tensor, second: Tensor) -> bool:
+    # Extents may overlap without a common element, e.g. those of the columns of one matrix.
+    size = first.untyped_storage().nbytes() // first.element_size()
+    taken = torch.zeros(size, dtype=torch.bool)
+    first_place, second_place = ((each.shape, each.stride(), each.storage_offset()) for each in (first, second))
+    taken.as_strided(*first_place).fill_(True)
+    return bool(taken.as_strided(*second_place).any())
