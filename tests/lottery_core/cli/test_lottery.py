@@ -247,8 +247,10 @@ def test_prune_counts_networks_and_prunes_them_at_the_same_rate(
     for name, value in weights.tensors.items():
         value.copy_(value * 1e-3 if "policy_net.2" in name else value.sign() * (50 if "value" in name else 1))
     weights.save(tmp_path / "w.safetensors")
+    weights.tensors["action_net.weight"].mul_(0.5)
+    weights.save(tmp_path / "early.safetensors")
     first, second = (str(tmp_path / name) for name in ("1.safetensors", "2.safetensors"))
-    files = [f"{tmp_path / 'w.safetensors'}", "--rewind", f"{tmp_path / 'w.safetensors'}"]
+    files = [f"{tmp_path / 'w.safetensors'}", "--rewind", f"{tmp_path / 'early.safetensors'}"]
     assert main(["prune", *files, "--rate", "0.7525", "-o", first]) == 0
     shown = capsys.readouterr()
     assert "  actor: surviving 770 of 4,864 (15.83%), " in shown.out
