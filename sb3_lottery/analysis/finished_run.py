@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, paths, read_rows
+from lottery_core.files import printable, why_not_regular
 from lottery_core.pruning import DENSE, check_kind
 from lottery_core.tickets import Ticket
+from sb3_lottery.analysis.trust import require_own_run
 from sb3_lottery.analysis.user_model import OPTION, UserModel
 from sb3_lottery.models import ModelSettings, make_rendered_env
 from sb3_lottery.training import MODEL, NORMALIZE, RunSettings, Sb3, saved_model
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run.
+    """The settings, the trained agent and the ticket of one run.
 
     :param folder: the run's folder
     :param run: seed, kind and round
@@ -32,16 +38,26 @@ class FinishedRun:
 
     @classmethod
     def of(
-        cls, out: Path, kind: str, round_: int | None, seed: int | None, make_model: str | None = None
+        cls,
+        out: Path,
+        kind: str,
+        round_: int | None,
+        seed: int | None,
+        make_model: str | None = None,
+        trust: bool = False,
     ) -> FinishedRun:
         """Find a run of an experiment.
+
+        Loading its agent unpickles objects and may import a module, so a folder that this user's own commands did not
+        write is refused unless the user trusts it.
 
         :param out: the experiment's folder
         :param kind: kind of ticket, or ``dense``
         :param round_: round; ``None`` is the last finished round
         :param seed: seed; ``None`` is the experiment's first seed
         :param make_model: ``"module:function"``, for an experiment of ``find_tickets``
-        :raises ConfigError: no such experiment or run, or an experiment of another kind
+        :param trust: whether the folder may run code even if others wrote it
+        :raises ConfigError: no such experiment or run, an experiment of another kind, or a folder of somebody else
         """
         experiment = Experiment.load(out)
         by_function = experiment.framework == Sb3.name and saved_model(Sb3.name, experiment.settings) is None
@@ -61,15 +77,20 @@ class FinishedRun:
         run = Run(seed, kind, max(rounds) if round_ is None else round_)
         if not (out / run.folder / paths.MARKER).exists():
             raise ConfigError(f"{out} has no finished {run}; the last is round {max(rounds)}")
+        if not trust:
+            require_own_run(out, run)
         if make_model is not None:
             return cls(out / run.folder, run, UserModel(make_model, seed, experiment.settings.get("model", {})))
         return cls(out / run.folder, run, RunSettings.of(experiment).model)
 
     def model(self) -> BaseAlgorithm:
-        """Load the trained agent on the CPU, without an environment."""
+        """Load the trained agent on the CPU, without an environment.
+
+        :raises ConfigError: the file is damaged, or no agent of this algorithm
+        """
         made = self.settings
         kind = made.model_class if isinstance(made, UserModel) else made.algorithm.load()
-        model: BaseAlgorithm = kind.load(self.folder / MODEL, device="cpu")
+        model: BaseAlgorithm = _unpickled(self.folder / MODEL, lambda path: kind.load(path, device="cpu"))
         return model
 
     def rendered_env(self, seed: int, render_mode: str) -> VecEnv:
@@ -88,11 +109,12 @@ class FinishedRun:
         """Normalise the observations of ``env`` as at the end of the training, if the training normalised them.
 
         :param env: environments of the agent
+        :raises ConfigError: the statistics cannot be read, or are those of other observations
         """
         made = self.settings
         if not (made.normalizes if isinstance(made, UserModel) else made.normalize is not None):
             return env
-        statistics = VecNormalize.load(str(self.folder / NORMALIZE), env)
+        statistics = _unpickled(self.folder / NORMALIZE, lambda path: VecNormalize.load(str(path), env))
         statistics.training = statistics.norm_reward = False
         return statistics
 
@@ -104,3 +126,13 @@ class FinishedRun:
         if self.run.kind == DENSE:
             raise ConfigError("a dense run trains no ticket")
         return Ticket.load(self.folder / paths.TICKET)
+
+
+def _unpickled(path: Path, load: Callable[[Path], T]) -> T:
+    why = why_not_regular(path)
+    if why is None:
+        try:
+            return load(path)
+        except Exception as error:  # unpickling a damaged file may raise anything
+            why = f"{type(error).__name__}: {printable(str(error), 200)}"
+    raise ConfigError(f"cannot read {path}: {why}")

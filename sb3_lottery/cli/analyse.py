@@ -20,6 +20,9 @@ def _parser(command: str, description: str) -> Parser:
     parser.add_argument(
         "--make-model", metavar="MODULE:FUNCTION", help="for folders of find_tickets: the function that makes the model"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="run the code in a folder that your own commands did not write"
+    )
     return parser
 
 
@@ -29,7 +32,7 @@ def _play(argv: Sequence[str]) -> None:
     parser.add_argument("--deterministic", action="store_true", help="take the best action instead of sampling")
     parser.add_argument("-o", "--output", type=Path, metavar="VIDEO", help=".mp4 or .gif (a window on the screen)")
     args = parser.parse_args(argv)
-    finished = FinishedRun.of(args.run, args.kind, args.round, args.seed, args.make_model)
+    finished = FinishedRun.of(args.run, args.kind, args.round, args.seed, args.make_model, args.trust)
     returns = play_episodes(finished, args.episodes, args.deterministic, args.output)
     print(f"{finished.run}: return {', '.join(f'{value:g}' for value in returns)}")
     if args.output is not None:
@@ -38,7 +41,7 @@ def _play(argv: Sequence[str]) -> None:
 
 def _inputs(argv: Sequence[str]) -> None:
     args = _parser("inputs", "List how many weights of a ticket still read each input.").parse_args(argv)
-    finished = FinishedRun.of(args.run, args.kind, args.round, args.seed, args.make_model)
+    finished = FinishedRun.of(args.run, args.kind, args.round, args.seed, args.make_model, args.trust)
     model = finished.model()
     space, action = model.observation_space, model.action_space
     names = feature_names(space, finished.settings.env)

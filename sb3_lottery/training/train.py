@@ -14,7 +14,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
 from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
-from lottery_core.files import read_object, write_atomically, write_json
+from lottery_core.files import read_object, sign, write_atomically, write_json
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
@@ -137,9 +137,11 @@ def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
 
 def _save(model: BaseAlgorithm, folder: Path) -> None:
     write_atomically(folder / MODEL, lambda file: model.save(file))  # type: ignore[arg-type]
+    sign(folder / MODEL)
     statistics = model.get_vec_normalize_env()
     if statistics is not None:
         write_atomically(folder / NORMALIZE, lambda file: pickle.dump(statistics, file))  # VecNormalize.save
+        sign(folder / NORMALIZE)
 
 
 def train_run(
