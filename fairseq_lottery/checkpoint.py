@@ -86,7 +86,7 @@ class CheckpointProgress:
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Replace every ``Namespace`` in a configuration by a dictionary, if fairseq can build the model from one.
 
-    :param cfg: configuration of a training, by section
+    :param cfg: configuration of a training run, by section
     :returns: a copy; the sections are unchanged for models outside :data:`FROM_DICTIONARY`
     """
     from fairseq.models import ARCH_MODEL_NAME_REGISTRY

@@ -67,14 +67,16 @@ def require_same_on_all_ranks(ticket: Ticket) -> None:
 
 
 def require_own_folder(options: Any, digest: str, task: str) -> None:
-    """Check that ``--save-dir`` holds no checkpoint of another training.
+    """Check that ``--save-dir`` holds no checkpoint from another training run.
 
-    fairseq resumes from whatever ``checkpoint_last.pt`` it finds there, and would replace the ticket's initial weights.
+    fairseq resumes from whatever ``checkpoint_last.pt`` it finds there, which would replace the ticket's initial
+    weights. With another ``--restore-file`` the folder is not checked, and a warning says that its weights replace
+    the ticket's.
 
     :param options: a lottery task's configuration
     :param digest: digest of the ticket that is about to be trained; empty for a dense run
     :param task: class name of the task
-    :raises ConfigError: the checkpoint belongs to another ticket, or to none
+    :raises ConfigError: the checkpoint is from a run with another ticket, or only one of the two runs has one
     :raises CheckpointError: the checkpoint cannot be read
     """
     last = Path(options.save_dir) / LAST
@@ -86,14 +88,16 @@ def require_own_folder(options: Any, digest: str, task: str) -> None:
         return
     trained = CheckpointProgress.of(last).tickets.get(task, "")
     if trained != digest:
-        owner = "another ticket" if trained and digest else "a ticket" if trained else "a training without this ticket"
+        owner = (
+            "another ticket" if trained and digest else "a ticket" if trained else "a training run without this ticket"
+        )
         raise ConfigError(
             f"{last} belongs to {owner}, and fairseq would resume from it: give this run a --save-dir of its own"
         )
 
 
 def require_one_training() -> None:
-    """Check that the processes that torchrun started form one training.
+    """Check that the processes that torchrun started form one training run.
 
     :raises ConfigError: each of them would run the whole training by itself
     """

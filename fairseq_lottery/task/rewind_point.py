@@ -27,7 +27,7 @@ def parse_rewind(text: str, option: str = "--rewind-point") -> Point:
 
 
 class RewindPoint:
-    """Writes ``init.safetensors`` at the start of a training and ``rewind.safetensors`` at its rewind point.
+    """Writes ``init.safetensors`` at the start of a training run and ``rewind.safetensors`` at its rewind point.
 
     :param folder: folder for both files
     :param point: the rewind point; ``None`` writes only ``init.safetensors``
@@ -111,7 +111,7 @@ class RewindPoint:
             self._save(weights())
 
     def warn_if_missed(self) -> None:
-        """Warn if a training has ended without an error but before the rewind point."""
+        """Warn if a training run has ended without an error but before the rewind point."""
         if not ended_badly() and not (self.folder / paths.REWIND).exists():
             log.warning(
                 "the training ended after %d updates, before the rewind point %s: there is no %s, "

@@ -87,7 +87,7 @@ def run_experiment(
 
     :param experiment: the configuration
     :param framework: the plugin's framework
-    :param executor: where trainings run
+    :param executor: where the runs are trained
     :param dry_run: print the plan instead, and write nothing: each run, its folder, its command, what is done, the time
         left
     :param quiet: show no progress

@@ -71,7 +71,7 @@ class Dialect:
     Modules, settings, plugin:
 
     :param fused_flag: attribute that makes its attention call the projections instead of reading their weights
-    :param steps: what the length of a training counts, for reports
+    :param steps: what the length of a training run counts, for reports
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> what an evaluation's score is
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`

@@ -123,7 +123,7 @@ class Progress:
         self.say(f"{self._count()} {run}: FAILED: {reason}")
 
     def status(self, running: Mapping[Run, Mapping[str, Any]]) -> None:
-        """Show the running trainings.
+        """Show the runs in progress.
 
         :param running: run -> its latest progress; ``text`` is shown
         """

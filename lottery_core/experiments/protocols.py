@@ -1,4 +1,4 @@
-"""What the runner needs of a plugin: how to train, read and score a run, and where trainings run."""
+"""What the runner needs of a plugin: how to train, read and score a run, and where to train it."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class FinishedInProcess:
 
 
 class Executor(Protocol):
-    """Starts trainings, on this machine or elsewhere."""
+    """Starts training runs, on this machine or elsewhere."""
 
-    jobs: int  # trainings at a time
+    jobs: int  # runs trained at a time
     retries: int  # how often a lost one is started again
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Training:

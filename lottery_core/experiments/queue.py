@@ -16,7 +16,7 @@ from lottery_core.experiments.protocols import Executor, Training
 from lottery_core.experiments.results import Row
 from lottery_core.files import write_json
 
-POLL = 0.2  # seconds between two looks at the running trainings
+POLL = 0.2  # seconds between two looks at the runs in progress
 
 
 class RunQueue:
@@ -25,7 +25,7 @@ class RunQueue:
     :param out: the experiment's folder
     :param waiting: the runs to do, in the order in which they are best done
     :param done: the runs that are done already
-    :param executor: says how many trainings run at a time, and how often a lost one is started again
+    :param executor: says how many runs are trained at a time, and how often a lost one is started again
     :param progress: where events are shown
     """
 

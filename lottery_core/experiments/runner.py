@@ -27,8 +27,8 @@ class Runner:
     """Does the runs of an experiment.
 
     :param experiment: the configuration
-    :param framework: knows how to train, and how to read what a training leaves
-    :param executor: starts trainings, at most its ``jobs`` at a time
+    :param framework: knows how to train, and how to read what a training run leaves
+    :param executor: starts training runs, at most its ``jobs`` at a time
     :param progress: where progress is shown
     """
 

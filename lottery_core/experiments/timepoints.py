@@ -24,7 +24,7 @@ AFTER_REWIND = {
 
 @dataclass(frozen=True)
 class Point:
-    """A point in a training, or a length: ``count`` of ``unit`` after the start; 0 is the initialisation."""
+    """A point in a training run, or a length: ``count`` of ``unit`` after the start; 0 is the initialisation."""
 
     unit: str
     count: int

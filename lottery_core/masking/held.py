@@ -18,12 +18,12 @@ from lottery_core.tickets import Masks
 class HeldMasks:
     """Masks together with the parameters that they are held over.
 
-    Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor that survives whole
-    costs nothing. There is one eraser for each tensor, device and type.
+    Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor with no pruned
+    element takes no extra memory or time. There is one eraser for each tensor, device and type.
 
-    :param parameters: name -> parameter, or all parameters that share the tensor's memory; at least those of the
-        masks' pool
-    :param masks: what survives
+    :param parameters: name -> parameter, or all parameters that share the tensor's memory; must include every
+        parameter in the masks' pool
+    :param masks: masks that mark the surviving parameters
     """
 
     def __init__(self, parameters: Mapping[str, Tensor | Sequence[Tensor]], masks: Masks) -> None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lottery_core.errors import ConfigError, MaskError, PruneError, unknown_choice
+from lottery_core.errors import MaskError, PruneError
 from lottery_core.files import printable
-from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
+from lottery_core.pruning.criteria import MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
+from lottery_core.pruning.shares import check_scope_shares, groups, share_out
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
@@ -88,28 +89,6 @@ def prune_masks(
     return _select(weights, names, old, survivors, criterion, rewind)[0]
 
 
-def check_scope_shares(scope_shares: str, pool: Iterable[str] = (), names: Iterable[str] = ()) -> str:
-    """Return a word for the scope shares unchanged.
-
-    :param scope_shares: ``"together"`` or ``"separate"``
-    :param pool: names in the pool, where they are known already
-    :param names: names of all parameters
-    :raises ConfigError: another word, or separate shares of a pool that is not of several networks
-    """
-    if scope_shares not in (TOGETHER, SEPARATE):
-        raise unknown_choice(scope_shares, "scope shares", (TOGETHER, SEPARATE))
-    chosen = list(pool)
-    if scope_shares == SEPARATE and chosen:
-        owners = network_of_each(names)
-        networks = sorted({owners[name] for name in chosen})
-        if len(networks) < 2:
-            raise ConfigError(
-                f"scope shares '{SEPARATE}' need a pool of several networks (actor and critic, encoder and decoder), "
-                f"and this one has only '{networks[0]}': leave them '{TOGETHER}'"
-            )
-    return scope_shares
-
-
 def _select(
     weights: Mapping[str, Tensor],
     names: Sequence[str],
@@ -140,14 +119,14 @@ def _select(
             "in each slice"
         )
     free = [replace(each, mask=_free(each, needed.get(each.name))) for each in candidates] if needed else candidates
-    groups = _groups(names, criterion, networks)
-    least = [sum(int(needed[names[index]].sum()) for index in group if names[index] in needed) for group in groups]
-    one = len(groups) == 1
-    left = [whole.left if one else Pool([candidates[index] for index in group], criterion).left for group in groups]
-    counts = _shares(left, survivors, least)
+    grouped = groups(names, criterion, networks)
+    least = [sum(int(needed[names[index]].sum()) for index in group if names[index] in needed) for group in grouped]
+    one = len(grouped) == 1
+    left = [whole.left if one else Pool([candidates[index] for index in group], criterion).left for group in grouped]
+    counts = share_out(left, survivors, least)
     parts = [
         _keep(Pool([free[index] for index in group], criterion), kept - own)
-        for group, kept, own in zip(groups, counts, least, strict=True)
+        for group, kept, own in zip(grouped, counts, least, strict=True)
     ]
     flat: dict[str, Tensor] = {}
     spared: dict[str, int] = {}
@@ -160,14 +139,6 @@ def _select(
                 below = int((scores.reshape(-1)[needed[name].reshape(-1)] < threshold).sum())
                 spared |= {name: below} if below else {}
     return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()}), spared
-
-
-def _groups(names: Sequence[str], criterion: Criterion, networks: Mapping[str, str] | None) -> list[list[int]]:
-    # The tensors that share one pool, by index; each group keeps the same share.
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(name if criterion.share == LAYER else networks[name] if networks else "", []).append(index)
-    return list(groups.values())
 
 
 def _needed(weights: Mapping[str, Tensor], candidates: Sequence[Candidate], criterion: Criterion) -> dict[str, Tensor]:
@@ -217,21 +188,6 @@ def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
         return {name: torch.zeros(size, dtype=torch.bool) for name, size in pool.sizes().items()}, float("inf")
     threshold, below = smallest(pool, remove)
     return survivors_above(pool, threshold, ties=remove - below), threshold
-
-
-def _shares(left: Sequence[int], survivors: int, least: Sequence[int]) -> list[int]:
-    # The same share of each, by largest remainders, so that the sum is exact; and not less than the least of each.
-    total = sum(left)
-    counts = [survivors * each // total for each in left]
-    missing = survivors - sum(counts)
-    by_remainder = sorted(range(len(left)), key=lambda index: -(survivors * left[index] % total))
-    for index in by_remainder[:missing]:
-        counts[index] += 1
-    counts = [max(count, minimum) for count, minimum in zip(counts, least, strict=True)]
-    for _ in range(sum(counts) - survivors):
-        richest = max(range(len(counts)), key=lambda index: counts[index] - least[index])
-        counts[richest] -= 1
-    return counts
 
 
 def prune(

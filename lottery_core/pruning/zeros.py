@@ -42,6 +42,6 @@ def forgotten_masks(trained: Weights, rewind: Weights) -> Iterator[str]:
     if both > _FEW * counted:
         yield (
             f"WARNING: {both:,} weights are exactly 0 in {trained.source} and in {rewind.source} as well: if both are "
-            f"from one training of a ticket, {advice}; and its survivors must be rewound to the weights that the "
+            f"from one training run of a ticket, {advice}; and its survivors must be rewound to the weights that the "
             "ticket's own dense training had"
         )

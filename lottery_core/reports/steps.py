@@ -1,4 +1,4 @@
-"""How long the trainings behind the scores were, by kind of ticket: kinds are compared fairly at equal steps."""
+"""How long the training runs behind the scores were, by kind of ticket: kinds are compared fairly at equal steps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
-_MOST = 0.1  # share by which trainings may differ
+_MOST = 0.1  # share by which training runs may differ
 _LITTLE = 0.01  # share that is not worth a line
 
 
 def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
-    """The mean length of the scored trainings by kind, and a warning where kinds differ by more than a tenth.
+    """The mean length of the scored training runs by kind, and a warning where kinds differ by more than a tenth.
 
     :param rows: rows of one experiment
     :param unit: what the framework counts, e.g. ``"updates"``
@@ -29,7 +29,7 @@ def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
     differing = [text for kind in kinds if kind != DENSE and dense for text in [_difference(rows, kind, dense)] if text]
     if differing:
         lines.append(
-            f"WARNING: trainings of different length, against dense: {'; '.join(differing)}: part of a difference in "
+            f"WARNING: runs of different length, against dense: {'; '.join(differing)}: part of a difference in "
             f"score may be this; a length that counts {unit} is the same for all kinds"
         )
     in_all = {kind: means[kind] + _before(rows, kind) for kind in kinds}

@@ -29,7 +29,7 @@ def by_round(rows: Iterable[Row]) -> dict[int, dict[str, list[Row]]]:
 
 
 def kinds_of(rows: Iterable[Row]) -> list[str]:
-    """The kinds of ticket among the rows, in their usual order; unknown ones last."""
+    """Return the kinds of ticket among the rows in their usual order, unknown kinds last; ``dense`` is left out."""
     present = {row.kind for row in rows} - {DENSE}
     return [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
 
@@ -70,7 +70,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
     fewest = min(row.returns for row in rows)
     if fewest < returns:
-        last.append(f"in some trainings fewer than {returns} episodes ended: {fewest} at the fewest")
+        last.append(f"in some runs fewer than {returns} episodes ended: {fewest} at the fewest")
     return "\n".join([", ".join(notes), *text, *last])
 
 

@@ -1,4 +1,4 @@
-"""The ticket file: what is written, and reading it without trusting it.
+"""The format of the ticket file, and reading it without trusting it; :meth:`Ticket.save` writes it.
 
 The file is safetensors, readable without this project: ``mask`` (packed bits of the pool in sorted name order) and
 ``values.DTYPE.I`` (byte I of every surviving value), each a zstd frame; ``rest.NAME`` (parameters outside the scope,

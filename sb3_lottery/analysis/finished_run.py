@@ -94,7 +94,7 @@ class FinishedRun:
         return model
 
     def rendered_env(self, seed: int, render_mode: str) -> VecEnv:
-        """Make a single environment that can be rendered, with the normalisation of the training.
+        """Make a single environment that can be rendered, normalised as in training.
 
         :param seed: seed of the environment
         :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
@@ -106,7 +106,7 @@ class FinishedRun:
         return self.normalize(make_rendered_env(made, seed, render_mode))
 
     def normalize(self, env: VecEnv) -> VecEnv:
-        """Normalise the observations of ``env`` as at the end of the training, if the training normalised them.
+        """Normalise the observations of ``env`` as at the end of training, if it normalised them.
 
         :param env: environments of the agent
         :raises ConfigError: the statistics cannot be read, or are those of other observations

@@ -90,7 +90,7 @@ _NATURE = _PAPER | {
     "score_episodes": 100,
 }
 
-# The paper counts a training in episodes, so an agent that fails trains less (CartPole) or more (Acrobot) than one that
+# The paper counts training in episodes, so an agent that fails trains less (CartPole) or more (Acrobot) than one that
 # plays well. Here every training has as many steps as a dense one has on average with the paper's episodes
 # (512,576, 585,899 and 4,629,291; recipes/results), in whole rollouts.
 _STEPS = {

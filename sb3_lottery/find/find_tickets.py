@@ -81,8 +81,8 @@ def find_tickets(
         what remains of it, with schedules that go on from the rewind point
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
-    :param callbacks: makes further callbacks for a training from the run's seed, new ones in every call; they are no
-        part of what tells two experiments apart
+    :param callbacks: makes further callbacks for a run from its seed, new ones in every call; they are no part of what
+        tells two experiments apart
     :raises LotteryError: a value that cannot work; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """

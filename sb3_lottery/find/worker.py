@@ -45,8 +45,8 @@ def _train(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Train the run in a given folder.
 
-    :param argv: arguments; ``None`` is ``sys.argv``
-    :returns: exit status: 0, 1 for a failed training, 2 for bad input
+    :param argv: command-line arguments; ``None`` means those of ``sys.argv``
+    :returns: exit status: 0, 1 for a failed training run, 2 for bad input
     """
     parser = Parser(prog="sb3_lottery.find.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="the run's folder, in an experiment that find_tickets began")

@@ -34,7 +34,7 @@ def make_rendered_env(settings: ModelSettings, seed: int, render_mode: str) -> V
 
     Only gymnasium renders; the observations are the same with every backend.
 
-    :param settings: what the environments of the training are made from
+    :param settings: what the training environments are made from
     :param seed: seed of the environment
     :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
     :raises ConfigError: a package of the environment is missing

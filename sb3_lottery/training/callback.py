@@ -35,15 +35,16 @@ class LotteryCallback(BaseCallback):
     """Train a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
 
     At the start of training the policy gets the ticket's start values, the state of its optimizers is cleared and the
-    target networks are copied. Everything else that a model has learned (SAC's entropy coefficient, a replay buffer)
-    is kept, so pass a fresh model. From then on pruned parameters are exactly 0.0 and their gradients are zeroed before
-    clipping, until ``learn`` returns. ``model.save`` then writes an ordinary zip: nothing is added to the model.
+    online networks are copied to the target networks. Everything else that a model has learned (SAC's entropy
+    coefficient, a replay buffer) is kept, so pass a fresh model. From then on pruned parameters are exactly 0.0 and
+    their gradients are zeroed before clipping, until ``learn`` returns. ``model.save`` then writes an ordinary zip:
+    nothing is added to the model.
 
     .. warning::
-        The masks hold during the ``learn`` that has this callback. A later ``learn`` without it brings pruned
-        parameters back; pass the callback to every ``learn``.
+        The masks are enforced only during a ``learn`` that is given this callback. A later ``learn`` without it brings
+        pruned parameters back; pass the callback to every ``learn``.
 
-    Logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
+    It logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
     ``score_episodes`` training episodes).
 
     :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`

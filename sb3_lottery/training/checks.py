@@ -1,4 +1,4 @@
-"""Checks before a training: lengths, schedules and rewind points that could not work."""
+"""Checks before a training run: lengths, schedules and rewind points that could not work."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = N
     :param model: model with its environment
     :param spec: length of the training, rewind point and score
     :param n_envs: number of environments in the training; ``None`` is that of the model
-    :raises ConfigError: no environment, a schedule of a length that is not in timesteps, a training without an update,
-        or a rewind point beyond the end of the training
+    :raises ConfigError: no environment, a schedule of a length that is not in timesteps, a run without an
+        update, or a rewind point beyond the end of the training
     :raises OptimizerError: no optimizer, or one with ``eps=0``
     """
     for optimizer in optimizers_of(model):
@@ -113,7 +113,7 @@ def first_update(model: BaseAlgorithm, n_envs: int | None = None) -> int | None:
 
 
 def early_rewind(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = None) -> str | None:
-    """Return a warning if the rewind point lies before the first update, as far as that is known before a training.
+    """Return a warning if the rewind point lies before the first update, as far as that is known before a training run.
 
     :param model: model with its environment
     :param spec: length of the training, rewind point and score
@@ -168,7 +168,7 @@ def whole_rollouts(model: BaseAlgorithm, length: Point, n_envs: int | None = Non
 
 
 def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> dict[str, int]:
-    """Return the largest numbers of episodes and updates in a training of a given length.
+    """Return the largest numbers of episodes and updates in a training run of a given length.
 
     An episode has at least one timestep. The number of updates is left out for off-policy algorithms that train after
     episodes.

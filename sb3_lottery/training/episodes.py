@@ -45,7 +45,7 @@ class Episodes:
         self._normalize: VecNormalize | None = None
 
     def watch(self, env: VecEnv) -> None:
-        """Prepare for a training: without ``Monitor`` the rewards are summed here.
+        """Prepare for a training run: without ``Monitor`` the rewards are summed here.
 
         :param env: environments of the training
         """

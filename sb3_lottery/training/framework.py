@@ -44,7 +44,7 @@ class Sb3:
         :param run: the run
         :param folder: the run's folder
         """
-        return "Stable-Baselines3 cannot save a training with its environments"
+        return "Stable-Baselines3 cannot save a training run with its environments"
 
     def weights(self, folder: Path) -> Weights:
         """Read the trained weights from ``model.zip``, without unpickling it.

@@ -72,11 +72,11 @@ class TrainingSpec:
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any], rewind: str, after_rewind: str = FULL) -> TrainingSpec:
-        """Read the values of :meth:`as_json`.
+        """Make a specification from the values that :meth:`as_json` returned.
 
         :param settings: settings of an experiment
         :param rewind: rewind point of the experiment, see :attr:`rewind_word`
-        :param after_rewind: that of the experiment
+        :param after_rewind: how long tickets train after the rewind point, as set in the experiment
         """
         epoch = parse_point(settings["epoch"], UNITS, "epoch")
         point, rate_restarts = parse_rewind(rewind)

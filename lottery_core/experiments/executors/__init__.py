@@ -1,4 +1,4 @@
-"""Run trainings as processes on this machine, or as jobs of a Slurm cluster.
+"""Train runs as processes on this machine, or as jobs of a Slurm cluster.
 
 A plugin's command adds :func:`add_executor_options` to its parser and gets its executor from :func:`make_executor`.
 """

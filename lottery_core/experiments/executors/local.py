@@ -139,13 +139,13 @@ class Process:
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """Return this process's environment for a training, with unbuffered output and ``threads`` CPU threads."""
+    """Return this process's environment for a training run, with unbuffered output and ``threads`` CPU threads."""
     thread_counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return {**os.environ, "PYTHONUNBUFFERED": "1", **thread_counts}
 
 
 def failure(folder: Path, code: int) -> str:
-    """Describe why a training failed: the last line of its log, its exit status and the log's path.
+    """Describe why a training run failed: the last line of its log, its exit status and the log's path.
 
     :param folder: the run's folder
     :param code: exit status of its command; negative for a signal
@@ -160,7 +160,7 @@ def failure(folder: Path, code: int) -> str:
 def die_with(parent: int) -> Callable[[], None] | None:
     """Make a ``preexec_fn`` that kills a child process when its parent dies.
 
-    A command killed by SIGKILL must not leave trainings behind that write into the folder of the next command.
+    A command killed by SIGKILL must not leave training runs behind that write into the folder of the next command.
 
     :param parent: the parent's process id
     :returns: an argument for :class:`subprocess.Popen`; ``None`` on systems other than Linux

@@ -48,7 +48,7 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
         "folder": (
             ["--ticket", str(ticket), "--save-dir", str(dense)],
-            "checkpoint_last.pt belongs to a training without this ticket, and fairseq would resume from it",
+            "checkpoint_last.pt belongs to a training run without this ticket, and fairseq would resume from it",
         ),
         "finetune": (
             ["--ticket", str(ticket), "--finetune-from-model", str(dense / "checkpoint_last.pt")],

@@ -57,9 +57,7 @@ def test_unfinished_experiments_can_be_reported() -> None:
 
 def test_scores_of_fewer_values_than_asked_for_are_told() -> None:
     rows = [row("dense", 0, 5.0), replace(row("winning", 1, 4.0), returns=61)]
-    assert (
-        table(rows, "mean", 100).splitlines()[-1] == "in some trainings fewer than 100 episodes ended: 61 at the fewest"
-    )
+    assert table(rows, "mean", 100).splitlines()[-1] == "in some runs fewer than 100 episodes ended: 61 at the fewest"
     assert "fewer" not in table(rows, "mean", 61)
 
 

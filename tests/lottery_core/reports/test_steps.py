@@ -30,7 +30,7 @@ def rows(random: tuple[int, ...], dense: int = 500_000) -> list[Row]:
 def test_kinds_that_trained_for_fewer_steps_are_told() -> None:
     first, warning = steps_lines(rows((500_000, 510_000, 72_000)), "environment steps")
     assert first == "mean environment steps of a scored training: dense 500,000, winning 500,000, random 360,667"
-    assert warning.startswith("WARNING: trainings of different length, against dense: random -28%, in round 3 -86%: ")
+    assert warning.startswith("WARNING: runs of different length, against dense: random -28%, in round 3 -86%: ")
     assert "winning" not in warning
 
 
