@@ -18,7 +18,7 @@ class Run:
 
     :param seed: the seed of the repeat
     :param kind: ``"dense"`` or a kind of ticket
-    :param round: 0 for dense, from 1 for tickets
+    :param round: 0 where nothing is pruned, from 1 for tickets
     """
 
     seed: int
@@ -109,8 +109,13 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
     runs = []
     for seed in seeds:
         runs.append(dense(seed))
-        runs += [Run(seed, kind, round_) for round_ in range(1, rounds + 1) for kind in order]
+        runs += [Run(seed, kind, 0) for kind in order if rounds and not _prunes(kind)]
+        runs += [Run(seed, kind, round_) for round_ in range(1, rounds + 1) for kind in order if _prunes(kind)]
     return runs
+
+
+def _prunes(kind: str) -> bool:
+    return kind not in CHAINS or CHAINS[kind].prunes
 
 
 def with_winning(kinds: Sequence[str]) -> tuple[str, ...]:

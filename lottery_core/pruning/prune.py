@@ -12,7 +12,6 @@ from torch import Tensor
 from lottery_core.errors import MaskError, PruneError
 from lottery_core.files import printable
 from lottery_core.pruning.criteria import MAGNITUDE, Criterion, criterion_named
-from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
 from lottery_core.pruning.shares import check_scope_shares, groups, share_out
 from lottery_core.pruning.zeros import forgotten_masks
@@ -259,7 +258,7 @@ def prune(
             raise PruneError(f"{1 - left / pool:.1%} of the pool is pruned already, more than {fraction:.1%}")
     assert survivors is not None
     origin = Origin(
-        kind=kind or (WINNING if previous is None else previous.origin.kind),
+        kind=kind or (Origin.kind if previous is None else previous.origin.kind),
         round=1 if previous is None else previous.origin.round + 1,
         scope=as_scope(scope),
         prune_rate=rate,

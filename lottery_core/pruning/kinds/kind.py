@@ -25,12 +25,14 @@ class Chain:
     :param meaning: one line for people
     :param iterative: prune the trained ticket of the round before; otherwise the trained dense network, all at once
     :param rewinds: reset the survivors to the rewind point; otherwise to the initialisation
+    :param prunes: one ticket a round; otherwise everything survives, in a single run a seed
     """
 
     name: str
     meaning: str
     iterative: bool
     rewinds: bool
+    prunes: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lottery_core.errors import unknown_choice
-from lottery_core.pruning.kinds import no_rewind, one_shot, permuted, random, reinit, shuffled, uniform, winning
+from lottery_core.pruning.kinds import (
+    at_start,
+    erk,
+    no_rewind,
+    one_shot,
+    permuted,
+    random,
+    random_scaled,
+    reinit,
+    rewound_dense,
+    shuffled,
+    signs,
+    uniform,
+    winning,
+)
 from lottery_core.pruning.kinds.kind import FRESH, Chain, Control, Kind
 
 _KINDS: tuple[Kind, ...] = (
@@ -17,6 +31,11 @@ _KINDS: tuple[Kind, ...] = (
     permuted.KIND,
     shuffled.KIND,
     uniform.KIND,
+    erk.KIND,
+    at_start.KIND,
+    signs.KIND,
+    random_scaled.KIND,
+    rewound_dense.KIND,
 )
 
 KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
