@@ -37,7 +37,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def call() -> Callable[..., Result]:
     """Run a module of the project as a real process: ``call("lottery_core.cli", "inspect", path)``."""
 
-    def run(module: str, *args: object, timeout: float = 240, **environment: str) -> Result:
+    def run(module: str, *args: object, timeout: float = 900, **environment: str) -> Result:
         return subprocess.run(
             [sys.executable, "-m", module, *map(str, args)],
             capture_output=True,

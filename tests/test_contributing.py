@@ -86,7 +86,7 @@ class Copy:
             text=True,
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, "PYTHONPATH": str(self.folder)},
-            timeout=240,
+            timeout=900,
             check=False,
         )
         assert result.returncode == 0, f"{commands}\n{result.stdout[-2000:]}\n{result.stderr[-3000:]}"

@@ -50,7 +50,7 @@ def run(words: list[str], folder: Path) -> Result:
         text=True,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        timeout=240,
+        timeout=900,
         check=False,
     )
 

@@ -28,7 +28,7 @@ def run(name: str, *words: object, **environment: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         env={**kept, **environment},
-        timeout=120,
+        timeout=900,
         check=False,
     )
 

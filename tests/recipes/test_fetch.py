@@ -98,7 +98,7 @@ def listing(folder: Path, *urls: str, content: bytes = PACKED, **changes: Any) -
 
 def fetch(path: Path, folder: Path, *more: object) -> tuple[int, list[str]]:
     words = [sys.executable, str(ROOT / "recipes/fetch.py"), str(path), str(folder), "--wait", "0.01", *map(str, more)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
     assert "Traceback" not in done.stderr
     assert not done.stdout
     return done.returncode, done.stderr.splitlines()

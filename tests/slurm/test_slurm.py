@@ -39,13 +39,13 @@ def local_run(words: list[str]) -> Iterator[None]:
     done = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=helpers.environment())
     try:
         yield
-        _, said = done.communicate(timeout=600)
+        _, said = done.communicate(timeout=900)
         assert done.returncode == 0, said[-2000:]
     finally:
         done.kill()
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 300) -> None:
+def wait_for(what: Callable[[], Any], seconds: float = 900) -> None:
     give_up = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < give_up, "waited in vain"
@@ -137,7 +137,7 @@ def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
         wait_for(lambda: "started again (1 of 2)" in text_of(tmp_path / "first.log"))
         wait_for(lambda: text_of(first / "train.log").count("fairseq_cli.train") == 2)
         driver.send_signal(signal.SIGINT)
-        assert driver.wait(300) == 130
+        assert driver.wait(900) == 130
     finally:
         driver.kill()
         driver.wait()

@@ -52,7 +52,7 @@ def assert_same(out: Path, whole: Path) -> None:
 def kill_when(condition: Callable[[], bool], command: list[str]) -> None:
     """Start a chain and kill it with no chance to tidy up."""
     started = subprocess.Popen(command, env=helpers.environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert started.poll() is None, "it came to its end first"

@@ -128,7 +128,7 @@ def test_a_shortened_breakout_of_the_paper(tmp_path: Path, call: Callable[..., R
         *shlex.split(f"--preset breakout {SHORT} {more}"),
         "--out",
         tmp_path / "x",
-        timeout=600,
+        timeout=900,
     )
     assert result.returncode == 0, result.stderr
     rows = read_rows(tmp_path / "x")

@@ -232,7 +232,7 @@ def test_an_experiment_with_the_zoos_normalization(
         *shlex.split(f"--zoo --algo ppo --env MountainCar-v0 {more}"),
         "--out",
         out,
-        timeout=600,
+        timeout=900,
     )
     assert result.returncode == 0, result.stderr
     assert "PPO on MountainCar-v0 as in ppo.yml of rl_zoo3" in result.stderr

@@ -91,7 +91,7 @@ def test_a_function_of_the_script(tmp_path: Path) -> None:
 def _script(folder: Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "script.py"], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, "script.py"], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=900
     )
 
 
@@ -133,13 +133,13 @@ def test_ctrl_c_is_one_line_and_no_traceback_through_this_project(tmp_path: Path
     with subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
     ) as process:
-        for _ in range(600):
+        for _ in range(9000):
             if (tmp_path / "x/seed-1/dense/init.safetensors").exists():
                 break
             time.sleep(0.1)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=900)
     assert process.returncode != 0
     assert err.count("find_tickets: stopped; call it again to resume") == 1
     files = [line.split('"')[1] for line in err.splitlines() if line.startswith("  File ")]
