@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from lottery_core.errors import unknown_choice
 from lottery_core.pruning.kinds import (
-    at_start,
     erk,
     no_rewind,
     one_shot,
@@ -32,7 +31,6 @@ _KINDS: tuple[Kind, ...] = (
     shuffled.KIND,
     uniform.KIND,
     erk.KIND,
-    at_start.KIND,
     signs.KIND,
     random_scaled.KIND,
     rewound_dense.KIND,

@@ -20,5 +20,5 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
 
 
 KIND = Control(
-    "signs", "The winning mask; of the rewound values the signs, with one magnitude a tensor.", make, NOTHING
+    "signs", "The winning mask; the signs of the rewound values, with one magnitude per tensor.", make, NOTHING
 )

@@ -14,7 +14,7 @@ from lottery_core.pruning.kinds import KINDS
 
 def test_every_run_comes_after_those_it_needs() -> None:
     plan = plan_runs(KINDS, [1, 2], 5)
-    assert len(plan) == len(set(plan)) == 2 * (1 + 5 * len(KINDS))
+    assert len(plan) == len(set(plan)) == 2 * (2 + 5 * (len(KINDS) - 1))  # rewound-dense is one run a seed
     for index, run in enumerate(plan):
         assert all(other in plan[:index] for other in needs(run))
 
@@ -28,6 +28,14 @@ def test_who_needs_whom() -> None:
     # A control needs the winning ticket of its round, not that ticket's training.
     assert needs(Run(1, "random", 3)) == [Run(1, "winning", 2), dense(1)]
     assert pruned_run(Run(1, "uniform", 1)) == dense(1)
+
+
+def test_the_rewound_dense_network_is_one_run_a_seed() -> None:
+    run = Run(1, "rewound-dense", 0)
+    assert plan_runs(["rewound-dense"], [1], 3) == [dense(1), run]
+    assert needs(run) == [dense(1)]
+    assert run.folder == Path("seed-1/rewound-dense/round-00")
+    assert plan_runs(["rewound-dense"], [1], 0) == [dense(1)]
 
 
 def test_controls_bring_the_winning_chain_with_them() -> None:

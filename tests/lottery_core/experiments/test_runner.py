@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lottery_core import KINDS, Ticket, schedule
+from lottery_core import KINDS, Ticket, Weights, schedule
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import Processes
@@ -58,7 +58,7 @@ def scores(out: Path) -> dict[Run, float]:
 
 def test_the_whole_procedure_with_every_kind(tmp_path: Path) -> None:
     rows, trained = here(tmp_path, kinds=KINDS)
-    assert len(rows) == len(trained) == 1 + 3 * len(KINDS)
+    assert len(rows) == len(trained) == 2 + 3 * (len(KINDS) - 1)  # rewound-dense is one run
     counts = schedule(386, 0.5, 3)
     for row in rows:
         assert (row.pool, row.surviving, row.pruned) == (386, counts[row.round], 386 - counts[row.round])
@@ -66,6 +66,10 @@ def test_the_whole_procedure_with_every_kind(tmp_path: Path) -> None:
     winning = [Ticket.load(tmp_path / Run(1, "winning", k).folder / paths.TICKET) for k in (1, 2, 3)]
     assert winning[1].origin.parent == winning[0].digest
     assert winning[1].masks.subset_of(winning[0].masks)
+    rewound = Ticket.load(tmp_path / Run(1, "rewound-dense", 0).folder / paths.TICKET)
+    assert rewound.masks.surviving == 386
+    rewind = Weights.load(tmp_path / dense(1).folder / paths.REWIND)
+    assert all(torch.equal(rewound.weights[name], rewind.tensors[name]) for name in rewound.masks)
     one_shot = Ticket.load(tmp_path / Run(1, "one-shot", 2).folder / paths.TICKET)
     assert one_shot.origin.parent is None
     assert one_shot.origin.round == 2

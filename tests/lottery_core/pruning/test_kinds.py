@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from lottery_core import CONTROLS, KINDS, Ticket, control_ticket, snapshot
 from lottery_core.errors import ConfigError, MismatchError
 from lottery_core.pruning import check_kind, derive_seed
+from lottery_core.pruning.kinds.erk import erk_counts
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights
 
 FRESH = snapshot(mlp(seed=77))
@@ -23,7 +26,7 @@ def control(kind: str, seed: int = 3) -> tuple[Ticket, Ticket]:
 def test_as_many_survive_as_in_the_winning_ticket(kind: str) -> None:
     winning, found = control(kind)
     assert found.masks.surviving == winning.masks.surviving
-    if kind != "uniform":
+    if kind not in ("uniform", "erk"):
         assert found.masks.survivors() == winning.masks.survivors()
     assert found.origin.kind == kind
     assert found.origin.parent == winning.digest
@@ -33,7 +36,7 @@ def test_as_many_survive_as_in_the_winning_ticket(kind: str) -> None:
 @pytest.mark.parametrize("kind", CONTROLS)
 def test_the_same_seed_gives_the_same_control_and_another_another(kind: str) -> None:
     assert control(kind)[1].to_bytes() == control(kind)[1].to_bytes()
-    if kind != "reinit":
+    if kind not in ("reinit", "signs"):
         assert control(kind, seed=4)[1].start().keys() == control(kind)[1].start().keys()
         assert control(kind, seed=4)[1].to_bytes() != control(kind)[1].to_bytes()
 
@@ -77,6 +80,61 @@ def test_uniform_draws_over_the_whole_pool() -> None:
     assert share == pytest.approx([0.4, 0.4], abs=0.15)
 
 
+def test_erk_gives_small_layers_higher_densities_and_fresh_values() -> None:
+    _, found = control("erk")
+    assert starts_at(found, FRESH)
+    share = {name: float(mask.float().mean()) for name, mask in found.masks.items() if mask.dim() > 1}
+    by_size = sorted(share, key=lambda name: found.masks[name].numel())
+    assert [share[name] for name in by_size] == sorted(share.values(), reverse=True)
+    assert len(set(share.values())) > 1
+
+
+def test_erk_densities_are_those_of_the_formula() -> None:
+    """Evci et al. 2020, by hand: eps (n1 + n2 + ...) / (n1 n2 ...), with one eps for all tensors below 1."""
+    shapes = {"conv": (32, 16, 3, 3), "fc": (100, 512), "bias": (100,)}
+    counts = erk_counts(shapes, 5000)
+    assert sum(counts.values()) == 5000
+    assert counts["bias"] == 100
+    eps = 4900 / (32 + 16 + 3 + 3 + 100 + 512)
+    assert counts["conv"] == pytest.approx(eps * 54, abs=1)
+    assert counts["fc"] == pytest.approx(eps * 612, abs=1)
+
+
+@pytest.mark.parametrize("survivors", [1, 3, 60, 61, 119, 200, 4000, 4419, 4420])
+def test_erk_counts_are_exact_and_no_tensor_has_more_than_it_holds(survivors: int) -> None:
+    shapes = {"tiny": (2, 10), "wide": (4, 1000), "square": (10, 10), "bias": (300,)}
+    counts = erk_counts(shapes, survivors)
+    assert sum(counts.values()) == survivors
+    assert all(0 <= counts[name] <= math.prod(shape) for name, shape in shapes.items())
+
+
+def test_what_erk_cannot_put_into_a_full_tensor_goes_to_the_others() -> None:
+    counts = erk_counts({"small": (2, 4), "large": (100, 100)}, 5000)
+    assert counts == {"small": 8, "large": 4992}
+
+
+def test_signs_keep_mask_and_signs_and_have_one_magnitude_a_tensor() -> None:
+    winning, found = control("signs")
+    assert found.masks == winning.masks
+    for name, mask in winning.masks.items():
+        values, rewound = found.weights[name][mask], winning.weights[name][mask]
+        assert torch.equal(values.sign(), rewound.sign())
+        assert values[rewound != 0].abs().unique().numel() <= 1
+        assert float(values.abs().mean()) == pytest.approx(float(rewound.abs().mean()), rel=1e-5)
+
+
+def test_random_scaled_is_random_at_the_winning_scale() -> None:
+    winning, found = control("random-scaled")
+    _, random = control("random")
+    assert found.masks == random.masks
+    for name, mask in found.masks.items():
+        values, fresh = found.weights[name][mask], random.weights[name][mask]
+        rewound = winning.weights[name][winning.masks[name]]
+        if fresh.any():
+            assert float(values.square().mean()) == pytest.approx(float(rewound.square().mean()), rel=1e-4)
+            assert torch.allclose(values / fresh, (values / fresh).mean())
+
+
 def test_controls_need_their_weights_and_of_the_same_architecture() -> None:
     winning = a_ticket()
     with pytest.raises(ConfigError, match="needs fresh weights"):
@@ -93,7 +151,8 @@ def test_an_unknown_kind_names_the_near_ones() -> None:
     with pytest.raises(ConfigError, match="unknown control"):
         control_ticket("winning", a_ticket(), 1)
     assert set(KINDS) == {
-        "winning", "random", "reinit", "permuted", "shuffled", "uniform", "one-shot", "no-rewind"
+        "winning", "random", "reinit", "permuted", "shuffled", "uniform", "one-shot", "no-rewind",
+        "erk", "signs", "random-scaled", "rewound-dense",
     }  # fmt: skip
 
 
