@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its commands and options exist."""
+"""The README and the guides tell the truth: their code runs, their commands and options exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.sb3_lottery.helpers import request_for
 
 HERE = Path(__file__).parents[1]
 README = (HERE / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = {page: page.read_text() for page in (HERE / "README.md", *sorted((HERE / "docs").rglob("*.md")))}
 
 
 def run(code: str, folder: Path) -> str:
@@ -25,7 +25,7 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_the_example_of_the_core_trains_three_rounds(tmp_path: Path) -> None:
-    (code,) = [block for block in BLOCKS if "apply_ticket" in block]
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES[HERE / "docs/guides/own_loop.md"], re.DOTALL)
     lines = run(code, tmp_path).splitlines()
     assert len(lines) == 4
     assert "pool 769, pruned 672, surviving 97" in lines[-1]
@@ -33,7 +33,7 @@ def test_the_example_of_the_core_trains_three_rounds(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_callback_runs_as_written(tmp_path: Path) -> None:
-    (code,) = [block for block in BLOCKS if "find_tickets" in block]
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES[HERE / "docs/guides/sb3_script.md"], re.DOTALL)
     # The same lines, shorter trainings.
     for long, short in (("50_000", "1_500"), ("timesteps:5000", "timesteps:500"), ("rounds=8", "rounds=5"),
                         ("seeds=(1, 2, 3)", "seeds=(1,)"), ("seed=seed,", "seed=seed, n_steps=256,")):  # fmt: skip
@@ -45,7 +45,8 @@ def test_the_example_of_the_callback_runs_as_written(tmp_path: Path) -> None:
 
 
 def test_the_preset_is_short_for_the_long_command() -> None:
-    commands = [line.replace("\\\n", " ") for line in re.findall(r"^    (sb3-lottery --(?:.*\\\n)*.*)$", README, re.M)]
+    text = PAGES[HERE / "docs/guides/sb3_command.md"]
+    commands = [line.replace("\\\n", " ") for line in re.findall(r"^    (sb3-lottery --(?:.*\\\n)*.*)$", text, re.M)]
     commands = [command for command in commands if "runs/cartpole" in command]
     short, long = (re.sub(r"#.*", "", command).split()[1:] for command in commands)
     experiments = [request_for(words).experiment for words in (short, long)]
@@ -72,3 +73,31 @@ def test_the_two_commands_exist() -> None:
     for script in ("recipes/quickstart.sh", "recipes/test.sh"):
         assert f"bash {script}" in README
         assert (HERE / script).exists()
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as repository pages make them."""
+    heads = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page, text in PAGES.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if link.startswith(("http://", "https://")):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target.read_text()), f"{page.name}: {link}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, todo = set(), [HERE / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in reached or page not in PAGES:
+            continue
+        reached.add(page)
+        todo += [(page.parent / link).resolve() for link in re.findall(r"\]\(([^)\s#]+)", PAGES[page])]
+    assert reached == set(PAGES)
