@@ -8,7 +8,7 @@ from lottery_core.pruning.criteria.criterion import Criterion
 
 
 def scores(trained: Tensor, rewind: Tensor) -> Tensor:
-    """The magnitude of the trained values."""
+    """Return the magnitude of the trained values."""
     return trained.abs()
 
 
