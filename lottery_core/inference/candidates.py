@@ -55,9 +55,9 @@ class Layer:
             setattr(parent, flag, True)
 
     def fused_parents(self) -> list[tuple[nn.Module, str]]:
-        """Parents that pass the layer's weights to a fused implementation of torch's instead of calling the layer.
+        """Return the parents that pass the layer's weights to torch's fused implementation instead of calling it.
 
-        :returns: each with the attribute that makes it call the layer
+        :returns: each parent with the name of the attribute that makes it call the layer
         """
         flags = [row.fused_flag for row in dialects.every() if row.fused_flag is not None]
         return [(parent, flag) for parent, _ in self.places for flag in flags if not getattr(parent, flag, True)]
