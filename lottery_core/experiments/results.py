@@ -50,7 +50,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Row:
-    """The result of one finished run; ``pruned`` and ``surviving`` count parameters of the pool, like the fractions."""
+    """The result of one finished run. Its counts and fractions are those of the parameters in the pool."""
 
     experiment: str
     seed: int

@@ -1,4 +1,4 @@
-"""The paper's procedure (PAPER 3.1): train the dense network; then, round by round, prune, train, score.
+"""The paper's procedure (arXiv 1906.02768, section 3.1): train dense; then, in each round, prune, train, score.
 
 Each step is skipped if it is done already. Everything between two runs is files, so a killed experiment resumes after
 the last finished run, or within the interrupted run, and gives the same tickets, bit for bit, as an undisturbed one.

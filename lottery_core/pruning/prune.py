@@ -1,4 +1,4 @@
-"""One round of pruning, and the schedule of counts (PAPER 3.1)."""
+"""One round of pruning, and the schedule of counts (arXiv 1906.02768, section 3.1)."""
 
 from __future__ import annotations
 

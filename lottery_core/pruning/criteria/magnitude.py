@@ -1,4 +1,4 @@
-"""Global magnitude, the paper's criterion (PAPER 3.1)."""
+"""Global magnitude, the paper's criterion (arXiv 1906.02768, section 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask drawn uniformly over the whole pool (PAPER, last section)."""
+"""A mask drawn uniformly over the whole pool, a control beyond the paper's."""
 
 from __future__ import annotations
 
