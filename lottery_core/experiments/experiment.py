@@ -91,7 +91,8 @@ class Experiment:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
-                f"training what remains after the rewind point needs a rewind point, and it is '{self.rewind}'"
+                "training only what remains after the rewind point needs one, and there is none: "
+                f"the rewind point is '{self.rewind}'"
             )
 
     @property
