@@ -88,9 +88,9 @@ def run_experiment(
     :param experiment: the configuration
     :param framework: the plugin's framework
     :param executor: where the runs are trained
-    :param dry_run: write nothing, only print the plan: each run with its folder and its command, whether it is done,
-        and the time left
-    :param quiet: show no progress
+    :param dry_run: whether to write nothing and only print the plan: each run with its folder and its command, whether
+        it is done, and the time left
+    :param quiet: whether to show no progress
     :param seconds: upper bound on the duration of a run, if it was measured beforehand
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """

@@ -61,7 +61,7 @@ class Progress:
     """A printer of an experiment's progress.
 
     :param stream: output stream; standard error by default, so that a table on standard output stays clean
-    :param quiet: print nothing
+    :param quiet: whether to print nothing
     """
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:

@@ -25,7 +25,7 @@ class Score:
     """The score of one training run, and what the run took.
 
     :param score: the score
-    :param score_se: the score's standard error; NaN where there is none
+    :param score_se: the score's standard error; NaN if there is none
     :param returns: number of values that the score averages, e.g. of the last L episodes
     :param steps: number of environment steps or updates trained
     :param wall_seconds: wall-clock time of the run in seconds
@@ -75,7 +75,7 @@ class Row:
     eval_episodes: int = 0
     rewind_steps: int | None = None
     criterion: str = MAGNITUDE.name
-    networks: str = ""  # survivors by network where there are several: "actor=12/4610 critic=900/4545"
+    networks: str = ""  # survivors by network if there are several: "actor=12/4610 critic=900/4545"
     scope_shares: str = TOGETHER
 
     @property

@@ -25,7 +25,7 @@ def report(
     :param picture: the picture to write; by default, for one experiment ``curve.png`` in its folder
         (``curve-eval.png`` with ``evaluations``), for several none
     :param csv: the file for the rows of all experiments; none by default
-    :param evaluations: draw the scores of the evaluations instead of those of training
+    :param evaluations: whether to draw the scores of the evaluations instead of those of training
     :raises ConfigError: a folder holds no finished run, or no evaluation
     :raises WriteError: a file cannot be written
     """

@@ -81,8 +81,8 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
     """Format the states as text: the counts, each run that is neither done nor waiting, and the time left.
 
     :param name: the experiment's name
-    :param run_states: from :func:`states`
-    :param everything: show done and waiting runs as well
+    :param run_states: states of the runs, from :func:`states`
+    :param everything: whether to show done and waiting runs as well
     """
     counts = Counter(state.word for state in run_states)
     order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING)
