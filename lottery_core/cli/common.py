@@ -87,7 +87,7 @@ def run_experiment(
 
     :param experiment: the configuration
     :param framework: the plugin's framework
-    :param executor: where the runs are trained
+    :param executor: the executor that trains the runs
     :param dry_run: whether to write nothing and only print the plan: each run with its folder and its command, whether
         it is done, and the time left
     :param quiet: whether to show no progress

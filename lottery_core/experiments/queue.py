@@ -26,7 +26,7 @@ class RunQueue:
     :param waiting: the runs to do, in the order in which to do them
     :param done: the runs that are done already
     :param executor: the executor, for its number of parallel runs and of retries
-    :param progress: where events are shown
+    :param progress: display of events
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Runner:
     :param experiment: the configuration
     :param framework: gives the command of each run, and reads the weights and the score of a trained run
     :param executor: starts training runs, at most its ``jobs`` at a time
-    :param progress: where progress is shown
+    :param progress: display of progress
     """
 
     def __init__(self, experiment: Experiment, framework: Framework, executor: Executor, progress: Progress) -> None:

@@ -46,7 +46,7 @@ def parser() -> Parser:
     """Return the parser of ``sb3-lottery``; options that were not given are absent, so that a preset's values apply."""
     result = _Sb3Parser(
         prog="sb3-lottery",
-        description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
+        description="Find winning tickets for a Stable-Baselines3 agent, and train controls alongside.",
         epilog="For a finished run: sb3-lottery play RUN shows or records the agent, sb3-lottery inputs RUN lists the "
         "inputs that a ticket still reads.",
         argument_default=argparse.SUPPRESS,

@@ -47,7 +47,7 @@ def find_tickets(
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
 ) -> Found:
-    """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
+    """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
     Runs are trained one after the other in this process, or in parallel processes with ``jobs``. Interrupt it any time;
     repeat the call to resume in the same folder. A different model in the same folder is refused, as far as

@@ -112,7 +112,7 @@ def parse_rewind(
     :param option: name of the option, for messages
     :param words: which of ``lr`` and ``none`` the option accepts, for messages
     :returns: ``rewind`` and ``rate_restarts`` of :class:`TrainingSpec`
-    :raises ConfigError: any other word
+    :raises ConfigError: the word is none of these
     """
     if word in KEPT:
         return None, word == LEARNING_RATE
