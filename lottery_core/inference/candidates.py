@@ -23,7 +23,7 @@ _ON_GPU = (*_ON_CPU, torch.float16, torch.bfloat16)
 class Layer:
     """A layer with weights.
 
-    :param name: the layer's first name in the model
+    :param name: the layer's name in the model, the first if it has several
     :param module: the layer
     :param places: every module that holds the layer, with the layer's name in it
     :param matrices: the layer's weights, (outputs, inputs) each

@@ -128,7 +128,7 @@ class Job:
     :param token: identifier that the job writes to ``job-end.json``
     :param name: the job's name in the queue
     :param number: Slurm's job id, if known
-    :param logs: folder of submitit's logs of the job, by default ``folder``
+    :param logs: folder with submitit's logs of the job, by default ``folder``
     """
 
     grace = 15.0  # seconds until a file written on another node must be visible
