@@ -14,7 +14,7 @@ from torch import nn
 
 
 class SharedTrunk(BaseFeaturesExtractor):
-    """An MLP that the policy and value heads share (PAPER, Table A1: MLP 128-128-128).
+    """An MLP that the policy and value heads share (arXiv 1906.02768, Table A1: MLP 128-128-128).
 
     Since SB3 1.8 ``net_arch`` builds two networks; a features extractor is how SB3 shares layers::
 
@@ -51,7 +51,7 @@ class SharedTrunk(BaseFeaturesExtractor):
 
 
 class PoolingCNN(BaseFeaturesExtractor):
-    """The paper's network for Atari, which the policy and value heads share (PAPER, Table A1).
+    """The paper's network for Atari, which the policy and value heads share (arXiv 1906.02768, Table A1).
 
     Conv(5,64,1,2) MaxPool(2) Conv(5,64,1,2) MaxPool(2) Conv(3,64,1,1) MaxPool(2) Conv(3,64,1,1) MaxPool(2)
     MLP(1920-512-512) with ReLU, where Conv is (filter, channels, stride, padding). The 1920 = 64 x 6 x 5 features come
@@ -62,7 +62,7 @@ class PoolingCNN(BaseFeaturesExtractor):
     :param observation_space: space of images (channels, 105, 80)
     :param sizes: units of each layer after the convolutions
     :param channels: channels of each convolution; a shrunk network has fewer
-    :raises ConfigError: frames of another size
+    :raises ConfigError: the frames have another size
     """
 
     features = 1920
@@ -109,7 +109,7 @@ class NarrowNatureCNN(NatureCNN):
     :param observation_space: space of images (channels, height, width)
     :param channels: channels of each convolution; SB3 has 32, 64, 64
     :param features_dim: units of the linear layer after the convolutions
-    :param normalized_image: see NatureCNN
+    :param normalized_image: whether images are already normalised, see NatureCNN
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The place of ``weights_of`` in version 0.1, kept for scripts that import it from here."""
+"""The old module of ``weights_of``, kept for scripts of version 0.1 that import it from here."""
 
 from sb3_lottery.models import weights_of
 

@@ -71,7 +71,7 @@ class StreamDataset(FairseqDataset):  # type: ignore[misc]
         return {"id": index, "source": source, "target": target, "words": end - start}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate one block of each of several streams into a batch."""
+        """Collate one block from each of several streams into a batch."""
         source = torch.stack([sample["source"] for sample in samples])
         return {
             "id": torch.tensor([sample["id"] for sample in samples]),

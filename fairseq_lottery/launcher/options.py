@@ -44,7 +44,7 @@ def parser() -> Parser:
     result = Parser(
         prog="fairseq-lottery",
         usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]",
-        description="Find winning tickets with fairseq-train, and train controls beside them.",
+        description="Find winning tickets with fairseq-train, and train controls alongside.",
         argument_default=argparse.SUPPRESS,
     )
     result.add_argument("--version", action="version", version=f"fairseq-lottery {VERSION}")

@@ -28,13 +28,13 @@ from lottery_core.files import printable
 from lottery_core.reports import report
 
 _LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
-_LONGEST = 2000  # characters of an error, parts of which may come from anybody's file
+_LONGEST = 2000  # maximum characters of an error message, which may quote untrusted files
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that answers bad input with one line, and where the help is, instead of the whole usage."""
+    """An argument parser that reports bad input in one line and refers to ``--help``, instead of printing the usage."""
 
-    # Option that other tools have -> what to write here; for the message about an unknown option.
+    # Option of another tool -> what to use instead, for the message about an unknown option.
     hints: Mapping[str, str] = {}
 
     def error(self, message: str) -> NoReturn:
@@ -48,10 +48,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], int | None], program: str) -> int:
-    """Run ``command`` and turn what can go wrong into one line and an exit status.
+    """Run ``command``, report an error in one line, and return an exit status.
 
     :param command: returns an exit status, or ``None`` for 0
-    :param program: the name that the line begins with
+    :param program: the program's name, with which the line begins
     :returns: 0; 2 for bad input; 1 for a failed training run; 130 after Ctrl-C, 143 after SIGTERM
     """
 
@@ -65,7 +65,7 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
         print(f"{program}: stopped; rerun the same command to resume", file=sys.stderr)
         return 143 if interrupt.args == (signal.SIGTERM,) else 130
     except BrokenPipeError:
-        # The reader of the output has gone (lottery inspect ... | head), which is no error.
+        # Whatever read the output has ended (lottery inspect ... | head), which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (LotteryError, OSError) as error:
@@ -83,15 +83,15 @@ def run_experiment(
     quiet: bool = False,
     seconds: float | None = None,
 ) -> None:
-    """Do the runs of an experiment, then print its table and draw its picture.
+    """Train the runs of an experiment, then print its table and draw its picture.
 
     :param experiment: the configuration
     :param framework: the plugin's framework
-    :param executor: where the runs are trained
-    :param dry_run: print the plan instead, and write nothing: each run, its folder, its command, what is done, the time
-        left
-    :param quiet: show no progress
-    :param seconds: how long a run takes at most, where that was measured beforehand
+    :param executor: the executor that trains the runs
+    :param dry_run: whether to write nothing and only print the plan: each run with its folder and its command, whether
+        it is done, and the time left
+    :param quiet: whether to show no progress
+    :param seconds: upper bound on the duration of a run, if it was measured beforehand
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if dry_run:

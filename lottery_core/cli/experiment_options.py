@@ -11,7 +11,7 @@ from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
 from lottery_core.tickets import TOGETHER
 
-# Options that were not given are absent from the namespace, so that a preset shows through; then these count.
+# Values of options that neither the user nor a preset gives; an option that was not given is absent from the namespace.
 DEFAULTS: dict[str, Any] = {
     "rounds": 20,
     "prune_rate": 0.2,
@@ -26,18 +26,18 @@ DEFAULTS: dict[str, Any] = {
 
 
 def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope: str) -> None:
-    """Add the options to a parser, or to a group of one, whose ``argument_default`` is ``argparse.SUPPRESS``.
+    """Add the options to a parser or to an argument group; its ``argument_default`` must be ``argparse.SUPPRESS``.
 
     :param group: the parser or group
-    :param rewind: help of ``--rewind``: the accepted rewind points
-    :param scope: help of ``--scope``: the accepted words
+    :param rewind: help text of ``--rewind``, which lists the accepted rewind points
+    :param scope: help text of ``--scope``, which lists the accepted words
     """
     kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in MEANINGS.items())
     criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
     add = group.add_argument
     add("--out", type=Path, metavar="DIR", help="folder of the experiment; rerun the same command to resume in it")
-    add("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: the dense runs alone")
-    add("--prune-rate", type=float, metavar="P", help="share of the remaining parameters a round removes (0.2)")
+    add("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: only the dense runs")
+    add("--prune-rate", type=float, metavar="P", help="share of the remaining parameters that each round removes (0.2)")
     add("--rewind", metavar="POINT", help=rewind)
     after = "; ".join(f"{word}: {meaning}" for word, meaning in AFTER_REWIND.items())
     add("--after-rewind", metavar="WORD", help=f"training after the rewind point ({FULL}). {after}")
@@ -49,13 +49,13 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
         "--scope-shares",
         metavar="HOW",
         help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
-        "pruned at the same rate each",
+        "each pruned at the same rate",
     )
     add_executor_options(group)
     add(
         "--dry-run",
         action="store_true",
         default=False,
-        help="print the plan: each run, its command, what is done, the cost",
+        help="only print the plan: each run, its command, whether it is done, and the time left",
     )
-    add("--quiet", action="store_true", default=False, help="no progress")
+    add("--quiet", action="store_true", default=False, help="show no progress")

@@ -37,23 +37,25 @@ def _parser() -> Parser:
 
     inspect = commands.add_parser("inspect", help="show what is in a ticket")
     inspect.add_argument("ticket", type=Path, metavar="TICKET")
-    inspect.add_argument("--json", action="store_true", help="as JSON")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
 
     exporting = commands.add_parser("export", help="write a checkpoint that works without this project")
     exporting.add_argument("checkpoint", type=Path, metavar="CKPT", help=_files())
     exporting.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
     forms = "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
-    exporting.add_argument("--form", default="plain", metavar="FORM", help=f"(plain). {forms}")
+    exporting.add_argument("--form", default="plain", metavar="FORM", help=f"form of the output (plain). {forms}")
 
     reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")
     reporting.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
-    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default, for one RUN: RUN/curve.png")
+    reporting.add_argument(
+        "-o", "--output", type=Path, metavar="PICTURE", help="the picture to write (for one RUN: RUN/curve.png)"
+    )
     reporting.add_argument(
         "--eval",
         action="store_true",
-        help="draw the evaluations' scores instead of the training's; by default into RUN/curve-eval.png",
+        help="draw the scores of the evaluations instead of those of training (picture: RUN/curve-eval.png)",
     )
-    reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+    reporting.add_argument("--csv", type=Path, metavar="FILE", help="also write all result rows to FILE")
 
     status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
     status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
@@ -69,7 +71,7 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     amount = parser.add_mutually_exclusive_group(required=True)
     amount.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to prune")
     amount.add_argument(
-        "--fraction", type=float, metavar="F", help="share of the whole pool to be pruned in all (one-shot)"
+        "--fraction", type=float, metavar="F", help="share of the whole pool that is pruned afterwards (one-shot)"
     )
     add(
         "--scope",
@@ -80,12 +82,13 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         "or 'critic' of an agent, or regular expressions",
     )
     criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
-    add("--criterion", metavar="NAME", help=f"how parameters are ranked (that of --previous, or magnitude). {criteria}")
+    ranking = "how parameters are ranked (as for --previous, else magnitude)"
+    add("--criterion", metavar="NAME", help=f"{ranking}. {criteria}")
     add(
         "--scope-shares",
         metavar="HOW",
-        help="together: all networks are one pool (that of --previous, or this); separate: actor and critic, or "
-        "encoder and decoder, are pruned at the same rate each",
+        help="together: all networks are one pool; separate: actor and critic, or encoder and decoder, are each pruned "
+        "at the same rate (as for --previous, else together)",
     )
     add("--key", metavar="NAME", help="where the state dict is in files that hold several, e.g. generator")
     add("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; kept in the ticket")
@@ -180,8 +183,8 @@ def _check_differ(args: argparse.Namespace, trained: Weights, rewind: Weights) -
     )
     if same:
         raise LotteryError(
-            f"{args.trained} and {args.rewind} hold the same weights: --rewind takes those of an earlier point of the "
-            f"training (with --rewind-point {NOTHING} the survivors keep their trained weights)"
+            f"{args.trained} and {args.rewind} hold the same weights: --rewind takes weights from an earlier point "
+            f"of training (with --rewind-point {NOTHING} the survivors keep their trained weights)"
         )
 
 
@@ -214,10 +217,10 @@ _COMMANDS = {"prune": _prune, "inspect": _inspect, "export": _export, "report": 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``lottery``.
+    """Run the command ``lottery``.
 
-    :param argv: arguments, ``sys.argv`` when ``None``
-    :returns: exit status: 0, 2 for bad input
+    :param argv: command-line arguments; ``None`` means those of ``sys.argv``
+    :returns: exit status: 0, or 2 for bad input
     """
     args = _parser().parse_args(argv)
     return run_command(lambda: _COMMANDS[args.command](args), "lottery")

@@ -1,7 +1,7 @@
-"""Dialects: one row a framework of what its files, names and settings mean.
+"""Dialects: what the files, names and settings of each framework mean, one row per framework.
 
-No other module of the core names a framework. Another package adds a row as an entry point of the group
-``lottery.dialects``, whose object is a :class:`Dialect`.
+No other module of the core names a framework. Another package can add a row with an entry point in the group
+``lottery.dialects`` that refers to a :class:`Dialect`.
 """
 
 from lottery_core.dialects.dialect import Dialect, load

@@ -1,4 +1,4 @@
-"""One row: what the files, the names and the settings of a framework mean."""
+"""The dialect of a framework: what its files, names and settings mean."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _fresh_episodes(settings: Settings, episodes: int) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """What the files, the names and the settings of one framework mean. Only ``name`` and ``title`` have no default.
+    """The meaning of one framework's files, names and settings. Only ``name`` and ``title`` have no default.
 
     Files:
 
@@ -45,35 +45,36 @@ class Dialect:
     :param title: the framework's name in messages
     :param file: one of its files, for help texts, e.g. ``"a fairseq checkpoint"``
     :param archive_member: the member of its zip files that holds the policy's state dict
-    :param optimizer_members: matches the members of its zip files that hold the states of the policy's optimizers
+    :param optimizer_members: pattern of the members of its zip files that hold the states of the policy's optimizers
     :param archive_facts: the member of its zip files that holds the model's settings as JSON
-    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> unit and number of what it has trained for
-    :param checkpoint_key: a key that only its checkpoints have at the top
-    :param recognises: whether a state dict with these names is one of its models
-    :param unties: its checkpoints store tied parameters as separate copies
-    :param self_contained: its files load without this project, so there is no plain form to export
+    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> how long it was trained, by unit
+    :param checkpoint_key: a top-level key that only its checkpoints have
+    :param recognises: names of a state dict -> whether it belongs to one of its models
+    :param unties: whether its checkpoints store tied parameters as separate copies
+    :param self_contained: whether its files load without this project, so that there is no plain form to export
     :param safe_globals: dotted names of the classes and functions that its checkpoints may unpickle
 
     Names of tensors:
 
-    :param buffers: last parts of the names of buffers, which files do not tell from parameters
-    :param never_pruned: last parts of the names of parameters that are in no pool
-    :param outside_layers: matches the names of embeddings, norms and output layers, left out by the scope ``layers``
-    :param stacks: matches (prefix, number) of numbered layers, the last of which is an output layer
-    :param running_mean: matches the name of a norm's running mean
-    :param target_network: matches the names of target networks, which follow the networks that are pruned
+    :param buffers: last parts of the names of buffers, which files do not distinguish from parameters
+    :param never_pruned: last parts of the names of parameters that are never pruned
+    :param outside_layers: pattern of the names of embeddings, norms and output layers, which the scope ``layers``
+        leaves out
+    :param stacks: pattern with the groups (prefix, number) of numbered layers, the last of which is an output layer
+    :param running_mean: pattern of the name of a norm's running mean
+    :param target_network: pattern of the names of target networks, which follow the networks that are pruned
     :param scope_words: the names of all parameters -> words of a scope and the regular expressions they stand for
     :param networks: the names of all parameters -> networks (actor, critic), each with regular expressions that match
-        its layers, in the order in which data passes them; what several networks match is shared by them
-    :param not_sequential: matches the names of layers that do not just follow one another: embeddings, attention
-    :param collapse_hint: the name of a collapsed layer -> what is likely wrong, ``None`` where it has no advice
+        its layers, in the order in which data passes them; layers that several networks match are shared by them
+    :param not_sequential: pattern of the names of layers that do not simply follow one another: embeddings, attention
+    :param collapse_hint: the name of a collapsed layer -> the likely cause; ``None`` if there is no advice
 
     Modules, settings, plugin:
 
     :param fused_flag: attribute that makes its attention call the projections instead of reading their weights
-    :param steps: what the length of a training run counts, for reports
+    :param steps: unit of the length of a training run, for reports
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
-    :param evaluation_label: settings, number of episodes -> what an evaluation's score is
+    :param evaluation_label: settings, number of episodes -> description of an evaluation's score
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
     :param build: ``"module:function"``, see :class:`lottery_core.inference.Builder`
     """
@@ -109,9 +110,9 @@ class Dialect:
 
 
 def load(reference: str) -> Any:
-    """The object that ``"module:attribute"`` refers to.
+    """Import the object that ``"module:attribute"`` refers to.
 
-    :raises ImportError: the module or one that it needs is not installed
+    :raises ImportError: the module, or a module that it imports, is not installed
     """
     module, _, attribute = reference.partition(":")
     return getattr(importlib.import_module(module), attribute)

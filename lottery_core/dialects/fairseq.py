@@ -22,7 +22,7 @@ def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
 def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     if not all(any(name.startswith(part) for name in names) for part in ("encoder.", "decoder.")):
         return {}
-    # With --share-all-embeddings the one matrix has the encoder's name.
+    # With --share-all-embeddings the only embedding matrix has the encoder's name.
     own = any(name.startswith("decoder.embed_tokens.") for name in names)
     shared = () if own else (r"^encoder\.embed_tokens\.",)
     return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
@@ -34,9 +34,9 @@ FAIRSEQ = Dialect(
     file="a fairseq checkpoint",
     checkpoint_key="optimizer_history",
     steps_trained=_steps_trained,
-    # A model from a GPU or in fp16 is written with every alias as a tensor of its own.
+    # Checkpoints of a model on a GPU or in fp16 hold every alias as a tensor of its own.
     unties=True,
-    # Its options, and the numbers that its meters hold.
+    # The types of its options, and of the numbers in its meters.
     safe_globals=(
         "argparse.Namespace",
         "collections.defaultdict",
@@ -50,7 +50,7 @@ FAIRSEQ = Dialect(
     outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
     steps="updates",
     networks=_networks,
-    # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
+    # fairseq/modules/multihead_attention.py:forward passes the projections' weights to torch unless this is set.
     fused_flag="skip_embed_dim_check",
     export="fairseq_lottery.inference:export",
     build="fairseq_lottery.inference:build",

@@ -1,4 +1,4 @@
-"""Which dialects there are: those of this project, and those that installed packages name as entry points."""
+"""The known dialects: those of this project, and those that installed packages provide through entry points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUILT_IN = (PLAIN, SB3, FAIRSEQ)
 
 @functools.cache
 def every() -> tuple[Dialect, ...]:
-    """All dialects: the built-in ones first, then those of other packages, by name.
+    """Return all dialects: the built-in ones first, then those of other packages, by name.
 
     An entry point that cannot be loaded, or that is no new dialect, is left out with a warning.
     """
@@ -37,15 +37,15 @@ def every() -> tuple[Dialect, ...]:
 
 
 def named(name: str) -> Dialect:
-    """The dialect of a framework; that of plain torch for a framework that has none."""
+    """Return the dialect of a framework, or the dialect of plain torch if the framework has none."""
     return next((row for row in every() if row.name == name), PLAIN)
 
 
 def of_names(names: Collection[str]) -> Dialect:
-    """The dialect that recognises the names of a state dict; that of plain torch where none does."""
+    """Return the dialect that recognises the names of a state dict, or the dialect of plain torch if none does."""
     return next((row for row in every() if row.recognises(names)), PLAIN)
 
 
 def is_target(name: str) -> bool:
-    """Whether the parameter ``name`` belongs to a target network, in the naming of any dialect."""
+    """Return whether the parameter ``name`` belongs to a target network, in the naming of any dialect."""
     return any(row.target_network.match(name) for row in every() if row.target_network is not None)

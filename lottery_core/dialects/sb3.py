@@ -8,8 +8,8 @@ from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
 
-# Actor and critic in policies of two networks, and of one: there they are what follows the features extractor.
-# Of two, SAC's critic uses the actor's extractor where they share one: it stands under the actor's name.
+# Actor and critic in policies with two networks, and in policies with one, where they follow the features extractor.
+# If SAC's critic shares the actor's features extractor, the extractor's parameters have the actor's name.
 TWO_NETWORKS = {"actor": r"^actor\.", "critic": r"^critic\."}
 ONE_POLICY = {
     "actor": r"^(mlp_extractor\.policy_net|action_net|lstm_actor)\.",
@@ -55,7 +55,7 @@ def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
 
 
 def _recognises(names: Collection[str]) -> bool:
-    # Its policies alone have these networks twice, online and target.
+    # Only its policies have these networks twice, online and target.
     parts = {name.partition(".")[0] for name in names}
     return any({network, f"{network}_target"} <= parts for network in ("q_net", "quantile_net", "actor", "critic"))
 
@@ -90,7 +90,7 @@ SB3 = Dialect(
     recognises=_recognises,
     self_contained=True,
     buffers=frozenset({"ra_mean", "ra_var"}),  # batch renormalisation (sb3-contrib's CrossQ)
-    never_pruned=frozenset({"log_std"}),  # the spread of a Gaussian policy is a parameter, but no weight of a layer
+    never_pruned=frozenset({"log_std"}),  # the spread of a Gaussian policy is a parameter, but not a layer's weight
     # Heads of on-policy policies, and of stochastic actors.
     outside_layers=re.compile(r"^(action_net|value_net)\.|^actor\.(mu|log_std)\.(weight|bias)$"),
     # Q networks, deterministic actors and critics end in an output layer.

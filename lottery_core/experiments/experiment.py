@@ -1,4 +1,4 @@
-"""The configuration of an experiment: what decides its tickets, kept in ``experiment.json``."""
+"""The configuration of an experiment, kept in ``experiment.json``: everything that determines its tickets."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ _KEYS = {
     "rounds",
     "versions",
 }
-# Settings that folders of 0.1 lack, with what those folders did.
+# Settings that the folders of version 0.1 lack -> the values that version 0.1 used.
 _DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides the tickets of an experiment.
+    """The configuration of an experiment: everything that determines its tickets.
 
     :param out: the experiment's folder
     :param framework: the name of the framework's dialect
-    :param settings: what the framework needs to train one run, JSON values; a change is another experiment
+    :param settings: the framework's settings for training a run, JSON values; other settings make another experiment
     :param prune_rate: share of the remaining parameters that each round prunes, in (0, 1)
-    :param rewind: the rewind point, as a word
+    :param rewind: the rewind point as a string, e.g. ``"epoch:1"``
     :param kinds: kinds of ticket; winning is added where a control needs it
     :param seeds: the seeds of the repeats
-    :param rounds: rounds of pruning; 0: the dense runs alone
-    :param scope: words of the scope
-    :param score_label: what the score is, with its unit, for tables and pictures
-    :param versions: versions of the packages that decide the bits
-    :param command: the command line
+    :param rounds: number of pruning rounds; 0: only the dense runs
+    :param scope: which parameters are in the pool, see :func:`lottery_core.pool_names`
+    :param score_label: description of the score with its unit, for tables and pictures
+    :param versions: versions of the packages on which results depend
+    :param command: the command line, for the record
     :param criterion: how parameters are ranked for pruning
     :param after_rewind: how long tickets train after the rewind point, one of
         :data:`~lottery_core.experiments.timepoints.AFTER_REWIND`
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
-    :raises PruneError: a rate outside (0, 1)
-    :raises ConfigError: an unknown word, no seed, negative rounds, or a setting that needs a rewind point where there
-        is none
+    :raises PruneError: the rate is outside (0, 1)
+    :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
+        and there is none
     """
 
     out: Path
@@ -91,7 +91,8 @@ class Experiment:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
-                f"what remains after the rewind point can only be trained where there is one: it is '{self.rewind}'"
+                "training only what remains after the rewind point needs one, and there is none: "
+                f"the rewind point is '{self.rewind}'"
             )
 
     @property
@@ -100,13 +101,13 @@ class Experiment:
         return self.out.resolve().name
 
     def plan(self) -> list[Run]:
-        """The runs, in the order in which they are best done."""
+        """Return the runs, in the order in which to do them."""
         return plan_runs(self.kinds, self.seeds, self.rounds)
 
     def fixed(self) -> dict[str, Any]:
-        """What must not change between two commands in one folder; kinds, seeds and rounds may be added.
+        """Return what must not change between two commands in one folder; kinds, seeds and rounds may be added.
 
-        What folders of 0.1 lack is left out where it has its default.
+        Settings that the folders of version 0.1 lack are left out if they have their default.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
@@ -123,14 +124,14 @@ class Experiment:
         return {name: getattr(self, name) for name in _DEFAULTS}
 
     def digest(self) -> str:
-        """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
+        """Return the SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
         return hashlib.sha256(json.dumps(self.fixed(), sort_keys=True).encode()).hexdigest()
 
     def write(self) -> None:
         """Write ``experiment.json``, keeping kinds, seeds and rounds of earlier commands in the same folder.
 
-        :raises ConfigError: the folder holds an experiment of another configuration; shows the differences
-        :raises WriteError: it cannot be written
+        :raises ConfigError: the folder holds an experiment of another configuration; the message shows the differences
+        :raises WriteError: the file cannot be written
         """
         before = self.check_same_as_before()
         whole = self
@@ -155,15 +156,15 @@ class Experiment:
         sign(self.out / paths.EXPERIMENT)
 
     def version_changes(self) -> list[str]:
-        """Packages whose version differs from that of the last command in the folder, as ``name: old -> new``."""
+        """Return the packages whose version has changed since the folder's last command, as ``name: old -> new``."""
         before = read_row(self.out)
         return differences(before["versions"], dict(self.versions)) if before else []
 
     def check_same_as_before(self) -> dict[str, Any]:
-        """Check that the folder, where it holds an experiment, holds this one.
+        """Check that the folder holds no experiment other than this one.
 
-        :returns: the content of ``experiment.json``, empty where there is none
-        :raises ConfigError: it has another configuration; shows the differences
+        :returns: the content of ``experiment.json``; empty if there is none
+        :raises ConfigError: the folder's experiment has another configuration; the message shows the differences
         """
         before = read_row(self.out)
         if before:
@@ -178,9 +179,9 @@ class Experiment:
 
     @classmethod
     def load(cls, out: Path) -> Experiment:
-        """The experiment in the folder ``out``.
+        """Load the experiment in the folder ``out``.
 
-        :raises ConfigError: there is none, or it is damaged
+        :raises ConfigError: there is no experiment, or it is damaged
         """
         row = read_row(out)
         if not row:
@@ -197,9 +198,9 @@ class Experiment:
 
 
 def read_row(out: Path) -> dict[str, Any]:
-    """The content of ``experiment.json`` in the folder ``out``, empty where there is none.
+    """Read ``experiment.json`` in the folder ``out``; empty if there is none.
 
-    :raises ConfigError: it is not the configuration of an experiment; names the file and the key
+    :raises ConfigError: the file is not the configuration of an experiment; the message names the file and the key
     """
     path = out / paths.EXPERIMENT
     try:
@@ -216,7 +217,7 @@ def read_row(out: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Row:
-    """The types of what :meth:`Experiment.write` writes."""
+    """The entries of ``experiment.json`` with their types, see :meth:`Experiment.write`."""
 
     framework: str
     settings: Mapping[str, Any]
@@ -235,7 +236,7 @@ class _Row:
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """Where two JSON values differ, as ``name: old -> new``, in the order of their names."""
+    """List the differences between two JSON values as ``name: old -> new``, in the order of their names."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         changes: list[str] = []
         for key in sorted({*before, *now}):

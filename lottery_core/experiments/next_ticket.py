@@ -1,4 +1,4 @@
-"""Between two runs of an experiment: the next ticket from finished runs, and the row of a run that has ended."""
+"""The steps between two runs of an experiment: find the next ticket, and make the result row of a finished run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
-    """Prune the trained weights that the ticket of ``run`` is found from.
+    """Find the ticket of ``run`` by pruning the trained weights of an earlier run.
 
     :param experiment: the configuration
     :param framework: reads the trained weights
@@ -36,7 +36,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
-        # The rewind point is from the live model, which knew its parameters; a checkpoint has only names.
+        # The rewind point was saved from the model itself, which knows its parameters; a checkpoint has only names.
         trained = framework.weights(out / source.folder).like(rewind)
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind)
@@ -69,7 +69,7 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
 
 
 def is_readable(ticket: Path) -> bool:
-    """Whether there is a ticket that can be read.
+    """Return whether a ticket exists and can be read.
 
     :param ticket: the ticket's file
     """
@@ -81,7 +81,7 @@ def is_readable(ticket: Path) -> bool:
 
 
 def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
-    """The result row of a run whose training has ended well.
+    """Make the result row of a run whose training has succeeded.
 
     :param experiment: the configuration
     :param framework: reads the score
@@ -118,7 +118,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
 
 
 def _by_network(ticket: Ticket) -> str:
-    # Of one network the row's own counts tell.
+    # For a single network, the row's own counts suffice.
     networks = networks_of(ticket.masks, ticket.rest)
     if len(networks) < 2:
         return ""
@@ -126,7 +126,7 @@ def _by_network(ticket: Ticket) -> str:
 
 
 def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
-    """What people should know about a finished run before they trust its score, a line each.
+    """Yield what users should know about a finished run before they trust its score, one line each.
 
     :param experiment: the configuration
     :param run: the run
@@ -146,7 +146,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
 def _same(experiment: Experiment, first: Path, second: Path) -> bool:
     try:
         start, point = Weights.load(first), Weights.load(second)
-    except CheckpointError:  # damaged since: reported by name where it is needed
+    except CheckpointError:  # damaged meanwhile: reported by the code that needs the file
         return False
     names = start.pool(experiment.scope)
     return all(torch.equal(start.tensors[name], point.tensors[name]) for name in names)

@@ -1,4 +1,4 @@
-"""Which runs an experiment has, where each is kept, and what each waits for."""
+"""The runs of an experiment, their folders, and the runs that each one needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_ROUNDS, _MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has on
 
 @dataclass(frozen=True)
 class Run:
-    """One ordinary training run.
+    """A training run of an experiment.
 
     :param seed: the seed of the repeat
     :param kind: ``"dense"`` or a kind of ticket
@@ -33,9 +33,9 @@ class Run:
 
     @classmethod
     def of_folder(cls, folder: Path) -> tuple[Path, Run]:
-        """The experiment's folder and the run that is kept in ``folder``.
+        """Return the experiment's folder and the run that is kept in ``folder``.
 
-        :raises ConfigError: not the folder of a run
+        :raises ConfigError: ``folder`` is not the folder of a run
         """
         last = folder.name
         deep = 2 if last == DENSE else 3
@@ -66,21 +66,21 @@ class Run:
 
 
 def dense(seed: int) -> Run:
-    """The dense run of ``seed``: round 0."""
+    """Return the dense run of ``seed``: round 0."""
     return Run(seed, DENSE, 0)
 
 
 def pruned_run(run: Run) -> Run:
-    """The run whose trained weights are pruned to find the ticket of ``run``; a control's is its winning ticket."""
+    """Return the run whose trained weights are pruned for the ticket of ``run``, or for a control's winning ticket."""
     kind = WINNING if run.kind in CONTROLS else run.kind
     iterative = CHAINS[kind].iterative and run.round > 1
     return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
 
 
 def needs(run: Run) -> list[Run]:
-    """The runs that must be done before ``run`` can start.
+    """Return the runs that must be done before ``run`` can start.
 
-    A control needs the winning ticket of its round, not that ticket's training.
+    A control needs the winning ticket of its round, but that ticket need not be trained yet.
     """
     if run.kind == DENSE:
         return []
@@ -88,12 +88,12 @@ def needs(run: Run) -> list[Run]:
 
 
 def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[Run]:
-    """All runs of an experiment, each after those it needs; those that others wait for come first.
+    """Return all runs of an experiment, by seed and round, each after the runs that it needs.
 
     :param kinds: kinds of ticket; winning is added where a control needs it
     :param seeds: the seeds of the repeats
-    :param rounds: rounds of pruning; 0: the dense runs alone, which a later command prunes
-    :raises ConfigError: unknown kind, no seed, negative rounds
+    :param rounds: number of pruning rounds; 0: only the dense runs, which a later command may prune
+    :raises ConfigError: a kind is unknown, there is no seed, or a seed or ``rounds`` is out of range
     """
     seeds = list(dict.fromkeys(seeds))
     chosen = with_winning(kinds)
@@ -119,9 +119,9 @@ def _prunes(kind: str) -> bool:
 
 
 def with_winning(kinds: Sequence[str]) -> tuple[str, ...]:
-    """``kinds`` in the order of :data:`~lottery_core.pruning.kinds.KINDS`, with winning where a control needs it.
+    """Return ``kinds`` in the order of :data:`~lottery_core.pruning.kinds.KINDS`, with winning if a control needs it.
 
-    :raises ConfigError: an unknown kind, or none
+    :raises ConfigError: a kind is unknown, or there is none
     """
     if not kinds:
         raise ConfigError(f"no kind of ticket was given: give some of {', '.join(KINDS)}")

@@ -15,12 +15,12 @@ from lottery_core.experiments.plan import Run
 from lottery_core.experiments.results import Row
 from lottery_core.files import printable
 
-_LONGEST = 2000  # characters of a line; logs and files of others end up in it
-HEARTBEAT = 30.0  # seconds between lines on a run in progress, where there is no terminal
+_LONGEST = 2000  # maximum characters of a line, which may quote logs and untrusted files
+HEARTBEAT = 30.0  # seconds between lines on the runs in progress if the output is not a terminal
 
 
 def duration(seconds: float) -> str:
-    """A duration for people: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
+    """Format a duration for users: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -28,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 def percents(row: Row) -> str:
-    """Pruned and surviving together, so that neither is read as the other; and what survives of each network."""
+    """Format the pruned and surviving fractions, always together to avoid confusion, and what survives by network."""
     networks = re.findall(r"(\S+)=(\d+)/(\d+)", row.networks)
     shares = ", ".join(f"{name} {int(surviving) / max(1, int(pool)):.1%}" for name, surviving, pool in networks)
     return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}{shares and f' ({shares})'}"
@@ -39,8 +39,8 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
 
     :param waiting: runs that are not done
     :param seconds: kind of ticket -> seconds that its finished runs took
-    :param jobs: runs side by side
-    :returns: seconds; ``None`` where nothing is known, or nothing waits
+    :param jobs: number of parallel runs
+    :returns: seconds; ``None`` if no duration is known or no run is waiting
     """
     known = [value for some in seconds.values() for value in some]
     runs = list(waiting)
@@ -53,15 +53,15 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
         each = statistics.fmean(some) if some else overall
         total += each
         chains[run.seed, run.kind] += each
-    # A chain goes no faster than its own runs one after the other, whatever the jobs.
+    # The runs of a chain are trained one after the other, whatever the number of jobs.
     return max(total / jobs, *chains.values())
 
 
 class Progress:
-    """Prints how far an experiment is.
+    """A printer of an experiment's progress.
 
     :param stream: output stream; standard error by default, so that a table on standard output stays clean
-    :param quiet: print nothing
+    :param quiet: whether to print nothing
     """
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
@@ -76,11 +76,11 @@ class Progress:
         self._last = time.monotonic()
 
     def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int) -> None:
-        """Show how many runs there are to do.
+        """Begin with the runs to do, and show how many are done already.
 
         :param waiting: runs to do
-        :param done: rows of finished runs, which tell how long a run takes
-        :param jobs: runs side by side
+        :param done: rows of finished runs, from which the time left is estimated
+        :param jobs: number of parallel runs
         """
         self._waiting = list(waiting)
         finished = list(done)
@@ -97,15 +97,15 @@ class Progress:
             print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
 
     def started(self, run: Run) -> None:
-        """A run starts."""
+        """Show that a run starts."""
         self._began[run] = time.monotonic()
         if not self.terminal:
             self.say(f"{self._count()} {run}: started")
 
     def finished(self, run: Run, row: Row) -> None:
-        """A run has finished with ``row``."""
+        """Show that a run has finished with ``row``."""
         self.done += 1
-        # From start to end: a process needs seconds before and after what the row counts.
+        # The time from start to end: a process also takes seconds that its row does not count.
         began = self._began.pop(run, None)
         self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
         self._waiting = [other for other in self._waiting if other != run]
@@ -114,18 +114,18 @@ class Progress:
         )
 
     def again(self, run: Run) -> None:
-        """A finished run is to be done again."""
+        """Count a finished run as one to do again."""
         self.done -= 1
         self._waiting.append(run)
 
     def failed(self, run: Run, reason: str) -> None:
-        """A run has failed."""
+        """Show that a run has failed."""
         self.say(f"{self._count()} {run}: FAILED: {reason}")
 
     def status(self, running: Mapping[Run, Mapping[str, Any]]) -> None:
         """Show the runs in progress.
 
-        :param running: run -> its latest progress; ``text`` is shown
+        :param running: run -> its latest progress, of which ``text`` is shown
         """
         if self.quiet or not running:
             return
@@ -158,4 +158,4 @@ def _columns(stream: TextIO) -> int:
         width = os.get_terminal_size(stream.fileno()).columns
     except OSError:
         width = 0
-    return width or 120  # some terminals say 0
+    return width or 120  # some terminals report 0

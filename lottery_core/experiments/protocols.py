@@ -1,4 +1,4 @@
-"""What the runner needs of a plugin: how to train, read and score a run, and where to train it."""
+"""What a plugin implements for the runner: how to train, read and score a run, and where to train it."""
 
 from __future__ import annotations
 
@@ -13,79 +13,79 @@ from lottery_core.tickets import Weights
 
 
 class Framework(Protocol):
-    """What a framework tells the runner: the command of a run, how to read its weights, how to read its score."""
+    """A framework as the runner sees it: the command that trains a run, and how to read its weights and its score."""
 
     name: str
 
     def command(self, run: Run, folder: Path) -> list[str]:
-        """The command line that trains ``run`` in ``folder``.
+        """Return the command line that trains ``run`` in ``folder``.
 
         The command reads the ticket in ``folder`` (a control reads the winning ticket of its round and writes its own)
         and leaves a checkpoint and a score; the dense run also leaves ``init.safetensors`` and ``rewind.safetensors``.
         """
 
     def why_not_resumable(self, run: Run, folder: Path) -> str | None:
-        """Why an interrupted run cannot be resumed to the very same bits; ``None`` where it can.
+        """Return why an interrupted run cannot be resumed bit for bit; ``None`` if it can.
 
-        Asked only where configuration, versions and ticket are those that the run was started with. A run that cannot
-        be resumed is restarted, and its files are removed.
+        This is called only if configuration, versions and ticket are those with which the run was started. A run that
+        cannot be resumed is restarted, and its files are removed.
 
         :param run: the run
-        :param folder: the run's folder with the files that the interrupted training left
+        :param folder: the run's folder, with the files that the interrupted run left
         """
 
     def weights(self, folder: Path) -> Weights:
-        """The trained weights in ``folder``."""
+        """Read the trained weights in a run's ``folder``."""
 
     def score(self, folder: Path) -> Score:
-        """The score of the training in ``folder``."""
+        """Read the score in a run's ``folder``."""
 
 
 class Training(Protocol):
-    """A training that was started."""
+    """A training run that was started."""
 
     def finished(self) -> bool:
-        """Whether the training has ended well.
+        """Return whether the run has succeeded.
 
-        :raises RunError: it has ended badly
+        :raises RunError: the run has failed
         """
 
     def progress(self) -> Mapping[str, Any]:
-        """The training's latest progress; ``text`` is for people."""
+        """Return the run's latest progress, of which ``text`` is shown to users."""
 
     def stop(self) -> str | None:
-        """Stop it, or return a notice that it outlives this process."""
+        """Stop the run, or return a notice that it outlives this process."""
 
     def cancel(self) -> None:
-        """Stop it in any case."""
+        """Stop the run in any case."""
 
 
 class FinishedInProcess:
     """A run already finished in this process."""
 
     def finished(self) -> bool:
-        """Always."""
+        """Return ``True``."""
         return True
 
     def progress(self) -> Mapping[str, Any]:
-        """No progress."""
+        """Return nothing to show."""
         return {}
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: the run has ended."""
 
     def cancel(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: the run has ended."""
 
 
 class Executor(Protocol):
-    """Starts training runs, on this machine or elsewhere."""
+    """A place where training runs are started: this machine or another."""
 
-    jobs: int  # runs trained at a time
-    retries: int  # how often a lost one is started again
+    jobs: int  # number of parallel runs
+    retries: int  # how often a lost run is started again
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Training:
         """Start training ``run`` in ``folder``."""
 
     def adopt(self, run: Run, folder: Path) -> Training | None:
-        """The training of ``run`` that an earlier process started and left running; ``None`` where there is none."""
+        """Return the training of ``run`` that an earlier process left running; ``None`` if there is none."""

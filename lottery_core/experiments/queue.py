@@ -1,4 +1,4 @@
-"""The queue of an experiment's runs: what waits, what is running, what has failed, what is tried again."""
+"""The queue of an experiment's runs: which are waiting, running or failed, and which are tried again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lottery_core.experiments.protocols import Executor, Training
 from lottery_core.experiments.results import Row
 from lottery_core.files import write_json
 
-POLL = 0.2  # seconds between two looks at the runs in progress
+POLL = 0.2  # seconds between two checks of the runs in progress
 
 
 class RunQueue:
-    """Begins runs as soon as those that they need are done, finishes them, and keeps account of those that fail.
+    """A queue that starts each run as soon as the runs that it needs are done, finishes it, and records failures.
 
     :param out: the experiment's folder
-    :param waiting: the runs to do, in the order in which they are best done
+    :param waiting: the runs to do, in the order in which to do them
     :param done: the runs that are done already
-    :param executor: says how many runs are trained at a time, and how often a lost one is started again
-    :param progress: where events are shown
+    :param executor: the executor, for its number of parallel runs and of retries
+    :param progress: display of events
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class RunQueue:
         self._damaged: set[Run] = set()
 
     def work(self, begin: Callable[[Run], Training], finish: Callable[[Run], Row]) -> None:
-        """Do all runs; those that do not need a failed one are still done.
+        """Do all runs; after a failure, those that do not need the failed run are still done.
 
         :param begin: prepares a run and starts its training
-        :param finish: records a run whose training has ended well
-        :raises RunError: a run failed; names the first one
+        :param finish: records a run whose training has succeeded
+        :raises RunError: a run failed; the message names the first one
         """
         try:
             while self.running or self._ready():
@@ -96,7 +96,7 @@ class RunQueue:
         self.progress.say(f"{run}: {error}; started again ({self._attempts[run]} of {self.retries})")
 
     def _train_again(self, run: Run, error: DamagedError) -> None:
-        # A file of a finished run was damaged later: that run is trained again from the ticket that it began with.
+        # A file of a finished run was damaged later: train that run again, from the ticket with which it began.
         _, damaged = Run.of_folder(error.folder)
         if damaged in self._damaged:
             self._fail(run, error)
@@ -111,7 +111,7 @@ class RunQueue:
     def _fail(self, run: Run, error: LotteryError) -> None:
         self.failed[run] = error
         self.progress.failed(run, str(error))
-        with suppress(WriteError):  # on a full disk, say: the message must be why the run failed
+        with suppress(WriteError):  # e.g. on a full disk: the message must say why the run failed
             write_json(self.out / run.folder / paths.FAILED, {"reason": str(error)})
 
     def _stop(self) -> None:

@@ -18,7 +18,7 @@ from lottery_core.files import read_json, remove_parts, write_json
 
 
 def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
-    """What decides a run's bits besides its folder: the configuration, the versions and the ticket.
+    """Return what determines a run's bits besides its folder: the configuration, the versions and the ticket.
 
     :param experiment: the configuration
     :param ticket: the ticket that the run trains, or that a control is made from; ``None`` for a dense run
@@ -31,12 +31,12 @@ def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
 
 
 def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Framework) -> None:
-    """Leave in ``folder`` what ``run`` can be resumed from, or nothing of an unfinished run; the log says which.
+    """Keep the files in ``folder`` if ``run`` can be resumed from them, else remove them; the log says which.
 
     :param run: the run that will be started
     :param folder: the run's folder
     :param now: the run's :func:`identity`
-    :param framework: knows whether the files lead to the same bits
+    :param framework: decides whether the run can be resumed bit for bit
     :raises WriteError: the folder cannot be written
     """
     before = started_as(folder)
@@ -53,7 +53,7 @@ def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Fr
 
 
 def started_as(folder: Path) -> Any:
-    """The :func:`identity` of the run that was last started in ``folder``; ``None`` where it is not recorded."""
+    """Return the :func:`identity` of the run that was last started in ``folder``; ``None`` if it is not recorded."""
     try:
         return read_json(folder / paths.STARTED)
     except (OSError, ValueError):
@@ -69,11 +69,11 @@ def _log(folder: Path, text: str) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an unfinished run left in ``folder``, except its log, which grows, and its ticket."""
+    """Remove what an unfinished run left in ``folder``, except its ticket and its log, which is continued."""
     if not folder.exists():
         return
     try:
-        # First what the other files are judged by: a kill in the middle must not leave a part that looks whole.
+        # First the files that vouch for the others: after a kill in between, the rest must not look complete.
         for name in (paths.MARKER, paths.STARTED):
             (folder / name).unlink(missing_ok=True)
         remove_parts(folder)

@@ -1,4 +1,4 @@
-"""Result rows: one a finished run, its marker of being done, and the table ``results.csv``."""
+"""Results: a row per finished run, the marker that the run is done, and the table ``results.csv``."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lottery_core.tickets import TOGETHER, claimed_digest
 
 @dataclass(frozen=True)
 class Score:
-    """What one training run reached.
+    """The score of one training run, and what the run took.
 
     :param score: the score
-    :param score_se: the score's standard error; NaN where there is none
-    :param returns: number of values that the score averages (the last L episodes, say)
-    :param steps: environment steps or updates trained
-    :param wall_seconds: wall-clock time of the run
-    :param cpu_seconds: CPU time of the run; of its last process where it was interrupted and resumed
-    :param eval_score: mean return of the trained agent in fresh episodes; None where there was no evaluation
-    :param eval_se: the standard error of ``eval_score``; None for fewer than two episodes
+    :param score_se: the score's standard error; NaN if there is none
+    :param returns: number of values that the score averages, e.g. of the last L episodes
+    :param steps: number of environment steps or updates trained
+    :param wall_seconds: wall-clock time of the run in seconds
+    :param cpu_seconds: CPU time of the run in seconds; only that of its last process if it was resumed
+    :param eval_score: mean return of the trained agent in fresh episodes; ``None`` without an evaluation
+    :param eval_se: the standard error of ``eval_score``; ``None`` for fewer than two episodes
     :param eval_episodes: number of fresh episodes
-    :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None where unknown
+    :param rewind_steps: number of ``steps`` that the dense run had trained at the rewind point; ``None`` if unknown
     """
 
     score: float
@@ -50,7 +50,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run. ``pruned`` and ``surviving`` count parameters of the pool; the fractions are of the pool."""
+    """The result of one finished run. Its counts and fractions are those of the parameters in the pool."""
 
     experiment: str
     seed: int
@@ -75,7 +75,7 @@ class Row:
     eval_episodes: int = 0
     rewind_steps: int | None = None
     criterion: str = MAGNITUDE.name
-    networks: str = ""  # survivors by network where there are several: "actor=12/4610 critic=900/4545"
+    networks: str = ""  # survivors by network if there are several: "actor=12/4610 critic=900/4545"
     scope_shares: str = TOGETHER
 
     @property
@@ -87,17 +87,17 @@ class Row:
 def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
     """Write ``result.json``, the marker that the run is done, atomically and last.
 
-    :raises WriteError: it cannot be written
+    :raises WriteError: the marker cannot be written
     """
     write_json(folder / paths.MARKER, {"configuration": experiment.digest(), **asdict(row)})
 
 
 def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | None:
-    """The row in a run's folder; ``None`` where the run is not done, or the marker belongs to another run or ticket.
+    """Read the row in a run's folder; ``None`` if the run is not done, or the marker is of another run or ticket.
 
     :param folder: the run's folder
-    :param experiment: a marker of another configuration counts as not done; ``None`` takes any
-    :raises ConfigError: the file is damaged
+    :param experiment: the configuration that the marker must have for the run to be done; ``None`` accepts any
+    :raises ConfigError: the marker is damaged
     """
     marker = _read(folder)
     if marker is None or (experiment is not None and marker.configuration != experiment.digest()):
@@ -133,7 +133,7 @@ def _read(folder: Path) -> _Marker | None:
 
 
 def why_foreign(row: Row, folder: Path) -> str | None:
-    """Why a marker does not belong where it lies: it names another run, or another ticket; ``None`` where it does.
+    """Return why a marker does not belong in its folder: it names another run or ticket; ``None`` if it belongs there.
 
     :param row: the marker's row
     :param folder: the run's folder
@@ -151,14 +151,14 @@ def why_foreign(row: Row, folder: Path) -> str | None:
 
 
 def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
-    """All finished runs in the experiment folder ``out``, by seed, kind and round.
+    """Read the rows of all finished runs in the experiment folder ``out``, sorted by seed, kind and round.
 
     Markers that belong to another run, or name another ticket, are left out with a warning.
 
     :param out: the experiment's folder
-    :param experiment: rows of another configuration are left out; ``None`` takes all
-    :param warn: shows a warning; standard error by default
-    :raises ConfigError: no such folder, or none has finished
+    :param experiment: the configuration; rows of any other are left out; ``None`` accepts all
+    :param warn: shows a warning; by default prints it to standard error
+    :raises ConfigError: there is no such folder, or no run has finished
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
@@ -183,9 +183,9 @@ def _warn(line: str) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Write ``rows`` as CSV with a header, atomically; numbers in full.
+    """Write ``rows`` as CSV with a header, atomically and with numbers in full precision.
 
-    :raises WriteError: it cannot be written
+    :raises WriteError: the file cannot be written
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -198,10 +198,10 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_score(folder: Path) -> Score:
-    """The score that a training process left in ``score.json``.
+    """Read the score that a training process left in ``score.json``.
 
     :param folder: the run's folder
-    :raises RunError: it left none, or a damaged one
+    :raises RunError: the score is missing or damaged
     """
     path = folder / paths.SCORE
     try:

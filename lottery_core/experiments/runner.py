@@ -1,7 +1,7 @@
-"""The paper's procedure (PAPER 3.1): train the dense network; then, round by round, prune, train, score.
+"""The paper's procedure (arXiv 1906.02768, section 3.1): train dense; then, in each round, prune, train, score.
 
-Each step is skipped when it is done. Everything between two runs is files, so a killed experiment resumes after the
-last finished run, or within the interrupted one, and gives the same tickets, bit for bit, as an undisturbed one.
+Each step is skipped if it is done already. Everything between two runs is files, so a killed experiment resumes after
+the last finished run, or within the interrupted run, and gives the same tickets, bit for bit, as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from lottery_core.pruning import CHAINS, DENSE
 
 
 class Runner:
-    """Does the runs of an experiment.
+    """A runner, which does the runs of an experiment.
 
     :param experiment: the configuration
-    :param framework: knows how to train, and how to read what a training run leaves
+    :param framework: gives the command of each run, and reads the weights and the score of a trained run
     :param executor: starts training runs, at most its ``jobs`` at a time
-    :param progress: where progress is shown
+    :param progress: display of progress
     """
 
     def __init__(self, experiment: Experiment, framework: Framework, executor: Executor, progress: Progress) -> None:
@@ -38,12 +38,12 @@ class Runner:
         self.out = experiment.out
 
     def run(self) -> list[Row]:
-        """Do what is not done yet.
+        """Do the runs that are not done yet.
 
         :returns: the rows of all finished runs of the experiment
-        :raises BusyError: another process works in the folder
+        :raises BusyError: another process is using the folder
         :raises ConfigError: the folder holds an experiment of another configuration
-        :raises RunError: a run failed; those that do not need it were still done
+        :raises RunError: a run failed; runs that do not need it were still done
         """
         with FolderLock(self.out) as lock:
             self._open_folder()
@@ -56,7 +56,7 @@ class Runner:
             return self._write_rows()
 
     def begin(self, run: Run, lock: FolderLock) -> Training:
-        """Prune for ``run`` unless it is dense, and start its training, or find the one that is under way."""
+        """Find the ticket of ``run`` and start its training, or return the training that is already under way."""
         ticket = self._ticket_of(run)
         return self._under_way(run, ticket) or self.train(run, self.prune(run, ticket), lock)
 
@@ -68,7 +68,7 @@ class Runner:
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:
-        """Start the training of ``run``; an interrupted one is resumed where that gives the same bits."""
+        """Start training ``run``; an interrupted run is resumed if that gives the same bits."""
         folder = self.out / run.folder
         (folder / paths.FAILED).unlink(missing_ok=True)
         prepare_folder(run, folder, identity(self.experiment, ticket), self.framework)
@@ -96,7 +96,7 @@ class Runner:
         return self.out / (run if run.kind in CHAINS else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:
-        # A job that an earlier command submitted; it is cancelled where it trains something else.
+        # The job that an earlier command submitted; it is cancelled if it trains something else.
         folder = self.out / run.folder
         job = self.executor.adopt(run, folder)
         if job is None:
@@ -115,7 +115,7 @@ class Runner:
 
 
 def commands(experiment: Experiment, framework: Framework) -> Iterable[tuple[Run, Path, list[str]]]:
-    """The plan for people: each run, its folder and its command."""
+    """Yield each run of the plan with its folder and its command."""
     for run in experiment.plan():
         folder = experiment.out / run.folder
         yield run, folder, framework.command(run, folder)

@@ -9,16 +9,16 @@ from lottery_core.errors import ConfigError
 
 INIT = "init"
 EPOCH = "epoch"
-# Words for a rewind point where the survivors keep their trained weights: only the learning rate's schedule is rewound
-# (Renda et al., arXiv 2003.02389), or nothing is and the training continues at the schedule's last rate.
+# Rewind points with which survivors keep their trained weights: only the learning rate schedule is rewound (Renda et
+# al., arXiv 2003.02389), or nothing is rewound, and training continues at the schedule's last rate.
 LEARNING_RATE, NOTHING = "lr", "none"
 KEPT = (LEARNING_RATE, NOTHING)
-# What a ticket trains after the rewind point: the whole length again, or what remains of it, with a schedule that goes
-# on from the rewind point (Frankle et al., arXiv 1912.05671).
+# How long a ticket trains after the rewind point: the whole length again, or what remains of it, with a schedule that
+# continues from the rewind point (Frankle et al., arXiv 1912.05671).
 FULL, REMAINING = "full", "remaining"
 AFTER_REWIND = {
     FULL: "tickets train for the whole length again, with a schedule from its beginning",
-    REMAINING: "tickets train for what remains of the length, with a schedule that goes on from the rewind point",
+    REMAINING: "tickets train for what remains of the length, with a schedule that continues from there",
 }
 
 
@@ -33,7 +33,7 @@ class Point:
         return INIT if self.count == 0 else f"{self.unit}:{self.count}"
 
     def times(self, factor: int) -> Point:
-        """A point ``factor`` times as far from the start."""
+        """Return the point ``factor`` times as far from the start."""
         return Point(self.unit, self.count * factor)
 
 
@@ -50,9 +50,9 @@ def parse_point(
     :param text: e.g. ``"episodes:160"``, ``"episode:160"`` or ``"init"``
     :param units: the accepted units, in the plural
     :param option: the option's name, for messages
-    :param epoch: the length of an epoch; ``None`` where epochs are not accepted
+    :param epoch: the length of an epoch; ``None`` if epochs are not accepted
     :param words: further words that the option accepts, for messages
-    :raises ConfigError: another form, an unknown unit, a count that is not a whole number of at least 0
+    :raises ConfigError: the text has another form, the unit is unknown, or the count is not a whole number
     """
     text = text.strip()
     if text == INIT:

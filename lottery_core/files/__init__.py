@@ -1,4 +1,4 @@
-"""Files: regular ones alone, atomic writes, the folder lock, JSON of the right shape, printable text, signatures."""
+"""Files: atomic writes, the folder lock, checked JSON, printable text, signatures, and a check for regular files."""
 
 from lottery_core.files.atomic import (
     FolderLock,

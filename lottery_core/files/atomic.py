@@ -18,7 +18,7 @@ from lottery_core.files.json_values import parse_json
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that a reader, or a kill at any moment, finds the old content or the new, never a part.
+    """Write a file so that it always holds the old or the new content, never a part, even after a kill.
 
     The content goes into a temporary file in the same folder, which is flushed to the disk and renamed to ``path``.
 
@@ -48,7 +48,7 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
 
 
 def _target(path: Path) -> Path:
-    # The file that a link leads to: renaming over the link would leave its target as it was.
+    # Follow a link: renaming over the link would leave its target unchanged.
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -61,8 +61,8 @@ def refuse_inputs(output: Path, inputs: Iterable[Path | None]) -> None:
     """Refuse to write over a file that the same command reads.
 
     :param output: the file to write
-    :param inputs: the files that are read; ``None`` for one that was not given
-    :raises WriteError: the output is one of them, also by another name
+    :param inputs: the files that are read; ``None`` for a file that was not given
+    :raises WriteError: the output is one of them, even under another name
     """
     for path in inputs:
         if path is not None and output.exists() and path.exists() and output.samefile(path):
@@ -70,7 +70,7 @@ def refuse_inputs(output: Path, inputs: Iterable[Path | None]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    # The rename must survive a power cut, too.
+    # The rename must survive a power cut as well.
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -101,7 +101,7 @@ def read_json(path: str | Path) -> Any:
     :param path: the file
     :returns: its value; ``None`` if there is no such file
     :raises ValueError: the file is not JSON, or nested too deeply
-    :raises OSError: it cannot be read, or is not a regular file
+    :raises OSError: the file cannot be read, or is not a regular file
     """
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(f"{path} is not a regular file")
@@ -130,7 +130,7 @@ def last_line(path: Path) -> str:
 
 
 def disk_full(folder: Path) -> bool:
-    """Whether the file system of ``folder`` has no free block left."""
+    """Return whether the file system of ``folder`` has no free block left."""
     try:
         return os.statvfs(folder).f_bavail == 0
     except OSError:
@@ -151,7 +151,7 @@ class FolderLock:
     """Context manager that allows one process at a time in an experiment folder.
 
     It uses ``flock``, which the kernel releases when every holder has died. Child processes that are given
-    :attr:`fileno` inherit the lock, so it holds while training processes of a killed command are still alive.
+    :attr:`fileno` inherit the lock, so it is held while training processes of a killed command are still alive.
 
     :param folder: the experiment folder; created if missing
     :param patience: seconds to wait for the lock, by default :data:`PATIENCE`
@@ -188,7 +188,7 @@ class FolderLock:
                     file.close()
                     raise BusyError(f"{self.path.parent} is in use by {holder}; wait for it or stop it") from None
                 time.sleep(0.1)
-        with suppress(OSError):  # on a full disk the lock holds without its holder's name
+        with suppress(OSError):  # on a full disk the lock is held, but does not name its holder
             file.truncate(0)
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._file = file
@@ -203,7 +203,7 @@ class FolderLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process, or a child that it left behind, holds the lock of an experiment folder."""
+    """Return whether a process, or a child that it left behind, holds the lock of an experiment folder."""
     try:
         with open(folder / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""JSON of the right shape: values of dataclasses from objects that anybody may have written."""
+"""Checked JSON: make dataclasses from the objects of untrusted files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lottery_core.files.printable import printable
 
 T = TypeVar("T")
 _DEEPEST = 64
-_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", type(None): "null"}
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    :raises ValueError: not JSON, or nested too deeply for what copies, writes or compares the value afterwards
+    :raises ValueError: the text is not JSON, or is nested too deeply for code that copies, writes or compares its value
     """
     try:
         value = json.loads(text)
@@ -41,16 +41,16 @@ def from_json(
     error: Callable[[str], Exception],
     convert: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> T:
-    """The dataclass ``kind`` from a JSON object; keys that it does not know, as a later version may write, are ignored.
+    """Make the dataclass ``kind`` from a JSON object; unknown keys, which a later version may write, are ignored.
 
     Fields may be annotated with ``int``, ``float``, ``str``, ``bool``, ``None``, ``tuple[X, ...]``,
     ``Mapping[str, X]``, ``Any`` and unions of these.
 
     :param kind: the dataclass
     :param value: the JSON value
-    :param error: makes the error from a message about a key, or about the value itself
-    :param convert: field name -> what makes its value from the JSON value, for fields of other types
-    :raises Exception: the error, for a value of the wrong type or a missing key
+    :param error: makes the exception from a message about a key, or about the value itself
+    :param convert: field name -> function that converts the JSON value, for fields of other types
+    :raises Exception: the exception that ``error`` makes, if a value has the wrong type or a key is missing
     """
     if not isinstance(value, Mapping):
         raise error(f"it must be an object, not {_shown(value)}")
@@ -100,7 +100,7 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 def _is_huge(value: float) -> bool:
-    # A float holds no larger whole number; NaN and infinity are scores, too.
+    # Larger whole numbers do not fit in a float; NaN and infinity are valid scores.
     return isinstance(value, int) and abs(value) > 1 << 1000
 
 

@@ -1,13 +1,13 @@
-"""Text from files, made fit to be printed: it must not drive a terminal, nor fill it."""
+"""Make text from files safe to print: it must neither control the terminal nor fill it."""
 
 from __future__ import annotations
 
 
 def printable(text: object, most: int = 200) -> str:
-    """``text`` on one line, with everything that is not printable escaped, shortened in the middle.
+    """Return ``text`` as one line with unprintable characters escaped; long text is shortened in the middle.
 
-    :param text: text from a file that anybody may have written
-    :param most: the longest result, in characters
+    :param text: text that may come from an untrusted file
+    :param most: maximum length of the result, in characters
     """
     line = "".join(letter if letter.isprintable() else _escaped(letter) for letter in str(text)[: 4 * most])
     if len(line) <= most and len(str(text)) <= 4 * most:

@@ -1,4 +1,4 @@
-"""Which files are read: regular ones. A device or a FIFO has no end, or nothing to give."""
+"""Check that a path is a regular file: reading a device or a FIFO may never end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def why_not_regular(path: str | Path) -> str | None:
-    """Why ``path`` cannot be read as a file, in a few words; ``None`` for a regular file or a link to one.
+    """Return why ``path`` cannot be read as a file, in a few words; ``None`` for a regular file or a link to one.
 
-    Ask before anything opens the path: opening a FIFO waits for a writer.
+    Call this before opening the path: opening a FIFO waits for a writer.
 
-    :param path: what the user gave as a file
+    :param path: the path that the user gave
     """
     try:
         mode = os.stat(path).st_mode

@@ -1,8 +1,8 @@
-"""Signatures of the files that this user's own commands wrote, for files whose reading runs code.
+"""Signatures that mark a file as written by this user's own commands, for files that run code when they are read.
 
 A signature is the HMAC-SHA256 of a file's name and content under a random key of the user, which is made on first use
-in ``$XDG_STATE_HOME/lottery``, else in ``~/.local/state/lottery``. The signatures of a folder's files stand in its
-``signatures.json``. A folder from somebody else, or from a machine with another key, has none that fits.
+in ``$XDG_STATE_HOME/lottery``, else in ``~/.local/state/lottery``. The signatures of the files in a folder are kept in
+its ``signatures.json``. Files from somebody else, or from a machine with another key, have no valid signature.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _BYTES = 32
 
 
 def sign(path: Path) -> None:
-    """Note in the folder of a file that this user's own command wrote it; does nothing where no key can be kept.
+    """Sign a file that this user's own command wrote; do nothing if no key can be stored.
 
-    :param path: the file, whole
+    :param path: the completely written file
     :raises WriteError: the folder cannot be written
     """
     key = _key(make=True)
@@ -36,9 +36,10 @@ def sign(path: Path) -> None:
 def unsigned(paths: Iterable[Path]) -> list[Path]:
     """Return the files that this user's own commands did not write, or that have changed since.
 
-    A file of another user is among them even if its signature fits: its owner could change it while it is read.
+    Files that another user owns are among them even if the signature is valid: the owner could change them while they
+    are read.
 
-    :param paths: files; one that does not exist is left out
+    :param paths: files to check; missing files are left out
     """
     key = _key(make=False)
     return [path for path in paths if path.exists() and not _is_own(key, path)]
@@ -69,12 +70,12 @@ def _key(make: bool) -> bytes | None:
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(handle, "wb") as file:
                 file.write(secrets.token_bytes(_BYTES))
-            # Of two processes that make the first key, one wins.
+            # If two processes make the first key at the same time, the first one is kept.
             with suppress(FileExistsError):
                 os.link(part, path)
             part.unlink()
         own = path.stat()
         key = path.read_bytes()
-    except (OSError, RuntimeError):  # RuntimeError: there is no home
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return None
     return key if len(key) == _BYTES and own.st_uid == os.geteuid() and not own.st_mode & 0o077 else None

@@ -23,7 +23,7 @@ _ON_GPU = (*_ON_CPU, torch.float16, torch.bfloat16)
 class Layer:
     """A layer with weights.
 
-    :param name: the layer's first name in the model
+    :param name: the layer's name in the model, the first if it has several
     :param module: the layer
     :param places: every module that holds the layer, with the layer's name in it
     :param matrices: the layer's weights, (outputs, inputs) each
@@ -55,9 +55,9 @@ class Layer:
             setattr(parent, flag, True)
 
     def fused_parents(self) -> list[tuple[nn.Module, str]]:
-        """Parents that pass the layer's weights to a fused implementation of torch's instead of calling the layer.
+        """Return the parents that pass the layer's weights to torch's fused implementation instead of calling it.
 
-        :returns: each with the attribute that makes it call the layer
+        :returns: each parent with the name of the attribute that makes it call the layer
         """
         flags = [row.fused_flag for row in dialects.every() if row.fused_flag is not None]
         return [(parent, flag) for parent, _ in self.places for flag in flags if not getattr(parent, flag, True)]

@@ -1,6 +1,6 @@
-"""Writing a checkpoint that works without this project: plain, smaller, or sparse.
+"""Export a checkpoint so that it works without this project: plain, smaller, or sparse.
 
-How a framework's checkpoint is exported is the plugin's business; its dialect names the function.
+The plugin of each framework exports that framework's checkpoints; the dialect names the function.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Builder(Protocol):
     """The function that a dialect names as ``build``."""
 
     def __call__(self, config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
-        """Build the model of a file's configuration, its parameters on the device "meta"."""
+        """Build the model of a file's configuration, with its parameters on the device "meta"."""
 
 
 def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any) -> nn.Module:
@@ -42,7 +42,7 @@ def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any
         lies elsewhere here
     :returns: the model, in evaluation mode
     :raises CheckpointError: the file cannot be read, or its plugin is not installed
-    :raises MismatchError: the model is of another architecture; the line names the first tensor that differs
+    :raises MismatchError: the model has another architecture; the message names the first tensor that differs
     """
     file = SparseFile(path)
     if model is None:
@@ -119,7 +119,7 @@ def fill(model: nn.Module, file: SparseFile) -> None:
 
     :param model: a model of the file's architecture, with or without memory for its parameters; changed in place
     :param file: the opened sparse file
-    :raises MismatchError: the model is of another architecture; it is left unchanged
+    :raises MismatchError: the model has another architecture; it is left unchanged
     """
     weights = _Weights(file, _names_in_file(model, file))
     layers = [layer for layer in _layers_with_sparse_form(model) if weights.smaller_if_sparse(layer)]
@@ -149,7 +149,7 @@ def _names_in_file(model: nn.Module, file: SparseFile) -> dict[Tensor, str]:
 
 
 class _Weights:
-    """Reads a file's weights for the tensors of a model, each name once, so that tied tensors stay tied.
+    """A reader of a file's weights for the tensors of a model; it reads each name once, so tied tensors stay tied.
 
     :param file: the opened sparse file
     :param names: name in the file of each tensor, see :func:`_names_in_file`
@@ -164,7 +164,7 @@ class _Weights:
         return tensor in self.names
 
     def dense(self, tensor: Tensor) -> Tensor:
-        """The weights for ``tensor``, of its type, device and class."""
+        """Return the weights for ``tensor``, of its type, device and class."""
         name = self.names[tensor]
         if name not in self._dense:
             loaded = self.file.tensor(name).to(_device_for(tensor), tensor.dtype)
@@ -173,14 +173,14 @@ class _Weights:
         return self._dense[name]
 
     def sparse(self, weight: Tensor) -> CsrMatrix:
-        """The sparse matrix for ``weight``, of its type and device."""
+        """Return the sparse matrix for ``weight``, of its type and device."""
         name = self.names[weight]
         if name not in self._sparse:
             self._sparse[name] = self.file.matrix(name).to(weight.dtype).to(_device_for(weight))
         return self._sparse[name]
 
     def smaller_if_sparse(self, layer: Layer) -> bool:
-        """Whether a layer takes less memory sparse; never for a parametrised weight, which the file does not hold."""
+        """Return whether a layer takes less memory sparse; never for parametrised weights, which are in no file."""
         return all(
             weight in self.names and self.file.pruned(self.names[weight]) >= _LEAST_PRUNED for weight in layer.matrices
         )
@@ -205,7 +205,7 @@ def _sparse_layer(module: nn.Module, weights: _Weights) -> nn.Module:
 
 
 def _layers_with_sparse_form(model: nn.Module) -> list[Layer]:
-    # An embedding counts only here, where sparse saves memory: it would gain no time.
+    # Embeddings become sparse only here, to save memory: it would save no time.
     places = places_in(model)
     embeddings = [
         Layer(name, module, tuple(places[id(module)]), (module.weight,), None)

@@ -33,7 +33,7 @@ class SparseLSTMCell(ForInference):
         self.bias = None if bias is None else frozen(bias)
 
     def forward(self, input: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Compute one step as ``nn.LSTMCell``, with or without a batch dimension.
+        """Compute one step as ``nn.LSTMCell`` does, with or without a batch dimension.
 
         :param input: input, (batch, input_size)
         :param state: hidden and cell state, (batch, hidden_size) each; by default zeros
@@ -67,7 +67,7 @@ class SparseLSTM(ForInference):
         """Do nothing; code that uses ``nn.LSTM`` calls it."""
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> Any:
-        """Run padded, packed or unbatched sequences, with arguments and results as of ``nn.LSTM``."""
+        """Run padded, packed or unbatched sequences, with the arguments and results of ``nn.LSTM``."""
         if isinstance(input, PackedSequence):
             if hx is not None and input.sorted_indices is not None:
                 hx = (hx[0].index_select(1, input.sorted_indices), hx[1].index_select(1, input.sorted_indices))

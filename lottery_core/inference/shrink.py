@@ -64,7 +64,7 @@ class Units:
     """The units of one layer and every layer that reads them.
 
     :param layer: the layer; its tensors are ``LAYER.weight`` (units, in, ...) and optionally ``LAYER.bias`` (units)
-    :param readers: all layers that read the units; a missing one would break
+    :param readers: all layers that read the units; if one is missing, the shrunk network does not work
     """
 
     layer: str

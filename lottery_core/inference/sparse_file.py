@@ -82,7 +82,7 @@ def save_sparse(
 
 
 def is_sparse_file(path: str | Path) -> bool:
-    """Whether :func:`save_sparse` wrote the file, judged by its header."""
+    """Return whether :func:`save_sparse` wrote the file, judging by its header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -153,7 +153,7 @@ class SparseFile:
         return {**{name: shape for name, (shape, *_) in self._packed.items()}, **rest}
 
     def is_floating_point(self, name: str) -> bool:
-        """Whether a tensor holds floating-point numbers."""
+        """Return whether a tensor holds floating-point numbers."""
         return name in self._packed or self._payload[f"rest.{name}"].is_floating_point()
 
     def pruned(self, name: str) -> float:

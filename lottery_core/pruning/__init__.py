@@ -1,4 +1,4 @@
-"""Pruning: one round of it, the criteria that rank parameters, and the kinds of ticket."""
+"""Pruning: one round of pruning, the criteria that rank parameters, and the kinds of ticket."""
 
 from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import (

@@ -1,4 +1,4 @@
-"""One round of pruning, and the schedule of counts (PAPER 3.1)."""
+"""One round of pruning, and the schedule of counts (arXiv 1906.02768, section 3.1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RANKED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
-    """Return a rate unchanged.
+    """Check a rate and return it unchanged.
 
     :raises PruneError: ``rate`` is not strictly between 0 and 1
     """
@@ -43,12 +43,13 @@ def check_rate(rate: float, name: str = "prune rate") -> float:
 
 
 def schedule(pool: int, rate: float, rounds: int) -> list[int]:
-    """How many survive after 0, 1, ... ``rounds`` rounds; each prunes ``round(rate x left)`` of what is left.
+    """Return the number of survivors after 0, 1, ... ``rounds`` rounds; each round prunes ``round(rate x left)``.
 
-    :param pool: parameters in the pool
-    :param rate: share of the remaining parameters, in (0, 1)
+    :param pool: number of parameters in the pool
+    :param rate: share of the remaining parameters that each round prunes, in (0, 1)
+    :param rounds: number of rounds
     :returns: ``rounds + 1`` counts, the first of which is ``pool``
-    :raises PruneError: a rate outside (0, 1)
+    :raises PruneError: the rate is outside (0, 1)
     """
     check_rate(rate)
     left = [pool]
@@ -64,19 +65,20 @@ def prune_masks(
     criterion: Criterion = MAGNITUDE,
     rewind: Mapping[str, Tensor] | None = None,
 ) -> Masks:
-    """Masks that leave exactly ``survivors`` parameters, those with the highest scores.
+    """Return masks that leave exactly ``survivors`` parameters, those with the highest scores.
 
-    Of equal scores those earlier in the pool are pruned first. Weights that are divided by the norm of a slice
-    (``weight_norm``, ``spectral_norm``) keep a survivor in each slice; the next smallest go elsewhere. With a criterion
-    that scores element by element this takes about one byte a parameter beside the masks that come in.
+    Among equal scores, those earlier in the pool are pruned first. Weights that are divided by the norm of a slice
+    (``weight_norm``, ``spectral_norm``) keep a survivor in each slice; the next smallest parameters are pruned instead.
+    With an elementwise criterion this takes about one byte per parameter in addition to the given masks.
 
     :param weights: trained weights by name, at least those of the pool
-    :param masks: what survives now; or the names of a pool in which everything survives
-    :param survivors: how many parameters to leave, at least 1
+    :param masks: the present masks, or the names of the tensors in a pool in which everything survives
+    :param survivors: number of parameters to leave, at least 1
     :param criterion: ranks the parameters; the paper's global magnitude by default
     :param rewind: weights at the rewind point by name, for criteria that use them
     :raises MaskError: a tensor of the pool is missing or has another shape than its mask
-    :raises PruneError: NaN or infinite weights, more survivors asked for than are left, none, or no ``rewind``
+    :raises PruneError: a weight or score is NaN or infinite, ``survivors`` is too small or larger than what is left, or
+        the criterion needs ``rewind``
     """
     old = masks if isinstance(masks, Masks) else None
     names = list(old) if old is not None else sorted(masks)
@@ -97,8 +99,8 @@ def _select(
     rewind: Mapping[str, Tensor] | None,
     networks: Mapping[str, str] | None = None,
 ) -> tuple[Masks, dict[str, int]]:
-    # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
-    # Networks: the network of each tensor, where each network keeps the same share.
+    # Returns the masks, and for each tensor the number of parameters that survive only because a slice of a normalised
+    # weight needs one. With networks (tensor name -> its network), each network keeps the same share.
     _check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
@@ -141,7 +143,7 @@ def _select(
 
 
 def _needed(weights: Mapping[str, Tensor], candidates: Sequence[Candidate], criterion: Criterion) -> dict[str, Tensor]:
-    # The best survivor of each slice of a weight that is divided by the slice's norm.
+    # For weights that are divided by the norm of each slice: masks of the highest score in each slice.
     slices = normalised_weights({name: tensor.shape for name, tensor in weights.items()})
     needed = {}
     for each in candidates:
@@ -167,7 +169,7 @@ def _check_types(weights: Mapping[str, Tensor], names: Iterable[str]) -> None:
 
 
 def _check_start(rewind: Weights, names: Iterable[str]) -> None:
-    # What survivors start from must be numbers, as what is ranked must.
+    # The values to which survivors are reset must be real and finite, like the trained values.
     names = list(names)
     _check_types(rewind.tensors, names)
     for name in names:
@@ -178,7 +180,7 @@ def _check_start(rewind: Weights, names: Iterable[str]) -> None:
 
 
 def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
-    # The masks, flat, and the highest score that is pruned.
+    # Returns the flat masks, and the highest score that is pruned.
     remove = pool.left - survivors
     if not survivors or not remove:
         pool.check_finite()
@@ -206,27 +208,27 @@ def prune(
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
-    Give one of ``rate``, ``fraction`` and ``survivors``. Warns (``UserWarning``) where the weights look as if they had
-    trained a ticket that is not given as ``previous``.
+    Give one of ``rate``, ``fraction`` and ``survivors``. Warns (``UserWarning``) if the weights seem to be those of a
+    trained ticket that is not given as ``previous``.
 
-    :param trained: weights at the end of training (of the ``previous`` ticket where there is one)
+    :param trained: weights at the end of training (of the ``previous`` ticket, if there is one)
     :param rewind: weights at the rewind point, of the same architecture
     :param rate: share of the *remaining* parameters to prune, in (0, 1) (iterative pruning)
     :param fraction: share of the *whole* pool to be pruned afterwards, in (0, 1) (one-shot pruning)
-    :param survivors: how many parameters survive
-    :param previous: the ticket of the round before; its masks and its scope are carried on
+    :param survivors: number of parameters that survive
+    :param previous: the ticket of the previous round, whose masks are pruned further and whose scope is kept
     :param scope: which parameters are in the pool, see :func:`lottery_core.pool_names`
-    :param kind: kind written into the ticket; that of ``previous``, or ``"winning"``, by default
+    :param kind: kind written into the ticket; by default as in ``previous``, else ``"winning"``
     :param rewind_point: rewind point written into the ticket, e.g. ``"episodes:160"``
     :param seed: seed written into the ticket
-    :param criterion: how parameters are ranked, one of :data:`lottery_core.CRITERIA`; that of ``previous``, or
-        ``"magnitude"``, by default
+    :param criterion: how parameters are ranked, one of :data:`lottery_core.CRITERIA`; by default as in ``previous``,
+        else ``"magnitude"``
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
-        decoder; what they share) is pruned at the same rate; that of ``previous``, or ``"together"``, by default
-    :raises PruneError: NaN weights, a rate outside (0, 1), nothing left to prune
+        decoder; what they share) is pruned at the same rate; by default as in ``previous``, else ``"together"``
+    :raises PruneError: a weight is NaN or infinite, a rate is outside (0, 1), or nothing is left to prune
     :raises MismatchError: ``trained``, ``rewind`` and ``previous`` do not share one architecture
     :raises ScopeError: the scope selects nothing
-    :raises ConfigError: unknown criterion, or separate shares of a model whose networks are not known
+    :raises ConfigError: the criterion is unknown, or shares are separate and the model's networks are not known
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")

@@ -6,5 +6,5 @@ import hashlib
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 31 bits that is the same on every machine; numpy and gymnasium take no more bits."""
+    """Derive a seed of 31 bits, the same on every machine; numpy and gymnasium take no more bits."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1

@@ -1,4 +1,4 @@
-"""The k-th smallest score of many tensors, exactly, without concatenating them.
+"""Find the k-th smallest score of many tensors, exactly, without concatenating them.
 
 A sample brackets the answer, one pass counts the scores below the bracket and gathers those inside it, and a small
 sort finishes. Where many equal scores make the bracket useless, bisection by counting takes over: slower, still exact,
@@ -27,7 +27,7 @@ class Candidate:
 
     :param name: the tensor's name
     :param trained: trained values
-    :param mask: what survives so far, of the same shape; ``None`` where everything does
+    :param mask: mask of the present survivors, of the same shape; ``None`` if everything survives
     :param rewind: values at the rewind point, for criteria that use them
     """
 
@@ -38,10 +38,10 @@ class Candidate:
 
 
 class Pool:
-    """Tensors seen as one long list of scores, of which only survivors count.
+    """A view of several tensors as one long list of scores, of which only those of survivors count.
 
     :param candidates: the tensors in the order of the pool, in which ties are broken
-    :param criterion: gives the scores
+    :param criterion: computes the scores
     :raises PruneError: the criterion's scores do not have the shape of the weights
     """
 
@@ -59,7 +59,7 @@ class Pool:
         )
 
     def _source(self, each: Candidate) -> tuple[Tensor, Tensor]:
-        # What a score is computed from, flat; twice the scores themselves where they need whole tensors.
+        # The flat tensors from which scores are computed; if a criterion needs whole tensors, its scores, twice.
         trained = each.trained.detach()
         rewind = trained if each.rewind is None else each.rewind.detach()
         if not self.criterion.elementwise:
@@ -81,7 +81,7 @@ class Pool:
         return self.criterion.scores(trained, source[1][piece].to(self.dtype))
 
     def chunks(self) -> Iterator[tuple[str, int, Tensor, Tensor | None]]:
-        """(name, start within the tensor, scores, mask or None), in cache-sized pieces."""
+        """Yield (name, start within the flat tensor, scores, mask or ``None``) in cache-sized pieces."""
         for name, source, mask in zip(self.names, self._sources, self._masks, strict=True):
             size = _CHUNK.get(source[0].device.type, _CHUNK_ELSEWHERE)
             for start in range(0, source[0].numel(), size):
@@ -90,8 +90,8 @@ class Pool:
                 yield name, start, scores, None if mask is None else mask[piece].to(scores.device)
 
     def sample(self) -> Tensor:
-        """About 65,000 scores of survivors at even strides, so the same every time, sorted."""
-        stride = max(1, self.left // _SAMPLE) | 1  # odd: no beat with even row lengths
+        """Return about 65,000 scores of survivors, sorted; taken at a fixed stride, so the same every time."""
+        stride = max(1, self.left // _SAMPLE) | 1  # odd: an even one would hit the same columns of even-length rows
         piece = slice(None, None, stride)
         picked = []
         for source, mask in zip(self._sources, self._masks, strict=True):
@@ -100,18 +100,18 @@ class Pool:
         return torch.cat(picked).sort().values
 
     def scores_of(self, name: str) -> Tensor:
-        """All scores of a tensor, in its shape."""
+        """Return all scores of a tensor, in its shape."""
         index = self.names.index(name)
         return self._scores(self._sources[index], slice(None)).reshape(self.candidates[index].trained.shape)
 
     def sizes(self) -> dict[str, int]:
-        """Tensor name -> number of elements."""
+        """Map the name of each tensor to its number of elements."""
         return {name: source[0].numel() for name, source in zip(self.names, self._sources, strict=True)}
 
     def check_finite(self) -> None:
-        """Check the weights and their scores.
+        """Check that the weights and their scores are finite.
 
-        :raises PruneError: a NaN or infinite weight or score; names the first tensor
+        :raises PruneError: a weight or score is NaN or infinite; the message names the first such tensor
         """
         for each, source in zip(self.candidates, self._sources, strict=True):
             bad = _not_finite(each.trained)
@@ -132,10 +132,10 @@ def _not_finite(values: Tensor) -> int:
 
 
 def smallest(pool: Pool, k: int) -> tuple[float, int]:
-    """The k-th smallest score among the survivors of ``pool``, and how many scores are strictly smaller.
+    """Return the k-th smallest score among the survivors of ``pool``, and the number of strictly smaller scores.
 
-    :param pool: the survivors
-    :param k: 1 <= k <= ``pool.left``
+    :param pool: the tensors and their survivors
+    :param k: rank of the score, from 1 to ``pool.left``
     :raises PruneError: a weight is NaN or infinite
     """
     low, high = _bracket(pool.sample(), k / pool.left)
@@ -176,7 +176,7 @@ def _bracket(sample: Tensor, quantile: float) -> tuple[float, float]:
 
 
 def _by_bisection(pool: Pool, k: int) -> tuple[float, int]:
-    # Integers that order as the floats do, so that bisecting the integers finds the exact float.
+    # Maps floats to integers in the same order, so that bisecting the integers finds the exact float.
     def key(values: Tensor) -> Tensor:
         bits = (values + 0.0).view(integer)  # -0.0 becomes 0.0: the two are equal
         return torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
@@ -202,11 +202,11 @@ def _by_bisection(pool: Pool, k: int) -> tuple[float, int]:
 
 
 def survivors_above(pool: Pool, threshold: float, ties: int) -> dict[str, Tensor]:
-    """New flat masks: the survivors of ``pool`` without those below the threshold and the first few equal to it.
+    """Return flat masks of the survivors of ``pool`` without those below the threshold and the first few equal to it.
 
-    :param pool: the survivors
-    :param threshold: from :func:`smallest`
-    :param ties: how many survivors equal to the threshold are pruned, the first in the order of the pool
+    :param pool: the tensors and their survivors
+    :param threshold: a score, from :func:`smallest`
+    :param ties: number of survivors equal to the threshold that are pruned, the first in the order of the pool
     :returns: name -> bool tensor on the CPU, flat, in the order of the pool
     """
     result = {name: torch.empty(size, dtype=torch.bool) for name, size in pool.sizes().items()}

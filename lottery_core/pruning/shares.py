@@ -1,4 +1,4 @@
-"""How survivors are shared out among the tensors and networks of a pool."""
+"""Divide the survivors of a round among the tensors and networks of a pool."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lottery_core.tickets import SEPARATE, TOGETHER, network_of_each
 
 
 def check_scope_shares(scope_shares: str, pool: Iterable[str] = (), names: Iterable[str] = ()) -> str:
-    """Return a word for the scope shares unchanged.
+    """Check a value of the scope shares and return it unchanged.
 
     :param scope_shares: ``"together"`` or ``"separate"``
-    :param pool: names in the pool, where they are known already
+    :param pool: names in the pool, if they are known already
     :param names: names of all parameters
-    :raises ConfigError: another word, or separate shares of a pool that is not of several networks
+    :raises ConfigError: the value is unknown, or the shares are separate and the pool is of a single network
     """
     if scope_shares not in (TOGETHER, SEPARATE):
         raise unknown_choice(scope_shares, "scope shares", (TOGETHER, SEPARATE))
@@ -32,11 +32,11 @@ def check_scope_shares(scope_shares: str, pool: Iterable[str] = (), names: Itera
 
 
 def groups(names: Sequence[str], criterion: Criterion, networks: Mapping[str, str] | None) -> list[list[int]]:
-    """Return the tensors that share one pool, by index; each group keeps the same share.
+    """Group the tensors, by index, so that each group keeps the same share.
 
     :param names: names of the tensors
-    :param criterion: how parameters are ranked: over all tensors, or within each
-    :param networks: name -> its network, where each network is a group; ``None`` where all are one
+    :param criterion: ranks parameters over all tensors, or within each
+    :param networks: tensor name -> its network, if each network is a group; ``None`` if all are one group
     """
     found: dict[str, list[int]] = {}
     for index, name in enumerate(names):
@@ -45,12 +45,12 @@ def groups(names: Sequence[str], criterion: Criterion, networks: Mapping[str, st
 
 
 def share_out(left: Sequence[int], survivors: int, least: Sequence[int]) -> list[int]:
-    """Share survivors among groups: the same share of each, by largest remainders, so that the sum is exact.
+    """Divide survivors among groups: the same share of each, rounded by largest remainders so that the sum is exact.
 
-    :param left: how many parameters are left in each group
-    :param survivors: how many are to survive in all, at least the sum of ``least``
-    :param least: how many each group keeps in any case
-    :returns: how many survive in each group
+    :param left: number of parameters left in each group
+    :param survivors: number of survivors in all groups together, at least the sum of ``least``
+    :param least: minimum number of survivors of each group
+    :returns: number of survivors in each group
     """
     total = sum(left)
     counts = [survivors * each // total for each in left]

@@ -1,4 +1,4 @@
-"""Zeros in trained weights that say that a mask was forgotten."""
+"""Zeros in trained weights that suggest a forgotten mask."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 
 from lottery_core.tickets import Weights
 
-_FEW = 0.001  # share of zeros that any training may leave
+_FEW = 0.001  # share of zeros that training may leave by itself
 
 
 def forgotten_masks(trained: Weights, rewind: Weights) -> Iterator[str]:
-    """Warn of weights that look as if they were pruned before, a line each; without the ticket they are pruned again.
+    """Yield warnings about weights that seem to be pruned already; without their ticket they are pruned again.
 
-    Rows and tensors that are zero throughout at the rewind point (biases, the row of a padding word) do not count.
+    Rows and tensors that are all zero at the rewind point (biases, the row of a padding word) do not count.
 
     :param trained: trained weights, which are pruned without a previous ticket
     :param rewind: weights at the rewind point

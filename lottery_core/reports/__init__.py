@@ -1,4 +1,4 @@
-"""What an experiment says: tables, the picture, statistics over seeds, the state of its runs."""
+"""Reports of an experiment: tables, the picture, statistics over seeds, and the state of its runs."""
 
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables

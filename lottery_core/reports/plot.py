@@ -1,4 +1,4 @@
-"""The picture of an experiment: score against pruned fraction, a line a kind, mean and spread over seeds."""
+"""Draw the picture of an experiment: score against pruned fraction, one line per kind, mean and spread over seeds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MORE_MARKERS = "<>hpd8H"
 _COLLAPSED: dict[str, Any] = {
     "linestyle": "none", "marker": "x", "color": "black", "markersize": 7, "markeredgewidth": 1.5, "zorder": 5,
 }  # fmt: skip
-_SAME_LEVEL = 0.001  # of the pool
+_SAME_LEVEL = 0.001  # share of the pool; levels closer than this share a tick
 
 
 def plot(
@@ -43,15 +43,16 @@ def plot(
 ) -> None:
     """Draw the curves of one or several experiments into a picture, atomically.
 
-    The horizontal axis is spaced as the rounds are (the logarithm of what survives) and ends at the fraction that the
-    last round pruned. Each kind has a line, its mean over seeds, and one standard deviation as a band; dense is grey. A
-    cross marks a level at which a layer of some ticket has collapsed. Scores with different labels get a panel each.
+    The horizontal axis is the logarithm of the surviving fraction, so that rounds are evenly spaced, and ends at the
+    fraction that the last round pruned. Each kind has a line for its mean over seeds and a band of one standard
+    deviation; dense is grey. A cross marks a level at which a layer of some ticket has collapsed. Scores with different
+    labels get a panel each.
 
     :param experiments: name -> rows
     :param path: the picture; its suffix is the format (png, pdf, svg)
-    :param score_label: what the scores are; or name -> what the scores of that experiment are
-    :raises ConfigError: no rows, or an unknown format
-    :raises WriteError: it cannot be written
+    :param score_label: description of the scores, or name of an experiment -> description of its scores
+    :raises ConfigError: there are no rows, or the format is unknown
+    :raises WriteError: the picture cannot be written
     """
     from matplotlib import pyplot
 
@@ -70,11 +71,11 @@ def plot(
 
 
 def draw(experiments: Mapping[str, Sequence[Row]], score_label: str | Mapping[str, str] = "score") -> Figure:
-    """The picture of :func:`plot` as a figure, which the caller closes.
+    """Return the picture of :func:`plot` as a figure, which the caller closes.
 
     :param experiments: name -> rows
-    :param score_label: what the scores are; or name -> what the scores of that experiment are
-    :raises ConfigError: no rows
+    :param score_label: description of the scores, or name of an experiment -> description of its scores
+    :raises ConfigError: there are no rows
     """
     import matplotlib
 
@@ -127,7 +128,7 @@ def _seeds(rows: Sequence[Row]) -> str:
 
 
 def _counts(rows: Sequence[Row], kind: str) -> list[int]:
-    # How many seeds there are in each round of a kind.
+    # The number of seeds in each round of a kind.
     return [len(cells[kind]) for cells in by_round(rows).values() if kind in cells]
 
 
@@ -136,7 +137,7 @@ def _counts_differ(rows: Sequence[Row]) -> bool:
 
 
 def _seeds_of(rows: Sequence[Row], kind: str) -> str:
-    # For the legend, where not all kinds and rounds have the same number.
+    # For the legend, if not all kinds and rounds have the same number.
     if not _counts_differ(rows):
         return ""
     counts = _counts(rows, kind)
@@ -149,7 +150,7 @@ def _place(row: Row) -> float:
 
 
 def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    # Where the levels of pruning lie, and the fractions that are pruned there, from the left: each of them once.
+    # The positions of the pruning levels and their pruned fractions, from left to right, each level once.
     found = sorted({(_place(row), row.pruned_fraction) for row in rows if row.kind != DENSE})
     result: list[tuple[float, float]] = []
     for place, pruned in found or [(0.0, 0.0)]:
@@ -191,7 +192,7 @@ def _look(kind: str, kinds: Sequence[str]) -> tuple[str, str]:
 
 
 def _spaced(places: Sequence[tuple[float, float]], most: int = 11) -> list[tuple[float, float]]:
-    # From the right, so that the last round, the one people look for, always has its label.
+    # From the right, so that the last round, which matters most, always has its label.
     gap = (places[-1][0] - places[0][0]) / most
     chosen = [places[-1]]
     for place in reversed(places[:-1]):

@@ -1,4 +1,4 @@
-"""The report of experiments: prints their tables, draws the picture, writes the rows."""
+"""Report on experiments: print their tables, draw the picture, and write the rows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lottery_core.reports.plot import plot
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, interval_table, table
 
-_LONGEST = 2000  # characters of a line; names and labels come from files
+_LONGEST = 2000  # maximum characters of a line; names and labels come from files
 
 
 def report(
     runs: Sequence[Path], picture: Path | None = None, csv: Path | None = None, evaluations: bool = False
 ) -> None:
-    """Print the table of each experiment, draw the picture, write the rows.
+    """Print the tables of each experiment, draw the picture, and write the rows.
 
     :param runs: folders of experiments
-    :param picture: the picture's file; for one experiment ``curve.png`` in its folder by default, or ``curve-eval.png``
-        with ``evaluations``; for several none
-    :param csv: a file for the rows of all experiments; none by default
-    :param evaluations: draw the scores of the evaluations instead of the training's
+    :param picture: the picture to write; by default, for one experiment ``curve.png`` in its folder
+        (``curve-eval.png`` with ``evaluations``), for several none
+    :param csv: the file for the rows of all experiments; none by default
+    :param evaluations: whether to draw the scores of the evaluations instead of those of training
     :raises ConfigError: a folder holds no finished run, or no evaluation
     :raises WriteError: a file cannot be written
     """
@@ -57,17 +57,17 @@ def report(
             write_csv(csv, everything)
             texts.append(f"rows: {csv}")
     finally:
-        # After the files: whoever reads the tables may stop early (| head), and the process with them.
+        # Printed last: if the reader of the output stops early (| head), this process ends as well.
         print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
 
 
 def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
-    """The tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
+    """Return the tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
     :param rows: rows of the experiment
-    :param experiment: its configuration; ``None`` where the folder has none
-    :returns: a text a table, each ends in an empty line
-    :raises ConfigError: no rows
+    :param experiment: the experiment's configuration; ``None`` if the folder has none
+    :returns: one text per table, each ending in a newline
+    :raises ConfigError: there are no rows
     """
     if not rows:
         raise ConfigError("there is no finished run to report")
@@ -86,7 +86,7 @@ def _evaluation_label(rows: Sequence[Row], experiment: Experiment | None) -> str
 
 
 def _setting_notes(experiment: Experiment | None) -> list[str]:
-    # For a table's title: settings that are not the default.
+    # For a table's title: settings that differ from the default.
     if experiment is None or experiment.after_rewind == FULL:
         return []
     return [f"tickets train what remains after the rewind point {experiment.rewind}"]

@@ -1,22 +1,22 @@
 """Interquartile means over seeds with bootstrap intervals, as Agarwal et al. recommend (arXiv 2108.13264).
 
-For one task their stratified bootstrap (rliable's) resamples the seeds; scipy does just that. rliable itself is not
-used: what it is built on does not import beside pandas 3.
+For a single task, their stratified bootstrap (in the package rliable) resamples the seeds, as scipy does. rliable
+itself is not used, because its dependencies cannot be imported with pandas 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-FEWEST = 3  # seeds
+FEWEST = 3  # seeds that an interval needs
 _RESAMPLES = 10_000
 
 
 def interquartile_mean(scores: Sequence[float]) -> tuple[float, float, float]:
-    """The mean without the lowest and the highest quarter, and its 95% percentile-bootstrap interval.
+    """Return the mean without the lowest and the highest quarter, and its 95% percentile-bootstrap interval.
 
-    :param scores: a score a seed, :data:`FEWEST` or more
-    :returns: mean, lower end, upper end; the same for the same scores
+    :param scores: one score per seed, at least :data:`FEWEST`
+    :returns: mean, lower end and upper end of the interval; the same scores always give the same interval
     """
     from scipy import stats
 

@@ -1,4 +1,4 @@
-"""``lottery status``: which runs of an experiment are done, running, waiting or failed, and how long it will take."""
+"""``lottery status``: which runs of an experiment are done, running, waiting or failed, and the time left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class State:
     :param run: the run
     :param word: ``done``, ``running``, ``queued`` (a job that Slurm has not started), ``stopped`` (begun, but not being
         trained now), ``failed`` or ``waiting``
-    :param text: details for people
+    :param text: details for users
     :param row: the result of a run that is done
     """
 
@@ -35,10 +35,10 @@ Job = Callable[[str], str | None]
 
 
 def states(experiment: Experiment, job_state: Job) -> list[State]:
-    """The state of every run, from the files in its folder and from whether a process works there.
+    """Return the state of every run, from the files in its folder and from whether a process holds the folder's lock.
 
     :param experiment: the experiment; nothing in its folder is changed
-    :param job_state: job name -> Slurm's word for its state; ``None`` where there is no such job
+    :param job_state: job name -> Slurm's word for its state; ``None`` if there is no such job
     """
     busy = is_locked(experiment.out)
     return [_state(experiment, run, busy, job_state) for run in experiment.plan()]
@@ -65,9 +65,9 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
 def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: Job) -> State:
     ended = read_object(folder / paths.JOB_END)
     if ended.get("token") == job.get("token"):
-        # Trained, and not yet looked at; or failed, and not yet submitted again.
+        # The run is trained but its result is not recorded yet, or it has failed and is not submitted again yet.
         if ended.get("code") == 0:
-            return State(run, RUNNING if busy else STOPPED, "trained; its result is not taken in yet")
+            return State(run, RUNNING if busy else STOPPED, "trained; its result is not recorded yet")
         return State(run, WAITING if busy else FAILED_, last_line(folder / paths.LOG))
     state = job_state(str(job.get("name")))
     if state is None:
@@ -78,11 +78,11 @@ def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: 
 
 
 def render(name: str, run_states: Sequence[State], everything: bool = False) -> str:
-    """The states as text: the counts, each run that is neither done nor waiting, and the time left.
+    """Format the states as text: the counts, each run that is neither done nor waiting, and the time left.
 
     :param name: the experiment's name
-    :param run_states: from :func:`states`
-    :param everything: show done and waiting runs as well
+    :param run_states: states of the runs, from :func:`states`
+    :param everything: whether to show done and waiting runs as well
     """
     counts = Counter(state.word for state in run_states)
     order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING)

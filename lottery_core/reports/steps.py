@@ -1,4 +1,4 @@
-"""How long the training runs behind the scores were, by kind of ticket: kinds are compared fairly at equal steps."""
+"""The length of the scored training runs by kind of ticket; a fair comparison of kinds needs equal lengths."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from lottery_core.pruning import DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
 _MOST = 0.1  # share by which training runs may differ
-_LITTLE = 0.01  # share that is not worth a line
+_LITTLE = 0.01  # smaller differences are not reported
 
 
 def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
-    """The mean length of the scored training runs by kind, and a warning where kinds differ by more than a tenth.
+    """Return the mean length of the scored training runs by kind, and a warning if kinds differ by more than a tenth.
 
     :param rows: rows of one experiment
     :param unit: what the framework counts, e.g. ``"updates"``
-    :returns: no line where no row has a length
+    :returns: the lines; none if no row has a length
     """
     kinds = [kind for kind in (DENSE, *kinds_of(rows)) if any(row.kind == kind for row in rows)]
     means = {kind: _mean([row for row in rows if row.kind == kind]) for kind in kinds}
     if not any(means.values()):
         return []
-    lines = [f"mean {unit} of a scored training: {', '.join(f'{kind} {mean:,.0f}' for kind, mean in means.items())}"]
+    lines = [f"mean {unit} of a scored run: {', '.join(f'{kind} {mean:,.0f}' for kind, mean in means.items())}"]
     dense = means.get(DENSE, 0)
     differing = [text for kind in kinds if kind != DENSE and dense for text in [_difference(rows, kind, dense)] if text]
     if differing:
         lines.append(
-            f"WARNING: runs of different length, against dense: {'; '.join(differing)}: part of a difference in "
-            f"score may be this; a length that counts {unit} is the same for all kinds"
+            f"WARNING: runs of different lengths, compared with dense: {'; '.join(differing)}: this may explain part "
+            f"of a difference in score; a length in {unit} is the same for all kinds"
         )
     in_all = {kind: means[kind] + _before(rows, kind) for kind in kinds}
     if dense and any(abs(in_all[kind] - dense) > _LITTLE * dense for kind in kinds) and in_all != means:
@@ -40,13 +40,13 @@ def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
 
 
 def _before(rows: Sequence[Row], kind: str) -> float:
-    # What the weights that a ticket starts from were trained for. Fresh values, and those at the start, were not.
+    # How long the weights from which a ticket starts had been trained; fresh and initial values had not.
     known = [row.rewind_steps for row in rows if row.kind == DENSE and row.rewind_steps is not None]
     return statistics.fmean(known) if known and starts_rewound(kind) else 0
 
 
 def _difference(rows: Sequence[Row], kind: str, dense: float) -> str:
-    # On average, and in the round that differs most: a kind that fails early in the rounds is long or short from there.
+    # The difference on average, and in the round that differs most: a kind may fail from some round on.
     mean = _mean([row for row in rows if row.kind == kind]) / dense - 1
     rounds = {
         round_: _mean(cells[kind]) / dense - 1 for round_, cells in by_round(rows).items() if round_ and kind in cells

@@ -1,4 +1,4 @@
-"""The tables of an experiment: a line a round, a column a kind, mean and spread over seeds."""
+"""The tables of an experiment: one line per round, one column per kind, mean and spread over seeds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lottery_core.tickets import SEPARATE
 
 
 def spread(scores: Sequence[float]) -> float:
-    """Standard deviation over seeds; 0.0 for one seed."""
+    """Return the standard deviation over seeds; 0.0 for one seed."""
     return statistics.stdev(scores) if len(scores) > 1 else 0.0
 
 
 def by_round(rows: Iterable[Row]) -> dict[int, dict[str, list[Row]]]:
-    """Round -> kind -> rows, one a seed."""
+    """Group rows by round, then by kind; each group has one row per seed."""
     grouped: dict[int, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         grouped[row.round][row.kind].append(row)
@@ -35,15 +35,15 @@ def kinds_of(rows: Iterable[Row]) -> list[str]:
 
 
 def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, more: Sequence[str] = ()) -> str:
-    """The rows of one experiment as a text table: a line a round, a column a kind, the dense score beside.
+    """Format the rows of one experiment as a table: one line per round, one column per kind, and the dense score.
 
     With several seeds a cell is mean ± standard deviation; a cell marked ``*`` had a collapsed layer.
 
     :param rows: rows of one experiment
-    :param score_label: what the score is
-    :param returns: how many returns each score was meant to average; a last line says where there were fewer
+    :param score_label: description of the score
+    :param returns: number of returns that each score was meant to average; a last line says if there were fewer
     :param more: further notes for the title
-    :raises ConfigError: no rows
+    :raises ConfigError: there are no rows
     """
     if not rows:
         raise ConfigError("there is no finished run to report")
@@ -70,7 +70,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
     fewest = min(row.returns for row in rows)
     if fewest < returns:
-        last.append(f"in some runs fewer than {returns} episodes ended: {fewest} at the fewest")
+        last.append(f"in some runs fewer than {returns} episodes ended, as few as {fewest}")
     return "\n".join([", ".join(notes), *text, *last])
 
 
@@ -80,7 +80,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def evaluated(rows: Sequence[Row]) -> list[Row]:
-    """The rows that have an evaluation, with the evaluation as their score."""
+    """Return the rows that have an evaluation, with the evaluation as their score."""
     return [
         replace(row, score=row.eval_score, score_se=math.nan if row.eval_se is None else row.eval_se)
         for row in rows
@@ -89,10 +89,10 @@ def evaluated(rows: Sequence[Row]) -> list[Row]:
 
 
 def interval_table(rows: Sequence[Row]) -> str:
-    """Interquartile means over seeds with their 95% bootstrap intervals, a line a round, a column a kind.
+    """Format interquartile means over seeds with 95% bootstrap intervals: one line per round, one column per kind.
 
     :param rows: rows of one experiment
-    :returns: the table; empty where no cell has :data:`~lottery_core.reports.statistics.FEWEST` seeds
+    :returns: the table; empty if no cell has :data:`~lottery_core.reports.statistics.FEWEST` seeds
     """
     grouped = sorted(by_round(rows).items())
     enough = {kind for _, cells in grouped for kind, some in cells.items() if len(some) >= FEWEST}
@@ -105,7 +105,7 @@ def interval_table(rows: Sequence[Row]) -> str:
             lines.append([str(round_), *(_interval(cells.get(kind, ())) for kind in kinds)])
     title = "interquartile mean over seeds [95% bootstrap interval]"
     if any(len(cells.get(kind, ())) == FEWEST for _, cells in grouped for kind in kinds):
-        title += f"; of {FEWEST} seeds it leaves none out, and the interval is about their range"
+        title += f"; with {FEWEST} seeds it leaves none out, and the interval is about their range"
     return "\n".join([title, *_aligned(lines)])
 
 
@@ -128,7 +128,7 @@ def _mean(scores: Sequence[float]) -> str:
 
 
 def _digits(mean: float) -> int:
-    # Four digits of the mean, and the spread to the same place.
+    # Four digits of the mean; the spread gets as many decimals.
     return max(0, 3 - math.floor(math.log10(abs(mean)))) if mean and math.isfinite(mean) else 1
 
 

@@ -57,7 +57,8 @@ class FinishedRun:
         :param seed: seed; ``None`` is the experiment's first seed
         :param make_model: ``"module:function"``, for an experiment of ``find_tickets``
         :param trust: whether the folder may run code even if others wrote it
-        :raises ConfigError: no such experiment or run, an experiment of another kind, or a folder of somebody else
+        :raises ConfigError: there is no such experiment or run, the experiment is of another framework, ``make_model``
+            is missing or not needed, or somebody else wrote the folder
         """
         experiment = Experiment.load(out)
         by_function = experiment.framework == Sb3.name and saved_model(Sb3.name, experiment.settings) is None
@@ -86,7 +87,7 @@ class FinishedRun:
     def model(self) -> BaseAlgorithm:
         """Load the trained agent on the CPU, without an environment.
 
-        :raises ConfigError: the file is damaged, or no agent of this algorithm
+        :raises ConfigError: the file is damaged, or holds no agent of this algorithm
         """
         made = self.settings
         kind = made.model_class if isinstance(made, UserModel) else made.algorithm.load()
@@ -98,7 +99,7 @@ class FinishedRun:
 
         :param seed: seed of the environment
         :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
-        :raises ConfigError: the environment cannot be made like this
+        :raises ConfigError: the environment cannot be made with this render mode
         """
         made = self.settings
         if isinstance(made, UserModel):
@@ -109,7 +110,7 @@ class FinishedRun:
         """Normalise the observations of ``env`` as at the end of training, if it normalised them.
 
         :param env: environments of the agent
-        :raises ConfigError: the statistics cannot be read, or are those of other observations
+        :raises ConfigError: the statistics cannot be read, or belong to other observations
         """
         made = self.settings
         if not (made.normalizes if isinstance(made, UserModel) else made.normalize is not None):
@@ -121,7 +122,7 @@ class FinishedRun:
     def ticket(self) -> Ticket:
         """Load the ticket of the run.
 
-        :raises ConfigError: a dense run, which has no ticket
+        :raises ConfigError: the run is dense, so it has no ticket
         """
         if self.run.kind == DENSE:
             raise ConfigError("a dense run trains no ticket")

@@ -1,4 +1,4 @@
-"""The surviving weights of a ticket that read each input feature, by name where the feature has one."""
+"""The surviving weights of a ticket that read each input feature, by name if the feature has one."""
 
 from __future__ import annotations
 

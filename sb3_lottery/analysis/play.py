@@ -28,11 +28,11 @@ def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, vid
 
     :param finished: the run
     :param episodes: number of episodes, at least 1
-    :param deterministic: take the best action instead of sampling
+    :param deterministic: whether to take the best action instead of sampling
     :param video: path of the video, .mp4 or .gif; ``None`` shows a window
     :returns: the return of each episode
-    :raises ConfigError: ``episodes`` below 1, another video format, no imageio, no display, or an environment that
-        cannot be rendered
+    :raises ConfigError: ``episodes`` is below 1, the video format is unknown, imageio is not installed, there is no
+        display, or the environment cannot be rendered
     :raises WriteError: the video cannot be written
     """
     if episodes < 1:
@@ -40,7 +40,7 @@ def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, vid
     if video is not None and video.suffix not in VIDEOS:
         raise ConfigError(f"a video must end in {' or '.join(VIDEOS)}, not in '{video.suffix}'")
     if video is None and not _has_display():
-        raise ConfigError("there is no display to show it on: record it with -o video.mp4 or -o video.gif")
+        raise ConfigError("there is no display to show the agent on: record it with -o video.mp4 or -o video.gif")
     imageio = None if video is None else _imageio()
     try:
         with nullcontext() if video is None else _no_window():

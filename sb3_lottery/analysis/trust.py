@@ -1,4 +1,4 @@
-"""Folders that others wrote: what loading an agent from one would run."""
+"""Check who wrote a folder before code in it is run, and list that code."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from lottery_core.experiments import Run, paths
 from lottery_core.files import parse_json, printable, read_object, unsigned, why_not_regular
 from sb3_lottery.training import MODEL, NORMALIZE
 
-_MOST_BYTES = 1 << 24  # of the member that lists the objects; SB3 writes some kilobytes
+_MOST_BYTES = 1 << 24  # read at most from the member that lists the objects; SB3 writes some kilobytes
 _MOST_NAMES = 4
 
 
 def require_own_run(out: Path, run: Run) -> None:
-    """Check that this user's own commands wrote what loading the agent of a run would execute.
+    """Check that this user's own commands wrote the files from which loading the agent of a run executes code.
 
     :param out: the experiment's folder
     :param run: the run
-    :raises ConfigError: a file without a signature of this user, or another user's file; says what would be run
+    :raises ConfigError: a file has no signature of this user, or belongs to another user; the message says what code
+        would be run
     """
     folder = out / run.folder
     foreign = unsigned([out / paths.EXPERIMENT, folder / MODEL, folder / NORMALIZE])
@@ -33,7 +34,7 @@ def require_own_run(out: Path, run: Run) -> None:
 
 
 def _what_runs(out: Path, folder: Path) -> list[str]:
-    # What loading would run, without running it.
+    # Lists what loading would run, without running it.
     objects = _pickled(folder / MODEL)
     shown = ", ".join(objects[:_MOST_NAMES]) + (", ..." if len(objects) > _MOST_NAMES else "")
     listed = f" ({printable(shown, 120)})" if objects else ""

@@ -1,4 +1,4 @@
-"""The agent of a folder of ``find_tickets``: its class and its environment, from the user's own function."""
+"""The model of an experiment of ``find_tickets``: its class and its environment, from the user's own function."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OPTION = "--make-model"
 
 
 class UserModel:
-    """What the function that made the model of ``find_tickets`` says about it; stands for its settings.
+    """The class and the environment of the model that the user's function makes; used in place of its settings.
 
     :param reference: ``"module:function"``
     :param seed: seed of the run
-    :param description: the description of the model in the experiment's settings
-    :raises ConfigError: no such function, or it makes another model
+    :param description: description of the model in the experiment's settings
+    :raises ConfigError: there is no such function, or it makes another model
     """
 
     def __init__(self, reference: str, seed: int, description: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ class UserModel:
             self.model_class: type[BaseAlgorithm] = type(model)
             if self.model_class.__name__ != description.get("algorithm"):
                 raise ConfigError(
-                    f"{OPTION} {reference} makes {self.model_class.__name__}, and the folder is of "
+                    f"{OPTION} {reference} makes {self.model_class.__name__}, but the experiment trained "
                     f"{description.get('algorithm')}"
                 )
             self.normalizes = unwrap_vec_normalize(model.env) is not None
@@ -58,11 +58,11 @@ class UserModel:
             raise ConfigError(
                 "make_model's environment is not registered with gymnasium, so it cannot be made to render"
             )
-        # Monitor is among the wrappers that it has, and cannot be made from a specification.
+        # The specification lists the wrappers, Monitor among them, which cannot be made from it.
         spec = replace(self._spec, additional_wrappers=())
         env: VecEnv = DummyVecEnv([lambda: Monitor(gymnasium.make(spec, render_mode=render_mode))])
         env.seed(seed)
-        env = BaseAlgorithm._wrap_env(env, verbose=0)  # e.g. transposed images, as in the training
+        env = BaseAlgorithm._wrap_env(env, verbose=0)  # e.g. transposed images, as in training
         if env.observation_space != self._space:
             found = env.observation_space
             env.close()

@@ -83,7 +83,7 @@ def atari_hint(env: str) -> str:
 
 
 class _Start(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Start a game with fewer than ``noop_max`` actions without effect, then FIRE where the game has it."""
+    """A wrapper that starts a game with fewer than ``noop_max`` actions without effect, then FIRE if it exists."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], noop_max: int) -> None:
         super().__init__(env)
@@ -102,7 +102,7 @@ class _Start(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class _Resize(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Resize grey frames.
+    """A wrapper that resizes grey frames.
 
     :param env: environment whose observations are grey frames
     :param size: height and width in pixels
@@ -153,7 +153,7 @@ def stack(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
 def check_frames(request: EnvRequest) -> None:
     """Check the frame size.
 
-    :raises ConfigError: a frame size for a game without frames, or frames without pixels
+    :raises ConfigError: the environment is no Atari game but has a frame size, or the frame size is below 1 pixel
     """
     if request.frame_size is None:
         return

@@ -54,7 +54,7 @@ def check_backend(backend: str, request: EnvRequest) -> None:
 
     :param backend: one of :data:`BACKENDS`
     :param request: the environments to make
-    :raises ConfigError: unknown backend, subprocesses with a native backend, or a frame size for a game without frames
+    :raises ConfigError: the backend is unknown, a native backend should use subprocesses, or the frame size is invalid
     """
     if backend not in BACKENDS:
         raise unknown_choice(backend, "backend of environments", [AUTO, *BACKENDS])

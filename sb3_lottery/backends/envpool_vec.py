@@ -49,7 +49,7 @@ def task(env: str) -> str:
 class EnvPoolVecEnv(PooledVecEnv):
     """Environments stepped by EnvPool.
 
-    Its stack of Atari frames starts with four copies of the first frame, where the other backends have black frames.
+    Its stack of Atari frames starts with four copies of the first frame; other backends start with black frames.
     An episode that the game ends in the very step of its time limit counts as truncated, since EnvPool does not
     distinguish the two.
 
@@ -121,7 +121,7 @@ class EnvPoolVecEnv(PooledVecEnv):
 
 
 def _spaces(env: str, pool: Any) -> tuple[Any, Any]:
-    # Gymnasium's own spaces where it has the environment, so that a saved agent fits both; else EnvPool's.
+    # Gymnasium's own spaces if it has the environment, so that a saved agent fits both; else EnvPool's.
     observation, action = pool.observation_space, pool.action_space
     try:
         with warnings.catch_warnings():

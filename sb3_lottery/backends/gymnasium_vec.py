@@ -51,6 +51,6 @@ def _wrap(request: EnvRequest, frames: bool, env: Env) -> Env:
 
 
 def _reward(clip: bool, scale: float, reward: Any) -> float:
-    # EnvRequest.for_training for a single number, where numpy would take as long as a step of CartPole.
+    # EnvRequest.for_training for a single number, for which numpy would take as long as a step of CartPole.
     value = float(reward)
     return (min(max(value, -1.0), 1.0) if clip else value) * scale

@@ -44,8 +44,8 @@ class PooledVecEnv(VecEnv):
 
     The semantics are those of ``DummyVecEnv`` over ``Monitor``: an environment whose episode ends is reset in the same
     step, with the last observation in ``infos[i]["terminal_observation"]`` and the unscaled, unclipped return and the
-    length in steps of the agent in ``infos[i]["episode"]``. ``infos[i]["TimeLimit.truncated"]`` is set only where a
-    time limit ended the episode. Environment i is seeded with ``seed + i`` and restarts at the reset after
+    length in steps of the agent in ``infos[i]["episode"]``. ``infos[i]["TimeLimit.truncated"]`` is set only if a time
+    limit ended the episode. Environment i is seeded with ``seed + i`` and restarts at the reset after
     :meth:`seed`.
 
     :param request: the environments to make
@@ -135,7 +135,7 @@ class PooledVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return ``render_mode`` or ``spec``, the only attributes.
 
-        :raises AttributeError: any other attribute
+        :raises AttributeError: another attribute is requested
         """
         if attr_name not in self._attributes:
             self._refuse(f"attribute '{attr_name}'")

@@ -23,9 +23,9 @@ class EnvRequest:
     :param env: id of the environment
     :param n_envs: number of environments
     :param reward_scale: factor on the rewards in training; episode returns are not scaled
-    :param clip_reward: clip rewards to [-1, 1] in training, before scaling; episode returns are not clipped
+    :param clip_reward: whether to clip rewards to [-1, 1] in training, before scaling; episode returns are not clipped
     :param frame_size: height and width of Atari frames in pixels; ``None`` is :data:`FRAME_SIZE`
-    :param subproc: run one process per environment (gymnasium only)
+    :param subproc: whether to run one process per environment (gymnasium only)
     :param threads: number of threads that step the environments (EnvPool and ALE)
     :param noop_max: see :data:`NOOP_MAX`; with 1 every Atari game starts alike
     :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``; ``None`` shows nothing (gymnasium only)
@@ -59,7 +59,7 @@ def package_missing(backend: str, module: str, package: str, extra: str) -> Conf
     """Return the error for a package that is not installed.
 
     :param backend: what needs the package, in words
-    :param module: name of the missing package, with its version where that matters
+    :param module: name of the missing package, with its version if that matters
     :param package: argument of ``pip install``
     :param extra: extra of this project that includes the package
     """

@@ -64,7 +64,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"play": _play, "inputs":
 def main(argv: Sequence[str]) -> int:
     """Run a subcommand of ``sb3-lottery``.
 
-    :param argv: its name, one of :data:`COMMANDS`, followed by its arguments
+    :param argv: name of the subcommand, one of :data:`COMMANDS`, followed by its arguments
     :returns: exit status: 0, 2 for bad input, 130 after Ctrl-C
     """
     return run_command(lambda: COMMANDS[argv[0]](argv[1:]), f"sb3-lottery {argv[0]}")

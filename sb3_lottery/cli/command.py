@@ -35,7 +35,7 @@ _A_FEW = 16  # environments
 
 
 def _preflight(request: Request, here: bool) -> list[str]:
-    # Whatever would fail in the first run fails here, before anything is written; what it warns of is returned.
+    # Raises the errors that would stop the first run, before anything is written; returns warnings.
     experiment, settings = request.experiment, request.settings.model
     experiment.check_same_as_before()
     check_environment(settings)
@@ -81,7 +81,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _seconds(given: Mapping[str, Any], request: Request) -> float | None:
-    # Of a run, from the speed that was measured for the preset's game.
+    # The longest duration of a run, from the speed that was measured for the preset's game.
     if "preset" not in given:
         return None
     model, training = request.settings.model, request.settings.training

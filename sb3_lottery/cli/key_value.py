@@ -11,7 +11,7 @@ _CONSTANTS = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 
 class KeyValue(argparse.Action):
-    """Collect ``name:value ...`` in a dict; a value is a Python literal, and anything else a string."""
+    """An argparse action that collects ``name:value ...`` in a dict; a value is a Python literal, else a string."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None

@@ -43,10 +43,10 @@ _SCOPE = "all, layers (no output layers), actor, critic, or regular expressions 
 
 
 def parser() -> Parser:
-    """Return the parser of ``sb3-lottery``; options that were not given are absent, so that a preset shows through."""
+    """Return the parser of ``sb3-lottery``; options that were not given are absent, so that a preset's values apply."""
     result = _Sb3Parser(
         prog="sb3-lottery",
-        description="Find winning tickets for a Stable-Baselines3 agent, and train controls beside them.",
+        description="Find winning tickets for a Stable-Baselines3 agent, and train controls alongside.",
         epilog="For a finished run: sb3-lottery play RUN shows or records the agent, sb3-lottery inputs RUN lists the "
         "inputs that a ticket still reads.",
         argument_default=argparse.SUPPRESS,
@@ -62,7 +62,7 @@ _LENGTH = "the length of a run is --epoch timesteps:N times --epochs N"
 
 
 class _Sb3Parser(Parser):
-    """Knows the names that SB3 and rl_zoo3 have for options of this command."""
+    """A parser that knows the names of SB3 and rl_zoo3 for options of this command."""
 
     hints = {  # noqa: RUF012
         **dict.fromkeys(("--total-timesteps", "--n-timesteps", "--timesteps", "-n"), _LENGTH),
@@ -163,6 +163,6 @@ def _add_agent(group: argparse._ArgumentGroup) -> None:
         help="further arguments of the policy, e.g. lstm_hidden_size:64 n_critics:1",
     )
     group.add_argument(
-        "--fused", action="store_true", default=False, help="fused Adam or AdamW, which zeros do not slow down on CPU"
+        "--fused", action="store_true", default=False, help="fused Adam or AdamW, which zeros do not slow down on a CPU"
     )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda or auto (cpu)")

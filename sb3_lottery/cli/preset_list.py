@@ -57,10 +57,10 @@ def cost(preset: Mapping[str, Any]) -> str:
 
 
 def seconds_of_a_run(preset: Mapping[str, Any]) -> float | None:
-    """Return how long one run takes at most at the speed that was measured for the preset's game.
+    """Return the longest duration of one run at the speed that was measured for the preset's game.
 
     :param preset: a row of :data:`sb3_lottery.cli.presets.PRESETS`, with options that override it
-    :returns: seconds; ``None`` where the speed was not measured
+    :returns: seconds; ``None`` if the speed was not measured
     """
     speed, estimate = _estimate(preset)
     return None if speed is None or estimate is None else estimate[0] / speed.steps

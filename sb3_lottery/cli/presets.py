@@ -19,7 +19,7 @@ _PAPER: dict[str, Any] = {
     "prune_rate": 0.2,
 }
 
-# Section 3.3: 32 environments, 4 steps an update, rewards / 100, RMSprop lr 1e-4, alpha 0.99, eps 1e-8.
+# Section 3.3: 32 environments, 4 steps per update, rewards / 100, RMSprop lr 1e-4, alpha 0.99, eps 1e-8.
 _CLASSIC = _PAPER | {
     "algo": "a2c",
     "n_envs": 32,
@@ -35,7 +35,7 @@ _CLASSIC = _PAPER | {
 
 _CARTPOLE = _CLASSIC | {"env": "CartPole-v0", "net_arch": [128, 128, 128], "epoch": "episodes:160"}
 _ACROBOT = _CLASSIC | {"env": "Acrobot-v1", "net_arch": [256, 256, 256], "epoch": "episodes:320"}
-# v3 replaces v2 where no backend has v2.
+# v3 replaces v2 if no backend has v2.
 _LUNARLANDER = _CLASSIC | {"env": "LunarLander-v2", "net_arch": [256, 256, 256], "epoch": "episodes:640"}
 
 # Section 3.3: 1024 environments, 6 steps each, minibatches of 128, one pass, entropy 0.01, rewards clipped, Adam.
@@ -91,7 +91,7 @@ _NATURE = _PAPER | {
 }
 
 # The paper counts training in episodes, so an agent that fails trains less (CartPole) or more (Acrobot) than one that
-# plays well. Here every training has as many steps as a dense one has on average with the paper's episodes
+# plays well. Here every run has as many steps as a dense run has on average with the paper's episodes
 # (512,576, 585,899 and 4,629,291; recipes/results), in whole rollouts.
 _STEPS = {
     SOURCE: f"{_PAPER[SOURCE]}, with a length in steps instead of episodes: the fair comparison of kinds",

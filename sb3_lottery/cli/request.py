@@ -30,7 +30,7 @@ _REQUIRED = ("algo", "env", "out", "epoch")
 
 @dataclass(frozen=True)
 class Request:
-    """What one command line asks for.
+    """The experiment that a command line asks for.
 
     :param experiment: the experiment
     :param settings: settings of its runs, from which ``experiment.settings`` was made
@@ -46,7 +46,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
     """Build the request from options: given values take precedence over the preset's, and these over the defaults.
 
     :param given: options that were given, by name
-    :raises LotteryError: a value that cannot work, or a required option is missing
+    :raises LotteryError: a value is invalid, or a required option is missing
     """
     values = _with_defaults(given)
     model = _model(values)

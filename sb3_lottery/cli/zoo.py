@@ -49,12 +49,12 @@ class ZooEntry:
 
 
 def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
-    """Read the tuned hyperparameters of ``algo`` for ``env``; anything they leave open is SB3's default.
+    """Read the tuned hyperparameters of ``algo`` for ``env``; all others keep SB3's defaults.
 
     :param algo: one of :data:`sb3_lottery.models.ALGORITHMS`
     :param env: id of the environment
     :param file: YAML file in the zoo's form; :data:`INSTALLED` for the file of the installed rl_zoo3
-    :raises ConfigError: no rl_zoo3, no such game in it, or settings that have no option here
+    :raises ConfigError: rl_zoo3 is not installed or does not have the game, or a setting has no option here
     :raises OptimizerError: the algorithm has no optimizer (ARS)
     """
     kind = algorithm(algo)
@@ -131,7 +131,7 @@ def _value(text: Any) -> Any:
 
 
 class _Words(ast.NodeTransformer):
-    """Replace ``dict(...)`` by a literal dict and every name by its last word as a string, which leaves a literal."""
+    """A transformer that makes a literal: ``dict(...)`` becomes a dict, and a name its last word as a string."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:

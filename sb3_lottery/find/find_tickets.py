@@ -47,10 +47,10 @@ def find_tickets(
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
 ) -> Found:
-    """Find winning tickets for the model that ``make_model`` makes, and train controls beside them.
+    """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
-    Runs are trained one after the other in this process, or by several with ``jobs``. Interrupt it any time; repeat
-    the call to resume in the same folder. A different model in the same folder is refused, as far as
+    Runs are trained one after the other in this process, or in parallel processes with ``jobs``. Interrupt it any time;
+    repeat the call to resume in the same folder. A different model in the same folder is refused, as far as
     :func:`describe_model` can tell two models apart.
 
     .. warning::
@@ -59,7 +59,7 @@ def find_tickets(
 
     :param make_model: makes a fresh model with its environment from a seed, a new one in every call
     :param out: the experiment's folder
-    :param total_timesteps: length of each training in environment steps
+    :param total_timesteps: length of each training run in environment steps
     :param rounds: rounds of pruning; with 0 only the dense runs are trained
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``.
@@ -69,21 +69,21 @@ def find_tickets(
     :param kinds: kinds of ticket, see :data:`lottery_core.KINDS`
     :param seeds: the whole experiment is repeated for each seed. SB3 seeds environment i with ``seed + i``, so with
         many environments seeds that lie far apart are more independent
-    :param scope: see :func:`lottery_core.pool_names`; also ``"actor"`` or ``"critic"``
-    :param score_episodes: L: the score is the mean return of the last L training episodes
-    :param eval_episodes: also evaluate each trained model in this number of fresh episodes, in the environment of
-        another model from ``make_model``
-    :param deterministic: evaluate with the best action instead of sampling
-    :param progress: print the progress
+    :param scope: which parameters are in the pool, see :func:`lottery_core.pool_names`; also ``"actor"``, ``"critic"``
+    :param score_episodes: L, the number of last training episodes whose mean return is the score
+    :param eval_episodes: number of fresh episodes in which each trained model is also evaluated, in the environment of
+        another model from ``make_model``; 0 for no evaluation
+    :param deterministic: whether to evaluate with the best action instead of sampling
+    :param progress: whether to print the progress
     :param criterion: how parameters are ranked for pruning, one of :data:`lottery_core.CRITERIA`
     :param scope_shares: ``"together"``: actor and critic are one pool; ``"separate"``: each is pruned at the same rate
     :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
-        what remains of it, with schedules that go on from the rewind point
+        what remains of it, with schedules that continue from the rewind point
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
-    :param callbacks: makes further callbacks for a run from its seed, new ones in every call; they are no part of what
-        tells two experiments apart
-    :raises LotteryError: a value that cannot work; then nothing is written
+    :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
+        only in their callbacks are not told apart
+    :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)

@@ -21,7 +21,7 @@ class Found:
 
     :param rows: one row per finished run
     :param out: the experiment's folder
-    :param score_label: what the score is
+    :param score_label: description of the score
     :param score_episodes: L, the number of returns in a score unless fewer episodes ended
     """
 
@@ -36,9 +36,9 @@ class Found:
         return "\n".join(tables(self.rows, Experiment.load(self.out))).rstrip("\n")
 
     def table(self, file: TextIO | None = None) -> None:
-        """Print the tables of ``lottery report``: one line per round, one column per kind; also of the evaluations.
+        """Print the tables of ``lottery report``: one line per round, one column per kind; also for evaluations.
 
-        :param file: where to print; ``None`` is ``sys.stdout``
+        :param file: stream to print to; ``None`` is ``sys.stdout``
         """
         print(self, file=file or sys.stdout)
 
@@ -47,7 +47,7 @@ class Found:
 
         :param path: path of the plot, .png, .pdf or .svg
         :returns: ``path``
-        :raises ConfigError: another format
+        :raises ConfigError: the path has another suffix
         :raises WriteError: the plot cannot be written
         """
         path = Path(path)

@@ -1,4 +1,4 @@
-"""The look at the user's model before the start of an experiment."""
+"""Inspect the user's model before an experiment starts."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from sb3_lottery.training import (
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the experiment needs to know about the user's model.
+    """The properties of the user's model that the experiment needs.
 
-    :param description: see :func:`describe_model`
-    :param scope: words of the scope
+    :param description: the model's description, see :func:`describe_model`
+    :param scope: scope with ``actor`` and ``critic`` replaced by regular expressions
     :param packages: packages of the model's classes
-    :param spec: the training, with a rewind point that suits the model where the user gave none
-    :param notes: lines for the user about any training of this model
-    :param length_note: a line for the user about the length that whole rollouts have
+    :param spec: length of training, rewind point (one that suits the model if the user gave none) and score
+    :param notes: lines for the user about any run with this model
+    :param length_note: a line for the user if whole rollouts exceed the length, otherwise ``None``
     :param rewind_notes: lines for the user about the rewind point
     """
 
@@ -62,11 +62,12 @@ def look_at(
 
     :param make_model: makes a fresh model from a seed
     :param seed: the seed
-    :param spec: length of the training, rewind point and score
-    :param scope: words of a scope
-    :param scope_shares: how the networks share the pruning
-    :param default_rewind: the experiment's folder if the rewind point is the default, which may move
-    :raises LotteryError: the model cannot be trained like this
+    :param spec: length of training, rewind point and score
+    :param scope: which parameters are in the pool
+    :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each is pruned at the same rate
+    :param default_rewind: the experiment's folder if the rewind point is the default, which may move; otherwise
+        ``None``
+    :raises LotteryError: the model cannot be trained as specified
     """
     model: BaseAlgorithm = call_make_model(make_model, seed)
     try:

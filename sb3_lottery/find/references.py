@@ -19,9 +19,9 @@ def reference_to(function: Callable[..., Any], role: str) -> tuple[str, str]:
     """Return the name of a function, and the folder from which its module is imported.
 
     :param function: the function
-    :param role: its name for messages, e.g. ``"make_model"``
+    :param role: the function's name in messages, e.g. ``"make_model"``
     :returns: ``"module:function"``, and a folder for ``sys.path``
-    :raises ConfigError: another process cannot import it; says how it could
+    :raises ConfigError: another process cannot import the function; the message says how to change that
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     how = _HOW.format(name=role)
@@ -34,7 +34,7 @@ def reference_to(function: Callable[..., Any], role: str) -> tuple[str, str]:
         found = getattr(found, part, None)
     file = getattr(sys.modules.get(module), "__file__", None)
     if found is not function or file is None:
-        raise ConfigError(f"jobs= needs a {role} that other processes can import, and {module}:{name} is not it: {how}")
+        raise ConfigError(f"jobs= needs a {role} that other processes can import; {module}:{name} cannot be: {how}")
     place = Path(file).resolve()
     depth = module.count(".") + (place.name == "__init__.py")
     return f"{module}:{name}", str(place.parents[depth])
@@ -45,7 +45,7 @@ def function_named(reference: str, option: str) -> Callable[..., Any]:
 
     :param reference: ``"module:function"``
     :param option: name of the option, for messages
-    :raises ConfigError: it cannot be imported
+    :raises ConfigError: the function cannot be imported
     """
     module, colon, name = reference.partition(":")
     if not colon or not module or not name:

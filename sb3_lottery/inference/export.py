@@ -27,7 +27,7 @@ def export(path: Path, output: Path, form: str) -> str:
     :param output: zip to write, without the state of the policy's optimizers
     :param form: one of :data:`lottery_core.inference.export.FORMS`
     :returns: a line that says what was removed
-    :raises CheckpointError: unknown form, a zip that cannot be read, or a model without dead units
+    :raises CheckpointError: the form is unknown, the zip cannot be read, or the model has no dead units
     :raises ConfigError: the policy cannot be shrunk, see :func:`sb3_lottery.shrink_policy`
     :raises WriteError: the file cannot be written
     """

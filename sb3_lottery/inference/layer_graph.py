@@ -50,7 +50,7 @@ class LayerGraph:
     """The layers of a policy, and which layer reads which.
 
     :param policy: policy of SB3 or sb3-contrib, except CrossQ's
-    :raises ConfigError: unknown policy: a user's own class, or a policy with batch normalisation
+    :raises ConfigError: the policy is a user's own class, has batch normalisation, or has no known network
     """
 
     def __init__(self, policy: nn.Module) -> None:

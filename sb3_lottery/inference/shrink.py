@@ -30,7 +30,7 @@ def shrink_policy(model: BaseAlgorithm) -> Report:
     not changed.
 
     .. warning::
-        A ticket does not fit the smaller network: shrink after the last training.
+        A ticket does not fit the smaller network: shrink after the last training run.
 
     :param model: a trained model of any algorithm except CrossQ (batch normalisation) and ARS
     :returns: what was removed, a report that is false if nothing was removed
@@ -72,7 +72,7 @@ def smaller(
     """Make a copy of a policy without its dead units.
 
     :param policy: the policy, which is not changed
-    :param kwargs: its ``policy_kwargs``
+    :param kwargs: the ``policy_kwargs`` of the policy
     :param make: makes a fresh policy from ``policy_kwargs``
     :returns: the smaller policy with a fresh optimizer, its ``policy_kwargs`` and a report of what was removed; the
         policy itself if it has no dead units

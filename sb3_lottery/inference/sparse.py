@@ -14,7 +14,7 @@ from lottery_core.inference import AUTO, SparseReport, Timings, load_sparse, spa
 def sparsify_policy(
     model: BaseAlgorithm, observations: int = 1, form: str = AUTO, timings: Timings | None = None
 ) -> SparseReport:
-    """Replace layers of a trained policy by sparse layers where these are measured to be faster on this machine.
+    """Replace layers of a trained policy by sparse layers that are measured to be faster on this machine.
 
     ``model.predict`` works as before and returns the same actions. The model can no longer learn, and it cannot be
     saved, so keep its zip. A network of a few hundred units gains nothing for a single observation: shrink it instead,
@@ -23,9 +23,9 @@ def sparsify_policy(
     :param model: a trained ticket
     :param observations: number of observations in one call of ``predict``, i.e. the number of environments
     :param form: ``auto``, or ``csr`` for every layer with zeros, even where that is slower
-    :param timings: where measured times are remembered
+    :param timings: cache of measured times
     :returns: what was done with each layer, a report to ``print``
-    :raises ConfigError: unknown form, or ``observations`` below 1
+    :raises ConfigError: the form is unknown, or ``observations`` is below 1
     """
     model.policy.set_training_mode(False)
     report = sparsify(model.policy, tokens=observations, form=form, timings=timings)

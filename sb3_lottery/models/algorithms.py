@@ -17,14 +17,14 @@ _DISCRETE, _CONTINUOUS = ("Discrete",), ("Box",)
 _COUNTABLE = ("Discrete", "MultiDiscrete", "MultiBinary")
 _POLICIES = {"mlp": "MlpPolicy", "cnn": "CnnPolicy", "multi": "MultiInputPolicy"}
 _LSTM_POLICIES = {"mlp": "MlpLstmPolicy", "cnn": "CnnLstmPolicy", "multi": "MultiInputLstmPolicy"}
-# SB3's arguments for Adam where the user gives no optimizer_kwargs (common/policies.py).
+# SB3's arguments for Adam if the user gives no optimizer_kwargs (common/policies.py).
 _ON_POLICY_ADAM = {"eps": 1e-5}
 _NO_OPTIMIZER = ("ars",)
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How an algorithm differs from the others.
+    """The properties by which an algorithm differs from the others.
 
     :param title: name of the class
     :param package: package of the class
@@ -32,7 +32,7 @@ class Algorithm:
     :param actions: names of the action spaces that it accepts; empty for any
     :param two_networks: whether actor and critic are networks with an optimizer each
     :param policies: kind of network -> name of the policy class
-    :param own_adam: arguments of its Adam optimizer where the user gives none
+    :param own_adam: arguments of its Adam optimizer if the user gives none
     :param action_masks: whether the environment must provide the valid actions
     """
 
@@ -99,7 +99,7 @@ def algorithm(word: str) -> Algorithm:
     """Return the row of an algorithm.
 
     :param word: a key of :data:`ALGORITHMS`
-    :raises ConfigError: unknown algorithm; the message suggests similar names
+    :raises ConfigError: the algorithm is unknown; the message suggests similar names
     :raises OptimizerError: the algorithm has no optimizer (ARS)
     """
     if word in _NO_OPTIMIZER:
@@ -134,7 +134,7 @@ def check_actions(row: Algorithm, env: VecEnv, name: str) -> None:
     :param row: the algorithm
     :param env: the environment, which is not changed
     :param name: id of the environment, for the message
-    :raises ConfigError: another kind of action space, or no action masks
+    :raises ConfigError: the algorithm needs another kind of action space, or action masks that are missing
     """
     space = type(env.action_space).__name__
     if row.actions and space not in row.actions:

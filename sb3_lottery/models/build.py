@@ -38,7 +38,7 @@ def several_gpus(device: str) -> list[str]:
     """Return the GPUs to spread runs over, as ``CUDA_VISIBLE_DEVICES`` names them.
 
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``
-    :returns: an empty list where there are fewer than two GPUs, or where ``device`` is the CPU or a particular GPU
+    :returns: the GPUs; empty if there are fewer than two, or if ``device`` is the CPU or a particular GPU
     """
     gpus = visible_gpus() if device in ("cuda", "auto") else []
     return gpus if len(gpus) > 1 else []

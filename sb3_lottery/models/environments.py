@@ -55,8 +55,8 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
 
     :param settings: what the environments are made from
     :returns: the action space
-    :raises ConfigError: unknown environment (the message suggests similar names), a missing package, or actions that
-        the algorithm does not accept
+    :raises ConfigError: the environment is unknown (the message suggests similar names), a package is missing, or the
+        algorithm does not accept the actions
     """
     env_id = settings.env
     if atari_game(env_id) is None:

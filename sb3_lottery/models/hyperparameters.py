@@ -66,13 +66,13 @@ def check_hyperparameters(algorithm: Algorithm, values: Mapping[str, Any]) -> No
 
     :param algorithm: a row of :data:`sb3_lottery.models.algorithms.ALGORITHMS`
     :param values: name -> value
-    :raises ConfigError: unknown name, a value of the wrong type, or 0 where SB3 would fail later
+    :raises ConfigError: a name is unknown, or a value has the wrong type or is 0 where SB3 would fail later
     """
     accepted = accepted_hyperparameters(algorithm)
     for name, value in values.items():
         if name in _LENGTHS:
             raise ConfigError(
-                f"{name} is no hyperparameter here: the length of a run is --epoch timesteps:N times --epochs N"
+                f"{name} is not a hyperparameter here: the length of a run is --epoch timesteps:N times --epochs N"
             )
         if name not in accepted:
             raise unknown_choice(name, f"hyperparameter of {algorithm.title}", accepted)
@@ -87,7 +87,7 @@ def check_policy_arguments(algorithm: Algorithm, values: Mapping[str, Any]) -> N
 
     :param algorithm: a row of :data:`sb3_lottery.models.algorithms.ALGORITHMS`
     :param values: name -> value
-    :raises ConfigError: unknown name, or a list of layers, which ``--net-arch`` gives
+    :raises ConfigError: a name is unknown, or a value is a list of layers, which belongs to ``--net-arch``
     """
     accepted = accepted_policy_arguments(algorithm)
     for name in values:

@@ -18,10 +18,10 @@ _TARGET = "_target"
 
 
 def weights_of(model: BaseAlgorithm) -> Weights:
-    """Copy the weights of the policy: those of the saved zip without target networks.
+    """Copy the weights of the policy as in a saved zip, but without target networks.
 
     :param model: any SB3 model
-    :returns: clones on the CPU, where ``get_parameters()`` would return the tensors in use
+    :returns: clones on the CPU; ``get_parameters()`` would return the tensors in use
     """
     weights = snapshot(bare_policy(model))
     tensors = {name: tensor for name, tensor in weights.tensors.items() if not is_target(name)}
@@ -29,7 +29,7 @@ def weights_of(model: BaseAlgorithm) -> Weights:
 
 
 def bare_policy(model: BaseAlgorithm) -> nn.Module:
-    """Return the policy itself, also where ``torch.compile`` has wrapped it."""
+    """Return the policy itself, even if ``torch.compile`` has wrapped it."""
     policy: nn.Module = getattr(model.policy, "_orig_mod", model.policy)
     return policy
 
@@ -41,7 +41,7 @@ def target_names(policy: nn.Module) -> frozenset[str]:
 
 
 def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
-    """Return the optimizers of the policy: one, or that of the actor and that of the critic, in this order.
+    """Return the optimizers of the policy: one, or two for actor and critic, in this order.
 
     The optimizer of SAC's entropy coefficient is not included: it steps no parameter of the policy. The last optimizer
     steps at every update, the actor's perhaps only at every second update (TD3, CrossQ).

@@ -18,7 +18,7 @@ from sb3_lottery.networks import PoolingCNN, SharedTrunk
 def policy_kind(settings: ModelSettings, space: gymnasium.Space[Any]) -> str:
     """Return the kind of policy: ``"cnn"`` for images, ``"multi"`` for a ``Dict`` space, otherwise ``"mlp"``.
 
-    :param settings: their ``policy`` decides unless it is ``"auto"``
+    :param settings: settings of the model, whose ``policy`` decides unless it is ``"auto"``
     :param space: observation space
     :raises ConfigError: the policy that was asked for does not suit the observations
     """

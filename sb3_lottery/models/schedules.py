@@ -1,4 +1,4 @@
-"""Schedules as strings, as in rl_zoo3: ``lin_2.5e-4`` falls linearly from 2.5e-4 to 0 over the training."""
+"""Schedules as strings, as in rl_zoo3: ``lin_2.5e-4`` falls linearly from 2.5e-4 to 0 over a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_schedule(name: str, value: Any) -> bool:
     """Return whether ``value`` is a schedule written as a string.
 
     :param name: name of the hyperparameter
-    :param value: its value
+    :param value: value of the hyperparameter
     :raises ConfigError: the hyperparameter takes no schedule, or ``lin_`` is not followed by a positive number
     """
     if not isinstance(value, str) or not value.startswith(_PREFIX):
@@ -37,7 +37,7 @@ def schedule_of(name: str, value: Any) -> Any:
     """Return SB3's linear schedule for a schedule written as a string, and any other value unchanged.
 
     :param name: name of the hyperparameter
-    :param value: its value
+    :param value: value of the hyperparameter
     :raises ConfigError: see :func:`is_schedule`
     """
     if not is_schedule(name, value):

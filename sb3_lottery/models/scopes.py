@@ -31,11 +31,11 @@ def scope_words(scope: str | Sequence[str], algorithm: Algorithm | None) -> tupl
 
 
 def checked_shares(scope_shares: str, algorithm: Algorithm) -> str:
-    """Return a word for the scope shares unchanged.
+    """Check the scope shares for an algorithm and return them unchanged.
 
     :param scope_shares: ``"together"`` or ``"separate"``
     :param algorithm: row of the algorithm
-    :raises ScopeError: separate shares of an algorithm that has no actor and critic (DQN, QRDQN)
+    :raises ScopeError: the shares are separate and the algorithm has no actor and critic (DQN, QRDQN)
     """
     if scope_shares == SEPARATE and not (algorithm.two_networks or algorithm.on_policy):
         raise ScopeError(f"scope shares '{SEPARATE}': {algorithm.title} has no actor and critic; leave them 'together'")

@@ -23,18 +23,18 @@ _LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward"
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a model and its environments are made from.
+    """The settings from which a model and its environments are made.
 
     :param algo: one of :data:`sb3_lottery.models.algorithms.ALGORITHMS`
     :param env: id of a gymnasium environment
     :param n_envs: number of environments
     :param reward_scale: factor on the rewards in training; the score is not scaled
     :param net_arch: units of each hidden layer; ``None`` for SB3's own layers, which differ by algorithm
-    :param shared_trunk: policy and value head share the hidden layers (PAPER, Table A1); otherwise they are SB3's two
-        networks. DQN and QRDQN have one network in either case
+    :param shared_trunk: whether policy and value head share the hidden layers (arXiv 1906.02768, Table A1); otherwise
+        they are SB3's two networks. DQN and QRDQN have one network in either case
     :param activation: one of :data:`sb3_lottery.models.choices.ACTIVATIONS`
-    :param ortho_init: use SB3's orthogonal initialisation, with which pruning removes the action head first; otherwise
-        torch's own initialisation
+    :param ortho_init: whether to use SB3's orthogonal initialisation, with which pruning removes the action head first;
+        otherwise torch's own initialisation
     :param optimizer: one of :data:`sb3_lottery.models.choices.OPTIMIZERS`; ``None`` is the algorithm's own
     :param optimizer_kwargs: arguments of the optimizer
     :param hyperparams: arguments of the algorithm; a number as ``action_noise`` is the standard deviation of Gaussian
@@ -42,13 +42,13 @@ class ModelSettings:
     :param policy_kwargs: further arguments of the policy, e.g. ``lstm_hidden_size``
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``
     :param env_backend: what steps the environments, one of :data:`sb3_lottery.backends.BACKENDS`
-    :param subproc: run one process per environment (gymnasium only)
+    :param subproc: whether to run one process per environment (gymnasium only)
     :param frame_size: height and width of Atari frames in pixels; ``None`` is 84 x 84
-    :param clip_reward: clip rewards to [-1, 1] in training; the score is not clipped
+    :param clip_reward: whether to clip rewards to [-1, 1] in training; the score is not clipped
     :param policy: ``"auto"`` (by the observations), ``"mlp"``, ``"cnn"`` or ``"multi"``
     :param cnn: one of :data:`sb3_lottery.models.choices.CNNS`
     :param normalize: arguments of SB3's ``VecNormalize`` around the environments; ``None`` for no normalisation
-    :raises ConfigError: a value that cannot work
+    :raises ConfigError: a value is invalid
     :raises OptimizerError: the algorithm has no optimizer (ARS)
     """
 

@@ -32,7 +32,7 @@ _MOST_ZEROS = 0.001  # share of the survivors
 
 
 class LotteryCallback(BaseCallback):
-    """Train a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
+    """A callback that trains a ticket: ``model.learn(..., callback=LotteryCallback("ticket.safetensors"))``.
 
     At the start of training the policy gets the ticket's start values, the state of its optimizers is cleared and the
     online networks are copied to the target networks. Everything else that a model has learned (SAC's entropy
@@ -52,12 +52,12 @@ class LotteryCallback(BaseCallback):
         with the model's present weights as its fresh values, so make the model with another seed
     :param seed: seed of the control's shuffles
     :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
-    :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only holds the masks;
+    :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only enforces the masks;
         ``None`` resumes if the model already holds this ticket (trained with it, saved, loaded), and starts from the
         ticket otherwise
     :param score_episodes: L, the number of training episodes in the score
     :param verbose: 1 prints a line at the start of training
-    :raises ConfigError: unknown kind
+    :raises ConfigError: the kind is unknown
     :raises TicketError: there is no such file
     """
 
@@ -83,7 +83,7 @@ class LotteryCallback(BaseCallback):
         self._record: dict[str, float] = {}
 
     def _on_training_start(self) -> None:
-        """Load the ticket into the policy and hold its masks.
+        """Load the ticket into the policy and enforce its masks.
 
         :raises MismatchError: the ticket has another architecture
         :raises OptimizerError: the algorithm has no optimizer (ARS)
@@ -105,7 +105,7 @@ class LotteryCallback(BaseCallback):
             copy_to_targets(policy)
         masks = ticket.masks
         mask_targets(policy, masks)
-        # Values that are loaded meanwhile (model.set_parameters) fill the target networks as well.
+        # Loading values during training (model.set_parameters) overwrites the target networks as well.
         hook = ModuleHook(lambda module, _: mask_targets(module, masks))
         self._loading = policy.register_load_state_dict_post_hook(hook)  # type: ignore[no-untyped-call]
         line = (

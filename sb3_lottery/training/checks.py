@@ -22,11 +22,11 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = N
     """Check that a model can be trained as specified.
 
     :param model: model with its environment
-    :param spec: length of the training, rewind point and score
-    :param n_envs: number of environments in the training; ``None`` is that of the model
-    :raises ConfigError: no environment, a schedule of a length that is not in timesteps, a run without an
-        update, or a rewind point beyond the end of the training
-    :raises OptimizerError: no optimizer, or one with ``eps=0``
+    :param spec: length of training, rewind point and score
+    :param n_envs: number of environments in training; ``None`` is that of the model
+    :raises ConfigError: there is no environment, a schedule needs a length in timesteps, the run would make no update,
+        or the rewind point lies beyond the end of the run
+    :raises OptimizerError: there is no optimizer, or one has ``eps=0``
     """
     for optimizer in optimizers_of(model):
         check_optimizer(optimizer)
@@ -94,7 +94,7 @@ def first_update(model: BaseAlgorithm, n_envs: int | None = None) -> int | None:
     """Return the number of timesteps before the first update: up to there the weights are the initial ones.
 
     :param model: model with its environment
-    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :param n_envs: number of environments in training; ``None`` is that of the model
     :returns: ``None`` if the algorithm does not say
     """
     if model.env is None:
@@ -113,11 +113,11 @@ def first_update(model: BaseAlgorithm, n_envs: int | None = None) -> int | None:
 
 
 def early_rewind(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = None) -> str | None:
-    """Return a warning if the rewind point lies before the first update, as far as that is known before a training run.
+    """Return a warning if the rewind point lies before the first update, as far as that is known beforehand.
 
     :param model: model with its environment
-    :param spec: length of the training, rewind point and score
-    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :param spec: length of training, rewind point and score
+    :param n_envs: number of environments in training; ``None`` is that of the model
     """
     point, first, longest = spec.rewind, first_update(model, n_envs), _longest_episode(model)
     if point is None or not point.count or first is None:
@@ -148,11 +148,11 @@ def _longest_episode(model: BaseAlgorithm) -> int | None:
 
 
 def whole_rollouts(model: BaseAlgorithm, length: Point, n_envs: int | None = None) -> str | None:
-    """Return a line about a length that whole rollouts exceed by more than a hundredth.
+    """Return a line for the user if whole rollouts exceed the length by more than 1%, otherwise ``None``.
 
     :param model: model with its environment
-    :param length: length of the training
-    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :param length: length of the run
+    :param n_envs: number of environments in training; ``None`` is that of the model
     """
     steps = getattr(model, "n_steps", None)
     if not isinstance(model, OnPolicyAlgorithm) or not steps or length.unit != "timesteps" or model.env is None:
@@ -174,8 +174,8 @@ def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None)
     episodes.
 
     :param model: model with its environment
-    :param length: length of the training
-    :param n_envs: number of environments in the training; ``None`` is that of the model
+    :param length: length of the run
+    :param n_envs: number of environments in training; ``None`` is that of the model
     :returns: ``"episodes"`` and ``"updates"`` -> number; empty for a length in units other than timesteps
     """
     if length.unit != "timesteps" or model.env is None:

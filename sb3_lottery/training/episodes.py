@@ -1,4 +1,4 @@
-"""Returns of training episodes: the score is the mean of the last L of them (PAPER, section 3.3)."""
+"""Returns of training episodes: the score is the mean of the last L of them (arXiv 1906.02768, section 3.3)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NO_MONITOR = (
 
 
 class Episodes:
-    """Count finished episodes and keep the returns of the last L.
+    """A counter of finished episodes that keeps the returns of the last L.
 
     SB3's own ``ep_info_buffer`` lags one step behind its callbacks and is shorter (``stats_window_size``).
 
     :param last: L, the number of returns to keep, at least 1
-    :raises ConfigError: ``last`` below 1
+    :raises ConfigError: ``last`` is below 1
     """
 
     def __init__(self, last: int) -> None:
@@ -47,7 +47,7 @@ class Episodes:
     def watch(self, env: VecEnv) -> None:
         """Prepare for a training run: without ``Monitor`` the rewards are summed here.
 
-        :param env: environments of the training
+        :param env: environments of the run
         """
         self._sums = None if is_monitored(env) else np.zeros(env.num_envs)
         self._normalize = unwrap_vec_normalize(env)

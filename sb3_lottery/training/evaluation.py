@@ -22,11 +22,11 @@ FreshEnv = Callable[[int], VecEnv]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a trained agent is evaluated.
+    """The way in which a trained agent is evaluated.
 
     :param episodes: number of fresh episodes, at least 1
-    :param deterministic: take the best action instead of sampling
-    :raises ConfigError: ``episodes`` below 1
+    :param deterministic: whether to take the best action instead of sampling
+    :raises ConfigError: ``episodes`` is below 1
     """
 
     episodes: int
@@ -44,18 +44,18 @@ class Evaluation:
         """Add the mean return of fresh episodes to a score, by SB3's ``evaluate_policy`` (returns of ``Monitor``).
 
         :param model: trained model
-        :param score: score of the training
+        :param score: score of the run
         :param fresh_env: makes environments from a seed; they are closed here
         :param seed: seed of the run
         """
         env = fresh_env(derive_seed("evaluate", seed))
         try:
             if model.env is not None:
-                env = model._wrap_env(env, verbose=0)  # e.g. transposed images, as in the training
+                env = model._wrap_env(env, verbose=0)  # e.g. transposed images, as in training
                 sync_envs_normalization(model.env, env)
             normalizer = unwrap_vec_normalize(env)
             if normalizer is not None:
-                normalizer.training = False  # keep the statistics of the training
+                normalizer.training = False  # keep the statistics of training
                 normalizer.norm_reward = False  # without Monitor, returns are sums of these rewards
             returns, _ = _evaluate(model)(
                 model, env, self.episodes, self.deterministic, return_episode_rewards=True, warn=False

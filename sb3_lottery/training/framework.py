@@ -19,7 +19,7 @@ _PACKAGES = {"sb3_contrib": "sb3-contrib", "envpool": "envpool", "ale": "ale-py"
 
 
 class Sb3:
-    """See :class:`lottery_core.experiments.protocols.Framework`.
+    """Stable-Baselines3 as a :class:`lottery_core.experiments.protocols.Framework`.
 
     :param tensorboard: whether each run also writes TensorBoard files to ``tensorboard`` in its folder
     """
@@ -62,7 +62,7 @@ class Sb3:
 
 
 def all_versions(modules: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions of the packages that decide the bits of an SB3 run.
+    """Return the versions of the packages on which the bits of an SB3 run depend.
 
     :param modules: further modules that the run uses, e.g. ``"sb3_contrib"``; those not installed are left out
     """
@@ -85,7 +85,7 @@ def find_version(package: str) -> str | None:
 
 
 def score_label(score_episodes: int) -> str:
-    """Return what the score is, for tables and plots.
+    """Return the description of the score, for tables and plots.
 
     :param score_episodes: L, the number of training episodes whose mean return is the score
     """

@@ -26,7 +26,7 @@ MakeCallbacks = Callable[[int], BaseCallback | Sequence[BaseCallback] | None]
 
 
 def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
-    """Call a user's function and check what it returns.
+    """Call ``make_model`` and check that it returns a model.
 
     The global random number generators are seeded first, so that the initialisation depends on the seed even if
     ``make_model`` does not pass it on.
@@ -46,7 +46,7 @@ def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
 
 
 def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallback]:
-    """Call a user's function and check what it returns.
+    """Call ``callbacks`` and check that it returns callbacks.
 
     :param callbacks: makes fresh callbacks from a seed; ``None`` for none
     :param seed: the seed
@@ -63,9 +63,9 @@ def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallb
 
 
 def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref.ref[Any]]) -> None:
-    """Check that a user's function makes a new model in every call.
+    """Check that ``make_model`` makes a new model in every call.
 
-    It is called a second time only where an object of the first model is still in use although nothing here uses it.
+    It is called a second time only if something still refers to an object of the first model.
 
     :param make_model: makes a fresh model from a seed
     :param seed: the seed
@@ -87,11 +87,11 @@ def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref
 
 
 class InProcess:
-    """Train in this process, see :class:`lottery_core.experiments.protocols.Executor`.
+    """An executor that trains in this process, see :class:`lottery_core.experiments.protocols.Executor`.
 
     :param out: the experiment's folder
     :param make_model: makes a fresh model from a seed
-    :param spec: length of the training, rewind point and score
+    :param spec: length of training, rewind point and score
     :param report: called with a run and its progress at the end of every epoch
     :param evaluation: how the trained models are evaluated; ``None`` for no evaluation
     :param callbacks: makes the user's own callbacks from a seed; ``None`` for none
@@ -114,7 +114,7 @@ class InProcess:
         self.make_model = partial(call_make_model, make_model)
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> FinishedInProcess:
-        """Train a run; returns when it is done.
+        """Train a run, and return when it is done.
 
         :param run: the run
         :param folder: the run's folder
@@ -129,7 +129,7 @@ class InProcess:
 
         :param run: the run
         :raises LotteryError: see :func:`sb3_lottery.training.train.train`
-        :raises RunError: the training raised any other exception; runs that do not depend on it are still trained
+        :raises RunError: training raised any other exception; runs that do not depend on it are still trained
         """
         evaluate = None
         if self.evaluation is not None:

@@ -17,14 +17,14 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 class Recorder(BaseCallback):
-    """Count episodes, updates and timesteps, end the training, keep the rewind point and report the progress.
+    """A callback that counts a run's episodes and updates, keeps its rewind point, reports progress, and ends the run.
 
     An update is one optimizer step. With actor and critic it is one gradient step: one step of the critic, whether or
     not the actor steps too (TD3, CrossQ). For TRPO it is one step of the value function, since the line search of the
     policy takes a varying number of steps. A rewind point in updates is the state from which the next update starts;
     one in episodes or timesteps is taken at the environment step that reaches it.
 
-    :param spec: length of the training, rewind point and score
+    :param spec: length of training, rewind point and score
     :param keep: called with the weights at the rewind point; ``None`` if they are not needed
     :param report: called with the progress at the end of every epoch
     :param begin: unit -> number at which the counts begin, for a ticket that trains what remains after the rewind point
@@ -60,7 +60,7 @@ class Recorder(BaseCallback):
 
     def _reached(self, unit: str) -> int:
         if unit == "timesteps":
-            return self.num_timesteps  # SB3 itself counts on from where it begins
+            return self.num_timesteps  # SB3's count already includes what was trained before
         return self.begin.get(unit, 0) + {"episodes": self.episodes.count, "updates": self.updates}[unit]
 
     def _keep_if_reached(self) -> None:

@@ -16,10 +16,10 @@ from sb3_lottery.training.spec import TrainingSpec
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How every run of an experiment is made, trained and evaluated.
+    """The settings with which every run of an experiment is made, trained and evaluated.
 
     :param model: settings of the agent and its environments
-    :param training: length of the training, rewind point and score
+    :param training: length of training, rewind point and score
     :param evaluation: how the trained agent is evaluated; ``None`` for no evaluation
     :param threads: number of torch threads
     """
@@ -44,7 +44,7 @@ class RunSettings:
         """Read the settings of an experiment.
 
         :param experiment: an experiment that ``sb3-lottery`` began
-        :raises ConfigError: an experiment of another framework or of ``find_tickets``
+        :raises ConfigError: the experiment is of another framework or of ``find_tickets``
         """
         settings = experiment.settings
         model = saved_model(experiment.framework, settings)

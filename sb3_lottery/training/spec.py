@@ -1,4 +1,4 @@
-"""How long a run trains, where it is rewound to and what its score is."""
+"""The specification of a training run: its length, its rewind point and its score."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _EPOCHS = 20  # how often the progress of find_tickets is reported
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """How a run is trained and scored (PAPER, Table A1).
+    """The specification of how a run is trained and scored (arXiv 1906.02768, Table A1).
 
     :param epoch: M, the length of an epoch
     :param epochs: N, the number of epochs
-    :param rewind: the rewind point; ``None`` where the survivors keep their trained weights
-    :param score_episodes: L, the number of training episodes at the end whose mean return is the score
+    :param rewind: the rewind point; ``None`` if the survivors keep their trained weights
+    :param score_episodes: L, the number of last training episodes whose mean return is the score
     :param rate_restarts: whether the learning rate schedule restarts; otherwise a chain continues at its last rate
     :param after_rewind: how long tickets train after the rewind point, see :class:`lottery_core.experiments.Experiment`
-    :raises ConfigError: an empty epoch, no epoch, or a rewind point beyond the end of the training
+    :raises ConfigError: an epoch is empty, there is none, or the rewind point lies beyond the end of the run
     """
 
     epoch: Point
@@ -48,12 +48,12 @@ class TrainingSpec:
 
     @property
     def length(self) -> Point:
-        """The length of the whole training."""
+        """The length of a whole run."""
         return self.epoch.times(self.epochs)
 
     @property
     def remaining(self) -> Point | None:
-        """What tickets train after the rewind point if that is not the whole length, and if it is known beforehand."""
+        """The length that tickets train after the rewind point; ``None`` if it is the whole length or not yet known."""
         point = self.rewind
         if self.after_rewind != REMAINING or point is None or (point.count and point.unit != self.length.unit):
             return None
@@ -84,13 +84,13 @@ class TrainingSpec:
 
 
 def spec_of_length(total_timesteps: int, rewind: str | None, score_episodes: int, after_rewind: str) -> TrainingSpec:
-    """Return the training of a length in timesteps, as ``find_tickets`` takes it.
+    """Return the specification of a run whose length is in timesteps, as for ``find_tickets``.
 
     :param total_timesteps: length in timesteps
     :param rewind: rewind point; ``None`` is a twentieth of the length
     :param score_episodes: L, the number of training episodes in the score
     :param after_rewind: see :class:`TrainingSpec`
-    :raises ConfigError: a length below 1, or a rewind point that is not understood
+    :raises ConfigError: the length is below 1, or the rewind point is not understood
     """
     if total_timesteps < 1:
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
@@ -108,11 +108,11 @@ def parse_rewind(
     """Parse a rewind point: ``unit:N``, ``init``, ``lr`` or ``none``.
 
     :param word: the word
-    :param epoch: length of an epoch for ``epoch:N``; ``None`` where that is not accepted
+    :param epoch: length of an epoch for ``epoch:N``; ``None`` if that is not accepted
     :param option: name of the option, for messages
     :param words: which of ``lr`` and ``none`` the option accepts, for messages
     :returns: ``rewind`` and ``rate_restarts`` of :class:`TrainingSpec`
-    :raises ConfigError: any other word
+    :raises ConfigError: the word is none of these
     """
     if word in KEPT:
         return None, word == LEARNING_RATE

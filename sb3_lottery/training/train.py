@@ -1,4 +1,4 @@
-"""Train one run of an experiment: its model, its ticket, its score."""
+"""Train one run of an experiment: make its model, train its ticket, and record its score."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 MODEL = "model.zip"
 NORMALIZE = "vecnormalize.pkl"  # as in rl_zoo3
-_NO_END = 2**31 - 1  # timesteps, where the number of episodes or updates ends the training
+_NO_END = 2**31 - 1  # timesteps, if the number of episodes or updates ends the run
 
 
 def train(
@@ -44,15 +44,15 @@ def train(
     ``VecNormalize`` around its environments also writes ``vecnormalize.pkl``, for ``VecNormalize.load``.
 
     :param model: fresh model with its environment
-    :param spec: length of the training, rewind point and score
+    :param spec: length of training, rewind point and score
     :param folder: the run's folder, made if missing
     :param ticket: the ticket to train; ``None`` for a dense run
     :param report: called with the progress at the end of every epoch
     :param evaluate: adds an evaluation of the trained model to the score
-    :param begin: unit -> number of what counts as trained already: the rest of the length is trained, with schedules
-        that go on from there; ``None`` trains the whole length
+    :param begin: unit -> number that counts as trained already: only the rest of the length is trained, with schedules
+        that continue from there; ``None`` trains the whole length
     :param more: the user's own callbacks
-    :raises ConfigError: the model cannot be trained like this, see :func:`check_model`
+    :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
     """
@@ -90,7 +90,7 @@ def train(
 
 
 def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallback], begin: Mapping[str, int]) -> int:
-    # Returns the number of timesteps at which it began to count.
+    # Returns the number of timesteps at which the count began.
     if not model.verbose and model.tensorboard_log is None and not model._custom_logger:
         # SB3 would make an empty temporary folder for its logger in every learn().
         model.set_logger(Logger(None, []))
@@ -101,7 +101,7 @@ def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallbac
     if not before:
         model.learn(length.count, callback=CallbackList(callbacks))
         return 0
-    # SB3's schedules follow the share of all timesteps; the warm-up fills a replay buffer that is empty again.
+    # SB3's schedules follow the share of all timesteps; the replay buffer is empty again, so it is filled again first.
     model.num_timesteps = before
     if isinstance(model, OffPolicyAlgorithm):
         model.learning_starts += before
@@ -118,11 +118,11 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> N
             status=2,
         )
     if not episodes:
-        raise RunError("no episode ended in the training, so there is no score: train longer")
+        raise RunError("no episode ended in this run, so there is no score: train longer")
 
 
 def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
-    # Controls share the length of the winning ticket; a chain that starts from the initialisation trains all of it.
+    # Controls train as long as the winning ticket; a chain that starts from the initialisation trains the whole length.
     resets = run.kind in CHAINS and not CHAINS[run.kind].rewinds
     if spec.after_rewind != REMAINING or run.kind == DENSE or resets:
         return None
@@ -160,7 +160,7 @@ def train_run(
     :param out: the experiment's folder
     :param run: the run
     :param make_model: makes a fresh model from a seed
-    :param spec: length of the training, rewind point and score
+    :param spec: length of training, rewind point and score
     :param report: called with the progress at the end of every epoch
     :param evaluate: adds an evaluation of the trained model to the score
     :param more: the user's own callbacks

@@ -99,7 +99,7 @@ def sb3_disturbed(tmp_path: Path) -> None:
         driver.wait()
     shown = lottery_status(out)
     assert "1 done" in shown
-    assert "running  seed 1 winning round 1" in shown or "trained; its result is not taken in yet" in shown
+    assert "running  seed 1 winning round 1" in shown or "trained; its result is not recorded yet" in shown
     again = helpers.run(words)
     assert "seed 1 winning round 1: continues in the job that an earlier command submitted" in again.stderr
     assert (winning / "train.log").read_text().count(" job ") == 1  # trained once

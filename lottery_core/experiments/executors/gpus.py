@@ -9,7 +9,7 @@ import torch
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that torch sees, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Return the GPUs that torch sees, as ``CUDA_VISIBLE_DEVICES`` names them."""
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
@@ -18,7 +18,7 @@ def visible_gpus() -> list[str]:
 def shares(gpus: Sequence[str], jobs: int) -> list[str]:
     """Split the GPUs equally among parallel runs.
 
-    Every share has the same number of GPUs, because it can determine the batch size; leftover GPUs stay idle.
+    Every share has the same number of GPUs, because that number can determine the batch size; leftover GPUs stay idle.
 
     :param gpus: names of GPUs, from :func:`visible_gpus`
     :param jobs: number of parallel runs

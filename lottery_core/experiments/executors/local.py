@@ -24,14 +24,14 @@ _PATIENCE = 3.0  # seconds between SIGTERM and SIGKILL
 
 
 class Processes:
-    """Executor that starts each run as a process in a session of its own and appends its output to ``train.log``.
+    """An executor that starts each run as a process in a session of its own and appends its output to ``train.log``.
 
     It implements :class:`lottery_core.experiments.protocols.Executor`.
 
     :param command: returns the command line of a run, see
         :meth:`lottery_core.experiments.protocols.Framework.command`
     :param jobs: number of parallel runs, at least 1
-    :param threads: CPU threads of each process; independent of ``jobs``, so that results are, too
+    :param threads: CPU threads of each process; independent of ``jobs``, so that results do not depend on ``jobs``
     :param gpus: values of ``CUDA_VISIBLE_DEVICES``; each process gets the one with the fewest running processes. If
         empty, each process sees the GPUs that this one sees
     :raises ConfigError: ``jobs`` or ``threads`` is below 1
@@ -108,9 +108,9 @@ class Process:
         self._process, self._folder = process, folder
 
     def finished(self) -> bool:
-        """Whether the process has succeeded.
+        """Return whether the process has succeeded.
 
-        :raises RunError: it has failed; the message has the last line of its log
+        :raises RunError: the process has failed; the message has the last line of its log
         """
         code = self._process.poll()
         if code:

@@ -32,7 +32,7 @@ _PREFIX = "lottery"
 
 
 class Slurm:
-    """Executor that submits each run as a job of a Slurm cluster.
+    """An executor that submits each run as a job of a Slurm cluster.
 
     It implements :class:`lottery_core.experiments.protocols.Executor`.
 
@@ -100,7 +100,7 @@ class Slurm:
         executor.update_parameters(
             **({} if "slurm_time" in options else _DEFAULTS) | options,
             name=name,
-            # The run may call srun itself, and a requeued job would find its folder not prepared.
+            # The run may call srun itself, and the folder would not be prepared for a requeued job.
             slurm_use_srun=False,
             slurm_additional_parameters={"no-requeue": True},
         )
@@ -128,7 +128,7 @@ class Job:
     :param token: identifier that the job writes to ``job-end.json``
     :param name: the job's name in the queue
     :param number: Slurm's job id, if known
-    :param logs: folder of submitit's logs of the job, by default ``folder``
+    :param logs: folder with submitit's logs of the job, by default ``folder``
     """
 
     grace = 15.0  # seconds until a file written on another node must be visible
@@ -147,10 +147,10 @@ class Job:
         return code if end.get("token") == self.token and type(code) is int else None
 
     def finished(self) -> bool:
-        """Whether the job has succeeded.
+        """Return whether the job has succeeded.
 
-        :raises LostError: it has failed and may succeed if tried again, or has vanished from the queue
-        :raises RunError: its input was invalid
+        :raises LostError: the job has failed and may succeed if tried again, or has vanished from the queue
+        :raises RunError: the job's input was invalid
         """
         state = self.queue.state(self.name)
         code = self.code()
@@ -216,7 +216,7 @@ class Work:
         self.command, self.folder, self.token, self.threads = command, folder, token, threads
 
     def __call__(self) -> int:
-        """Run the command, and write its exit status to ``job-end.json``, too.
+        """Run the command and write its exit status to ``job-end.json``.
 
         :returns: the exit status of the command
         """

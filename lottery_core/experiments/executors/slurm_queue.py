@@ -50,7 +50,7 @@ def slurm_options(text: str) -> dict[str, Any]:
 def submitit_module() -> Any:
     """Import submitit.
 
-    :raises ConfigError: it is not installed
+    :raises ConfigError: submitit is not installed
     """
     try:
         import submitit

@@ -1,4 +1,4 @@
-"""The criteria, a file each: how parameters are ranked for pruning."""
+"""The criteria that rank parameters for pruning, one file per criterion."""
 
 from lottery_core.pruning.criteria.criterion import GLOBAL, LAYER, Criterion
 from lottery_core.pruning.criteria.registry import CRITERIA, MAGNITUDE, criterion_named

@@ -1,4 +1,4 @@
-"""What a criterion is: scores that rank parameters for pruning, and how the survivors are shared out."""
+"""A criterion: how parameters are scored for pruning, and how the survivors are divided among tensors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ GLOBAL, LAYER = "global", "layer"
 
 @dataclass(frozen=True)
 class Criterion:
-    """How parameters are ranked: those with the smallest scores are pruned.
+    """A ranking of parameters: those with the smallest scores are pruned.
 
-    :param name: the criterion's name, as options and files have it
-    :param meaning: one line for people
-    :param scores: trained values, values at the rewind point -> scores, all of one shape; not a number means an error
+    :param name: the criterion's name in options and files
+    :param meaning: a one-line description for users
+    :param scores: (trained values, values at the rewind point) -> scores, all of one shape; NaN and infinity are errors
     :param share: ``"global"``: all tensors compete in one pool; ``"layer"``: each tensor keeps the same share
-    :param uses_rewind: the scores depend on the values at the rewind point
-    :param elementwise: a score depends on nothing but the parameter's own values, so that large tensors are ranked in
+    :param uses_rewind: whether the scores depend on the values at the rewind point
+    :param elementwise: whether a score depends only on the parameter's own values, so that large tensors are ranked in
         pieces, without a copy; otherwise ``scores`` gets whole tensors, and all scores are held in memory
     """
 

@@ -1,4 +1,4 @@
-"""Global magnitude, the paper's criterion (PAPER 3.1)."""
+"""Global magnitude, the paper's criterion (arXiv 1906.02768, section 3.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lottery_core.pruning.criteria.criterion import Criterion
 
 
 def scores(trained: Tensor, rewind: Tensor) -> Tensor:
-    """The magnitude of the trained values."""
+    """Return the magnitude of the trained values."""
     return trained.abs()
 
 

@@ -8,7 +8,7 @@ from lottery_core.pruning.criteria.criterion import Criterion
 
 
 def scores(trained: Tensor, rewind: Tensor) -> Tensor:
-    """How much the magnitude grew since the rewind point; negative where it shrank."""
+    """Return the growth of the magnitude since the rewind point; negative where it shrank."""
     return trained.abs() - rewind.abs()
 
 

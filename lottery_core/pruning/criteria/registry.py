@@ -1,4 +1,4 @@
-"""Every criterion, a line each."""
+"""The registry of criteria, one line per criterion."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAGNITUDE = magnitude.CRITERION
 
 
 def criterion_named(name: str) -> Criterion:
-    """The criterion with a name.
+    """Return the criterion with a name.
 
-    :raises ConfigError: no such criterion; suggests similar ones
+    :raises ConfigError: there is no such criterion; the message suggests similar names
     """
     if name not in CRITERIA:
         raise unknown_choice(name, "criterion", CRITERIA)

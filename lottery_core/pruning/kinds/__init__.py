@@ -1,4 +1,4 @@
-"""The kinds of ticket, a file each: chains that prune, and controls made from the winning ticket."""
+"""The kinds of ticket, one file per kind: chains found by pruning, and controls made from the winning ticket."""
 
 from lottery_core.pruning.kinds.control_ticket import control_ticket
 from lottery_core.pruning.kinds.kind import DENSE, FRESH, REWIND, WINNING

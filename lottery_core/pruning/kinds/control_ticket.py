@@ -1,4 +1,4 @@
-"""A control ticket from the winning ticket of its round."""
+"""Make a control ticket from the winning ticket of its round."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lottery_core.tickets import Origin, Ticket, Weights, require_same_shapes
 def control_ticket(
     kind: str, winning: Ticket, seed: int, *, fresh: Weights | None = None, rewind: Weights | None = None
 ) -> Ticket:
-    """Make the control of a winning ticket: as many survivors, with another mask or other start values.
+    """Make a control for a winning ticket: as many survivors, with another mask or other start values.
 
     :param kind: one of :data:`CONTROLS`
     :param winning: the winning ticket of the round
     :param seed: seeds the shuffles; the same seed gives the same control, bit for bit
-    :param fresh: weights that the model's own initialiser drew under another seed (random, reinit, uniform)
-    :param rewind: weights at the rewind point (shuffled)
-    :raises ConfigError: unknown kind, or the weights it needs are missing
+    :param fresh: weights that the model's own initialiser drew under another seed; required for random, reinit, uniform
+    :param rewind: weights at the rewind point; required for shuffled
+    :raises ConfigError: the kind is unknown, or the weights that it needs are missing
     :raises MismatchError: the weights belong to another architecture
     """
     if kind not in CONTROLS:

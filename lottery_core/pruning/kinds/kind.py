@@ -1,4 +1,4 @@
-"""What a kind of ticket is: found by pruning in a chain of rounds, or a control made from the winning ticket."""
+"""The two sorts of kinds: tickets found by pruning in a chain of rounds, and controls made from the winning ticket."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ Values = Mapping[str, Tensor]
 class Chain:
     """A kind of ticket that is found by pruning trained weights.
 
-    :param name: the kind's name, as options and files have it
-    :param meaning: one line for people
-    :param iterative: prune the trained ticket of the round before; otherwise the trained dense network, all at once
-    :param rewinds: reset the survivors to the rewind point; otherwise to the initialisation
-    :param prunes: one ticket a round; otherwise everything survives, in a single run a seed
+    :param name: the kind's name in options and files
+    :param meaning: a one-line description for users
+    :param iterative: whether to prune the trained ticket of the previous round; otherwise the trained dense network is
+        pruned, all at once
+    :param rewinds: whether to reset the survivors to the rewind point; otherwise to the initialisation
+    :param prunes: whether each round has its ticket; otherwise everything survives, in a single run a seed
     """
 
     name: str
@@ -39,11 +40,11 @@ class Chain:
 class Control:
     """A kind of ticket that is made from the winning ticket of its round.
 
-    :param name: the kind's name, as options and files have it
-    :param meaning: one line for people
-    :param make: masks and start values from the winning ticket, the values that the kind needs, and a random generator
-    :param needs: which values: ``"fresh"`` (the model's own initialiser under another seed), ``"rewind"`` (all weights
-        at the rewind point) or ``"nothing"`` (the winning ticket has all)
+    :param name: the kind's name in options and files
+    :param meaning: a one-line description for users
+    :param make: (winning ticket, the values that the kind needs, random generator) -> masks and start values
+    :param needs: which values ``make`` gets: ``"fresh"`` (from the model's own initialiser under another seed),
+        ``"rewind"`` (all weights at the rewind point) or ``"nothing"`` (the winning ticket suffices)
     """
 
     name: str
@@ -56,16 +57,16 @@ Kind = Chain | Control
 
 
 def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:
-    """The winning masks with the entries of each tensor in random order; every tensor keeps its number of survivors."""
+    """Shuffle the winning mask within each tensor; every tensor keeps its number of survivors."""
     return random_masks(winning, winning.masks.survivors(), generator)
 
 
 def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch.Generator) -> Masks:
-    """Masks with random entries; a weight that is divided by the norm of each slice keeps one survivor in each.
+    """Draw random masks; a weight that is divided by the norm of each slice keeps a survivor in each slice.
 
-    :param winning: gives the shapes
-    :param survivors: tensor name -> how many of its entries survive
-    :param generator: on the CPU, so that masks do not depend on the device
+    :param winning: the winning ticket, which gives the shapes
+    :param survivors: tensor name -> number of its survivors
+    :param generator: a random generator on the CPU, so that masks do not depend on the device
     """
     slices = normalised_weights({name: tensor.shape for name, tensor in winning.start().items()})
     result = {}
@@ -80,10 +81,11 @@ def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch
 
 
 def with_full_slices(winning: Ticket, survivors: Mapping[str, int]) -> dict[str, int]:
-    """Counts of survivors with enough for each slice of a normalised weight; what they gain, the largest others lose.
+    """Raise the counts of normalised weights to one survivor per slice; the largest counts fall, so the sum stays.
 
-    :param winning: gives the shapes
-    :param survivors: tensor name -> how many of its entries survive
+    :param winning: the winning ticket, which gives the shapes
+    :param survivors: tensor name -> number of its survivors
+    :returns: tensor name -> new number of survivors
     """
     slices = normalised_weights({name: tensor.shape for name, tensor in winning.start().items()})
     least = {name: math.prod(winning.masks[name].shape[dim] for dim in slices.get(name, ())) for name in survivors}

@@ -1,4 +1,4 @@
-"""Iterative pruning without late rewinding (PAPER 3.1)."""
+"""Iterative pruning without late rewinding (arXiv 1906.02768, section 3.1)."""
 
 from lottery_core.pruning.kinds.kind import Chain
 

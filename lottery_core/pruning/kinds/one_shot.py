@@ -1,4 +1,4 @@
-"""One-shot pruning (PAPER 3.1)."""
+"""One-shot pruning (arXiv 1906.02768, section 3.1)."""
 
 from lottery_core.pruning.kinds.kind import Chain
 

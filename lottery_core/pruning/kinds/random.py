@@ -1,4 +1,4 @@
-"""The paper's random ticket (PAPER 3.1; its last section fixes what the paper leaves open)."""
+"""The paper's random ticket (arXiv 1906.02768, section 3.1, which does not say how its mask is drawn)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of ticket, a line each, in the order of plans, tables and pictures."""
+"""The registry of kinds of ticket, one line per kind, in the order of plans, tables and pictures."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}
 
 
 def any_rewinds(kinds: Iterable[str]) -> bool:
-    """Whether a chain among the kinds resets its survivors to the rewind point."""
+    """Return whether any of the kinds is a chain that resets its survivors to the rewind point."""
     return any(kind in CHAINS and CHAINS[kind].rewinds for kind in kinds)
 
 
 def starts_rewound(kind: str) -> bool:
-    """Whether tickets of a kind start from values of the rewind point: not from fresh ones, nor from the first ones."""
+    """Return whether tickets of a kind start from values of the rewind point, not from fresh or initial values."""
     if kind in CHAINS:
         return CHAINS[kind].rewinds
     return kind in CONTROLS and CONTROLS[kind].needs != FRESH
 
 
 def check_kind(kind: str) -> str:
-    """Return the name of a kind of ticket unchanged.
+    """Check the name of a kind of ticket and return it unchanged.
 
-    :raises ConfigError: no such kind; suggests similar ones
+    :raises ConfigError: there is no such kind; the message suggests similar names
     """
     if kind not in KINDS:
         raise unknown_choice(kind, "kind of ticket", KINDS)

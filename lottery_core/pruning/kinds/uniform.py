@@ -1,4 +1,4 @@
-"""A mask drawn uniformly over the whole pool (PAPER, last section)."""
+"""A mask drawn uniformly over the whole pool, a control beyond the paper's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lottery_core.tickets import Masks, Ticket
 
 
 def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
-    """Draw as many survivors as the winning ticket has over the whole pool and start from fresh values."""
+    """Draw the winning ticket's number of survivors over the whole pool and start from fresh values."""
     import numpy
 
     sizes = [mask.numel() for mask in winning.masks.values()]

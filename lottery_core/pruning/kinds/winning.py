@@ -1,4 +1,4 @@
-"""The paper's winning ticket (PAPER 3.1)."""
+"""The paper's winning ticket (arXiv 1906.02768, section 3.1)."""
 
 from lottery_core.pruning.kinds.kind import WINNING, Chain
 

@@ -57,7 +57,7 @@ def test_unfinished_experiments_can_be_reported() -> None:
 
 def test_scores_of_fewer_values_than_asked_for_are_told() -> None:
     rows = [row("dense", 0, 5.0), replace(row("winning", 1, 4.0), returns=61)]
-    assert table(rows, "mean", 100).splitlines()[-1] == "in some runs fewer than 100 episodes ended: 61 at the fewest"
+    assert table(rows, "mean", 100).splitlines()[-1] == "in some runs fewer than 100 episodes ended, as few as 61"
     assert "fewer" not in table(rows, "mean", 61)
 
 
@@ -171,7 +171,7 @@ def test_interquartile_means_with_intervals() -> None:
     assert (
         interval_table(many[:3])
         .splitlines()[0]
-        .endswith("of 3 seeds it leaves none out, and the interval is about their range")
+        .endswith("with 3 seeds it leaves none out, and the interval is about their range")
     )
     assert interval_table(many[:3]).splitlines()[2].split()[1:] == ["6.667", "[1.000,", "10.000]"]
     assert "leaves none out" not in interval_table(many)

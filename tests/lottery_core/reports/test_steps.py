@@ -29,8 +29,8 @@ def rows(random: tuple[int, ...], dense: int = 500_000) -> list[Row]:
 
 def test_kinds_that_trained_for_fewer_steps_are_told() -> None:
     first, warning = steps_lines(rows((500_000, 510_000, 72_000)), "environment steps")
-    assert first == "mean environment steps of a scored training: dense 500,000, winning 500,000, random 360,667"
-    assert warning.startswith("WARNING: runs of different length, against dense: random -28%, in round 3 -86%: ")
+    assert first == "mean environment steps of a scored run: dense 500,000, winning 500,000, random 360,667"
+    assert warning.startswith("WARNING: runs of different lengths, compared with dense: random -28%, in round 3 -86%: ")
     assert "winning" not in warning
 
 
@@ -46,7 +46,7 @@ def test_equal_steps_are_one_line() -> None:
 def test_the_report_has_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), quiet()).run()
     report([tmp_path])
-    assert "\nmean steps of a scored training: dense 20, winning 20, random 20\n" in capsys.readouterr().out
+    assert "\nmean steps of a scored run: dense 20, winning 20, random 20\n" in capsys.readouterr().out
 
 
 def test_steps_before_the_rewind_point_are_counted_where_the_sums_differ() -> None:

@@ -148,7 +148,7 @@ def test_fewer_episodes_than_the_score_is_said_to_be_of_are_told(tmp_path: Path)
     options = {**SMALL, "rounds": 1, "kinds": ("winning",)}
     found = find_tickets(make_model, tmp_path / "x", **{**options, "score_episodes": 1000})
     fewest = min(row.returns for row in found.rows)
-    assert f"fewer than 1000 episodes ended: {fewest} at the fewest" in str(found)
+    assert f"fewer than 1000 episodes ended, as few as {fewest}" in str(found)
     assert "fewer" not in str(find_tickets(make_model, tmp_path / "y", **options))
 
 
@@ -172,7 +172,7 @@ def test_tickets_table_and_picture(tmp_path: Path) -> None:
     found.table(file=text)
     assert text.getvalue() == f"{found}\n"
     assert "winning" in text.getvalue()
-    assert "mean environment steps of a scored training: dense 256, winning 256, random 256" in text.getvalue()
+    assert "mean environment steps of a scored run: dense 256, winning 256, random 256" in text.getvalue()
     assert found.plot(tmp_path / "curve.png").stat().st_size > 5000
     path = found.ticket(1, "winning", 2)
     ticket = Ticket.load(path)

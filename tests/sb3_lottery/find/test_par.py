@@ -175,7 +175,7 @@ def test_without_the_function_the_line_says_how(command: str, folder: Path, caps
     (line,) = capsys.readouterr().err.splitlines()
     assert "is an experiment of find_tickets: name the function that makes its model, --make-model MODULE:FUNC" in line
     assert main([command, str(folder), "--make-model", "tests.sb3_lottery.find.test_par:dqn"]) == 2
-    assert "makes DQN, and the folder is of PPO" in capsys.readouterr().err
+    assert "makes DQN, but the experiment trained PPO" in capsys.readouterr().err
 
 
 def dqn(seed: int):
