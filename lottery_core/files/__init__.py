@@ -1,4 +1,4 @@
-"""Files: regular ones alone, atomic writes, the folder lock, JSON of the right shape, and text fit to be printed."""
+"""Files: regular ones alone, of believable size; atomic writes, the folder lock, checked JSON, printable text."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -17,9 +17,11 @@ from lottery_core.files.atomic import (
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
+from lottery_core.files.sizes import believable, why_no_shape
 
 __all__ = [
     "FolderLock",
+    "believable",
     "disk_full",
     "from_json",
     "is_locked",
@@ -30,6 +32,7 @@ __all__ = [
     "read_object",
     "refuse_inputs",
     "remove_parts",
+    "why_no_shape",
     "why_not_regular",
     "write_atomically",
     "write_bytes",

@@ -52,6 +52,8 @@ def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor
 
     :raises TicketError: the bytes are not such planes
     """
+    for blob in blobs:  # before memory is given to a count that may be a lie
+        _frame(blob, count)
     planes = torch.empty(count, len(blobs), dtype=torch.uint8)
     for index, blob in enumerate(blobs):
         data = bytearray(_expand(blob, count))
@@ -92,11 +94,14 @@ def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
     if not stops <= steps <= stops + count // _NO_STOP:
         raise TicketError("a block of data is damaged: so many steps cannot be")
     read = numpy.frombuffer(_expand(blob, steps), dtype=numpy.uint8)
+    still = numpy.flatnonzero(read == 0)  # a step of 0 is a place twice, but for one after a long way
+    if int(read.sum(dtype=numpy.int64)) > count or (len(still) and (not still[0] or (read[still - 1] != _NO_STOP).any())):
+        raise TicketError("a block of data is damaged: its steps lead elsewhere, or to a place twice")
     places = numpy.cumsum(read, dtype=numpy.int32 if count < 1 << 31 else numpy.int64)
     places -= 1
     if stops < steps:
         places = places[read != _NO_STOP]
-    if len(places) != stops or (stops and not 0 <= places[0] <= places[-1] < count):
+    if len(places) != stops:
         raise TicketError("a block of data is damaged: its steps lead elsewhere")
     return torch.from_numpy(places)
 
@@ -107,14 +112,28 @@ def _compress(data: bytes) -> Tensor:
     return torch.frombuffer(bytearray(zstandard.ZstdCompressor(level=_LEVEL).compress(data)), dtype=torch.uint8)
 
 
-def _expand(blob: Tensor, size: int) -> bytes:
+def _frame(blob: Tensor, size: int) -> bytes:
+    # The length that a hostile frame claims is checked before any memory is given to it; that the whole file can
+    # account for such a length is its reader's business.
     import zstandard
 
     frame = blob.numpy().tobytes()
     try:
-        # The length that a hostile frame claims is checked before any memory is given to it.
         if zstandard.frame_content_size(frame) != size:
             raise TicketError("a block of data has another length than the header says")
-        return zstandard.ZstdDecompressor().decompress(frame)
     except zstandard.ZstdError as error:
         raise TicketError(f"a block of data is damaged: {error}") from error
+    return frame
+
+
+def _expand(blob: Tensor, size: int) -> bytes:
+    import zstandard
+
+    frame = _frame(blob, size)
+    try:
+        data = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise TicketError(f"a block of data is damaged: {error}") from error
+    if len(data) != size:
+        raise TicketError("a block of data has another length than the header says")
+    return data

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lottery_core import dialects
 from lottery_core.errors import TicketError
-from lottery_core.files import parse_json, printable, why_not_regular
+from lottery_core.files import believable, parse_json, printable, why_no_shape, why_not_regular
 from lottery_core.tickets.encoding import pack_bits, pack_planes, unpack_bits, unpack_planes
 from lottery_core.tickets.masks import Masks
 from lottery_core.tickets.origin import Origin
@@ -32,9 +32,6 @@ FORMAT_VERSION = 1
 _HEADER = "lottery"
 _MASK, _VALUES, _REST = "mask", "values.", "rest."
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
-# A file holds no more parameters than this for each of its bytes, or than this in any case: a mask of zeros compresses
-# to next to nothing, and a small file must not ask for gigabytes. Tickets at 99.9% pruned have 100 a byte.
-_MOST_PER_BYTE, _ALWAYS = 1024, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,8 @@ def encode(
     Origin.of_json(parse_json(json.dumps(origin.as_json())))
     header = json.dumps({**header_of(masks, weights, origin), "digest": digest}, sort_keys=True)
     data = bytes(save(payload, {_HEADER: header}))
-    if not _believable(masks.pool, len(data)):
+    memory = masks.pool + sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    if not believable(masks.pool, memory, _held(payload)):
         raise TicketError(f"{masks.surviving} survivors of {masks.pool} parameters are too few for a ticket file")
     return data
 
@@ -139,7 +137,8 @@ def decode(path: str | Path) -> TicketContent:
     header, payload = _open(path)
     try:
         entries, digest = _entries(header, payload), header["digest"]
-        if not _believable(header["pool"], path.stat().st_size):
+        memory = sum(entry.count * (1 + _DTYPES[entry.dtype].itemsize) for entry in entries)
+        if not believable(header["pool"], memory, _held(payload)):
             raise TicketError(f"it claims {header['pool']} parameters, more than a file of its size can hold")
         masks = _masks(entries, payload[_MASK], header["pool"])
         weights = _weights(entries, masks, payload)
@@ -165,8 +164,9 @@ def claimed_digest(path: str | Path) -> str:
     return str(header.get("digest"))
 
 
-def _believable(pool: int, size: int) -> bool:
-    return pool <= max(_ALWAYS, _MOST_PER_BYTE * size)
+def _held(payload: Mapping[str, Tensor]) -> int:
+    # Bytes of masks and values; what is outside the pool accounts for itself.
+    return sum(tensor.numel() for name, tensor in payload.items() if not name.startswith(_REST))
 
 
 def _open(path: Path, with_data: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -242,6 +242,10 @@ def _entries(header: Mapping[str, Any], payload: Mapping[str, Tensor]) -> list[_
         if not right or dtype not in _DTYPES or not _whole(survivors):
             raise TicketError(f"the header describes the tensor '{printable(name, 60)}' in another form")
         entries.append(_Entry(name, tuple(shape), dtype, survivors))
+    shapes = [*((entry.name, entry.shape) for entry in entries), *((name, each.shape) for name, each in payload.items())]
+    for name, reason in ((name, why_no_shape(shape)) for name, shape in shapes):
+        if reason is not None:
+            raise TicketError(f"'{printable(name, 60)}' has no believable shape: {reason}")
     names = [entry.name for entry in entries]
     if names != sorted(set(names)):
         raise TicketError("the header names tensors twice, or not in order")
