@@ -20,7 +20,7 @@ from lottery_core.errors import CheckpointError, TicketError
 from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
 from lottery_core.inference.layers import CsrMatrix
 from lottery_core.inference.sparse_header import DTYPES, FORMAT, GAPS, REST, VALUES, VERSION, checksum, read_header
-from lottery_core.tickets import pack_gaps, pack_planes, tied_names, unpack_gaps, unpack_planes
+from lottery_core.tickets import pack_gaps, pack_planes, tied_names, unpack_gaps, unpack_planes, why_not_stored
 
 _HEADER = "lottery"
 _LEAST_PRUNED = 0.1  # below, packing saves nothing
@@ -48,8 +48,9 @@ def save_sparse(
     total = zeros = 0
     for name, tensor in kept.items():
         tensor = tensor.detach().cpu()
-        count = int(tensor.count_nonzero())
-        if tensor.dim() < 2 or tensor.dtype not in DTYPES.values() or count > (1 - _LEAST_PRUNED) * tensor.numel():
+        may_be_packed = tensor.dim() > 1 and tensor.dtype in DTYPES.values()
+        count = int(tensor.count_nonzero()) if may_be_packed else 0
+        if not may_be_packed or count > (1 - _LEAST_PRUNED) * tensor.numel():
             payload[f"{REST}{name}"] = tensor.contiguous().clone()
             continue
         mask = (tensor != 0).reshape(-1)
@@ -60,6 +61,9 @@ def save_sparse(
         total, zeros = total + tensor.numel(), zeros + tensor.numel() - count
     if not packed:
         raise CheckpointError("no matrix has zeros in it (is it a ticket?): a sparse file would be no smaller")
+    reason = why_not_stored(payload)
+    if reason is not None:
+        raise CheckpointError(reason)
     header = {
         "format": FORMAT,
         "version": VERSION,

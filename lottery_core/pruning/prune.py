@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import ConfigError, MaskError, PruneError, unknown_choice
-from lottery_core.files import printable
+from lottery_core.pruning.checks import check_start, check_types
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
@@ -28,8 +28,6 @@ from lottery_core.tickets import (
     network_of_each,
     normalised_weights,
 )
-
-_RANKED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
@@ -121,7 +119,7 @@ def _select(
 ) -> tuple[Masks, dict[str, int]]:
     # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
     # Networks: the network of each tensor, where each network keeps the same share.
-    _check_types(weights, names)
+    check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
         for name in names
@@ -187,24 +185,6 @@ def _free(each: Candidate, needed: Tensor | None) -> Tensor | None:
     if needed is None:
         return each.mask
     return ~needed if each.mask is None else each.mask & ~needed
-
-
-def _check_types(weights: Mapping[str, Tensor], names: Iterable[str]) -> None:
-    for name in names:
-        if weights[name].dtype not in _RANKED:
-            kind = "is complex" if weights[name].is_complex() else f"has the type {str(weights[name].dtype)[6:]}"
-            raise PruneError(f"'{printable(name)}' {kind}: such parameters cannot be ranked; leave it out of the scope")
-
-
-def _check_start(rewind: Weights, names: Iterable[str]) -> None:
-    # What survivors start from must be numbers, as what is ranked must.
-    names = list(names)
-    _check_types(rewind.tensors, names)
-    for name in names:
-        values = rewind.tensors[name]
-        if not bool(torch.isfinite(values).all()):
-            bad = int((~torch.isfinite(values)).sum())
-            raise PruneError(f"cannot rewind: {bad} weights of '{name}' in {rewind.source} are NaN or infinite")
 
 
 def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
@@ -288,10 +268,11 @@ def prune(
         pool, left = previous.masks.pool, previous.masks.surviving
         scope = previous.origin.scope
     else:
-        for line in forgotten_masks(trained, rewind):
-            warnings.warn(line, stacklevel=2)
         masks = trained.pool(scope)
         pool = left = sum(trained.tensors[name].numel() for name in masks)
+    check_start(trained, rewind, masks)
+    for line in forgotten_masks(trained, rewind) if previous is None else ():
+        warnings.warn(line, stacklevel=2)
     if scope_shares is None:
         scope_shares = TOGETHER if previous is None else previous.origin.scope_shares
     check_scope_shares(scope_shares, masks, trained.tensors)
@@ -314,7 +295,6 @@ def prune(
         scope_shares=scope_shares,
     )
     start = rewind.tensors if ranking.uses_rewind else None
-    _check_start(rewind, masks)
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
     new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks)

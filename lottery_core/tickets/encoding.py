@@ -6,13 +6,33 @@ themselves do not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from lottery_core.errors import TicketError
+from lottery_core.files import printable
 
+# What safetensors writes and reads again, whatever its version.
+_STORED = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.bool, torch.complex64),
+}
 _NO_STOP = 255
 _LEVEL = 1  # higher levels cost time and gain nothing on mantissa bytes and random bits
+
+
+def why_not_stored(tensors: Mapping[str, Tensor]) -> str | None:
+    """Which of the tensors has a type that the files of this project do not hold; ``None`` where all can be stored.
+
+    :param tensors: tensors by name
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _STORED or tensor.layout is not torch.strided or tensor.is_quantized:
+            return f"'{printable(name)}' has the type {str(tensor.dtype)[6:]}, which no file of this project holds"
+    return None
 
 
 def pack_bits(mask: Tensor) -> Tensor:
@@ -95,7 +115,9 @@ def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
         raise TicketError("a block of data is damaged: so many steps cannot be")
     read = numpy.frombuffer(_expand(blob, steps), dtype=numpy.uint8)
     still = numpy.flatnonzero(read == 0)  # a step of 0 is a place twice, but for one after a long way
-    if int(read.sum(dtype=numpy.int64)) > count or (len(still) and (not still[0] or (read[still - 1] != _NO_STOP).any())):
+    if int(read.sum(dtype=numpy.int64)) > count or (
+        len(still) and (not still[0] or (read[still - 1] != _NO_STOP).any())
+    ):
         raise TicketError("a block of data is damaged: its steps lead elsewhere, or to a place twice")
     places = numpy.cumsum(read, dtype=numpy.int32 if count < 1 << 31 else numpy.int64)
     places -= 1

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lottery_core import dialects
 from lottery_core.errors import CheckpointError, MismatchError, ScopeError
-from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
+from lottery_core.files import parse_json, printable, why_no_shape, why_not_regular, write_bytes
+from lottery_core.tickets.encoding import why_not_stored
 from lottery_core.tickets.names import matching, plain_file_names, plain_names, prefix_hint
 from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
 from lottery_core.tickets.ties import check_memory, equal_bits, without_aliases
@@ -117,12 +118,16 @@ class Weights:
         """Write a safetensors file, atomically.
 
         :raises WriteError: it cannot be written
+        :raises CheckpointError: a tensor of a type that safetensors does not hold
         """
         from safetensors.torch import save
 
         entries = {"format": _FORMAT, "outside": sorted(self.outside)}
         if self.frozen:
             entries["frozen"] = sorted(self.frozen)
+        reason = why_not_stored(self.tensors)
+        if reason is not None:
+            raise CheckpointError(f"cannot write {path}: {reason}")
         header = json.dumps(entries)
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
         write_bytes(path, save(tensors, {_HEADER: header}))
@@ -162,7 +167,11 @@ def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
                 raise CheckpointError(f"{path} has a damaged header")
             if header is not None and header.get("format", _FORMAT) != _FORMAT:
                 raise CheckpointError(f"{path} is a {printable(header['format'], 40)}, not a file of weights")
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for name, reason in ((name, why_no_shape(tensor.shape)) for name, tensor in tensors.items()):
+                if reason is not None:
+                    raise CheckpointError(f"cannot read {path}: '{printable(name)}': {reason}")
+            return header, tensors
     except CheckpointError:
         raise
     except Exception as error:  # a damaged or hostile file can raise anything
