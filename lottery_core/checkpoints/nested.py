@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from lottery_core.errors import CheckpointError
 from lottery_core.files import printable, why_no_shape
+from lottery_core.tickets import EXTRA_STATE
 
 _USUAL = ("model", "state_dict", "model_state_dict")
 _DEPTH = 4
 _OPTIMIZER = "param_groups"  # only an optimizer's state has it
-_EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py: anything that a module adds to its state
 # Views can claim shapes for which no bytes are there (``expand``): up to so many bytes in all they may, and a few
 # times the bytes that are there.
 _MOST_REPEATED, _MOST_VIEWS = 1 << 26, 4
@@ -88,7 +88,7 @@ def _states(value: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
             below += [
                 (f"{path}.{name}" if path else name, inner)
                 for name, inner in named
-                if isinstance(inner, Mapping) and name.rpartition(".")[2] != _EXTRA_STATE
+                if isinstance(inner, Mapping) and name.rpartition(".")[2] != EXTRA_STATE
             ]
         level = below
 

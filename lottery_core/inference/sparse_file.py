@@ -20,7 +20,7 @@ from lottery_core.errors import CheckpointError, TicketError
 from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
 from lottery_core.inference.layers import CsrMatrix
 from lottery_core.inference.sparse_header import DTYPES, FORMAT, GAPS, REST, VALUES, VERSION, checksum, read_header
-from lottery_core.tickets import pack_gaps, pack_planes, tied_names, unpack_gaps, unpack_planes, why_not_stored
+from lottery_core.tickets import is_own, pack_gaps, pack_planes, tied_names, unpack_gaps, unpack_planes, why_not_stored
 
 _HEADER = "lottery"
 _LEAST_PRUNED = 0.1  # below, packing saves nothing
@@ -41,6 +41,7 @@ def save_sparse(
     """
     from safetensors.torch import save
 
+    state = {name: tensor for name, tensor in state.items() if is_own(name, tensor)}
     aliases = tied_names(state)
     kept = {name: tensor for name, tensor in state.items() if name not in aliases}
     payload: dict[str, Tensor] = {}

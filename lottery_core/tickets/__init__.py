@@ -3,7 +3,7 @@
 from lottery_core.tickets.describe import collapse_warning, describe, network_lines, render, ticket_warnings
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes, why_not_stored
 from lottery_core.tickets.masks import Masks
-from lottery_core.tickets.names import plain_names
+from lottery_core.tickets.names import EXTRA_STATE, is_own, matching, plain_names
 from lottery_core.tickets.networks import network_of_each, networks_of
 from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
 from lottery_core.tickets.origin import SEPARATE, TOGETHER, Origin, versions
@@ -21,6 +21,7 @@ from lottery_core.tickets.weights import (
 
 __all__ = [
     "ALL",
+    "EXTRA_STATE",
     "Masks",
     "Origin",
     "SEPARATE",
@@ -34,7 +35,9 @@ __all__ = [
     "describe",
     "equal_bits",
     "highest_of_each_slice",
+    "is_own",
     "live_parameters",
+    "matching",
     "network_lines",
     "network_of_each",
     "networks_of",

@@ -115,9 +115,8 @@ def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
         raise TicketError("a block of data is damaged: so many steps cannot be")
     read = numpy.frombuffer(_expand(blob, steps), dtype=numpy.uint8)
     still = numpy.flatnonzero(read == 0)  # a step of 0 is a place twice, but for one after a long way
-    if int(read.sum(dtype=numpy.int64)) > count or (
-        len(still) and (not still[0] or (read[still - 1] != _NO_STOP).any())
-    ):
+    twice = len(still) and (not still[0] or bool((read[still - 1] != _NO_STOP).any()))
+    if twice or int(read.sum(dtype=numpy.int64)) > count:
         raise TicketError("a block of data is damaged: its steps lead elsewhere, or to a place twice")
     places = numpy.cumsum(read, dtype=numpy.int32 if count < 1 << 31 else numpy.int64)
     places -= 1

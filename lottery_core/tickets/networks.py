@@ -191,7 +191,7 @@ def _back_through(layers: Sequence[Tensor], needed: Tensor | None) -> Tensor | N
         connections = _connections(mask)
         if needed is not None and len(needed) != len(connections):
             # A matrix that follows convolutions reads each channel at several places.
-            if mask.dim() < 3 or len(needed) % len(connections):
+            if mask.dim() < 3 or not len(connections) or len(needed) % len(connections):
                 return None
             needed = needed.reshape(len(connections), -1).any(1)
         needed = (connections if needed is None else connections[needed]).any(0)
