@@ -33,7 +33,7 @@ _METHODS = {
     "collections.Counter": frozenset(dir(Counter)),
     "collections.defaultdict": frozenset(dir(defaultdict)),
 }
-_OF_TENSORS = frozenset(dir(torch.Tensor))
+_OF_TENSORS = frozenset(name for name in dir(torch.Tensor) if not name.startswith("_"))
 _NUMPY = re.compile(r"^numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|ndarray|dtype|dtypes\.\w+)$")
 _SUBCLASS = "torch._tensor._rebuild_from_type_v2"
 _WITH_STATE = "torch._utils._rebuild_parameter_with_state"

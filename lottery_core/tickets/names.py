@@ -94,8 +94,10 @@ def matching(
     bare_theirs = {_bare(name): name for name in theirs}
     if not ours or not required or len(bare_theirs) < len(theirs):
         return None
-    for added, removed in itertools.islice(_prefixes(min(map(_bare, required)), map(_bare, ours)), _MOST_PREFIXES):
-        others = {name: added + _bare(name).removeprefix(removed) for name in ours}
+    bare_ours = {name: _bare(name) for name in ours}
+    prefixes = _prefixes(min(map(_bare, required)), bare_ours.values())
+    for added, removed in itertools.islice(prefixes, _MOST_PREFIXES):
+        others = {name: added + bare.removeprefix(removed) for name, bare in bare_ours.items()}
         result = {name: bare_theirs.get(other, other) for name, other in others.items()}
         if fits(result):
             return result
