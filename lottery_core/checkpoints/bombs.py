@@ -1,4 +1,4 @@
-"""Small files that would take gigabytes: found before torch loads them."""
+"""Small files that would take gigabytes, or no end of time: found before torch loads them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from lottery_core.checkpoints.pickles import HostileError, PickleWalk
 from lottery_core.errors import CheckpointError
 from lottery_core.files import printable
 
 # Bytes that a zip may unpack to, for each byte that it has, or in any case: torch itself does not compress.
 _MOST_PER_BYTE, _ALWAYS = 64, 1 << 26
-# torch lets a pickle call bytearray(10 ** 10); weights have no use for it.
-_FILLED = b"builtin", b"\nbytearray\n"
-_CHUNK = 1 << 20
+_LONGEST_PICKLE = 1 << 20  # bytes, in a zip that is smaller than that
+_ZIP = b"PK\x03\x04"  # what torch tells its zips by
+_OLD_PICKLES = 5  # of torch's files that are no zips: magic number, version, system, content, keys; then come weights
 
 
 def check_memory(file: Path | io.BytesIO, name: str) -> None:
@@ -25,46 +26,41 @@ def check_memory(file: Path | io.BytesIO, name: str) -> None:
     :param name: the file, for messages
     :raises CheckpointError: it would take more, or is a damaged zip
     """
+    held = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
     try:
-        suspicious = any(_asks_for_filled(stream) for stream in _pickles(file, name))
-    except CheckpointError:
-        raise
+        for stream in _pickles(file, held):
+            walk = PickleWalk(stream, held)
+            for _ in range(_OLD_PICKLES):
+                if not walk.walk():
+                    break
+    except HostileError as error:
+        raise CheckpointError(f"cannot read {name}: {printable(error)}") from error
     except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(f"cannot read {name}: it is damaged ({printable(error)})") from error
     finally:
         if isinstance(file, io.BytesIO):
             file.seek(0)
-    if suspicious:
-        raise CheckpointError(f"cannot read {name}: it asks to unpickle bytearray")
 
 
-def _pickles(file: Path | io.BytesIO, name: str) -> Iterator[IO[bytes]]:
-    # The pickles of a zip are members; those of torch's older files stand somewhere before the weights.
-    if not zipfile.is_zipfile(file):
-        if isinstance(file, io.BytesIO):
-            file.seek(0)
-            yield file
-        else:
-            with open(file, "rb") as stream:
-                yield stream
-        return
-    held = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
-    with zipfile.ZipFile(file) as archive:
+def _pickles(file: Path | io.BytesIO, held: int) -> Iterator[IO[bytes]]:
+    # The pickles of a zip are members; those of torch's older files stand before the weights, and a zip may follow.
+    with open(file, "rb") if isinstance(file, Path) else io.BytesIO(file.getbuffer()) as stream:
+        is_torch_zip = stream.read(len(_ZIP)) == _ZIP
+        if is_torch_zip or zipfile.is_zipfile(stream):
+            yield from _members(stream, held)
+        if not is_torch_zip:
+            stream.seek(0)
+            yield stream
+
+
+def _members(stream: IO[bytes], held: int) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
         if size > max(_ALWAYS, _MOST_PER_BYTE * held):
-            raise CheckpointError(f"cannot read {name}: it would take {size} bytes, far more than it has")
+            raise HostileError(f"it would take {size} bytes, far more than it has")
         for member in members:
             if member.filename.endswith("data.pkl"):
-                with archive.open(member) as stream:
-                    yield stream
-
-
-def _asks_for_filled(stream: IO[bytes]) -> bool:
-    before = b""
-    while chunk := stream.read(_CHUNK):
-        window = before + chunk
-        if _FILLED[1] in window and _FILLED[0] in window:
-            return True
-        before = window[-64:]
-    return False
+                if member.file_size > max(_LONGEST_PICKLE, held):
+                    raise HostileError(f"it would take {member.file_size} bytes, far more than it has")
+                yield io.BytesIO(archive.read(member))

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lottery_core.errors import CheckpointError
-from lottery_core.files import printable
+from lottery_core.files import printable, why_no_shape
+from lottery_core.tickets import EXTRA_STATE
 
 _USUAL = ("model", "state_dict", "model_state_dict")
 _DEPTH = 4
 _OPTIMIZER = "param_groups"  # only an optimizer's state has it
-_EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py: anything that a module adds to its state
-# A view can claim a shape for which no bytes are there (``expand``); up to this many elements it may.
-_MOST_REPEATED = 1 << 24
+# Views can claim shapes for which no bytes are there (``expand``): up to so many bytes in all they may, and a few
+# times the bytes that are there.
+_MOST_REPEATED, _MOST_VIEWS = 1 << 26, 4
 
 
 def find_state_dict(content: Any, source: str, key: str | None = None) -> tuple[dict[str, Tensor], bool]:
@@ -36,7 +37,9 @@ def find_state_dict(content: Any, source: str, key: str | None = None) -> tuple[
     # Averages of the same network beside it are not another one.
     shapes = _shapes(states[path])
     others = [other for other, state in states.items() if _has_layers(state) and _shapes(state) != shapes]
-    return {name: _dense(tensor, name, source) for name, tensor in states[path].items()}, not others
+    state = {name: _dense(tensor, name, source) for name, tensor in states[path].items()}
+    _check_repeated(state, source)
+    return state, not others
 
 
 def _path(states: Mapping[str, Mapping[str, Tensor]], source: str, key: str | None) -> str:
@@ -85,7 +88,7 @@ def _states(value: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
             below += [
                 (f"{path}.{name}" if path else name, inner)
                 for name, inner in named
-                if isinstance(inner, Mapping) and name.rpartition(".")[2] != _EXTRA_STATE
+                if isinstance(inner, Mapping) and name.rpartition(".")[2] != EXTRA_STATE
             ]
         level = below
 
@@ -98,11 +101,30 @@ def _dense(tensor: Tensor, name: str, source: str) -> Tensor:
         kind = "quantized"
     elif tensor.device.type != "cpu":
         kind = f"on the device {tensor.device.type}, without values"
-    elif tensor.numel() > max(_MOST_REPEATED, tensor.untyped_storage().nbytes() // tensor.element_size()):
-        kind = f"of shape {tuple(tensor.shape)}, with fewer values than that"
+    elif type(tensor) not in (Tensor, nn.Parameter):
+        kind = f"a {type(tensor).__name__}"
+    elif why_no_shape(tensor.shape) is not None:
+        kind = f"a lie: {why_no_shape(tensor.shape)}"
     if kind is not None:
         raise CheckpointError(f"cannot read {source}: '{printable(name)}' is {kind}; only dense tensors are read")
-    return tensor
+    return tensor.detach()
+
+
+def _check_repeated(state: Mapping[str, Tensor], source: str) -> None:
+    # A copy of a view takes memory for every element, however few there are.
+    storages: dict[int, int] = {}
+    views: dict[Any, int] = {}
+    for tensor in state.values():
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        place = storage.data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
+        views[place] = tensor.numel() * tensor.element_size()
+    if sum(views.values()) > _MOST_REPEATED + _MOST_VIEWS * sum(storages.values()):
+        name, tensor = max(state.items(), key=lambda each: each[1].numel() * each[1].element_size())
+        raise CheckpointError(
+            f"cannot read {source}: '{printable(name)}' is of shape {tuple(tensor.shape)}, with fewer values than that "
+            "in the file; only dense tensors are read"
+        )
 
 
 def _those(paths: Any) -> str:

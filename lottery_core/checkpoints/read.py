@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from lottery_core.checkpoints.bombs import check_memory
 from lottery_core.checkpoints.nested import find_state_dict, stepped_parameters
 from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.dialects import Dialect
-from lottery_core.errors import CheckpointError
+from lottery_core.errors import CheckpointError, LotteryError
 from lottery_core.files import parse_json, printable, why_not_regular
 from lottery_core.tickets import Weights, weights_of_file, without_aliases, without_copies
 
@@ -50,8 +52,9 @@ def read_with_steps(path: str | Path, key: str | None = None) -> tuple[Weights, 
     path = _regular(path)
     if _is_safetensors(path):
         return Weights.load(path), {}
-    content = _read(path, key)
-    return weights_of_state(content.state, str(path), content.dialect, content.parameters), content.steps
+    with _one_line(path):
+        content = _read(path, key)
+        return weights_of_state(content.state, str(path), content.dialect, content.parameters), content.steps
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
@@ -60,7 +63,10 @@ def state_of(path: str | Path) -> Mapping[str, Tensor]:
     :raises CheckpointError: see :func:`read_weights`
     """
     path = _regular(path)
-    return Weights.load(path).tensors if _is_safetensors(path) else _read(path, None).state
+    if _is_safetensors(path):
+        return Weights.load(path).tensors
+    with _one_line(path):
+        return _read(path, None).state
 
 
 def dialect_of(path: str | Path) -> Dialect:
@@ -72,10 +78,11 @@ def dialect_of(path: str | Path) -> Dialect:
     path = _regular(path)
     if _is_safetensors(path):
         return dialects.named("plain")
-    archive = _archive(path)
-    if archive is not None and archive.dialect is not None:
-        return archive.dialect
-    return _checkpoint_dialect(load_checkpoint(path)) or dialects.named("plain")
+    with _one_line(path):
+        archive = _archive(path)
+        if archive is not None and archive.dialect is not None:
+            return archive.dialect
+        return _checkpoint_dialect(load_checkpoint(path)) or dialects.named("plain")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -130,6 +137,17 @@ def _read(path: Path, key: str | None) -> _Content:
     parameters = stepped_parameters(content) if row is None and alone else None
     steps = (row or dialects.named("plain")).steps_trained(content) if isinstance(content, Mapping) else {}
     return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, steps)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    # What a hostile file holds can be anything, and raise anything when it is looked at.
+    try:
+        yield
+    except LotteryError:
+        raise
+    except Exception as error:
+        raise unreadable(error, str(path)) from error
 
 
 def _regular(path: str | Path) -> Path:
@@ -189,7 +207,8 @@ def _checkpoint_dialect(content: Mapping[str, Any]) -> Dialect | None:
 def _load(file: Path | io.BytesIO, name: str) -> Any:
     check_memory(file, name)
     try:
-        with safe_loading():
+        with safe_loading(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of the file; the line below says what is wrong
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         raise unreadable(error, name) from error

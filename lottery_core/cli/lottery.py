@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from lottery_core import dialects
 from lottery_core.checkpoints import read_with_steps
 from lottery_core.cli.common import Parser, run_command
@@ -23,7 +21,7 @@ from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import render as render_status
 from lottery_core.reports import report, states
-from lottery_core.tickets import Ticket, Weights, by_names, describe, network_lines, render, ticket_warnings
+from lottery_core.tickets import Ticket, Weights, by_names, describe, equal_bits, network_lines, render, ticket_warnings
 from lottery_core.version import VERSION
 
 
@@ -179,7 +177,7 @@ def _check_differ(args: argparse.Namespace, trained: Weights, rewind: Weights) -
     if args.rewind_point in KEPT:
         return
     same = trained.tensors.keys() == rewind.tensors.keys() and all(
-        torch.equal(value, rewind.tensors[name]) for name, value in trained.tensors.items()
+        equal_bits(value, rewind.tensors[name]) for name, value in trained.tensors.items()
     )
     if same:
         raise LotteryError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import statistics
@@ -20,7 +21,9 @@ HEARTBEAT = 30.0  # seconds between lines on the runs in progress if the output 
 
 
 def duration(seconds: float) -> str:
-    """Format a duration for users: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``."""
+    """Format a duration for users: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``, ``"an unknown time"`` for NaN and infinity."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -14,7 +14,7 @@ from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.protocols import Framework
-from lottery_core.files import read_json, remove_parts, write_json
+from lottery_core.files import read_json, remove_parts, why_not_regular, write_json
 
 
 def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
@@ -39,6 +39,9 @@ def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Fr
     :param framework: decides whether the run can be resumed bit for bit
     :raises WriteError: the folder cannot be written
     """
+    log = folder / paths.LOG
+    if log.exists() and why_not_regular(log) is not None:  # opening a FIFO would wait for a reader
+        raise WriteError(f"cannot write {log}: {why_not_regular(log)}")
     before = started_as(folder)
     reason: str | None = "it was started with another configuration, other versions or another ticket"
     if before == now:

@@ -19,6 +19,9 @@ from lottery_core.files import from_json, printable, read_json, write_json, writ
 from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
 from lottery_core.tickets import TOGETHER, claimed_digest
 
+_LARGEST = 1e100  # of what is squared and summed in tables
+_ROUNDED = 1e-6  # of a fraction, against the counts
+
 
 @dataclass(frozen=True)
 class Score:
@@ -129,7 +132,23 @@ def _read(folder: Path) -> _Marker | None:
     counts = row.pool, row.pruned, row.surviving
     if min(counts) < 0 or row.pool < 1 or row.pruned + row.surviving != row.pool or row.round < 0:
         raise damaged("its counts of parameters contradict each other")
+    _check_numbers(row, damaged)
+    for name, count in (("pruned_fraction", row.pruned), ("surviving_fraction", row.surviving)):
+        if not abs(getattr(row, name) - count / row.pool) < _ROUNDED:
+            raise damaged(f"'{name}' is {getattr(row, name)}, and {count} of {row.pool} are {count / row.pool}")
     return _Marker(value["configuration"], row)
+
+
+def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> None:
+    # A score may be NaN or infinite; a time or a count may not, nor may anything be as large as no training gives.
+    for name in ("returns", "steps", "wall_seconds", "cpu_seconds", "eval_episodes", "rewind_steps"):
+        value = getattr(row, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise damaged(f"'{name}' must be a number of at least 0, not {value}")
+    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se"):
+        value = getattr(row, name)
+        if value is not None and math.isfinite(value) and abs(value) > _LARGEST:
+            raise damaged(f"'{name}' is {value:g}, more than can be averaged")
 
 
 def why_foreign(row: Row, folder: Path) -> str | None:
@@ -210,7 +229,9 @@ def read_score(folder: Path) -> Score:
         raise RunError(f"cannot read {path}: {printable(error)}") from error
     if value is None:
         raise RunError(f"the run left no score: {path} is missing")
-    return from_json(Score, value, lambda why: RunError(f"cannot read {path}: {why}"))
+    score = from_json(Score, value, lambda why: RunError(f"cannot read {path}: {why}"))
+    _check_numbers(score, lambda why: RunError(f"cannot read {path}: {why}"))
+    return score
 
 
 def write_score(folder: Path, score: Score) -> None:

@@ -1,4 +1,4 @@
-"""Files: atomic writes, the folder lock, checked JSON, printable text, signatures, and a check for regular files."""
+"""Files: atomic writes, the folder lock, checked JSON and sizes, printable text, signatures, a check for regular files."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -18,9 +18,11 @@ from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
 from lottery_core.files.signatures import sign, unsigned
+from lottery_core.files.sizes import believable, why_no_shape
 
 __all__ = [
     "FolderLock",
+    "believable",
     "disk_full",
     "from_json",
     "is_locked",
@@ -33,6 +35,7 @@ __all__ = [
     "remove_parts",
     "sign",
     "unsigned",
+    "why_no_shape",
     "why_not_regular",
     "write_atomically",
     "write_bytes",

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from lottery_core.errors import BusyError, WriteError
 from lottery_core.files.json_values import parse_json
+from lottery_core.files.regular import why_not_regular
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -86,8 +87,11 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path`` atomically, see :func:`write_atomically`."""
-    write_bytes(path, text.encode())
+    """Write ``text`` as UTF-8 to ``path`` atomically, see :func:`write_atomically`.
+
+    Half characters (surrogates, as JSON may have them) are written as ``?``.
+    """
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -106,7 +110,7 @@ def read_json(path: str | Path) -> Any:
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(f"{path} is not a regular file")
     try:
-        return parse_json(Path(path).read_text())
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -122,10 +126,15 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def last_line(path: Path) -> str:
     """Return the last non-blank line of a text file, at most 400 characters; ``"no output"`` if there is none."""
+    if why_not_regular(path) is not None:
+        return "no output"
     try:
-        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            text = file.read(_TAIL).decode(errors="replace")
     except OSError:
-        lines = []
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:400] if lines else "no output"
 
 
@@ -143,6 +152,7 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+_TAIL = 1 << 16  # bytes at the end of a log that are looked at
 PATIENCE = 3.0  # seconds to wait for a lock
 LOCK = ".lock"
 
@@ -173,6 +183,8 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and why_not_regular(self.path) is not None:
+                raise WriteError(f"cannot lock {self.path.parent}: {self.path} is not a regular file")
             file = open(self.path, "a+")
         except OSError as error:
             raise WriteError(f"cannot write in {self.path.parent}: {error.strerror or error}") from error
@@ -184,7 +196,7 @@ class FolderLock:
             except BlockingIOError:
                 if time.monotonic() > give_up:
                     file.seek(0)
-                    holder = file.read().strip() or "an unknown process"
+                    holder = file.read(200).strip() or "an unknown process"
                     file.close()
                     raise BusyError(f"{self.path.parent} is in use by {holder}; wait for it or stop it") from None
                 time.sleep(0.1)
@@ -204,6 +216,8 @@ class FolderLock:
 
 def is_locked(folder: Path) -> bool:
     """Return whether a process, or a child that it left behind, holds the lock of an experiment folder."""
+    if why_not_regular(folder / LOCK) is not None:
+        return False
     try:
         with open(folder / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

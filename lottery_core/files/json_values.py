@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import types
 import typing
@@ -54,7 +55,7 @@ def from_json(
     """
     if not isinstance(value, Mapping):
         raise error(f"it must be an object, not {_shown(value)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for entry in fields(kind):  # type: ignore[arg-type]
         if not entry.init:
@@ -69,6 +70,11 @@ def from_json(
         else:
             arguments[entry.name] = _checked(hints[entry.name], given, entry.name, error)
     return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _checked(hint: Any, value: Any, key: str, error: Callable[[str], Exception]) -> Any:

@@ -18,7 +18,7 @@ from lottery_core.errors import CheckpointError, MismatchError
 from lottery_core.inference.candidates import Layer, layers_of, places_in, sparse_form
 from lottery_core.inference.layers import CsrMatrix, SparseEmbedding
 from lottery_core.inference.sparse_file import SparseFile
-from lottery_core.tickets import require_same_shapes
+from lottery_core.tickets import is_own, matching, require_same_shapes
 
 _LEAST_PRUNED = 0.5  # below, indices and values take more memory than the dense matrix
 
@@ -134,9 +134,12 @@ def _names_in_file(model: nn.Module, file: SparseFile) -> dict[Tensor, str]:
 
     :raises MismatchError: shapes, tied tensors or kinds of numbers differ
     """
-    state = model.state_dict(keep_vars=True)
+    # What get_extra_state adds is neither a parameter nor a buffer.
+    state = {name: value for name, value in model.state_dict(keep_vars=True).items() if is_own(name, value)}
     shapes = file.shapes()
     shapes |= {alias: shapes[name] for alias, name in file.aliases.items()}
+    mapping = matching(state, shapes) or {name: name for name in state}
+    state = {mapping[name]: tensor for name, tensor in state.items()}
     require_same_shapes(shapes, {name: tensor.shape for name, tensor in state.items()}, str(file.path), "the model")
     names: dict[Tensor, str] = {}
     for name, tensor in state.items():

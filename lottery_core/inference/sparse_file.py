@@ -8,7 +8,6 @@ metadata entry ``lottery`` holds everything else as JSON.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,13 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import CheckpointError, TicketError
-from lottery_core.files import write_bytes
+from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
 from lottery_core.inference.layers import CsrMatrix
-from lottery_core.tickets import pack_gaps, pack_planes, tied_names, unpack_gaps, unpack_planes
+from lottery_core.inference.sparse_header import DTYPES, FORMAT, GAPS, REST, VALUES, VERSION, checksum, read_header
+from lottery_core.tickets import is_own, pack_gaps, pack_planes, tied_names, unpack_gaps, unpack_planes, why_not_stored
 
-FORMAT = "lottery-sparse"
-_VERSION = 1
 _HEADER = "lottery"
 _LEAST_PRUNED = 0.1  # below, packing saves nothing
-_DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
 
 def save_sparse(
@@ -44,6 +41,7 @@ def save_sparse(
     """
     from safetensors.torch import save
 
+    state = {name: tensor for name, tensor in state.items() if is_own(name, tensor)}
     aliases = tied_names(state)
     kept = {name: tensor for name, tensor in state.items() if name not in aliases}
     payload: dict[str, Tensor] = {}
@@ -51,21 +49,25 @@ def save_sparse(
     total = zeros = 0
     for name, tensor in kept.items():
         tensor = tensor.detach().cpu()
-        count = int(tensor.count_nonzero())
-        if tensor.dim() < 2 or tensor.dtype not in _DTYPES.values() or count > (1 - _LEAST_PRUNED) * tensor.numel():
-            payload[f"rest.{name}"] = tensor.contiguous().clone()
+        may_be_packed = tensor.dim() > 1 and tensor.dtype in DTYPES.values()
+        count = int(tensor.count_nonzero()) if may_be_packed else 0
+        if not may_be_packed or count > (1 - _LEAST_PRUNED) * tensor.numel():
+            payload[f"{REST}{name}"] = tensor.contiguous().clone()
             continue
         mask = (tensor != 0).reshape(-1)
-        payload[f"gaps.{name}"], steps = pack_gaps(mask)
+        payload[f"{GAPS}{name}"], steps = pack_gaps(mask)
         planes = pack_planes(tensor.reshape(-1)[mask])
-        payload |= {f"values.{name}.{index}": plane for index, plane in enumerate(planes)}
+        payload |= {f"{VALUES}{name}.{index}": plane for index, plane in enumerate(planes)}
         packed.append([name, list(tensor.shape), str(tensor.dtype)[6:], count, steps])
         total, zeros = total + tensor.numel(), zeros + tensor.numel() - count
     if not packed:
         raise CheckpointError("no matrix has zeros in it (is it a ticket?): a sparse file would be no smaller")
+    reason = why_not_stored(payload)
+    if reason is not None:
+        raise CheckpointError(reason)
     header = {
         "format": FORMAT,
-        "version": _VERSION,
+        "version": VERSION,
         "framework": framework,
         "config": config or {},
         "aliases": aliases,
@@ -85,10 +87,12 @@ def is_sparse_file(path: str | Path) -> bool:
     """Return whether :func:`save_sparse` wrote the file, judging by its header."""
     from safetensors import SafetensorError, safe_open
 
+    if why_not_regular(path) is not None:
+        return False
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
+            header = parse_json((file.metadata() or {}).get(_HEADER, "{}"))
+    except (SafetensorError, OSError, ValueError):
         return False
     return isinstance(header, dict) and header.get("format") == FORMAT
 
@@ -101,67 +105,60 @@ class SparseFile:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        reason = why_not_regular(path)
+        if reason is not None:
+            raise CheckpointError(f"cannot read {path}: {reason}")
+        header, self._payload = self._open()
+        try:
+            if header.pop("crc", None) != _crc(header, self._payload):
+                raise CheckpointError("the content does not match its checksum (file damaged?)")
+            checked = read_header(header, self._payload)
+        except CheckpointError as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        except Exception as error:  # a damaged or hostile file can raise anything
+            raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
+        self.framework, self.config = checked.framework, dict(checked.config)
+        self.aliases, self._packed = dict(checked.aliases), checked.packed
+
+    def _open(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         from safetensors import safe_open
 
-        self.path = Path(path)
-        self._packed: dict[str, tuple[torch.Size, torch.dtype, int, int]] = {}
-        self._payload: dict[str, Tensor] = {}
-        if not self.path.is_file():
-            raise CheckpointError(f"cannot read {path}: {'Is a directory' if self.path.is_dir() else 'No such file'}")
+        path = self.path
         try:
             with safe_open(str(path), framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+                header = parse_json((file.metadata() or {}).get(_HEADER, "{}"))
                 if not isinstance(header, dict) or header.get("format") != FORMAT:
                     raise CheckpointError(f"{path} is not a sparse model; lottery export --form csr writes one")
-                if header["version"] != _VERSION:
+                version = header.get("version")
+                if version != VERSION or isinstance(version, (bool, float)):
                     raise CheckpointError(
-                        f"{path} has format {header['version']} of sparse models; this version reads {_VERSION}"
+                        f"{path} has format {printable(version, 40)} of sparse models; this version reads {VERSION}"
                     )
-                self._payload = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.framework, self.config = str(header["framework"]), dict(header["config"])
-            self.aliases = {str(name): str(first) for name, first in header["aliases"].items()}
-            self._packed = {
-                name: (torch.Size(shape), _DTYPES[dtype], count, steps)
-                for name, shape, dtype, count, steps in header["packed"]
-            }
-            damaged = header.pop("crc") != _crc(header, self._payload)
-            fits = self._fits()
+                return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except CheckpointError:
             raise
         except Exception as error:  # a damaged or hostile file can raise anything
-            raise CheckpointError(f"cannot read {path}: not a sparse model, or damaged ({error})") from error
-        if damaged:
-            raise CheckpointError(f"cannot read {path}: the content does not match its checksum (file damaged?)")
-        if not fits:
-            raise CheckpointError(f"cannot read {path}: the header does not fit the data")
-
-    def _fits(self) -> bool:
-        blobs = {name for name in self._payload if name.startswith("rest.")}
-        for name, (_, dtype, count, steps) in self._packed.items():
-            parts = {f"gaps.{name}", *(f"values.{name}.{index}" for index in range(dtype.itemsize))}
-            blobs |= parts
-            if not (isinstance(count, int) and isinstance(steps, int) and parts <= self._payload.keys()):
-                return False
-        names = self.shapes().keys()
-        if blobs != self._payload.keys() or not set(self.aliases.values()) <= names:
-            return False
-        return all(map(str.isprintable, [*names, *self.aliases, self.framework]))  # no terminal escape codes
+            why = f"not a sparse model, or damaged ({printable(error)})"
+            raise CheckpointError(f"cannot read {path}: {why}") from error
 
     def shapes(self) -> dict[str, torch.Size]:
         """Map the name of every tensor to its shape; aliases are left out."""
-        rest = {name[5:]: tensor.shape for name, tensor in self._payload.items() if name.startswith("rest.")}
-        return {**{name: shape for name, (shape, *_) in self._packed.items()}, **rest}
+        rest = {
+            name.removeprefix(REST): tensor.shape for name, tensor in self._payload.items() if name.startswith(REST)
+        }
+        return {**{name: matrix.shape for name, matrix in self._packed.items()}, **rest}
 
     def is_floating_point(self, name: str) -> bool:
         """Return whether a tensor holds floating-point numbers."""
-        return name in self._packed or self._payload[f"rest.{name}"].is_floating_point()
+        return name in self._packed or self._payload[f"{REST}{name}"].is_floating_point()
 
     def pruned(self, name: str) -> float:
         """Return the fraction of a tensor that is zero; 0.0 if it is stored dense."""
         if name not in self._packed:
             return 0.0
-        shape, _, count, _ = self._packed[name]
-        return 1 - count / shape.numel()
+        matrix = self._packed[name]
+        return 1 - matrix.count / max(1, matrix.shape.numel())
 
     def tensor(self, name: str) -> Tensor:
         """Read a tensor as a dense one.
@@ -170,13 +167,10 @@ class SparseFile:
         :raises CheckpointError: the tensor is damaged
         """
         if name not in self._packed:
-            return self._payload[f"rest.{name}"]
-        shape, dtype, _, _ = self._packed[name]
-        positions, values = (
-            self._positions(name),
-            self._values(name),
-        )  # validated before allocating a possibly hostile shape
-        dense = torch.zeros(shape, dtype=dtype)
+            return self._payload[f"{REST}{name}"]
+        matrix = self._packed[name]
+        positions, values = self._positions(name), self._values(name)
+        dense = torch.zeros(matrix.shape, dtype=matrix.dtype)
         dense.view(-1)[positions.long()] = values
         return dense
 
@@ -186,7 +180,7 @@ class SparseFile:
         :param name: the matrix's name
         :raises CheckpointError: the matrix is damaged
         """
-        shape = self._packed[name][0]
+        shape = self._packed[name].shape
         rows, columns = shape[0], shape[1:].numel()
         positions = self._positions(name).numpy()
         starts = numpy.searchsorted(
@@ -197,21 +191,20 @@ class SparseFile:
         return CsrMatrix(row_starts, torch.from_numpy(indices), self._values(name), columns)
 
     def _positions(self, name: str) -> Tensor:
-        shape, _, count, steps = self._packed[name]
+        matrix = self._packed[name]
         try:
-            return unpack_gaps(self._payload[f"gaps.{name}"], steps, count, shape.numel())
+            return unpack_gaps(self._payload[f"{GAPS}{name}"], matrix.steps, matrix.count, matrix.shape.numel())
         except TicketError as error:
             raise CheckpointError(f"cannot read {self.path}: {error}") from error
 
     def _values(self, name: str) -> Tensor:
-        _, dtype, count, _ = self._packed[name]
-        blobs = [self._payload[f"values.{name}.{index}"] for index in range(dtype.itemsize)]
-        return unpack_planes(blobs, count, dtype)
+        matrix = self._packed[name]
+        blobs = [self._payload[f"{VALUES}{name}.{index}"] for index in range(matrix.parts)]
+        try:
+            return unpack_planes(blobs, matrix.count, matrix.dtype)
+        except TicketError as error:
+            raise CheckpointError(f"cannot read {self.path}: {error}") from error
 
 
 def _crc(header: Mapping[str, Any], payload: Mapping[str, Tensor]) -> int:
-    total = zlib.crc32(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(payload):
-        data: Any = payload[name].contiguous().reshape(-1).view(torch.uint8).numpy()
-        total = zlib.crc32(data, zlib.crc32(name.encode(), total))
-    return total
+    return checksum(json.dumps(header, sort_keys=True).encode(), payload)

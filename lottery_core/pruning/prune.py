@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import MaskError, PruneError
-from lottery_core.files import printable
+from lottery_core.pruning.checks import check_start, check_types
 from lottery_core.pruning.criteria import MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
 from lottery_core.pruning.shares import check_scope_shares, groups, share_out
@@ -28,8 +28,6 @@ from lottery_core.tickets import (
     network_of_each,
     normalised_weights,
 )
-
-_RANKED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_rate(rate: float, name: str = "prune rate") -> float:
@@ -101,7 +99,7 @@ def _select(
 ) -> tuple[Masks, dict[str, int]]:
     # Returns the masks, and for each tensor the number of parameters that survive only because a slice of a normalised
     # weight needs one. With networks (tensor name -> its network), each network keeps the same share.
-    _check_types(weights, names)
+    check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
         for name in names
@@ -159,24 +157,6 @@ def _free(each: Candidate, needed: Tensor | None) -> Tensor | None:
     if needed is None:
         return each.mask
     return ~needed if each.mask is None else each.mask & ~needed
-
-
-def _check_types(weights: Mapping[str, Tensor], names: Iterable[str]) -> None:
-    for name in names:
-        if weights[name].dtype not in _RANKED:
-            kind = "is complex" if weights[name].is_complex() else f"has the type {str(weights[name].dtype)[6:]}"
-            raise PruneError(f"'{printable(name)}' {kind}: such parameters cannot be ranked; leave it out of the scope")
-
-
-def _check_start(rewind: Weights, names: Iterable[str]) -> None:
-    # The values to which survivors are reset must be real and finite, like the trained values.
-    names = list(names)
-    _check_types(rewind.tensors, names)
-    for name in names:
-        values = rewind.tensors[name]
-        if not bool(torch.isfinite(values).all()):
-            bad = int((~torch.isfinite(values)).sum())
-            raise PruneError(f"cannot rewind: {bad} weights of '{name}' in {rewind.source} are NaN or infinite")
 
 
 def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
@@ -245,10 +225,11 @@ def prune(
         pool, left = previous.masks.pool, previous.masks.surviving
         scope = previous.origin.scope
     else:
-        for line in forgotten_masks(trained, rewind):
-            warnings.warn(line, stacklevel=2)
         masks = trained.pool(scope)
         pool = left = sum(trained.tensors[name].numel() for name in masks)
+    check_start(trained, rewind, masks)
+    for line in forgotten_masks(trained, rewind) if previous is None else ():
+        warnings.warn(line, stacklevel=2)
     if scope_shares is None:
         scope_shares = TOGETHER if previous is None else previous.origin.scope_shares
     check_scope_shares(scope_shares, masks, trained.tensors)
@@ -271,7 +252,6 @@ def prune(
         scope_shares=scope_shares,
     )
     start = rewind.tensors if ranking.uses_rewind else None
-    _check_start(rewind, masks)
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
     new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks)

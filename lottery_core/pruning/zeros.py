@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from lottery_core.pruning.checks import RANKED
 from lottery_core.tickets import Weights
 
 _FEW = 0.001  # share of zeros that training may leave by itself
@@ -23,6 +24,8 @@ def forgotten_masks(trained: Weights, rewind: Weights) -> Iterator[str]:
     for name, value in trained.tensors.items():
         early = rewind.tensors.get(name)
         if name in trained.outside or early is None or early.shape != value.shape:
+            continue
+        if value.dtype not in RANKED or early.dtype not in RANKED:
             continue
         counted += value.numel()
         if int(value.count_nonzero()) == value.numel():

@@ -8,7 +8,7 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_rows, write_csv
-from lottery_core.files import printable
+from lottery_core.files import printable, refuse_inputs
 from lottery_core.reports.plot import plot
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, interval_table, table
@@ -27,7 +27,7 @@ def report(
     :param csv: the file for the rows of all experiments; none by default
     :param evaluations: whether to draw the scores of the evaluations instead of those of training
     :raises ConfigError: a folder holds no finished run, or no evaluation
-    :raises WriteError: a file cannot be written
+    :raises WriteError: a file cannot be written, or is one that is read
     """
     everything: list[Row] = []
     texts: list[str] = []
@@ -49,6 +49,10 @@ def report(
         drawn[name], labels[name] = rows, label
     if picture is None and len(runs) == 1:
         picture = runs[0] / (paths.CURVE_EVAL if evaluations else paths.CURVE)
+    inputs = [path for run in runs for path in (run / paths.EXPERIMENT, *run.glob(f"seed-*/**/{paths.MARKER}"))]
+    for output in (picture, csv):
+        if output is not None:
+            refuse_inputs(output, inputs)
     try:
         if picture is not None:
             plot(drawn, picture, labels)

@@ -1,16 +1,16 @@
 """The ticket itself: masks, weights, which parameters are in the pool, and the ticket file."""
 
 from lottery_core.tickets.describe import collapse_warning, describe, network_lines, render, ticket_warnings
-from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes
+from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes, why_not_stored
 from lottery_core.tickets.masks import Masks
-from lottery_core.tickets.names import plain_names
+from lottery_core.tickets.names import EXTRA_STATE, is_own, matching, plain_names
 from lottery_core.tickets.networks import network_of_each, networks_of
 from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
 from lottery_core.tickets.origin import SEPARATE, TOGETHER, Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.ticket_file import claimed_digest
-from lottery_core.tickets.ties import live_parameters, tied_names, without_aliases, without_copies
+from lottery_core.tickets.ties import equal_bits, live_parameters, tied_names, without_aliases, without_copies
 from lottery_core.tickets.weights import (
     Weights,
     outside_by_name,
@@ -21,6 +21,7 @@ from lottery_core.tickets.weights import (
 
 __all__ = [
     "ALL",
+    "EXTRA_STATE",
     "Masks",
     "Origin",
     "SEPARATE",
@@ -32,8 +33,11 @@ __all__ = [
     "claimed_digest",
     "collapse_warning",
     "describe",
+    "equal_bits",
     "highest_of_each_slice",
+    "is_own",
     "live_parameters",
+    "matching",
     "network_lines",
     "network_of_each",
     "networks_of",
@@ -52,6 +56,7 @@ __all__ = [
     "unpack_planes",
     "versions",
     "weights_of_file",
+    "why_not_stored",
     "without_aliases",
     "without_copies",
 ]

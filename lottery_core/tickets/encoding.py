@@ -6,13 +6,33 @@ themselves do not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from lottery_core.errors import TicketError
+from lottery_core.files import printable
 
+# What safetensors writes and reads again, whatever its version.
+_STORED = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.bool, torch.complex64),
+}
 _NO_STOP = 255
 _LEVEL = 1  # higher levels cost time and gain nothing on mantissa bytes and random bits
+
+
+def why_not_stored(tensors: Mapping[str, Tensor]) -> str | None:
+    """Which of the tensors has a type that the files of this project do not hold; ``None`` where all can be stored.
+
+    :param tensors: tensors by name
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _STORED or tensor.layout is not torch.strided or tensor.is_quantized:
+            return f"'{printable(name)}' has the type {str(tensor.dtype)[6:]}, which no file of this project holds"
+    return None
 
 
 def pack_bits(mask: Tensor) -> Tensor:
@@ -52,6 +72,8 @@ def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor
 
     :raises TicketError: the bytes are not such planes
     """
+    for blob in blobs:  # before memory is given to a count that may be a lie
+        _frame(blob, count)
     planes = torch.empty(count, len(blobs), dtype=torch.uint8)
     for index, blob in enumerate(blobs):
         data = bytearray(_expand(blob, count))
@@ -92,11 +114,15 @@ def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
     if not stops <= steps <= stops + count // _NO_STOP:
         raise TicketError("a block of data is damaged: so many steps cannot be")
     read = numpy.frombuffer(_expand(blob, steps), dtype=numpy.uint8)
+    still = numpy.flatnonzero(read == 0)  # a step of 0 is a place twice, but for one after a long way
+    twice = len(still) and (not still[0] or bool((read[still - 1] != _NO_STOP).any()))
+    if twice or int(read.sum(dtype=numpy.int64)) > count:
+        raise TicketError("a block of data is damaged: its steps lead elsewhere, or to a place twice")
     places = numpy.cumsum(read, dtype=numpy.int32 if count < 1 << 31 else numpy.int64)
     places -= 1
     if stops < steps:
         places = places[read != _NO_STOP]
-    if len(places) != stops or (stops and not 0 <= places[0] <= places[-1] < count):
+    if len(places) != stops:
         raise TicketError("a block of data is damaged: its steps lead elsewhere")
     return torch.from_numpy(places)
 
@@ -107,14 +133,28 @@ def _compress(data: bytes) -> Tensor:
     return torch.frombuffer(bytearray(zstandard.ZstdCompressor(level=_LEVEL).compress(data)), dtype=torch.uint8)
 
 
-def _expand(blob: Tensor, size: int) -> bytes:
+def _frame(blob: Tensor, size: int) -> bytes:
+    # The length that a hostile frame claims is checked before any memory is given to it; that the whole file can
+    # account for such a length is its reader's business.
     import zstandard
 
     frame = blob.numpy().tobytes()
     try:
-        # The length that a hostile frame claims is checked before any memory is given to it.
         if zstandard.frame_content_size(frame) != size:
             raise TicketError("a block of data has another length than the header says")
-        return zstandard.ZstdDecompressor().decompress(frame)
     except zstandard.ZstdError as error:
         raise TicketError(f"a block of data is damaged: {error}") from error
+    return frame
+
+
+def _expand(blob: Tensor, size: int) -> bytes:
+    import zstandard
+
+    frame = _frame(blob, size)
+    try:
+        data = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise TicketError(f"a block of data is damaged: {error}") from error
+    if len(data) != size:
+        raise TicketError("a block of data has another length than the header says")
+    return data

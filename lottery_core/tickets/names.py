@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 # What torch.compile, DataParallel and DistributedDataParallel, and Lightning put before names.
 COMPILED, PARALLEL, LIGHTNING = "_orig_mod.", "module.", "model."
+EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py: anything that a module adds to its state
+_MOST_PREFIXES = 64  # tries: of names that end alike few can be meant
 _COMPILED_PART = re.compile(r"(^|\.)(?:_orig_mod\.)+")
+_PARALLEL_PART = re.compile(r"(?:module\.)*")
 _WRAPPER_PART = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod\.|module\.)+")
+
+
+def is_own(name: str, value: object) -> bool:
+    """Whether an entry of a state dict is a parameter or a buffer, not what a module's ``get_extra_state`` added.
+
+    :param name: the entry's name
+    :param value: the entry
+    """
+    return isinstance(value, Tensor) and name.rpartition(".")[2] != EXTRA_STATE
 
 
 def plain_names(model: nn.Module) -> Callable[[str], str]:
@@ -53,8 +66,8 @@ def first_names(model: nn.Module) -> dict[str, str]:
 def plain_file_names(names: Collection[str]) -> dict[str, str]:
     """Names in a file -> names of the bare model: without the prefixes of ``torch.compile`` and DataParallel."""
     plain = {name: _COMPILED_PART.sub(r"\1", name) for name in names}
-    while plain and all(name.startswith(PARALLEL) for name in plain.values()):
-        plain = {name: short.removeprefix(PARALLEL) for name, short in plain.items()}
+    depth = min((len(_PARALLEL_PART.match(name)[0]) for name in plain.values()), default=0)  # type: ignore[index]
+    plain = {name: short[depth:] for name, short in plain.items()}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in names}
 
 
@@ -81,8 +94,10 @@ def matching(
     bare_theirs = {_bare(name): name for name in theirs}
     if not ours or not required or len(bare_theirs) < len(theirs):
         return None
-    for added, removed in _prefixes(min(map(_bare, required)), map(_bare, ours)):
-        others = {name: added + _bare(name).removeprefix(removed) for name in ours}
+    bare_ours = {name: _bare(name) for name in ours}
+    prefixes = _prefixes(min(map(_bare, required)), bare_ours.values())
+    for added, removed in itertools.islice(prefixes, _MOST_PREFIXES):
+        others = {name: added + bare.removeprefix(removed) for name, bare in bare_ours.items()}
         result = {name: bare_theirs.get(other, other) for name, other in others.items()}
         if fits(result):
             return result

@@ -156,7 +156,9 @@ def _flow(masks: Masks, outside: Mapping[str, Tensor], stages: Sequence[str] | N
 def _layers(masks: Masks, outside: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # Layer name -> mask; layers outside the pool are whole.
     never = set(outside_by_name({**masks, **outside})).intersection(outside)
-    whole = {name: tensor for name, tensor in outside.items() if name not in never and not dialects.is_target(name)}
+    target = dialects.of_names([*masks, *outside]).target_network
+    never |= {name for name in outside if target is not None and target.match(name)}
+    whole = {name: tensor for name, tensor in outside.items() if name not in never}
     everything = {**masks, **{name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in whole.items()}}
     return {
         name: mask
@@ -191,7 +193,7 @@ def _back_through(layers: Sequence[Tensor], needed: Tensor | None) -> Tensor | N
         connections = _connections(mask)
         if needed is not None and len(needed) != len(connections):
             # A matrix that follows convolutions reads each channel at several places.
-            if mask.dim() < 3 or len(needed) % len(connections):
+            if mask.dim() < 3 or not len(connections) or len(needed) % len(connections):
                 return None
             needed = needed.reshape(len(connections), -1).any(1)
         needed = (connections if needed is None else connections[needed]).any(0)

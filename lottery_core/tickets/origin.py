@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from lottery_core.errors import TicketError
-from lottery_core.files import from_json
+from lottery_core.files import from_json, printable
 from lottery_core.version import VERSION
 
 _CRITERION = "magnitude"  # the default; files of 0.1 know no other
@@ -77,3 +78,23 @@ class Origin:
             raise TicketError("its origin is damaged: a round, a scope or a prune rate that no ticket has")
         known = {entry.name for entry in fields(cls)} - {"further"}
         return replace(origin, further={key: part for key, part in value.items() if key not in known})
+
+
+def check_words(value: Any) -> None:
+    """Check every text in a JSON value by the one rule of writing and reading.
+
+    Spaces of every kind may stand in names; what drives a terminal may not, nor half a character (a surrogate), which
+    has no bytes.
+
+    :param value: a text, or lists and objects of texts and other values
+    :raises TicketError: a control character; names the text
+    """
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            check_words(part)
+    elif isinstance(value, str) and any(
+        unicodedata.category(letter) in ("Cc", "Cs") for letter in value if letter not in "\t\n\r"
+    ):
+        raise TicketError(f"'{printable(value, 60)}' has control characters, which no name in a ticket has")

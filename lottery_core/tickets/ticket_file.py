@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import unicodedata
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,19 +21,16 @@ from torch import Tensor
 
 from lottery_core import dialects
 from lottery_core.errors import TicketError
-from lottery_core.files import parse_json, printable, why_not_regular
-from lottery_core.tickets.encoding import pack_bits, pack_planes, unpack_bits, unpack_planes
+from lottery_core.files import believable, parse_json, printable, why_no_shape, why_not_regular
+from lottery_core.tickets.encoding import pack_bits, pack_planes, unpack_bits, unpack_planes, why_not_stored
 from lottery_core.tickets.masks import Masks
-from lottery_core.tickets.origin import Origin
+from lottery_core.tickets.origin import Origin, check_words
 
 FORMAT = "lottery-ticket"
 FORMAT_VERSION = 1
 _HEADER = "lottery"
 _MASK, _VALUES, _REST = "mask", "values.", "rest."
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
-# A file holds no more parameters than this for each of its bytes, or than this in any case: a mask of zeros compresses
-# to next to nothing, and a small file must not ask for gigabytes. Tickets at 99.9% pruned have 100 a byte.
-_MOST_PER_BYTE, _ALWAYS = 1024, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def header_of(masks: Masks, weights: Mapping[str, Tensor], origin: Origin) -> di
         if weights[name].dtype not in _DTYPES.values():
             raise TicketError(f"'{printable(name)}' has the type {weights[name].dtype}, not floating point")
     survivors = masks.survivors()
-    _check_words([*masks, origin.as_json()])
+    check_words([*masks, origin.as_json()])
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -83,20 +79,6 @@ def header_of(masks: Masks, weights: Mapping[str, Tensor], origin: Origin) -> di
             [name, list(mask.shape), str(weights[name].dtype)[6:], survivors[name]] for name, mask in masks.items()
         ],
     }
-
-
-def _check_words(value: Any) -> None:
-    # One rule for writing and reading: spaces of every kind may stand in names; what drives a terminal may not, nor
-    # half a character (a surrogate), which has no bytes.
-    if isinstance(value, Mapping):
-        value = [*value, *value.values()]
-    if isinstance(value, (list, tuple)):
-        for part in value:
-            _check_words(part)
-    elif isinstance(value, str) and any(
-        unicodedata.category(letter) in ("Cc", "Cs") for letter in value if letter not in "\t\n\r"
-    ):
-        raise TicketError(f"'{printable(value, 60)}' has control characters, which no name in a ticket has")
 
 
 def encode(
@@ -120,11 +102,15 @@ def encode(
             values = torch.cat([weights[name][masks[name]] for name in names])
             payload |= {f"{_VALUES}{word}.{index}": plane for index, plane in enumerate(pack_planes(values))}
     payload |= {f"{_REST}{name}": tensor.contiguous() for name, tensor in rest.items()}
-    _check_words(list(rest))
+    check_words(list(rest))
+    reason = why_not_stored(rest)
+    if reason is not None:
+        raise TicketError(reason)
     Origin.of_json(parse_json(json.dumps(origin.as_json())))
     header = json.dumps({**header_of(masks, weights, origin), "digest": digest}, sort_keys=True)
     data = bytes(save(payload, {_HEADER: header}))
-    if not _believable(masks.pool, len(data)):
+    memory = masks.pool + sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    if not believable(masks.pool, memory, _held(payload)):
         raise TicketError(f"{masks.surviving} survivors of {masks.pool} parameters are too few for a ticket file")
     return data
 
@@ -139,7 +125,8 @@ def decode(path: str | Path) -> TicketContent:
     header, payload = _open(path)
     try:
         entries, digest = _entries(header, payload), header["digest"]
-        if not _believable(header["pool"], path.stat().st_size):
+        memory = sum(entry.count * (1 + _DTYPES[entry.dtype].itemsize) for entry in entries)
+        if not believable(header["pool"], memory, _held(payload)):
             raise TicketError(f"it claims {header['pool']} parameters, more than a file of its size can hold")
         masks = _masks(entries, payload[_MASK], header["pool"])
         weights = _weights(entries, masks, payload)
@@ -147,7 +134,7 @@ def decode(path: str | Path) -> TicketContent:
         if not masks.keys().isdisjoint(rest):
             raise TicketError("a tensor is both in the pool and outside it")
         origin = Origin.of_json(header["origin"])
-        _check_words([*masks, *rest, origin.as_json()])
+        check_words([*masks, *rest, origin.as_json()])
         return TicketContent(masks, weights, rest, origin, digest)
     except TicketError as error:
         raise TicketError(f"cannot read {path}: {error}") from error
@@ -165,8 +152,9 @@ def claimed_digest(path: str | Path) -> str:
     return str(header.get("digest"))
 
 
-def _believable(pool: int, size: int) -> bool:
-    return pool <= max(_ALWAYS, _MOST_PER_BYTE * size)
+def _held(payload: Mapping[str, Tensor]) -> int:
+    # Bytes of masks and values; what is outside the pool accounts for itself.
+    return sum(tensor.numel() for name, tensor in payload.items() if not name.startswith(_REST))
 
 
 def _open(path: Path, with_data: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -242,6 +230,13 @@ def _entries(header: Mapping[str, Any], payload: Mapping[str, Tensor]) -> list[_
         if not right or dtype not in _DTYPES or not _whole(survivors):
             raise TicketError(f"the header describes the tensor '{printable(name, 60)}' in another form")
         entries.append(_Entry(name, tuple(shape), dtype, survivors))
+    shapes = [
+        *((entry.name, entry.shape) for entry in entries),
+        *((name, each.shape) for name, each in payload.items()),
+    ]
+    for name, reason in ((name, why_no_shape(shape)) for name, shape in shapes):
+        if reason is not None:
+            raise TicketError(f"'{printable(name, 60)}' has no believable shape: {reason}")
     names = [entry.name for entry in entries]
     if names != sorted(set(names)):
         raise TicketError("the header names tensors twice, or not in order")

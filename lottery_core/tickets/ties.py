@@ -61,10 +61,10 @@ def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     seen = set[Any]()
     for name, tensor in without_aliases(state).items():
-        content = _content(tensor) if _varies(tensor) else name
-        if content not in seen:
+        own = content(tensor) if _varies(tensor) else name
+        if own not in seen:
             result[name] = tensor
-        seen.add(content)
+        seen.add(own)
     return result
 
 
@@ -72,8 +72,8 @@ def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
     """The names that :func:`without_copies` drops, each with the name it keeps for the same tensor."""
     kept = without_copies(state)
     copies = [name for name in state if name not in kept]
-    first = {_content(tensor): name for name, tensor in reversed(kept.items())} if copies else {}
-    return {name: first[_content(state[name])] for name in copies}
+    first = {content(tensor): name for name, tensor in reversed(kept.items())} if copies else {}
+    return {name: first[content(state[name])] for name in copies}
 
 
 def equal_bits(first: Tensor, second: Tensor) -> bool:
@@ -83,8 +83,8 @@ def equal_bits(first: Tensor, second: Tensor) -> bool:
     return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
 
 
-def _content(tensor: Tensor) -> tuple[Any, ...]:
-    # Equal where equal_bits is: comparing every tensor with every other takes too long for files of many.
+def content(tensor: Tensor) -> tuple[Any, ...]:
+    """What is equal where :func:`equal_bits` is: comparing every tensor with every other takes too long for many."""
     bits: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return tensor.dtype, tensor.shape, hashlib.sha256(bits).digest()
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from lottery_core import dialects
 from lottery_core.errors import CheckpointError, MismatchError, ScopeError
-from lottery_core.files import parse_json, printable, why_not_regular, write_bytes
-from lottery_core.tickets.names import matching, plain_file_names, plain_names, prefix_hint
+from lottery_core.files import parse_json, printable, why_no_shape, why_not_regular, write_bytes
+from lottery_core.tickets.encoding import why_not_stored
+from lottery_core.tickets.names import is_own, matching, plain_file_names, plain_names, prefix_hint
 from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
-from lottery_core.tickets.ties import check_memory, equal_bits, without_aliases
+from lottery_core.tickets.ties import check_memory, content, without_aliases
 
 _HEADER = "lottery"
 _FORMAT = "lottery-weights"
-_EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py
 # Last parts of the names that torch's own layers, and most others, give to parameters. Others that have these words in
 # them (pos_weight, class_weights, attn_bias) are as often buffers.
 _PARAMETER = re.compile(
@@ -103,11 +103,9 @@ class Weights:
 
     def without_lost_aliases(self, other: Weights) -> Weights:
         """Drop tied copies that ``other`` lacks: some files store a tied parameter once for each of its names."""
-        copies = []
-        for name in self.tensors.keys() - other.tensors.keys():
-            same = (self.tensors[kept] for kept in other.tensors if kept in self.tensors)
-            if any(equal_bits(self.tensors[name], tensor) for tensor in same):
-                copies.append(name)
+        lost = self.tensors.keys() - other.tensors.keys()
+        kept = {content(self.tensors[name]) for name in other.tensors if name in self.tensors} if lost else set()
+        copies = [name for name in lost if content(self.tensors[name]) in kept]
         if not copies:
             return self
         tensors = {name: tensor for name, tensor in self.tensors.items() if name not in copies}
@@ -117,12 +115,16 @@ class Weights:
         """Write a safetensors file, atomically.
 
         :raises WriteError: it cannot be written
+        :raises CheckpointError: a tensor of a type that safetensors does not hold
         """
         from safetensors.torch import save
 
         entries = {"format": _FORMAT, "outside": sorted(self.outside)}
         if self.frozen:
             entries["frozen"] = sorted(self.frozen)
+        reason = why_not_stored(self.tensors)
+        if reason is not None:
+            raise CheckpointError(f"cannot write {path}: {reason}")
         header = json.dumps(entries)
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
         write_bytes(path, save(tensors, {_HEADER: header}))
@@ -162,7 +164,11 @@ def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
                 raise CheckpointError(f"{path} has a damaged header")
             if header is not None and header.get("format", _FORMAT) != _FORMAT:
                 raise CheckpointError(f"{path} is a {printable(header['format'], 40)}, not a file of weights")
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for name, reason in ((name, why_no_shape(tensor.shape)) for name, tensor in tensors.items()):
+                if reason is not None:
+                    raise CheckpointError(f"cannot read {path}: '{printable(name)}': {reason}")
+            return header, tensors
     except CheckpointError:
         raise
     except Exception as error:  # a damaged or hostile file can raise anything
@@ -181,7 +187,7 @@ def weights_of_file(state: Mapping[str, Tensor], source: str, parameters: int | 
     """
     plain = plain_file_names(state)
     tensors = _without_pruning_masks({plain[name]: tensor for name, tensor in without_aliases(state).items()})
-    tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] != _EXTRA_STATE}
+    tensors = {name: tensor for name, tensor in tensors.items() if is_own(name, tensor)}
     outside = outside_by_name(tensors)
     unsure = {name for name in tensors if name not in outside and not _surely_parameter(name, tensors)}
     sure = sum(name not in unsure and (name not in outside or _is_parameter(name)) for name in tensors)

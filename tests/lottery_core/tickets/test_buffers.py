@@ -1,0 +1,122 @@
+"""Files do not say what is a parameter: what they do say is used, and otherwise a scope is asked for, never guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lottery_core import Weights, prune, read_weights, snapshot
+from lottery_core.cli import main
+from lottery_core.errors import ScopeError
+
+LAYER = {"net.weight": torch.randn(6, 4), "net.bias": torch.randn(6)}
+BUFFERS: dict[str, dict[str, Tensor]] = {
+    "observation statistics": {"std": torch.full((4,), 0.01), "mean": torch.zeros(4)},
+    "sinusoidal positions": {"pe": torch.randn(1, 9, 4)},
+    "class weights": {"loss.class_weights": torch.ones(3), "loss.pos_weight": torch.ones(3)},
+    "a causal mask": {
+        "attention.bias": torch.tril(torch.ones(1, 1, 4, 4)),
+        "attention.masked_bias": torch.tensor(-1e4),
+    },
+    "gates called as weight_norm's": {"w_g": torch.randn(1, 4), "w_v": torch.randn(4, 4), "w": torch.randn(4, 4)},
+}
+
+
+@pytest.mark.parametrize("what", BUFFERS)
+def test_what_may_be_a_buffer_is_never_pruned_by_guessing(what: str, tmp_path: Path) -> None:
+    state = LAYER | BUFFERS[what]
+    torch.save(state, tmp_path / "late.pt")
+    torch.save({name: value + 1 for name, value in state.items()}, tmp_path / "early.pt")
+    late, early = (read_weights(tmp_path / name) for name in ("late.pt", "early.pt"))
+    for scope in ("all", "layers"):
+        with pytest.raises(
+            ScopeError, match="does not say whether .* are parameters or buffers: give a scope"
+        ) as caught:
+            prune(late, early, rate=0.5, scope=scope)
+    assert f"'{min(BUFFERS[what])}'" in str(caught.value)
+    ticket = prune(late, early, rate=0.5, scope=["net"])
+    assert sorted(ticket.masks) == sorted(LAYER)
+    assert all(torch.equal(ticket.start()[name], value + 1) for name, value in BUFFERS[what].items())
+
+
+@pytest.mark.parametrize("what", BUFFERS)
+def test_what_either_file_knows_is_used(what: str, tmp_path: Path) -> None:
+    """A rewind point that this project wrote knows the buffers; so does an optimizer beside the weights."""
+    names = BUFFERS[what]
+    model = nn.Module()
+    model.net = nn.Linear(4, 6)
+    for name, value in names.items():
+        module, _, last = name.rpartition(".")
+        if module and not hasattr(model, module):
+            setattr(model, module, nn.Module())
+        (getattr(model, module) if module else model).register_buffer(last, value)
+    snapshot(model).save(tmp_path / "rewind.safetensors")
+    torch.save({name: value + 1 for name, value in model.state_dict().items()}, tmp_path / "late.pt")
+    late, rewind = read_weights(tmp_path / "late.pt"), read_weights(tmp_path / "rewind.safetensors")
+    assert sorted(prune(late, rewind, rate=0.5).masks) == sorted(LAYER)
+    assert sorted(prune(rewind, late, rate=0.5).masks) == sorted(LAYER)
+    optimizer = torch.optim.Adam(model.parameters())
+    torch.save({"net": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "both.pt")
+    both = read_weights(tmp_path / "both.pt")
+    assert sorted(both.pool("all")) == sorted(LAYER)
+    assert sorted(prune(late, both, rate=0.5).masks) == sorted(LAYER)
+
+
+def test_statistics_of_norms_and_the_vectors_of_spectral_norm_are_buffers(tmp_path: Path) -> None:
+    new, old = nn.Linear(4, 6), nn.Linear(6, 2)
+    model = nn.Sequential(spectral_norm(new), nn.BatchNorm1d(6), nn.utils.spectral_norm(old))
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    weights = read_weights(tmp_path / "m.pt")
+    assert sorted(weights.pool("all")) == sorted(name for name, _ in model.named_parameters())
+    assert weights.outside == {name for name, _ in model.named_buffers()}
+
+
+def test_what_torch_has_pruned_is_read_as_the_masked_weight(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 2))
+    torch_prune.l1_unstructured(model[0], "weight", 0.25)
+    torch_prune.random_unstructured(model[1], "bias", 0.5)
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    weights = read_weights(tmp_path / "m.pt")
+    assert sorted(weights.names()) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+    assert torch.equal(weights.tensors["0.weight"], model[0].weight)
+    assert int((weights.tensors["0.weight"] == 0).sum()) == 32
+    assert torch.equal(weights.tensors["1.bias"], model[1].bias)
+
+
+def test_the_command_asks_for_a_scope(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for shift, name in enumerate(("late", "early")):
+        torch.save(
+            {key: value + shift for key, value in (LAYER | BUFFERS["sinusoidal positions"]).items()}, tmp_path / name
+        )
+    command = ["prune", str(tmp_path / "late"), "--rewind", str(tmp_path / "early"), "--rate", "0.5"]
+    assert main([*command, "-o", str(tmp_path / "t")]) == 2
+    assert "does not say whether 'pe' are parameters or buffers" in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()
+    assert main([*command, "-o", str(tmp_path / "t"), "--scope", "weight", "bias"]) == 0
+
+
+def test_frozen_parameters_are_left_out_by_a_scope(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    weights = snapshot(model)
+    weights.save(tmp_path / "w.safetensors")
+    for each in (weights, Weights.load(tmp_path / "w.safetensors")):
+        assert each.pool("trainable") == ["1.bias", "1.weight"]
+        assert len(each.pool("all")) == 4
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(ScopeError, match="files do not say"):
+        read_weights(tmp_path / "m.pt").pool("trainable")
+
+
+def test_a_bias_of_several_dimensions_is_no_collapsed_layer() -> None:
+    weights = Weights(
+        {"bias": torch.full((1, 1, 4), 1e-9), "token": torch.full((1, 1, 8), 1e-9), "w": torch.randn(8, 4)}
+    )
+    ticket = prune(weights, weights, survivors=20)
+    assert ticket.masks.survivors() == {"bias": 0, "token": 0, "w": 20}
+    assert ticket.masks.collapsed() == []
