@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -20,47 +18,10 @@ from lottery_core.errors import CheckpointError
 from lottery_core.inference import export
 from lottery_core.inference.sparse_file import save_sparse
 from tests.fairseq_lottery import helpers
-from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, refusal, train
+from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, commands, refusal, train
 
 Ways = dict[str, Callable[[dict[str, Any], str], None]]
 OURS = ["--user-dir", helpers.USER_DIR, "--task", "lottery_translation"]
-# Loads fairseq once, then forks a child for each command line, side by side. A name that is no command loads a model
-# without the guard, which looks at options.
-SERVER = """
-import importlib, json, os, sys
-import fairseq_lottery, fairseq_cli.generate, fairseq_cli.validate, fairseq_cli.interactive
-from fairseq import checkpoint_utils
-from fairseq_lottery.patches import excepthook, load_checkpoint
-children = []
-for name, words, path in json.loads(sys.argv.pop()):
-    child = os.fork()
-    if child == 0:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.argv[:] = [f"fairseq-{name}", *words]
-        excepthook.install()
-        if name == "unguarded":
-            load_checkpoint.require_plain_state = lambda *_: None
-            checkpoint_utils.load_model_ensemble(words)
-        else:
-            importlib.import_module(f"fairseq_cli.{name}").cli_main()
-        os._exit(0)
-    children.append(child)
-    if len(children) % 2 == 0:
-        os.waitid(os.P_PID, children[-2], os.WEXITED | os.WNOWAIT)
-print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), file=sys.__stdout__)
-"""
-
-
-def commands(lines: list[tuple[str, list[Any]]]) -> list[tuple[int, str]]:
-    """Exit status and output of fairseq's commands, each a name and its arguments."""
-    with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder) / str(number) for number in range(len(lines))]
-        jobs = [(name, [*map(str, words)], str(log)) for (name, words), log in zip(lines, logs, strict=True)]
-        done = helpers.run([sys.executable, "-c", SERVER, json.dumps(jobs)])
-        statuses = [int(word) for word in done.stdout.splitlines()[-1].split()]
-        return list(zip(statuses, [log.read_text() for log in logs], strict=True))
 
 
 def call(canary: str) -> str:
@@ -138,7 +99,8 @@ def canaries(folder: Path) -> set[str]:
 def words_of(data: Path, path: Path, name: str = "generate") -> list[Any]:
     if name == "validate":
         return [data, *OURS, "--path", path, "--valid-subset", "valid", "--max-tokens", 200, "--cpu"]
-    return [data, *OURS, "--path", path, "--cpu", "--batch-size", 40, "--beam", 1]
+    more = ["--buffer-size", 40] if name == "interactive" else []
+    return [data, *OURS, "--path", path, "--cpu", "--batch-size", 40, "--beam", 1, *more]
 
 
 def test_generating_validating_and_translating_lines(
