@@ -77,9 +77,18 @@ def begins_late(experiment: Experiment, run: Run) -> bool:
     return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
 
 
-def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
+def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:
+    """Make the command line of ``fairseq-train``.
+
+    :param arguments: its arguments, see :func:`training_arguments`
+    :param launcher: command that starts the training instead of python
+    """
     start = [sys.executable] if launcher is None else shlex.split(launcher)
-    command = [*start, "-m", "fairseq_cli.train", *arguments.words]
+    return [*start, "-m", "fairseq_cli.train", *arguments.words]
+
+
+def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
+    command = training_command(arguments, launcher)
     print(shlex.join(command), flush=True)
     try:
         process = subprocess.Popen(
@@ -122,7 +131,8 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
         at_fault = at_fault or any(code in last for code in _NO_ROOM)
         raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if at_fault else 1)
     if not (folder / LAST).exists():
-        raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {shlex.join(start)} trained nothing", 2)
+        start = launcher or sys.executable
+        raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {start} trained nothing", 2)
 
 
 def _progress_line(stats: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
 from fairseq_lottery.task.ticket import fresh_seed, masks_of_checkpoint, needs_fresh, ticket_to_train
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING
-from lottery_core.tickets import Ticket, Weights, snapshot, ticket_warnings
+from lottery_core.tickets import Ticket, Weights, network_lines, snapshot, ticket_warnings
 
 log = logging.getLogger("fairseq_lottery")
 
@@ -163,6 +163,8 @@ class LotteryTask:
             100 * masks.surviving / masks.pool,
             f"{masks.pool:,}",
         )
+        for line in network_lines(ticket):
+            log.info(line.strip())
         for line in ticket_warnings(ticket, "this ticket"):
             log.warning(line.removeprefix("WARNING: "))
         return model
