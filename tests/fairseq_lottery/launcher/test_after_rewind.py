@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.launcher import command as cli
 from fairseq_lottery.launcher.options import experiment_of, parser, resolve
 from fairseq_lottery.launcher.worker import begins_late, training_arguments
 from lottery_core.experiments.plan import Run, dense
@@ -19,13 +21,12 @@ from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 from tests.fairseq_lottery.launcher.test_faults import FIRST, LAST, kill_when
 
 SCHEDULE = ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 5, "--log-interval", 1]
-RANDOM, FRESH = Run(1, "random", 1), Run(1, "no-rewind", 1)
 
 
 def words(out: Path, data: Path, *more: object) -> list[str]:
-    own = ["--out", out, "--rounds", 1, "--kinds", "winning", "random", "no-rewind", "--after-rewind", "remaining"]
+    own = ["--out", out, "--rounds", 1, "--kinds", "winning", "--rewind", "update:12", "--after-rewind", "remaining"]
     saving = ["--save-interval-updates", 10, "--keep-interval-updates", 1]
-    return chain(*own, "--rewind", "update:12", *more, "--", data, *LSTM, *SCHEDULE, *saving)
+    return chain(*own, *more, "--", data, *LSTM, *SCHEDULE, *saving)
 
 
 def rates(folder: Path) -> dict[int, float]:
@@ -40,38 +41,31 @@ def rates(folder: Path) -> dict[int, float]:
 
 
 def test_a_chain(lm_data: Path, tmp_path: Path) -> None:
-    """Steps, schedules and counts of each kind; killed in a ticket's training, it ends with the same bits."""
-    done = helpers.run(words(tmp_path / "whole", lm_data))
-    rows = {row.run: row for row in read_rows(tmp_path / "whole")}
+    """Steps, schedules and counts; killed in a ticket's training, it ends with the same bits."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = helpers.run(words(whole, lm_data), timeout=900)
+    rows = {row.run: row for row in read_rows(whole)}
     length = rows[dense(1)].steps
-    assert {run: row.steps for run, row in rows.items()} == {
-        dense(1): length,
-        FIRST: length - 12,
-        RANDOM: length - 12,
-        FRESH: length,
-    }
-    assert {run: row.rewind_steps for run, row in rows.items() if row.rewind_steps is not None} == {dense(1): 12}
-    assert "WARNING: trainings of different length, against dense: " in done.stdout
-    assert f"mean updates in all, with those before the rewind point: dense {length}, winning {length}" in done.stdout
-    all_rates = {run: rates(tmp_path / "whole" / run.folder) for run in rows}
-    for run in (FIRST, RANDOM):
-        assert set(all_rates[run]) == set(range(13, length + 1))
-        assert all(all_rates[dense(1)][update] == rate for update, rate in all_rates[run].items())
-    assert all_rates[FRESH] == all_rates[dense(1)]
-    state = load(tmp_path / "whole" / FIRST.folder / LAST)
+    assert {run: row.steps for run, row in rows.items()} == {dense(1): length, FIRST: length - 12}
+    assert {run: row.rewind_steps for run, row in rows.items()} == {dense(1): 12, FIRST: None}
+    assert "WARNING: trainings of different length, against dense: winning -" in done.stdout
+    assert rates(whole / dense(1).folder).keys() == set(range(1, length + 1))
+    assert rates(whole / FIRST.folder).items() <= rates(whole / dense(1).folder).items()
+    assert rates(whole / FIRST.folder).keys() == set(range(13, length + 1))
+    state = load(whole / FIRST.folder / LAST)
     assert state["optimizer_history"][-1]["num_updates"] == length
-    helpers.assert_dead(state["model"], tmp_path / "whole" / FIRST.folder / "ticket.safetensors")
+    helpers.assert_dead(state["model"], whole / FIRST.folder / "ticket.safetensors")
     # In the middle of a training that began at the rewind point.
-    command = words(tmp_path / "killed", lm_data)
-    kill_when((tmp_path / "killed" / FIRST.folder / LAST).exists, command)
-    helpers.run(command)
-    log = (tmp_path / "killed" / FIRST.folder / "train.log").read_text()
+    shutil.copytree(whole, killed)
+    shutil.rmtree(killed / FIRST.folder)
+    kill_when((killed / FIRST.folder / LAST).exists, words(killed, lm_data))
+    helpers.run(words(killed, lm_data), timeout=900)
+    log = (killed / FIRST.folder / "train.log").read_text()
     assert "the run was interrupted, and is resumed" in log
     assert log.count("begins at the rewind point: 12 updates") == 1
-    for run, row in rows.items():
-        again = next(other for other in read_rows(tmp_path / "killed") if other.run == run)
-        assert (again.score, again.ticket, again.steps) == (row.score, row.ticket, row.steps)
-        assert helpers.same(*(load(tmp_path / where / run.folder / LAST)["model"] for where in ("whole", "killed")))
+    again = next(row for row in read_rows(killed) if row.run == FIRST)
+    assert (again.score, again.ticket, again.steps) == (rows[FIRST].score, rows[FIRST].ticket, rows[FIRST].steps)
+    assert helpers.same(*(load(folder / FIRST.folder / LAST)["model"] for folder in (whole, killed)))
 
 
 def test_which_runs_begin_late(tmp_path: Path) -> None:
@@ -94,14 +88,20 @@ def test_which_runs_begin_late(tmp_path: Path) -> None:
     [
         (["--rewind", "epoch:2"], [], "nothing remains to be trained after the rewind point epochs:2"),
         (["--rewind", "update:2"], ["--lr-scheduler", "reduce_lr_on_plateau"], "reduce_lr_on_plateau follows earlier"),
-        (["--after-rewind", "rest"], [], "unknown length after the rewind point 'rest'"),
-        (["--rewind", "init"], ["--after-rewind", "full"], "--after-rewind is set by fairseq-lottery for each round"),
     ],
 )
 def test_refused_before_the_first_training(
     own: list[str], more: list[str], line: str, lm_data: Path, tmp_path: Path
 ) -> None:
     own = ["--out", str(tmp_path / "out"), "--after-rewind", "remaining", *own]
-    done = helpers.run(chain(*own, "--", lm_data, *LSTM, *more), status=2)
+    done = helpers.run(chain(*own, "--", lm_data, *LSTM, *more), status=2, timeout=900)
     assert line in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_words_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--out", str(tmp_path / "out"), "--after-rewind"]
+    assert cli.main([*own, "rest", "--", "data"]) == 2
+    assert "unknown length after the rewind point 'rest'" in capsys.readouterr().err
+    assert cli.main([*own, "full", "--", "data", "--after-rewind", "full"]) == 2
+    assert "--after-rewind is set by fairseq-lottery for each round" in capsys.readouterr().err
