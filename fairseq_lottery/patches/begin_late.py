@@ -24,7 +24,7 @@ def _asking_the_task(original: Callable[..., Any]) -> Callable[..., Any]:
         state, batches = original(cfg, trainer, **options)
         begin = getattr(trainer.task, "begin_late", None)
         if state is None and begin is not None:
-            batches = begin(trainer, **options) or batches
+            batches = begin(trainer, batches, **options)
         return state, batches
 
     return load_checkpoint

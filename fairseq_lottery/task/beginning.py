@@ -64,10 +64,11 @@ class Beginning:
         """
         write_json(folder / paths.REWIND_COUNTS, {_UPDATES: self.updates, _BATCHES: dict(self.batches)})
 
-    def start(self, trainer: Any, **options: Any) -> Any:
+    def start(self, trainer: Any, batches: Any, **options: Any) -> Any:
         """Take a new training to this point, as fairseq does when it resumes.
 
         :param trainer: fairseq's trainer, which has loaded no checkpoint
+        :param batches: its iterator over the training data, at the start of the first epoch
         :param options: keyword arguments of ``Trainer.get_train_iterator``
         :returns: the iterator over the training data
         :raises ConfigError: nothing remains to be trained, or the schedule cannot go on from here
@@ -78,7 +79,11 @@ class Beginning:
             raise ConfigError(
                 f"nothing remains to be trained after the rewind point, at which {self.updates} updates were done"
             )
-        batches = trainer.get_train_iterator(epoch=epoch, load_dataset=True, **options)
+        if epoch > 1:
+            shards = trainer.task.has_sharded_data("train")
+            batches = trainer.get_train_iterator(epoch=epoch, load_dataset=shards, **options)
+        if hasattr(batches.dataset, "set_epoch"):
+            batches.dataset.set_epoch(epoch)
         batches.load_state_dict(dict(self.batches))
         trainer.set_num_updates(self.updates)
         trainer.lr_step(epoch)

@@ -182,14 +182,15 @@ class LotteryTask:
             self._train_batches = batches
         return batches
 
-    def begin_late(self, trainer: Any, **options: Any) -> Any:
+    def begin_late(self, trainer: Any, batches: Any, **options: Any) -> Any:
         """Take a new training to the rewind point under ``--after-rewind remaining``.
 
         See :mod:`fairseq_lottery.patches.begin_late`.
 
         :raises ConfigError: nothing remains to be trained
         """
-        return self._begins.start(trainer, **options) if self._begins is not None and self._begins.updates else None
+        begins = self._begins
+        return batches if begins is None or not begins.updates else begins.start(trainer, batches, **options)
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
         """Prepare an epoch.

@@ -23,11 +23,11 @@ REMAINING = ["--after-rewind", "remaining", "--rewind"]
 
 @pytest.fixture(scope="module")
 def folder(translation_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two dense runs of the same bits, and tickets that prune nothing at their rewind points."""
+    """Dense runs of the same bits, and tickets that prune nothing at their rewind points."""
     out = tmp_path_factory.mktemp("beginning")
     ours = [translation_data, "--user-dir", helpers.USER_DIR, *helpers.COMMON, *WORDS, "--save-dir"]
-    points = {"middle": "update:2", "epoch": "epoch:1"}
-    helpers.side_by_side([[*ours, out / name, "--rewind-point", at] for name, at in points.items()], [{}, {}])
+    points = {"middle": "update:2", "epoch": "epoch:1", "late": "update:6"}
+    helpers.side_by_side([[*ours, out / name, "--rewind-point", at] for name, at in points.items()], [{}, {}, {}])
     for name in points:
         rewind = Weights.load(out / name / "rewind.safetensors")
         masks = Masks.ones({tensor: rewind.tensors[tensor] for tensor in rewind.pool("all")})
@@ -40,25 +40,28 @@ def counts(folder: Path) -> Any:
 
 
 def test_a_ticket_that_prunes_nothing_repeats_the_dense_run(folder: Path, translation_data: Path) -> None:
-    """To the last bit: from the middle of an epoch, also when it is interrupted, and from the end of one."""
+    """To the last bit: from the middle of an epoch, also when it is interrupted, from the end of one, from the next."""
     length = load(folder / "epoch" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
     assert counts(folder / "middle")["updates"] == 2
     assert counts(folder / "middle")["train_iterator"]["iterations_in_epoch"] == 2
     assert counts(folder / "epoch")["updates"] == length // 2
     assert counts(folder / "epoch")["train_iterator"]["epoch"] == 2
+    late = counts(folder / "late")["train_iterator"]
+    assert (late["epoch"], late["iterations_in_epoch"]) == (2, 6 - length // 2)
+    assert length // 2 < 6
     ours = [translation_data, "--user-dir", helpers.USER_DIR, *helpers.COMMON, *WORDS]
     runs = []
-    for name in ("middle", "epoch"):
+    for name in ("middle", "epoch", "late"):
         start = [*REMAINING, folder / name / "rewind.safetensors", "--ticket", folder / f"{name}.ticket"]
         runs.append([*ours, "--save-dir", folder / f"{name}-run", *start])
     # The first is interrupted within an epoch.
-    texts = helpers.side_by_side([[*runs[0], "--max-update", 3], runs[1]], [{}, {}])
+    texts = helpers.side_by_side([[*runs[0], "--max-update", 3], *runs[1:]], [{}, {}, {}])
     assert "begins at the rewind point: 2 updates, epoch 1, 2 batches of it" in texts[0]
     assert f"begins at the rewind point: {length // 2} updates, epoch 2, 0 batches of it" in texts[1]
     [text] = helpers.side_by_side([runs[0]], [{}])
     assert "(epoch 1 @ 3 updates)" in text
     assert "begins at the rewind point" not in text
-    for name in ("middle", "epoch"):
+    for name in ("middle", "epoch", "late"):
         dense, run = (load(folder / where / "checkpoint_last.pt") for where in (name, f"{name}-run"))
         assert run["optimizer_history"][-1]["num_updates"] == length
         assert helpers.same(dense["model"], run["model"]), name
