@@ -176,7 +176,7 @@ def commands(lines: list[tuple[str, list[Any]]]) -> list[tuple[int, str]]:
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / str(number) for number in range(len(lines))]
         jobs = [(name, [*map(str, words)], str(log)) for (name, words), log in zip(lines, logs, strict=True)]
-        done = run([sys.executable, "-c", _COMMANDS, json.dumps(jobs)])
+        done = run([sys.executable, "-c", _COMMANDS, json.dumps(jobs)], timeout=900)
         statuses = [int(word) for word in done.stdout.splitlines()[-1].split()]
         return list(zip(statuses, [log.read_text() for log in logs], strict=True))
 
