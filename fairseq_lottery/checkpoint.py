@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from fairseq_lottery.names import TICKET
-from lottery_core.checkpoints import safe_loading, unreadable
+from fairseq_lottery.safety import require_plain_state
+from lottery_core.checkpoints import load_checkpoint, safe_loading, unreadable
+from lottery_core.errors import LotteryError
 
 # Models whose build_model also takes a dictionary; others (bart, lightconv, ...) read attributes of a Namespace.
 FROM_DICTIONARY = {
@@ -48,11 +50,12 @@ class CheckpointProgress:
         """Read the progress from a checkpoint; its tensors stay on the disk (``mmap=True``).
 
         :param checkpoint: the file, written by fairseq's trainer
-        :raises CheckpointError: the file is damaged, or not a training checkpoint
+        :raises CheckpointError: the file is damaged, not a training checkpoint, or its options are no plain data
         """
         try:
             with safe_loading():
                 state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            require_plain_state(state, str(checkpoint))
             batches = state["extra_state"]["train_iterator"]
             return cls(
                 state["cfg"],
@@ -66,6 +69,8 @@ class CheckpointProgress:
                     if isinstance(value, dict) and TICKET in value
                 },
             )
+        except LotteryError:
+            raise
         except Exception as error:  # a damaged file can raise anything
             raise unreadable(error, str(checkpoint), "checkpoint of fairseq") from error
 
@@ -81,6 +86,17 @@ class CheckpointProgress:
         max_update = self.option("optimization", "max_update") or 0
         max_epoch = self.option("optimization", "max_epoch") or 0
         return bool(max_update and self.updates >= max_update) or bool(max_epoch and self.epoch > max_epoch)
+
+
+def load_state(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint whose content will be written again, or used by fairseq.
+
+    :param checkpoint: the file, written by fairseq's trainer
+    :raises CheckpointError: the file cannot be read, or its options are no plain data
+    """
+    state = load_checkpoint(checkpoint)
+    require_plain_state(state, str(checkpoint))
+    return state
 
 
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,15 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     )
     ticket_seed: int = field(default=1, metadata={"help": "seed of a control's shuffles and fresh values"})
     rewind: Optional[str] = field(
-        default=None, metadata={"help": "weights at the rewind point, for --ticket-kind shuffled"}
+        default=None,
+        metadata={"help": "weights at the rewind point, for --ticket-kind shuffled and --after-rewind remaining"},
+    )
+    after_rewind: str = field(
+        default="full",
+        metadata={
+            "help": "full: a ticket trains for the whole length; remaining: it begins at the rewind point of --rewind "
+            "(rewind.json beside it), in schedule, updates and data"
+        },
     )
     rewind_point: Optional[str] = field(
         default=None,

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from fairseq_lottery.checkpoint import without_namespaces
+from fairseq_lottery.checkpoint import load_state, without_namespaces
 from fairseq_lottery.inference import sparse_checkpoints
 from fairseq_lottery.inference.shrink import shrink_state
 from fairseq_lottery.language_model import LanguageModelingOptions
 from fairseq_lottery.names import PREFIX
-from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import CheckpointError
 from lottery_core.files import write_atomically
 from lottery_core.inference import CSR, SHRUNK
@@ -54,9 +53,9 @@ def plain_state(path: Path) -> dict[str, Any]:
 
     :param path: a checkpoint of a lottery task
     :returns: the state, as fairseq's trainer saves it
-    :raises CheckpointError: the checkpoint cannot be read, or fairseq lacks its model
+    :raises CheckpointError: the checkpoint cannot be read, its options are no plain data, or fairseq lacks its model
     """
-    state = load_checkpoint(path)
+    state = load_state(path)
     if not isinstance(state.get("cfg"), Mapping):
         raise CheckpointError(f"cannot export {path}: it has no configuration: fairseq before 0.10 wrote it")
     cfg = {name: dict(part) if isinstance(part, Mapping) else part for name, part in state["cfg"].items()}
@@ -74,8 +73,14 @@ def plain_state(path: Path) -> dict[str, Any]:
     ]
     extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
     extra.pop("metrics", None)  # --eval-bleu leaves numpy objects, which plain fairseq may not unpickle
-    plain = {**state, "cfg": cfg, "model": model, "optimizer_history": history, "extra_state": extra}
-    return plain | {"last_optimizer_state": None, "task_state": {}}
+    # Nothing else is passed on: fairseq would take options in "args" before those in "cfg".
+    plain = {"args": None, "cfg": cfg, "model": model, "criterion": state.get("criterion")}
+    return plain | {
+        "optimizer_history": history,
+        "task_state": {},
+        "extra_state": extra,
+        "last_optimizer_state": None,
+    }
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from fairseq import checkpoint_utils, tasks
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
+from fairseq_lottery.safety import require_plain
 from lottery_core.errors import CheckpointError, ConfigError, LotteryError, unknown_choice
 from lottery_core.inference import SparseFile, fill, give_memory, is_sparse_file, parameters_on_meta, save_sparse
 
@@ -80,6 +81,7 @@ def read_sparse_checkpoint(path: Any, read: Callable[..., dict[str, Any]], *args
     file = SparseFile(path)
     if file.framework != FRAMEWORK:
         raise CheckpointError(f"{path} is a sparse file, but not of a fairseq model")
+    require_plain(file.config, str(path))
     state = _without_weights(file.config, read, *args, **kwargs)
     with open_dict(state["cfg"].model):
         state["cfg"].model[MARK] = True
@@ -140,6 +142,7 @@ def build(config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
     :raises CheckpointError: the configuration is damaged, or its model cannot be built here
     :raises ConfigError: there is no such option, or no such folder
     """
+    require_plain(config, "the sparse file")
     try:
         known = {name for part in config["cfg"].values() if isinstance(part, Mapping) for name in part}
         for name in options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,15 @@ from fairseq_lottery.argv import FairseqArguments, split
 from fairseq_lottery.launcher.framework import Fairseq
 from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
 from fairseq_lottery.launcher.scores import decodes, generate_arguments, read_lines
+from fairseq_lottery.launcher.worker import training_arguments, training_command
 from fairseq_lottery.names import BLEU, LOG_PPL, TOKENIZED_BLEU
-from fairseq_lottery.task import RewindPoint, parse_rewind
+from fairseq_lottery.patches import require_flat_masters
+from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment
+from lottery_core.experiments import REMAINING, Experiment, Run
 from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_executor, nodes_of_a_job, shares, visible_gpus
+from lottery_core.pruning import check_scope_shares
 from lottery_core.tickets import snapshot
 
 
@@ -38,9 +42,20 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experimen
         raise ConfigError("give --max-tokens or --batch-size after --")
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
         raise ConfigError("give --max-epoch or --max-update after --, or the training never ends")
+    if (
+        cfg.common.cpu
+        and cfg.common.fp16
+        and not (cfg.common.fp16_no_flatten_grads or cfg.common.memory_efficient_fp16)
+    ):
+        require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
     # Raises an error if the training ends before the rewind point.
-    RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
+    point = parse_rewind(experiment.rewind)
+    RewindPoint(Path(), point, False, *limits)
+    if experiment.after_rewind == REMAINING:
+        require_schedule(cfg)
+        if point.count and point.count == limits[point.unit == "epochs"]:
+            raise ConfigError(f"nothing remains to be trained after the rewind point {point}")
     _check_checkpoints(cfg.checkpoint, experiment.settings["average"], cfg.optimization.max_epoch)
     task = tasks.setup_task(cfg.task)
     score = experiment.settings["score"]
@@ -55,7 +70,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experimen
         task.load_dataset(experiment.settings["gen_subset"])
     if score in (BLEU, TOKENIZED_BLEU):
         _check_generation(task, arguments, experiment.settings)
-    snapshot(task.build_model(cfg.model)).pool(experiment.scope)
+    weights = snapshot(task.build_model(cfg.model))
+    check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     return experiment
 
 
@@ -130,7 +146,12 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     trainer = make_executor(args, framework.command, experiment.out, gpus)
     experiment = _preflight(experiment, arguments)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
+
+    def training(run: Run) -> str:
+        words = training_arguments(arguments, experiment, run, experiment.out)
+        return shlex.join(training_command(words, args.launcher))
+
+    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, None, training)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

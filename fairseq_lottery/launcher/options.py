@@ -14,14 +14,14 @@ from fairseq_lottery.names import BLEU, LOG_PPL, PREFIX, SCORES, TOKENIZED_BLEU
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment
+from lottery_core.experiments import Experiment
 from lottery_core.tickets import versions
 from lottery_core.version import VERSION
 
 # Arguments of fairseq-train that fairseq-lottery sets itself.
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
-    *("--ticket", "--ticket-kind", "--ticket-seed"),
+    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind"),
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -129,8 +129,6 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
     :param arguments: arguments of ``fairseq-train``, see :func:`with_task`
     :raises LotteryError: an option has a value that cannot work
     """
-    if args.after_rewind != FULL:
-        raise ConfigError(f"--after-rewind {args.after_rewind} is for sb3-lottery: fairseq-lottery trains in full")
     if args.average < 1:
         raise ConfigError(f"--average must be at least 1, not {args.average}")
     score = args.score or (LOG_PPL if arguments.task == f"{PREFIX}language_modeling" else BLEU)
@@ -156,6 +154,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         prune_rate=args.prune_rate,
         criterion=args.criterion,
         scope_shares=args.scope_shares,
+        after_rewind=args.after_rewind,
         rewind=str(parse_rewind(args.rewind, "--rewind")),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),

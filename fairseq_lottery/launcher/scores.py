@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.checkpoint import load_state
 from fairseq_lottery.names import AVERAGED, BLEU, LAST, TOKENIZED_BLEU
-from lottery_core.checkpoints import load_checkpoint
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.files import write_atomically, write_json, write_text
 
@@ -85,7 +85,7 @@ def average(folder: Path, count: int) -> Path:
         raise RunError(f"--average {count} needs the checkpoints of as many epochs; {folder} has {len(chosen)}")
     models = []
     for path in chosen:
-        state = load_checkpoint(path)
+        state = load_state(path)
         models.append(state["model"])
     mean = dict(state["model"])
     for name, tensor in mean.items():

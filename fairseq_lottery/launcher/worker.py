@@ -21,12 +21,13 @@ from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.scores import average, bleu, by_command, generate_arguments, log_perplexity
 from fairseq_lottery.names import BLEU, LAST, LOG_PPL, TOKENIZED_BLEU
+from fairseq_lottery.task import Beginning
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import Experiment, Run, Score, dense, paths, write_score
+from lottery_core.experiments import REMAINING, Experiment, Run, Score, dense, paths, write_score
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import write_json
-from lottery_core.pruning import CONTROLS, DENSE
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
@@ -55,16 +56,39 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     if run.kind == DENSE:
         return arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
+    winning, rewind = out / run.winning.folder / paths.TICKET, out / dense(run.seed).folder / paths.REWIND
+    if begins_late(experiment, run):
+        arguments = arguments.plus("--after-rewind", REMAINING)
+    if begins_late(experiment, run) or run.kind in CONTROLS:
+        arguments = arguments.plus("--rewind", str(rewind))
     if run.kind not in CONTROLS:
         return arguments.plus("--ticket", str(folder / paths.TICKET))
-    winning, rewind = out / run.winning.folder / paths.TICKET, out / dense(run.seed).folder / paths.REWIND
     arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
-    return arguments.plus("--ticket-seed", str(run.control_seed), "--rewind", str(rewind))
+    return arguments.plus("--ticket-seed", str(run.control_seed))
+
+
+def begins_late(experiment: Experiment, run: Run) -> bool:
+    """Whether a run begins at the rewind point: tickets do that are rewound to it, and their controls.
+
+    :param experiment: the experiment
+    :param run: one of its runs
+    """
+    from_the_start = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
+
+
+def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:
+    """Make the command line of ``fairseq-train``.
+
+    :param arguments: its arguments, see :func:`training_arguments`
+    :param launcher: command that starts the training instead of python
+    """
+    start = [sys.executable] if launcher is None else shlex.split(launcher)
+    return [*start, "-m", "fairseq_cli.train", *arguments.words]
 
 
 def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
-    start = [sys.executable] if launcher is None else shlex.split(launcher)
-    command = [*start, "-m", "fairseq_cli.train", *arguments.words]
+    command = training_command(arguments, launcher)
     print(shlex.join(command), flush=True)
     try:
         process = subprocess.Popen(
@@ -96,15 +120,19 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
                 stats |= json.loads(match.group(2))
             with suppress(WriteError):
                 write_json(folder / paths.PROGRESS, {"text": _progress_line(stats)})
-    if process.wait():
+    status = process.wait()
+    if status:
         for part in folder.glob("*.pt.tmp"):  # left by fairseq; on a full disk it leaves no room for an error message
             part.unlink(missing_ok=True)
         if lost:
             print("\n(the disk was full: lines are missing here)")
-        at_fault = bool(refusal) or any(code in last for code in _NO_ROOM)
+        # A launcher has a status of its own.
+        at_fault = bool(refusal) and (status != 1 or launcher is not None)
+        at_fault = at_fault or any(code in last for code in _NO_ROOM)
         raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if at_fault else 1)
     if not (folder / LAST).exists():
-        raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {shlex.join(start)} trained nothing", 2)
+        start = launcher or sys.executable
+        raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {start} trained nothing", 2)
 
 
 def _progress_line(stats: Mapping[str, Any]) -> str:
@@ -145,11 +173,15 @@ def _run(args: argparse.Namespace) -> None:
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     value, count = _score(arguments, experiment.settings, folder)
+    rewind = out / dense(run.seed).folder / paths.REWIND
+    before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
+    earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     score = Score(
         score=value,
         returns=count,
-        steps=CheckpointProgress.of(folder / LAST).updates,
+        steps=CheckpointProgress.of(folder / LAST).updates - earlier,
+        rewind_steps=before_rewind if run.kind == DENSE else None,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )

@@ -5,8 +5,9 @@ exception hook is in force, so that a missing or broken fairseq is reported in o
 """
 
 from fairseq_lottery.patches.excepthook import ended_badly, is_fairseq_command
+from fairseq_lottery.patches.fp16_on_cpu import require_flat_masters
 
-__all__ = ["ended_badly", "install", "is_fairseq_command"]
+__all__ = ["ended_badly", "install", "is_fairseq_command", "require_flat_masters"]
 
 
 def install() -> None:
@@ -22,4 +23,8 @@ def install() -> None:
     from fairseq_lottery.patches import call_main, cpu_ddp, load_checkpoint, rank_death, safe_globals, save_checkpoint
 
     for patch in (safe_globals, load_checkpoint, save_checkpoint, call_main, cpu_ddp, rank_death):
+        patch.install()
+    from fairseq_lottery.patches import begin_late, fp16_on_cpu, nan_detector
+
+    for patch in (begin_late, fp16_on_cpu, nan_detector):
         patch.install()

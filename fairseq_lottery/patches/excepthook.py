@@ -19,9 +19,11 @@ from types import TracebackType
 
 import torch
 
+from lottery_core import errors
 from lottery_core.errors import LotteryError
 
-_IN_A_RANK = re.compile(r"^lottery_core\.errors\.(\w+): (.+)$", re.MULTILINE)
+_IN_A_RANK = re.compile(r"^(?:lottery_core\.errors\.)?(\w+): (.+)$", re.MULTILINE)
+_STOPPED = "fairseq stopped the training: "  # the loss or the gradients are no numbers, or differ between ranks
 _ended_badly = False
 
 
@@ -69,14 +71,19 @@ def install() -> None:
 
 
 def line_of(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit status for an error of this project, also for one that ended a spawned rank.
+    """The line and the exit status for an error of this project, and for gradients that are no numbers.
 
+    :param error: the error, or what torch made of one that ended a spawned rank
     :returns: ``None`` for any other error
     """
     if isinstance(error, LotteryError):
         return str(error), error.status
+    if isinstance(error, FloatingPointError):
+        return _STOPPED + str(error).partition("\n")[0], 1
     if type(error).__name__ == "ProcessRaisedException":
-        match = _IN_A_RANK.search(str(error))
-        if match:
-            return match.group(2), 1 if match.group(1) == "RunError" else 2
+        for kind, line in _IN_A_RANK.findall(str(error)):
+            if kind == FloatingPointError.__name__:
+                return _STOPPED + line, 1
+            if isinstance(getattr(errors, kind, None), type):
+                return line, 1 if kind == "RunError" else 2
     return None

@@ -1,37 +1,60 @@
 """Read checkpoints safely and report unreadable ones in one line; read sparse files as checkpoints.
 
-Mends ``fairseq/checkpoint_utils.py:load_checkpoint_to_cpu``, in which three statements make it necessary:
+Mends ``fairseq/checkpoint_utils.py``: ``load_checkpoint_to_cpu`` and ``load_ema_from_checkpoint``, in which four
+statements make it necessary:
 
-- ``state = torch.load(f, map_location=torch.device("cpu"))``: for a damaged or foreign file it raises an error of many
-  lines that does not name the file; and a sparse file (``lottery export --form csr``) is not a file of torch.
+- ``state = torch.load(f, map_location=torch.device("cpu"))``: as its default has become ``weights_only=True``, it
+  refuses the ``argparse.Namespace`` of the options and numpy's numbers in the meters of ``--eval-bleu``; for a damaged
+  or foreign file it raises an error of many lines that does not name the file; and a sparse file
+  (``lottery export --form csr``) is not a file of torch. Here the allow-list is in force while fairseq reads a
+  checkpoint, and at no other time.
 - ``state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})``: options that
   :mod:`fairseq_lottery.patches.save_checkpoint` wrote as a dictionary become a ``DictConfig``, but models without a
   configuration class expect a ``Namespace``.
+- ``setattr(args, arg_name, arg_val)`` and ``convert_namespace_to_omegaconf(state["args"])``: the options of old
+  checkpoints are composed, with their interpolations.
 - ``return state``: the options are returned as the file has them, and fairseq later evaluates those that are text
-  (``fairseq/utils.py:eval_str_list``: ``x = eval(x)``; ``fairseq/models/fconv.py``).
+  (``fairseq/utils.py:eval_str_list``: ``x = eval(x)``; ``fairseq/models/fconv.py``). So they are checked against the
+  allow-list of :mod:`fairseq_lottery.safety` as soon as the file has been read, and again as they are returned.
 """
 
 from __future__ import annotations
 
-import ast
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+import torch
 from fairseq import checkpoint_utils
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fairseq_lottery.inference import is_sparse_checkpoint, read_sparse_checkpoint
 from fairseq_lottery.patches.wrap_once import wrap_once
-from lottery_core.checkpoints import unreadable
-from lottery_core.errors import CheckpointError, LotteryError
-
-_CALLS = (ast.Call, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Await, ast.JoinedStr)
+from fairseq_lottery.safety import require_plain_state
+from lottery_core.checkpoints import safe_loading, unreadable
+from lottery_core.errors import LotteryError
 
 
 def install() -> None:
-    """Replace ``checkpoint_utils.load_checkpoint_to_cpu``; calling it again changes nothing."""
+    """Replace ``load_checkpoint_to_cpu`` of ``checkpoint_utils``, and what it calls torch; again changes nothing."""
+    if checkpoint_utils.torch is torch:
+        checkpoint_utils.torch = _torch_that_checks()
     wrap_once(checkpoint_utils, "load_checkpoint_to_cpu", _reading_safely)
+
+
+def _torch_that_checks() -> ModuleType:
+    # torch for one module of fairseq: its own load, and everything else as it is.
+    module = ModuleType("torch", torch.__doc__)
+    vars(module).update(load=_load, __getattr__=lambda name: getattr(torch, name))
+    return module
+
+
+def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
+    with safe_loading():
+        state = torch.load(file, *args, **{**kwargs, "weights_only": True})
+    require_plain_state(state, str(getattr(file, "name", file)))
+    return state
 
 
 def _reading_safely(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +64,7 @@ def _reading_safely(original: Callable[..., Any]) -> Callable[..., Any]:
                 state = read_sparse_checkpoint(path, original, *args, **kwargs)
             else:
                 state = original(path, *args, **kwargs)
-            require_no_calls(state.get("cfg"))
+            require_plain_state(state, str(path))
             return with_namespace(state)
         except LotteryError:
             raise
@@ -49,32 +72,6 @@ def _reading_safely(original: Callable[..., Any]) -> Callable[..., Any]:
             raise unreadable(error, str(path), "checkpoint of fairseq") from error
 
     return load_checkpoint_to_cpu
-
-
-def require_no_calls(value: Any, name: str = "") -> None:
-    """Refuse options that would run code, because fairseq evaluates options that are text, whoever wrote them.
-
-    :param value: the configuration of a checkpoint, or a part of it
-    :param name: name of the option that ``value`` belongs to, for the message
-    :raises CheckpointError: an option would call something
-    """
-    if isinstance(value, (DictConfig, ListConfig)):
-        value = OmegaConf.to_container(value, resolve=False)
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            require_no_calls(part, str(key))
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            require_no_calls(part, name)
-    elif isinstance(value, str) and "(" in value:
-        try:
-            nodes = list(ast.walk(ast.parse(value.strip(), mode="eval")))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return  # not an expression: fairseq could not evaluate it either
-        if any(isinstance(node, _CALLS) for node in nodes):
-            raise CheckpointError(f"its option {name} is code, which fairseq would run: {value[:80]!r}")
 
 
 def with_namespace(state: dict[str, Any]) -> dict[str, Any]:

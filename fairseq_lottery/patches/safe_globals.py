@@ -1,21 +1,20 @@
-"""Let torch unpickle the types that fairseq's checkpoints contain; nothing else from a checkpoint is unpickled.
+"""Let the ranks of a training unpickle what rank 0 sends them, and nothing else.
 
-Mends two calls of ``torch.load``, whose default has become ``weights_only=True``:
-
-- ``fairseq/checkpoint_utils.py:load_checkpoint_to_cpu``: ``state = torch.load(f, map_location=torch.device("cpu"))``.
-  Options lie in an ``argparse.Namespace``, the meters of ``--eval-bleu`` hold numpy's numbers.
-- ``fairseq/distributed/utils.py:_broadcast_object_slow``: ``obj = torch.load(buffer, map_location="cpu")``.
-  A resumed run sends its state from rank 0 to the other ranks, with the configuration as OmegaConf objects.
-
-fairseq passes no arguments for this, so the allow-list is torch's process-wide one. It holds the types named here and
-those of the dialects.
+Mends ``fairseq/distributed/utils.py:_broadcast_object_slow``: ``obj = torch.load(buffer, map_location="cpu")``, as the
+default of ``torch.load`` has become ``weights_only=True``. A resumed run sends its state from rank 0 to the other
+ranks, with the configuration as OmegaConf objects. Rank 0 has read it under
+:mod:`fairseq_lottery.patches.load_checkpoint`.
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from typing import Any
 
-from lottery_core.checkpoints import allowed
+from fairseq.distributed import utils
+
+from fairseq_lottery.patches.wrap_once import wrap_once
+from lottery_core.checkpoints import safe_loading
 
 # Types in the state that rank 0 sends to the other ranks.
 BROADCAST = (
@@ -33,5 +32,13 @@ BROADCAST = (
 
 
 def install() -> None:
-    """Extend torch's allow-list; calling it again changes nothing."""
-    torch.serialization.add_safe_globals([*allowed(), *allowed(BROADCAST)])
+    """Replace ``distributed.utils._broadcast_object_slow``; calling it again changes nothing."""
+    wrap_once(utils, "_broadcast_object_slow", _accepting)
+
+
+def _accepting(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _broadcast_object_slow(*args: Any, **kwargs: Any) -> Any:
+        with safe_loading(BROADCAST):
+            return original(*args, **kwargs)
+
+    return _broadcast_object_slow

@@ -13,6 +13,7 @@ from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.inference import MODES
 from fairseq_lottery.names import LAST
 from lottery_core.errors import ConfigError, MismatchError, unknown_choice
+from lottery_core.experiments import AFTER_REWIND, REMAINING
 from lottery_core.pruning import WINNING
 from lottery_core.tickets import Ticket
 
@@ -31,6 +32,12 @@ def check_options(options: Any) -> None:
         raise ConfigError(
             "--ticket and --rewind-point exclude each other: only the dense run has a rewind point, "
             "and every ticket rewinds to it"
+        )
+    if options.after_rewind not in AFTER_REWIND:
+        raise unknown_choice(options.after_rewind, "--after-rewind", AFTER_REWIND)
+    if options.after_rewind == REMAINING and not (options.ticket and options.rewind):
+        raise ConfigError(
+            "--after-rewind remaining needs --ticket FILE and --rewind FILE, the rewind.safetensors of the dense run"
         )
     if not options.ticket and options.ticket_kind != WINNING:
         raise ConfigError(f"--ticket-kind {options.ticket_kind} needs --ticket FILE")

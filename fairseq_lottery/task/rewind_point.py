@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
+from fairseq_lottery.task.beginning import Beginning
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point, parse_point, paths
 from lottery_core.tickets import Weights
 
 log = logging.getLogger("fairseq_lottery")
 UNITS = ("updates", "epochs")
+_START = Beginning(0, {"epoch": 1, "iterations_in_epoch": 0})
 
 
 def parse_rewind(text: str, option: str = "--rewind-point") -> Point:
@@ -76,9 +78,16 @@ class RewindPoint:
             start = weights()
             start.save(self.folder / paths.INIT)
             if self.point is not None and self.point.count == 0:
-                self._save(start)
+                self._save(start, _START)
 
-    def after_update(self, done: int, epoch: int, epoch_ends: bool, weights: Callable[[], Weights]) -> None:
+    def after_update(
+        self,
+        done: int,
+        epoch: int,
+        epoch_ends: bool,
+        weights: Callable[[], Weights],
+        position: Beginning | None = None,
+    ) -> None:
         """Write the weights when this update is the rewind point; call this after every update.
 
         An update that is skipped (overflow under ``--amp``) is repeated, and then written again.
@@ -87,6 +96,7 @@ class RewindPoint:
         :param epoch: epoch of the update, counted from 1
         :param epoch_ends: whether the update is the last of its epoch
         :param weights: takes a snapshot of the model
+        :param position: how far the training is
         """
         self._done = done
         if self.point is None or not self.point.count or not self.write:
@@ -95,20 +105,23 @@ class RewindPoint:
         if self.point.unit == "epochs" and epoch == self.point.count and epoch_ends:
             reached, self._epoch_done = True, epoch
         if reached:
-            self._save(weights())
+            self._save(weights(), position)
 
-    def epoch_begins(self, epoch: int, weights: Callable[[], Weights] | None) -> None:
+    def epoch_begins(
+        self, epoch: int, weights: Callable[[], Weights] | None, position: Beginning | None = None
+    ) -> None:
         """Write the weights when the rewind point is the end of an epoch whose last update was skipped.
 
         :param epoch: epoch that begins, counted from 1
         :param weights: takes a snapshot of the model; ``None`` before the first update
+        :param position: how far the training is
         """
         point = self.point
         if point is None or point.unit != "epochs" or not self.write or weights is None:
             return
         if point.count == epoch - 1 != self._epoch_done:
             self._epoch_done = point.count
-            self._save(weights())
+            self._save(weights(), position)
 
     def warn_if_missed(self) -> None:
         """Warn if a training run has ended without an error but before the rewind point."""
@@ -121,6 +134,8 @@ class RewindPoint:
                 self.folder / paths.REWIND,
             )
 
-    def _save(self, weights: Weights) -> None:
+    def _save(self, weights: Weights, position: Beginning | None) -> None:
+        if position is not None:
+            position.write(self.folder)  # first: with the weights the rewind point is complete
         weights.save(self.folder / paths.REWIND)
         log.info("rewind point %s: %s", self.point, self.folder / paths.REWIND)

@@ -20,6 +20,7 @@ from torch import nn
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
 from fairseq_lottery.names import TICKET
 from fairseq_lottery.task.batches import drawn_once
+from fairseq_lottery.task.beginning import Beginning
 from fairseq_lottery.task.checks import (
     check_options,
     is_master,
@@ -30,9 +31,10 @@ from fairseq_lottery.task.checks import (
 from fairseq_lottery.task.fp32_masters import full_precision
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
-from fairseq_lottery.task.ticket import fresh_seed, needs_fresh, ticket_to_train
+from fairseq_lottery.task.ticket import fresh_seed, masks_of_checkpoint, needs_fresh, ticket_to_train
 from lottery_core.errors import ConfigError
-from lottery_core.tickets import Ticket, Weights, snapshot, ticket_warnings
+from lottery_core.experiments import REMAINING
+from lottery_core.tickets import Ticket, Weights, network_lines, snapshot, ticket_warnings
 
 log = logging.getLogger("fairseq_lottery")
 
@@ -50,9 +52,11 @@ class LotteryTask:
     _train_batches: Any = None
     _check_due = True
     _length_checked = False
-    _shares: tuple[float, float] | None = None
+    _shares: dict[str, float] | None = None
     _digest = ""  # digest of the ticket that is trained
     _loaded: Sequence[Any] = ()  # models built to load a checkpoint
+    _begins: Beginning | None = None
+    _updates = 0
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -142,6 +146,8 @@ class LotteryTask:
             Path(options.save_dir),
             is_master(),
         )
+        if options.after_rewind == REMAINING:
+            self._begins = Beginning.beside(Path(options.rewind))
         self._digest = ticket.digest
         require_own_folder(options, self._digest, type(self).__name__)
         require_same_on_all_ranks(ticket)
@@ -157,6 +163,8 @@ class LotteryTask:
             100 * masks.surviving / masks.pool,
             f"{masks.pool:,}",
         )
+        for line in network_lines(ticket):
+            log.info(line.strip())
         for line in ticket_warnings(ticket, "this ticket"):
             log.warning(line.removeprefix("WARNING: "))
         return model
@@ -174,6 +182,16 @@ class LotteryTask:
             self._train_batches = batches
         return batches
 
+    def begin_late(self, trainer: Any, batches: Any, **options: Any) -> Any:
+        """Take a new training to the rewind point under ``--after-rewind remaining``.
+
+        See :mod:`fairseq_lottery.patches.begin_late`.
+
+        :raises ConfigError: nothing remains to be trained
+        """
+        begins = self._begins
+        return batches if begins is None or not begins.updates else begins.start(trainer, batches, **options)
+
     def begin_epoch(self, epoch: int, model: Any) -> None:
         """Prepare an epoch.
 
@@ -188,7 +206,8 @@ class LotteryTask:
             if not self.has_sharded_data("train"):  # type: ignore[attr-defined]
                 fewest = min(self.lottery_options.update_freq)
                 self._rewinding.check_epoch_length(math.ceil(len(self._train_batches) / fewest))
-        self._rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None)
+        at = Beginning(self._updates, {"epoch": epoch, "iterations_in_epoch": 0})
+        self._rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None, at)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Prepare a validation, whose first batch checks the masks."""
@@ -215,7 +234,9 @@ class LotteryTask:
         if self._rewinding is not None:
             batches = self._train_batches
             epoch, ends = (batches.epoch, batches.end_of_epoch()) if batches is not None else (0, False)
-            self._rewinding.after_update(update_num + 1, epoch, ends, self._weights)
+            self._updates = update_num + 1
+            at = None if batches is None else Beginning(self._updates, batches.state_dict())
+            self._rewinding.after_update(self._updates, epoch, ends, self._weights, at)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
         """Return the task's entries in a checkpoint, with the digest of the ticket that is trained."""
@@ -239,11 +260,24 @@ class LotteryTask:
         from fairseq.logging import metrics
 
         super().reduce_metrics(logging_outputs, criterion)  # type: ignore[misc]
-        masks = None if self._held is None else self._held.masks
         if self._shares is None:
-            self._shares = (0.0, 1.0) if masks is None else (masks.pruned / masks.pool, masks.surviving / masks.pool)
-        for name, value in zip(("pruned", "surviving"), self._shares, strict=True):
+            self._shares = self._shares_of_pool()
+        for name, value in self._shares.items():
             metrics.log_scalar(name, value, weight=0, priority=1900, round=5)
+
+    def _shares_of_pool(self) -> dict[str, float]:
+        masks = None if self._held is None else self._held.masks
+        ticket = self.lottery_options.ticket
+        if masks is None and ticket and self._loaded:  # fairseq-validate
+            masks = masks_of_checkpoint(self.lottery_options, self._loaded[-1])
+            if masks is None:
+                log.warning(
+                    "the ticket of this checkpoint, %s, is not here: pruned and surviving are not known", ticket
+                )
+                return {}
+        if masks is None:
+            return {"pruned": 0.0, "surviving": 1.0}
+        return {"pruned": masks.pruned / masks.pool, "surviving": masks.surviving / masks.pool}
 
     def check_masks_if_due(self) -> None:
         """Check the masks once after the start, and once after the beginning of each epoch and of each validation.

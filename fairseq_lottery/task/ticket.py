@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import paths
 from lottery_core.pruning import CHAINS, CONTROLS, FRESH, REWIND, WINNING, check_kind, control_ticket, derive_seed
-from lottery_core.tickets import Ticket, snapshot, versions
+from lottery_core.tickets import Masks, Ticket, snapshot, versions
 
 
 def needs_fresh(ticket: Ticket, kind: str) -> bool:
@@ -64,6 +65,24 @@ def ticket_to_train(
         if write:
             made.save(target)
     return made
+
+
+def masks_of_checkpoint(options: Any, model: nn.Module) -> Masks | None:
+    """The masks of the ticket that a loaded checkpoint has trained.
+
+    :param options: the lottery task's configuration in the checkpoint
+    :param model: the model with its weights
+    :returns: ``None`` where no file of the ticket is there any more, or none whose pruned weights are zero in ``model``
+    """
+    values = dict(model.named_parameters())
+    for path in (Path(options.save_dir) / paths.TICKET, Path(options.ticket)):
+        try:
+            masks = Ticket.load(path).named_for(model).masks
+        except LotteryError:
+            continue
+        if all(not values[name].detach()[~mask.to(values[name].device)].any() for name, mask in masks.items()):
+            return masks
+    return None
 
 
 def _earlier_control(target: Path, given: Ticket, kind: str, seed: int) -> Ticket | None:

@@ -7,13 +7,17 @@ is skipped.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
+from torch import _weights_only_unpickler as torch_unpickler
 
 from lottery_core import dialects
+
+_LOCK = threading.Lock()
+_this_thread = threading.local()
 
 
 def allowed(names: Iterable[str] | None = None) -> list[Any]:
@@ -37,14 +41,38 @@ def allowed(names: Iterable[str] | None = None) -> list[Any]:
 
 
 @contextmanager
-def safe_loading() -> Iterator[None]:
-    """Let ``torch.load(..., weights_only=True)`` accept the allow-list within the ``with`` block.
+def safe_loading(names: Iterable[str] = ()) -> Iterator[None]:
+    """Let ``torch.load(..., weights_only=True)`` accept the allow-list within the ``with`` block, in this thread alone.
 
-    torch's own context manager would also remove what other code has allowed for the whole process.
+    torch's own list is one for the whole process: its context manager would also serve what other threads load
+    meanwhile, and take away what other code has allowed.
+
+    :param names: dotted names that are accepted besides those of the dialects
     """
-    before = torch.serialization.get_safe_globals()
+    _answer_by_thread()
+    before = getattr(_this_thread, "accepted", {})
+    _this_thread.accepted = {**before, **_by_path([*allowed(), *allowed(names)])}
     try:
-        with torch.serialization.safe_globals(allowed()):
-            yield
+        yield
     finally:
-        torch.serialization.add_safe_globals(before)
+        _this_thread.accepted = before
+
+
+def _by_path(objects: Iterable[Any]) -> dict[str, Any]:
+    # As torch/_weights_only_unpickler.py:_get_user_allowed_globals names them.
+    pairs = (each if isinstance(each, tuple) else (each, f"{each.__module__}.{each.__qualname__}") for each in objects)
+    return {path: value for value, path in pairs}
+
+
+def _answer_by_thread() -> None:
+    # The unpickler asks this function for every global that torch itself does not know.
+    with _LOCK:
+        original: Callable[[], dict[str, Any]] = torch_unpickler._get_user_allowed_globals
+        if getattr(original, "of_lottery", False):
+            return
+
+        def user_allowed_globals() -> dict[str, Any]:
+            return {**original(), **getattr(_this_thread, "accepted", {})}
+
+        user_allowed_globals.of_lottery = True  # type: ignore[attr-defined]
+        torch_unpickler._get_user_allowed_globals = user_allowed_globals

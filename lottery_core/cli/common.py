@@ -18,6 +18,7 @@ from lottery_core.experiments import (
     Experiment,
     Framework,
     Progress,
+    Run,
     Runner,
     commands,
     duration,
@@ -82,6 +83,7 @@ def run_experiment(
     dry_run: bool = False,
     quiet: bool = False,
     seconds: float | None = None,
+    training: Callable[[Run], str] | None = None,
 ) -> None:
     """Train the runs of an experiment, then print its table and draw its picture.
 
@@ -92,16 +94,23 @@ def run_experiment(
         it is done, and the time left
     :param quiet: whether to show no progress
     :param seconds: upper bound on the duration of a run, if it was measured beforehand
+    :param training: returns the framework's own command that the command of a run starts, where there is one
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if dry_run:
-        _print_plan(experiment, framework, executor.jobs, seconds)
+        _print_plan(experiment, framework, executor.jobs, seconds, training)
         return
     Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
     report([experiment.out])
 
 
-def _print_plan(experiment: Experiment, framework: Framework, jobs: int, seconds: float | None) -> None:
+def _print_plan(
+    experiment: Experiment,
+    framework: Framework,
+    jobs: int,
+    seconds: float | None,
+    training: Callable[[Run], str] | None,
+) -> None:
     done: dict[str, list[float]] = defaultdict(list)
     waiting = []
     for run, folder, command in commands(experiment, framework):
@@ -111,6 +120,8 @@ def _print_plan(experiment: Experiment, framework: Framework, jobs: int, seconds
         else:
             done[row.kind].append(row.wall_seconds)
         print(f"{run}{'' if row is None else ' (done)'}\n  {folder}\n  {shlex.join(command)}")
+        if training is not None:
+            print(f"  which runs: {training(run)}")
     finished = sum(map(len, done.values()))
     line = f"{finished + len(waiting)} runs, {finished} done, {len(waiting)} to do"
     left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"

@@ -21,7 +21,7 @@ HEARTBEAT = 30.0  # seconds between lines on the runs in progress if the output 
 
 
 def duration(seconds: float) -> str:
-    """Format a duration for users: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``, ``"an unknown time"`` for NaN and infinity."""
+    """Format a duration for users: ``"45 s"``, ``"12 min"``, ``"3 h 05 min"``; ``"an unknown time"`` for NaN."""
     if not math.isfinite(seconds):
         return "an unknown time"
     if seconds < 90:

@@ -1,4 +1,4 @@
-"""Files: atomic writes, the folder lock, checked JSON and sizes, printable text, signatures, a check for regular files."""
+"""Files: atomic writes, the folder lock, checked JSON and sizes, printable text, signatures, regular files."""
 
 from lottery_core.files.atomic import (
     FolderLock,

@@ -15,7 +15,7 @@ from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress
 from lottery_core.experiments.executors import SLURM, make_executor
-from lottery_core.pruning import any_rewinds
+from lottery_core.pruning import any_rewinds, check_scope_shares
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
@@ -50,7 +50,7 @@ def _preflight(request: Request, here: bool) -> list[str]:
     try:
         check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
-        weights.pool(experiment.scope)
+        check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
         training = request.settings.training
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None

@@ -142,6 +142,45 @@ def side_by_side(commands: list[list[Any]], environments: list[dict[str, str]], 
     return texts
 
 
+# Loads fairseq once, then forks a child for each command line, side by side. A name that is no command loads a model
+# without the guard, which looks at options.
+_COMMANDS = """
+import importlib, json, os, sys
+import fairseq_lottery, fairseq_cli.generate, fairseq_cli.validate, fairseq_cli.interactive
+from fairseq import checkpoint_utils
+from fairseq_lottery.patches import excepthook, load_checkpoint
+children = []
+for name, words, path in json.loads(sys.argv.pop()):
+    child = os.fork()
+    if child == 0:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.argv[:] = [f"fairseq-{name}", *words]
+        excepthook.install()
+        if name == "unguarded":
+            load_checkpoint.require_plain_state = lambda *_: None
+            checkpoint_utils.load_model_ensemble(words)
+        else:
+            importlib.import_module(f"fairseq_cli.{name}").cli_main()
+        os._exit(0)
+    children.append(child)
+    if len(children) % 2 == 0:
+        os.waitid(os.P_PID, children[-2], os.WEXITED | os.WNOWAIT)
+print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), file=sys.__stdout__)
+"""
+
+
+def commands(lines: list[tuple[str, list[Any]]]) -> list[tuple[int, str]]:
+    """Exit status and output of fairseq's commands, each a name and its arguments."""
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / str(number) for number in range(len(lines))]
+        jobs = [(name, [*map(str, words)], str(log)) for (name, words), log in zip(lines, logs, strict=True)]
+        done = run([sys.executable, "-c", _COMMANDS, json.dumps(jobs)], timeout=900)
+        statuses = [int(word) for word in done.stdout.splitlines()[-1].split()]
+        return list(zip(statuses, [log.read_text() for log in logs], strict=True))
+
+
 def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
     """The command ``lottery``."""
     return run([sys.executable, "-m", "lottery_core.cli", *map(str, arguments)], status)
@@ -152,6 +191,11 @@ def load(path: Path) -> dict[str, Any]:
     with safe_loading():
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint."""
+    torch.save(state, path)
 
 
 def tied(state: dict[str, Tensor], name: str) -> list[str]:

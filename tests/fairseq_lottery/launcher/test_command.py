@@ -62,6 +62,11 @@ REFUSED = {
 }
 OWN_REFUSED = {
     "average": (["--average", 3], "--average 3 needs as many checkpoints of epochs, but 2 epochs leave fewer"),
+    "one network": (
+        ["--scope-shares", "separate"],
+        "scope shares 'separate' need a pool of several networks (actor and critic, encoder and decoder), and this one "
+        "has only 'model': leave them 'together'",
+    ),
     "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init"),
     "bleu": (["--score", "bleu"], "BLEU needs a translation task"),
 }
@@ -141,6 +146,13 @@ def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None
         by_command("exit 3", tmp_path, tmp_path)
     done = helpers.run(chain("--out", tmp_path / "out", "--rounds", 2, "--dry-run", "--", lm_data, *LSTM))
     assert done.stdout.count("fairseq_lottery.launcher.worker") == 5
+    inner = [line for line in done.stdout.splitlines() if line.startswith("  which runs: ")]
+    assert len(inner) == 5
+    folder = tmp_path / "out" / "seed-1" / "dense"
+    assert f" -m fairseq_cli.train {lm_data} --criterion lottery_cross_entropy " in inner[0]
+    assert f" --save-dir {folder} --seed 1 " in inner[0]
+    assert inner[0].endswith("--rewind-point epochs:1")
+    assert all(" --ticket " in line for line in inner[1:])
     assert not (tmp_path / "out").exists()
 
 

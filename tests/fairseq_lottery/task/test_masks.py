@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lottery_core import Ticket
+from lottery_core import Masks, Ticket
+from lottery_core.tickets import Origin
 from lottery_core.tickets.weights import Weights
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, assert_dead, load, split, train
@@ -66,6 +67,20 @@ def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path
     done = helpers.lottery("prune", tmp_path / "checkpoint_last.pt", *words, "-o", again)
     assert "are not zero" not in done.stderr, "its mask was not held"
     assert Ticket.load(again).masks.pool == Ticket.load(ticket).masks.pool, "a tied tensor was counted twice"
+
+
+def test_thin_layers_are_warned_of_in_the_log(translation_data: Path, dense: Path, tmp_path: Path) -> None:
+    rewind = Weights.load(dense / "rewind.safetensors")
+    whole = Masks.ones({name: rewind.tensors[name] for name in rewind.pool("all")})
+    thin = torch.zeros_like(whole["encoder.layers.0.fc1.weight"])
+    thin[0, :3] = True
+    masks = Masks({**whole, "encoder.layers.0.fc1.weight": thin})
+    Ticket.of(masks, rewind.tensors, Origin(kind="winning", round=1, scope=("all",))).save(tmp_path / "t")
+    text = train(translation_data, tmp_path, *BASE, *ADAM, "--max-update", 1, "--ticket", tmp_path / "t")
+    assert "this ticket: the layer 'encoder.layers.0.fc1.weight' keeps 3 of 512 weights" in text
+    assert "or prune each network at the same rate (scope shares 'separate')" in text
+    assert "encoder: surviving " in text
+    assert "decoder: surviving " in text
 
 
 def test_tensorboard_holds_both_shares(translation_data: Path, ticket: Path, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
             ["--ticket", str(ticket), "--finetune-from-model", str(dense / "checkpoint_last.pt")],
             "--finetune-from-model and --ticket exclude each other",
         ),
+        "fp16": (["--fp16"], "--fp16 (and bf16) without a GPU needs --fp16-no-flatten-grads"),
         "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
         "bptt": (
             ["--task", "lottery_language_modeling", "--truncated-bptt", "5", "--batch-size", "2"],
@@ -199,3 +200,11 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     from lottery_core.tickets.weights import Weights
 
     return dict(Weights.load(path).tensors)
+
+
+def test_numbers_that_are_none_stop_the_training_in_one_line(translation_data: Path, tmp_path: Path) -> None:
+    """Not by the StopIteration that fairseq's search for the first NaN ends with."""
+    words = [*TRANSLATION, *TRANSFORMER, "--optimizer", "sgd", "--lr", "1e37", "--rewind-point", "update:2"]
+    text = helpers.train(translation_data, tmp_path, *words, status=1)
+    assert helpers.refusal(text) == ("fairseq-train: error: fairseq stopped the training: gradients are Nan/Inf")
+    assert "the search for the first NaN or infinity ended early: StopIteration" in text

@@ -199,6 +199,7 @@ BAD = {
     "retries without Slurm": ("--retries 3", "--retries is for --executor slurm"),
     "rounds": ("--rounds -1", "rounds must not be negative"),
     "scope": ("--scope nothing", "scope 'nothing' matches none of the"),
+    "one network": ("--scope actor --scope-shares separate", "this one has only 'actor': leave them 'together'"),
     "hyperparameter": ("--hyperparams n_step:4", "unknown hyperparameter of A2C 'n_step': did you mean n_steps"),
     "hyperparameter's form": ("--hyperparams n_steps", "'n_steps' is not of the form name:value"),
     "hyperparameter's value": (
