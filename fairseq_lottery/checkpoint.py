@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fairseq_lottery.names import TICKET
+from fairseq_lottery.names import PRECISION, TICKET
 from lottery_core.checkpoints import safe_loading, unreadable
 
 # Models whose build_model also takes a dictionary; others (bart, lightconv, ...) read attributes of a Namespace.
@@ -34,6 +34,8 @@ class CheckpointProgress:
     :param batches: batches of that epoch that are done
     :param seconds: training time since the start
     :param tickets: class name of a lottery task -> digest of the ticket that it trained, empty for a dense run
+    :param full_precision: whether a checkpoint of a training in half precision has the fp32 masters, where there are
+        any, and the state of the loss scaler; those of version 0.1 have not
     """
 
     cfg: Mapping[str, Any]
@@ -42,6 +44,7 @@ class CheckpointProgress:
     batches: int
     seconds: float
     tickets: Mapping[str, str]
+    full_precision: bool = False
 
     @classmethod
     def of(cls, checkpoint: Path) -> CheckpointProgress:
@@ -65,6 +68,7 @@ class CheckpointProgress:
                     for name, value in state["extra_state"].items()
                     if isinstance(value, dict) and TICKET in value
                 },
+                any(isinstance(value, dict) and PRECISION in value for value in state["extra_state"].values()),
             )
         except Exception as error:  # a damaged file can raise anything
             raise unreadable(error, str(checkpoint), "checkpoint of fairseq") from error

@@ -59,6 +59,11 @@ class TaskMasks(HeldMasks):
         if state is not None:
             self._moments.lift(state, updates)
 
+    def erase_if_masked(self, name: str, values: Tensor) -> None:
+        """Zero in place what is pruned of a parameter, given by any of its names; nothing where it survives whole."""
+        if name in self._aliases:
+            self.erase(self._aliases[name], values)
+
     def enforce_in(self, tensors: Mapping[str, Any]) -> None:
         """Zero in place what is pruned in the parameters of a copy, or in a state dict with its aliases."""
         for alias, name in self._aliases.items():

@@ -13,7 +13,8 @@ from lottery_core.errors import ConfigError, MaskError, PruneError, unknown_choi
 from lottery_core.files import printable
 from lottery_core.pruning.criteria import LAYER, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import WINNING
-from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
+from lottery_core.pruning.rounding import rounded_to, spread
+from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above, tied, without
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
@@ -118,9 +119,11 @@ def _select(
     criterion: Criterion,
     rewind: Mapping[str, Tensor] | None,
     networks: Mapping[str, str] | None = None,
+    ties: list[int] | None = None,
 ) -> tuple[Masks, dict[str, int]]:
     # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
     # Networks: the network of each tensor, where each network keeps the same share.
+    # Ties: spread them over the pool, and add how many there are, and how many of them are pruned.
     _check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
@@ -146,7 +149,7 @@ def _select(
     left = [whole.left if one else Pool([candidates[index] for index in group], criterion).left for group in groups]
     counts = _shares(left, survivors, least)
     parts = [
-        _keep(Pool([free[index] for index in group], criterion), kept - own)
+        _keep(Pool([free[index] for index in group], criterion), kept - own, ties)
         for group, kept, own in zip(groups, counts, least, strict=True)
     ]
     flat: dict[str, Tensor] = {}
@@ -207,7 +210,7 @@ def _check_start(rewind: Weights, names: Iterable[str]) -> None:
             raise PruneError(f"cannot rewind: {bad} weights of '{name}' in {rewind.source} are NaN or infinite")
 
 
-def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
+def _keep(pool: Pool, survivors: int, ties: list[int] | None) -> tuple[dict[str, Tensor], float]:
     # The masks, flat, and the highest score that is pruned.
     remove = pool.left - survivors
     if not survivors or not remove:
@@ -216,7 +219,13 @@ def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
             return survivors_above(pool, -float("inf"), ties=0), -float("inf")
         return {name: torch.zeros(size, dtype=torch.bool) for name, size in pool.sizes().items()}, float("inf")
     threshold, below = smallest(pool, remove)
-    return survivors_above(pool, threshold, ties=remove - below), threshold
+    if ties is None:
+        return survivors_above(pool, threshold, ties=remove - below), threshold
+    masks, equal = survivors_above(pool, threshold, ties=0), tied(pool, threshold)
+    without(masks, spread(equal, remove - below))
+    if equal.numel() > remove - below:
+        ties[:] = [ties[0] + equal.numel(), ties[1] + remove - below]
+    return masks, threshold
 
 
 def _shares(left: Sequence[int], survivors: int, least: Sequence[int]) -> list[int]:
@@ -251,8 +260,10 @@ def prune(
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
-    Give one of ``rate``, ``fraction`` and ``survivors``. Warns (``UserWarning``) where the weights look as if they had
-    trained a ticket that is not given as ``previous``.
+    Give one of ``rate``, ``fraction`` and ``survivors``. Of equal scores those earlier in the pool are pruned first; where
+    the trained weights were rounded to fp16 or bf16, so that thousands are equal, those that are pruned are spread over
+    the pool. Warns (``UserWarning``) of such weights, and of some that look as if they had trained a ticket that is not
+    given as ``previous``.
 
     :param trained: weights at the end of training (of the ``previous`` ticket where there is one)
     :param rewind: weights at the rewind point, of the same architecture
@@ -317,5 +328,13 @@ def prune(
     _check_start(rewind, masks)
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
-    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks)
+    rounded = rounded_to(trained.tensors[name] for name in masks)
+    ties = None if rounded is None else [0, 0]
+    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks, ties)
+    if ties and ties[0]:
+        warnings.warn(
+            f"WARNING: the weights in {trained.source} are rounded to {str(rounded)[6:]}, and {ties[0]:,} tie where "
+            f"pruning stops: {ties[1]:,} of them are pruned, spread over the pool",
+            stacklevel=2,
+        )
     return Ticket.of(new, rewind.tensors, replace(origin, spared=spared))
