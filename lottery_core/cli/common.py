@@ -95,13 +95,14 @@ def run_experiment(
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if dry_run:
-        _print_plan(experiment, framework, executor.jobs, seconds)
+        _print_plan(experiment, framework, executor, seconds)
         return
     Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
     report([experiment.out])
 
 
-def _print_plan(experiment: Experiment, framework: Framework, jobs: int, seconds: float | None) -> None:
+def _print_plan(experiment: Experiment, framework: Framework, executor: Executor, seconds: float | None) -> None:
+    jobs = executor.jobs
     done: dict[str, list[float]] = defaultdict(list)
     waiting = []
     for run, folder, command in commands(experiment, framework):
@@ -111,6 +112,9 @@ def _print_plan(experiment: Experiment, framework: Framework, jobs: int, seconds
         else:
             done[row.kind].append(row.wall_seconds)
         print(f"{run}{'' if row is None else ' (done)'}\n  {folder}\n  {shlex.join(command)}")
+    describe: Callable[[], str] | None = getattr(executor, "description", None)
+    if describe is not None and describe():
+        print(describe())
     finished = sum(map(len, done.values()))
     line = f"{finished + len(waiting)} runs, {finished} done, {len(waiting)} to do"
     left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"

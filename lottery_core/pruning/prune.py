@@ -260,10 +260,10 @@ def prune(
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
-    Give one of ``rate``, ``fraction`` and ``survivors``. Of equal scores those earlier in the pool are pruned first; where
-    the trained weights were rounded to fp16 or bf16, so that thousands are equal, those that are pruned are spread over
-    the pool. Warns (``UserWarning``) of such weights, and of some that look as if they had trained a ticket that is not
-    given as ``previous``.
+    Give one of ``rate``, ``fraction`` and ``survivors``. Of equal scores those earlier in the pool are pruned first; of
+    weights rounded to fp16 or bf16, where thousands are equal, those that are pruned are spread over the pool. Warns
+    (``UserWarning``) of these, and where the weights look as if they had trained a ticket that is not given as
+    ``previous``.
 
     :param trained: weights at the end of training (of the ``previous`` ticket where there is one)
     :param rewind: weights at the rewind point, of the same architecture

@@ -1,7 +1,7 @@
 """Trained weights that were rounded to fp16 or bf16: thousands of them tie, and where they lie must not decide.
 
-Among 60 million weights in bf16 some 65,000 have the magnitude at which pruning stops. In the order of the pool the first
-tensors would lose all of theirs, in every round.
+Among 60 million weights in bf16 some 65,000 have the magnitude at which pruning stops. In the order of the pool the
+first tensors would lose all of theirs, in every round.
 """
 
 from __future__ import annotations

@@ -15,6 +15,14 @@ def visible_gpus() -> list[str]:
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
 
 
+def hide_gpus() -> None:
+    """Let this process, before it uses a GPU, and its children see none.
+
+    For runs on the CPU: a framework that counts GPUs (fairseq starts a rank for each) counts none.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def shares(gpus: Sequence[str], jobs: int) -> list[str]:
     """Split the GPUs equally among parallel runs.
 
