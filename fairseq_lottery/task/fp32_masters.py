@@ -13,8 +13,8 @@ from lottery_core.tickets import Weights, snapshot
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Yield each parameter of the model with its fp32 master, a writable view of the same shape.
+def blocks_of(optimizer: Any) -> Iterator[tuple[list[nn.Parameter], nn.Parameter]]:
+    """Yield each fp32 master that an optimizer steps, with the parameters of the model that it holds one after another.
 
     Yields nothing for an optimizer without masters: fp32, ``--amp``, ``--memory-efficient-fp16``.
 
@@ -26,19 +26,26 @@ def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
     parameters = [parameter for parameter in optimizer.fp16_params if parameter.requires_grad]
     if isinstance(masters, dict):  # one flat tensor per device, see fairseq/optim/fp16_optimizer.py:build_fp32_params
         for device, flat in masters.items():
-            on_device = [p for p in parameters if len(masters) == 1 or p.device.index == device]
-            yield from _slices(on_device, flat)
+            yield [p for p in parameters if len(masters) == 1 or p.device.index == device], flat
     elif isinstance(masters, Tensor):
-        yield from _slices(parameters, masters)
+        yield parameters, masters  # type: ignore[misc]
     else:
-        yield from ((parameter, master.data) for parameter, master in zip(parameters, masters, strict=True))
+        yield from (([parameter], master) for parameter, master in zip(parameters, masters, strict=True))
 
 
-def _slices(parameters: list[nn.Parameter], flat: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    start = 0
-    for parameter in parameters:
-        yield parameter, flat.data[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
+def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield each parameter of the model with its fp32 master, a writable view of the same shape.
+
+    :param optimizer: see :func:`blocks_of`
+    """
+    for parameters, master in blocks_of(optimizer):
+        if [parameter.shape for parameter in parameters] == [master.shape]:
+            yield parameters[0], master.data
+            continue
+        start = 0
+        for parameter in parameters:
+            yield parameter, master.data[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
 
 
 def in_half_precision(model: nn.Module) -> bool:

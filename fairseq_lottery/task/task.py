@@ -204,7 +204,7 @@ class LotteryTask:
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, *args: Any, **kwargs: Any
     ) -> Any:
-        """Run forward and backward, then zero the gradients of pruned weights."""
+        """Run forward and backward; gradients of pruned weights are zeroed before the optimizer reads them."""
         self._optimizer = optimizer
         if self._full_values is not None:
             self._full_values.settle(optimizer, None if self._held is None else self._held.erase_if_masked)
@@ -215,11 +215,13 @@ class LotteryTask:
             self._rewinding.before_update(update_num, self._weights)
         result = super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
         if self._held is not None:
-            self._held.zero_gradients()
+            self._held.after_backward(optimizer)
         return result
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Let the optimizer step, then mask the masters and the weights."""
+        if self._held is not None:
+            self._held.zero_due_gradients()
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
         if self._held is not None:
             self._held.after_step(optimizer, update_num + 1)
