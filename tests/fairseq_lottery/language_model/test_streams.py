@@ -103,6 +103,7 @@ class Streams(StreamTask, Forward):
 
 
 @pytest.mark.parametrize("frequency", [1, 2])
+@torch.no_grad()
 def test_an_update_that_overflowed_is_repeated_from_the_same_state(frequency: int) -> None:
     """``--amp`` does so, twice by default, and then goes on with the next batches (fairseq/trainer.py:train_step)."""
     data = streams()
@@ -120,15 +121,10 @@ def test_an_update_that_overflowed_is_repeated_from_the_same_state(frequency: in
         task.optimizer_step(None, model=None, update_num=number)
         return list(task.seen)
 
-    with torch.no_grad():
-        for number, first in (
-            (0, 0),
-            (1, frequency),
-            (1, frequency),
-            (1, 2 * frequency),
-        ):  # the last when it is given up
-            for scores, expected in zip(update(number, first), plain.seen[first:], strict=False):
-                assert torch.equal(scores, expected)
+    given_up = (1, 2 * frequency)
+    for number, first in ((0, 0), (1, frequency), (1, frequency), given_up):
+        for scores, expected in zip(update(number, first), plain.seen[first:], strict=False):
+            assert torch.equal(scores, expected)
 
 
 def _renamed(net_input: dict[str, object]) -> dict[str, object]:
