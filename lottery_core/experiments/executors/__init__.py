@@ -3,7 +3,7 @@
 A plugin's command adds :func:`add_executor_options` to its parser and gets its executor from :func:`make_executor`.
 """
 
-from lottery_core.experiments.executors.gpus import hide_gpus, shares, visible_gpus
+from lottery_core.experiments.executors.gpus import cores, hide_gpus, shares, visible_gpus
 from lottery_core.experiments.executors.local import Processes, die_with
 from lottery_core.experiments.executors.options import (
     SLURM,
@@ -20,6 +20,7 @@ __all__ = [
     "Queue",
     "SLURM",
     "add_executor_options",
+    "cores",
     "die_with",
     "gpus_of_a_job",
     "hide_gpus",

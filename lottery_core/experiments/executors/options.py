@@ -57,6 +57,7 @@ def make_executor(
     out: Path,
     gpus: Sequence[str] = (),
     cpus_of_a_gpu: int | None = None,
+    cpus: int | None = None,
 ) -> Executor:
     """Make the executor that the command line options select.
 
@@ -67,6 +68,7 @@ def make_executor(
     :param gpus: GPUs for local processes, see :class:`~lottery_core.experiments.executors.local.Processes`; Slurm
         assigns those of its jobs
     :param cpus_of_a_gpu: CPUs that a job needs for each of its GPUs, by default ``--threads``
+    :param cpus: CPUs that a job needs in any case, by default ``--threads``
     :returns: the executor
     :raises ConfigError: the executor is unknown, an option belongs to another executor, or Slurm is not installed
     """
@@ -77,7 +79,7 @@ def make_executor(
             if getattr(args, name) is not None:
                 raise ConfigError(f"--{name} is for --executor slurm")
         return Processes(command, 1 if args.jobs is None else args.jobs, args.threads, gpus)
-    options = with_cpus(slurm_options(args.slurm or ""), args.threads, cpus_of_a_gpu or args.threads)
+    options = with_cpus(slurm_options(args.slurm or ""), cpus or args.threads, cpus_of_a_gpu or args.threads)
     retries = RETRIES if args.retries is None else args.retries
     jobs = MANY if args.jobs is None else args.jobs
     return Slurm(command, out, options, jobs, args.threads, retries, require_installed=not args.dry_run)
