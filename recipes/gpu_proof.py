@@ -26,55 +26,13 @@ from shlex import split
 from typing import Any
 
 import torch
+from gpu_trainings import BASE, CLOCK, PRECISIONS, SMALL, STREAMS, write_texts
 
 from lottery_core import Ticket, apply_ticket, prune, read_weights, snapshot
 from lottery_core.checkpoints import load_checkpoint
 from lottery_core.experiments.executors import cores
 
 ROOT = Path(__file__).parents[1]
-PRECISIONS = {
-    "bf16": "--bf16",
-    "fp16": "--fp16",
-    "fp16 not flat": "--fp16 --fp16-no-flatten-grads",
-    "memory-efficient fp16": "--memory-efficient-fp16",
-    "amp": "--amp",
-    "fp32": "",
-}
-SMALL = split(
-    "--task lottery_translation --criterion lottery_label_smoothed_cross_entropy --label-smoothing 0.1 "
-    "--max-tokens 200 --arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
-    "--encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32 --encoder-attention-heads 2 --decoder-attention-heads 2 "
-    "--share-all-embeddings --optimizer adam --weight-decay 0.01 --clip-norm 0.2 --seed 3 --log-format json "
-    "--no-epoch-checkpoints --num-workers 0 --store-ema --ema-decay 0.9 --ema-fp32"
-)
-STREAMS = split(
-    "--task lottery_language_modeling --criterion lottery_cross_entropy --arch lottery_lstm_lm --decoder-embed-dim 16 "
-    "--decoder-hidden-size 16 --dropout 0.2 --truncated-bptt 7 --batch-size 5 --required-batch-size-multiple 1 "
-    "--optimizer adam --lr 0.01 --seed 3 --max-epoch 2 --no-epoch-checkpoints --num-workers 0 --log-format json"
-)
-BASE = split(
-    "--task lottery_translation --criterion lottery_label_smoothed_cross_entropy --label-smoothing 0.1 "
-    "--max-tokens 3584 --arch transformer_wmt_en_de --share-all-embeddings --optimizer adam --lr 1e-4 --fp16 --update-freq 4 --seed 3 "
-    "--max-update 50 --no-save --disable-validation --log-format json --num-workers 2 --dropout 0.1"
-)
-# Writes down how long each update took, and the most memory that was ever allocated.
-CLOCK = """
-import atexit, json, os, time
-import torch, fairseq_lottery
-from fairseq.trainer import Trainer
-times, most, step = [], [0], Trainer.train_step
-def train_step(trainer, *args, **kwargs):
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    result = step(trainer, *args, **kwargs)
-    torch.cuda.synchronize()
-    times.append(time.perf_counter() - start)
-    return result
-Trainer.train_step = train_step
-reset = torch.cuda.reset_peak_memory_stats
-torch.cuda.reset_peak_memory_stats = lambda: most.append(torch.cuda.max_memory_allocated()) or reset()
-atexit.register(lambda: times and open(os.environ["CLOCK"], "w").write(json.dumps([times, max(most)])))
-"""
 
 
 class Skipped(Exception):
@@ -104,14 +62,14 @@ class Proof:
         self.rows.append((name, result, said, time.perf_counter() - start))
         print(f"{result:8}{name:40}{self.rows[-1][3]:6.0f} s  {said}", flush=True)
 
-    def run(self, module: str, *words: object, status: int = 0, **environment: str) -> str:
+    def run(self, module: str, *words: object, **environment: str) -> str:
         """Run a module as a process; its output."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         more = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
         command = [sys.executable, "-m", module, *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **more}, check=False)
         text = done.stdout + done.stderr
-        assert done.returncode == status, f"{module} ended with {done.returncode}: {text[-2000:]}"
+        assert done.returncode == 0, f"{module} ended with {done.returncode}: {text[-2000:]}"
         return text
 
     def train(self, save_dir: Path, *words: object, **environment: str) -> str:
@@ -121,35 +79,11 @@ class Proof:
         return self.run("fairseq_cli.train", *words, *user_dir, "--save-dir", save_dir, *more, **environment)
 
     def data(self, kind: str) -> Path:
-        """Binary data: digits read out in two languages, one of them alone, or random words of Base's vocabulary."""
+        """The binary data of a kind, made where they are not there yet."""
         folder = self.work / "data" / kind
-        if (folder / "bin").exists():
-            return folder / "bin"
-        folder.mkdir(parents=True, exist_ok=True)
-        languages = {"en": split("zero one two three four five six seven eight nine"),
-                     "de": split("null eins zwei drei vier fünf sechs sieben acht neun")}  # fmt: skip
-        drawn = random.Random(5)
-        if kind == "base":
-            words = [f"w{number}" for number in range(32764)]
-            (folder / "dict.txt").write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
-            for name, count in (("train", 9000), ("valid", 10)):
-                for suffix in languages:
-                    lines = [" ".join(drawn.choices(words, k=28)) for _ in range(count)]
-                    (folder / f"{name}.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        else:
-            numbers = drawn.sample(range(1000, 9999), 260)
-            for name, part in (("train", numbers[:220]), ("valid", numbers[220:])):
-                for suffix, digits in languages.items():
-                    lines = [" ".join(digits[int(digit)] for digit in str(number)) for number in part]
-                    (folder / f"{name}.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        suffix = ".de" if kind == "text" else ""
-        options = (
-            ["--only-source"] if kind == "text" else split("--source-lang en --target-lang de --joined-dictionary")
-        )
-        options += ["--srcdict", folder / "dict.txt"] if kind == "base" else []
-        parts = [word for name in ("train", "valid") for word in (f"--{name}pref", f"{folder / name}{suffix}")]
-        self.run("fairseq_cli.preprocess", *options, *parts, "--destdir", folder / "part")
-        (folder / "part").rename(folder / "bin")
+        if not (folder / "bin").exists():
+            self.run("fairseq_cli.preprocess", *write_texts(folder, kind), "--destdir", folder / "part")
+            (folder / "part").rename(folder / "bin")
         return folder / "bin"
 
     def pruned(self, dense: Path) -> Path:
@@ -160,15 +94,16 @@ class Proof:
 
     def precision(self, name: str) -> str:
         """Dense, prune, ticket, killed, resumed; and at a learning rate of 0, where what is saved is the start."""
-        out, words = self.work / name.replace(" ", "-"), [self.data("pairs"), *SMALL, *split(PRECISIONS[name])]
+        out = self.work / name.replace(" ", "-")
+        words: list[Any] = [self.data("pairs"), *SMALL, *split(PRECISIONS[name])]
         if self.device == "cpu" and name == "fp16":
             raise Skipped("flat masters need a GPU")
         overflows = self.device == "cuda" and ("fp16" in name or name == "amp")
         words += ["--fp16-init-scale", 2**26] if overflows else []
-        fast = ["--lr", "0.003", "--max-epoch", 2]
+        fast: list[Any] = ["--lr", "0.003", "--max-epoch", 2]
         self.train(out / "dense", *words, *fast, "--rewind-point", "update:3")
         ticket = self.pruned(out / "dense")
-        runs = {
+        runs: dict[str, list[Any]] = {
             "whole": [*fast],
             "parts": [*fast, "--max-update", 4],
             "start": ["--lr", "0", "--max-epoch", 1, *(["--fp16-init-scale", 4] if overflows else [])],

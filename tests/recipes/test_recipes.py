@@ -168,7 +168,7 @@ def test_the_table_of_settings_is_true() -> None:
     mentioned = {
         (name, part.partition("=")[0]) for name, _, settings in rows for part in re.findall(r"`([^`]*)`", settings)
     }
-    here = {"GPUS", "JOBS", "WORKERS", "OUT", "PREPARED", "FROM", "SCOPE", "PRECISION"}
+    here = {"GPUS", "JOBS", "WORKERS", "OUT", "PREPARED", "FROM", "SCOPE", "PRECISION", "ENV_THREADS"}
     for name in RECIPES[:-1]:
         assert set(plans(name)[0].settings) - here <= {setting for recipe, setting in mentioned if recipe == name}
 
