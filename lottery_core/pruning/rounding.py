@@ -23,12 +23,17 @@ def rounded_to(tensors: Iterable[Tensor]) -> torch.dtype | None:
     left = set(_HALF)
     count = 0
     for tensor in tensors:
-        values = tensor.detach()
-        left = {half for half in left if values.dtype is half or torch.equal(values.to(half).to(values.dtype), values)}
-        if not left:
-            return None
+        values = tensor.detach().reshape(-1)
+        for part in (values[:_FEW], values):  # a few tell full precision, without a copy of the whole
+            left = {half for half in left if _is(part, half)}
+            if not left:
+                return None
         count += values.numel()
     return next((half for half in _HALF if half in left), None) if count >= _FEW else None
+
+
+def _is(values: Tensor, half: torch.dtype) -> bool:
+    return values.dtype is half or torch.equal(values.to(half).to(values.dtype), values)
 
 
 def spread(positions: Tensor, count: int) -> Tensor:
