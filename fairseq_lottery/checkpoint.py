@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fairseq_lottery.names import TICKET
+from fairseq_lottery.names import PRECISION, TICKET
 from fairseq_lottery.safety import require_plain_state
 from lottery_core.checkpoints import load_checkpoint, safe_loading, unreadable
 from lottery_core.errors import LotteryError
@@ -36,6 +36,8 @@ class CheckpointProgress:
     :param batches: batches of that epoch that are done
     :param seconds: training time since the start
     :param tickets: class name of a lottery task -> digest of the ticket that it trained, empty for a dense run
+    :param full_precision: whether a checkpoint of a training in half precision has the fp32 masters, where there are
+        any, and the state of the loss scaler; those of version 0.1 have not
     """
 
     cfg: Mapping[str, Any]
@@ -44,6 +46,7 @@ class CheckpointProgress:
     batches: int
     seconds: float
     tickets: Mapping[str, str]
+    full_precision: bool = False
 
     @classmethod
     def of(cls, checkpoint: Path) -> CheckpointProgress:
@@ -68,6 +71,7 @@ class CheckpointProgress:
                     for name, value in state["extra_state"].items()
                     if isinstance(value, dict) and TICKET in value
                 },
+                any(isinstance(value, dict) and PRECISION in value for value in state["extra_state"].values()),
             )
         except LotteryError:
             raise

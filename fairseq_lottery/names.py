@@ -8,3 +8,4 @@ SCORES = (LOG_PPL, BLEU, TOKENIZED_BLEU)
 LAST = "checkpoint_last.pt"
 AVERAGED = "averaged.pt"
 TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the ticket that was trained
+PRECISION = "precision"  # beside it, of a training in half precision: what fairseq itself does not keep

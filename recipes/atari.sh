@@ -54,18 +54,20 @@ game_settings() {
     # This machine and this folder.
     setting         GPUS         1                                     0
     setting         JOBS         1                                     2
+    setting         ENV_THREADS  ""    # that step the games; "": the cores of the job
     setting         OUT          "runs/$1"                             "runs/$1-small"
 }
 
 # The chain of sb3-lottery with so many rounds; none is the dense run alone.
 tickets() {
-    local kinds seeds scope net frame device=cpu
+    local kinds seeds scope net frame device=cpu threads=()
     read -r -a kinds <<<"$KINDS"
     read -r -a seeds <<<"$SEEDS"
     read -r -a scope <<<"$SCOPE"
     read -r -a net <<<"$NET"
     read -r -a frame <<<"$FRAME"
     if ((GPUS)); then device=cuda; fi
+    if [[ -n $ENV_THREADS ]]; then threads=(--env-threads "$ENV_THREADS"); fi
     chain sb3-lottery "$1" --preset "$GAME" --prune-rate "$PRUNE_RATE" --rewind "$REWIND" --kinds "${kinds[@]}" \
         --seeds "${seeds[@]}" --scope "${scope[@]}" \
         --algo "$ALGO" --n-envs "$N_ENVS" --clip-reward \
@@ -73,7 +75,8 @@ tickets() {
         "clip_range:$CLIP_RANGE" "learning_rate:$LR" \
         --optimizer "$OPTIMIZER" --optimizer-kwargs "betas:$BETAS" "eps:$EPS" \
         --cnn "$CNN" --frame-size "${frame[@]}" --net-arch "${net[@]}" --activation "$ACTIVATION" \
-        --epoch "$EPOCH" --epochs "$EPOCHS" --score-episodes "$LAST" --device "$device" --jobs "$JOBS" ${2+"$2"}
+        --epoch "$EPOCH" --epochs "$EPOCHS" --score-episodes "$LAST" --device "$device" --jobs "$JOBS" \
+        ${threads[@]+"${threads[@]}"} ${2+"$2"}
 }
 
 # Nothing to fetch: the games are in ale-py; everything that the runs need is made once.

@@ -170,31 +170,36 @@ ready() {
     per_run
     # Large blocks stay with the process instead of going back to the kernel after each update: a fifth faster on a CPU.
     if ((GPUS == 0)); then
+        export CUDA_VISIBLE_DEVICES='' # fairseq would start a rank for each GPU that it sees
         export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
     fi
 }
 
 # GPUs that each run has: all, its share of them, or those of its Slurm job.
 per_run() {
-    local part gpus='' nodes=1 parts
+    local part gpus='' each='' nodes=1 tasks=1 parts
     PER_RUN=$GPUS
     if [[ -n $SLURM ]]; then
         IFS=, read -r -a parts <<<"$SLURM"
         for part in "${parts[@]}"; do
             case $part in
                 gpus_per_node=*) gpus=${part#*=} ;;
+                gpus_per_task=*) each=${part#*=} ;;
+                tasks_per_node=* | ntasks_per_node=*) tasks=${part#*=} ;;
                 nodes=*) nodes=${part#*=} ;;
                 ?*=*) ;;
                 *) fail "--slurm '$SLURM' is not of the form name=value,name=value: '$part'" ;;
             esac
         done
-        if [[ -n $gpus ]]; then
-            [[ $gpus =~ ^[0-9]+$ && $nodes =~ ^[1-9][0-9]*$ ]] || fail "--slurm '$SLURM': gpus_per_node and nodes are whole numbers"
-            PER_RUN=$((gpus * nodes)) GPUS=$((gpus * nodes))
-        fi
-        if [[ $nodes != 1 ]]; then
+        [[ $gpus$each =~ ^[0-9]*$ && $nodes =~ ^[1-9][0-9]*$ && $tasks =~ ^[1-9][0-9]*$ ]] ||
+            fail "--slurm '$SLURM': gpus_per_node, gpus_per_task, tasks_per_node and nodes are whole numbers"
+        if [[ -n $each ]]; then gpus=$((each * tasks)); fi
+        if [[ -n $gpus ]]; then PER_RUN=$((gpus * nodes)) GPUS=$((gpus * nodes)); fi
+        if ((nodes * tasks > 1)); then
+            part=nodes=$nodes
+            if ((nodes == 1)); then part=tasks_per_node=$tasks; fi
             [[ " ${EXTRA[*]-} " = *" --launcher"[\ =]* ]] ||
-                fail "--slurm nodes=$nodes needs a launcher of its ranks behind --, e.g. -- --launcher 'srun python' (see README.md)"
+                fail "--slurm $part needs a launcher of its ranks behind --, e.g. -- --launcher 'srun python' (see README.md)"
         fi
     elif ((GPUS && JOBS > 1)); then
         PER_RUN=$((GPUS / JOBS > 0 ? GPUS / JOBS : 1))
@@ -203,9 +208,13 @@ per_run() {
 
 # The part of $1 (a setting's name) that each GPU of a run does; 0 GPUs are one CPU.
 divided() {
-    local count=$((PER_RUN > 0 ? PER_RUN : 1))
+    local count=$((PER_RUN > 0 ? PER_RUN : 1)) number fitting=''
     whole "$1"
-    ((${!1} % count == 0)) || fail "$1=${!1} does not divide by the $count GPUs of a run: give another $1 or another number of GPUs"
+    for ((number = 1; number <= ${!1}; number++)); do
+        if ((${!1} % number == 0)); then fitting+=" $number"; fi
+    done
+    ((${!1} % count == 0)) ||
+        fail "$1=${!1} does not divide by the $count GPUs of a run: give another $1, or a number that divides it:$fitting"
     echo $((${!1} / count))
 }
 

@@ -26,6 +26,8 @@ if ! "$python" -m venv .venv; then
 fi
 # Also serves isolated builds, which would otherwise fetch another torch, of several gigabytes.
 export PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+# With it in the environment fairseq would compile extensions for CUDA, which nothing here needs, with any nvcc it finds.
+unset CUDA_HOME
 echo "setup: installing torch"
 .venv/bin/python -m pip install --quiet torch==2.13.0 numpy cython ninja wheel setuptools
 echo "setup: building fairseq (about 3 minutes, the first time)"

@@ -140,6 +140,8 @@ class StreamTask:
     """Mix-in, placed before ``language_modeling``, for the option ``--truncated-bptt``."""
 
     _all_carried: list[Tensor] | None = None
+    _began: tuple[int, Any, Any] | None = None  # of the last update: its number, first items, state before them
+    _stepped = True
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model.
@@ -203,9 +205,27 @@ class StreamTask:
         self.dataset_to_epoch_iter[dataset] = batches  # type: ignore[attr-defined]
         return batches
 
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Run forward and backward; where ``--amp`` repeats an update that overflowed, from the state it began with."""
+        if self._stepped and self.args.truncated_bptt and sample:  # type: ignore[attr-defined]
+            self._begin_update(sample["id"], update_num)
+        self._stepped = False
+        return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
+
+    def _begin_update(self, items: Tensor, update_num: int) -> None:
+        if self._began is not None:
+            number, before, state = self._began
+            if number == update_num and torch.equal(items, before):
+                self._carried.pop(True, None)
+                self._carried.update({} if state is None else {True: state})
+        self._began = update_num, items, self._carried.get(True)
+
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Let the optimizer step, then gather the state of all ranks, because only rank 0 is asked for a checkpoint."""
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
+        self._stepped = True
         state = self._carried.get(True)
         if state is None or ranks() == 1:
             return

@@ -23,7 +23,15 @@ from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING, Experiment, Run
-from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_executor, nodes_of_a_job, shares, visible_gpus
+from lottery_core.experiments.executors import (
+    SLURM,
+    gpus_of_a_job,
+    make_executor,
+    nodes_of_a_job,
+    shares,
+    tasks_of_a_job,
+    visible_gpus,
+)
 from lottery_core.pruning import check_scope_shares
 from lottery_core.tickets import snapshot
 
@@ -128,23 +136,31 @@ def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argpar
     return replace(experiment, settings={**experiment.settings, "gpus_per_run": count})
 
 
-def _check_nodes(args: argparse.Namespace) -> None:
-    nodes = nodes_of_a_job(args) if args.executor == SLURM else 1
-    if nodes > 1 and args.launcher is None:
+def _check_tasks(args: argparse.Namespace) -> None:
+    tasks = tasks_of_a_job(args) if args.executor == SLURM else 1
+    if tasks > 1 and args.launcher is None:
+        of = f"nodes={nodes_of_a_job(args)}" if nodes_of_a_job(args) > 1 else f"tasks_per_node={tasks}"
         raise ConfigError(
-            f"--slurm nodes={nodes} needs a --launcher that starts the ranks on all of them, e.g. 'srun python', "
+            f"--slurm {of} needs a --launcher that starts the ranks on all of them, e.g. 'srun python', "
             "with tasks_per_node in --slurm, and --distributed-world-size and --distributed-port after --"
         )
 
 
+def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
+    # A rank each, with the processes that load its data.
+    workers = arguments.value("--num-workers") or "1"
+    return threads + (int(workers) if workers.isdigit() else 1)
+
+
 def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     args = resolve(given)
-    _check_nodes(args)
+    _check_tasks(args)
     arguments = with_task(FairseqArguments(words))
     experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
     framework = Fairseq(args.launcher)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
-    trainer = make_executor(args, framework.command, experiment.out, gpus)
+    cpus = _cpus_of_a_gpu(arguments, args.threads)
+    trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
     experiment = _preflight(experiment, arguments)
 
     def training(run: Run) -> str:

@@ -25,7 +25,7 @@ from fairseq_lottery.task import Beginning
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
 from lottery_core.experiments import REMAINING, Experiment, Run, Score, dense, paths, write_score
-from lottery_core.experiments.executors import die_with
+from lottery_core.experiments.executors import die_with, hide_gpus
 from lottery_core.files import write_json
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE
 
@@ -162,6 +162,8 @@ def _run(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)
     arguments = FairseqArguments(experiment.settings["arguments"])
+    if arguments.cpu:
+        hide_gpus()
     folder = out / run.folder
     # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None

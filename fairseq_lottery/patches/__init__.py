@@ -20,9 +20,10 @@ def install() -> None:
     excepthook.install()
     preflight.require_fairseq()  # before anything else imports fairseq
 
-    from fairseq_lottery.patches import call_main, cpu_ddp, load_checkpoint, rank_death, safe_globals, save_checkpoint
+    from fairseq_lottery.patches import bf16, call_main, cpu_ddp, load_checkpoint, rank_death, safe_globals
+    from fairseq_lottery.patches import save_checkpoint as saving
 
-    for patch in (safe_globals, load_checkpoint, save_checkpoint, call_main, cpu_ddp, rank_death):
+    for patch in (safe_globals, load_checkpoint, saving, bf16, call_main, cpu_ddp, rank_death):
         patch.install()
     from fairseq_lottery.patches import begin_late, fp16_on_cpu, nan_detector
 

@@ -1,17 +1,22 @@
-"""Training on several ranks without GPUs: find the rank, and refuse launches that would train nothing.
+"""Training on several ranks: find the rank without GPUs, and refuse launches that would train nothing.
 
-Mends ``fairseq/distributed/utils.py:call_main``, which counts ranks in GPUs:
+Mends ``fairseq/distributed/utils.py:call_main``, which counts ranks in GPUs, also with ``--cpu``:
 
 - ``cfg.device_id = cfg.distributed_rank % torch.cuda.device_count()`` (``_infer_torch_distributed_launch_init``)
   divides by zero under torchrun without GPUs;
 - ``cfg.distributed_world_size = nnodes * gpus_per_node`` (``_infer_slurm_init``) is zero without GPUs;
 - ``torch.multiprocessing.spawn(..., nprocs=min(torch.cuda.device_count(), ...))`` (``call_main``) starts no process
-  without GPUs, and exits with status 0.
+  without GPUs, and exits with status 0;
+- ``default=max(1, torch.cuda.device_count())`` (``fairseq/dataclass/configs.py``, the world size) makes a training with
+  ``--cpu`` one of as many ranks as the machine has GPUs;
+- ``cfg.device_id = int(os.environ.get("SLURM_LOCALID"))`` (``_infer_slurm_init``) names a GPU that a task does not see
+  where Slurm gives each its own (``--gpus-per-task``).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -21,6 +26,7 @@ from fairseq.distributed import utils
 
 from fairseq_lottery.patches.wrap_once import wrap_once
 from lottery_core.errors import ConfigError
+from lottery_core.experiments.executors import hide_gpus
 
 _TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
@@ -32,20 +38,29 @@ def install() -> None:
 
 def _preparing(original: Callable[..., Any]) -> Callable[..., Any]:
     def call_main(cfg: Any, main: Any, **kwargs: Any) -> Any:
-        prepare(cfg.distributed_training)
+        prepare(cfg.distributed_training, bool(cfg.common.cpu))
         return original(cfg, main, **kwargs)
 
     return call_main
 
 
-def prepare(options: Any) -> None:
-    """Without GPUs, set rank and world size from torchrun or Slurm; with GPUs, leave everything to fairseq.
+def prepare(options: Any, cpu: bool = False) -> None:
+    """Without GPUs, set rank and world size from torchrun or Slurm; with GPUs, leave nearly everything to fairseq.
 
     :param options: fairseq's ``distributed_training`` section, changed in place
+    :param cpu: whether the training stays on the CPU, whatever GPUs there are
     :raises ConfigError: the ranks need GPUs, or fairseq would start as many processes as there are GPUs, which is none
     """
-    if options.tpu or torch.cuda.device_count():
+    gpus = torch.cuda.device_count()
+    if options.tpu:
         return
+    if gpus and not cpu:
+        _choose_visible_gpu(gpus)
+        return
+    if gpus:
+        hide_gpus()
+        if options.distributed_world_size == gpus and not _world_size_given() and "WORLD_SIZE" not in os.environ:
+            options.distributed_world_size = 1
     if options.distributed_world_size == 1 and options.distributed_init_method is None:
         return
     if options.distributed_init_method is None and all(name in os.environ for name in _TORCHRUN):
@@ -69,3 +84,14 @@ def prepare(options: Any) -> None:
             f"{options.distributed_world_size} ranks, but fairseq starts one process per GPU and there is no GPU: "
             "nothing would be trained; start one process per rank, e.g. with torchrun, and add --distributed-no-spawn"
         )
+
+
+def _world_size_given() -> bool:
+    # As an option of fairseq-train, or as an override of fairseq-hydra-train; otherwise it is the number of GPUs.
+    return any("distributed-world-size" in word.replace("_", "-") for word in sys.argv)
+
+
+def _choose_visible_gpu(gpus: int) -> None:
+    local = os.environ.get("SLURM_LOCALID", "")
+    if local.isdigit() and int(local) >= gpus:
+        os.environ["SLURM_LOCALID"] = str(int(local) % gpus)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from fairseq.models import distributed_fairseq_model
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +19,6 @@ def install() -> None:
 
 
 def _wrap(**options: Any) -> Any:
-    if not torch.cuda.device_count():
+    if all(parameter.device.type == "cpu" for parameter in options["module"].parameters()):
         options |= {"device_ids": None, "output_device": None}
     return DistributedDataParallel(**options)

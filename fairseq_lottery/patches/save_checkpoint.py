@@ -1,9 +1,13 @@
-"""Write the options of an ``--arch`` as a dictionary, so that plain fairseq can read the checkpoint.
+"""Write the fp32 masters, and the options of an ``--arch`` as a dictionary, so that plain fairseq can read them.
 
-Mends ``fairseq/trainer.py:Trainer.state_dict``: ``OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)``
-leaves the options of an ``--arch`` in an ``argparse.Namespace``, which ``torch.load`` refuses to unpickle wherever
-:mod:`fairseq_lottery.patches.safe_globals` is not in force. Models that fairseq cannot build from a dictionary keep
-their ``Namespace``, see :func:`fairseq_lottery.checkpoint.without_namespaces`.
+Mends two lines of ``fairseq/trainer.py:Trainer.state_dict``:
+
+- ``"model": self.model.state_dict()`` has what fp16 or bf16 left of the weights, so tickets would be pruned from
+  roundings and killed runs would go on from them; a lottery task has the masters instead;
+- ``OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)`` leaves the options of an ``--arch`` in an
+  ``argparse.Namespace``, which ``torch.load`` refuses to unpickle wherever :mod:`fairseq_lottery.patches.safe_globals`
+  is not in force. Models that fairseq cannot build from a dictionary keep their ``Namespace``, see
+  :func:`fairseq_lottery.checkpoint.without_namespaces`.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ def install() -> None:
 def _writing_dictionaries(original: Callable[..., Any]) -> Callable[..., Any]:
     def state_dict(trainer: Any) -> dict[str, Any]:
         state: dict[str, Any] = original(trainer)
+        in_full_precision = getattr(trainer.task, "in_full_precision", None)
+        if in_full_precision is not None:
+            state["model"] = in_full_precision(state["model"], trainer.optimizer)
         return {**state, "cfg": without_namespaces(state["cfg"])}
 
     return state_dict

@@ -104,16 +104,24 @@ def require_own_folder(options: Any, digest: str, task: str) -> None:
 
 
 def require_one_training() -> None:
-    """Check that the processes that torchrun started form one training run.
+    """Check that the processes that torchrun or srun started form one training run.
 
     :raises ConfigError: each of them would run the whole training by itself
     """
-    count = os.environ.get("WORLD_SIZE", "1")
-    if "RANK" not in os.environ or not count.isdigit() or int(count) <= 1:
-        return
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        backend = "" if torch.cuda.device_count() else " --distributed-backend gloo"
-        raise ConfigError(
-            f"torchrun started {count} processes, and each would run the whole training into the same --save-dir: "
-            f"add --distributed-world-size {count}{backend}"
+    started = [
+        (launcher, os.environ.get(count, "1"), more)
+        for launcher, rank, count, more in (
+            ("torchrun", "RANK", "WORLD_SIZE", ""),
+            ("srun", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", " --distributed-port 29500"),
         )
+        if rank in os.environ
+    ]
+    for launcher, count, more in started:
+        if not count.isdigit() or int(count) <= 1:
+            continue
+        if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+            backend = "" if torch.cuda.device_count() else " --distributed-backend gloo"
+            raise ConfigError(
+                f"{launcher} started {count} processes, and each would run the whole training into the same "
+                f"--save-dir: add --distributed-world-size {count}{backend}{more}"
+            )

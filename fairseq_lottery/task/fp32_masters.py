@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from lottery_core.tickets import Weights, snapshot
 
+_HALF = (torch.float16, torch.bfloat16)
 
-def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Yield each parameter of the model with its fp32 master, a writable view of the same shape.
+
+def blocks_of(optimizer: Any) -> Iterator[tuple[list[nn.Parameter], nn.Parameter]]:
+    """Yield each fp32 master that an optimizer steps, with the parameters of the model that it holds one after another.
 
     Yields nothing for an optimizer without masters: fp32, ``--amp``, ``--memory-efficient-fp16``.
 
@@ -24,19 +26,103 @@ def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
     parameters = [parameter for parameter in optimizer.fp16_params if parameter.requires_grad]
     if isinstance(masters, dict):  # one flat tensor per device, see fairseq/optim/fp16_optimizer.py:build_fp32_params
         for device, flat in masters.items():
-            on_device = [p for p in parameters if len(masters) == 1 or p.device.index == device]
-            yield from _slices(on_device, flat)
+            yield [p for p in parameters if len(masters) == 1 or p.device.index == device], flat
     elif isinstance(masters, Tensor):
-        yield from _slices(parameters, masters)
+        yield parameters, masters  # type: ignore[misc]
     else:
-        yield from ((parameter, master.data) for parameter, master in zip(parameters, masters, strict=True))
+        yield from (([parameter], master) for parameter, master in zip(parameters, masters, strict=True))
 
 
-def _slices(parameters: list[nn.Parameter], flat: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    start = 0
-    for parameter in parameters:
-        yield parameter, flat.data[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
+def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield each parameter of the model with its fp32 master, a writable view of the same shape.
+
+    :param optimizer: see :func:`blocks_of`
+    """
+    for parameters, master in blocks_of(optimizer):
+        if [parameter.shape for parameter in parameters] == [master.shape]:
+            yield parameters[0], master.data
+            continue
+        start = 0
+        for parameter in parameters:
+            yield parameter, master.data[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
+
+
+def in_half_precision(model: nn.Module) -> bool:
+    """Whether a model has been cast to fp16 or bf16."""
+    return any(parameter.dtype in _HALF for parameter in model.parameters())
+
+
+class FullValues:
+    """The full-precision values that a half-precision model was given, kept until the fp32 masters have taken them.
+
+    fairseq casts the model to fp16 or bf16 first and makes the masters from what is left of the values
+    (``fairseq/optim/fp16_optimizer.py:build_fp32_params``), when it starts and again when it resumes.
+
+    :param model: the bare model; what is loaded into it later is kept as well
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._values: dict[str, Tensor] = {}
+        self._optimizer: Any = None
+
+        # A plain function: fairseq deep-copies the model for its moving average, and a method would be copied along.
+        def before_loading(module: nn.Module, state: Mapping[str, Any], *_: Any) -> None:
+            if module is model:
+                self.keep(state)
+
+        model.register_load_state_dict_pre_hook(before_loading)  # type: ignore[no-untyped-call]
+
+    def keep(self, values: Mapping[str, Any]) -> None:
+        """Keep values for the masters.
+
+        :param values: tensors by name, of a ticket or a state dict; they are referenced, not copied
+        """
+        self._values |= {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    @torch.no_grad()
+    def settle(self, optimizer: Any, erase: Callable[[str, Tensor], None] | None = None) -> None:
+        """Write the values into the masters of an optimizer that is new; call it before every forward pass.
+
+        A value is taken where its rounding is what the model has; elsewhere something else was loaded into the model.
+
+        :param optimizer: fairseq optimizer of the model
+        :param erase: zeroes what is pruned of the parameter whose name, and master, it is given
+        """
+        if optimizer is self._optimizer:
+            return
+        self._optimizer = optimizer
+        masters = {id(parameter): master for parameter, master in masters_of(optimizer)}
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            master, value = masters.get(id(parameter)), self._values.get(name)
+            if master is None or value is None or value.shape != parameter.shape:
+                continue
+            value = value.to(master)
+            master.copy_(torch.where(value.to(parameter.dtype) == parameter, value, master))
+            if erase is not None:
+                erase(name, master)
+        self._values = {}
+
+
+def with_masters(state: Mapping[str, Any], model: nn.Module, optimizer: Any) -> Mapping[str, Any]:
+    """Replace the rounded weights of a state dict by the masters that they were rounded from, under every name.
+
+    fairseq writes checkpoints in fp32 in any case, so they do not grow; and loading rounds to the same weights.
+
+    :param state: state dict of the bare model
+    :param model: the bare model
+    :param optimizer: fairseq optimizer of the model
+    :returns: a copy; the state dict itself for an optimizer without masters
+    """
+    masters = {id(parameter): master for parameter, master in masters_of(optimizer)}
+    if not masters:
+        return state
+    result = dict(state)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in result and id(parameter) in masters:
+            result[name] = masters[id(parameter)]
+    return result
 
 
 def full_precision(model: nn.Module, optimizer: Any) -> Weights:
@@ -52,6 +138,6 @@ def full_precision(model: nn.Module, optimizer: Any) -> Weights:
         if id(parameter) in masters:
             tensors[name] = masters[id(parameter)].detach().cpu().clone()
     for name, tensor in tensors.items():
-        if tensor.dtype in (torch.float16, torch.bfloat16):
+        if tensor.dtype in _HALF:
             tensors[name] = tensor.float()
     return Weights(tensors, weights.outside, weights.source)

@@ -5,13 +5,15 @@ Only load hooks are added to the model, so its state dict keeps its keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from fairseq_lottery.task.fp32_masters import masters_of
-from lottery_core.masking import HeldMasks, preserves_zeros
+from fairseq_lottery.task.fp32_masters import blocks_of
+from lottery_core.masking import Eraser, HeldMasks, preserves_zeros
 from lottery_core.tickets import Masks
 
 _HINT = ": something other than the task's optimizer wrote to them"
@@ -31,33 +33,77 @@ class TaskMasks(HeldMasks):
         self._moments = self.second_moments()
         self._known_state: Any = None
         self._preserves_zeros = False
-        self.enforce()
+        self._flat: dict[int, Eraser] = {}
+        self._followed: Any = None
+        self._due = False
+        self.enforce_once()
         _hook_loading(model, self)
+
+    def after_backward(self, optimizer: Any) -> None:
+        """Note that gradients were added; they are zeroed once an update, right before the optimizer reads them.
+
+        With ``--update-freq 16`` they are added sixteen times before that.
+
+        :param optimizer: fairseq's optimizer
+        """
+        self._due = True
+        if optimizer is not self._followed:
+            self._followed = optimizer
+            for name in ("all_reduce_grads", "clip_grad_norm"):
+                setattr(optimizer, name, _after(self.zero_due_gradients, getattr(optimizer, name)))
+
+    def zero_due_gradients(self) -> None:
+        """Zero the gradients of pruned weights if some were added since."""
+        if self._due:
+            self._due = False
+            self.zero_gradients()
 
     def after_step(self, optimizer: Any, updates: int) -> None:
         """Mask the fp32 masters, which the optimizer stepped, and the weights, which fairseq copied from them.
 
-        Without masters, the step of an optimizer that preserves zeros needs a mask only where its state is new: then
-        what the state holds of pruned weights (the momentum of a dense checkpoint) is zeroed as well.
+        The step of an optimizer that preserves zeros needs a mask only where its state is new: then what the state
+        holds of pruned weights (the momentum of a dense checkpoint) is zeroed as well.
 
         :param optimizer: fairseq's optimizer
         :param updates: number of updates since the start, including this one
         """
         state = getattr(optimizer.optimizer, "state", None)  # composite optimizers have none of their own
-        masters = list(masters_of(optimizer))
-        if state is not None and state is not self._known_state:  # a new optimizer, or a checkpoint was loaded into it
+        new = state is not self._known_state  # or a checkpoint was loaded into it
+        if new and state is not None:
             self._known_state = state
-            self._preserves_zeros = not masters and preserves_zeros(optimizer.optimizer)
+            self._preserves_zeros = preserves_zeros(optimizer.optimizer)
+            self._flat = {}
             self.zero_state(state)
+        if new or not self._preserves_zeros:
+            self._erase_masters(optimizer, state if new and state is not None else {})
             self.enforce()
-        for parameter, master in masters:
-            name = self._names.get(id(parameter))
-            if name is not None:
-                self.erase(name, master)
-        if not self._preserves_zeros:
-            self.enforce()
+        if self._preserves_zeros:
+            self._flat = {}  # as large as the model
         if state is not None:
             self._moments.lift(state, updates)
+
+    def _erase_masters(self, optimizer: Any, state: Any) -> None:
+        # A flat master by one flat mask, and so what the state holds of it.
+        for parameters, master in blocks_of(optimizer):
+            names = [self._names.get(id(parameter)) for parameter in parameters]
+            if not any(names):
+                continue
+            eraser = self._flat.get(id(master))
+            if eraser is None:
+                masks = [
+                    torch.ones_like(parameter, dtype=torch.bool, device="cpu") if name is None else self.masks[name]
+                    for parameter, name in zip(parameters, names, strict=True)
+                ]
+                mask = masks[0] if len(masks) == 1 else torch.cat([mask.reshape(-1) for mask in masks])
+                eraser = self._flat[id(master)] = Eraser(mask.reshape(master.shape), master)
+            for values in (master, *state.get(master, {}).values()):
+                if isinstance(values, Tensor) and values.shape == master.shape:
+                    eraser(values.data)
+
+    def erase_if_masked(self, name: str, values: Tensor) -> None:
+        """Zero in place what is pruned of a parameter, given by any of its names; nothing where it survives whole."""
+        if name in self._aliases:
+            self.erase(self._aliases[name], values)
 
     def enforce_in(self, tensors: Mapping[str, Any]) -> None:
         """Zero in place what is pruned in the parameters of a copy, or in a state dict with its aliases."""
@@ -73,6 +119,15 @@ class TaskMasks(HeldMasks):
         :raises PrunedWeightAlive: one is not; names the first tensor
         """
         super().check(hint)
+
+
+def _after(first: Callable[[], None], method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def both(*args: Any, **kwargs: Any) -> Any:
+        first()
+        return method(*args, **kwargs)
+
+    return both
 
 
 def _aliases(model: nn.Module, names: Mapping[int, str]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The mix-in that turns any fairseq task into one that trains tickets.
 
-It acts in three methods of a task: ``build_model`` loads the ticket's initial weights before the trainer makes its fp32
-masters; ``train_step`` zeroes gradients before they are reduced, clipped or copied; ``optimizer_step`` masks the
-masters and the weights.
+It acts in three methods of a task: ``build_model`` loads the ticket's initial weights before the trainer casts them;
+``train_step`` gives the fp32 masters what they were before the cast, and zeroes gradients before they are reduced,
+clipped or copied; ``optimizer_step`` masks the masters and the weights.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
-from fairseq_lottery.names import TICKET
+from fairseq_lottery.names import PRECISION, TICKET
 from fairseq_lottery.task.batches import drawn_once
 from fairseq_lottery.task.beginning import Beginning
 from fairseq_lottery.task.checks import (
@@ -28,7 +28,8 @@ from fairseq_lottery.task.checks import (
     require_own_folder,
     require_same_on_all_ranks,
 )
-from fairseq_lottery.task.fp32_masters import full_precision
+from fairseq_lottery.task.fp32_masters import FullValues, full_precision, in_half_precision, with_masters
+from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
 from fairseq_lottery.task.ticket import fresh_seed, masks_of_checkpoint, needs_fresh, ticket_to_train
@@ -48,6 +49,8 @@ class LotteryTask:
     _held: TaskMasks | None = None
     _rewinding: RewindPoint | None = None
     _bare_model: nn.Module | None = None
+    _full_values: FullValues | None = None
+    _scaler: Mapping[str, Any] | None = None  # of the checkpoint that is resumed
     _optimizer: Any = None
     _train_batches: Any = None
     _check_due = True
@@ -111,6 +114,7 @@ class LotteryTask:
         if not options.ticket:
             require_own_folder(options, "", type(self).__name__)
             model = build(cfg)
+            self._full_values = FullValues(model)
             if options.scope:
                 weights = snapshot(model)
                 pool = sum(weights.tensors[name].numel() for name in weights.pool(options.scope.split()))
@@ -153,6 +157,8 @@ class LotteryTask:
         require_same_on_all_ranks(ticket)
         ticket = ticket.named_for(model)
         ticket.load_into(model)
+        self._full_values = FullValues(model)
+        self._full_values.keep(ticket.start())
         self._held = TaskMasks(model, ticket.masks)
         masks = ticket.masks
         log.info(
@@ -217,17 +223,24 @@ class LotteryTask:
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, *args: Any, **kwargs: Any
     ) -> Any:
-        """Run forward and backward, then zero the gradients of pruned weights."""
+        """Run forward and backward; gradients of pruned weights are zeroed before the optimizer reads them."""
         self._optimizer = optimizer
+        if self._full_values is not None:
+            self._full_values.settle(optimizer, None if self._held is None else self._held.erase_if_masked)
+        if self._scaler is not None:
+            restore_scaler(optimizer, self._scaler)
+            self._scaler = None
         if self._rewinding is not None:
             self._rewinding.before_update(update_num, self._weights)
         result = super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
         if self._held is not None:
-            self._held.zero_gradients()
+            self._held.after_backward(optimizer)
         return result
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Let the optimizer step, then mask the masters and the weights."""
+        if self._held is not None:
+            self._held.zero_due_gradients()
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
         if self._held is not None:
             self._held.after_step(optimizer, update_num + 1)
@@ -239,10 +252,22 @@ class LotteryTask:
             self._rewinding.after_update(self._updates, epoch, ends, self._weights, at)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """Return the task's entries in a checkpoint, with the digest of the ticket that is trained."""
+        """Return the task's entries in a checkpoint: the ticket's digest, and the state of the loss scaler."""
         more: dict[str, Any] = getattr(super(), "get_checkpoint_dict", dict)()
         name = type(self).__name__
-        return {**more, name: {**more.get(name, {}), TICKET: self._digest}}
+        half = self._bare_model is not None and in_half_precision(self._bare_model)
+        scaler = scaler_state(self._optimizer)
+        precision = {PRECISION: {"scaler": scaler}} if half or scaler else {}
+        return {**more, name: {**more.get(name, {}), TICKET: self._digest, **precision}}
+
+    def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
+        """Take back what :meth:`get_checkpoint_dict` returned, of the training that is resumed."""
+        getattr(super(), "set_checkpoint_dict", lambda _: None)(kept)
+        self._scaler = kept.get(PRECISION, {}).get("scaler")
+
+    def in_full_precision(self, state: Mapping[str, Any], optimizer: Any) -> Mapping[str, Any]:
+        """Return the model's state dict with the fp32 masters in place of their roundings, for a checkpoint."""
+        return state if self._bare_model is None else with_masters(state, self._bare_model, optimizer)
 
     def build_generator(self, models: Any, args: Any, *more: Any, **kwargs: Any) -> Any:
         """Build the task's generator, after making the models sparse under ``--sparse-inference``."""

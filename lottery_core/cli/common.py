@@ -98,7 +98,7 @@ def run_experiment(
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if dry_run:
-        _print_plan(experiment, framework, executor.jobs, seconds, training)
+        _print_plan(experiment, framework, executor, seconds, training)
         return
     Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
     report([experiment.out])
@@ -107,10 +107,11 @@ def run_experiment(
 def _print_plan(
     experiment: Experiment,
     framework: Framework,
-    jobs: int,
+    executor: Executor,
     seconds: float | None,
     training: Callable[[Run], str] | None,
 ) -> None:
+    jobs = executor.jobs
     done: dict[str, list[float]] = defaultdict(list)
     waiting = []
     for run, folder, command in commands(experiment, framework):
@@ -122,6 +123,9 @@ def _print_plan(
         print(f"{run}{'' if row is None else ' (done)'}\n  {folder}\n  {shlex.join(command)}")
         if training is not None:
             print(f"  which runs: {training(run)}")
+    describe: Callable[[], str] | None = getattr(executor, "description", None)
+    if describe is not None and describe():
+        print(describe())
     finished = sum(map(len, done.values()))
     line = f"{finished + len(waiting)} runs, {finished} done, {len(waiting)} to do"
     left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"

@@ -6,6 +6,7 @@ the last finished run, or within the interrupted run, and gives the same tickets
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,12 @@ class Runner:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
         if ticket is not None and (run.kind in CHAINS or not is_readable(ticket)):
             chain_run = run if run.kind in CHAINS else run.winning
-            find_ticket(self.experiment, self.framework, chain_run).save(ticket)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = find_ticket(self.experiment, self.framework, chain_run)
+            for warning in caught:
+                self.progress.say(f"{chain_run}: {warning.message}")
+            found.save(ticket)
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:

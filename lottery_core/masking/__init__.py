@@ -1,8 +1,18 @@
 """Holding masks over a network while it trains: pruned parameters stay exactly 0.0."""
 
+from lottery_core.masking.eraser import Eraser
 from lottery_core.masking.guard import ModuleHook
 from lottery_core.masking.held import HeldMasks
 from lottery_core.masking.keeper import MaskKeeper, apply_ticket, is_held
 from lottery_core.masking.optimizers import check_optimizer, preserves_zeros
 
-__all__ = ["HeldMasks", "MaskKeeper", "ModuleHook", "apply_ticket", "check_optimizer", "is_held", "preserves_zeros"]
+__all__ = [
+    "Eraser",
+    "HeldMasks",
+    "MaskKeeper",
+    "ModuleHook",
+    "apply_ticket",
+    "check_optimizer",
+    "is_held",
+    "preserves_zeros",
+]

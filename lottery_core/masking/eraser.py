@@ -12,7 +12,7 @@ class Eraser:
     """Writes exactly +0.0 where a mask says pruned; never a product: inf x 0 is nan, and -1 x 0 is -0.0.
 
     On a CPU the bits of the floats are and-ed with zeros or ones, twenty times faster than ``masked_fill_`` with bools
-    (which torch does not vectorise), for 4 bytes a parameter; elsewhere bools are used, for 1 byte.
+    (which torch does not vectorise), for 4 bytes a parameter; elsewhere bools are used, for 1 byte, whatever the type.
 
     :param mask: bool, True survives
     :param like: a tensor on the device and of the type of those that will be erased
@@ -23,6 +23,7 @@ class Eraser:
     def __init__(self, mask: Tensor, like: Tensor) -> None:
         self._size = like.element_size()
         self._integer = self._INTEGERS[self._size]
+        self.device = like.device
         on_cpu = like.device.type == "cpu"
         self._bits = -mask.to(self._integer) if on_cpu else None  # all ones, or zero
         self._dead = None if on_cpu else ~mask.to(like.device)

@@ -56,5 +56,11 @@ def zero_every_gradient(parameter: Tensor, mask: Tensor) -> RemovableHandle:
     :param mask: bool, of the parameter's shape, True survives
     """
     dead = ~mask.to(parameter.device)
-    handle: RemovableHandle = parameter.register_hook(lambda gradient: gradient.masked_fill(dead, 0))  # type: ignore[no-untyped-call]
+
+    def zero(gradient: Tensor) -> Tensor:
+        nonlocal dead
+        dead = dead.to(gradient.device)  # the model may have moved
+        return gradient.masked_fill(dead, 0)
+
+    handle: RemovableHandle = parameter.register_hook(zero)  # type: ignore[no-untyped-call]
     return handle

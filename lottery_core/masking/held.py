@@ -19,7 +19,8 @@ class HeldMasks:
     """Masks together with the parameters that they are held over.
 
     Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor with no pruned
-    element takes no extra memory or time. There is one eraser for each tensor, device and type.
+    element takes no extra memory or time. There is one eraser for each tensor on the device where the parameter is, and
+    on a CPU for each size of element; it is dropped when the parameter moves.
 
     :param parameters: name -> parameter, or all parameters that share the tensor's memory; must include every
         parameter in the masks' pool
@@ -33,7 +34,7 @@ class HeldMasks:
             for name, mask in masks.items()
             if not bool(mask.all())
         }
-        self._erasers: dict[tuple[str, torch.dtype, torch.device], Eraser] = {}
+        self._erasers: dict[str, dict[int, Eraser]] = {name: {} for name in self._references}
 
     def __bool__(self) -> bool:
         return bool(self._references)
@@ -57,11 +58,20 @@ class HeldMasks:
         :param name: the parameter's name
         :param like: gives the device and the type
         """
-        key = (name, like.dtype, like.device)
-        eraser = self._erasers.get(key)
-        if eraser is None:
-            eraser = self._erasers[key] = Eraser(self.masks[name], like)
+        size = like.element_size() if like.device.type == "cpu" else 0
+        kept = self._erasers.get(name, {})
+        eraser = kept.get(size)
+        if eraser is None or eraser.device != like.device:
+            eraser = Eraser(self.masks[name], like)
+            if like.device == self._device(name):
+                for other in [key for key, old in kept.items() if old.device != like.device]:
+                    del kept[other]
+                kept[size] = eraser
         return eraser
+
+    def _device(self, name: str) -> torch.device | None:
+        references = self._references.get(name, ())
+        return next((each.device for reference in references if (each := reference()) is not None), None)
 
     def erase(self, name: str, values: Tensor) -> None:
         """Zero in place what is pruned of the parameter ``name``: its values, a copy, a master, or optimizer state."""
@@ -71,6 +81,11 @@ class HeldMasks:
         """Set every pruned parameter to exactly 0.0."""
         for name, parameter in self.living():
             self.erase(name, parameter.data)
+
+    def enforce_once(self) -> None:
+        """Do the same, slower, and keep no eraser: the model will move to another device before it trains."""
+        for name, parameter in self.living():
+            parameter.data.masked_fill_(~self.masks[name].to(parameter.device), 0)
 
     def zero_gradient(self, name: str, parameter: Tensor, eraser: Eraser | None = None) -> None:
         """Zero the gradient of what is pruned of one parameter, where it has a gradient.
@@ -88,7 +103,9 @@ class HeldMasks:
                 f"the gradient of '{name}' is sparse (nn.Embedding(sparse=True)) and cannot be masked; use dense ones"
             )
         values = gradient.data if gradient.requires_grad else gradient
-        (eraser or self.eraser(name, values))(values)
+        if eraser is None or eraser.device != values.device:  # the model has moved
+            eraser = self.eraser(name, values)
+        eraser(values)
 
     def zero_gradients(self) -> None:
         """Zero the gradients of all pruned parameters; call it before they are reduced, clipped or copied.

@@ -142,6 +142,9 @@ class MaskKeeper:
 
         # The hook references the keeper, so that a keeper lives as long as its hooks and the next one finds it.
         def zero_gradient(parameter: Tensor, keeper: MaskKeeper = self) -> None:
+            nonlocal eraser
+            if eraser.device != parameter.device:  # the model has moved since
+                eraser = keeper._held.eraser(name, parameter)
             keeper._held.zero_gradient(name, parameter, eraser)
 
         foreign = bool(parameter._post_accumulate_grad_hooks)
@@ -151,7 +154,7 @@ class MaskKeeper:
             # A hook that steps an optimizer within the backward pass must see the masked gradient, and be followed.
             hooks: Any = parameter._post_accumulate_grad_hooks
             hooks.move_to_end(handle.id, last=False)
-            self._handles.append(_register(parameter, lambda parameter: eraser(parameter.data)))
+            self._handles.append(_register(parameter, lambda parameter: self._held.erase(name, parameter.data)))
 
     def _follow(self, optimizer: Optimizer) -> None:
         self._held.zero_state(_state_of(optimizer))

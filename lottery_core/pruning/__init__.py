@@ -15,7 +15,8 @@ from lottery_core.pruning.kinds import (
     control_ticket,
     starts_rewound,
 )
-from lottery_core.pruning.prune import check_rate, prune, prune_masks, schedule
+from lottery_core.pruning.masks import prune_masks
+from lottery_core.pruning.prune import check_rate, prune, schedule
 from lottery_core.pruning.seeds import derive_seed
 from lottery_core.pruning.shares import check_scope_shares
 from lottery_core.pruning.zeros import forgotten_masks

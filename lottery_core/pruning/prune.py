@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from lottery_core.errors import MaskError, PruneError
-from lottery_core.pruning.checks import check_start, check_types
-from lottery_core.pruning.criteria import MAGNITUDE, Criterion, criterion_named
-from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above
-from lottery_core.pruning.shares import check_scope_shares, groups, share_out
+from lottery_core.errors import PruneError
+from lottery_core.pruning.checks import check_start
+from lottery_core.pruning.criteria import MAGNITUDE, criterion_named
+from lottery_core.pruning.masks import select
+from lottery_core.pruning.rounding import rounded_to
+from lottery_core.pruning.shares import check_scope_shares
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
@@ -24,9 +22,7 @@ from lottery_core.tickets import (
     Ticket,
     Weights,
     as_scope,
-    highest_of_each_slice,
     network_of_each,
-    normalised_weights,
 )
 
 
@@ -56,121 +52,6 @@ def schedule(pool: int, rate: float, rounds: int) -> list[int]:
     return left
 
 
-def prune_masks(
-    weights: Mapping[str, Tensor],
-    masks: Masks | Iterable[str],
-    survivors: int,
-    criterion: Criterion = MAGNITUDE,
-    rewind: Mapping[str, Tensor] | None = None,
-) -> Masks:
-    """Return masks that leave exactly ``survivors`` parameters, those with the highest scores.
-
-    Among equal scores, those earlier in the pool are pruned first. Weights that are divided by the norm of a slice
-    (``weight_norm``, ``spectral_norm``) keep a survivor in each slice; the next smallest parameters are pruned instead.
-    With an elementwise criterion this takes about one byte per parameter in addition to the given masks.
-
-    :param weights: trained weights by name, at least those of the pool
-    :param masks: the present masks, or the names of the tensors in a pool in which everything survives
-    :param survivors: number of parameters to leave, at least 1
-    :param criterion: ranks the parameters; the paper's global magnitude by default
-    :param rewind: weights at the rewind point by name, for criteria that use them
-    :raises MaskError: a tensor of the pool is missing or has another shape than its mask
-    :raises PruneError: a weight or score is NaN or infinite, ``survivors`` is too small or larger than what is left, or
-        the criterion needs ``rewind``
-    """
-    old = masks if isinstance(masks, Masks) else None
-    names = list(old) if old is not None else sorted(masks)
-    for name in names:
-        if name not in weights or (old is not None and weights[name].shape != old[name].shape):
-            raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
-    if criterion.uses_rewind and rewind is None:
-        raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
-    return _select(weights, names, old, survivors, criterion, rewind)[0]
-
-
-def _select(
-    weights: Mapping[str, Tensor],
-    names: Sequence[str],
-    old: Masks | None,
-    survivors: int,
-    criterion: Criterion,
-    rewind: Mapping[str, Tensor] | None,
-    networks: Mapping[str, str] | None = None,
-) -> tuple[Masks, dict[str, int]]:
-    # Returns the masks, and for each tensor the number of parameters that survive only because a slice of a normalised
-    # weight needs one. With networks (tensor name -> its network), each network keeps the same share.
-    check_types(weights, names)
-    candidates = [
-        Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
-        for name in names
-    ]
-    whole = Pool(candidates, criterion)
-    if not 1 <= survivors <= whole.left:
-        raise PruneError(f"cannot leave {survivors} parameters: {whole.left} are left, and at least 1 must survive")
-    if survivors == whole.left:
-        whole.check_finite()
-        return old if old is not None else Masks.ones({name: weights[name] for name in names}), {}
-    needed = _needed(weights, candidates, criterion)
-    count = sum(int(mask.sum()) for mask in needed.values())
-    if survivors < count:
-        raise PruneError(
-            f"cannot leave {survivors} parameters: normalised weights (weight_norm, spectral_norm) need {count}, one "
-            "in each slice"
-        )
-    free = [replace(each, mask=_free(each, needed.get(each.name))) for each in candidates] if needed else candidates
-    grouped = groups(names, criterion, networks)
-    least = [sum(int(needed[names[index]].sum()) for index in group if names[index] in needed) for group in grouped]
-    one = len(grouped) == 1
-    left = [whole.left if one else Pool([candidates[index] for index in group], criterion).left for group in grouped]
-    counts = share_out(left, survivors, least)
-    parts = [
-        _keep(Pool([free[index] for index in group], criterion), kept - own)
-        for group, kept, own in zip(grouped, counts, least, strict=True)
-    ]
-    flat: dict[str, Tensor] = {}
-    spared: dict[str, int] = {}
-    for part, threshold in parts:
-        for name, mask in part.items():
-            flat[name] = mask
-            if name in needed:
-                flat[name] = mask | needed[name].reshape(-1)
-                scores = Pool([each for each in candidates if each.name == name], criterion).scores_of(name)
-                below = int((scores.reshape(-1)[needed[name].reshape(-1)] < threshold).sum())
-                spared |= {name: below} if below else {}
-    return Masks({name: mask.reshape(weights[name].shape) for name, mask in flat.items()}), spared
-
-
-def _needed(weights: Mapping[str, Tensor], candidates: Sequence[Candidate], criterion: Criterion) -> dict[str, Tensor]:
-    # For weights that are divided by the norm of each slice: masks of the highest score in each slice.
-    slices = normalised_weights({name: tensor.shape for name, tensor in weights.items()})
-    needed = {}
-    for each in candidates:
-        if each.name in slices:
-            scores = Pool([each], criterion).scores_of(each.name).cpu()
-            if each.mask is not None:
-                scores = scores.masked_fill(~each.mask, -torch.inf)
-            needed[each.name] = highest_of_each_slice(scores, slices[each.name])
-    return needed
-
-
-def _free(each: Candidate, needed: Tensor | None) -> Tensor | None:
-    if needed is None:
-        return each.mask
-    return ~needed if each.mask is None else each.mask & ~needed
-
-
-def _keep(pool: Pool, survivors: int) -> tuple[dict[str, Tensor], float]:
-    # Returns the flat masks, and the highest score that is pruned.
-    remove = pool.left - survivors
-    if not survivors or not remove:
-        pool.check_finite()
-        if survivors:
-            return survivors_above(pool, -float("inf"), ties=0), -float("inf")
-        return {name: torch.zeros(size, dtype=torch.bool) for name, size in pool.sizes().items()}, float("inf")
-    threshold, below = smallest(pool, remove)
-    return survivors_above(pool, threshold, ties=remove - below), threshold
-
-
 def prune(
     trained: Weights,
     rewind: Weights,
@@ -188,8 +69,10 @@ def prune(
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
-    Give one of ``rate``, ``fraction`` and ``survivors``. Warns (``UserWarning``) if the weights seem to be those of a
-    trained ticket that is not given as ``previous``.
+    Give one of ``rate``, ``fraction`` and ``survivors``. Of equal scores, those earlier in the pool are pruned first.
+    Among weights rounded to fp16 or bf16 thousands are equal: those that are pruned are spread over the pool, with a
+    warning (``UserWarning``). Also warns if the weights seem to be those of a trained ticket that is not given as
+    ``previous``.
 
     :param trained: weights at the end of training (of the ``previous`` ticket, if there is one)
     :param rewind: weights at the rewind point, of the same architecture
@@ -254,5 +137,13 @@ def prune(
     start = rewind.tensors if ranking.uses_rewind else None
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
-    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks)
+    rounded = rounded_to(trained.tensors[name] for name in masks)
+    ties = None if rounded is None else [0, 0]
+    new, spared = select(trained.tensors, list(masks), old, survivors, ranking, start, networks, ties)
+    if ties and ties[0]:
+        warnings.warn(
+            f"WARNING: the weights in {trained.source} are rounded to {str(rounded)[6:]}, and {ties[0]:,} tie where "
+            f"pruning stops: {ties[1]:,} of them are pruned, spread over the pool",
+            stacklevel=2,
+        )
     return Ticket.of(new, rewind.tensors, replace(origin, spared=spared))

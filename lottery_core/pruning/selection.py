@@ -7,7 +7,7 @@ and with no more memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -220,3 +220,34 @@ def survivors_above(pool: Pool, threshold: float, ties: int) -> dict[str, Tensor
             ties -= equal.numel()
         result[name][start : start + keep.numel()] = keep
     return result
+
+
+def tied(pool: Pool, threshold: float) -> Tensor:
+    """Positions in the pool, counted over all its tensors, of the survivors whose score is the threshold.
+
+    :param pool: the survivors
+    :param threshold: from :func:`smallest`
+    :returns: int64 on the CPU, ascending
+    """
+    starts, position = {}, 0
+    for name, size in pool.sizes().items():
+        starts[name] = position
+        position += size
+    found = []
+    for name, start, scores, mask in pool.chunks():
+        equal = scores == threshold if mask is None else (scores == threshold) & mask
+        found.append(equal.nonzero().squeeze(1).cpu() + (starts[name] + start))
+    return torch.cat(found)
+
+
+def without(masks: Mapping[str, Tensor], positions: Tensor) -> None:
+    """Prune what lies at some positions of a pool, in place.
+
+    :param masks: name -> bool tensor on the CPU, flat, in the order of the pool
+    :param positions: from :func:`tied`, in any order
+    """
+    positions, start = positions.sort().values, 0
+    for mask in masks.values():
+        first, last = (int(torch.searchsorted(positions, end)) for end in (start, start + mask.numel()))
+        mask[positions[first:last] - start] = False
+        start += mask.numel()

@@ -10,6 +10,7 @@ from sb3_lottery.backends.choose import (
     choose_backend,
     installed,
     make_environments,
+    step_threads,
 )
 from sb3_lottery.backends.envpool_vec import SUCCESSORS
 from sb3_lottery.backends.request import FRAME_STACK, EnvRequest
@@ -28,4 +29,5 @@ __all__ = [
     "choose_backend",
     "installed",
     "make_environments",
+    "step_threads",
 ]

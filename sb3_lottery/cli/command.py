@@ -14,14 +14,16 @@ from typing import Any
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress
-from lottery_core.experiments.executors import SLURM, make_executor
+from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import any_rewinds, check_scope_shares
+from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
 from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.request import Request, request_of
 from sb3_lottery.models import (
+    ModelSettings,
     check_device,
     check_environment,
     environment_line,
@@ -32,6 +34,7 @@ from sb3_lottery.models import (
 from sb3_lottery.training import Sb3, check_model, early_rewind, whole_rollouts
 
 _A_FEW = 16  # environments
+_CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
 
 def _preflight(request: Request, here: bool) -> list[str]:
@@ -68,8 +71,10 @@ def _run(args: argparse.Namespace) -> None:
     experiment, model, training = request.experiment, request.settings.model, request.settings.training
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
-    framework = Sb3(args.tensorboard)
-    trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device))
+    told, threads = _env_threads(args, model)
+    framework = Sb3(args.tensorboard, told)
+    cpus = max(args.threads, threads)
+    trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
     warned = _preflight(request, args.executor != SLURM)
     lines = (
         f"environments: {environment_line(model)}",
@@ -78,6 +83,14 @@ def _run(args: argparse.Namespace) -> None:
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, _seconds(vars(args), request))
+
+
+def _env_threads(args: argparse.Namespace, model: ModelSettings) -> tuple[int | None, int]:
+    # What each run is told (a run that has all cores of its machine or job finds them by itself); and how many it has.
+    several = args.executor != SLURM and (args.jobs or 1) > 1
+    found = cores() // args.jobs if several else _CORES_OF_A_JOB if args.executor == SLURM else cores()
+    threads = model.env_threads or step_threads(model.env_backend, model.env, model.n_envs, found)
+    return threads if model.env_threads or (several and model.env_backend != GYMNASIUM) else None, threads
 
 
 def _seconds(given: Mapping[str, Any], request: Request) -> float | None:

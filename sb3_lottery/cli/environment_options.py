@@ -17,6 +17,7 @@ from sb3_lottery.training import saved_model
 DEFAULTS: dict[str, Any] = {
     "env_backend": AUTO,
     "subproc": False,
+    "env_threads": None,
     "frame_size": None,
     "clip_reward": False,
     "policy": AUTO_POLICY,
@@ -39,6 +40,13 @@ def add_environment_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--subproc", action=argparse.BooleanOptionalAction, help="one process per environment, with gymnasium (no)"
+    )
+    group.add_argument(
+        "--env-threads",
+        type=int,
+        metavar="N",
+        help="threads that step the environments, with EnvPool and ALE; they do not change the results (the cores of "
+        "the job, shared by --jobs, where there are enough environments)",
     )
     group.add_argument(
         "--frame-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="size of Atari frames in pixels (84 84)"

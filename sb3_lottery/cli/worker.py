@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sb3_lottery.training import RunSettings, train_run
 def _train(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
     settings = RunSettings.of(Experiment.load(out))
+    settings = replace(settings, model=replace(settings.model, env_threads=args.env_threads))
     torch.set_num_threads(settings.threads)
     print(f"environments: {environment_line(settings.model)}")
     log = str(out / run.folder / "tensorboard") if args.tensorboard else None
@@ -57,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="sb3_lottery.cli.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="the run's folder, in an experiment that sb3-lottery began")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard files")
+    parser.add_argument("--env-threads", type=int, metavar="N", help="threads that step the environments")
     args = parser.parse_args(argv)
     return run_command(lambda: _train(args), "sb3_lottery.cli.worker")
 

@@ -46,7 +46,9 @@ def make_rendered_env(settings: ModelSettings, seed: int, render_mode: str) -> V
 
 def environment_line(settings: ModelSettings) -> str:
     """Return a line for users: number and id of the environments, and the backend."""
-    backend = f"{settings.env_backend}{', one process each' if settings.subproc else ''}"
+    threads = settings.env_request.threads
+    more = ", one process each" if settings.subproc else f", {threads} threads" if threads > 1 else ""
+    backend = f"{settings.env_backend}{more}"
     return f"{settings.n_envs} x {settings.env} by {backend}"
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from lottery_core.errors import ConfigError, unknown_choice
-from sb3_lottery.backends import GYMNASIUM, EnvRequest, check_backend
+from lottery_core.experiments.executors import cores
+from sb3_lottery.backends import GYMNASIUM, EnvRequest, check_backend, step_threads
 from sb3_lottery.models.algorithms import Algorithm, algorithm
 from sb3_lottery.models.choices import ACTIVATIONS, AUTO, CNNS, NATURE, OPTIMIZERS, POLICIES, POOLING
 from sb3_lottery.models.hyperparameters import check_hyperparameters, check_policy_arguments
@@ -48,6 +48,8 @@ class ModelSettings:
     :param policy: ``"auto"`` (by the observations), ``"mlp"``, ``"cnn"`` or ``"multi"``
     :param cnn: one of :data:`sb3_lottery.models.choices.CNNS`
     :param normalize: arguments of SB3's ``VecNormalize`` around the environments; ``None`` for no normalisation
+    :param env_threads: threads of the backend that steps the environments; ``None``: by the number of environments and
+        of cores. Not part of the JSON: it decides the speed of a run, not its bits
     :raises ConfigError: a value is invalid
     :raises OptimizerError: the algorithm has no optimizer (ARS)
     """
@@ -72,6 +74,7 @@ class ModelSettings:
     policy: str = AUTO
     cnn: str = NATURE
     normalize: Mapping[str, Any] | None = None
+    env_threads: int | None = None
 
     def __post_init__(self) -> None:
         algorithm(self.algo)  # raises for an unknown algorithm
@@ -91,7 +94,7 @@ class ModelSettings:
 
     @property
     def env_request(self) -> EnvRequest:
-        """The environments to ask a backend for; native backends step them with as many threads as torch has."""
+        """The environments to ask a backend for."""
         return EnvRequest(
             env=self.env,
             n_envs=self.n_envs,
@@ -99,7 +102,7 @@ class ModelSettings:
             clip_reward=self.clip_reward,
             frame_size=self.frame_size,
             subproc=self.subproc,
-            threads=torch.get_num_threads(),
+            threads=self.env_threads or step_threads(self.env_backend, self.env, self.n_envs, cores()),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -108,6 +111,7 @@ class ModelSettings:
         Settings that folders of earlier versions lack are left out at their default.
         """
         values = {**asdict(self), "net_arch": None if self.net_arch is None else list(self.net_arch)}
+        del values["env_threads"]
         later = {entry.name: entry.default for entry in fields(self) if entry.name in _LATER}
         later["policy_kwargs"] = {}
         return {name: value for name, value in values.items() if name not in later or value != later[name]}
@@ -129,6 +133,8 @@ def _check_optimizer(settings: ModelSettings) -> None:
 def _check_numbers(settings: ModelSettings) -> None:
     if settings.n_envs < 1:
         raise ConfigError(f"--n-envs must be at least 1, not {settings.n_envs}")
+    if settings.env_threads is not None and settings.env_threads < 1:
+        raise ConfigError(f"--env-threads must be at least 1, not {settings.env_threads}")
     if not math.isfinite(settings.reward_scale) or settings.reward_scale == 0:
         raise ConfigError(f"--reward-scale must be a number other than 0, not {settings.reward_scale}")
 

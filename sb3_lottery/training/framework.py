@@ -22,12 +22,13 @@ class Sb3:
     """Stable-Baselines3 as a :class:`lottery_core.experiments.protocols.Framework`.
 
     :param tensorboard: whether each run also writes TensorBoard files to ``tensorboard`` in its folder
+    :param env_threads: threads that step the environments of each run; ``None`` leaves them to the run
     """
 
     name = "sb3"
 
-    def __init__(self, tensorboard: bool = False) -> None:
-        self.tensorboard = tensorboard
+    def __init__(self, tensorboard: bool = False, env_threads: int | None = None) -> None:
+        self.tensorboard, self.env_threads = tensorboard, env_threads
 
     def command(self, run: Run, folder: Path) -> list[str]:
         """Return the command line that trains a run; it reads the settings from ``experiment.json``.
@@ -36,6 +37,7 @@ class Sb3:
         :param folder: the run's folder
         """
         more = ["--tensorboard"] if self.tensorboard else []
+        more += ["--env-threads", str(self.env_threads)] if self.env_threads else []
         return [sys.executable, "-m", "sb3_lottery.cli.worker", str(folder), *more]
 
     def why_not_resumable(self, run: Run, folder: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,7 +168,7 @@ def test_the_table_of_settings_is_true() -> None:
     mentioned = {
         (name, part.partition("=")[0]) for name, _, settings in rows for part in re.findall(r"`([^`]*)`", settings)
     }
-    here = {"GPUS", "JOBS", "WORKERS", "OUT", "PREPARED", "FROM", "SCOPE", "PRECISION"}
+    here = {"GPUS", "JOBS", "WORKERS", "OUT", "PREPARED", "FROM", "SCOPE", "PRECISION", "ENV_THREADS"}
     for name in RECIPES[:-1]:
         assert set(plans(name)[0].settings) - here <= {setting for recipe, setting in mentioned if recipe == name}
 
@@ -206,6 +208,7 @@ def test_what_stands_behind_the_dashes() -> None:
         (("--gpus", 8, "--jobs", 4), "64"),
         (("--slurm", "partition=gpu,gpus_per_node=8"), "16"),
         (("--slurm", "partition=gpu,nodes=2,gpus_per_node=8", "--", "--launcher", "srun python"), "8"),
+        (("--slurm", "gpus_per_task=1,tasks_per_node=8", "--", "--launcher", "srun python"), "16"),
     ],
 )
 def test_the_batch_is_the_same_on_any_number_of_gpus(words: tuple[object, ...], frequency: str) -> None:
@@ -236,9 +239,14 @@ BAD = {
     "jobs": (("JOBS=0",), "JOBS must be at least 1"),
     "slurm": (("--slurm", "gpu"), "--slurm 'gpu' is not of the form name=value,name=value"),
     "nodes": (("--slurm", "nodes=2,gpus_per_node=8"), "--slurm nodes=2 needs a launcher of its ranks behind --"),
-    "slurm's GPUs": (("--slurm", "gpus_per_node=many"), "gpus_per_node and nodes are whole numbers"),
+    "slurm's GPUs": (("--slurm", "gpus_per_node=many"), "tasks_per_node and nodes are whole numbers"),
     "from": (("--from", "/nowhere"), "there is no folder /nowhere for --from"),
-    "a batch that does not divide": (("--gpus", "7"), "does not divide by the 7 GPUs of a run"),
+    "tasks": (("--slurm", "gpus_per_task=1,tasks_per_node=5"), "--slurm tasks_per_node=5 needs a launcher"),
+    "a batch that does not divide": (
+        ("--gpus", "8"),
+        "BATCH=30 does not divide by the 8 GPUs of a run: give another BATCH, or a number that divides it: "
+        "1 2 3 5 6 10 15 30",
+    ),
 }
 
 
@@ -246,6 +254,43 @@ BAD = {
 def test_bad_input_is_one_line(case: str) -> None:
     words, line = BAD[case]
     one_line(run("wikitext2_lstm", *words), "wikitext2_lstm: error: ", line)
+
+
+def test_without_gpus_nothing_sees_one(tmp_path: Path) -> None:
+    """fairseq starts a rank for each GPU that it sees, with ``--cpu`` as well."""
+    show = tmp_path / "show.sh"
+    lines = [f"source {ROOT}/recipes/lib.sh", "recipe show GPUS=$1", "setting GPUS 1", "setting JOBS 1", "ready"]
+    show.write_text("\n".join([*lines, 'echo "${CUDA_VISIBLE_DEVICES-all}"']))
+    seen = [
+        subprocess.run(["bash", str(show), gpus], capture_output=True, text=True, check=True, env=environment).stdout
+        for gpus in ("0", "1")
+        for environment in ({"PATH": os.environ["PATH"]}, {"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "3"})
+    ]
+    assert seen == ["\n", "\n", "all\n", "3\n"]
+
+
+# Stands in for python: makes an environment whose python is itself, and writes down what it would install with what.
+PYTHON = """#!/usr/bin/env bash
+case $* in
+    *sys.version_info*) ;;
+    *hashlib*) echo stamp ;;
+    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip install"*) echo "${CUDA_HOME-unset} $*" >>installed ;;
+esac
+"""
+
+
+def test_setup_compiles_nothing_for_cuda(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    shutil.copy(ROOT / "recipes/setup.sh", tmp_path / "recipes")
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(python), "CUDA_HOME": "/usr/local/cuda"}
+    subprocess.run(["bash", str(tmp_path / "recipes/setup.sh")], env=environment, check=True, capture_output=True)
+    lines = (tmp_path / "installed").read_text().splitlines()
+    assert any("fairseq-fixed" in line for line in lines)
+    assert {line.split()[0] for line in lines} == {"unset"}
 
 
 def test_unknown_games() -> None:

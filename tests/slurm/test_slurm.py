@@ -149,6 +149,36 @@ def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
     assert "seed 1 winning round 1: continues in the job that an earlier command submitted" in again.stderr
 
 
+# Twelve updates take longer than a job may.
+SLOWLY = """
+import time
+from fairseq_lottery import LotteryTask
+step = LotteryTask.optimizer_step
+def optimizer_step(task, *args, **kwargs):
+    time.sleep(8)
+    return step(task, *args, **kwargs)
+LotteryTask.optimizer_step = optimizer_step
+"""
+
+
+def test_a_job_that_hits_its_time_limit_goes_on_in_the_next(lm_data: Path, tmp_path: Path) -> None:
+    """In half precision, whose fp32 masters its checkpoints hold, though this machine has no GPU."""
+    words = [str(lm_data), *LSTM, *shlex.split("--max-update 12 --bf16 --save-interval-updates 1")]
+    own = shlex.split("--rounds 0 --rewind update:2 --kinds winning")
+    limited = [*own, "--executor", "slurm", "--slurm", "partition=test,timeout_min=1", "--retries", "9"]
+    slow = ["--user-dir", str(helpers.own_user_dir(tmp_path / "user", "slowly", SLOWLY))]
+    with local_run([*command("fairseq-lottery", tmp_path / "local", *own), "--", *words]):
+        done = helpers.run(
+            [*command("fairseq-lottery", tmp_path / "slurm", *limited), "--", *words, *slow], timeout=900
+        )
+    assert "is gone from the queue: TIMEOUT" in done.stderr
+    text = (tmp_path / "slurm/seed-1/dense/train.log").read_text()
+    assert "the run was interrupted, and is resumed" in text
+    assert "Loaded checkpoint" in text
+    folders = [tmp_path / name / "seed-1/dense" for name in ("slurm", "local")]
+    assert helpers.same(*(helpers.load(folder / "checkpoint_last.pt")["model"] for folder in folders))
+
+
 def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:
     ranks = shlex.split("--distributed-world-size 2 --distributed-backend gloo --distributed-port 29519")
     own = shlex.split("--rounds 1 --kinds winning --rewind update:5 --executor slurm --slurm tasks_per_node=2")

@@ -3,7 +3,7 @@
 A plugin's command adds :func:`add_executor_options` to its parser and gets its executor from :func:`make_executor`.
 """
 
-from lottery_core.experiments.executors.gpus import shares, visible_gpus
+from lottery_core.experiments.executors.gpus import cores, hide_gpus, shares, visible_gpus
 from lottery_core.experiments.executors.local import Processes, die_with
 from lottery_core.experiments.executors.options import (
     SLURM,
@@ -11,6 +11,7 @@ from lottery_core.experiments.executors.options import (
     gpus_of_a_job,
     make_executor,
     nodes_of_a_job,
+    tasks_of_a_job,
 )
 from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, slurm_options
 
@@ -19,12 +20,15 @@ __all__ = [
     "Queue",
     "SLURM",
     "add_executor_options",
+    "cores",
     "die_with",
     "gpus_of_a_job",
+    "hide_gpus",
     "make_executor",
     "nodes_of_a_job",
     "require_slurm",
     "shares",
     "slurm_options",
+    "tasks_of_a_job",
     "visible_gpus",
 ]

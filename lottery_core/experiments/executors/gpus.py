@@ -1,4 +1,4 @@
-"""The GPUs of this machine and how parallel runs share them."""
+"""The GPUs and cores of this machine or job, and how parallel runs share them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use: those of its Slurm job, or of this machine."""
+    of_the_job = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if of_the_job.isdigit() and int(of_the_job):
+        return int(of_the_job)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hide_gpus() -> None:
+    """Let this process, before it uses a GPU, and its children see none.
+
+    For runs on the CPU: a framework that counts GPUs (fairseq starts a rank for each) counts none.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def shares(gpus: Sequence[str], jobs: int) -> list[str]:

@@ -91,6 +91,10 @@ class Processes:
             self._on_gpu[gpu].append(process)
         return Process(process, folder)
 
+    def description(self) -> str:
+        """Return how the runs are trained, for people; empty where each has the whole machine."""
+        return f"the runs share the GPUs: {'; '.join(self.gpus)}" if self.gpus else ""
+
     def adopt(self, run: Run, folder: Path) -> None:
         """Return ``None``: a process ends with the command that started it."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.executors.slurm import MANY, RETRIES, Slurm
-from lottery_core.experiments.executors.slurm_queue import slurm_options
+from lottery_core.experiments.executors.slurm_queue import gpus_of_a_task, slurm_options, tasks_of_a_node, with_cpus
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.protocols import Executor
 
@@ -52,7 +52,12 @@ def add_executor_options(group: argparse._ActionsContainer) -> None:
 
 
 def make_executor(
-    args: argparse.Namespace, command: Callable[[Run, Path], list[str]], out: Path, gpus: Sequence[str] = ()
+    args: argparse.Namespace,
+    command: Callable[[Run, Path], list[str]],
+    out: Path,
+    gpus: Sequence[str] = (),
+    cpus_of_a_gpu: int | None = None,
+    cpus: int | None = None,
 ) -> Executor:
     """Make the executor that the command line options select.
 
@@ -62,6 +67,8 @@ def make_executor(
     :param out: the experiment's folder
     :param gpus: GPUs for local processes, see :class:`~lottery_core.experiments.executors.local.Processes`; Slurm
         assigns those of its jobs
+    :param cpus_of_a_gpu: CPUs that a job needs for each of its GPUs, by default ``--threads``
+    :param cpus: CPUs that a job needs in any case, by default ``--threads``
     :returns: the executor
     :raises ConfigError: the executor is unknown, an option belongs to another executor, or Slurm is not installed
     """
@@ -72,7 +79,7 @@ def make_executor(
             if getattr(args, name) is not None:
                 raise ConfigError(f"--{name} is for --executor slurm")
         return Processes(command, 1 if args.jobs is None else args.jobs, args.threads, gpus)
-    options = slurm_options(args.slurm or "")
+    options = with_cpus(slurm_options(args.slurm or ""), cpus or args.threads, cpus_of_a_gpu or args.threads)
     retries = RETRIES if args.retries is None else args.retries
     jobs = MANY if args.jobs is None else args.jobs
     return Slurm(command, out, options, jobs, args.threads, retries, require_installed=not args.dry_run)
@@ -80,9 +87,12 @@ def make_executor(
 
 def gpus_of_a_job(args: argparse.Namespace) -> int:
     """Return the number of GPUs that ``--slurm`` requests for a job, on all of its nodes; 0 if it requests none."""
-    options = slurm_options(args.slurm or "")
-    per_node = options.get("gpus_per_node", options.get("gpus_per_task", 0))
-    return int(per_node) * nodes_of_a_job(args)
+    return gpus_of_a_task(slurm_options(args.slurm or "")) * tasks_of_a_job(args)
+
+
+def tasks_of_a_job(args: argparse.Namespace) -> int:
+    """Return the number of tasks that ``--slurm`` requests for a job, on all of its nodes."""
+    return tasks_of_a_node(slurm_options(args.slurm or "")) * nodes_of_a_job(args)
 
 
 def nodes_of_a_job(args: argparse.Namespace) -> int:

@@ -93,6 +93,11 @@ class Slurm:
             raise RunError(f"Slurm refuses the job: {reason}", 2) from error
         return Job(self.queue, folder, token, name, number, self.logs)
 
+    def description(self) -> str:
+        """Return the options of each job, for people."""
+        options = {**({} if "time" in self.options else _DEFAULTS), **self.options}
+        return "each job: " + ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
+
     def _executor(self, name: str) -> Any:
         executor = submitit_module().AutoExecutor(self.logs, cluster="slurm")
         generic = executor._typed_parameters()

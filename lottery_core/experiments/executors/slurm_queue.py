@@ -6,6 +6,7 @@ import getpass
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from lottery_core.errors import ConfigError, unknown_choice
@@ -45,6 +46,47 @@ def slurm_options(text: str) -> dict[str, Any]:
         if name in generic and not isinstance(value, int):
             raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
     return options
+
+
+# Options of Slurm, as submitit spells them, that say how many CPUs a task has.
+_CPUS = ("cpus_per_task", "cpus_per_gpu", "exclusive")
+
+
+def tasks_of_a_node(options: Mapping[str, Any]) -> int:
+    """Return the number of tasks of a job on each of its nodes.
+
+    :param options: options of the job, from :func:`slurm_options`
+    """
+    return _number(options, "tasks_per_node", _number(options, "ntasks_per_node", 1)) or 1
+
+
+def gpus_of_a_task(options: Mapping[str, Any]) -> int:
+    """Return the number of GPUs that each task of a job has, or its share of those of a node; 0 for none.
+
+    :param options: options of the job, from :func:`slurm_options`
+    """
+    if "gpus_per_task" in options:
+        return _number(options, "gpus_per_task", 0)
+    of_a_node = _number(options, "gpus_per_node", _number(options, "gres", 0))
+    return -(-of_a_node // tasks_of_a_node(options))
+
+
+def with_cpus(options: Mapping[str, Any], cpus: int, cpus_of_a_gpu: int) -> dict[str, Any]:
+    """Add the CPUs of a task where the options do not say: Slurm itself gives it one, for all of its ranks.
+
+    :param options: options of a job, from :func:`slurm_options`
+    :param cpus: CPUs of a task without GPUs
+    :param cpus_of_a_gpu: CPUs of a task for each of its GPUs
+    """
+    if any(name in options for name in _CPUS):
+        return dict(options)
+    return {**options, "cpus_per_task": max(cpus, gpus_of_a_task(options) * cpus_of_a_gpu)}
+
+
+def _number(options: Mapping[str, Any], name: str, default: int) -> int:
+    # "8", "a100:8" or "gpu:a100:8": the number comes last.
+    last = str(options.get(name, default)).rpartition(":")[2]
+    return int(last) if last.isdigit() else default
 
 
 def submitit_module() -> Any:

@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,50 @@ def test_blocks_equal_one_pass_and_state_is_detached() -> None:
     assert all(torch.equal(*pair) for pair in zip(kept, decoder.carried[False], strict=True)), "training disturbs it"
     decoder.eval()(data.inputs[None, :5].long())
     assert all(torch.equal(*pair) for pair in zip(kept, decoder.carried[False], strict=True))
+
+
+class Forward:
+    """As much of a task as the mix-in calls; remembers the scores of each batch."""
+
+    def __init__(self, decoder: LstmDecoder) -> None:
+        self.args = SimpleNamespace(truncated_bptt=7)
+        self._bare_model = SimpleNamespace(decoder=decoder)
+        self.seen: list[torch.Tensor] = []
+
+    def train_step(self, sample: dict[str, Any], *_: object) -> None:
+        self.seen.append(self._bare_model.decoder(**_renamed(sample["net_input"]))[0].detach())
+
+    def optimizer_step(self, *_: object, **more: object) -> None:
+        """Nothing."""
+
+
+class Streams(StreamTask, Forward):
+    """A task without training."""
+
+
+@pytest.mark.parametrize("frequency", [1, 2])
+@torch.no_grad()
+def test_an_update_that_overflowed_is_repeated_from_the_same_state(frequency: int) -> None:
+    """``--amp`` does so, twice by default, and then goes on with the next batches (fairseq/trainer.py:train_step)."""
+    data = streams()
+    samples = [data.collater([data[index] for index in batch]) for batch in data.batches(1)]
+    plain, task = (Streams(small_decoder().train()) for _ in range(2))
+    for each in (plain, task):
+        each._bare_model.decoder.lstm.dropout = 0.0
+    for sample in samples:
+        Forward.train_step(plain, sample)
+
+    def update(number: int, first: int) -> list[torch.Tensor]:
+        task.seen.clear()
+        for sample in samples[first : first + frequency]:
+            StreamTask.train_step(task, sample, None, None, None, number)
+        task.optimizer_step(None, model=None, update_num=number)
+        return list(task.seen)
+
+    given_up = (1, 2 * frequency)
+    for number, first in ((0, 0), (1, frequency), (1, frequency), given_up):
+        for scores, expected in zip(update(number, first), plain.seen[first:], strict=False):
+            assert torch.equal(scores, expected)
 
 
 def _renamed(net_input: dict[str, object]) -> dict[str, object]:

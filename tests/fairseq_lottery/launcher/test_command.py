@@ -161,6 +161,7 @@ def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None
     [
         # One process would wait for ranks that nobody starts.
         ("nodes=2,gpus_per_node=8", "--slurm nodes=2 needs a --launcher that starts the ranks on all of them"),
+        ("tasks_per_node=8,gpus_per_task=1", "--slurm tasks_per_node=8 needs a --launcher that starts the ranks"),
         ("gpu_per_node=8", "unknown Slurm option 'gpu_per_node': did you mean gpus_per_node"),
     ],
 )
@@ -170,6 +171,33 @@ def test_jobs_that_cannot_be(options: str, expected: str, tmp_path: Path, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "gpus", "cpus"),
+    [
+        ("gpus_per_node=8", [], 8, 16),  # fairseq's ranks in one task, each with a process that loads its data
+        ("gpus_per_node=8", ["--num-workers", "3"], 8, 32),
+        ("gpus_per_task=1,tasks_per_node=4,nodes=2", ["--num-workers=0"], 8, 1),
+        ("gres=gpu:a100:4,cpus_per_task=5", [], 4, 5),
+        ("partition=cpu", ["--cpu"], None, 1),
+    ],
+)
+def test_the_gpus_and_the_cpus_of_a_job(
+    options: str, more: list[str], gpus: int | None, cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are shown by ``--dry-run``; Slurm itself would give all ranks of a task one CPU."""
+    seen: list[Any] = []
+
+    def only_remember(experiment: Experiment, framework: object, executor: Any, *_: bool) -> None:
+        seen.extend([experiment.settings.get("gpus_per_run"), executor.options["cpus_per_task"]])
+        assert f"cpus_per_task={cpus}, " in executor.description()
+
+    monkeypatch.setattr(cli, "_preflight", lambda experiment, arguments: experiment)
+    monkeypatch.setattr(cli, "run_experiment", only_remember)
+    own = ["--dry-run", "--executor", "slurm", "--slurm", options, "--launcher", "srun python"]
+    assert cli.main(["--out", str(tmp_path), *own, "--", "data", *more]) == 0
+    assert seen == [gpus, cpus]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,21 @@ def test_what_a_checkpoint_does_not_keep(flag: str, folder: Path) -> None:
     assert flag in (why_not_resumable(dense(1), folder) or "")
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_is_judged_by_the_checkpoint_not_by_this_machine(
+    precision: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login node has no GPU, and a job that hit its time limit must go on from where it was."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    change(folder, lambda state: state["cfg"]["common"].update({precision: True, "cpu": False}))
+    assert why_not_resumable(dense(1), folder) is None
+    change(folder, lambda state: state["cfg"]["common"].update(cpu=True))
+    assert "version 0.1" in (why_not_resumable(dense(1), folder) or "")
+    kept = {"LotteryTranslationTask": {"ticket": "", "precision": {"scaler": {}}}}
+    change(folder, lambda state: state["extra_state"].update(kept))
+    assert why_not_resumable(dense(1), folder) is None
+
+
 @pytest.mark.parametrize(
     ("point", "updates", "epoch", "passed"),
     [("update:3", 2, 1, False), ("update:3", 3, 1, True), ("epoch:2", 40, 2, False), ("epoch:2", 40, 3, True)],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,3 +76,32 @@ def test_one_process_is_left_to_fairseq() -> None:
     patched = utils.call_main
     call_main.install()
     assert utils.call_main is patched
+
+
+def test_on_the_cpu_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fairseq takes their number for the world size; a number that was asked for stays."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
+    default = options(distributed_world_size=8, distributed_backend="nccl")
+    call_main.prepare(default, cpu=True)
+    assert (default.distributed_world_size, os.environ["CUDA_VISIBLE_DEVICES"]) == (1, "")
+    monkeypatch.setattr(sys, "argv", ["fairseq-train", "--distributed-world-size", "8"])
+    with pytest.raises(ConfigError, match="--distributed-backend gloo"):
+        call_main.prepare(options(distributed_world_size=8, distributed_backend="nccl"), cpu=True)
+
+
+def test_each_task_of_slurm_with_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--gpus-per-task=1``: the sixth task of a node sees one GPU, which is the first that it sees."""
+    tasks = {"SLURM_JOB_NODELIST": "node1", "SLURM_NNODES": "1", "SLURM_NTASKS_PER_NODE": "8", "SLURM_NTASKS": "8"}
+    for name, value in {**tasks, "SLURM_PROCID": "5", "SLURM_LOCALID": "5"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(subprocess, "check_output", lambda _: b"node1\n")
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for gpus, device in ((8, 5), (1, 0)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        prepared = options(distributed_world_size=8, distributed_backend="nccl", distributed_port=29500)
+        call_main.prepare(prepared)
+        utils.infer_init_method(prepared)
+        assert (prepared.distributed_rank, prepared.device_id) == (5, device)
+    assert chosen == [5]  # the first is chosen already

@@ -41,9 +41,12 @@ def test_a_model_on_the_cpu_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrapped(torch.ones(1, 2)).shape == (1, 2)
 
 
-def test_with_gpus_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Any] = []
+@pytest.mark.parametrize(("device", "given"), [("meta", GPU), ("cpu", {"device_ids": None, "output_device": None})])
+def test_the_models_device_decides(device: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not whether the machine has GPUs; ``meta`` stands in for one."""
+    seen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(cpu_ddp, "DistributedDataParallel", lambda **options: given.append(options))
-    distributed_fairseq_model.DistributedDataParallel(**GPU)
-    assert given == [GPU]
+    monkeypatch.setattr(cpu_ddp, "DistributedDataParallel", lambda **options: seen.append(options))
+    module = nn.Linear(2, 2, device=device)
+    distributed_fairseq_model.DistributedDataParallel(module=module, **GPU)
+    assert seen == [{"module": module, **given}]

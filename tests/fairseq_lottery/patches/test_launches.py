@@ -21,7 +21,14 @@ TORCHRUN = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29501", "WORLD_SIZE": "2
 MEET = ["--distributed-init-method", "tcp://127.0.0.1:29501"]
 GLOO = split("--distributed-world-size 2 --distributed-backend gloo")
 
+STREAMS = split(
+    "--criterion lottery_cross_entropy --task language_modeling --arch lottery_lstm_lm --decoder-embed-dim 16 "
+    "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 3 --max-epoch 1 --optimizer adam --lr 0.01 --cpu"
+)
+SRUN = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "3", "SLURM_LOCALID": "3"}
+
 REFUSED = {
+    "eight copies": ([], SRUN, "srun started 8 processes, and each would run the whole training"),
     "two copies": ([], TORCHRUN, "torchrun started 2 processes, and each would run the whole training"),
     "no spawn": ([*GLOO, *MEET], {}, "nothing would be trained; start one process per rank"),
     "no ranks": (GLOO, {}, "nothing would be trained; start one process per rank"),
@@ -41,14 +48,10 @@ def test_launches_that_train_nothing_or_all_twice(
 
 def test_torchrun(lm_data: Path, tmp_path: Path) -> None:
     """Two ranks by torchrun without GPUs, in an experiment: one training a round, scored once."""
-    words = split(
-        "--criterion lottery_cross_entropy --task language_modeling --arch lottery_lstm_lm --decoder-embed-dim 16 "
-        "--decoder-hidden-size 16 --truncated-bptt 7 --batch-size 3 --max-epoch 1 --optimizer adam --lr 0.01 --cpu"
-    )
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "winning", "--rewind", "update:5", "--launcher"]
     start = [sys.executable, "-m", "fairseq_lottery.launcher", *map(str, own)]
     torchrun = f"{sys.executable} -m torch.distributed.run --nproc_per_node 2"
-    helpers.run([*start, torchrun, "--", str(lm_data), *words, *GLOO])
+    helpers.run([*start, torchrun, "--", str(lm_data), *STREAMS, *GLOO])
     rows = read_rows(tmp_path)
     assert len(rows) == 2
     for row in rows:
@@ -110,8 +113,31 @@ TWO_GPUS = "import torch\ntorch.cuda.device_count = lambda: 2"
 def test_a_spawned_rank_says_it_in_one_line(translation_data: Path, ticket: Path, tmp_path: Path) -> None:
     package = helpers.own_user_dir(tmp_path / "user", "two_gpus", TWO_GPUS)
     words = [*BASE, "--ticket", ticket, *GLOO, "--user-dir", package, "--encoder-ffn-embed-dim", 48]
-    text = train(translation_data, tmp_path / "run", *words, "--ddp-backend", "legacy_ddp", status=2)
+    words += ["--save-dir", tmp_path / "run", "--ddp-backend", "legacy_ddp"]  # without --cpu, which has one rank
+    (text,) = helpers.side_by_side([[translation_data, *words]], [{}], status=2)
     assert "is (32,) in the ticket, but (48,) in the model" in refusal(text)
+
+
+# A machine with eight GPUs, as far as one counts them.
+EIGHT_GPUS = """
+import os, torch
+torch.cuda.device_count = lambda: 0 if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else 8
+"""
+
+
+def test_the_cpu_of_a_machine_with_eight_gpus(translation_data: Path, lm_data: Path, tmp_path: Path) -> None:
+    """fairseq would start eight ranks by nccl, with ``--cpu`` too: by hand, and in an experiment."""
+    (tmp_path / "sitecustomize.py").write_text(EIGHT_GPUS)
+    eight = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "PYTHONPATH": f"{tmp_path}:{helpers.ROOT}"}
+    words = [translation_data, "--user-dir", helpers.USER_DIR, "--save-dir", tmp_path / "run", *helpers.COMMON, *BASE]
+    helpers.run(helpers.command("fairseq-train", *words, "--max-update", 3), **eight)
+    own = ["--out", tmp_path / "out", "--rounds", 0, "--kinds", "winning", "--rewind", "update:5", "--"]
+    command = [sys.executable, "-m", "fairseq_lottery.launcher", *own, lm_data, *STREAMS]
+    helpers.run([*map(str, command)], **eight)
+    (row,) = read_rows(tmp_path / "out")
+    for folder in (tmp_path / "run", tmp_path / "out" / row.run.folder):
+        cfg = load(folder / "checkpoint_last.pt")["cfg"]
+        assert cfg["distributed_training"]["distributed_world_size"] == 1
 
 
 HYDRA = """
@@ -143,5 +169,6 @@ def test_hydra_in_bf16(translation_data: Path, ticket: Path, tmp_path: Path) -> 
     state = load(tmp_path / "run" / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["optimizer_name"] == "FP16Optimizer"
     values = state["model"]["encoder.layers.0.fc1.weight"]
-    assert torch.equal(values, values.bfloat16().float()), "not trained in bf16"
+    assert state["cfg"]["common"]["bf16"]
+    assert not torch.equal(values, values.bfloat16().float()), "its fp32 masters are not in the checkpoint"
     assert_dead(state["model"], ticket, aliases=3)

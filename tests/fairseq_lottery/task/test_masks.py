@@ -23,14 +23,6 @@ OPTIMIZERS = {
     "nag": "--optimizer nag --lr 0.1 --weight-decay 0.01 --update-freq 2",
     "adafactor": "--optimizer adafactor --lr 0.01",
 }
-# Flat masters as on a GPU: all that the CPU lacks for them is the number of the current device.
-ON_A_GPU = "import torch\ntorch.cuda.current_device = lambda: None"
-PRECISIONS = {
-    "flat-fp16": "--fp16",
-    "memory-efficient-fp16": "--memory-efficient-fp16",
-    "fp16": "--fp16 --fp16-no-flatten-grads",
-    "amp": "--amp",
-}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -46,27 +38,6 @@ def test_optimizers(name: str, translation_data: Path, ticket: Path, tmp_path: P
     assert '"train_pruned": "0.5", "train_surviving": "0.5"' in text
     assert '"valid_pruned": "0.5", "valid_surviving": "0.5"' in text
     assert "valid_log_ppl" in text
-
-
-@pytest.mark.parametrize("name", PRECISIONS)
-def test_precisions(name: str, translation_data: Path, dense: Path, ticket: Path, tmp_path: Path) -> None:
-    """Also resumed in the middle with a moving average, where the masters are rebuilt from the model."""
-    words = [*BASE, *ADAM, *split(PRECISIONS[name]), "--ticket", ticket]
-    ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name in ("fp16", "flat-fp16") else []
-    if name == "flat-fp16":
-        words += ["--user-dir", helpers.own_user_dir(tmp_path / "user", "on_a_gpu", ON_A_GPU)]
-    if ema:
-        train(translation_data, tmp_path, *words, *ema, "--max-update", 4)
-    train(translation_data, tmp_path, *words, *ema)
-    state = load(tmp_path / "checkpoint_last.pt")
-    assert_dead(state["model"], ticket, ALIASES)
-    if ema:
-        assert_dead(state["extra_state"]["ema_fp32_params"], ticket, ALIASES)
-    again = tmp_path / "next.safetensors"
-    words = ["--rewind", dense / "rewind.safetensors", "--previous", ticket, "--rate", 0.5]
-    done = helpers.lottery("prune", tmp_path / "checkpoint_last.pt", *words, "-o", again)
-    assert "are not zero" not in done.stderr, "its mask was not held"
-    assert Ticket.load(again).masks.pool == Ticket.load(ticket).masks.pool, "a tied tensor was counted twice"
 
 
 def test_thin_layers_are_warned_of_in_the_log(translation_data: Path, dense: Path, tmp_path: Path) -> None:

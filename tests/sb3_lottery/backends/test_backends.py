@@ -272,3 +272,10 @@ def test_a_saved_agent_of_envpool_fits_gymnasiums_environment(tmp_path) -> None:
 
     make_model(ModelSettings("a2c", "LunarLander-v3", env_backend="envpool"), 1).save(tmp_path / "m.zip")
     A2C.load(tmp_path / "m.zip", env=gymnasium.make("LunarLander-v3"), device="cpu").learn(10)
+
+
+@pytest.mark.parametrize("backend", [ale, envpool])
+def test_threads_change_nothing_but_the_speed(backend: str) -> None:
+    one, two = (play(make(backend, BREAKOUT, n_envs=5, threads=threads), 12) for threads in (1, 2))
+    for first, second in zip(one[1:], two[1:], strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(first[:3], second[:3], strict=True))

@@ -16,6 +16,7 @@ from stable_baselines3 import A2C
 from lottery_core import Ticket, read_weights, schedule
 from lottery_core.cli.lottery import main as lottery
 from lottery_core.experiments.results import read_rows
+from sb3_lottery.cli import command
 from sb3_lottery.cli.command import main
 from sb3_lottery.models.build import make_model
 from sb3_lottery.models.settings import ModelSettings
@@ -116,6 +117,33 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: py
     assert lines[3:5] == ["seed 1 winning round 1", f"  {out}/seed-1/winning/round-01"]
     assert lines[5].endswith(f"-m sb3_lottery.cli.worker {out}/seed-1/winning/round-01")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "cpus"),
+    [
+        ("--jobs 2", "4", None),
+        ("--env-threads 3", "3", None),
+        ("", None, None),
+        ("--executor slurm --slurm gpus_per_node=1", None, "16"),  # and a job finds its own
+        ("--executor slurm --slurm partition=gpu --env-threads 5", "5", "5"),
+    ],
+)
+def test_threads_that_step_atari(
+    more: str,
+    told: str | None,
+    cpus: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "cores", lambda: 8)
+    monkeypatch.setattr(command, "_preflight", lambda *_: [])
+    words = f"--preset breakout --env-backend ale --out {tmp_path}/x --dry-run --rounds 0 {more}"
+    assert main(shlex.split(words)) == 0
+    printed = capsys.readouterr().out
+    assert re.findall(r"--env-threads (\d+)", printed) == ([] if told is None else [told])
+    assert re.findall(r"cpus_per_task=(\d+)", printed) == ([] if cpus is None else [cpus])
 
 
 def test_a_rewind_point_before_the_first_update_is_told_before_the_start(

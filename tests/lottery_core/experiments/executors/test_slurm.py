@@ -13,7 +13,7 @@ import pytest
 from lottery_core.errors import ConfigError, LostError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.slurm import Job, Slurm, Work
-from lottery_core.experiments.executors.slurm_queue import Queue, slurm_options
+from lottery_core.experiments.executors.slurm_queue import Queue, slurm_options, with_cpus
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
@@ -96,11 +96,15 @@ def test_the_batch_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SEEN", str(tmp_path / "seen.sh"))
     out = tmp_path / "my experiment"
     folder = out / "seed-1/winning/round-02"
-    slurm = Slurm(Toy().command, out, slurm_options("partition=gpu,gpus_per_node=8,nodes=2"))
+    options = with_cpus(slurm_options("partition=gpu,gpus_per_node=8,nodes=2"), 1, 3)
+    slurm = Slurm(Toy().command, out, options)
+    assert slurm.description() == (
+        "each job: cpus_per_task=24, gpus_per_node=8, nodes=2, partition=gpu, timeout_min=1440"
+    )
     with FolderLock(out) as lock:
         job = slurm.start(Run(1, "winning", 2), folder, lock)
     text = (tmp_path / "seen.sh").read_text()
-    for line in ("partition=gpu", "gpus-per-node=8", "nodes=2", "time=1440", "no-requeue"):
+    for line in ("partition=gpu", "gpus-per-node=8", "nodes=2", "cpus-per-task=24", "time=1440", "no-requeue"):
         assert f"#SBATCH --{line}\n" in text
     submitted = read_json(folder / paths.JOB)
     assert f"#SBATCH --job-name={submitted['name']}\n" in text

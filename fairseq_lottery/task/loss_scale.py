@@ -1,0 +1,37 @@
+"""The state of the loss scalers, of which fairseq's checkpoints keep too little to go on with the same updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+# fairseq/optim/dynamic_loss_scaler.py:DynamicLossScaler; a checkpoint has the scale alone, and that of --amp nothing.
+_COUNTERS = ("loss_scale", "_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
+
+
+def scaler_state(optimizer: Any) -> dict[str, Any]:
+    """Return the state of an optimizer's loss scaler: numbers by name, none for an optimizer that scales nothing.
+
+    :param optimizer: fairseq optimizer
+    """
+    scaler = getattr(optimizer, "scaler", None)
+    if isinstance(scaler, torch.amp.GradScaler):
+        return scaler.state_dict()
+    return {name: getattr(scaler, name) for name in _COUNTERS if hasattr(scaler, name)}
+
+
+def restore_scaler(optimizer: Any, state: Mapping[str, Any]) -> None:
+    """Give an optimizer's loss scaler the state that it had when a checkpoint was written.
+
+    :param optimizer: fairseq optimizer
+    :param state: what :func:`scaler_state` returned; that of another kind of scaler is left alone
+    """
+    scaler = getattr(optimizer, "scaler", None)
+    if isinstance(scaler, torch.amp.GradScaler):
+        if scaler.is_enabled() and scaler.state_dict().keys() == state.keys():
+            scaler.load_state_dict(dict(state))
+    elif scaler is not None and state.keys() == set(_COUNTERS):
+        for name, value in state.items():
+            setattr(scaler, name, value)
