@@ -14,17 +14,17 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments, split
 from fairseq_lottery.launcher.framework import Fairseq
 from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
-from fairseq_lottery.launcher.scores import decodes, generate_arguments, read_lines
-from fairseq_lottery.names import BLEU, LOG_PPL, TOKENIZED_BLEU
+from fairseq_lottery.launcher.rescore import check_and_try, rescore
+from fairseq_lottery.launcher.scoring import default_score, scoring_of, with_scoring
 from fairseq_lottery.task import RewindPoint, parse_rewind
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment
+from lottery_core.experiments import Experiment, read_row
 from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_executor, nodes_of_a_job, shares, visible_gpus
 from lottery_core.tickets import snapshot
 
 
-def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experiment:
+def _preflight(experiment: Experiment, arguments: FairseqArguments, scored: bool, dry_run: bool) -> Experiment:
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
@@ -41,61 +41,14 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experimen
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
     # Raises an error if the training ends before the rewind point.
     RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
-    _check_checkpoints(cfg.checkpoint, experiment.settings["average"], cfg.optimization.max_epoch)
     task = tasks.setup_task(cfg.task)
-    score = experiment.settings["score"]
-    if score in (BLEU, TOKENIZED_BLEU):
-        try:
-            import sacrebleu  # noqa: F401
-        except ImportError as error:
-            raise ConfigError("BLEU needs sacrebleu: pip install sacrebleu") from error
-    if score == LOG_PPL and not hasattr(task, "output_dictionary"):
-        raise ConfigError(f"--score {LOG_PPL} is for language models; for translation use {BLEU} or {TOKENIZED_BLEU}")
-    if score in (BLEU, TOKENIZED_BLEU, LOG_PPL):
-        task.load_dataset(experiment.settings["gen_subset"])
-    if score in (BLEU, TOKENIZED_BLEU):
-        _check_generation(task, arguments, experiment.settings)
-    snapshot(task.build_model(cfg.model)).pool(experiment.scope)
+    if not scored and not read_row(experiment.out):  # the task's class knows more than its name
+        score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
+        experiment = with_scoring(experiment, scoring_of(dict(experiment.scoring, score=[score]), {}, score))
+    model = task.build_model(cfg.model)
+    snapshot(model).pool(experiment.scope)
+    check_and_try(experiment, task, cfg, model, dry_run)
     return experiment
-
-
-def _check_checkpoints(cfg: Any, average: int, epochs: int) -> None:
-    for name in ("no_save", "no_last_checkpoints"):
-        if getattr(cfg, name):
-            raise ConfigError(f"--{name.replace('_', '-')} leaves no checkpoint to prune: leave it out")
-    if average == 1:
-        return
-    if cfg.no_epoch_checkpoints:
-        raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
-    if 0 < cfg.keep_last_epochs < average:
-        raise ConfigError(
-            f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.keep_last_epochs}"
-        )
-    if epochs and epochs // cfg.save_interval < average:
-        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
-
-
-def _check_generation(task: Any, arguments: FairseqArguments, settings: Mapping[str, Any]) -> None:
-    from fairseq import options
-
-    if getattr(task, "source_dictionary", None) is None or not hasattr(task.datasets[settings["gen_subset"]], "tgt"):
-        raise ConfigError(f"BLEU needs a translation task: give --score {LOG_PPL}, or a command of your own")
-    generating = generate_arguments(arguments, settings)
-    words = list(generating.words)
-    before = sys.argv
-    sys.argv = ["fairseq-generate", *words]  # fairseq looks for --user-dir there while it makes its parser
-    try:
-        options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
-    finally:
-        sys.argv = before
-    if settings["score"] == TOKENIZED_BLEU and decodes(generating):
-        raise ConfigError(
-            f"{TOKENIZED_BLEU} scores the tokens as they are: leave --tokenizer and --bpe out of --generate"
-        )
-    if settings["reference"] is not None:
-        lines, pairs = len(read_lines(Path(settings["reference"]))), len(task.dataset(settings["gen_subset"]))
-        if lines != pairs:
-            raise ConfigError(f"{settings['reference']} has {lines} lines, but {settings['gen_subset']} has {pairs}")
 
 
 def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
@@ -129,7 +82,7 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     framework = Fairseq(args.launcher)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     trainer = make_executor(args, framework.command, experiment.out, gpus)
-    experiment = _preflight(experiment, arguments)
+    experiment = _preflight(experiment, arguments, args.score is not None, args.dry_run)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
@@ -140,5 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
     options, words = split(sys.argv[1:] if argv is None else argv)
+    if options[:1] == ["rescore"]:
+        return run_command(lambda: rescore(options[1:]), "fairseq-lottery rescore")
     given = vars(parser().parse_args(options))
     return run_command(lambda: _run(given, words), "fairseq-lottery")

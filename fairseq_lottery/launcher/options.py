@@ -6,15 +6,21 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import USER_DIR, FairseqArguments
-from fairseq_lottery.names import BLEU, LOG_PPL, PREFIX, SCORES, TOKENIZED_BLEU
+from fairseq_lottery.launcher.scoring import (
+    SCORING_OPTIONS,
+    add_scoring_options,
+    default_score,
+    scoring_of,
+    with_scoring,
+)
+from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment
+from lottery_core.experiments import FULL, Experiment, read_row
 from lottery_core.tickets import versions
 from lottery_core.version import VERSION
 
@@ -25,17 +31,8 @@ _SET_PER_ROUND = (
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
-    "score": None,
-    "average": 1,
-    "gen_subset": "test",
-    "generate": "--beam 5 --remove-bpe",
-    "reference": None,
+    **dict.fromkeys(SCORING_OPTIONS),  # what is not given stays as the folder has it
     "launcher": None,
-}
-_LABELS = {
-    LOG_PPL: "log perplexity (nats a word) on the {split} split",
-    BLEU: "BLEU (sacrebleu, detokenised) on the {split} split",
-    TOKENIZED_BLEU: "BLEU (tokenised, case-sensitive) on the {split} split",
 }
 
 
@@ -43,7 +40,8 @@ def parser() -> Parser:
     """Make the parser of ``fairseq-lottery``, for everything before ``--``; see :func:`resolve` for the defaults."""
     result = Parser(
         prog="fairseq-lottery",
-        usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]",
+        usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]\n"
+        "       fairseq-lottery rescore DIR [option ...]   (see fairseq-lottery rescore --help)",
         description="Find winning tickets with fairseq-train, and train controls beside them.",
         argument_default=argparse.SUPPRESS,
     )
@@ -57,16 +55,7 @@ def parser() -> Parser:
         scope="all, layers, or regular expressions for names of parameters (all)",
     )
     add = result.add_argument
-    add(
-        "--score",
-        metavar="SCORE",
-        help=f"{', '.join(SCORES)}, or a command that prints a number on its last line, run in the folder of a run "
-        "with LOTTERY_CHECKPOINT set (log_ppl for language models, else bleu)",
-    )
-    add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
-    add("--gen-subset", metavar="SPLIT", help="split to score (test)")
-    add("--generate", metavar="ARGS", help="more arguments of fairseq-generate, for BLEU ('--beam 5 --remove-bpe')")
-    add("--reference", type=Path, metavar="FILE", help="detokenised references for BLEU (those in the data)")
+    add_scoring_options(result)
     add(
         "--launcher",
         metavar="CMD",
@@ -131,26 +120,17 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
     """
     if args.after_rewind != FULL:
         raise ConfigError(f"--after-rewind {args.after_rewind} is for sb3-lottery: fairseq-lottery trains in full")
-    if args.average < 1:
-        raise ConfigError(f"--average must be at least 1, not {args.average}")
-    score = args.score or (LOG_PPL if arguments.task == f"{PREFIX}language_modeling" else BLEU)
-    label = _LABELS.get(score, f"score of {score}").format(split=args.gen_subset)
     try:
-        shlex.split(args.generate), shlex.split(args.launcher or "")
+        shlex.split(args.launcher or "")
     except ValueError as error:
-        raise ConfigError(f"--generate or --launcher is not a valid command line: {error}") from error
-    if args.reference is not None and not args.reference.is_file():
-        raise ConfigError(f"the reference {args.reference} does not exist")
-    return Experiment(
+        raise ConfigError(f"--launcher is not a valid command line: {error}") from error
+    given = {name: getattr(args, name) for name in SCORING_OPTIONS}
+    scoring = scoring_of(given, read_row(args.out).get("scoring", {}), default_score(arguments.task or ""))
+    experiment = Experiment(
         out=args.out,
         framework="fairseq",
         settings={
             "arguments": list(arguments.words),
-            "score": score,
-            "average": args.average,
-            "gen_subset": args.gen_subset,
-            "generate": args.generate,
-            "reference": None if args.reference is None else str(args.reference.resolve()),
             "threads": args.threads,
         },
         prune_rate=args.prune_rate,
@@ -161,9 +141,9 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
         rounds=args.rounds,
-        score_label=label,
         versions=all_versions(),
     )
+    return with_scoring(experiment, scoring)
 
 
 def all_versions() -> dict[str, str]:

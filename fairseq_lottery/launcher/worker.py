@@ -14,16 +14,17 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
-from fairseq_lottery.launcher.scores import average, bleu, by_command, generate_arguments, log_perplexity
-from fairseq_lottery.names import BLEU, LAST, LOG_PPL, TOKENIZED_BLEU
+from fairseq_lottery.launcher.scoring import score_run
+from fairseq_lottery.names import LAST
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import Experiment, Run, Score, dense, paths, write_score
+from lottery_core.experiments import Experiment, Run, Score, dense, paths, read_marker, write_score
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import write_json
 from lottery_core.pruning import CONTROLS, DENSE
@@ -32,6 +33,7 @@ _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 # Options that give the dense run its initial weights.
 _INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
+_COST = ("steps", "wall_seconds", "cpu_seconds")  # what a finished training keeps when it is scored again
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
@@ -47,7 +49,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
     if arguments.log_format is None:
         arguments = arguments.plus("--log-format", "json")
-    count = experiment.settings["average"]
+    count = experiment.scoring["average"]
     if count > 1 and arguments.keep_last_epochs is None:
         arguments = arguments.plus("--keep-last-epochs", str(count))
     elif count == 1 and not arguments.no_epoch_checkpoints:
@@ -117,24 +119,15 @@ def _progress_line(stats: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _score(arguments: FairseqArguments, settings: Mapping[str, Any], folder: Path) -> tuple[float, int]:
-    checkpoint = average(folder, settings["average"])
-    if settings["score"] == LOG_PPL:
-        return log_perplexity(checkpoint, settings["gen_subset"], arguments.cpu)
-    if settings["score"] in (BLEU, TOKENIZED_BLEU):
-        reference = settings["reference"]
-        generating = generate_arguments(arguments, settings)
-        scores = bleu(checkpoint, generating, folder, None if reference is None else Path(reference))
-        print(", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-        return scores[settings["score"]], 1
-    return by_command(settings["score"], checkpoint, folder), 1
-
-
 def _run(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)
     arguments = FairseqArguments(experiment.settings["arguments"])
     folder = out / run.folder
+    done = read_marker(folder)
+    if done is not None:
+        write_score(folder, replace(_score(experiment, folder), **{name: getattr(done, name) for name in _COST}))
+        return
     # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
     wall = time.perf_counter() - (before.seconds if before else 0)
@@ -144,17 +137,23 @@ def _run(args: argparse.Namespace) -> None:
         _train(training_arguments(arguments, experiment, run, out), folder, args.launcher)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    value, count = _score(arguments, experiment.settings, folder)
+    score = _score(experiment, folder)
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    score = Score(
-        score=value,
-        returns=count,
+    score = replace(
+        score,
         steps=CheckpointProgress.of(folder / LAST).updates,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )
     write_score(folder, score)
-    print(f"score {value:.6g}")
+
+
+def _score(experiment: Experiment, folder: Path) -> Score:
+    values, count = score_run(experiment, folder)
+    print(", ".join(f"{name} {value:.6g}" for name, value in values.items()))
+    first, *more = values
+    further = {name: values[name] for name in more}
+    return Score(score=values[first], returns=count, more=further, scoring=experiment.scoring_text)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,6 +27,14 @@ def _no_steps(content: Settings) -> Mapping[str, int]:
     return {}
 
 
+def _no_scoring(settings: Settings) -> Settings:
+    return {}
+
+
+def _plain_label(scoring: Settings, name: str) -> str:
+    return name
+
+
 def _one_return(settings: Settings) -> int:
     return 1
 
@@ -72,6 +80,9 @@ class Dialect:
 
     :param fused_flag: attribute that makes its attention call the projections instead of reading their weights
     :param steps: what the length of a training counts, for reports
+    :param scoring: settings of an experiment, as 0.1 kept them -> those that only say how a finished training is
+        scored, not what it is; ``None`` for those that do not matter for its scores
+    :param score_label: the scoring of an experiment, name of one of its scores -> what that score is, with its unit
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> what an evaluation's score is
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
@@ -102,6 +113,8 @@ class Dialect:
     collapse_hint: Callable[[str], str | None] = field(default=lambda name: None)
     fused_flag: str | None = None
     steps: str = "steps"
+    scoring: Callable[[Settings], Settings] = _no_scoring
+    score_label: Callable[[Settings, str], str] = _plain_label
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
     export: str | None = None

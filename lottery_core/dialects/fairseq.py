@@ -28,6 +28,40 @@ def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
 
 
+_SCORES = {
+    "log_ppl": "log perplexity (nats a token)",
+    "loss": "loss (bits a token)",
+    "bleu": "BLEU (sacrebleu, detokenised)",
+    "tokenized-bleu": "BLEU (tokenised, case-sensitive)",
+    "subword-bleu": "BLEU (of subword units as they are)",
+    "chrf": "chrF2 (sacrebleu, detokenised)",
+    "ter": "TER (sacrebleu, detokenised)",
+}
+
+
+# Scores of translations; those that are compared with references as they were before tokenisation.
+_TRANSLATED = {"bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"}
+_DETOKENISED = {"bleu", "chrf", "ter"}
+
+
+def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "score" not in settings:
+        return {}
+    score = settings["score"]
+    scores = [score] if isinstance(score, str) else list(score)  # 0.1 knew one score
+    return {
+        "score": scores,
+        "average": settings.get("average", 1),
+        "gen_subset": settings.get("gen_subset", "test"),
+        "generate": settings.get("generate") if _TRANSLATED.intersection(scores) else None,
+        "reference": settings.get("reference") if _DETOKENISED.intersection(scores) else None,
+    }
+
+
+def _score_label(scoring: Mapping[str, Any], name: str) -> str:
+    return f"{_SCORES[name]} on the {scoring.get('gen_subset')} split" if name in _SCORES else f"score of {name}"
+
+
 FAIRSEQ = Dialect(
     name="fairseq",
     title="fairseq",
@@ -49,6 +83,8 @@ FAIRSEQ = Dialect(
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
     outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
     steps="updates",
+    scoring=_scoring,
+    score_label=_score_label,
     networks=_networks,
     # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
     fused_flag="skip_embed_dim_check",

@@ -82,7 +82,7 @@ class Progress:
         :param done: rows of finished runs, which tell how long a run takes
         :param jobs: runs side by side
         """
-        self._waiting = list(waiting)
+        self._waiting, self._seconds = list(waiting), defaultdict(list)
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         for row in finished:

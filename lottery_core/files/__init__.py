@@ -14,12 +14,14 @@ from lottery_core.files.atomic import (
     write_json,
     write_text,
 )
+from lottery_core.files.differences import differences
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
 
 __all__ = [
     "FolderLock",
+    "differences",
     "disk_full",
     "from_json",
     "is_locked",
