@@ -19,7 +19,7 @@ from fairseq_lottery.launcher.scoring import default_score, scoring_of, with_sco
 from fairseq_lottery.task import RewindPoint, parse_rewind
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, read_row
+from lottery_core.experiments import KEPT, NOTHING, Experiment, read_row
 from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_executor, nodes_of_a_job, shares, visible_gpus
 from lottery_core.tickets import snapshot
 
@@ -39,8 +39,14 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, scored: bool
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
         raise ConfigError("give --max-epoch or --max-update after --, or the training never ends")
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
-    # Raises an error if the training ends before the rewind point.
-    RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
+    if experiment.rewind not in KEPT:
+        # Raises an error if the training ends before the rewind point.
+        RewindPoint(Path(), parse_rewind(experiment.rewind), False, *limits)
+    elif experiment.rewind == NOTHING and cfg.checkpoint.no_save_optimizer_state:
+        raise ConfigError(
+            f"--rewind {NOTHING} continues at the last learning rate, which --no-save-optimizer-state does not "
+            "save: leave it out, or restart the schedule, with --rewind-what lr"
+        )
     task = tasks.setup_task(cfg.task)
     if not scored and not read_row(experiment.out):  # the task's class knows more than its name
         score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])

@@ -20,7 +20,7 @@ from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment, read_row
+from lottery_core.experiments import FULL, LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
 from lottery_core.version import VERSION
 
@@ -33,6 +33,8 @@ _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
     **dict.fromkeys(SCORING_OPTIONS),  # what is not given stays as the folder has it
     "launcher": None,
+    "rewind": None,
+    "rewind_what": None,
 }
 
 
@@ -51,10 +53,16 @@ def parser() -> Parser:
     )
     add_experiment_options(
         result,
-        rewind="rewind point: update:N, epoch:N or init (epoch:1)",
+        rewind="rewind point: update:N, epoch:N or init (epoch:1); none: the survivors keep their trained weights and "
+        "train on at the last learning rate",
         scope="all, layers, or regular expressions for names of parameters (all)",
     )
     add = result.add_argument
+    add(
+        "--rewind-what",
+        choices=["weights", LEARNING_RATE],
+        help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
+    )
     add_scoring_options(result)
     add(
         "--launcher",
@@ -136,7 +144,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         prune_rate=args.prune_rate,
         criterion=args.criterion,
         scope_shares=args.scope_shares,
-        rewind=str(parse_rewind(args.rewind, "--rewind")),
+        rewind=_rewind_word(args),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
@@ -144,6 +152,21 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         versions=all_versions(),
     )
     return with_scoring(experiment, scoring)
+
+
+def _rewind_word(args: argparse.Namespace) -> str:
+    if args.rewind == LEARNING_RATE:
+        raise ConfigError(
+            "--rewind lr: use --rewind-what lr to keep the trained weights and restart the learning rate's schedule"
+        )
+    if args.rewind_what == LEARNING_RATE:
+        if args.rewind is not None:
+            raise ConfigError(
+                "--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out"
+            )
+        return LEARNING_RATE
+    word = args.rewind or DEFAULTS["rewind"]
+    return NOTHING if word == NOTHING else str(parse_rewind(word, "--rewind", (NOTHING,)))
 
 
 def all_versions() -> dict[str, str]:

@@ -93,6 +93,9 @@ def _too_few(progress: CheckpointProgress, average: int) -> str | None:
 def _rewind_lost(progress: CheckpointProgress, folder: Path) -> str | None:
     if not (folder / paths.INIT).exists():
         return f"{paths.INIT} is missing"
-    point = parse_rewind(progress.option("task", "rewind_point"))
+    word = progress.option("task", "rewind_point")
+    if word is None:  # tickets go on from the trained weights
+        return None
+    point = parse_rewind(word)
     passed = progress.epoch > point.count if point.unit == "epochs" else progress.updates >= point.count
     return f"{paths.REWIND} is missing" if passed and not (folder / paths.REWIND).exists() else None

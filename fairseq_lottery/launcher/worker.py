@@ -21,47 +21,21 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.scoring import score_run
+from fairseq_lottery.launcher.training import training_arguments
 from fairseq_lottery.names import LAST
+from lottery_core.checkpoints import read_weights
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import Experiment, Run, Score, dense, paths, read_marker, write_score
+from lottery_core.experiments import KEPT, Experiment, Run, Score, paths, read_marker, write_score
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import write_json
-from lottery_core.pruning import CONTROLS, DENSE
+from lottery_core.pruning import DENSE
+from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
-# Options that give the dense run its initial weights.
-_INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
 _COST = ("steps", "wall_seconds", "cpu_seconds")  # what a finished training keeps when it is scored again
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
-
-
-def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:
-    """Make the arguments of ``fairseq-train`` for a run.
-
-    :param arguments: the user's own arguments
-    :param experiment: the experiment
-    :param run: the run: dense, a ticket, or a control
-    :param out: folder of the experiment
-    """
-    folder = out / run.folder
-    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
-    if arguments.log_format is None:
-        arguments = arguments.plus("--log-format", "json")
-    count = experiment.scoring["average"]
-    if count > 1 and arguments.keep_last_epochs is None:
-        arguments = arguments.plus("--keep-last-epochs", str(count))
-    elif count == 1 and not arguments.no_epoch_checkpoints:
-        arguments = arguments.plus("--no-epoch-checkpoints")
-    if run.kind == DENSE:
-        return arguments.plus("--rewind-point", experiment.rewind)
-    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
-    if run.kind not in CONTROLS:
-        return arguments.plus("--ticket", str(folder / paths.TICKET))
-    winning, rewind = out / run.winning.folder / paths.TICKET, out / dense(run.seed).folder / paths.REWIND
-    arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
-    return arguments.plus("--ticket-seed", str(run.control_seed), "--rewind", str(rewind))
 
 
 def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
@@ -135,6 +109,8 @@ def _run(args: argparse.Namespace) -> None:
         print(f"already trained: {before.updates} updates")
     else:
         _train(training_arguments(arguments, experiment, run, out), folder, args.launcher)
+    if run.kind == DENSE and experiment.rewind in KEPT:  # tickets go on from trained weights; controls need some, too
+        read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     score = _score(experiment, folder)

@@ -35,6 +35,10 @@ def _plain_label(scoring: Settings, name: str) -> str:
     return name
 
 
+def _no_origin(content: Settings) -> Mapping[str, Any]:
+    return {}
+
+
 def _one_return(settings: Settings) -> int:
     return 1
 
@@ -56,6 +60,8 @@ class Dialect:
     :param optimizer_members: matches the members of its zip files that hold the states of the policy's optimizers
     :param archive_facts: the member of its zip files that holds the model's settings as JSON
     :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> unit and number of what it has trained for
+    :param origin: content of a checkpoint, or of ``archive_facts`` -> the ``seed`` of its training and the
+        ``rewind_point`` that it wrote, where it says so
     :param checkpoint_key: a key that only its checkpoints have at the top
     :param recognises: whether a state dict with these names is one of its models
     :param unties: its checkpoints store tied parameters as separate copies
@@ -96,6 +102,7 @@ class Dialect:
     optimizer_members: re.Pattern[str] | None = None
     archive_facts: str | None = None
     steps_trained: Callable[[Mapping[str, Any]], Mapping[str, int]] = _no_steps
+    origin: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_origin
     checkpoint_key: str | None = None
     recognises: Callable[[Collection[str]], bool] = _never
     unties: bool = False

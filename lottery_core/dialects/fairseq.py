@@ -19,6 +19,24 @@ def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
     return {"updates": count} if type(count) is int else {}
 
 
+def _origin(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    cfg = checkpoint.get("cfg")
+    sections = cfg if isinstance(cfg, Mapping) else {}
+    found: dict[str, Any] = {}
+    seed = _option(sections.get("common"), "seed")
+    if type(seed) is int:
+        found["seed"] = seed
+    point = _option(sections.get("task"), "rewind_point")
+    if isinstance(point, str):
+        unit, colon, count = point.partition(":")
+        found["rewind_point"] = f"{unit.removesuffix('s')}s:{count}" if colon else point
+    return found
+
+
+def _option(section: Any, name: str) -> Any:
+    return section.get(name) if isinstance(section, Mapping) else getattr(section, name, None)
+
+
 def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     if not all(any(name.startswith(part) for name in names) for part in ("encoder.", "decoder.")):
         return {}
@@ -68,6 +86,7 @@ FAIRSEQ = Dialect(
     file="a fairseq checkpoint",
     checkpoint_key="optimizer_history",
     steps_trained=_steps_trained,
+    origin=_origin,
     # A model from a GPU or in fp16 is written with every alias as a tensor of its own.
     unties=True,
     # Its options, and the numbers that its meters hold.
@@ -81,7 +100,13 @@ FAIRSEQ = Dialect(
         *(f"numpy.dtypes.{name}DType" for name in (*_DTYPES, *_FLOATS)),
     ),
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
-    outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
+    # What makes the logits: of words, of an adaptive softmax with its class projections, of fconv, of a class.
+    outside_layers=re.compile(
+        r"output_projection|(^|\.)(fc_out|adaptive_softmax)\.|(^|\.)decoder\.fc3\."
+        r"|(^|\.)(classification_heads\.[^.]+\.out_proj|sentence_projection_layer|lm_output_learned_bias|ctc_proj)(\.|$)"
+        r"|(^|\.)w[tp]e\.",  # embeddings of Hugging Face's GPT-2, tied to its output
+        re.IGNORECASE,
+    ),
     steps="updates",
     scoring=_scoring,
     score_label=_score_label,

@@ -62,7 +62,7 @@ REFUSED = {
 }
 OWN_REFUSED = {
     "average": (["--average", 3], "--average 3 needs as many checkpoints of epochs, but 2 epochs leave fewer"),
-    "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init"),
+    "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init, none"),
     "bleu": (["--score", "bleu"], "BLEU needs a translation task"),
 }
 
@@ -169,3 +169,19 @@ def test_jobs_share_the_gpus(
     monkeypatch.setattr(cli, "run_experiment", only_remember)
     assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
     assert given == expected
+
+
+def test_changed_arguments_are_refused_one_by_one(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.launcher.options import experiment_of, resolve, with_task
+    from lottery_core.errors import ConfigError
+
+    def experiment(*words: str) -> Experiment:
+        args = resolve(vars(cli.parser().parse_args(["--out", str(tmp_path), "--rounds", "1"])))
+        return experiment_of(args, with_task(FairseqArguments([str(lm_data), *LSTM, *words])))
+
+    experiment().write()
+    experiment().check_same_as_before()
+    with pytest.raises(ConfigError) as caught:
+        experiment("--lr", "0.02", "--clip-norm", "0.1").check_same_as_before()
+    expected = "(settings.arguments --lr: 0.01 -> 0.02; settings.arguments --clip-norm: not given -> 0.1)"
+    assert expected in str(caught.value)
