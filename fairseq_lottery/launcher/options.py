@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import USER_DIR, FairseqArguments
@@ -105,10 +106,12 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
 
     :param arguments: arguments of ``fairseq-train``
     :returns: fairseq's configuration
+    :raises ConfigError: there is no such task, or a user-dir does without the plugin
     """
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+    _check_user_dir(arguments)
     words = list(arguments.with_user_dir().words)
     before = sys.argv
     sys.argv = ["fairseq-train", *words]  # fairseq looks for --user-dir there while it makes its parser
@@ -117,6 +120,29 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
         return convert_namespace_to_omegaconf(options.parse_args_and_arch(fairseq_parser, input_args=words))
     finally:
         sys.argv = before
+
+
+def _check_user_dir(arguments: FairseqArguments) -> None:
+    # A user-dir of the user's own takes the place of ours.
+    from fairseq import utils
+    from fairseq.tasks import TASK_REGISTRY
+
+    if arguments.user_dir is not None:
+        folder = Path(arguments.user_dir)
+        files = [folder] if folder.is_file() else list(folder.rglob("*.py"))
+        if not files:
+            raise ConfigError(f"--user-dir {folder} holds no Python file")
+        if not any("fairseq_lottery" in file.read_text(encoding="utf-8", errors="replace") for file in files):
+            raise ConfigError(f"--user-dir {folder} must import fairseq_lottery, e.g. in its __init__.py")
+        utils.import_user_module(argparse.Namespace(user_dir=arguments.user_dir))
+    name = arguments.task or ""
+    if name not in TASK_REGISTRY:
+        plain = name.removeprefix(PREFIX)
+        known = sorted(task.removeprefix(PREFIX) for task in TASK_REGISTRY if task.startswith(PREFIX))
+        raise ConfigError(
+            f"there is no lottery task for '{plain}'; there are {', '.join(known)}, and any other by one line in a "
+            f"--user-dir: import fairseq_lottery; fairseq_lottery.lottery_task('{plain}')"
+        )
 
 
 def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Experiment:

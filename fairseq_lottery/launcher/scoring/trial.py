@@ -21,6 +21,7 @@ _TWO_SENTENCES = (
     *("--batch-size", "2", "--num-shards", "1000000000", "--shard-id", "0"),
     *("--max-len-a", "0", "--max-len-b", "10"),
 )
+_HALF = ("--fp16", "--bf16", "--memory-efficient-fp16", "--memory-efficient-bf16")
 
 
 def try_scoring(experiment: Experiment, cfg: Any, model: Any) -> None:
@@ -55,6 +56,8 @@ def _try_generation(experiment: Experiment, checkpoint: Path, folder: Path) -> N
     scoring = experiment.scoring
     arguments = FairseqArguments(experiment.settings["arguments"])
     generating = generate_arguments(arguments, experiment.settings["data"], scoring)
+    if not torch.cuda.is_available():  # the head of a cluster, where a CPU may lack these
+        generating = FairseqArguments([word for word in generating.words if word not in _HALF])
     translations = translate(checkpoint, generating.plus(*_TWO_SENTENCES), folder)
     if decodes(generating) and set(scoring["score"]).intersection(TRANSLATED) - {SUBWORD_BLEU}:
         # What an untrained model prints says nothing, but the targets have gone the same way.

@@ -42,7 +42,7 @@ def test_multilingual_translation_is_scored_by_its_loss(both_ways: Path, tmp_pat
         "--lr-scheduler inverse_sqrt --warmup-updates 400 --warmup-init-lr 1e-7",
         "--lr-scheduler cosine --lr-period-updates=30 --t-mult 2 --min-lr 1e-9",
         "--lr-scheduler triangular --max-lr 0.1 --lr-period-updates 3 --shrink-min",
-        "--lr-scheduler fixed --fa 3 --force-anneal 2",
+        "--lr-scheduler fixed --force-anneal 2",
         "--warmup-updates 4",
     ],
 )
@@ -70,3 +70,20 @@ def test_what_keeps_the_weights_needs_the_last_rate(lm_data: Path, tmp_path: Pat
     ):
         with pytest.raises(ConfigError, match=expected):
             rewind(*words)
+
+
+def test_tasks_and_user_dirs_without_the_plugin(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.launcher.options import parse_fairseq, with_task
+    from lottery_core.errors import ConfigError
+
+    (tmp_path / "plain").mkdir()
+    words = [str(lm_data), "--task", "denoising"]
+    for more, expected in (
+        ([], r"no lottery task for 'denoising'; there are .*masked_lm.*fairseq_lottery.lottery_task\('denoising'\)"),
+        (["--user-dir", str(tmp_path / "plain")], "holds no Python file"),
+        (["--user-dir", str(tmp_path / "other")], "must import fairseq_lottery"),
+    ):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other" / "__init__.py").write_text("")
+        with pytest.raises(ConfigError, match=expected):
+            parse_fairseq(with_task(FairseqArguments([*words, *more])))
