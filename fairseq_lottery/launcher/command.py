@@ -100,6 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options, words = split(sys.argv[1:] if argv is None else argv)
     if options[:1] == ["rescore"]:
-        return run_command(lambda: rescore(options[1:]), "fairseq-lottery rescore")
+        return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
     given = vars(parser().parse_args(options))
     return run_command(lambda: _run(given, words), "fairseq-lottery")

@@ -45,15 +45,18 @@ def _parser() -> Parser:
     return result
 
 
-def rescore(words: Sequence[str]) -> None:
+def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
     """Run ``fairseq-lottery rescore``.
 
     :param words: command line after ``rescore``
+    :param training: what follows ``--``, where nothing may
     :raises LotteryError: bad input, or a run cannot be scored
     """
     from fairseq import tasks
 
     args = _parser().parse_args(list(words))
+    if training:
+        raise ConfigError("rescore trains nothing: leave out what follows --")
     before = Experiment.load(args.out)
     if before.framework != Fairseq.name:
         raise ConfigError(f"{args.out} is not an experiment of fairseq-lottery")

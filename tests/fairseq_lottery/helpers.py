@@ -75,7 +75,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(
-    words: Sequence[str], status: int | None = 0, timeout: float = 240, **env: str
+    words: Sequence[str], status: int | None = 0, timeout: float = 600, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command and check its exit status."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment(**env))

@@ -13,12 +13,9 @@ import pytest
 import torch
 
 from lottery_core import Ticket
-
-pytest.importorskip("fairseq", reason="the fairseq plugin's tests need fairseq-fixed")
-
 from tests.fairseq_lottery import helpers
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 PAGE = (HERE / "docs/fairseq.md").read_text()
 BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [code for language, code in BLOCKS if language == "bash"]
