@@ -48,7 +48,7 @@ class Score:
     eval_se: float | None = None
     eval_episodes: int = 0
     rewind_steps: int | None = None
-    more: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, float] = field(default_factory=dict, hash=False)
     scoring: str = ""
 
 
@@ -82,7 +82,7 @@ class Row:
     networks: str = ""  # survivors by network where there are several: "actor=12/4610 critic=900/4545"
     scope_shares: str = TOGETHER
     scoring: str = ""
-    more: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def run(self) -> Run:
