@@ -28,8 +28,8 @@ _TINY = (
 )
 _SHORT = {
     "--out runs/units --rounds 8": "--out runs/units --rounds 1",
-    "--out runs/finetuned --rounds 8": "--out runs/finetuned --rounds 1 --kinds winning",
-    "--rounds 8": "--rounds 0",
+    '--rounds 8 --rewind none --generate "$GENERATE"': "--rounds 1 --kinds winning --rewind none --score log_ppl",
+    "--out runs/masked --rounds 8": "--out runs/masked --rounds 0",
     "--kinds winning random": "--kinds winning",
     "update:1000": "update:1",
     "--max-tokens 4096 --max-epoch 300": f"--max-tokens 400 --max-update 2 --cpu {_TINY}",
@@ -105,8 +105,8 @@ def units(folder: Path) -> Path:
 
 
 def test_every_block_is_run() -> None:
-    tested = [COMMANDS[0], *(block(*words) for words in (("--out runs/units",), ("rescore",), *RUN.values()))]
-    assert sorted(tested) == sorted(COMMANDS)
+    words = [("--out runs/units",), ("rescore",), *((word,) for word in (*RUN, *PARSED))]
+    assert sorted([COMMANDS[0], *(block(*each) for each in words)]) == sorted(COMMANDS)
 
 
 def test_sentencepiece_and_rescore(units: Path) -> None:
@@ -118,47 +118,44 @@ def test_sentencepiece_and_rescore(units: Path) -> None:
     assert (units / "runs/units/seed-1/dense/checkpoint_last.pt").stat().st_mtime_ns == before
 
 
+PARSED = ("--rewind-what lr", "--tensorboard-logdir", "--user-dir my_tasks")
+# What is in the command -> a file that it leaves.
+RUN = {
+    "--rewind none": "runs/finetuned/seed-1/winning/round-01/result.json",
+    "--task masked_lm": "runs/masked/seed-1/dense/result.json",
+    "fairseq-hydra-train": "runs/hydra/checkpoint_last.pt",
+    "--fp16": "runs/half/checkpoint_last.pt",
+    "--arch lightconv": "runs/lightconv/checkpoint_last.pt",
+    "levenshtein_transformer": "runs/levenshtein/checkpoint_last.pt",
+}
+
+
+@pytest.mark.parametrize("word", PARSED)
+def test_the_command_is_parsed(word: str, folder: Path) -> None:
+    said = run(block(word).replace("--rounds 8", "--dry-run --rounds 8"), folder)
+    assert "17 runs, 0 done" in said
+
+
+@pytest.mark.parametrize("word", RUN)
+def test_the_command_runs(word: str, units: Path) -> None:
+    said = run(block(word), units)
+    assert (units / RUN[word]).exists()
+    if word == "--rewind none":
+        assert_kept(units / "runs/finetuned/seed-1")
+    if word == "--task masked_lm":
+        assert "loss (bits a token) on the test split" in said
+    if word in ("--arch lightconv", "levenshtein_transformer"):
+        assert said.count("\nH-") >= 40
+
+
 def assert_kept(chain: Path) -> None:
     """The survivors of a chain start from their trained weights, at the last learning rate."""
     ticket = Ticket.load(chain / "winning/round-01/ticket.safetensors")
     trained = helpers.load(chain / "dense/checkpoint_last.pt")
     assert ticket.origin.rewind == "none"
     for name, values in ticket.start().items():
-        assert torch.equal(values, trained["model"][name].masked_fill(~ticket.masks[name], 0))
+        if name in ticket.masks:
+            assert torch.equal(values, trained["model"][name].masked_fill(~ticket.masks[name], 0))
     cfg = helpers.load(chain / "winning/round-01/checkpoint_last.pt")["cfg"]
     assert cfg["lr_scheduler"]["_name"] == "fixed"
     assert cfg["optimization"]["lr"] == [trained["last_optimizer_state"]["param_groups"][0]["lr"]]
-
-
-RUN = {
-    "kept weights": ("--rewind none", "--rewind-what lr"),
-    "tensorboard": ("--tensorboard-logdir",),
-    "masked": ("--task masked_lm",),
-    "own task": ("--user-dir my_tasks",),
-    "hydra": ("fairseq-hydra-train",),
-    "half": ("--fp16",),
-    "lightconv": ("--arch lightconv",),
-    "levenshtein": ("levenshtein_transformer",),
-}
-_LEFT = {
-    "kept weights": "runs/rates/seed-1/dense/result.json",
-    "tensorboard": "boards/seed-1/dense/train",
-    "masked": "runs/masked/seed-1/dense/result.json",
-    "own task": "runs/own/seed-1/dense/result.json",
-    "half": "runs/half/checkpoint_last.pt",
-    "lightconv": "runs/lightconv/checkpoint_last.pt",
-    "levenshtein": "runs/levenshtein/checkpoint_last.pt",
-    "hydra": "runs/hydra/checkpoint_last.pt",
-}
-
-
-@pytest.mark.parametrize("name", RUN)
-def test_the_commands_run(name: str, units: Path) -> None:
-    said = run(block(*RUN[name]), units)
-    assert (units / _LEFT[name]).exists()
-    if name == "kept weights":
-        assert_kept(units / "runs/finetuned/seed-1")
-    if name == "masked":
-        assert "loss (bits a token) on the test split" in said
-    if name in ("lightconv", "levenshtein"):
-        assert said.count("\nH-") >= 40

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.launcher.training import at_one_rate
+from fairseq_lottery.launcher.training import at_one_rate, training_arguments
+from lottery_core.experiments import Experiment, Run, dense
 from tests.conftest import one_line
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, split
@@ -51,6 +52,17 @@ def test_one_rate_instead_of_any_schedule(schedule: str) -> None:
     assert at_one_rate(FairseqArguments(words), 2.5e-05).words == (
         *("bin", "--max-update", "7", "--clip-norm", "0.2", "--lr-scheduler", "fixed", "--lr", "2.5e-05"),
     )
+
+
+def test_every_run_has_a_place_of_its_own(tmp_path: Path) -> None:
+    own = {"arguments": [], "threads": 1}
+    chain_ = Experiment(tmp_path, "fairseq", own, 0.2, "lr", ("winning",), (1,), 1, scoring={"average": 1})
+    words = FairseqArguments(["bin", "--tensorboard-logdir", "boards", f"--log-file={tmp_path}/logs/train.txt"])
+    for run, folder in ((dense(1), "seed-1/dense"), (Run(1, "winning", 1), "seed-1/winning/round-01")):
+        given = training_arguments(words, chain_, run, tmp_path)
+        assert given.value("--tensorboard-logdir") == f"boards/{folder}"
+        assert given.value("--log-file") == f"{tmp_path}/logs/{folder}/train.txt"
+        assert not given.given("--rewind-point")
 
 
 def test_what_keeps_the_weights_needs_the_last_rate(lm_data: Path, tmp_path: Path) -> None:
