@@ -15,7 +15,7 @@ from fairseq_lottery.argv import FairseqArguments, split
 from fairseq_lottery.launcher.framework import Fairseq
 from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
-from fairseq_lottery.launcher.scoring import default_score, scoring_of, with_scoring
+from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
 from fairseq_lottery.task import RewindPoint, parse_rewind
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
@@ -24,7 +24,7 @@ from lottery_core.experiments.executors import SLURM, gpus_of_a_job, make_execut
 from lottery_core.tickets import snapshot
 
 
-def _preflight(experiment: Experiment, arguments: FairseqArguments, scored: bool, dry_run: bool) -> Experiment:
+def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
@@ -48,12 +48,13 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, scored: bool
             "save: leave it out, or restart the schedule, with --rewind-what lr"
         )
     task = tasks.setup_task(cfg.task)
-    if not scored and not read_row(experiment.out):  # the task's class knows more than its name
+    if args.score is None and not read_row(experiment.out):  # the task's class knows more than its name
         score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
-        experiment = with_scoring(experiment, scoring_of(dict(experiment.scoring, score=[score]), {}, score))
+        given = {name: getattr(args, name) for name in SCORING_OPTIONS}
+        experiment = with_scoring(experiment, scoring_of(given, {}, score))
     model = task.build_model(cfg.model)
     snapshot(model).pool(experiment.scope)
-    check_and_try(experiment, task, cfg, model, dry_run)
+    check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
 
 
@@ -88,7 +89,7 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     framework = Fairseq(args.launcher)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     trainer = make_executor(args, framework.command, experiment.out, gpus)
-    experiment = _preflight(experiment, arguments, args.score is not None, args.dry_run)
+    experiment = _preflight(experiment, arguments, args)
     run_experiment(experiment, framework, trainer, args.dry_run, args.quiet)
 
 
