@@ -25,7 +25,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     :param arguments: the user's own arguments
     :param experiment: the experiment
     :param run: the run: dense, a ticket, or a control
-    :param out: folder of the experiment
+    :param out: folder of the experiment; the rate of ``--rewind none`` is known when the dense run is done
     """
     folder = out / run.folder
     arguments = _apart(arguments, run)
@@ -41,8 +41,9 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
     if run.kind not in CONTROLS:
-        if experiment.rewind == NOTHING and CHAINS[run.kind].rewinds:
-            arguments = at_one_rate(arguments, last_rate(out / dense(run.seed).folder))
+        before = out / dense(run.seed).folder
+        if experiment.rewind == NOTHING and CHAINS[run.kind].rewinds and (before / LAST).exists():
+            arguments = at_one_rate(arguments, last_rate(before))
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning, rewind = out / run.winning.folder / paths.TICKET, out / dense(run.seed).folder / paths.REWIND
     arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
@@ -55,8 +56,6 @@ def _apart(arguments: FairseqArguments, run: Run) -> FairseqArguments:
         if value is not None:
             place = Path(value)
             own = place / run.folder if option.endswith("dir") else place.parent / run.folder / place.name
-            if not option.endswith("dir"):
-                own.parent.mkdir(parents=True, exist_ok=True)  # fairseq does not make it
             arguments = arguments.without(option).plus(option, str(own))
     return arguments
 

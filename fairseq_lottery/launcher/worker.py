@@ -108,7 +108,9 @@ def _run(args: argparse.Namespace) -> None:
     if before and before.at_end:
         print(f"already trained: {before.updates} updates")
     else:
-        _train(training_arguments(arguments, experiment, run, out), folder, args.launcher)
+        words = training_arguments(arguments, experiment, run, out)
+        Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not make it
+        _train(words, folder, args.launcher)
     if run.kind == DENSE and experiment.rewind in KEPT:  # tickets go on from trained weights; controls need some, too
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
