@@ -41,8 +41,9 @@ _KEYS = {
     "rounds",
     "versions",
 }
+# Key of what 0.1 wrote into the markers of a folder, where this version writes something else.
+_OF_0_1 = "version_0_1"
 # Settings that folders of 0.1 lack, with what those folders did.
-_OF_0_1 = "version_0_1"  # what 0.1 wrote into the markers of a folder, where this version writes something else
 _DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
 
 
