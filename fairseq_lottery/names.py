@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 PREFIX = "lottery_"  # of the registered tasks
-LOG_PPL, BLEU, TOKENIZED_BLEU = "log_ppl", "bleu", "tokenized-bleu"
-SCORES = (LOG_PPL, BLEU, TOKENIZED_BLEU)
+LOG_PPL, LOSS = "log_ppl", "loss"
+BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER = "bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"
+TRANSLATED = (BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER)  # scores of what fairseq-generate translates
+SCORES = (LOG_PPL, LOSS, *TRANSLATED)
 LAST = "checkpoint_last.pt"
 AVERAGED = "averaged.pt"
 TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the ticket that was trained

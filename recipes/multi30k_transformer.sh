@@ -29,7 +29,7 @@ setting        WARMUP       400                                   100
 setting        MAX_TOKENS   2000                                  1000
 setting        VOCABULARY   4000                                  200
 # A German number is one word, too short for BLEU of words: --small takes that of the units.
-setting        SCORE        bleu                                  tokenized-bleu
+setting        SCORE        bleu                                  subword-bleu
 setting        GENERATE     "--beam 5 --remove-bpe sentencepiece --max-tokens 4000"   "--beam 1"
 # This machine and these folders.
 setting        GPUS         0

@@ -38,7 +38,7 @@ numbers() {
     # BLEU of units, since a German number is one word.
     local command=(
         fairseq-lottery --out "$out-numbers" --rounds 5 --prune-rate 0.45 --rewind update:50 --jobs 2
-        --score tokenized-bleu --generate "--beam 1"
+        --score subword-bleu --generate "--beam 1"
     )
     local training=(
         "$data/bin" --source-lang en --target-lang de --arch transformer

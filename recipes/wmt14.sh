@@ -12,7 +12,7 @@ wmt14_settings() {
     setting        SCOPE        all
     setting        UPDATES      50000            240
     setting        AVERAGE      10               2
-    setting        SCORE        tokenized-bleu
+    setting        SCORE        tokenized-bleu   subword-bleu
     # fairseq's "Scaling NMT" set-up (Ott et al. 2018), which the paper takes over: batches of 128 GPUs, 3584 tokens each.
     setting        LAYERS       6                2
     setting        BATCH_GPUS   128              1

@@ -15,14 +15,14 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments, split
 from fairseq_lottery.launcher.framework import Fairseq
 from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
-from fairseq_lottery.launcher.scores import decodes, generate_arguments, read_lines
-from fairseq_lottery.launcher.worker import training_arguments, training_command
-from fairseq_lottery.names import BLEU, LOG_PPL, TOKENIZED_BLEU
+from fairseq_lottery.launcher.rescore import check_and_try, rescore
+from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
+from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
 from lottery_core.cli import run_command, run_experiment
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import REMAINING, Experiment, Run
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -36,7 +36,7 @@ from lottery_core.pruning import check_scope_shares
 from lottery_core.tickets import snapshot
 
 
-def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experiment:
+def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
@@ -57,69 +57,29 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments) -> Experimen
     ):
         require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
-    # Raises an error if the training ends before the rewind point.
-    point = parse_rewind(experiment.rewind)
-    RewindPoint(Path(), point, False, *limits)
-    if experiment.after_rewind == REMAINING:
-        require_schedule(cfg)
-        if point.count and point.count == limits[point.unit == "epochs"]:
-            raise ConfigError(f"nothing remains to be trained after the rewind point {point}")
-    _check_checkpoints(cfg.checkpoint, experiment.settings["average"], cfg.optimization.max_epoch)
+    if experiment.rewind not in KEPT:
+        # Raises an error if the training ends before the rewind point.
+        point = parse_rewind(experiment.rewind)
+        RewindPoint(Path(), point, False, *limits)
+        if experiment.after_rewind == REMAINING:
+            require_schedule(cfg)
+            if point.count and point.count == limits[point.unit == "epochs"]:
+                raise ConfigError(f"nothing remains to be trained after the rewind point {point}")
+    elif experiment.rewind == NOTHING and cfg.checkpoint.no_save_optimizer_state:
+        raise ConfigError(
+            f"--rewind {NOTHING} continues at the last learning rate, which --no-save-optimizer-state does not "
+            "save: leave it out, or restart the schedule, with --rewind-what lr"
+        )
     task = tasks.setup_task(cfg.task)
-    score = experiment.settings["score"]
-    if score in (BLEU, TOKENIZED_BLEU):
-        try:
-            import sacrebleu  # noqa: F401
-        except ImportError as error:
-            raise ConfigError("BLEU needs sacrebleu: pip install sacrebleu") from error
-    if score == LOG_PPL and not hasattr(task, "output_dictionary"):
-        raise ConfigError(f"--score {LOG_PPL} is for language models; for translation use {BLEU} or {TOKENIZED_BLEU}")
-    if score in (BLEU, TOKENIZED_BLEU, LOG_PPL):
-        task.load_dataset(experiment.settings["gen_subset"])
-    if score in (BLEU, TOKENIZED_BLEU):
-        _check_generation(task, arguments, experiment.settings)
-    weights = snapshot(task.build_model(cfg.model))
+    if args.score is None and not read_row(experiment.out):  # the task's class knows more than its name
+        score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
+        given = {name: getattr(args, name) for name in SCORING_OPTIONS}
+        experiment = with_scoring(experiment, scoring_of(given, {}, score))
+    model = task.build_model(cfg.model)
+    weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+    check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
-
-
-def _check_checkpoints(cfg: Any, average: int, epochs: int) -> None:
-    for name in ("no_save", "no_last_checkpoints"):
-        if getattr(cfg, name):
-            raise ConfigError(f"--{name.replace('_', '-')} leaves no checkpoint to prune: leave it out")
-    if average == 1:
-        return
-    if cfg.no_epoch_checkpoints:
-        raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
-    if 0 < cfg.keep_last_epochs < average:
-        raise ConfigError(
-            f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.keep_last_epochs}"
-        )
-    if epochs and epochs // cfg.save_interval < average:
-        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
-
-
-def _check_generation(task: Any, arguments: FairseqArguments, settings: Mapping[str, Any]) -> None:
-    from fairseq import options
-
-    if getattr(task, "source_dictionary", None) is None or not hasattr(task.datasets[settings["gen_subset"]], "tgt"):
-        raise ConfigError(f"BLEU needs a translation task: give --score {LOG_PPL}, or a command of your own")
-    generating = generate_arguments(arguments, settings)
-    words = list(generating.words)
-    before = sys.argv
-    sys.argv = ["fairseq-generate", *words]  # fairseq looks for --user-dir there while it makes its parser
-    try:
-        options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
-    finally:
-        sys.argv = before
-    if settings["score"] == TOKENIZED_BLEU and decodes(generating):
-        raise ConfigError(
-            f"{TOKENIZED_BLEU} scores the tokens as they are: leave --tokenizer and --bpe out of --generate"
-        )
-    if settings["reference"] is not None:
-        lines, pairs = len(read_lines(Path(settings["reference"]))), len(task.dataset(settings["gen_subset"]))
-        if lines != pairs:
-            raise ConfigError(f"{settings['reference']} has {lines} lines, but {settings['gen_subset']} has {pairs}")
 
 
 def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
@@ -161,7 +121,7 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
-    experiment = _preflight(experiment, arguments)
+    experiment = _preflight(experiment, arguments, args)
 
     def training(run: Run) -> str:
         words = training_arguments(arguments, experiment, run, experiment.out)
@@ -177,5 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
     options, words = split(sys.argv[1:] if argv is None else argv)
+    if options[:1] == ["rescore"]:
+        return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
     given = vars(parser().parse_args(options))
     return run_command(lambda: _run(given, words), "fairseq-lottery")

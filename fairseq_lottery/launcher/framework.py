@@ -8,7 +8,7 @@ from pathlib import Path
 from fairseq_lottery.launcher.resume import why_not_resumable
 from fairseq_lottery.names import LAST
 from lottery_core.checkpoints import read_weights
-from lottery_core.experiments import Run, Score, read_score
+from lottery_core.experiments import Experiment, Run, Score, read_score
 from lottery_core.tickets import Weights
 
 
@@ -33,7 +33,8 @@ class Fairseq:
 
         fairseq itself resumes it, see :func:`fairseq_lottery.launcher.resume.why_not_resumable`.
         """
-        return why_not_resumable(run, folder)
+        experiment = Experiment.load(Run.of_folder(folder.absolute())[0])
+        return why_not_resumable(run, folder, experiment.scoring["average"])
 
     def weights(self, folder: Path) -> Weights:
         """Read the weights of ``checkpoint_last.pt``, with every name of a tied tensor."""

@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import USER_DIR, FairseqArguments
-from fairseq_lottery.names import BLEU, LOG_PPL, PREFIX, SCORES, TOKENIZED_BLEU
+from fairseq_lottery.launcher.scoring import (
+    SCORING_OPTIONS,
+    add_scoring_options,
+    default_score,
+    scoring_of,
+    with_scoring,
+)
+from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment
+from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
 from lottery_core.version import VERSION
 
@@ -25,17 +32,10 @@ _SET_PER_ROUND = (
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
-    "score": None,
-    "average": 1,
-    "gen_subset": "test",
-    "generate": "--beam 5 --remove-bpe",
-    "reference": None,
+    **dict.fromkeys(SCORING_OPTIONS),  # what is not given stays as the folder has it
     "launcher": None,
-}
-_LABELS = {
-    LOG_PPL: "log perplexity (nats a word) on the {split} split",
-    BLEU: "BLEU (sacrebleu, detokenised) on the {split} split",
-    TOKENIZED_BLEU: "BLEU (tokenised, case-sensitive) on the {split} split",
+    "rewind": None,
+    "rewind_what": None,
 }
 
 
@@ -43,7 +43,8 @@ def parser() -> Parser:
     """Make the parser of ``fairseq-lottery``, for everything before ``--``; see :func:`resolve` for the defaults."""
     result = Parser(
         prog="fairseq-lottery",
-        usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]",
+        usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]\n"
+        "       fairseq-lottery rescore DIR [option ...]   (see fairseq-lottery rescore --help)",
         description="Find winning tickets with fairseq-train, and train controls alongside.",
         argument_default=argparse.SUPPRESS,
     )
@@ -53,20 +54,17 @@ def parser() -> Parser:
     )
     add_experiment_options(
         result,
-        rewind="rewind point: update:N, epoch:N or init (epoch:1)",
+        rewind="rewind point: update:N, epoch:N or init (epoch:1); none: the survivors keep their trained weights and "
+        "train on at the last learning rate",
         scope="all, layers, or regular expressions for names of parameters (all)",
     )
     add = result.add_argument
     add(
-        "--score",
-        metavar="SCORE",
-        help=f"{', '.join(SCORES)}, or a command that prints a number on its last line, run in the folder of a run "
-        "with LOTTERY_CHECKPOINT set (log_ppl for language models, else bleu)",
+        "--rewind-what",
+        choices=["weights", LEARNING_RATE],
+        help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
     )
-    add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
-    add("--gen-subset", metavar="SPLIT", help="split to score (test)")
-    add("--generate", metavar="ARGS", help="more arguments of fairseq-generate, for BLEU ('--beam 5 --remove-bpe')")
-    add("--reference", type=Path, metavar="FILE", help="detokenised references for BLEU (those in the data)")
+    add_scoring_options(result)
     add(
         "--launcher",
         metavar="CMD",
@@ -108,10 +106,12 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
 
     :param arguments: arguments of ``fairseq-train``
     :returns: fairseq's configuration
+    :raises ConfigError: there is no such task, or a user-dir does without the plugin
     """
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+    _check_user_dir(arguments)
     words = list(arguments.with_user_dir().words)
     before = sys.argv
     sys.argv = ["fairseq-train", *words]  # fairseq looks for --user-dir there while it makes its parser
@@ -122,6 +122,29 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
         sys.argv = before
 
 
+def _check_user_dir(arguments: FairseqArguments) -> None:
+    # A user-dir of the user's own takes the place of ours.
+    from fairseq import utils
+    from fairseq.tasks import TASK_REGISTRY
+
+    if arguments.user_dir is not None:
+        folder = Path(arguments.user_dir)
+        files = [folder] if folder.is_file() else list(folder.rglob("*.py"))
+        if not files:
+            raise ConfigError(f"--user-dir {folder} holds no Python file")
+        if not any("fairseq_lottery" in file.read_text(encoding="utf-8", errors="replace") for file in files):
+            raise ConfigError(f"--user-dir {folder} must import fairseq_lottery, e.g. in its __init__.py")
+        utils.import_user_module(argparse.Namespace(user_dir=arguments.user_dir))
+    name = arguments.task or ""
+    if name not in TASK_REGISTRY:
+        plain = name.removeprefix(PREFIX)
+        known = sorted(task.removeprefix(PREFIX) for task in TASK_REGISTRY if task.startswith(PREFIX))
+        raise ConfigError(
+            f"there is no lottery task for '{plain}'; there are {', '.join(known)}, and any other by one line in a "
+            f"--user-dir: import fairseq_lottery; fairseq_lottery.lottery_task('{plain}')"
+        )
+
+
 def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Experiment:
     """Make the experiment that the options describe.
 
@@ -129,40 +152,46 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
     :param arguments: arguments of ``fairseq-train``, see :func:`with_task`
     :raises LotteryError: an option has a value that cannot work
     """
-    if args.average < 1:
-        raise ConfigError(f"--average must be at least 1, not {args.average}")
-    score = args.score or (LOG_PPL if arguments.task == f"{PREFIX}language_modeling" else BLEU)
-    label = _LABELS.get(score, f"score of {score}").format(split=args.gen_subset)
     try:
-        shlex.split(args.generate), shlex.split(args.launcher or "")
+        shlex.split(args.launcher or "")
     except ValueError as error:
-        raise ConfigError(f"--generate or --launcher is not a valid command line: {error}") from error
-    if args.reference is not None and not args.reference.is_file():
-        raise ConfigError(f"the reference {args.reference} does not exist")
-    return Experiment(
+        raise ConfigError(f"--launcher is not a valid command line: {error}") from error
+    given = {name: getattr(args, name) for name in SCORING_OPTIONS}
+    scoring = scoring_of(given, read_row(args.out).get("scoring", {}), default_score(arguments.task or ""))
+    experiment = Experiment(
         out=args.out,
         framework="fairseq",
         settings={
             "arguments": list(arguments.words),
-            "score": score,
-            "average": args.average,
-            "gen_subset": args.gen_subset,
-            "generate": args.generate,
-            "reference": None if args.reference is None else str(args.reference.resolve()),
             "threads": args.threads,
         },
         prune_rate=args.prune_rate,
         criterion=args.criterion,
         scope_shares=args.scope_shares,
         after_rewind=args.after_rewind,
-        rewind=str(parse_rewind(args.rewind, "--rewind")),
+        rewind=_rewind_word(args),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
         rounds=args.rounds,
-        score_label=label,
         versions=all_versions(),
     )
+    return with_scoring(experiment, scoring)
+
+
+def _rewind_word(args: argparse.Namespace) -> str:
+    if args.rewind == LEARNING_RATE:
+        raise ConfigError(
+            "--rewind lr: use --rewind-what lr to keep the trained weights and restart the learning rate's schedule"
+        )
+    if args.rewind_what == LEARNING_RATE:
+        if args.rewind is not None:
+            raise ConfigError(
+                "--rewind-what lr keeps the trained weights, so there is no rewind point: leave --rewind out"
+            )
+        return LEARNING_RATE
+    word = args.rewind or DEFAULTS["rewind"]
+    return NOTHING if word == NOTHING else str(parse_rewind(word, "--rewind", (NOTHING,)))
 
 
 def all_versions() -> dict[str, str]:

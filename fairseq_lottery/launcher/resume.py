@@ -36,13 +36,14 @@ _NOT_KEPT: dict[str, dict[str, Any]] = {
 _PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
 
 
-def why_not_resumable(run: Run, folder: Path) -> str | None:
+def why_not_resumable(run: Run, folder: Path, average: int = 1) -> str | None:
     """Say why a killed run cannot resume from its checkpoint; bit-exact for one process on a CPU.
 
     See :meth:`lottery_core.experiments.Framework.why_not_resumable`.
 
     :param run: the run that was killed
     :param folder: its folder
+    :param average: how many checkpoints of epochs will be averaged
     :returns: the reason, ``None`` if the run can resume
     """
     checkpoint = folder / LAST
@@ -55,7 +56,8 @@ def why_not_resumable(run: Run, folder: Path) -> str | None:
         return str(error)
     if damaged:
         return f"{checkpoint} is damaged ({damaged})"
-    return _not_kept(progress) or (_rewind_lost(progress, folder) if run.kind == DENSE else None)
+    lost = _rewind_lost(progress, folder) if run.kind == DENSE else None
+    return _not_kept(progress) or _too_few(progress, average) or lost
 
 
 def _damaged(checkpoint: Path) -> str | None:
@@ -80,9 +82,19 @@ def _not_kept(progress: CheckpointProgress) -> str | None:
     return None
 
 
+def _too_few(progress: CheckpointProgress, average: int) -> str | None:
+    kept = progress.option("checkpoint", "keep_last_epochs", -1)
+    if average > 1 and (progress.option("checkpoint", "no_epoch_checkpoints", False) or 0 < kept < average):
+        return f"it has not kept the checkpoints of epochs that --average {average} needs"
+    return None
+
+
 def _rewind_lost(progress: CheckpointProgress, folder: Path) -> str | None:
     if not (folder / paths.INIT).exists():
         return f"{paths.INIT} is missing"
-    point = parse_rewind(progress.option("task", "rewind_point"))
+    word = progress.option("task", "rewind_point")
+    if word is None:  # tickets go on from the trained weights
+        return None
+    point = parse_rewind(word)
     passed = progress.epoch > point.count if point.unit == "epochs" else progress.updates >= point.count
     return f"{paths.REWIND} is missing" if passed and not (folder / paths.REWIND).exists() else None

@@ -14,77 +14,34 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
-from fairseq_lottery.launcher.scores import average, bleu, by_command, generate_arguments, log_perplexity
-from fairseq_lottery.names import BLEU, LAST, LOG_PPL, TOKENIZED_BLEU
+from fairseq_lottery.launcher.scoring import score_run
+from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
+from fairseq_lottery.names import LAST
 from fairseq_lottery.task import Beginning
+from lottery_core.checkpoints import read_weights
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import REMAINING, Experiment, Run, Score, dense, paths, write_score
+from lottery_core.experiments import KEPT, Experiment, Run, Score, dense, paths, read_marker, write_score
 from lottery_core.experiments.executors import die_with, hide_gpus
 from lottery_core.files import write_json
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE
+from lottery_core.pruning import DENSE
+from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
-# Options that give the dense run its initial weights.
-_INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
+_COST = ("steps", "rewind_steps", "wall_seconds", "cpu_seconds")  # what a run keeps when it is scored again
+    "steps",
+    "rewind_steps",
+    "wall_seconds",
+    "cpu_seconds",
+)  # what a finished training keeps when it is scored again
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
-
-
-def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:
-    """Make the arguments of ``fairseq-train`` for a run.
-
-    :param arguments: the user's own arguments
-    :param experiment: the experiment
-    :param run: the run: dense, a ticket, or a control
-    :param out: folder of the experiment
-    """
-    folder = out / run.folder
-    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
-    if arguments.log_format is None:
-        arguments = arguments.plus("--log-format", "json")
-    count = experiment.settings["average"]
-    if count > 1 and arguments.keep_last_epochs is None:
-        arguments = arguments.plus("--keep-last-epochs", str(count))
-    elif count == 1 and not arguments.no_epoch_checkpoints:
-        arguments = arguments.plus("--no-epoch-checkpoints")
-    if run.kind == DENSE:
-        return arguments.plus("--rewind-point", experiment.rewind)
-    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
-    winning, rewind = out / run.winning.folder / paths.TICKET, out / dense(run.seed).folder / paths.REWIND
-    if begins_late(experiment, run):
-        arguments = arguments.plus("--after-rewind", REMAINING)
-    if begins_late(experiment, run) or run.kind in CONTROLS:
-        arguments = arguments.plus("--rewind", str(rewind))
-    if run.kind not in CONTROLS:
-        return arguments.plus("--ticket", str(folder / paths.TICKET))
-    arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
-    return arguments.plus("--ticket-seed", str(run.control_seed))
-
-
-def begins_late(experiment: Experiment, run: Run) -> bool:
-    """Whether a run begins at the rewind point: tickets do that are rewound to it, and their controls.
-
-    :param experiment: the experiment
-    :param run: one of its runs
-    """
-    from_the_start = run.kind in CHAINS and not CHAINS[run.kind].rewinds
-    return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
-
-
-def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:
-    """Make the command line of ``fairseq-train``.
-
-    :param arguments: its arguments, see :func:`training_arguments`
-    :param launcher: command that starts the training instead of python
-    """
-    start = [sys.executable] if launcher is None else shlex.split(launcher)
-    return [*start, "-m", "fairseq_cli.train", *arguments.words]
 
 
 def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
@@ -145,19 +102,6 @@ def _progress_line(stats: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _score(arguments: FairseqArguments, settings: Mapping[str, Any], folder: Path) -> tuple[float, int]:
-    checkpoint = average(folder, settings["average"])
-    if settings["score"] == LOG_PPL:
-        return log_perplexity(checkpoint, settings["gen_subset"], arguments.cpu)
-    if settings["score"] in (BLEU, TOKENIZED_BLEU):
-        reference = settings["reference"]
-        generating = generate_arguments(arguments, settings)
-        scores = bleu(checkpoint, generating, folder, None if reference is None else Path(reference))
-        print(", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-        return scores[settings["score"]], 1
-    return by_command(settings["score"], checkpoint, folder), 1
-
-
 def _run(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)
@@ -165,30 +109,44 @@ def _run(args: argparse.Namespace) -> None:
     if arguments.cpu:
         hide_gpus()
     folder = out / run.folder
+    done = read_marker(folder)
+    if done is not None:
+        write_score(folder, replace(_score(experiment, folder), **{name: getattr(done, name) for name in _COST}))
+        return
     # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
     wall = time.perf_counter() - (before.seconds if before else 0)
     if before and before.at_end:
         print(f"already trained: {before.updates} updates")
     else:
-        _train(training_arguments(arguments, experiment, run, out), folder, args.launcher)
+        words = training_arguments(arguments, experiment, run, out)
+        Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not make it
+        _train(words, folder, args.launcher)
+    if run.kind == DENSE and experiment.rewind in KEPT:  # tickets go on from trained weights; controls need some, too
+        read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    value, count = _score(arguments, experiment.settings, folder)
+    score = _score(experiment, folder)
     rewind = out / dense(run.seed).folder / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    score = Score(
-        score=value,
-        returns=count,
+    score = replace(
+        score,
         steps=CheckpointProgress.of(folder / LAST).updates - earlier,
         rewind_steps=before_rewind if run.kind == DENSE else None,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )
     write_score(folder, score)
-    print(f"score {value:.6g}")
+
+
+def _score(experiment: Experiment, folder: Path) -> Score:
+    values, count = score_run(experiment, folder)
+    print(", ".join(f"{name} {value:.6g}" for name, value in values.items()))
+    first, *more = values
+    further = {name: values[name] for name in more}
+    return Score(score=values[first], returns=count, more=further, scoring=experiment.scoring_text)
 
 
 def main(argv: list[str] | None = None) -> int:

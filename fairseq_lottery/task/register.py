@@ -1,4 +1,4 @@
-"""The registered lottery tasks; one line registers another: ``lottery_task("masked_lm")``."""
+"""The registered lottery tasks; one line registers another: ``lottery_task("denoising")``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lottery_core.errors import unknown_choice
 def lottery_task(name: str, mixins: tuple[type, ...] = (LotteryTask,), options: type = LotteryOptions) -> type:
     """Register ``lottery_NAME``: the task ``name``, extended to train tickets.
 
-    One line in any user-dir is enough: ``from fairseq_lottery import lottery_task; lottery_task("masked_lm")``.
+    One line in any user-dir is enough: ``from fairseq_lottery import lottery_task; lottery_task("denoising")``.
 
     :param name: a registered task of fairseq or of a user-dir
     :param mixins: classes placed before the task's own class
@@ -51,4 +51,6 @@ def _arguments_of(base: Any, options: type) -> Any:
 
 
 LotteryTranslation = lottery_task("translation")
+for _name in ("translation_lev", "multilingual_translation", "masked_lm"):
+    lottery_task(_name)
 LotteryLanguageModeling = lottery_task("language_modeling", (LotteryTask, StreamTask), LanguageModelingOptions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
@@ -18,14 +18,15 @@ UNITS = ("updates", "epochs")
 _START = Beginning(0, {"epoch": 1, "iterations_in_epoch": 0})
 
 
-def parse_rewind(text: str, option: str = "--rewind-point") -> Point:
+def parse_rewind(text: str, option: str = "--rewind-point", words: Sequence[str] = ()) -> Point:
     """Parse a rewind point: ``update:N``, ``epoch:N`` or ``init``.
 
     :param text: the rewind point as the user typed it
     :param option: the option that it was given with, for messages
+    :param words: further words that the option accepts, for messages
     :raises ConfigError: the text has another form
     """
-    return parse_point(text, UNITS, option)
+    return parse_point(text, UNITS, option, words=words)
 
 
 class RewindPoint:

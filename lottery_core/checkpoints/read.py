@@ -38,23 +38,35 @@ def read_weights(path: str | Path, key: str | None = None) -> Weights:
     :raises CheckpointError: a missing file, another format, a pickle that asks for more than tensors, or several state
         dicts that could be meant; names them
     """
-    return read_with_steps(path, key)[0]
+    return read_with_facts(path, key)[0]
 
 
-def read_with_steps(path: str | Path, key: str | None = None) -> tuple[Weights, Mapping[str, int]]:
-    """Read the weights in a file, and how long they were trained where the file says so.
+@dataclass(frozen=True)
+class Facts:
+    """What a file says about the training of its weights.
+
+    :param steps: unit -> number of what they were trained for, e.g. ``{"updates": 1000}``; empty where it does not say
+    :param origin: the ``seed`` of the training, and the ``rewind_point`` that it wrote, where it says so
+    """
+
+    steps: Mapping[str, int] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_with_facts(path: str | Path, key: str | None = None) -> tuple[Weights, Facts]:
+    """Read the weights in a file, and what it says about their training.
 
     :param path: see :func:`read_weights`
     :param key: see :func:`read_weights`
-    :returns: the weights; and unit -> number, e.g. ``{"updates": 1000}``, empty where the file does not say
+    :returns: the weights, and what the file says
     :raises CheckpointError: see :func:`read_weights`
     """
     path = _regular(path)
-    if _is_safetensors(path):
-        return Weights.load(path), {}
+    if is_safetensors(path):
+        return Weights.load(path), Facts()
     with _one_line(path):
         content = _read(path, key)
-        return weights_of_state(content.state, str(path), content.dialect, content.parameters), content.steps
+        return weights_of_state(content.state, str(path), content.dialect, content.parameters), content.facts
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
@@ -63,7 +75,7 @@ def state_of(path: str | Path) -> Mapping[str, Tensor]:
     :raises CheckpointError: see :func:`read_weights`
     """
     path = _regular(path)
-    if _is_safetensors(path):
+    if is_safetensors(path):
         return Weights.load(path).tensors
     with _one_line(path):
         return _read(path, None).state
@@ -76,7 +88,7 @@ def dialect_of(path: str | Path) -> Dialect:
     :raises CheckpointError: see :func:`read_weights`
     """
     path = _regular(path)
-    if _is_safetensors(path):
+    if is_safetensors(path):
         return dialects.named("plain")
     with _one_line(path):
         archive = _archive(path)
@@ -118,13 +130,13 @@ class _Content:
     :param state: the state dict
     :param dialect: the dialect that recognised the file
     :param parameters: how many parameters its optimizers step, where it has optimizers
-    :param steps: unit -> number of what it was trained for, where it says so
+    :param facts: what it says about the training
     """
 
     state: dict[str, Tensor]
     dialect: Dialect | None
     parameters: int | None
-    steps: Mapping[str, int] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
 
 
 def _read(path: Path, key: str | None) -> _Content:
@@ -135,8 +147,12 @@ def _read(path: Path, key: str | None) -> _Content:
     row = _checkpoint_dialect(content) if isinstance(content, Mapping) else None
     state, alone = find_state_dict(content, str(path), key)
     parameters = stepped_parameters(content) if row is None and alone else None
-    steps = (row or dialects.named("plain")).steps_trained(content) if isinstance(content, Mapping) else {}
-    return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, steps)
+    facts = _facts(row or dialects.named("plain"), content) if isinstance(content, Mapping) else Facts()
+    return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, facts)
+
+
+def _facts(row: Dialect, content: Mapping[str, Any]) -> Facts:
+    return Facts(row.steps_trained(content), row.origin(content))
 
 
 @contextmanager
@@ -157,7 +173,11 @@ def _regular(path: str | Path) -> Path:
     return Path(path)
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do.
+
+    :raises CheckpointError: it cannot be read
+    """
     try:
         with open(path, "rb") as file:
             return file.read(10)[8:9] == b"{"  # eight bytes of length, then JSON
@@ -186,7 +206,7 @@ def _archive(path: Path) -> _Content | None:
             raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
         state, _ = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
         counts = [stepped_parameters(_load(optimizer, f"{path} (optimizer)")) for optimizer in optimizers]
-        return _Content(state, row, sum(filter(None, counts)) or None, row.steps_trained(_json_object(facts)))
+        return _Content(state, row, sum(filter(None, counts)) or None, _facts(row, _json_object(facts)))
     return None
 
 

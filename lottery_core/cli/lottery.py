@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lottery_core import dialects
-from lottery_core.checkpoints import read_with_steps
+from lottery_core.checkpoints import read_with_facts
 from lottery_core.cli.common import Parser, run_command
+from lottery_core.cli.hand_pruned import rewind_word
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
@@ -89,7 +90,11 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         "at the same rate (as for --previous, else together)",
     )
     add("--key", metavar="NAME", help="where the state dict is in files that hold several, e.g. generator")
-    add("--rewind-point", default="unknown", metavar="WORD", help="what EARLIER is, e.g. epoch:1; kept in the ticket")
+    add(
+        "--rewind-point",
+        metavar="WORD",
+        help="what EARLIER is, e.g. epoch:1; kept in the ticket (what the files say, else unknown)",
+    )
     add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
 
 
@@ -107,9 +112,9 @@ def _prune(args: argparse.Namespace) -> None:
         check_scope_shares(args.scope_shares)
     refuse_inputs(args.output, (args.trained, args.rewind, args.previous))
     previous = None if args.previous is None else Ticket.load(args.previous)
-    rewind, steps_before = read_with_steps(args.rewind, args.key)
-    trained, steps = read_with_steps(args.trained, args.key)
-    _check_order(args, steps, steps_before)
+    rewind, earlier = read_with_facts(args.rewind, args.key)
+    trained, facts = read_with_facts(args.trained, args.key)
+    _check_order(args, facts.steps, earlier.steps)
     trained = trained.like(rewind)
     rewind = rewind.like(trained)
     _check_differ(args, trained, rewind)
@@ -126,8 +131,8 @@ def _prune(args: argparse.Namespace) -> None:
             previous=previous,
             scope=scope or "all",
             kind="one-shot" if args.fraction is not None and previous is None else None,
-            rewind_point=args.rewind_point,
-            seed=None if previous is None else previous.origin.seed,
+            rewind_point=args.rewind_point or rewind_word(args.trained, args.rewind, facts, earlier, previous),
+            seed=facts.origin.get("seed") if previous is None else previous.origin.seed,
             criterion=args.criterion,
             scope_shares=args.scope_shares,
         )

@@ -27,6 +27,18 @@ def _no_steps(content: Settings) -> Mapping[str, int]:
     return {}
 
 
+def _no_scoring(settings: Settings) -> Settings:
+    return {}
+
+
+def _plain_label(scoring: Settings, name: str) -> str:
+    return name
+
+
+def _no_origin(content: Settings) -> Mapping[str, Any]:
+    return {}
+
+
 def _one_return(settings: Settings) -> int:
     return 1
 
@@ -47,11 +59,13 @@ class Dialect:
     :param archive_member: the member of its zip files that holds the policy's state dict
     :param optimizer_members: pattern of the members of its zip files that hold the states of the policy's optimizers
     :param archive_facts: the member of its zip files that holds the model's settings as JSON
-    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> how long it was trained, by unit
-    :param checkpoint_key: a top-level key that only its checkpoints have
-    :param recognises: names of a state dict -> whether it belongs to one of its models
-    :param unties: whether its checkpoints store tied parameters as separate copies
-    :param self_contained: whether its files load without this project, so that there is no plain form to export
+    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> unit and number of what it has trained for
+    :param origin: content of a checkpoint, or of ``archive_facts`` -> the ``seed`` of its training and the
+        ``rewind_point`` that it wrote, where it says so
+    :param checkpoint_key: a key that only its checkpoints have at the top
+    :param recognises: whether a state dict with these names is one of its models
+    :param unties: its checkpoints store tied parameters as separate copies
+    :param self_contained: its files load without this project, so there is no plain form to export
     :param safe_globals: dotted names of the classes and functions that its checkpoints may unpickle
 
     Names of tensors:
@@ -72,7 +86,10 @@ class Dialect:
     Modules, settings, plugin:
 
     :param fused_flag: attribute that makes its attention call the projections instead of reading their weights
-    :param steps: unit of the length of a training run, for reports
+    :param steps: what the length of a training counts, for reports
+    :param scoring: settings of an experiment, as 0.1 kept them -> those that only say how a finished training is
+        scored, not what it is; ``None`` for those that do not matter for its scores
+    :param score_label: the scoring of an experiment, name of one of its scores -> what that score is, with its unit
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> description of an evaluation's score
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
@@ -86,6 +103,7 @@ class Dialect:
     optimizer_members: re.Pattern[str] | None = None
     archive_facts: str | None = None
     steps_trained: Callable[[Mapping[str, Any]], Mapping[str, int]] = _no_steps
+    origin: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_origin
     checkpoint_key: str | None = None
     recognises: Callable[[Collection[str]], bool] = _never
     unties: bool = False
@@ -103,6 +121,8 @@ class Dialect:
     collapse_hint: Callable[[str], str | None] = field(default=lambda name: None)
     fused_flag: str | None = None
     steps: str = "steps"
+    scoring: Callable[[Settings], Settings] = _no_scoring
+    score_label: Callable[[Settings, str], str] = _plain_label
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
     export: str | None = None

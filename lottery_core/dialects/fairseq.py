@@ -19,6 +19,24 @@ def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
     return {"updates": count} if type(count) is int else {}
 
 
+def _origin(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    cfg = checkpoint.get("cfg")
+    sections = cfg if isinstance(cfg, Mapping) else {}
+    found: dict[str, Any] = {}
+    seed = _option(sections.get("common"), "seed")
+    if type(seed) is int:
+        found["seed"] = seed
+    point = _option(sections.get("task"), "rewind_point")
+    if isinstance(point, str):
+        unit, colon, count = point.partition(":")
+        found["rewind_point"] = f"{unit.removesuffix('s')}s:{count}" if colon else point
+    return found
+
+
+def _option(section: Any, name: str) -> Any:
+    return section.get(name) if isinstance(section, Mapping) else getattr(section, name, None)
+
+
 def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     if not all(any(name.startswith(part) for name in names) for part in ("encoder.", "decoder.")):
         return {}
@@ -28,13 +46,48 @@ def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
 
 
+_SCORES = {
+    "log_ppl": "log perplexity (nats a token)",
+    "loss": "loss (bits a token)",
+    "bleu": "BLEU (sacrebleu, detokenised)",
+    "tokenized-bleu": "BLEU (tokenised, case-sensitive)",
+    "subword-bleu": "BLEU (of subword units as they are)",
+    "chrf": "chrF2 (sacrebleu, detokenised)",
+    "ter": "TER (sacrebleu, detokenised)",
+}
+
+
+# Scores of translations; those that are compared with references as they were before tokenisation.
+_TRANSLATED = {"bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"}
+_DETOKENISED = {"bleu", "chrf", "ter"}
+
+
+def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "score" not in settings:
+        return {}
+    score = settings["score"]
+    scores = [score] if isinstance(score, str) else list(score)  # 0.1 knew one score
+    return {
+        "score": scores,
+        "average": settings.get("average", 1),
+        "gen_subset": settings.get("gen_subset", "test"),
+        "generate": settings.get("generate") if _TRANSLATED.intersection(scores) else None,
+        "reference": settings.get("reference") if _DETOKENISED.intersection(scores) else None,
+    }
+
+
+def _score_label(scoring: Mapping[str, Any], name: str) -> str:
+    return f"{_SCORES[name]} on the {scoring.get('gen_subset')} split" if name in _SCORES else f"score of {name}"
+
+
 FAIRSEQ = Dialect(
     name="fairseq",
     title="fairseq",
     file="a fairseq checkpoint",
     checkpoint_key="optimizer_history",
     steps_trained=_steps_trained,
-    # Checkpoints of a model on a GPU or in fp16 hold every alias as a tensor of its own.
+    origin=_origin,
+    # A model from a GPU or in fp16 is written with every alias as a tensor of its own.
     unties=True,
     # The types of its options, and of the numbers in its meters.
     safe_globals=(
@@ -47,8 +100,16 @@ FAIRSEQ = Dialect(
         *(f"numpy.dtypes.{name}DType" for name in (*_DTYPES, *_FLOATS)),
     ),
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
-    outside_layers=re.compile(r"output_projection|(^|\.)fc_out\.", re.IGNORECASE),
+    # What makes the logits: of words, of an adaptive softmax with its class projections, of fconv, of a class.
+    outside_layers=re.compile(
+        r"output_projection|(^|\.)(fc_out|adaptive_softmax)\.|(^|\.)decoder\.fc3\."
+        r"|(^|\.)(classification_heads\.[^.]+\.out_proj|sentence_projection_layer|lm_output_learned_bias|ctc_proj)(\.|$)"
+        r"|(^|\.)w[tp]e\.",  # embeddings of Hugging Face's GPT-2, tied to its output
+        re.IGNORECASE,
+    ),
     steps="updates",
+    scoring=_scoring,
+    score_label=_score_label,
     networks=_networks,
     # fairseq/modules/multihead_attention.py:forward passes the projections' weights to torch unless this is set.
     fused_flag="skip_embed_dim_check",

@@ -74,6 +74,11 @@ def _steps_trained(facts: Mapping[str, Any]) -> Mapping[str, int]:
     return {"timesteps": count} if type(count) is int else {}
 
 
+def _origin(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    seed = facts.get("seed")
+    return {"seed": seed} if type(seed) is int else {}
+
+
 def _evaluation_label(settings: Mapping[str, Any], episodes: int) -> str:
     how = ", deterministic actions" if settings.get("evaluation", {}).get("deterministic") else ""
     return f"mean return of {episodes} fresh episodes{how}"
@@ -86,6 +91,7 @@ SB3 = Dialect(
     archive_member="policy.pth",
     archive_facts="data",
     steps_trained=_steps_trained,
+    origin=_origin,
     optimizer_members=re.compile(r"^(policy|actor|critic)\.optimizer\.pth$"),
     recognises=_recognises,
     self_contained=True,

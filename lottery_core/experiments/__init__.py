@@ -8,7 +8,7 @@ from lottery_core.experiments.progress import Progress, duration, percents, seco
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import Row, Score, read_marker, read_rows, read_score, write_csv, write_score
 from lottery_core.experiments.runner import Runner, commands
-from lottery_core.experiments.timepoints import (
+from lottery_core.pruning import (
     AFTER_REWIND,
     FULL,
     KEPT,

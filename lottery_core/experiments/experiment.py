@@ -6,17 +6,27 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, plan_runs, with_winning
-from lottery_core.experiments.timepoints import AFTER_REWIND, FULL, KEPT, REMAINING
-from lottery_core.files import from_json, printable, read_json, sign, write_json
-from lottery_core.pruning import KINDS, MAGNITUDE, check_rate, check_scope_shares, criterion_named
+from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
+from lottery_core.pruning import (
+    AFTER_REWIND,
+    FULL,
+    KEPT,
+    KINDS,
+    MAGNITUDE,
+    REMAINING,
+    check_rate,
+    check_scope_shares,
+    criterion_named,
+)
 from lottery_core.tickets import ALL, TOGETHER, versions
 
 _KEYS = {
@@ -31,7 +41,9 @@ _KEYS = {
     "rounds",
     "versions",
 }
-# Settings that the folders of version 0.1 lack -> the values that version 0.1 used.
+# Key of what 0.1 wrote into the markers of a folder, where this version writes something else.
+_OF_0_1 = "version_0_1"
+# Settings that folders of 0.1 lack, with what those folders did.
 _DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
 
 
@@ -53,11 +65,13 @@ class Experiment:
     :param command: the command line, for the record
     :param criterion: how parameters are ranked for pruning
     :param after_rewind: how long tickets train after the rewind point, one of
-        :data:`~lottery_core.experiments.timepoints.AFTER_REWIND`
+        :data:`~lottery_core.experiments.AFTER_REWIND`
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
-    :raises PruneError: the rate is outside (0, 1)
-    :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
-        and there is none
+    :param scoring: how finished trainings are scored, JSON values; empty where a training scores itself. A change is
+        the same experiment, whose finished runs are scored again
+    :raises PruneError: a rate outside (0, 1)
+    :raises ConfigError: an unknown word, no seed, negative rounds, or a setting that needs a rewind point where there
+        is none
     """
 
     out: Path
@@ -75,6 +89,7 @@ class Experiment:
     criterion: str = MAGNITUDE.name
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
+    scoring: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
@@ -107,7 +122,7 @@ class Experiment:
     def fixed(self) -> dict[str, Any]:
         """Return what must not change between two commands in one folder; kinds, seeds and rounds may be added.
 
-        Settings that the folders of version 0.1 lack are left out if they have their default.
+        What folders of 0.1 lack is left out where it has its default. How trainings are scored is not part of it.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
@@ -115,17 +130,34 @@ class Experiment:
             "prune_rate": self.prune_rate,
             "rewind": self.rewind,
             "scope": list(self.scope),
-            "score_label": self.score_label,
             "settings": dict(self.settings),
             **later,
+            **({} if self.scoring else {"score_label": self.score_label}),
         }
 
     def _later(self) -> dict[str, str]:
         return {name: getattr(self, name) for name in _DEFAULTS}
 
     def digest(self) -> str:
-        """Return the SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
-        return hashlib.sha256(json.dumps(self.fixed(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
+        return _digest(self.fixed())
+
+    def accepts(self, configuration: str) -> bool:
+        """Whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
+        if configuration == self.digest():
+            return True
+        row = read_row(self.out)
+        known = row.get(_OF_0_1, {}).get("configuration") == configuration
+        return known and Experiment.load(self.out).digest() == self.digest()
+
+    @property
+    def scoring_text(self) -> str:
+        """How trainings are scored, as options of a command line; empty where a training scores itself."""
+        return dialects.scoring_text(self.scoring)
+
+    def scoring_of_0_1(self) -> str:
+        """How the runs were scored whose markers 0.1 wrote; it did not say so in them."""
+        return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:
         """Write ``experiment.json``, keeping kinds, seeds and rounds of earlier commands in the same folder.
@@ -149,6 +181,7 @@ class Experiment:
             "name": self.name,
             **self.fixed(),
             **fields,
+            **({"score_label": self.score_label, "scoring": dict(self.scoring)} if self.scoring else {}),
             "versions": dict(self.versions),
             "command": self.command,
         }
@@ -212,7 +245,22 @@ def read_row(out: Path) -> dict[str, Any]:
     if not isinstance(row, dict) or not row.keys() >= _KEYS:
         raise ConfigError(f"{path} is not an experiment's configuration")
     from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
-    return row
+    return _with_scoring(row)
+
+
+def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
+    # 0.1 kept the scoring among the settings, and in the digest of its markers.
+    settings, scoring = dialects.split_scoring(row["framework"], row["settings"])
+    if not scoring or "scoring" in row:
+        return row
+    fixed = {name: row[name] for name in ("framework", "prune_rate", "rewind", "scope", "score_label", "settings")}
+    later = {name: row[name] for name, default in _DEFAULTS.items() if row.get(name, default) != default}
+    of_0_1 = {"configuration": _digest({**fixed, **later}), "scoring": dialects.scoring_text(scoring)}
+    return {**row, "settings": settings, "scoring": scoring, _OF_0_1: of_0_1}
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -233,19 +281,5 @@ class _Row:
     criterion: str = MAGNITUDE.name
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
-
-
-def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """List the differences between two JSON values as ``name: old -> new``, in the order of their names."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        changes: list[str] = []
-        for key in sorted({*before, *now}):
-            changes += differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
-        return changes
-    return [] if before == now else [f"{where}: {_short(before)} -> {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return printable(" ".join(map(str, value)))
-    return "not set" if value is None else printable(value)
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+    version_0_1: Mapping[str, str] = field(default_factory=dict)

@@ -15,9 +15,8 @@ from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row
-from lottery_core.experiments.timepoints import INIT as AT_INIT
-from lottery_core.experiments.timepoints import KEPT
-from lottery_core.pruning import CHAINS, DENSE, any_rewinds, control_ticket, prune, schedule
+from lottery_core.pruning import CHAINS, DENSE, KEPT, any_rewinds, control_ticket, prune, schedule
+from lottery_core.pruning import INIT as AT_INIT
 from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
 
 
@@ -39,7 +38,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         # The rewind point was saved from the model itself, which knows its parameters; a checkpoint has only names.
         trained = framework.weights(out / source.folder).like(rewind)
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
-    pool = _pool(experiment, rewind)
+    pool = _pool(experiment, rewind) if previous is None else previous.masks.pool
     kept = chain.rewinds and experiment.rewind in KEPT
     ticket = prune(
         trained,

@@ -85,7 +85,7 @@ class Progress:
         :param done: rows of finished runs, from which the time left is estimated
         :param jobs: number of parallel runs
         """
-        self._waiting = list(waiting)
+        self._waiting, self._seconds = list(waiting), defaultdict(list)
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         for row in finished:

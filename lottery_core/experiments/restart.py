@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,20 @@ def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
     }
 
 
-def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Framework) -> None:
-    """Keep the files in ``folder`` if ``run`` can be resumed from them, else remove them; the log says which.
+def prepare_folder(
+    run: Run,
+    folder: Path,
+    now: Mapping[str, Any],
+    framework: Framework,
+    accepts: Callable[[str], bool] = lambda configuration: False,
+) -> None:
+    """Leave in ``folder`` what ``run`` can be resumed from, or nothing of an unfinished run; the log says which.
 
     :param run: the run that will be started
     :param folder: the run's folder
     :param now: the run's :func:`identity`
-    :param framework: decides whether the run can be resumed bit for bit
+    :param framework: knows whether the files lead to the same bits
+    :param accepts: whether another digest also stands for the configuration
     :raises WriteError: the folder cannot be written
     """
     log = folder / paths.LOG
@@ -44,7 +51,7 @@ def prepare_folder(run: Run, folder: Path, now: Mapping[str, Any], framework: Fr
         raise WriteError(f"cannot write {log}: {why_not_regular(log)}")
     before = started_as(folder)
     reason: str | None = "it was started with another configuration, other versions or another ticket"
-    if before == now:
+    if is_same_start(before, now, accepts):
         reason = framework.why_not_resumable(run, folder)
     if before is not None:
         _log(folder, "is resumed" if reason is None else f"begins again: {reason}")
@@ -61,6 +68,19 @@ def started_as(folder: Path) -> Any:
         return read_json(folder / paths.STARTED)
     except (OSError, ValueError):
         return None
+
+
+def is_same_start(before: Any, now: Mapping[str, Any], accepts: Callable[[str], bool]) -> bool:
+    """Whether two values of :func:`identity` are of the same start.
+
+    :param before: what was recorded; see :func:`started_as`
+    :param now: what it would be now
+    :param accepts: whether another digest also stands for the configuration
+    """
+    if not isinstance(before, Mapping) or before == now:
+        return bool(before == now)
+    known = accepts(str(before.get("configuration")))
+    return known and {**before, "configuration": now["configuration"]} == now
 
 
 def _log(folder: Path, text: str) -> None:

@@ -6,8 +6,8 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ class Score:
     :param eval_score: mean return of the trained agent in fresh episodes; ``None`` without an evaluation
     :param eval_se: the standard error of ``eval_score``; ``None`` for fewer than two episodes
     :param eval_episodes: number of fresh episodes
-    :param rewind_steps: number of ``steps`` that the dense run had trained at the rewind point; ``None`` if unknown
+    :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None where unknown
+    :param more: name -> value of further scores of the same training
+    :param scoring: how the training was scored, as options of a command line; empty where it scores itself
     """
 
     score: float
@@ -49,6 +51,8 @@ class Score:
     eval_se: float | None = None
     eval_episodes: int = 0
     rewind_steps: int | None = None
+    more: Mapping[str, float] = field(default_factory=dict, hash=False)
+    scoring: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Row:
     criterion: str = MAGNITUDE.name
     networks: str = ""  # survivors by network if there are several: "actor=12/4610 critic=900/4545"
     scope_shares: str = TOGETHER
+    scoring: str = ""
+    more: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def run(self) -> Run:
@@ -103,9 +109,13 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
     :raises ConfigError: the marker is damaged
     """
     marker = _read(folder)
-    if marker is None or (experiment is not None and marker.configuration != experiment.digest()):
+    if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
         return None
-    return None if why_foreign(marker.row, folder) else marker.row
+    return None if why_foreign(marker.row, folder) else _scored(marker.row, experiment)
+
+
+def _scored(row: Row, experiment: Experiment | None) -> Row:
+    return row if row.scoring or experiment is None else replace(row, scoring=experiment.scoring_of_0_1())
 
 
 @dataclass(frozen=True)
@@ -184,11 +194,11 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
     rows = []
     for path in sorted(out.glob(f"seed-*/**/{paths.MARKER}")):
         marker = _read(path.parent)
-        if marker is None or (experiment is not None and marker.configuration != experiment.digest()):
+        if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
             continue
         reason = why_foreign(marker.row, path.parent)
         if reason is None:
-            rows.append(marker.row)
+            rows.append(_scored(marker.row, experiment))
         else:
             (warn or _warn)(f"WARNING: {path} is left out: {reason}")
     if not rows:
@@ -202,17 +212,27 @@ def _warn(line: str) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Write ``rows`` as CSV with a header, atomically and with numbers in full precision.
+    """Write ``rows`` as CSV with a header, atomically; numbers in full. Each further score has a column at the end.
+
+    :raises WriteError: it cannot be written
+    """
+    rows = list(rows)
+    names = [entry.name for entry in fields(Row) if entry.name != "more"]
+    more = list(dict.fromkeys(name for row in rows for name in row.more))
+    lines: list[list[Any]] = [[*names, *(f"score: {name}" for name in more)]]
+    for row in rows:
+        values: dict[str, Any] = {**asdict(row), "collapsed": " ".join(row.collapsed)}
+        lines.append([*(values[name] for name in names), *(row.more.get(name, "") for name in more)])
+    write_lines(path, lines)
+
+
+def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
+    """Write ``lines`` as CSV, atomically.
 
     :raises WriteError: the file cannot be written
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [entry.name for entry in fields(Row)]
-    writer.writerow(names)
-    for row in rows:
-        values: dict[str, Any] = {**asdict(row), "collapsed": " ".join(row.collapsed)}
-        writer.writerow([values[name] for name in names])
+    csv.writer(text, lineterminator="\n").writerows(lines)
     write_text(path, text.getvalue())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, warnings_about
@@ -18,7 +19,8 @@ from lottery_core.experiments.plan import Run
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Framework, Training
 from lottery_core.experiments.queue import RunQueue
-from lottery_core.experiments.restart import identity, prepare_folder, started_as
+from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
+from lottery_core.experiments.restart import identity, is_same_start, prepare_folder, started_as
 from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts
 from lottery_core.pruning import CHAINS, DENSE
@@ -48,12 +50,31 @@ class Runner:
         """
         with FolderLock(self.out) as lock:
             self._open_folder()
+            finished = self._finished()
+            self._score_again(stale(finished, self.experiment), finished, lock)
             plan = self.experiment.plan()
-            done = {run: row for run in plan if (row := read_marker(self.out / run.folder, self.experiment))}
+            done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs)
             queue = RunQueue(self.out, waiting, done, self.executor, self.progress)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score)
+            return self._write_rows()
+
+    def rescore(self, everything: bool = False) -> list[Row]:
+        """Score the finished runs again whose scores came from other settings; nothing is trained.
+
+        :param everything: also those whose scores came from the same settings
+        :returns: the rows of all finished runs of the experiment
+        :raises ConfigError: no run has finished
+        :raises LotteryError: see :meth:`run`
+        """
+        with FolderLock(self.out) as lock:
+            self._open_folder()
+            finished = self._finished()
+            if not finished:
+                raise ConfigError(f"{self.out} holds no finished run, so there is nothing to score again")
+            runs = list(finished) if everything else stale(finished, self.experiment)
+            self._score_again(runs, finished, lock)
             return self._write_rows()
 
     def begin(self, run: Run, lock: FolderLock) -> Training:
@@ -77,7 +98,7 @@ class Runner:
         """Start training ``run``; an interrupted run is resumed if that gives the same bits."""
         folder = self.out / run.folder
         (folder / paths.FAILED).unlink(missing_ok=True)
-        prepare_folder(run, folder, identity(self.experiment, ticket), self.framework)
+        prepare_folder(run, folder, identity(self.experiment, ticket), self.framework, self.experiment.accepts)
         return self.executor.start(run, folder, lock)
 
     def score(self, run: Run) -> Row:
@@ -95,6 +116,37 @@ class Runner:
             self.progress.say(f"WARNING: other versions than before, so the bits may differ: {change}")
         self.experiment.write()
 
+    def _finished(self) -> dict[Run, Row]:
+        # Those of earlier commands in the same folder as well: a table has them all.
+        plan = Experiment.load(self.out).plan()
+        return {run: row for run in plan if (row := read_marker(self.out / run.folder, self.experiment))}
+
+    def _score_again(self, runs: list[Run], done: dict[Run, Row], lock: FolderLock) -> None:
+        # All of one table come from the same settings, so these are scored before anything new is.
+        if not runs:
+            return
+        self.progress.say(f"{len(runs)} of {len(done)} finished runs are scored again ({self.experiment.scoring_text})")
+        self.progress.begin(runs, [], self.executor.jobs)
+        queue = RunQueue(self.out, runs, done, self.executor, self.progress)
+        queue.work(begin=partial(self._start_scoring, lock=lock), finish=lambda run: self._rescored(run, done))
+
+    def _start_scoring(self, run: Run, lock: FolderLock) -> Training:
+        # The process of a run that is done only scores it. A job that an earlier command left may score it differently.
+        folder = self.out / run.folder
+        job = self.executor.adopt(run, folder)
+        if job is not None:
+            job.cancel()
+        return self.executor.start(run, folder, lock)
+
+    def _rescored(self, run: Run, done: dict[Run, Row]) -> Row:
+        folder = self.out / run.folder
+        row = rescored(done[run], self.framework.score(folder))
+        keep_earlier(folder, done[run])
+        write_marker(folder, row, self.experiment)
+        done[run] = row
+        self._write_rows()
+        return row
+
     def _ticket_of(self, run: Run) -> Path | None:
         # A control reads the winning ticket of its round, which may not have been pruned yet.
         if run.kind == DENSE:
@@ -108,7 +160,8 @@ class Runner:
         if job is None:
             return None
         exists = ticket is None or ticket.exists()
-        if exists and started_as(folder) == identity(self.experiment, ticket):
+        now = identity(self.experiment, ticket) if exists else {}
+        if exists and is_same_start(started_as(folder), now, self.experiment.accepts):
             self.progress.say(f"{run}: continues in the job that an earlier command submitted")
             return job
         job.cancel()
@@ -117,6 +170,7 @@ class Runner:
     def _write_rows(self) -> list[Row]:
         rows = read_rows(self.out, self.experiment, self.progress.say)
         write_csv(self.out / paths.RESULTS, rows)
+        write_scores(self.out, rows)
         return rows
 
 

@@ -14,6 +14,7 @@ from lottery_core.files.atomic import (
     write_json,
     write_text,
 )
+from lottery_core.files.differences import differences
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
@@ -23,6 +24,7 @@ from lottery_core.files.sizes import believable, why_no_shape
 __all__ = [
     "FolderLock",
     "believable",
+    "differences",
     "disk_full",
     "from_json",
     "is_locked",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lottery_core import dialects
-from lottery_core.checkpoints import dialect_of, state_of
+from lottery_core.checkpoints import dialect_of, is_safetensors, state_of
 from lottery_core.errors import CheckpointError, unknown_choice
 from lottery_core.inference.sparse_file import save_sparse
 
@@ -43,6 +43,8 @@ def export(path: Path, output: Path, form: str = PLAIN) -> str:
     if form not in FORMS:
         raise unknown_choice(form, "form", FORMS)
     dialect = dialect_of(path)
+    if dialect.self_contained and is_safetensors(path):
+        state_of(path)  # a ticket is no model, and says what it is
     if form == PLAIN and dialect.self_contained:
         raise CheckpointError(f"{path} does not depend on this project: it can be used as it is")
     if form == SHRUNK and dialect.export is None:

@@ -1,4 +1,4 @@
-"""Pruning: one round of pruning, the criteria that rank parameters, and the kinds of ticket."""
+"""Pruning: one round of it, the criteria that rank parameters, the kinds of ticket, and rewind points."""
 
 from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.kinds import (
@@ -19,9 +19,29 @@ from lottery_core.pruning.masks import prune_masks
 from lottery_core.pruning.prune import check_rate, prune, schedule
 from lottery_core.pruning.seeds import derive_seed
 from lottery_core.pruning.shares import check_scope_shares
+from lottery_core.pruning.timepoints import (
+    AFTER_REWIND,
+    FULL,
+    INIT,
+    KEPT,
+    LEARNING_RATE,
+    NOTHING,
+    REMAINING,
+    Point,
+    parse_point,
+)
 from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
+    "AFTER_REWIND",
+    "FULL",
+    "INIT",
+    "KEPT",
+    "LEARNING_RATE",
+    "NOTHING",
+    "REMAINING",
+    "Point",
+    "parse_point",
     "CHAINS",
     "CONTROLS",
     "CRITERIA",

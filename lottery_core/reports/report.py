@@ -11,7 +11,7 @@ from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, rea
 from lottery_core.files import printable, refuse_inputs
 from lottery_core.reports.plot import plot
 from lottery_core.reports.steps import steps_lines
-from lottery_core.reports.table import evaluated, interval_table, table
+from lottery_core.reports.table import evaluated, further_scores, interval_table, table
 
 _LONGEST = 2000  # maximum characters of a line; names and labels come from files
 
@@ -47,6 +47,10 @@ def report(
         name = run.resolve().name
         name = name if name not in drawn else str(run)
         drawn[name], labels[name] = rows, label
+        if not evaluations:
+            for further, further_rows in further_scores(rows).items():
+                drawn[f"{name}, {further}"] = further_rows
+                labels[f"{name}, {further}"] = _further_label(further, experiment)
     if picture is None and len(runs) == 1:
         picture = runs[0] / (paths.CURVE_EVAL if evaluations else paths.CURVE)
     inputs = [path for run in runs for path in (run / paths.EXPERIMENT, *run.glob(f"seed-*/**/{paths.MARKER}"))]
@@ -79,9 +83,29 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     returns = dialect.returns_asked(experiment.settings if experiment else {})
     label = experiment.score_label if experiment else "score"
     notes = _setting_notes(experiment)
-    texts = _tables(rows, label, returns, steps_lines(rows, dialect.steps), notes)
+    last = [*steps_lines(rows, dialect.steps), *_mixed(rows, experiment)]
+    texts = _tables(rows, label, returns, last, notes)
+    for name, some in further_scores(rows).items():
+        texts += _tables(some, _further_label(name, experiment), notes=notes)
     fresh = evaluated(rows)
     return texts + _tables(fresh, _evaluation_label(fresh, experiment), notes=notes)
+
+
+def _further_label(name: str, experiment: Experiment | None) -> str:
+    dialect = dialects.named(experiment.framework if experiment else "")
+    return dialect.score_label(experiment.scoring if experiment else {}, name)
+
+
+def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
+    # Only while a rescoring is under way, or after one that failed.
+    now = rows[0].scoring if experiment is None else experiment.scoring_text
+    other = [row for row in rows if row.scoring != now]
+    if not other:
+        return []
+    return [
+        f"WARNING: {len(other)} of {len(rows)} scores came from other settings ({other[0].scoring or 'not said'}) than "
+        f"those of this experiment ({now or 'not said'}), so they do not compare: score these runs again"
+    ]
 
 
 def _evaluation_label(rows: Sequence[Row], experiment: Experiment | None) -> str:

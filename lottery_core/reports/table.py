@@ -88,6 +88,15 @@ def evaluated(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def further_scores(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Name of a further score -> the rows that have it, with it as their score."""
+    names = dict.fromkeys(name for row in rows for name in row.more)
+    return {
+        name: [replace(row, score=row.more[name], score_se=math.nan, more={}) for row in rows if name in row.more]
+        for name in names
+    }
+
+
 def interval_table(rows: Sequence[Row]) -> str:
     """Format interquartile means over seeds with 95% bootstrap intervals: one line per round, one column per kind.
 

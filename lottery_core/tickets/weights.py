@@ -22,6 +22,11 @@ from lottery_core.tickets.ties import check_memory, content, without_aliases
 
 _HEADER = "lottery"
 _FORMAT = "lottery-weights"
+_TICKET = "lottery-ticket"
+_TICKET_HINT = (
+    ": it holds a mask and the values that its training starts from; train it, and give the checkpoint of that "
+    "training ('lottery inspect' shows the ticket)"
+)
 # Last parts of the names that torch's own layers, and most others, give to parameters. Others that have these words in
 # them (pos_weight, class_weights, attn_bias) are as often buffers.
 _PARAMETER = re.compile(
@@ -163,7 +168,8 @@ def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
             if header is not None and not isinstance(header, dict):
                 raise CheckpointError(f"{path} has a damaged header")
             if header is not None and header.get("format", _FORMAT) != _FORMAT:
-                raise CheckpointError(f"{path} is a {printable(header['format'], 40)}, not a file of weights")
+                hint = _TICKET_HINT if header["format"] == _TICKET else ""
+                raise CheckpointError(f"{path} is a {printable(header['format'], 40)}, not a file of weights{hint}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             for name, reason in ((name, why_no_shape(tensor.shape)) for name, tensor in tensors.items()):
                 if reason is not None:

@@ -73,7 +73,7 @@ def one(how: str, parameters: int) -> None:
             seconds = time.process_time() - start
         left = sum(int(getattr(module, f"{kind}_mask").sum()) for module, kind in pool)
     else:
-        from lottery_core.pruning.prune import prune_masks
+        from lottery_core import prune_masks
 
         first = how == "ours"
         masks = prune_masks(weights, weights, total - 1)  # also loads what is loaded lazily

@@ -30,7 +30,7 @@ import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from lottery_core.experiments.timepoints import Point
+from lottery_core.pruning.timepoints import Point
 from lottery_core.tickets.ticket import Ticket
 from sb3_lottery import find_tickets, shrink_policy
 from sb3_lottery.cli.presets import PRESETS

@@ -23,6 +23,17 @@ def translation_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def piece_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Binary data in units of sentencepiece; its parent has the text."""
+    folder = tmp_path_factory.mktemp("pieces")
+    helpers.write_pieces(folder)
+    prefixes = [word for split in ("train", "valid", "test") for word in (f"--{split}pref", folder / f"{split}.sp")]
+    words = ["--source-lang", "en", "--target-lang", "de", "--joined-dictionary", "--destdir", folder / "bin"]
+    helpers.run(helpers.command("fairseq-preprocess", *words, *prefixes))
+    return folder / "bin"
+
+
+@pytest.fixture(scope="session")
 def lm_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The German side as a language model's data."""
     folder = tmp_path_factory.mktemp("lm")

@@ -55,6 +55,15 @@ def write_parallel(folder: Path) -> None:
             (folder / f"{name}.{suffix}").write_text("\n".join(lines) + "\n")
 
 
+def write_pieces(folder: Path) -> None:
+    """The same in units of sentencepiece, a word in two pieces; the untouched text of the test split as well."""
+    write_parallel(folder)
+    for path in [*folder.glob("*.en"), *folder.glob("*.de")]:
+        lines = path.read_text().splitlines()
+        pieces = [" ".join(f"\u2581{word[:2]} {word[2:]}" for word in line.split()) for line in lines]
+        (path.parent / f"{path.stem}.sp{path.suffix}").write_text("\n".join(pieces) + "\n")
+
+
 def command(name: str, *arguments: object) -> list[str]:
     """The command line of a fairseq command of this environment."""
     return [str(Path(sys.executable).parent / name), *map(str, arguments)]

@@ -67,7 +67,7 @@ OWN_REFUSED = {
         "scope shares 'separate' need a pool of several networks (actor and critic, encoder and decoder), and this one "
         "has only 'model': leave them 'together'",
     ),
-    "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init"),
+    "rewind": (["--rewind", "soon"], "--rewind 'soon' is not understood; accepted: updates:N, epochs:N, init, none"),
     "bleu": (["--score", "bleu"], "BLEU needs a translation task"),
 }
 
@@ -100,42 +100,34 @@ def test_refusals_of_its_own_options(name: str, lm_data: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_log_perplexity_is_for_language_models(translation_data: Path, tmp_path: Path) -> None:
-    words = [*helpers.TRANSLATION, *helpers.TRANSFORMER, *helpers.ADAM, "--cpu"]
-    own = chain("--out", tmp_path / "out", "--score", "log_ppl", "--rewind", "init")
-    done = helpers.run([*own, "--", str(translation_data), *words], status=2)
-    assert "--score log_ppl is for language models" in done.stderr.splitlines()[-1]
-    assert not (tmp_path / "out").exists()
-
-
 def test_what_scores_a_translation(tmp_path: Path) -> None:
     """References in the order of the split, the best hypothesis of several, lines that end where a line feed is."""
-    from fairseq_lottery.launcher.scores import _lines, decodes, generate_arguments, read_lines
+    from fairseq_lottery.launcher.scoring.generation import Translations, decodes, generate_arguments, read_lines
 
     text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
-    assert _lines(text, "H") == ["a\u2028a", "b"]
-    assert _lines(text, "T") == ["a\u2028a", "b"]
+    translations = Translations.of(text)
+    assert translations.hypotheses == translations.targets == ["a\u2028a", "b"]
     (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8")
     assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
     assert decodes(FairseqArguments(["--beam", "2", "--bpe=sentencepiece"]))
     assert not decodes(FairseqArguments(["--remove-bpe"]))
-    settings = {"data": "bin", "gen_subset": "test", "generate": "--beam 1"}
+    scoring = {"gen_subset": "test", "generate": "--beam 1"}
     arguments = FairseqArguments(["bin", "-s", "en", "--target-lang=de", "--task", "translation", "--cpu"])
     # With fairseq's own 8 the last sentences of a split would be dropped.
-    assert generate_arguments(arguments, settings).words == (
+    assert generate_arguments(arguments, "bin", scoring).words == (
         *("bin", "--gen-subset", "test", "--user-dir", USER_DIR, "--task", "translation"),
         *("--source-lang", "en", "--target-lang", "de", "--cpu"),
         *("--max-tokens", "4000", "--required-batch-size-multiple", "1", "--beam", "1"),
     )
-    given = {**settings, "generate": "--required-batch-size-multiple 4 --batch-size=2"}
-    assert generate_arguments(FairseqArguments(["bin"]), given).words == (
+    given = {**scoring, "generate": "--required-batch-size-multiple 4 --batch-size=2"}
+    assert generate_arguments(FairseqArguments(["bin"]), "bin", given).words == (
         *("bin", "--gen-subset", "test", "--user-dir", USER_DIR),
         *("--required-batch-size-multiple", "4", "--batch-size=2"),
     )
 
 
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
-    from fairseq_lottery.launcher.scores import by_command
+    from fairseq_lottery.launcher.scoring.scores import by_command
     from lottery_core.errors import RunError
 
     (tmp_path / "checkpoint.pt").write_text("12.5")
@@ -213,7 +205,23 @@ def test_jobs_share_the_gpus(
         given.extend(executor.gpus)
 
     monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])
-    monkeypatch.setattr(cli, "_preflight", lambda experiment, arguments: experiment)
+    monkeypatch.setattr(cli, "_preflight", lambda experiment, *_: experiment)
     monkeypatch.setattr(cli, "run_experiment", only_remember)
     assert cli.main(["--out", str(tmp_path), "--jobs", str(jobs), "--", "data", *more]) == 0
     assert given == expected
+
+
+def test_changed_arguments_are_refused_one_by_one(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.launcher.options import experiment_of, resolve, with_task
+    from lottery_core.errors import ConfigError
+
+    def experiment(*words: str) -> Experiment:
+        args = resolve(vars(cli.parser().parse_args(["--out", str(tmp_path), "--rounds", "1"])))
+        return experiment_of(args, with_task(FairseqArguments([str(lm_data), *LSTM, *words])))
+
+    experiment().write()
+    experiment().check_same_as_before()
+    with pytest.raises(ConfigError) as caught:
+        experiment("--lr", "0.02", "--clip-norm", "0.1").check_same_as_before()
+    expected = "(settings.arguments --lr: 0.01 -> 0.02; settings.arguments --clip-norm: not given -> 0.1)"
+    assert expected in str(caught.value)

@@ -35,7 +35,7 @@ def whole(lm_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed chain of one round."""
     out = tmp_path_factory.mktemp("chains") / "whole"
     done = helpers.run(words(out, lm_data))
-    assert "log perplexity (nats a word) on the test split" in done.stdout
+    assert "log perplexity (nats a token) on the test split" in done.stdout
     assert_dead(load(out / FIRST.folder / LAST)["model"], out / FIRST.folder / paths.TICKET)
     return out
 

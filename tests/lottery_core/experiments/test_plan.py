@@ -8,8 +8,8 @@ import pytest
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.plan import Run, dense, needs, plan_runs, pruned_run
-from lottery_core.experiments.timepoints import Point, parse_point
 from lottery_core.pruning.kinds import KINDS
+from lottery_core.pruning.timepoints import Point, parse_point
 
 
 def test_every_run_comes_after_those_it_needs() -> None:

@@ -139,15 +139,18 @@ def test_bad_pictures(tmp_path: Path, no_write: Path) -> None:
 
 
 def test_rows_in_full(tmp_path: Path) -> None:
-    write_csv(tmp_path / "r.csv", [row("winning", 1, 1 / 3, collapsed=("a", "b"))])
+    some = replace(row("winning", 1, 1 / 3, collapsed=("a", "b")), more={"chrf": 2 / 3})
+    write_csv(tmp_path / "r.csv", [some])
     with open(tmp_path / "r.csv", newline="") as file:
         (found,) = csv.DictReader(file)
     assert float(found["score"]) == 1 / 3
     assert found["collapsed"] == "a b"
+    assert float(found["score: chrf"]) == 2 / 3
     assert set(found) == {
         "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
         "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
-        "eval_score", "eval_se", "eval_episodes", "criterion", "rewind_steps", "networks", "scope_shares",
+        "eval_score", "eval_se", "eval_episodes", "criterion", "rewind_steps", "networks", "scope_shares", "scoring",
+        "score: chrf",
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from lottery_core import Ticket, Weights, read_weights
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments.results import read_score
-from lottery_core.experiments.timepoints import Point
+from lottery_core.pruning.timepoints import Point
 from lottery_core.reports.table import evaluated
 from sb3_lottery import find_tickets
 from sb3_lottery.models.parameters import optimizers_of, weights_of

@@ -1,0 +1,99 @@
+"""``fairseq-lottery rescore``: score the finished runs of an experiment again, without training."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.launcher.framework import Fairseq
+from fairseq_lottery.launcher.options import parse_fairseq
+from fairseq_lottery.launcher.scoring import (
+    SCORING_OPTIONS,
+    add_scoring_options,
+    check_checkpoints,
+    check_scoring,
+    default_score,
+    scoring_of,
+    try_scoring,
+    with_scoring,
+)
+from lottery_core.cli import Parser
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, Progress, Runner, read_marker, read_row
+from lottery_core.experiments.executors import add_executor_options, make_executor, shares, visible_gpus
+from lottery_core.reports import report
+
+
+def _parser() -> Parser:
+    result = Parser(
+        prog="fairseq-lottery rescore",
+        description="Score the finished runs of an experiment again, without training. An option that is not given "
+        "stays as it was; the earlier scores are kept in scores.csv.",
+        argument_default=argparse.SUPPRESS,
+    )
+    result.add_argument("out", type=Path, metavar="DIR", help="folder of the experiment, finished or not")
+    add_scoring_options(result)
+    add_executor_options(result)
+    add = result.add_argument
+    add("--again", action="store_true", default=False, help="also runs whose scores came from the same settings")
+    add("--quiet", action="store_true", default=False, help="no progress")
+    return result
+
+
+def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
+    """Run ``fairseq-lottery rescore``.
+
+    :param words: command line after ``rescore``
+    :param training: what follows ``--``, where nothing may
+    :raises LotteryError: bad input, or a run cannot be scored
+    """
+    from fairseq import tasks
+
+    args = _parser().parse_args(list(words))
+    if training:
+        raise ConfigError("rescore trains nothing: leave out what follows --")
+    before = Experiment.load(args.out)
+    if before.framework != Fairseq.name:
+        raise ConfigError(f"{args.out} is not an experiment of fairseq-lottery")
+    arguments = FairseqArguments(before.settings["arguments"])
+    given = {name: getattr(args, name, None) for name in SCORING_OPTIONS}
+    experiment = with_scoring(before, scoring_of(given, before.scoring, default_score(arguments.task or "")))
+    if not any(_finished(experiment)):
+        raise ConfigError(f"{args.out} holds no finished run, so there is nothing to score again")
+    logging.getLogger().setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    cfg: Any = parse_fairseq(arguments)
+    task = tasks.setup_task(cfg.task)
+    check_and_try(experiment, task, cfg, task.build_model(cfg.model))
+    gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
+    executor = make_executor(args, Fairseq().command, experiment.out, gpus)
+    Runner(experiment, Fairseq(), executor, Progress(quiet=args.quiet)).rescore(args.again)
+    report([experiment.out])
+
+
+def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_run: bool = False) -> None:
+    """Check the scoring of an experiment, and try it unless a run was scored in that way already.
+
+    :param experiment: the experiment
+    :param task: its task
+    :param cfg: fairseq's configuration
+    :param model: an untrained model
+    :param dry_run: try nothing
+    :raises ConfigError: its runs cannot be scored so
+    """
+    finished = _finished(experiment)
+    check_checkpoints(cfg, experiment.scoring["average"], [experiment.out / run.folder for run in finished])
+    check_scoring(experiment, task, cfg, model)
+    known = any(row.scoring == experiment.scoring_text for row in finished.values())
+    if not known and not dry_run:
+        try_scoring(experiment, cfg, model)
+
+
+def _finished(experiment: Experiment) -> dict[Any, Any]:
+    plan = Experiment.load(experiment.out).plan() if read_row(experiment.out) else []
+    return {run: row for run in plan if (row := read_marker(experiment.out / run.folder, experiment))}

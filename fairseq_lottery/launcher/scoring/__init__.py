@@ -1,0 +1,24 @@
+"""How trained runs are scored: log perplexity, loss, BLEU and its like, a command; and the checks before training."""
+
+from fairseq_lottery.launcher.scoring.checks import check_checkpoints, check_scoring
+from fairseq_lottery.launcher.scoring.scores import score_run
+from fairseq_lottery.launcher.scoring.settings import (
+    SCORING_OPTIONS,
+    add_scoring_options,
+    default_score,
+    scoring_of,
+    with_scoring,
+)
+from fairseq_lottery.launcher.scoring.trial import try_scoring
+
+__all__ = [
+    "SCORING_OPTIONS",
+    "add_scoring_options",
+    "check_checkpoints",
+    "check_scoring",
+    "default_score",
+    "score_run",
+    "scoring_of",
+    "try_scoring",
+    "with_scoring",
+]

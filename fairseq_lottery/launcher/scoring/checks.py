@@ -1,0 +1,166 @@
+"""Check a scoring against the task and the data, before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.launcher.scoring.generation import decodes, generate_arguments, read_lines
+from fairseq_lottery.launcher.scoring.scores import batches_of, epoch_checkpoints, nats_of, reduced_loss
+from fairseq_lottery.launcher.scoring.subwords import why_not_words
+from fairseq_lottery.names import LOG_PPL, LOSS, SUBWORD_BLEU, TOKENIZED_BLEU, TRANSLATED
+from lottery_core.errors import ConfigError, LotteryError
+from lottery_core.experiments import Experiment
+
+_FILES = ("sentencepiece_model", "bpe_codes", "align_dict", "lm_path")  # options of fairseq-generate
+_SENTENCES = 500  # of the references that are looked at
+
+
+def check_scoring(experiment: Experiment, task: Any, cfg: Any, model: Any) -> None:
+    """Check that the runs of an experiment can be scored as it says.
+
+    :param experiment: the experiment
+    :param task: its task
+    :param cfg: fairseq's configuration
+    :param model: an untrained model
+    :raises ConfigError: they cannot
+    """
+    scoring = experiment.scoring
+    asked = set(scoring["score"])
+    if asked.intersection((*TRANSLATED, LOG_PPL, LOSS)):
+        task.load_dataset(scoring["gen_subset"])
+    if asked.intersection(TRANSLATED):
+        try:
+            import sacrebleu  # noqa: F401
+        except ImportError as error:
+            raise ConfigError("BLEU, chrF and TER need sacrebleu: pip install sacrebleu") from error
+        _check_generation(task, FairseqArguments(experiment.settings["arguments"]), experiment)
+    if asked.intersection((LOG_PPL, LOSS)):
+        sample = _sample(task, cfg, model, scoring["gen_subset"])
+        if LOG_PPL in asked:
+            _try_log_perplexity(task, model, sample)
+        if LOSS in asked:
+            _try_loss(task, cfg, model, sample)
+
+
+def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> None:
+    """Check that the trainings leave, and the finished ones have left, the checkpoints that are scored.
+
+    :param cfg: fairseq's configuration of checkpoints and lengths
+    :param average: how many checkpoints of epochs are averaged
+    :param finished: folders of finished runs
+    :raises ConfigError: they do not
+    """
+    for name in ("no_save", "no_last_checkpoints"):
+        if getattr(cfg.checkpoint, name):
+            raise ConfigError(f"--{name.replace('_', '-')} leaves no checkpoint to prune: leave it out")
+    if average == 1:
+        return
+    epochs = cfg.optimization.max_epoch
+    if cfg.checkpoint.no_epoch_checkpoints:
+        raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
+    if 0 < cfg.checkpoint.keep_last_epochs < average:
+        raise ConfigError(
+            f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.checkpoint.keep_last_epochs}"
+        )
+    if epochs and epochs // cfg.checkpoint.save_interval < average:
+        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
+    for folder in finished:
+        count = len(epoch_checkpoints(folder))
+        if count < average:
+            raise ConfigError(
+                f"--average {average} needs as many checkpoints of epochs, and the finished run {folder} has {count}: "
+                "it was trained for a smaller --average"
+            )
+
+
+def _check_generation(task: Any, arguments: FairseqArguments, experiment: Experiment) -> None:
+    from fairseq import options
+
+    scoring = experiment.scoring
+    split = scoring["gen_subset"]
+    dataset = task.dataset(split)
+    if getattr(task, "source_dictionary", None) is None or getattr(dataset, "tgt", None) is None:
+        raise ConfigError(
+            f"BLEU needs a translation task: give --score {LOG_PPL} for a language model, {LOSS} for any other task, "
+            "or a command of your own"
+        )
+    generating = generate_arguments(arguments, experiment.settings["data"], scoring)
+    words = list(generating.words)
+    before = sys.argv
+    sys.argv = ["fairseq-generate", *words]  # fairseq looks for --user-dir there while it makes its parser
+    try:
+        parsed = options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
+    finally:
+        sys.argv = before
+    for name in _FILES:
+        file = getattr(parsed, name, None)
+        if file and "://" not in file and not Path(file).exists():
+            raise ConfigError(f"--generate: --{name.replace('_', '-')} {file} does not exist")
+    if TOKENIZED_BLEU in scoring["score"] and decodes(generating):
+        raise ConfigError(
+            f"{TOKENIZED_BLEU} scores the tokens as they are: leave --tokenizer and --bpe out of --generate"
+        )
+    references: list[str] = []
+    if scoring["reference"] is not None:
+        references = read_lines(Path(scoring["reference"]))
+        if len(references) != len(dataset):
+            raise ConfigError(f"{scoring['reference']} has {len(references)} lines, but {split} has {len(dataset)}")
+    if set(scoring["score"]).intersection(TRANSLATED) - {SUBWORD_BLEU} and not decodes(generating):
+        _check_targets(task, dataset, parsed, references, scoring)
+
+
+def _check_targets(task: Any, dataset: Any, parsed: Any, references: list[str], scoring: Mapping[str, Any]) -> None:
+    # Hypotheses will be in the units of the targets.
+    indices = range(min(_SENTENCES, len(dataset)))
+    lines = [task.target_dictionary.string(dataset.tgt[index], parsed.post_process) for index in indices]
+    reason = why_not_words(lines, references, scoring["generate"])
+    if reason is None and references:
+        reason = why_not_words(references, (), scoring["generate"])
+        reason = reason and f"{scoring['reference']} is not detokenised text: it has marks of subword units"
+    if reason is not None:
+        raise ConfigError(reason)
+
+
+def _sample(task: Any, cfg: Any, model: Any, split: str) -> Any:
+    # One line of a stream, or two sentences.
+    sentences = 1 if getattr(cfg.task, "truncated_bptt", 0) else 2
+    sample = next(batches_of(task, cfg, model, split, None, sentences), None)
+    if sample is None:
+        raise ConfigError(f"the {split} split is empty")
+    return sample
+
+
+def _try_log_perplexity(task: Any, model: Any, sample: Any) -> None:
+    reason = "its batches have no target"
+    dictionary = getattr(task, "target_dictionary", None)
+    if dictionary is not None and isinstance(sample, Mapping) and "net_input" in sample:
+        try:
+            with torch.no_grad():
+                nats_of(model.eval(), sample, dictionary.pad())
+            return
+        except Exception as error:  # any model and any task
+            reason = f"{type(error).__name__}: {error}"
+    raise ConfigError(
+        f"--score {LOG_PPL} cannot be computed for {type(task).__name__} ({reason}): give --score {LOSS}, the loss of "
+        "the task's own criterion, or a command of your own"
+    )
+
+
+def _try_loss(task: Any, cfg: Any, model: Any, sample: Any) -> None:
+    try:
+        criterion = task.build_criterion(cfg.criterion).eval()
+        log = task.valid_step(sample, model.eval(), criterion)[2]
+        reduced_loss(task, criterion, [log])
+    except LotteryError:
+        raise
+    except Exception as error:  # any criterion and any task
+        raise ConfigError(
+            f"--score {LOSS} cannot be computed for {type(task).__name__} with {type(cfg.criterion).__name__} "
+            f"({type(error).__name__}: {error}): give a command of your own as --score"
+        ) from error

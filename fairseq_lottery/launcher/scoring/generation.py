@@ -1,0 +1,180 @@
+"""Translate with ``fairseq-generate``, and score what it prints."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.launcher.scoring.subwords import why_not_words
+from fairseq_lottery.names import BLEU, CHRF, SUBWORD_BLEU, TER, TOKENIZED_BLEU
+from lottery_core.errors import ConfigError, RunError
+from lottery_core.files import write_json, write_text
+
+TEXT, SCORES = "generate.txt", "bleu.json"
+
+
+@dataclass(frozen=True)
+class Translations:
+    """What ``fairseq-generate`` printed, a line a sentence, in the order of the split.
+
+    :param hypotheses: the best hypotheses, as tokens
+    :param detokenised: the same after ``--tokenizer`` and ``--bpe``
+    :param targets: the references in the data
+    """
+
+    hypotheses: Sequence[str]
+    detokenised: Sequence[str]
+    targets: Sequence[str]
+
+    @classmethod
+    def of(cls, text: str) -> Translations:
+        """Read the output of ``fairseq-generate``."""
+        return cls(*(_lines(text, kind) for kind in "HDT"))
+
+
+def translate(checkpoint: Path, arguments: FairseqArguments, folder: Path) -> Translations:
+    """Run ``fairseq-generate``; its output stays in ``generate.txt``.
+
+    :param checkpoint: checkpoint to translate with
+    :param arguments: arguments of ``fairseq-generate``, see :func:`generate_arguments`
+    :param folder: folder for the output
+    :raises RunError: ``fairseq-generate`` failed
+    """
+    command = [sys.executable, "-m", "fairseq_cli.generate", *arguments.words, "--path", str(checkpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    write_text(folder / TEXT, done.stdout)
+    if done.returncode:
+        last = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit {done.returncode}"]
+        raise RunError(f"fairseq-generate failed: {last[-1][:400]}")
+    translations = Translations.of(done.stdout)
+    if not translations.hypotheses:
+        raise RunError(f"fairseq-generate printed no hypothesis, see {folder / TEXT}")
+    return translations
+
+
+def score_translations(
+    translations: Translations,
+    arguments: FairseqArguments,
+    scoring: Mapping[str, Any],
+    folder: Path,
+) -> dict[str, float]:
+    """Compute the scores of translations; the scores of sacrebleu and their signatures stay in ``bleu.json``.
+
+    Both BLEUs are always computed: sacrebleu's, with its own tokenisation, and that of ``multi-bleu.pl``, on the tokens
+    as they are, unless ``fairseq-generate`` detokenises them.
+
+    :param translations: the translations
+    :param arguments: the arguments of ``fairseq-generate``
+    :param scoring: scoring of the experiment
+    :param folder: folder for the scores
+    :returns: name of the score -> value
+    :raises ConfigError: they are units of words, or the number of references is not the number of translations
+    """
+    from sacrebleu.metrics.bleu import BLEU as Bleu
+    from sacrebleu.metrics.chrf import CHRF as Chrf
+    from sacrebleu.metrics.ter import TER as Ter
+
+    asked = set(scoring["score"])
+    references = references_of(translations, scoring)
+    if asked - {SUBWORD_BLEU}:
+        check_words(translations, references, arguments, scoring)
+    metrics = {BLEU: Bleu(), CHRF: Chrf(), TER: Ter()}
+    found = {name: metric for name, metric in metrics.items() if name == BLEU or name in asked}
+    hypotheses = translations.detokenised
+    scores = {name: float(metric.corpus_score(hypotheses, [references]).score) for name, metric in found.items()}
+    signatures = {name: str(metric.get_signature()) for name, metric in found.items()}
+    if not decodes(arguments) or SUBWORD_BLEU in asked:
+        tokens = Bleu(tokenize="none", force=True, smooth_method="none")  # as multi-bleu.pl
+        value = float(tokens.corpus_score(translations.hypotheses, [translations.targets]).score)
+        for name in (TOKENIZED_BLEU, *([SUBWORD_BLEU] if SUBWORD_BLEU in asked else [])):
+            scores[name], signatures[name] = value, str(tokens.get_signature())
+    write_json(folder / SCORES, {"scores": scores, "signatures": signatures, "sentences": len(references)})
+    return scores
+
+
+def references_of(translations: Translations, scoring: Mapping[str, Any]) -> Sequence[str]:
+    """The detokenised references: those of ``--reference``, else those in the data.
+
+    :raises ConfigError: their number is not the number of translations
+    """
+    if scoring["reference"] is None:
+        return translations.targets
+    references = read_lines(Path(scoring["reference"]))
+    if len(references) != len(translations.detokenised):
+        raise ConfigError(
+            f"{scoring['reference']} has {len(references)} lines, but {len(translations.detokenised)} were generated"
+        )
+    return references
+
+
+def check_words(
+    translations: Translations, references: Sequence[str], arguments: FairseqArguments, scoring: Mapping[str, Any]
+) -> None:
+    """Check that what is scored are words, not subword units.
+
+    :raises ConfigError: they are units; says which option joins them
+    """
+    own = scoring["reference"] is not None
+    scored = [*translations.detokenised, *references]
+    if TOKENIZED_BLEU in scoring["score"]:
+        scored += [*translations.hypotheses, *translations.targets]
+    for lines in (translations.detokenised, scored):
+        reason = why_not_words(lines, references if own else (), scoring["generate"])
+        if reason is not None:
+            raise ConfigError(reason)
+
+
+def decodes(arguments: FairseqArguments) -> bool:
+    """Whether ``fairseq-generate`` detokenises; then it prints detokenised references, but tokenised hypotheses."""
+    return arguments.given("--tokenizer", "--bpe")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file; only a line feed ends a line (``str.splitlines`` knows ten other ends)."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def _lines(text: str, kind: str) -> list[str]:
+    sentences: dict[int, str] = {}
+    for line in text.split("\n"):
+        if line.startswith(f"{kind}-"):
+            number, _, rest = line[2:].partition("\t")
+            # The first of several hypotheses (--nbest) is the best.
+            sentences.setdefault(int(number), rest.rpartition("\t")[2] if kind != "T" else rest)
+    return [sentences[number] for number in sorted(sentences)]
+
+
+def generate_arguments(arguments: FairseqArguments, data: str, scoring: Mapping[str, Any]) -> FairseqArguments:
+    """Make the arguments of ``fairseq-generate`` for the runs of an experiment.
+
+    They are the data, what must be as in training (user-dir, task, languages, CPU), and those of ``--generate``.
+
+    :param arguments: arguments of ``fairseq-train``
+    :param data: the data folder
+    :param scoring: scoring of the experiment
+    """
+    arguments = arguments.with_user_dir()
+    result = FairseqArguments((data, "--gen-subset", scoring["gen_subset"]))
+    more = FairseqArguments(shlex.split(scoring["generate"]))
+    for option, value in (
+        ("--user-dir", arguments.user_dir),
+        ("--task", arguments.task),
+        ("--source-lang", arguments.source_lang),
+        ("--target-lang", arguments.target_lang),
+    ):
+        if value is not None:
+            result = result.plus(option, value)
+    if arguments.cpu:
+        result = result.plus("--cpu")
+    if not more.given("--batch-size", "--max-tokens", "--max-sentences"):
+        result = result.plus("--max-tokens", "4000")
+    if not more.given("--required-batch-size-multiple"):
+        # With fairseq's default of 8, the last sentences of a split are dropped if they fill no multiple (issue 5036).
+        result = result.plus("--required-batch-size-multiple", "1")
+    return result.plus(*more.words)

@@ -1,0 +1,97 @@
+"""The settings of a scoring: which scores, of which split and checkpoints, with which arguments of fairseq-generate."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.names import BLEU, LOG_PPL, LOSS, PREFIX, SCORES
+from lottery_core import dialects
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment
+
+_DEFAULTS: dict[str, Any] = {
+    "average": 1,
+    "gen_subset": "test",
+    "generate": "--beam 5 --remove-bpe",
+    "reference": None,
+}
+SCORING_OPTIONS = ("score", *_DEFAULTS)
+
+
+def add_scoring_options(group: argparse._ActionsContainer) -> None:
+    """Add the options of a scoring to a parser whose ``argument_default`` is ``argparse.SUPPRESS``."""
+    add = group.add_argument
+    add(
+        "--score",
+        nargs="+",
+        metavar="SCORE",
+        help=f"{', '.join(SCORES)}, or a command that prints a number on its last line, run in the folder of a run "
+        "with LOTTERY_CHECKPOINT set; the first one is drawn, further ones stand beside it (log_ppl for language "
+        "models, bleu for translation, else loss)",
+    )
+    add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
+    add("--gen-subset", metavar="SPLIT", help="split to score (test)")
+    add(
+        "--generate",
+        metavar="ARGS",
+        help="more arguments of fairseq-generate, for BLEU, chrF and TER ('--beam 5 --remove-bpe'); for sentencepiece "
+        "'--beam 5 --remove-bpe sentencepiece'",
+    )
+    add("--reference", type=Path, metavar="FILE", help="detokenised references (those in the data)")
+
+
+def default_score(task: str, base: type | None = None) -> str:
+    """The score of a task where none was asked for: that of the task's own field.
+
+    :param task: the task's name
+    :param base: the task's class, where it is known
+    """
+    if base is not None:
+        from fairseq.tasks.language_modeling import LanguageModelingTask
+        from fairseq.tasks.translation import TranslationTask
+
+        return (
+            LOG_PPL if issubclass(base, LanguageModelingTask) else BLEU if issubclass(base, TranslationTask) else LOSS
+        )
+    name = task.removeprefix(PREFIX)
+    return LOG_PPL if name == "language_modeling" else BLEU if name == "translation" else LOSS
+
+
+def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) -> dict[str, Any]:
+    """Make the scoring of an experiment: what was given, else what its folder has, else the defaults.
+
+    :param given: values of the options that were given
+    :param before: the scoring of the experiment in the folder, empty where there is none
+    :param score: the default score
+    :raises ConfigError: a value that cannot work
+    """
+    values = {
+        name: next((some[name] for some in (given, before) if some.get(name) is not None), default)
+        for name, default in {**_DEFAULTS, "score": [score]}.items()
+    }
+    values["score"] = list(dict.fromkeys(values["score"]))
+    if any(not name.strip() for name in values["score"]):
+        raise ConfigError(f"--score is empty: accepted are {', '.join(SCORES)} or a command")
+    if values["average"] < 1:
+        raise ConfigError(f"--average must be at least 1, not {values['average']}")
+    try:
+        shlex.split(values["generate"])
+    except ValueError as error:
+        raise ConfigError(f"--generate is not a valid command line: {error}") from error
+    if values["reference"] is not None:
+        reference = Path(values["reference"])
+        if not reference.is_file():
+            raise ConfigError(f"the reference {reference} does not exist")
+        values["reference"] = str(reference.resolve())
+    return dict(dialects.named("fairseq").scoring(values))
+
+
+def with_scoring(experiment: Experiment, scoring: Mapping[str, Any]) -> Experiment:
+    """The experiment with another scoring, and the label of its first score."""
+    label = dialects.named(experiment.framework).score_label(scoring, scoring["score"][0])
+    return replace(experiment, scoring=scoring, score_label=label)

@@ -1,0 +1,125 @@
+"""The arguments of ``fairseq-train`` for one run of an experiment."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.checkpoint import load_state
+from fairseq_lottery.names import LAST
+from lottery_core.errors import RunError
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE
+
+# Options that give the dense run its initial weights.
+_INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
+# Options that name a file or folder which every run would write to.
+_A_PLACE_OF_ITS_OWN = ("--tensorboard-logdir", "--log-file")
+
+
+def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:
+    """Make the arguments of ``fairseq-train`` for a run.
+
+    :param arguments: the user's own arguments
+    :param experiment: the experiment
+    :param run: the run: dense, a ticket, or a control
+    :param out: folder of the experiment; the rate of ``--rewind none`` is known when the dense run is done
+    """
+    folder = out / run.folder
+    arguments = _apart(arguments, run)
+    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
+    if arguments.log_format is None:
+        arguments = arguments.plus("--log-format", "json")
+    count = experiment.scoring["average"]
+    if count > 1 and arguments.keep_last_epochs is None:
+        arguments = arguments.plus("--keep-last-epochs", str(count))
+    elif count == 1 and not arguments.no_epoch_checkpoints:
+        arguments = arguments.plus("--no-epoch-checkpoints")
+    if run.kind == DENSE:
+        return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
+    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
+    before = out / dense(run.seed).folder
+    late = begins_late(experiment, run)
+    if late:
+        arguments = arguments.plus("--after-rewind", REMAINING)
+    if late or run.kind in CONTROLS:
+        arguments = arguments.plus("--rewind", str(before / paths.REWIND))
+    if run.kind not in CONTROLS:
+        if experiment.rewind == NOTHING and CHAINS[run.kind].rewinds and (before / LAST).exists():
+            arguments = at_one_rate(arguments, last_rate(before))
+        return arguments.plus("--ticket", str(folder / paths.TICKET))
+    winning = out / run.winning.folder / paths.TICKET
+    arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
+    return arguments.plus("--ticket-seed", str(run.control_seed))
+
+
+def begins_late(experiment: Experiment, run: Run) -> bool:
+    """Whether a run begins at the rewind point: tickets do that are rewound to it, and their controls.
+
+    :param experiment: the experiment
+    :param run: one of its runs
+    """
+    from_the_start = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
+
+
+def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:
+    """Make the command line of ``fairseq-train``.
+
+    :param arguments: its arguments, see :func:`training_arguments`
+    :param launcher: command that starts the training instead of python
+    """
+    start = [sys.executable] if launcher is None else shlex.split(launcher)
+    return [*start, "-m", "fairseq_cli.train", *arguments.words]
+
+
+def _apart(arguments: FairseqArguments, run: Run) -> FairseqArguments:
+    for option in _A_PLACE_OF_ITS_OWN:
+        value = arguments.value(option)
+        if value is not None:
+            place = Path(value)
+            own = place / run.folder if option.endswith("dir") else place.parent / run.folder / place.name
+            arguments = arguments.without(option).plus(option, str(own))
+    return arguments
+
+
+def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
+    """Replace the learning rate's schedule by one rate.
+
+    :param arguments: arguments of ``fairseq-train``
+    :param rate: the rate
+    """
+    from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
+
+    name = arguments.value("--lr-scheduler") or "fixed"
+    flags: set[str] = set()
+    valued = {"--lr", "--lr-scheduler"}
+    config = LR_SCHEDULER_DATACLASS_REGISTRY.get(name)
+    for entry in fields(config) if config is not None else ():
+        if str(entry.default).startswith("${"):  # an option of another section
+            continue
+        options = [f"--{entry.name.replace('_', '-')}", entry.metadata.get("argparse_alias")]
+        (flags if entry.type in (bool, "bool") else valued).update(filter(None, options))
+    arguments = FairseqArguments([word for word in arguments.without(*valued).words if word not in flags])
+    return arguments.plus("--lr-scheduler", "fixed", "--lr", repr(rate))
+
+
+def last_rate(folder: Path) -> float:
+    """The learning rate of the last update of a finished training.
+
+    :param folder: folder of the run
+    :raises RunError: the checkpoint does not say
+    """
+    state: Any = load_state(folder / LAST).get("last_optimizer_state")
+    try:
+        return float(state["param_groups"][0]["lr"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise RunError(
+            f"--rewind {NOTHING} continues at the last learning rate, and {folder / LAST} does not have it: leave "
+            "--no-save-optimizer-state out, or restart the schedule, with --rewind-what lr",
+            2,
+        ) from error

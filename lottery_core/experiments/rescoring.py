@@ -1,0 +1,69 @@
+"""Scores that replace others: which runs need one, and where the earlier ones stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lottery_core.experiments import paths
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.plan import Run
+from lottery_core.experiments.results import Row, Score, write_lines
+from lottery_core.files import read_object, write_json
+
+
+def stale(done: Mapping[Run, Row], experiment: Experiment) -> list[Run]:
+    """The finished runs whose scores came from other settings than the experiment's.
+
+    :param done: run -> its row
+    :param experiment: the configuration
+    """
+    return [run for run, row in done.items() if row.scoring != experiment.scoring_text]
+
+
+def rescored(row: Row, score: Score) -> Row:
+    """The row of a finished run with a new score; everything else is as its training left it."""
+    return replace(
+        row,
+        score=score.score,
+        score_se=score.score_se,
+        returns=score.returns,
+        more=score.more,
+        scoring=score.scoring,
+    )
+
+
+def keep_earlier(folder: Path, row: Row) -> None:
+    """Add the score in ``row`` to ``earlier-scores.json`` in the run's folder, before another one replaces it.
+
+    :raises WriteError: it cannot be written
+    """
+    entry = {"scoring": row.scoring, "score": row.score, "more": dict(row.more)}
+    earlier = _earlier(folder)
+    if earlier[-1:] != [entry]:  # a rescoring that was killed kept it already
+        write_json(folder / paths.EARLIER_SCORES, {"scores": [*earlier, entry]})
+
+
+def _earlier(folder: Path) -> list[Any]:
+    scores = read_object(folder / paths.EARLIER_SCORES).get("scores", [])
+    return [entry for entry in scores if isinstance(entry, dict)] if isinstance(scores, list) else []
+
+
+def write_scores(out: Path, rows: Iterable[Row]) -> None:
+    """Write ``scores.csv``: every score that a run has had, with its settings; where no run was rescored, no file.
+
+    :param out: the experiment's folder
+    :param rows: the finished runs
+    :raises WriteError: it cannot be written
+    """
+    lines: list[list[Any]] = [["seed", "kind", "round", "scoring", "name", "score", "current"]]
+    for row in rows:
+        now = {"scoring": row.scoring, "score": row.score, "more": row.more}
+        for current, entry in [*(("no", each) for each in _earlier(out / row.run.folder)), ("yes", now)]:
+            more = entry.get("more") if isinstance(entry.get("more"), Mapping) else {}
+            for name, value in {"": entry.get("score"), **more}.items():
+                lines.append([row.seed, row.kind, row.round, entry.get("scoring"), name or "score", value, current])
+    if any(line[-1] == "no" for line in lines):
+        write_lines(out / paths.SCORES, lines)

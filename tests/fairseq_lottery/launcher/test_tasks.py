@@ -1,0 +1,101 @@
+"""Scores of tasks that are neither translation nor language modelling, and runs that keep apart."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.launcher.training import at_one_rate, training_arguments
+from lottery_core.experiments import Experiment, Run, dense
+from tests.conftest import one_line
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import TRANSFORMER, split
+from tests.fairseq_lottery.launcher.test_command import chain
+
+MULTILINGUAL = split(
+    "--task multilingual_translation --arch multilingual_transformer --lang-pairs en-de,de-en --max-tokens 400 "
+    "--max-update 2 --optimizer adam --lr 0.01 --cpu --criterion label_smoothed_cross_entropy --label-smoothing 0.1"
+)
+
+
+@pytest.fixture
+def both_ways(translation_data: Path, tmp_path: Path) -> Path:
+    """The data of both directions of translation."""
+    return shutil.copytree(translation_data, tmp_path / "bin")
+
+
+def test_multilingual_translation_is_scored_by_its_loss(both_ways: Path, tmp_path: Path) -> None:
+    words = [*MULTILINGUAL, *split(" ".join(TRANSFORMER[2:]).replace("--share-all-embeddings", "--share-encoders"))]
+    own = ["--out", tmp_path / "out", "--rounds", 0, "--rewind", "update:1"]
+    refused = helpers.run(chain(*own, "--score", "log_ppl", "--", both_ways, *words), status=2)
+    one_line(refused, "give --score loss, the loss of the task's own criterion")
+    assert not (tmp_path / "out").exists()
+    done = helpers.run(chain(*own, "--", both_ways, *words))
+    assert "loss (bits a token) on the test split" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "--lr-scheduler inverse_sqrt --warmup-updates 400 --warmup-init-lr 1e-7",
+        "--lr-scheduler cosine --lr-period-updates=30 --t-mult 2 --min-lr 1e-9",
+        "--lr-scheduler triangular --max-lr 0.1 --lr-period-updates 3 --shrink-min",
+        "--lr-scheduler fixed --force-anneal 2",
+        "--warmup-updates 4",
+    ],
+)
+def test_one_rate_instead_of_any_schedule(schedule: str) -> None:
+    words = ["bin", *split(schedule), "--lr", "0.1", "--max-update", "7", "--clip-norm", "0.2"]
+    assert at_one_rate(FairseqArguments(words), 2.5e-05).words == (
+        *("bin", "--max-update", "7", "--clip-norm", "0.2", "--lr-scheduler", "fixed", "--lr", "2.5e-05"),
+    )
+
+
+def test_every_run_has_a_place_of_its_own(tmp_path: Path) -> None:
+    own = {"arguments": [], "threads": 1}
+    chain_ = Experiment(tmp_path, "fairseq", own, 0.2, "lr", ("winning",), (1,), 1, scoring={"average": 1})
+    words = FairseqArguments(["bin", "--tensorboard-logdir", "boards", f"--log-file={tmp_path}/logs/train.txt"])
+    for run, folder in ((dense(1), "seed-1/dense"), (Run(1, "winning", 1), "seed-1/winning/round-01")):
+        given = training_arguments(words, chain_, run, tmp_path)
+        assert given.value("--tensorboard-logdir") == f"boards/{folder}"
+        assert given.value("--log-file") == f"{tmp_path}/logs/{folder}/train.txt"
+        assert not given.given("--rewind-point")
+
+
+def test_what_keeps_the_weights_needs_the_last_rate(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.launcher import command as cli
+    from fairseq_lottery.launcher.options import experiment_of, resolve, with_task
+    from lottery_core.errors import ConfigError
+
+    def rewind(*words: str) -> str:
+        args = resolve(vars(cli.parser().parse_args(["--out", str(tmp_path), *words])))
+        return experiment_of(args, with_task(FairseqArguments([str(lm_data)]))).rewind
+
+    assert [rewind(), rewind("--rewind", "none"), rewind("--rewind-what", "lr")] == ["epochs:1", "none", "lr"]
+    for words, expected in (
+        (("--rewind", "lr"), "use --rewind-what lr"),
+        (("--rewind-what", "lr", "--rewind", "init"), "leave --rewind out"),
+        (("--rewind", "soon"), "accepted: updates:N, epochs:N, init, none"),
+    ):
+        with pytest.raises(ConfigError, match=expected):
+            rewind(*words)
+
+
+def test_tasks_and_user_dirs_without_the_plugin(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq_lottery.launcher.options import parse_fairseq, with_task
+    from lottery_core.errors import ConfigError
+
+    (tmp_path / "plain").mkdir()
+    words = [str(lm_data), "--task", "denoising"]
+    for more, expected in (
+        ([], r"no lottery task for 'denoising'; there are .*masked_lm.*fairseq_lottery.lottery_task\('denoising'\)"),
+        (["--user-dir", str(tmp_path / "plain")], "holds no Python file"),
+        (["--user-dir", str(tmp_path / "other")], "must import fairseq_lottery"),
+    ):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other" / "__init__.py").write_text("")
+        with pytest.raises(ConfigError, match=expected):
+            parse_fairseq(with_task(FairseqArguments([*words, *more])))
