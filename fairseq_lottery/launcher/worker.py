@@ -36,11 +36,6 @@ from lottery_core.tickets import Weights
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 _COST = ("steps", "rewind_steps", "wall_seconds", "cpu_seconds")  # what a run keeps when it is scored again
-    "steps",
-    "rewind_steps",
-    "wall_seconds",
-    "cpu_seconds",
-)  # what a finished training keeps when it is scored again
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
