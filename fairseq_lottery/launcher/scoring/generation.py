@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from fairseq_lottery.names import BLEU, CHRF, SUBWORD_BLEU, TER, TOKENIZED_BLEU
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.files import write_json, write_text
 
+_ERROR = re.compile(r"[\w.-]+: error: |[\w.]*(Error|Exception|Exit|Interrupt)\b")
 TEXT, SCORES = "generate.txt", "bleu.json"
 
 
@@ -50,8 +52,9 @@ def translate(checkpoint: Path, arguments: FairseqArguments, folder: Path) -> Tr
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     write_text(folder / TEXT, done.stdout)
     if done.returncode:
-        last = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit {done.returncode}"]
-        raise RunError(f"fairseq-generate failed: {last[-1][:400]}")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit {done.returncode}"]
+        errors = [line for line in lines if _ERROR.match(line)]  # a warning of hydra may be the last line
+        raise RunError(f"fairseq-generate failed: {(errors or lines)[-1][:400]}")
     translations = Translations.of(done.stdout)
     if not translations.hypotheses:
         raise RunError(f"fairseq-generate printed no hypothesis, see {folder / TEXT}")

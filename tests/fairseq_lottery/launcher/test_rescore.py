@@ -108,7 +108,7 @@ REFUSED = {
         "units of sentencepiece",
         "give --generate '--beam 3 --remove-bpe sentencepiece' (or --score subword-bleu",
     ),
-    "bpe": (["--generate", "--beam 3 --bpe bytes"], "units of sentencepiece"),
+    "bpe": (["--generate", "--beam 3 --tokenizer space"], "units of sentencepiece"),
     "command": (
         ["--score", "echo almost >&2; exit 3"],
         "scoring was tried on an untrained model, before the training: the score command failed with exit status 3",
