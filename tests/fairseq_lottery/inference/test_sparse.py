@@ -210,13 +210,13 @@ def test_options_are_not_run(form: str, sparse_ticket: Path, sparse_file: Path, 
     state["cfg"]["model"] = {**dict(state["cfg"]["model"]), "adaptive_softmax_cutoff": code}
     if form == "checkpoint":
         torch.save(state, tmp_path / "evil")
-        with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
+        with pytest.raises(CheckpointError, match=r"option \S*model.adaptive_softmax_cutoff is code"):
             checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "evil"))
     else:
         config = SparseFile(sparse_file).config
         config["cfg"]["model"]["adaptive_softmax_cutoff"] = code
         save_sparse(state["model"], tmp_path / "evil", "fairseq", config)
-        with pytest.raises(CheckpointError, match="option adaptive_softmax_cutoff is code, which fairseq would run"):
+        with pytest.raises(CheckpointError, match=r"option \S*model.adaptive_softmax_cutoff is code"):
             load_sparse(tmp_path / "evil")
     assert not (tmp_path / "touched").exists()
 
