@@ -108,10 +108,9 @@ class Proof:
             "parts": [*fast, "--max-update", 4],
             "start": ["--lr", "0", "--max-epoch", 1, *(["--fp16-init-scale", 4] if overflows else [])],
         }
+        words += ["--ticket", ticket]
         with ThreadPoolExecutor() as pool:
-            jobs = [
-                pool.submit(self.train, out / each, *words, "--ticket", ticket, *more) for each, more in runs.items()
-            ]
+            jobs = [pool.submit(self.train, out / each, *words, *more) for each, more in runs.items()]
             texts = [job.result() for job in jobs]
         self.train(out / "parts", *words, *fast)
         states = {each: load_checkpoint(out / each / "checkpoint_last.pt") for each in runs}

@@ -20,24 +20,24 @@ packages=(safetensors zstandard matplotlib scipy numpy stable-baselines3 sb3-con
 prepare() {
     local folder=$1 version number options=()
     shift
-    bash recipes/setup.sh
+    if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
     mkdir -p "$folder/wheels"
-    (($#)) || set -- "$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+    (($#)) || set -- "$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
     # Everything at the versions that were tested together, but for torch and what comes with it.
     grep -viE '^(#|torch|nvidia|triton|cuda|fairseq|lottery|mujoco|envpool)' constraints.txt >"$folder/pins.txt"
-    number=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    number=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     for version in "$@"; do
         options=(--no-deps --dest "$folder/wheels" --quiet)
         if [[ $version != "$number" ]]; then options+=(--python-version "$version" --only-binary=:all:); fi
         while read -r line; do
-            .venv/bin/python -m pip download "${options[@]}" "$line" ||
+            "$venv/bin/python" -m pip download "${options[@]}" "$line" ||
                 echo "test-gpu: $line is not to be had for Python $version; left out" >&2
         done <"$folder/pins.txt"
     done
-    .venv/bin/python -m pip download --no-deps --no-build-isolation --no-binary :all: --quiet --dest "$folder/wheels" \
+    "$venv/bin/python" -m pip download --no-deps --no-build-isolation --no-binary :all: --quiet --dest "$folder/wheels" \
         fairseq-fixed==0.12.3.1
     # The data of the checks, so that nothing is made twice.
-    .venv/bin/python -c 'import sys; sys.path.insert(0, "recipes")
+    "$venv/bin/python" -c 'import sys; sys.path.insert(0, "recipes")
 from pathlib import Path
 from gpu_proof import Proof
 for kind in ("pairs", "text", "base"):
