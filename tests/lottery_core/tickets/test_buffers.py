@@ -27,6 +27,7 @@ BUFFERS: dict[str, dict[str, Tensor]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:WARNING")
 @pytest.mark.parametrize("what", BUFFERS)
 def test_what_may_be_a_buffer_is_never_pruned_by_guessing(what: str, tmp_path: Path) -> None:
     state = LAYER | BUFFERS[what]
@@ -35,7 +36,7 @@ def test_what_may_be_a_buffer_is_never_pruned_by_guessing(what: str, tmp_path: P
     late, early = (read_weights(tmp_path / name) for name in ("late.pt", "early.pt"))
     for scope in ("all", "layers"):
         with pytest.raises(
-            ScopeError, match="does not say whether .* are parameters or buffers: give a scope"
+            ScopeError, match=r"does not say whether .* are parameters or buffers: give a scope"
         ) as caught:
             prune(late, early, rate=0.5, scope=scope)
     assert f"'{min(BUFFERS[what])}'" in str(caught.value)
