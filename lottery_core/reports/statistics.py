@@ -6,6 +6,7 @@ used: what it is built on does not import beside pandas 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 FEWEST = 3  # seeds
@@ -16,13 +17,15 @@ def interquartile_mean(scores: Sequence[float]) -> tuple[float, float, float]:
     """The mean without the lowest and the highest quarter, and its 95% percentile-bootstrap interval.
 
     :param scores: a score a seed, :data:`FEWEST` or more
-    :returns: mean, lower end, upper end; the same for the same scores
+    :returns: mean, lower end, upper end; the same for the same scores; NaN where a score is NaN or infinite
     """
     from scipy import stats
 
     def mean(values: object, axis: int = -1) -> object:
         return stats.trim_mean(values, 0.25, axis=axis)
 
+    if not all(map(math.isfinite, scores)):
+        return math.nan, math.nan, math.nan
     if len(set(scores)) == 1:
         return scores[0], scores[0], scores[0]
     found = stats.bootstrap(

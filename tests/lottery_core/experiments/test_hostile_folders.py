@@ -133,6 +133,10 @@ NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
     "a fraction of another count": ({"pruned_fraction": 0.75}, "'pruned_fraction' is 0.75, and 193 of 386 are 0.5"),
     "a fraction that is no number": ({"surviving_fraction": float("nan")}, "'surviving_fraction' is nan"),
     "counts that contradict": ({"pruned": 1}, "contradict each other"),
+    "nothing that survives": (
+        {"pruned": 386, "surviving": 0, "pruned_fraction": 1.0, "surviving_fraction": 0.0},
+        "contradict each other",
+    ),
 }
 
 
@@ -150,11 +154,16 @@ def test_numbers_that_no_run_has_are_one_line(what: str, folder: Path, capsys: p
         assert "result.json" in line
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), 1e99])
 def test_scores_that_are_no_numbers_are_shown(score: float, folder: Path) -> None:
     """A training can diverge: that is a result."""
     for path in folder.glob("seed-*/**/result.json"):
         change(path, score=score, score_se=score, eval_score=score)
+    for seed in range(2, 7):  # the interquartile mean and its interval need some
+        shutil.copytree(folder / "seed-1", folder / f"seed-{seed}")
+        for path in folder.glob(f"seed-{seed}/**/result.json"):
+            change(path, seed=seed, score=score if seed < 4 else float(seed))
     assert main(["status", str(folder), "--all"]) == 0
     assert main(["report", str(folder), "--csv", str(folder / "rows.csv")]) == 0
 
