@@ -140,7 +140,7 @@ def _read(folder: Path) -> _Marker | None:
     if not isinstance(value.get("configuration"), str):
         raise damaged("the key 'configuration' is missing")
     counts = row.pool, row.pruned, row.surviving
-    if min(counts) < 0 or row.pool < 1 or row.pruned + row.surviving != row.pool or row.round < 0:
+    if min(counts) < 0 or row.surviving < 1 or row.pruned + row.surviving != row.pool or row.round < 0:
         raise damaged("its counts of parameters contradict each other")
     _check_numbers(row, damaged)
     for name, count in (("pruned_fraction", row.pruned), ("surviving_fraction", row.surviving)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def draw(experiments: Mapping[str, Sequence[Row]], score_label: str | Mapping[st
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn = {name: list(rows) for name, rows in experiments.items() if rows}
+    drawn = {name: [_finite(row) for row in rows] for name, rows in experiments.items() if rows}
     if not drawn:
         raise ConfigError("there is no finished run to draw")
     panels: dict[str, dict[str, list[Row]]] = {}
@@ -97,6 +98,11 @@ def draw(experiments: Mapping[str, Sequence[Row]], score_label: str | Mapping[st
     for axes, (label, some) in zip(grid[0], panels.items(), strict=True):
         _panel(axes, some, label, styles)
     return figure
+
+
+def _finite(row: Row) -> Row:
+    # What is infinite has no place on an axis: it is left out as NaN is.
+    return row if math.isfinite(row.score) else replace(row, score=math.nan)
 
 
 def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, styles: Mapping[str, str]) -> None:

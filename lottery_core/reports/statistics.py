@@ -6,6 +6,7 @@ itself is not used, because its dependencies cannot be imported with pandas 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 FEWEST = 3  # seeds that an interval needs
@@ -16,13 +17,16 @@ def interquartile_mean(scores: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean without the lowest and the highest quarter, and its 95% percentile-bootstrap interval.
 
     :param scores: one score per seed, at least :data:`FEWEST`
-    :returns: mean, lower end and upper end of the interval; the same scores always give the same interval
+    :returns: mean, lower end and upper end of the interval; the same scores always give the same interval; NaN if a
+        score is NaN or infinite
     """
     from scipy import stats
 
     def mean(values: object, axis: int = -1) -> object:
         return stats.trim_mean(values, 0.25, axis=axis)
 
+    if not all(map(math.isfinite, scores)):
+        return math.nan, math.nan, math.nan
     if len(set(scores)) == 1:
         return scores[0], scores[0], scores[0]
     found = stats.bootstrap(

@@ -16,7 +16,9 @@ from lottery_core.tickets import SEPARATE
 
 
 def spread(scores: Sequence[float]) -> float:
-    """Return the standard deviation over seeds; 0.0 for one seed."""
+    """Return the standard deviation over seeds; 0.0 for one seed, NaN if a score is NaN or infinite."""
+    if not all(map(math.isfinite, scores)):
+        return math.nan
     return statistics.stdev(scores) if len(scores) > 1 else 0.0
 
 

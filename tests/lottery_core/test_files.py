@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from lottery_core.errors import BusyError, WriteError
-from lottery_core.files import FolderLock, read_json, remove_parts, write_atomically, write_bytes, write_json
+from lottery_core.files import (
+    FolderLock,
+    believable,
+    is_locked,
+    last_line,
+    read_json,
+    refuse_inputs,
+    remove_parts,
+    write_atomically,
+    write_bytes,
+    write_json,
+)
 
 
 def test_a_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
@@ -85,6 +96,34 @@ def test_only_regular_files_are_replaced(kind: str, tmp_path: Path) -> None:
         write_bytes(path, b"new")
     assert path.stat().st_mode == before.st_mode
     assert path.stat().st_ino == before.st_ino
+
+
+def test_an_output_that_is_an_input_is_refused_by_every_name(tmp_path: Path) -> None:
+    source, link, hard = tmp_path / "source", tmp_path / "link", tmp_path / "hard"
+    source.write_bytes(b"old")
+    link.symlink_to(source)
+    hard.hardlink_to(source)
+    for output in (source, link, hard, tmp_path / "." / "source"):
+        with pytest.raises(WriteError, match="which this command reads"):
+            refuse_inputs(output, (None, source))
+    refuse_inputs(tmp_path / "other", (source, tmp_path / "missing"))
+
+
+def test_the_last_line_of_a_log_is_read_from_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * 10_000_000 + b"\n\xff the end\n\n")
+    assert last_line(log) == "\ufffd the end"
+    assert last_line(tmp_path / "missing") == last_line(Path("/dev/zero")) == "no output"
+    assert not is_locked(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "memory", "held", "right"),
+    [(10**6, 10**7, 10, True), (10**9, 5 * 10**9, 10**5, False), (61_000_000, 305_000_000, 330_000, True)],
+)
+def test_how_much_a_file_may_claim(parameters: int, memory: int, held: int, right: bool) -> None:
+    """The last one is a Transformer of 61 million parameters, pruned to 99.9%."""
+    assert believable(parameters, memory, held) is right
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from lottery_core.cli import main
 from lottery_core.errors import ConfigError, LotteryError, RunError
-from lottery_core.experiments import Experiment, paths
+from lottery_core.experiments import Experiment, duration, paths
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows, read_score
 from lottery_core.experiments.runner import Runner
@@ -120,6 +120,89 @@ def test_a_number_of_rounds_that_nobody_has_does_not_hang(rounds: Any, folder: P
     with pytest.raises(ConfigError, match="rounds"):
         Experiment.load(folder)
     assert main(["status", str(folder)]) == 2
+
+
+NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
+    "an infinite time": ({"wall_seconds": float("inf")}, "'wall_seconds' must be a number of at least 0, not inf"),
+    "a time that is no number": ({"cpu_seconds": float("nan")}, "'cpu_seconds' must be a number of at least 0"),
+    "a negative time": ({"wall_seconds": -1.0}, "'wall_seconds' must be a number of at least 0"),
+    "a time of aeons": ({"wall_seconds": 1e300}, "'wall_seconds' is 1e+300, more than can be averaged"),
+    "a score that no sum holds": ({"score": 1.7e308}, "'score' is 1.7e+308, more than can be averaged"),
+    "a whole score that no float holds": ({"score": 10**400}, "'score' must be a number"),
+    "negative steps": ({"steps": -5}, "'steps' must be a number of at least 0"),
+    "a fraction of another count": ({"pruned_fraction": 0.75}, "'pruned_fraction' is 0.75, and 193 of 386 are 0.5"),
+    "a fraction that is no number": ({"surviving_fraction": float("nan")}, "'surviving_fraction' is nan"),
+    "counts that contradict": ({"pruned": 1}, "contradict each other"),
+    "nothing that survives": (
+        {"pruned": 386, "surviving": 0, "pruned_fraction": 1.0, "surviving_fraction": 0.0},
+        "contradict each other",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_numbers_that_no_run_has_are_one_line(what: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values, words = NUMBERS[what]
+    path = folder / "seed-1/winning/round-01/result.json"
+    change(path, **values)
+    with pytest.raises(ConfigError) as caught:
+        read_rows(folder)
+    assert words in str(caught.value)
+    for command in ("status", "report"):
+        assert main([command, str(folder)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "result.json" in line
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), 1e99])
+def test_scores_that_are_no_numbers_are_shown(score: float, folder: Path) -> None:
+    """A training can diverge: that is a result."""
+    for path in folder.glob("seed-*/**/result.json"):
+        change(path, score=score, score_se=score, eval_score=score)
+    for seed in range(2, 7):  # the interquartile mean and its interval need some
+        shutil.copytree(folder / "seed-1", folder / f"seed-{seed}")
+        for path in folder.glob(f"seed-{seed}/**/result.json"):
+            change(path, seed=seed, score=score if seed < 4 else float(seed))
+    assert main(["status", str(folder), "--all"]) == 0
+    assert main(["report", str(folder), "--csv", str(folder / "rows.csv")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(12.0, "12 s"), (float("inf"), "an unknown time"), (float("nan"), "an un")]
+)
+def test_a_duration_is_words_whatever_it_is(seconds: float, words: str) -> None:
+    assert duration(seconds).startswith(words)
+
+
+def test_half_characters_reach_no_file(folder: Path) -> None:
+    for path in folder.glob("seed-*/**/result.json"):
+        change(path, experiment="\ud800", collapsed=["\udfff"], versions="\ud800")
+    assert main(["report", str(folder), "--csv", str(folder / "rows.csv")]) == 0
+    assert "?" in (folder / "rows.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "seed-1/dense/result.json"])
+def test_a_report_does_not_overwrite_what_it_reads(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (folder / name).read_bytes()
+    (folder / "link.csv").symlink_to(folder / name)
+    for output in (folder / name, folder / "link.csv"):
+        assert main(["report", str(folder), "--csv", str(output)]) == 2
+        assert "which this command reads; name another file" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [".lock", "seed-1/random/round-02/train.log"])
+def test_a_fifo_in_the_place_of_a_file_does_not_hang(name: str, folder: Path) -> None:
+    run = folder / "seed-1/random/round-02"
+    (run / "result.json").unlink()
+    (run / "job.json").write_text(json.dumps({"name": "j", "token": "a"}))
+    (run / "job-end.json").write_text(json.dumps({"token": "a", "code": 1}))
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert main(["status", str(folder), "--all"]) == 0
+    with pytest.raises(LotteryError, match=r"(?i)not a regular file"):
+        Runner(experiment(folder, rounds=2), Toy(), Here(folder), Progress(quiet=True)).run()
 
 
 def test_devices_are_not_read(folder: Path) -> None:

@@ -27,6 +27,7 @@ BUFFERS: dict[str, dict[str, Tensor]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:WARNING")
 @pytest.mark.parametrize("what", BUFFERS)
 def test_what_may_be_a_buffer_is_never_pruned_by_guessing(what: str, tmp_path: Path) -> None:
     state = LAYER | BUFFERS[what]
