@@ -37,7 +37,7 @@ _SHORT = {
     "--arch lightconv": "--arch lightconv --encoder-kernel-size-list [3] --decoder-kernel-size-list [3]",
     "--tokens-per-sample 512": "--tokens-per-sample 32 --encoder-layers 1 --encoder-embed-dim 16 "
     "--encoder-ffn-embed-dim 32 --encoder-attention-heads 2 --max-positions 64 --cpu",
-    "--max-update 10000": "--max-update 2",
+    "--batch-size 16 --max-update 10000": "--batch-size 4 --max-update 2",
     "max_tokens: 4096": "max_tokens: 400",
     "max_epoch: 30": "max_update: 2",
     "seed: 1}": "seed: 1, cpu: true}",

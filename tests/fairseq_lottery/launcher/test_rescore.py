@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 
+from fairseq_lottery.launcher import command as cli
+from fairseq_lottery.launcher.rescore import rescore as again
+from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from tests.conftest import one_line
 from tests.fairseq_lottery import helpers
@@ -129,12 +134,24 @@ def test_a_scoring_that_cannot_work_is_refused_before_the_training(name: str, pi
 
 
 @pytest.mark.parametrize("name", ["model", "bpe", "average", "reference", "split", "training"])
-def test_a_rescoring_that_cannot_work_changes_nothing(name: str, scored: Path) -> None:
+def test_a_rescoring_that_cannot_work_changes_nothing(
+    name: str, scored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, which has loaded fairseq already."""
     own, *expected = REFUSED[name]
     before = {path: path.read_bytes() for path in scored.rglob("*.json")}
-    one_line(run(rescore(scored, *own), status=2), *expected)
+    level = logging.getLogger().level
+    try:
+        with warnings.catch_warnings():
+            assert cli.main(["rescore", str(scored), *map(str, own)]) == 2
+    finally:
+        logging.getLogger().setLevel(level)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("fairseq-lottery rescore: error: ")
+    assert all(word in line for word in expected), line
     assert {path: path.read_bytes() for path in scored.rglob("*.json")} == before
 
 
 def test_folders_without_anything_to_score(tmp_path: Path) -> None:
-    one_line(run(rescore(tmp_path / "none"), status=2), "holds no experiment")
+    with pytest.raises(ConfigError, match="holds no experiment"):
+        again([str(tmp_path / "none")])
