@@ -32,10 +32,10 @@ from fairseq_lottery.task.fp32_masters import FullValues, full_precision, in_hal
 from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
-from fairseq_lottery.task.ticket import fresh_seed, masks_of_checkpoint, needs_fresh, ticket_to_train
+from fairseq_lottery.task.ticket import fresh_seed, log_ticket, masks_of_checkpoint, needs_fresh, ticket_to_train
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING
-from lottery_core.tickets import Ticket, Weights, network_lines, snapshot, ticket_warnings
+from lottery_core.tickets import Ticket, Weights, snapshot
 
 log = logging.getLogger("fairseq_lottery")
 
@@ -160,19 +160,7 @@ class LotteryTask:
         self._full_values = FullValues(model)
         self._full_values.keep(ticket.start())
         self._held = TaskMasks(model, ticket.masks)
-        masks = ticket.masks
-        log.info(
-            "training a %s ticket, round %d: pruned %.2f%%, surviving %.2f%% of %s",
-            ticket.origin.kind,
-            ticket.origin.round,
-            100 * masks.pruned / masks.pool,
-            100 * masks.surviving / masks.pool,
-            f"{masks.pool:,}",
-        )
-        for line in network_lines(ticket):
-            log.info(line.strip())
-        for line in ticket_warnings(ticket, "this ticket"):
-            log.warning(line.removeprefix("WARNING: "))
+        log_ticket(ticket)
         return model
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

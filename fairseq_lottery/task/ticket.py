@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import paths
 from lottery_core.pruning import CHAINS, CONTROLS, FRESH, REWIND, WINNING, check_kind, control_ticket, derive_seed
-from lottery_core.tickets import Masks, Ticket, snapshot, versions
+from lottery_core.tickets import Masks, Ticket, network_lines, snapshot, ticket_warnings, versions
+
+log = logging.getLogger("fairseq_lottery")
 
 
 def needs_fresh(ticket: Ticket, kind: str) -> bool:
@@ -95,3 +98,23 @@ def _earlier_control(target: Path, given: Ticket, kind: str, seed: int) -> Ticke
     origin = made.origin
     same = (origin.kind, origin.seed, origin.parent, dict(origin.versions)) == (kind, seed, given.digest, versions())
     return made if same else None
+
+
+def log_ticket(ticket: Ticket) -> None:
+    """Log what a training run starts from: the ticket's kind and counts, its networks, and warnings about it.
+
+    :param ticket: the ticket
+    """
+    masks = ticket.masks
+    log.info(
+        "training a %s ticket, round %d: pruned %.2f%%, surviving %.2f%% of %s",
+        ticket.origin.kind,
+        ticket.origin.round,
+        100 * masks.pruned / masks.pool,
+        100 * masks.surviving / masks.pool,
+        f"{masks.pool:,}",
+    )
+    for line in network_lines(ticket):
+        log.info(line.strip())
+    for line in ticket_warnings(ticket, "this ticket"):
+        log.warning(line.removeprefix("WARNING: "))
