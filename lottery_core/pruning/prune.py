@@ -117,8 +117,7 @@ def _select(
     rewind: Mapping[str, Tensor] | None,
     networks: Mapping[str, str] | None = None,
 ) -> tuple[Masks, dict[str, int]]:
-    # The masks; and how many parameters survive only because their slice of a normalised weight had no other.
-    # Networks: the network of each tensor, where each network keeps the same share.
+    # The masks; and how many survive only for their slice. Networks: of each tensor, where each keeps the same share.
     check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
@@ -294,8 +293,8 @@ def prune(
         criterion=criterion,
         scope_shares=scope_shares,
     )
-    start = rewind.tensors if ranking.uses_rewind else None
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
-    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, start, networks)
+    early = rewind.tensors if ranking.uses_rewind else None
+    new, spared = _select(trained.tensors, list(masks), old, survivors, ranking, early, networks)
     return Ticket.of(new, rewind.tensors, replace(origin, spared=spared))
