@@ -15,6 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from lottery_core import Ticket, apply_ticket, prune, read_weights, schedule, snapshot
+from lottery_core.cli import main as lottery
 from lottery_core.errors import CheckpointError, ConfigError
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.progress import Progress
@@ -26,6 +27,17 @@ from sb3_lottery.models.parameters import weights_of
 from tests.conftest import Result, one_line
 from tests.lottery_core.toy import Here, Toy, experiment
 from tests.sb3_lottery.helpers import assert_dead, make, ticket_for
+
+
+class Canary:
+    """Makes a folder as soon as it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (self.path,)
+
 
 OPTIONS = {
     "total_timesteps": 256,
@@ -188,3 +200,19 @@ def test_rule_10_long_work_shows_its_progress(tmp_path: Path) -> None:
     assert [line.split("]")[0] for line in done] == [f"[{k}/7" for k in range(1, 8)]
     assert all(line.endswith(" left") for line in done[:-1])
     assert "\x1b" not in stream.getvalue()
+
+
+def test_rule_13_a_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unless the user trusts it; ``safety`` of the fairseq tests has its checkpoints, ``analysis/test_trust.py`` folders."""
+    canary = tmp_path / "canary"
+    model = make("ppo")
+    model.strange = Canary(canary)
+    model.save(tmp_path / "m.zip")
+    words = ["export", str(tmp_path / "m.zip"), "-o", str(tmp_path / "out.zip"), "--form", "shrunk"]
+    assert lottery(words) == 2
+    assert "add --trust" in capsys.readouterr().err
+    assert not canary.exists()
+    read_weights(tmp_path / "m.zip")
+    assert not canary.exists()
+    lottery([*words, "--trust"])
+    assert canary.exists(), "this file would not have run anything"

@@ -25,12 +25,13 @@ _OPTIONS = {
 } - {"_name"}
 
 
-def export(path: Path, output: Path, form: str) -> str:
+def export(path: Path, output: Path, form: str, trust: bool) -> str:
     """Write a checkpoint without a trace of this project, and without the optimizer's state.
 
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
     :param form: ``"plain"``, ``"shrunk"`` or ``"csr"``, see :func:`lottery_core.inference.export`
+    :param trust: not needed: a checkpoint of fairseq runs no code here
     :returns: the task, architecture and criterion, and what was removed
     :raises CheckpointError: the checkpoint cannot be read, fairseq lacks its model, or there is nothing to shrink
     :raises WriteError: the file cannot be written

@@ -43,6 +43,9 @@ def _parser() -> Parser:
     exporting.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
     forms = "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
     exporting.add_argument("--form", default="plain", metavar="FORM", help=f"form of the output (plain). {forms}")
+    exporting.add_argument(
+        "--trust", action="store_true", help="run the code that a file brings along (an SB3 zip that you did not train)"
+    )
 
     reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")
     reporting.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
@@ -202,7 +205,7 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    print(f"{args.output}: {export(args.checkpoint, args.output, args.form)}")
+    print(f"{args.output}: {export(args.checkpoint, args.output, args.form, args.trust)}")
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -24,20 +24,24 @@ FORMS = {
 class Exporter(Protocol):
     """The function that a dialect names as ``export``."""
 
-    def __call__(self, path: Path, output: Path, form: str) -> str:
-        """Export the checkpoint ``path`` to ``output`` in one of :data:`FORMS`; return a description of the result."""
+    def __call__(self, path: Path, output: Path, form: str, trust: bool) -> str:
+        """Export the checkpoint ``path`` to ``output`` in one of :data:`FORMS`; return a description of the result.
+
+        With ``trust``, code that the checkpoint brings along may run.
+        """
 
 
-def export(path: Path, output: Path, form: str = PLAIN) -> str:
+def export(path: Path, output: Path, form: str = PLAIN, trust: bool = False) -> str:
     """Export a checkpoint to another form.
 
     :param path: the checkpoint of a framework
     :param output: the file to write
     :param form: one of :data:`FORMS`
+    :param trust: whether code that the file brings along may run, where its framework cannot do without (SB3's zips)
     :returns: a description of what was written
     :raises CheckpointError: the file cannot be read, needs no export, cannot be exported to this form, or its plugin is
         not installed
-    :raises ConfigError: the form is unknown
+    :raises ConfigError: the form is unknown, or the file would run code and ``trust`` is ``False``
     :raises WriteError: the file cannot be written
     """
     if form not in FORMS:
@@ -65,4 +69,4 @@ def export(path: Path, output: Path, form: str = PLAIN) -> str:
         raise CheckpointError(
             f"exporting a checkpoint of {dialect.title} needs its plugin, which is not installed here: {error}"
         ) from error
-    return exporter(path, output, form)
+    return exporter(path, output, form, trust)

@@ -134,12 +134,12 @@ def prune(
         criterion=criterion,
         scope_shares=scope_shares,
     )
-    start = rewind.tensors if ranking.uses_rewind else None
+    early = rewind.tensors if ranking.uses_rewind else None
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
     rounded = rounded_to(trained.tensors[name] for name in masks)
     ties = None if rounded is None else [0, 0]
-    new, spared = select(trained.tensors, list(masks), old, survivors, ranking, start, networks, ties)
+    new, spared = select(trained.tensors, list(masks), old, survivors, ranking, early, networks, ties)
     if ties and ties[0]:
         warnings.warn(
             f"WARNING: the weights in {trained.source} are rounded to {str(rounded)[6:]}, and {ties[0]:,} tie where "

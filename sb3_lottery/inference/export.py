@@ -9,30 +9,37 @@ from typing import Any
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr, save_to_zip_file
 
 from lottery_core.errors import CheckpointError, ConfigError
-from lottery_core.files import write_atomically
+from lottery_core.files import unsigned, write_atomically
 from lottery_core.inference import SHRUNK
 from sb3_lottery.inference.shrink import make_policy, smaller
+from sb3_lottery.pickled import what_it_unpickles
 
 _POLICY, _OPTIMIZER = "policy", ".optimizer"
 
 
-def export(path: Path, output: Path, form: str) -> str:
+def export(path: Path, output: Path, form: str, trust: bool) -> str:
     """Write the model of a zip in another form, without its environment or the class of its algorithm.
 
-    .. warning::
-        A zip contains pickled Python objects (classes, schedules), which this function unpickles just as SB3's own
-        ``load`` does: use it only on zips that you trust.
+    A zip contains pickled Python objects (classes, schedules), which are unpickled as SB3's own ``load`` does, so a zip
+    that this user's own commands did not write is refused without ``trust``.
 
     :param path: zip that ``model.save`` wrote
     :param output: zip to write, without the state of the policy's optimizers
     :param form: one of :data:`lottery_core.inference.export.FORMS`
+    :param trust: whether the zip may run code even if others wrote it
     :returns: a line that says what was removed
     :raises CheckpointError: the form is unknown, the zip cannot be read, or the model has no dead units
-    :raises ConfigError: the policy cannot be shrunk, see :func:`sb3_lottery.shrink_policy`
+    :raises ConfigError: the zip would run code and ``trust`` is ``False``, or the policy cannot be shrunk, see
+        :func:`sb3_lottery.shrink_policy`
     :raises WriteError: the file cannot be written
     """
     if form != SHRUNK:
         raise CheckpointError(f"an SB3 model cannot be exported in the form {form}")
+    if not trust and unsigned([path]):
+        raise ConfigError(
+            f"{path} can run code, and your own commands on this machine did not write it: {what_it_unpickles(path)}. "
+            "If you trust whoever made it, add --trust"
+        )
     data, params, variables = _read(path)
     try:
         policy = make_policy(data, data["policy_kwargs"])

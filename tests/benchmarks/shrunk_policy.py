@@ -135,7 +135,7 @@ def trained_again(out: Path) -> bool:
     score = train(model, spec, out, Ticket.load(TICKET), lambda progress: None)
     print(f"\n{TICKET.name} trained again: score {score.score:.1f}")
     full, small = out / MODEL, out / "small.zip"
-    words = ["export", str(full), "-o", str(small), "--form", "shrunk"]
+    words = ["export", str(full), "-o", str(small), "--form", "shrunk", "--trust"]
     done = subprocess.run(
         [sys.executable, "-m", "lottery_core.cli", *words], capture_output=True, text=True, check=True
     )

@@ -34,7 +34,7 @@ TOY = Dialect(
 )
 
 
-def export_toy(path: Path, output: Path, form: str) -> str:
+def export_toy(path: Path, output: Path, form: str, trust: bool) -> str:
     """The exporter of the toy's dialect."""
     output.write_text(form)
     return "exported"

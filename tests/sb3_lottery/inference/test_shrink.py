@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ import sys
 from pathlib import Path
 from sb3_lottery.inference.export import export
 for path in map(Path, sys.argv[1:]):
-    print(export(path, path.with_suffix(".small"), "shrunk"))
+    print(export(path, path.with_suffix(".small"), "shrunk", trust=True))
 """
 
 
@@ -208,7 +209,7 @@ def test_the_command_writes_plain_zips(tmp_path: Path, capsys: pytest.CaptureFix
         folder.mkdir()
         full, small = folder / "model.zip", folder / "small.zip"
         model.save(full)
-        assert main(["export", str(full), "-o", str(small), "--form", "shrunk"]) == 0
+        assert main(["export", str(full), "-o", str(small), "--form", "shrunk", "--trust"]) == 0
         said = capsys.readouterr().out
         assert said == f"{small}: {shrink_policy(type(model).load(full)).line}\n"
         with zipfile.ZipFile(full) as one, zipfile.ZipFile(small) as other:
@@ -218,7 +219,7 @@ def test_the_command_writes_plain_zips(tmp_path: Path, capsys: pytest.CaptureFix
         np.save(folder / "observations.npy", np.stack([model.observation_space.sample() for _ in range(200)]))
         models[folder] = model
         words += [type(model).__name__, folder]
-        assert main(["export", str(small), "-o", str(folder / "again.zip"), "--form", "shrunk"]) == 2
+        assert main(["export", str(small), "-o", str(folder / "again.zip"), "--form", "shrunk", "--trust"]) == 2
         assert "no unit is dead: nothing to remove" in capsys.readouterr().err
         assert not (folder / "again.zip").exists()
     assert run(PLAIN, *words, PYTHONPATH="", PYTHONSAFEPATH="1") == "[]\n"
@@ -334,14 +335,15 @@ def test_bad_zips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, and nothing written."""
     model, path, out = helpers.make("ppo"), tmp_path / "m.zip", tmp_path / "out.zip"
 
-    def refused(*words: str, form: str = "shrunk") -> None:
-        assert main(["export", str(path), "-o", str(out), "--form", form]) == 2
+    def refused(*words: str, form: str = "shrunk", more: Sequence[str] = ("--trust",)) -> None:
+        assert main(["export", str(path), "-o", str(out), "--form", form, *more]) == 2
         line = capsys.readouterr().err
         assert line.count("\n") == 1
         assert all(word in line for word in words), line
         assert not out.exists()
 
     model.save(path)
+    refused("can run code", "pickled objects (", "add --trust", more=())
     refused("no unit is dead")
     tiny.make("crossq").save(path)
     refused("cannot shrink", "CrossQPolicy has batch normalisation")
