@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -56,8 +57,8 @@ def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def names() -> list[str]:
-    answer = subprocess.run(["squeue", "--noheader", "--format", "%j"], capture_output=True, text=True, check=True)
+def names(form: str = "%j") -> list[str]:
+    answer = subprocess.run(["squeue", "--noheader", "--format", form], capture_output=True, text=True, check=True)
     return answer.stdout.split()
 
 
@@ -149,34 +150,52 @@ def fairseq_disturbed(more: list[str], tmp_path: Path) -> None:
     assert "seed 1 winning round 1: continues in the job that an earlier command submitted" in again.stderr
 
 
-# Twelve updates take longer than a job may.
+# Waits, once it has checkpoints, for a time limit of a minute, which Slurm enforces up to half a minute late.
 SLOWLY = """
 import time
 from fairseq_lottery import LotteryTask
 step = LotteryTask.optimizer_step
-def optimizer_step(task, *args, **kwargs):
-    time.sleep(8)
-    return step(task, *args, **kwargs)
+def optimizer_step(task, optimizer, model, update_num):
+    time.sleep(150 if update_num == 4 else 0)
+    return step(task, optimizer, model, update_num)
 LotteryTask.optimizer_step = optimizer_step
 """
 
 
 def test_a_job_that_hits_its_time_limit_goes_on_in_the_next(lm_data: Path, tmp_path: Path) -> None:
     """In half precision, whose fp32 masters its checkpoints hold, though this machine has no GPU."""
-    words = [str(lm_data), *LSTM, *shlex.split("--max-update 12 --bf16 --save-interval-updates 1")]
+    words = [str(lm_data), *LSTM, *shlex.split("--max-update 8 --bf16 --save-interval-updates 1")]
     own = shlex.split("--rounds 0 --rewind update:2 --kinds winning")
-    limited = [*own, "--executor", "slurm", "--slurm", "partition=test,timeout_min=1", "--retries", "9"]
-    slow = ["--user-dir", str(helpers.own_user_dir(tmp_path / "user", "slowly", SLOWLY))]
     with local_run([*command("fairseq-lottery", tmp_path / "local", *own), "--", *words]):
-        done = helpers.run(
-            [*command("fairseq-lottery", tmp_path / "slurm", *limited), "--", *words, *slow], timeout=900
-        )
-    assert "is gone from the queue: TIMEOUT" in done.stderr
-    text = (tmp_path / "slurm/seed-1/dense/train.log").read_text()
+        text = limited([*own, *ON_SLURM, "--", *words], tmp_path)
     assert "the run was interrupted, and is resumed" in text
-    assert "Loaded checkpoint" in text
+    assert re.search(r"Loaded checkpoint .* @ [1-9]\d* updates", text)
     folders = [tmp_path / name / "seed-1/dense" for name in ("slurm", "local")]
     assert helpers.same(*(helpers.load(folder / "checkpoint_last.pt")["model"] for folder in folders))
+
+
+def limited(more: list[str], tmp_path: Path) -> str:
+    """A chain whose first job reaches a time limit, set when it has a checkpoint; the log of its run."""
+    dense = tmp_path / "slurm/seed-1/dense"
+    slow = ["--user-dir", str(helpers.own_user_dir(tmp_path / "user", "slowly", SLOWLY))]
+    with open(tmp_path / "first.log", "w") as log:
+        words = [*command("fairseq-lottery", tmp_path / "slurm", *more), *slow]
+        driver = subprocess.Popen(words, stdout=log, stderr=log, env=helpers.environment())
+    try:
+        wait_for((dense / "checkpoint_last.pt").exists)
+        name = json.loads((dense / "job.json").read_text())["name"]
+        queue = subprocess.run(
+            ["squeue", "--noheader", "--format", "%j|%i"], capture_output=True, text=True, check=True
+        )
+        number = dict(line.split("|") for line in queue.stdout.split())[name]
+        subprocess.run(["scontrol", "update", f"jobid={number}", "timelimit=1"], check=True)
+        wait_for(lambda: "is gone from the queue: TIMEOUT" in text_of(tmp_path / "first.log"))
+        (tmp_path / "user/slowly/__init__.py").write_text("import fairseq_lottery")
+        assert driver.wait(300) == 0
+    finally:
+        driver.kill()
+        driver.wait()
+    return text_of(dense / "train.log")
 
 
 def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:
