@@ -203,7 +203,7 @@ def test_rule_10_long_work_shows_its_progress(tmp_path: Path) -> None:
 
 
 def test_rule_13_a_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unless the user trusts it; ``safety`` of the fairseq tests has its checkpoints, ``analysis/test_trust.py`` folders."""
+    """Unless the user trusts it; details are in ``fairseq_lottery/safety`` and ``analysis/test_trust.py``."""
     canary = tmp_path / "canary"
     model = make("ppo")
     model.strange = Canary(canary)
