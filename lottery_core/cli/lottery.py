@@ -44,7 +44,7 @@ def _parser() -> Parser:
     forms = "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
     exporting.add_argument("--form", default="plain", metavar="FORM", help=f"form of the output (plain). {forms}")
     exporting.add_argument(
-        "--trust", action="store_true", help="run the code that a file brings along (an SB3 zip that you did not train)"
+        "--trust", action="store_true", help="run the code that a file brings along, in its pickled objects"
     )
 
     reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")

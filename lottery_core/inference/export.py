@@ -37,7 +37,7 @@ def export(path: Path, output: Path, form: str = PLAIN, trust: bool = False) -> 
     :param path: the checkpoint of a framework
     :param output: the file to write
     :param form: one of :data:`FORMS`
-    :param trust: whether code that the file brings along may run, where its framework cannot do without (SB3's zips)
+    :param trust: whether code that the file brings along may run, where its framework cannot do without
     :returns: a description of what was written
     :raises CheckpointError: the file cannot be read, needs no export, cannot be exported to this form, or its plugin is
         not installed
