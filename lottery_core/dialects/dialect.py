@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Settings = Mapping[str, Any]
+LOWER_IS_BETTER = ", lower is better"  # the end of a label that says so
 
 
 def _no_words(names: Collection[str]) -> Mapping[str, str]:
@@ -29,6 +30,22 @@ def _no_steps(content: Settings) -> Mapping[str, int]:
 
 def _one_return(settings: Settings) -> int:
     return 1
+
+
+def _ends_lower(label: str) -> bool:
+    return label.endswith(LOWER_IS_BETTER)
+
+
+def _no_label(returns: int) -> str:
+    return ""
+
+
+def _no_least(label: str) -> float | None:
+    return None
+
+
+def _usual_margin(label: str) -> str:
+    return "5%"
 
 
 def _fresh_episodes(settings: Settings, episodes: int) -> str:
@@ -74,6 +91,12 @@ class Dialect:
     :param steps: what the length of a training counts, for reports
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> what an evaluation's score is
+    :param lower_is_better: what a score is -> whether lower ones are better
+    :param margin: what a score is -> how much worse than dense is as good, see ``lottery report --margin``
+    :param least: what a score is -> the score of a network that knows nothing, where such scores begin at one
+    :param packages: packages that only its experiments name among their versions
+    :param label_of_returns: how many values a score averages -> what the score is, for rows of 0.1, which do not say;
+        empty where it cannot be told
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
     :param build: ``"module:function"``, see :class:`lottery_core.inference.Builder`
     """
@@ -104,6 +127,11 @@ class Dialect:
     steps: str = "steps"
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
+    lower_is_better: Callable[[str], bool] = _ends_lower
+    margin: Callable[[str], str] = _usual_margin
+    least: Callable[[str], float | None] = _no_least
+    packages: frozenset[str] = frozenset()
+    label_of_returns: Callable[[int], str] = _no_label
     export: str | None = None
     build: str | None = None
 

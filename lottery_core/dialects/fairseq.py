@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lottery_core.dialects.dialect import Dialect
+from lottery_core.dialects.dialect import LOWER_IS_BETTER, Dialect
 
+_LOG_PPL, _BLEU = "log perplexity", "BLEU"
 _DTYPES = ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 _FLOATS = ("Float16", "Float32", "Float64")
 
@@ -52,6 +53,15 @@ FAIRSEQ = Dialect(
     networks=_networks,
     # fairseq/modules/multihead_attention.py:forward gives torch the projections' weights unless this is set.
     fused_flag="skip_embed_dim_check",
+    # Log perplexity, the paper's score of language models: 0.03 nats are 3% of perplexity.
+    lower_is_better=lambda label: label.startswith(_LOG_PPL) or label.endswith(LOWER_IS_BETTER),
+    margin=lambda label: (
+        "score:0.03" if label.startswith(_LOG_PPL) else "dense:1%" if label.startswith(_BLEU) else "5%"
+    ),
+    least=lambda label: 0.0 if label.startswith(_BLEU) else None,
+    packages=frozenset({"fairseq", "fairseq-fixed"}),
+    # A log perplexity averages words; BLEU and the scores of other commands are one number.
+    label_of_returns=lambda returns: f"{_LOG_PPL} (nats a word)" if returns > 1 else "",
     export="fairseq_lottery.inference:export",
     build="fairseq_lottery.inference:build",
 )

@@ -6,7 +6,16 @@ from lottery_core.experiments.next_ticket import make_control
 from lottery_core.experiments.plan import Run, dense, needs
 from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
-from lottery_core.experiments.results import Row, Score, read_marker, read_rows, read_score, write_csv, write_score
+from lottery_core.experiments.results import (
+    Row,
+    Score,
+    read_csv,
+    read_marker,
+    read_rows,
+    read_score,
+    write_csv,
+    write_score,
+)
 from lottery_core.experiments.runner import Runner, commands
 from lottery_core.experiments.timepoints import (
     AFTER_REWIND,
@@ -44,6 +53,7 @@ __all__ = [
     "parse_point",
     "paths",
     "percents",
+    "read_csv",
     "read_marker",
     "read_row",
     "read_rows",

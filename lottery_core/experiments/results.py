@@ -7,7 +7,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lottery_core.errors import ConfigError, RunError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
-from lottery_core.files import from_json, printable, read_json, write_json, write_text
+from lottery_core.files import from_json, printable, read_json, why_not_regular, write_json, write_text
 from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
 from lottery_core.tickets import TOGETHER, claimed_digest
 
@@ -77,6 +77,8 @@ class Row:
     criterion: str = MAGNITUDE.name
     networks: str = ""  # survivors by network where there are several: "actor=12/4610 critic=900/4545"
     scope_shares: str = TOGETHER
+    score_label: str = ""  # what the score is; rows of 0.1 do not say
+    noise: int = 0  # which training of the same ticket, under other noise
 
     @property
     def run(self) -> Run:
@@ -195,6 +197,59 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
         values: dict[str, Any] = {**asdict(row), "collapsed": " ".join(row.collapsed)}
         writer.writerow([values[name] for name in names])
     write_text(path, text.getvalue())
+
+
+_NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows of a file that :func:`write_csv`, of this version or an earlier one, has written.
+
+    Columns that earlier versions did not write have their defaults; columns that this version does not know are left.
+
+    :param path: the file
+    :raises ConfigError: no such file, a column is missing, or a value is damaged; names the line
+    """
+    reason = why_not_regular(path)
+    if reason is not None:
+        raise ConfigError(f"cannot read {path}: {reason}")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"cannot read {path}: it is no CSV file ({printable(error)})") from error
+    known = set(lines[0]) if lines else set()
+    needed = [entry.name for entry in fields(Row) if entry.default is MISSING]
+    missing = [name for name in needed if name not in known]
+    if lines and missing:
+        raise ConfigError(f"{path} has no column {', '.join(missing)}: it is not the results.csv of an experiment")
+    if not lines:
+        raise ConfigError(f"{path} holds no row")
+    return [_row_of(line, f"cannot read {path}, line {number}") for number, line in enumerate(lines, 2)]
+
+
+def _row_of(line: dict[str, Any], where: str) -> Row:
+    values: dict[str, Any] = {}
+    for entry in fields(Row):
+        text = line.get(entry.name)
+        if text is None and entry.name in line:
+            raise ConfigError(f"{where}: it ends before the column {entry.name}")
+        if text is None or (text == "" and entry.default is None):
+            continue
+        convert = _NUMBERS.get(str(entry.type).removesuffix(" | None"))
+        try:
+            values[entry.name] = convert(text) if convert else text
+        except ValueError as error:
+            raise ConfigError(f"{where}: {entry.name} must be a number, not '{printable(text, 60)}'") from error
+    row = Row(**{**values, "collapsed": tuple(values["collapsed"].split())})
+    if (
+        row.surviving < 1
+        or row.pool < 1
+        or min(row.pruned, row.surviving, row.round) < 0
+        or row.pruned + row.surviving != row.pool
+    ):
+        raise ConfigError(f"{where}: its counts of parameters contradict each other")
+    return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
 
 
 def read_score(folder: Path) -> Score:

@@ -12,6 +12,7 @@ from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row
 from lottery_core.files import write_atomically
 from lottery_core.pruning import DENSE
+from lottery_core.reports.answer import Answer
 from lottery_core.reports.table import by_round, kinds_of, spread
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ _SAME_LEVEL = 0.001  # of the pool
 
 
 def plot(
-    experiments: Mapping[str, Sequence[Row]], path: str | Path, score_label: str | Mapping[str, str] = "score"
+    experiments: Mapping[str, Sequence[Row]],
+    path: str | Path,
+    score_label: str | Mapping[str, str] = "score",
+    answers: Mapping[str, Answer] | None = None,
 ) -> None:
     """Draw the curves of one or several experiments into a picture, atomically.
 

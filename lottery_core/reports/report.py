@@ -1,4 +1,4 @@
-"""The report of experiments: prints their tables, draws the picture, writes the rows."""
+"""The report of experiments: prints their answers and tables, draws the picture, writes the rows and the data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_rows, write_csv
-from lottery_core.files import printable
+from lottery_core.experiments import FULL, Experiment, Row, paths, write_csv
+from lottery_core.files import printable, refuse_inputs, write_json
+from lottery_core.pruning import FLOOR
+from lottery_core.reports.answer import Answer, answer, once, sentences
 from lottery_core.reports.plot import plot
+from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, interval_table, table
 
@@ -17,45 +20,52 @@ _LONGEST = 2000  # characters of a line; names and labels come from files
 
 
 def report(
-    runs: Sequence[Path], picture: Path | None = None, csv: Path | None = None, evaluations: bool = False
+    runs: Sequence[Path],
+    picture: Path | None = None,
+    csv: Path | None = None,
+    evaluations: bool = False,
+    asked: Asked | None = None,
+    json: Path | None = None,
 ) -> None:
-    """Print the table of each experiment, draw the picture, write the rows.
+    """Print the answer and the table of each experiment, draw the picture, write the rows and the data.
 
-    :param runs: folders of experiments
+    :param runs: folders of experiments, or files of their rows (``results.csv``)
     :param picture: the picture's file; for one experiment ``curve.png`` in its folder by default, or ``curve-eval.png``
-        with ``evaluations``; for several none
+        with ``evaluations``; beside a file ``results-X.csv`` it is ``curve-X.png``; for several experiments none
     :param csv: a file for the rows of all experiments; none by default
-    :param evaluations: draw the scores of the evaluations instead of the training's
-    :raises ConfigError: a folder holds no finished run, or no evaluation
+    :param evaluations: answer by, and draw, the scores of the evaluations instead of the training's
+    :param asked: the margin and the effect of the answers; by default what is usual for such scores
+    :param json: a file for everything that the answers say, as data; none by default
+    :raises ConfigError: a folder holds no finished run, or no evaluation; a file is not one of rows
     :raises WriteError: a file cannot be written
     """
-    everything: list[Row] = []
+    for output in (picture, csv, json):
+        if output is not None:
+            refuse_inputs(output, [run for run in runs if is_file(run)])
     texts: list[str] = []
-    drawn: dict[str, list[Row]] = {}
-    labels: dict[str, str] = {}
+    sources: dict[str, Source] = {}
+    answers: dict[str, Answer] = {}
+    everything: list[Row] = []
     for run in runs:
-        experiment = Experiment.load(run) if read_row(run) else None
-        rows = read_rows(run, experiment)
-        label = experiment.score_label if experiment else "score"
-        texts += tables(rows, experiment)
-        everything += rows
-        if evaluations:
-            fresh = evaluated(rows)
-            if not fresh:
-                raise ConfigError(f"{run} has no evaluations: they are made with --eval-episodes N")
-            rows, label = fresh, _evaluation_label(fresh, experiment)
-        name = run.resolve().name
-        name = name if name not in drawn else str(run)
-        drawn[name], labels[name] = rows, label
+        source = source_of(run)
+        shown = source.evaluated() if evaluations else source
+        name = source.name if source.name not in sources else str(run)
+        sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked))
+        texts += [sentences(answers[name]), *tables(source.rows, source.experiment)]
+        everything += source.rows
     if picture is None and len(runs) == 1:
-        picture = runs[0] / (paths.CURVE_EVAL if evaluations else paths.CURVE)
+        picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
     try:
         if picture is not None:
-            plot(drawn, picture, labels)
+            rows = {name: source.rows for name, source in sources.items()}
+            plot(rows, picture, {name: source.label or "score" for name, source in sources.items()}, answers)
             texts.append(f"picture: {picture}")
         if csv is not None:
             write_csv(csv, everything)
             texts.append(f"rows: {csv}")
+        if json is not None:
+            write_json(json, {name: found.data() for name, found in answers.items()})
+            texts.append(f"answers: {json}")
     finally:
         # After the files: whoever reads the tables may stop early (| head), and the process with them.
         print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
@@ -65,24 +75,20 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     """The tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
     :param rows: rows of the experiment
-    :param experiment: its configuration; ``None`` where the folder has none
+    :param experiment: its configuration; ``None`` where there is none
     :returns: a text a table, each ends in an empty line
     :raises ConfigError: no rows
     """
+    rows = once(row for row in rows if row.kind != FLOOR)
     if not rows:
         raise ConfigError("there is no finished run to report")
-    dialect = dialects.named(experiment.framework if experiment else "")
+    source = of_rows(rows, experiment)
+    dialect = dialects.named(source.framework)
     returns = dialect.returns_asked(experiment.settings if experiment else {})
-    label = experiment.score_label if experiment else "score"
     notes = _setting_notes(experiment)
-    texts = _tables(rows, label, returns, steps_lines(rows, dialect.steps), notes)
+    texts = _tables(rows, source.label or "score", returns, steps_lines(rows, dialect.steps), notes)
     fresh = evaluated(rows)
-    return texts + _tables(fresh, _evaluation_label(fresh, experiment), notes=notes)
-
-
-def _evaluation_label(rows: Sequence[Row], experiment: Experiment | None) -> str:
-    dialect = dialects.named(experiment.framework if experiment else "")
-    return dialect.evaluation_label(experiment.settings if experiment else {}, rows[0].eval_episodes) if rows else ""
+    return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)
 
 
 def _setting_notes(experiment: Experiment | None) -> list[str]:

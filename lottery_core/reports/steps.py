@@ -9,12 +9,12 @@ from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
-_MOST = 0.1  # share by which trainings may differ
+_MOST = 0.05  # share by which trainings may differ
 _LITTLE = 0.01  # share that is not worth a line
 
 
 def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
-    """The mean length of the scored trainings by kind, and a warning where kinds differ by more than a tenth.
+    """The mean length of the scored trainings by kind, and a warning where kinds differ by more than a twentieth.
 
     :param rows: rows of one experiment
     :param unit: what the framework counts, e.g. ``"updates"``

@@ -1,7 +1,7 @@
 """The kinds of ticket, a file each: chains that prune, and controls made from the winning ticket."""
 
 from lottery_core.pruning.kinds.control_ticket import control_ticket
-from lottery_core.pruning.kinds.kind import DENSE, FRESH, REWIND, WINNING
+from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, REWIND, WINNING
 from lottery_core.pruning.kinds.registry import (
     CHAINS,
     CONTROLS,
@@ -16,6 +16,7 @@ __all__ = [
     "CHAINS",
     "CONTROLS",
     "DENSE",
+    "FLOOR",
     "FRESH",
     "KINDS",
     "MEANINGS",

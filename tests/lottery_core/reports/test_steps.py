@@ -69,5 +69,5 @@ def test_what_tickets_train_after_the_rewind_point_is_in_the_title(
         out = tmp_path / word
         Runner(experiment(out, rounds=1, after_rewind=word), Toy(), Here(out), quiet()).run()
         report([out])
-        shown = "tickets train what remains after the rewind point updates:5" in capsys.readouterr().out.splitlines()[0]
+        shown = "tickets train what remains after the rewind point updates:5" in capsys.readouterr().out
         assert shown == told
