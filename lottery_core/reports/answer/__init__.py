@@ -5,11 +5,13 @@ from lottery_core.reports.answer.curves import once, percent, place
 from lottery_core.reports.answer.question import EFFECT, Margin, Question, parse_effect, parse_margin, question_of
 from lottery_core.reports.answer.scale import MEASURED
 from lottery_core.reports.answer.sentences import sentences
-from lottery_core.reports.answer.thresholds import Threshold
+from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
 
 __all__ = [
     "Answer",
     "EFFECT",
+    "FIRST",
+    "LAST",
     "MEASURED",
     "Margin",
     "Question",

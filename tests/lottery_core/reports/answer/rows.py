@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lottery_core.experiments import Row
-from tests.lottery_core.reports.test_report import row
+from tests.lottery_core.reports.test_report import row, rows_of
 
 LABEL = "mean return of the last 100 training episodes"
 Scores = Mapping[str, Sequence[Sequence[float]]]
@@ -19,8 +19,6 @@ def rows(scores: Scores, dense: Sequence[float] = (1.0,), floor: float | None = 
     :param dense: the dense score of each seed
     :param floor: the floor that was measured; None for none
     """
-    found = [row("dense", 0, score, seed) for seed, score in enumerate(dense, 1)]
+    found = [some for some in rows_of(scores, dense) if some.kind != "floor"]
     found += [row("floor", 0, floor)] if floor is not None else []
-    for kind, seeds in scores.items():
-        found += [row(kind, r, s, seed) for seed, line in enumerate(seeds, 1) for r, s in enumerate(line, 1)]
     return [replace(some, score_label=label) for some in found]

@@ -79,7 +79,7 @@ def test_thresholds_beyond_the_levels_are_censored() -> None:
 def test_the_area_is_a_mean_over_halvings() -> None:
     """Levels that lie further apart count for more; a trapezium between each two."""
     data = [replace(some, pool=64, surviving=64 >> shift, pruned=64 - (64 >> shift))
-            for some, shift in zip(rows({"winning": [[1.0, 0.5, 0.0]]})[2:], (1, 2, 4), strict=True)]  # fmt: skip
+            for some, shift in zip(rows({"winning": [[1.0, 0.5, 0.0]]}, floor=None)[1:], (1, 2, 4), strict=True)]  # fmt: skip
     (curve,) = curves_of(data, 1.0)["winning"].values()
     assert area(curve, [1, 2, 3]) == pytest.approx((0.75 * 1 + 0.25 * 2) / 3)
     assert area(curve, [2]) == 0.5
@@ -247,7 +247,7 @@ def test_the_number_of_seeds_comes_from_the_effect_and_the_limit_of_the_spread()
 
 
 def test_more_tests_and_smaller_effects_need_more_seeds() -> None:
-    curves = curves_of(rows({"winning": [[0.5 + 0.05 * s] * 2 for s in range(5)], "random": [[0.4] * 2] * 5})[2:], 1.0)
+    curves = curves_of(rows({"winning": [[0.5 + 0.05 * s] * 2 for s in range(5)], "random": [[0.4] * 2] * 5}), 1.0)
     whole = compare(WHOLE, curves, 1.0)
     assert whole is not None
     few, many, finer = (seeds_needed([whole], e, t, 1.0) for e, t in ((0.1, 1), (0.1, 6), (0.05, 1)))
@@ -272,7 +272,7 @@ def test_what_every_kind_was_given() -> None:
 
 
 def test_rows_of_two_experiments_are_refused() -> None:
-    data = rows({"winning": [HIGH]})
+    data = rows({"winning": [HIGH]}, floor=None)
 
     def refused(some: list[Row], match: str) -> None:
         with pytest.raises(ConfigError, match=match):
