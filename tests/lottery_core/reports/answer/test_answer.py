@@ -78,8 +78,8 @@ def test_thresholds_beyond_the_levels_are_censored() -> None:
 
 def test_the_area_is_a_mean_over_halvings() -> None:
     """Levels that lie further apart count for more; a trapezium between each two."""
-    data = [replace(some, pool=64, surviving=64 >> shift, pruned=64 - (64 >> shift))
-            for some, shift in zip(rows({"winning": [[1.0, 0.5, 0.0]]}, floor=None)[1:], (1, 2, 4), strict=True)]  # fmt: skip
+    levels = zip(rows({"winning": [[1.0, 0.5, 0.0]]}, floor=None)[1:], (32, 16, 4), strict=True)
+    data = [replace(some, pool=64, surviving=left, pruned=64 - left) for some, left in levels]
     (curve,) = curves_of(data, 1.0)["winning"].values()
     assert area(curve, [1, 2, 3]) == pytest.approx((0.75 * 1 + 0.25 * 2) / 3)
     assert area(curve, [2]) == 0.5
