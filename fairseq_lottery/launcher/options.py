@@ -13,6 +13,7 @@ from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.names import BLEU, LOG_PPL, PREFIX, SCORES, TOKENIZED_BLEU
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
+from lottery_core.dialects import LOWER_IS_BETTER
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Experiment
 from lottery_core.tickets import versions
@@ -30,6 +31,7 @@ _DEFAULTS: dict[str, Any] = {
     "gen_subset": "test",
     "generate": "--beam 5 --remove-bpe",
     "reference": None,
+    "lower_is_better": False,
     "launcher": None,
 }
 _LABELS = {
@@ -63,6 +65,7 @@ def parser() -> Parser:
         help=f"{', '.join(SCORES)}, or a command that prints a number on its last line, run in the folder of a run "
         "with LOTTERY_CHECKPOINT set (log_ppl for language models, else bleu)",
     )
+    add("--lower-is-better", action="store_true", help="lower scores of that command are better; for the report")
     add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
     add("--gen-subset", metavar="SPLIT", help="split to score (test)")
     add("--generate", metavar="ARGS", help="more arguments of fairseq-generate, for BLEU ('--beam 5 --remove-bpe')")
@@ -134,7 +137,10 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
     if args.average < 1:
         raise ConfigError(f"--average must be at least 1, not {args.average}")
     score = args.score or (LOG_PPL if arguments.task == f"{PREFIX}language_modeling" else BLEU)
-    label = _LABELS.get(score, f"score of {score}").format(split=args.gen_subset)
+    if args.lower_is_better and score in _LABELS:
+        raise ConfigError(f"--lower-is-better is for a score of your own: of {score} it is known")
+    lower = LOWER_IS_BETTER if args.lower_is_better else ""
+    label = _LABELS[score].format(split=args.gen_subset) if score in _LABELS else f"score of {score}{lower}"
     try:
         shlex.split(args.generate), shlex.split(args.launcher or "")
     except ValueError as error:

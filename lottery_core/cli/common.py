@@ -97,7 +97,7 @@ def run_experiment(
     if dry_run:
         _print_plan(experiment, framework, executor.jobs, seconds)
         return
-    Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
+    Runner(experiment, framework, executor, Progress(quiet=quiet, seconds=seconds)).run()
     report([experiment.out])
 
 

@@ -3,7 +3,7 @@
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
 from lottery_core.experiments.next_ticket import make_control
-from lottery_core.experiments.plan import Run, dense, needs
+from lottery_core.experiments.plan import MOST_SEEDS, Run, dense, needs
 from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
@@ -38,6 +38,7 @@ __all__ = [
     "Framework",
     "KEPT",
     "LEARNING_RATE",
+    "MOST_SEEDS",
     "NOTHING",
     "Point",
     "Progress",
