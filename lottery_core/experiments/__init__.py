@@ -14,6 +14,7 @@ from lottery_core.experiments.results import (
     read_rows,
     read_score,
     write_csv,
+    write_floor,
     write_score,
 )
 from lottery_core.experiments.runner import Runner, commands
@@ -61,5 +62,6 @@ __all__ = [
     "read_score",
     "seconds_left",
     "write_csv",
+    "write_floor",
     "write_score",
 ]

@@ -14,6 +14,7 @@ MARKER = "result.json"  # written last: the run is done
 FAILED = "failed.json"  # why the run failed when it was last tried
 JOB = "job.json"  # the job of a cluster that trains the run
 JOB_END = "job-end.json"  # how that job ended
+FLOOR = "floor.json"  # the score without any learning
 EXPERIMENT = "experiment.json"
 RESULTS = "results.csv"
 CURVE = "curve.png"

@@ -15,8 +15,8 @@ from lottery_core.errors import ConfigError, RunError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
-from lottery_core.files import from_json, printable, read_json, why_not_regular, write_json, write_text
-from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
+from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
+from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE
 from lottery_core.tickets import TOGETHER, claimed_digest
 
 
@@ -176,8 +176,31 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
             (warn or _warn)(f"WARNING: {path} is left out: {reason}")
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
+    rows += _floor_row(out, rows[0])
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
     return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+
+
+def write_floor(out: Path, floor: Score, policy: str) -> None:
+    """Write the score without any learning, which the report of the experiment takes as its floor.
+
+    :param out: the experiment's folder
+    :param floor: the score
+    :param policy: what reached it, e.g. ``"random actions"``
+    :raises WriteError: it cannot be written
+    """
+    write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
+
+
+def _floor_row(out: Path, some: Row) -> list[Row]:
+    value = read_object(out / paths.FLOOR)
+    if not value:
+        return []
+    found = from_json(Score, value, lambda why: ConfigError(f"cannot read {out / paths.FLOOR}: {why}"))
+    whole = {"pruned": 0, "surviving": some.pool, "pruned_fraction": 0.0, "surviving_fraction": 1.0}
+    names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": ""}
+    values: dict[str, Any] = {**names, **whole, **asdict(found)}
+    return [replace(some, **values)]
 
 
 def _warn(line: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, paths, read_csv, read_row, read_rows
+from lottery_core.pruning import FLOOR
 from lottery_core.reports.answer import EFFECT, Margin, Question, check_one_experiment, question_of
 from lottery_core.reports.table import evaluated
 
@@ -56,10 +57,11 @@ class Source:
 
         :raises ConfigError: there are none
         """
-        rows = evaluated(self.rows)
+        rows = evaluated([row for row in self.rows if row.kind != FLOOR])
         if not rows:
             raise ConfigError(f"{self.name} has no evaluations: they are made with --eval-episodes N")
-        return replace(self, rows=rows, label=evaluation_label(rows, self.experiment, self.framework))
+        floor = [row for row in self.rows if row.kind == FLOOR]  # returns of whole episodes, as those of evaluations
+        return replace(self, rows=[*rows, *floor], label=evaluation_label(rows, self.experiment, self.framework))
 
 
 def evaluation_label(rows: Sequence[Row], experiment: Experiment | None, framework: str) -> str:
