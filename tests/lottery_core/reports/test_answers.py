@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from lottery_core.cli import main
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_csv, write_csv
-from lottery_core.reports import answer, sentences, source_of
+from lottery_core.reports import answer, source_of
+from recipes import report_results
+from sb3_lottery.find import Found
 from tests.lottery_core.reports.answer.rows import rows
 
 ROOT = Path(__file__).parents[3]
@@ -27,12 +30,14 @@ def test_there_are_results() -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_page_of_a_result_has_the_answer_of_its_rows(path: Path) -> None:
-    """Every sentence of the answer stands in its README, letter by letter."""
+    """Every sentence of the answer, and the table, stand in its README, letter by letter."""
     source = source_of(path)
     found = answer(source.rows, source.question(None))
     page = (path.parent / "README.md").read_text()
-    block = "".join(f"    {line}".rstrip() + "\n" for line in sentences(found).rstrip("\n").split("\n"))
-    assert block in page
+    assert report_results.renewed(page, source) == page
+    old = re.sub(rf"(?m)^(    {source.name}: the answer of ).*\n.*", r"\1old rows\n    that said other things", page)
+    assert old != page
+    assert report_results.renewed(old, source) == page
     assert found.no_answer is None
     assert not found.question.assumed
     assert found.question.lower_is_better == (path.parent.name == "wikitext2-valid")
@@ -76,6 +81,12 @@ def test_what_version_01_left_is_answered(
     assert first.startswith(f"{name}: the answer of 1 seed (")
     assert first.endswith(f"{'lower' if name == 'fairseq' else 'higher'} is better)")
     assert (run / "curve.png").exists()
+
+
+def test_what_find_tickets_found_is_answered() -> None:
+    found = Found((), OLD / "sb3", "score").answer()
+    assert (found.seeds, found.question.label) == ((1,), "mean return of the last 5 training episodes")
+    assert found.whole is not None
 
 
 def _lines(tmp_path: Path) -> list[dict[str, str]]:
