@@ -222,6 +222,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     write_text(path, text.getvalue())
 
 
+_LARGEST = 1e100  # a score, whose square is still a number
 _NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
 
 
