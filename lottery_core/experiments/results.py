@@ -266,13 +266,13 @@ def _row_of(line: dict[str, Any], where: str) -> Row:
         except ValueError as error:
             raise ConfigError(f"{where}: {entry.name} must be a number, not '{printable(text, 60)}'") from error
     row = Row(**{**values, "collapsed": tuple(values["collapsed"].split())})
-    if (
-        row.surviving < 1
-        or row.pool < 1
-        or min(row.pruned, row.surviving, row.round) < 0
-        or row.pruned + row.surviving != row.pool
-    ):
+    counts = row.pruned, row.surviving - 1, row.round
+    if min(counts) < 0 or row.pruned + row.surviving != row.pool:
         raise ConfigError(f"{where}: its counts of parameters contradict each other")
+    if (row.round == 0) != (row.kind in (DENSE, FLOOR)):
+        raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
+    if math.isfinite(row.score) and abs(row.score) > _LARGEST:
+        raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
     return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
 
 

@@ -108,6 +108,8 @@ def _written(path: Path, lines: list[dict[str, str]]) -> Path:
     [
         ("score", "high", "line 3: score must be a number, not 'high'"),
         ("round", "1.5", "line 3: round must be a number, not '1.5'"),
+        ("kind", "winning", "line 3: tickets have rounds from 1, and dense has round 0"),
+        ("score", "1e300", "line 3: its score cannot be averaged: 1e+300"),
         ("pruned", "999", "line 3: its counts of parameters contradict each other"),
         ("experiment", "y", "these are rows of 2 experiments (x, y): report one experiment at a time"),
         ("score_label", "BLEU", "these are rows of 2 scores"),
