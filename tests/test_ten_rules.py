@@ -22,9 +22,12 @@ from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner
 from lottery_core.files import read_json
+from lottery_core.reports import answer, sentences
+from lottery_core.reports.source import of_rows
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.models.parameters import weights_of
 from tests.conftest import Result, one_line
+from tests.lottery_core.reports.test_report import rows_of
 from tests.lottery_core.toy import Here, Toy, experiment
 from tests.sb3_lottery.helpers import assert_dead, make, ticket_for
 
@@ -191,6 +194,23 @@ def test_rule_9_bad_input_is_one_clear_line(tmp_path: Path, call: Callable[..., 
     )
     one_line(call("lottery_core.cli", "inspect", tmp_path / "no.safetensors"), "lottery: error:", "No such file")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rule_12_a_sentence_about_results_comes_from_rows(tmp_path: Path) -> None:
+    """Estimate, interval and seeds; a test only where the seeds can carry one; other rows say other things."""
+
+    def said(seeds: int, better: float) -> str:
+        tickets = {"winning": [[1.0, better + 0.01 * seed] for seed in range(seeds)], "random": [[1.0, 0.0]] * seeds}
+        source = of_rows(rows_of(tickets, (1.0,) * seeds), None)
+        return " ".join(sentences(answer(source.rows, source.question(None))).split())
+
+    three, five = said(3, 0.5), said(5, 0.5)
+    assert "the whole effect, winning against random: +0.255 [+0.26] (95%: +0.243 to +0.267" in three
+    assert "an estimate, no test" in three
+    assert "p = " not in three
+    assert "the answer of 5 seeds" in five
+    assert "shown (p = 0.031)" in five
+    assert "+0.105 [+0.10]" in said(3, 0.2)
 
 
 def test_rule_10_long_work_shows_its_progress(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def run_experiment(
     if dry_run:
         _print_plan(experiment, framework, executor, seconds, training)
         return
-    Runner(experiment, framework, executor, Progress(quiet=quiet)).run()
+    Runner(experiment, framework, executor, Progress(quiet=quiet, seconds=seconds)).run()
     report([experiment.out])
 
 

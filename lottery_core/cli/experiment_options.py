@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
-from lottery_core.experiments import AFTER_REWIND, FULL
+from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
 from lottery_core.tickets import TOGETHER
 
+_RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
 # Values of options that neither the user nor a preset gives; an option that was not given is absent from the namespace.
 DEFAULTS: dict[str, Any] = {
     "rounds": 20,
@@ -23,6 +25,30 @@ DEFAULTS: dict[str, Any] = {
     "after_rewind": FULL,
     "scope_shares": TOGETHER,
 }
+
+
+def seeds(word: str) -> list[int]:
+    """The seeds of a word: ``7``, or a range, ``1-10``, with both ends.
+
+    :raises ValueError: no whole number
+    :raises argparse.ArgumentTypeError: a range that goes down, or is too long
+    """
+    ends = _RANGE.fullmatch(word)
+    if ends is None:
+        return [int(word)]
+    first, last = int(ends[1]), int(ends[2])
+    if not first <= last < first + MOST_SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"'{word}' is no range of seeds: it goes up, as 1-10 does, and has at most {MOST_SEEDS:,} seeds"
+        )
+    return list(range(first, last + 1))
+
+
+class _Joined(argparse.Action):
+    """Joins what the words stand for, each seed once."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        setattr(namespace, self.dest, list(dict.fromkeys(seed for some in values for seed in some)))
 
 
 def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope: str) -> None:
@@ -42,7 +68,14 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
     after = "; ".join(f"{word}: {meaning}" for word, meaning in AFTER_REWIND.items())
     add("--after-rewind", metavar="WORD", help=f"training after the rewind point ({FULL}). {after}")
     add("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
-    add("--seeds", nargs="+", type=int, metavar="SEED", help="one repeat of the whole experiment per seed (1)")
+    add(
+        "--seeds",
+        nargs="+",
+        type=seeds,
+        action=_Joined,
+        metavar="SEED",
+        help="one repeat of the whole experiment per seed (1); 1-10 is a range",
+    )
     add("--scope", nargs="+", metavar="SCOPE", help=scope)
     add("--criterion", metavar="NAME", help=f"how parameters are ranked for pruning (magnitude). {criteria}")
     add(

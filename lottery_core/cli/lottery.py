@@ -20,8 +20,8 @@ from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
 from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, check_scope_shares, criterion_named, prune
+from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, report, states
 from lottery_core.reports import render as render_status
-from lottery_core.reports import report, states
 from lottery_core.tickets import Ticket, Weights, by_names, describe, equal_bits, network_lines, render, ticket_warnings
 from lottery_core.version import VERSION
 
@@ -47,17 +47,34 @@ def _parser() -> Parser:
         "--trust", action="store_true", help="run the code that a file brings along, in its pickled objects"
     )
 
-    reporting = commands.add_parser("report", help="table and picture of experiments, finished or not")
-    reporting.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
+    reporting = commands.add_parser("report", help="answer, table and picture of experiments, finished or not")
     reporting.add_argument(
-        "-o", "--output", type=Path, metavar="PICTURE", help="the picture to write (for one RUN: RUN/curve.png)"
+        "runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments, or files of their rows (results.csv)"
     )
+    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default, for one RUN: RUN/curve.png")
     reporting.add_argument(
         "--eval",
         action="store_true",
         help="draw the scores of the evaluations instead of those of training (picture: RUN/curve-eval.png)",
     )
-    reporting.add_argument("--csv", type=Path, metavar="FILE", help="also write all result rows to FILE")
+    reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+    reporting.add_argument("--json", type=Path, metavar="FILE", help="write everything that the answer says, as data")
+    reporting.add_argument(
+        "--margin",
+        metavar="M",
+        help="how much worse than dense is as good: a share of the distance from floor to dense (5%%), of the dense "
+        "score (dense:1%%), or a difference of scores (score:0.03); the default is the first, dense:1%% for BLEU and "
+        "score:0.03 for log perplexity",
+    )
+    reporting.add_argument(
+        "--effect",
+        metavar="E",
+        help="a difference that would matter, for the number of seeds: a share of the area under the curve, where "
+        "dense is 1 and the floor 0 (0.10)",
+    )
+    reporting.add_argument(
+        "--lower-is-better", action="store_true", help="lower scores are better, where the rows do not say so"
+    )
 
     status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
     status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
@@ -209,7 +226,12 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    report(args.runs, args.output, args.csv, args.eval)
+    asked = Asked(
+        None if args.margin is None else parse_margin(args.margin),
+        EFFECT if args.effect is None else parse_effect(args.effect),
+        True if args.lower_is_better else None,
+    )
+    report(args.runs, args.output, args.csv, args.eval, asked, args.json)
 
 
 def _status(args: argparse.Namespace) -> None:

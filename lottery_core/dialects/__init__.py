@@ -4,13 +4,14 @@ No other module of the core names a framework. Another package can add a row wit
 ``lottery.dialects`` that refers to a :class:`Dialect`.
 """
 
-from lottery_core.dialects.dialect import Dialect, load
-from lottery_core.dialects.registry import GROUP, every, is_target, named, of_names
+from lottery_core.dialects.dialect import LOWER_IS_BETTER, Dialect, load
+from lottery_core.dialects.registry import GROUP, every, is_target, named, of_names, of_versions
 from lottery_core.dialects.sb3 import ONE_POLICY, TWO_NETWORKS
 from lottery_core.dialects.scoring import scoring_text, split_scoring
 
 __all__ = [
     "GROUP",
+    "LOWER_IS_BETTER",
     "ONE_POLICY",
     "TWO_NETWORKS",
     "Dialect",
@@ -21,4 +22,5 @@ __all__ = [
     "of_names",
     "scoring_text",
     "split_scoring",
+    "of_versions",
 ]

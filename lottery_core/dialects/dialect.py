@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Settings = Mapping[str, Any]
+LOWER_IS_BETTER = ", lower is better"  # the end of a label that says so
 
 
 def _no_words(names: Collection[str]) -> Mapping[str, str]:
@@ -41,6 +42,22 @@ def _no_origin(content: Settings) -> Mapping[str, Any]:
 
 def _one_return(settings: Settings) -> int:
     return 1
+
+
+def _ends_lower(label: str) -> bool:
+    return label.endswith(LOWER_IS_BETTER)
+
+
+def _no_label(returns: int) -> str:
+    return ""
+
+
+def _no_least(label: str) -> float | None:
+    return None
+
+
+def _usual_margin(label: str) -> str:
+    return "5%"
 
 
 def _fresh_episodes(settings: Settings, episodes: int) -> str:
@@ -92,6 +109,13 @@ class Dialect:
     :param score_label: the scoring of an experiment, name of one of its scores -> what that score is, with its unit
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> description of an evaluation's score
+    :param evaluation_label: settings, number of episodes -> what an evaluation's score is
+    :param lower_is_better: what a score is -> whether lower ones are better
+    :param margin: what a score is -> how much worse than dense is as good, see ``lottery report --margin``
+    :param least: what a score is -> the score of a network that knows nothing, where such scores begin at one
+    :param packages: packages that only its experiments name among their versions
+    :param label_of_returns: how many values a score averages -> what the score is, for rows of 0.1, which do not say;
+        empty where it cannot be told
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
     :param build: ``"module:function"``, see :class:`lottery_core.inference.Builder`
     """
@@ -125,6 +149,11 @@ class Dialect:
     score_label: Callable[[Settings, str], str] = _plain_label
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
+    lower_is_better: Callable[[str], bool] = _ends_lower
+    margin: Callable[[str], str] = _usual_margin
+    least: Callable[[str], float | None] = _no_least
+    packages: frozenset[str] = frozenset()
+    label_of_returns: Callable[[int], str] = _no_label
     export: str | None = None
     build: str | None = None
 

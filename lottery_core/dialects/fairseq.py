@@ -6,8 +6,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lottery_core.dialects.dialect import Dialect
+from lottery_core.dialects.dialect import LOWER_IS_BETTER, Dialect
 
+_LOG_PPL, _BLEU = "log perplexity", "BLEU"
+_LOWER = (_LOG_PPL, "loss", "TER")
 _DTYPES = ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 _FLOATS = ("Float16", "Float32", "Float64")
 
@@ -73,11 +75,14 @@ def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         "gen_subset": settings.get("gen_subset", "test"),
         "generate": settings.get("generate") if _TRANSLATED.intersection(scores) else None,
         "reference": settings.get("reference") if _DETOKENISED.intersection(scores) else None,
+        **({"lower_is_better": True} if settings.get("lower_is_better") else {}),
     }
 
 
 def _score_label(scoring: Mapping[str, Any], name: str) -> str:
-    return f"{_SCORES[name]} on the {scoring.get('gen_subset')} split" if name in _SCORES else f"score of {name}"
+    if name in _SCORES:
+        return f"{_SCORES[name]} on the {scoring.get('gen_subset')} split"
+    return f"score of {name}{LOWER_IS_BETTER if scoring.get('lower_is_better') else ''}"
 
 
 FAIRSEQ = Dialect(
@@ -113,6 +118,15 @@ FAIRSEQ = Dialect(
     networks=_networks,
     # fairseq/modules/multihead_attention.py:forward passes the projections' weights to torch unless this is set.
     fused_flag="skip_embed_dim_check",
+    # Log perplexity, the paper's score of language models: 0.03 nats are 3% of perplexity.
+    lower_is_better=lambda label: label.startswith(_LOWER) or label.endswith(LOWER_IS_BETTER),
+    margin=lambda label: (
+        "score:0.03" if label.startswith(_LOG_PPL) else "dense:1%" if label.startswith(_BLEU) else "5%"
+    ),
+    least=lambda label: 0.0 if label.startswith(_BLEU) else None,
+    packages=frozenset({"fairseq", "fairseq-fixed"}),
+    # A log perplexity averages words; BLEU and the scores of other commands are one number.
+    label_of_returns=lambda returns: f"{_LOG_PPL} (nats a word)" if returns > 1 else "",
     export="fairseq_lottery.inference:export",
     build="fairseq_lottery.inference:build",
 )

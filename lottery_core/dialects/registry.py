@@ -46,6 +46,11 @@ def of_names(names: Collection[str]) -> Dialect:
     return next((row for row in every() if row.recognises(names)), PLAIN)
 
 
+def of_versions(packages: Collection[str]) -> Dialect:
+    """The dialect whose experiments name one of these packages among their versions; that of plain torch otherwise."""
+    return next((row for row in every() if not row.packages.isdisjoint(packages)), PLAIN)
+
+
 def is_target(name: str) -> bool:
     """Return whether the parameter ``name`` belongs to a target network, in the naming of any dialect."""
     return any(row.target_network.match(name) for row in every() if row.target_network is not None)

@@ -109,5 +109,7 @@ SB3 = Dialect(
     steps="environment steps",
     returns_asked=lambda settings: int(settings.get("score_episodes", 1)),
     evaluation_label=_evaluation_label,
+    packages=frozenset({"stable-baselines3"}),
+    label_of_returns=lambda returns: f"mean return of the last {returns} training episodes",
     export="sb3_lottery.inference:export",
 )

@@ -16,7 +16,9 @@ def scoring_text(scoring: Mapping[str, Any]) -> str:
     """
     words = []
     for name, value in sorted(scoring.items()):
-        if value is not None:
+        if value is True:
+            words.append(f"--{name.replace('_', '-')}")
+        elif value is not None:
             values = value if isinstance(value, list | tuple) else [value]
             words += [f"--{name.replace('_', '-')}", *(shlex.quote(str(each)) for each in values)]
     return " ".join(words)

@@ -3,10 +3,20 @@
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
 from lottery_core.experiments.next_ticket import make_control
-from lottery_core.experiments.plan import Run, dense, needs
+from lottery_core.experiments.plan import MOST_SEEDS, Run, dense, needs
 from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
-from lottery_core.experiments.results import Row, Score, read_marker, read_rows, read_score, write_csv, write_score
+from lottery_core.experiments.results import (
+    Row,
+    Score,
+    read_csv,
+    read_marker,
+    read_rows,
+    read_score,
+    write_csv,
+    write_floor,
+    write_score,
+)
 from lottery_core.experiments.runner import Runner, commands
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -29,6 +39,7 @@ __all__ = [
     "Framework",
     "KEPT",
     "LEARNING_RATE",
+    "MOST_SEEDS",
     "NOTHING",
     "Point",
     "Progress",
@@ -44,11 +55,13 @@ __all__ = [
     "parse_point",
     "paths",
     "percents",
+    "read_csv",
     "read_marker",
     "read_row",
     "read_rows",
     "read_score",
     "seconds_left",
     "write_csv",
+    "write_floor",
     "write_score",
 ]

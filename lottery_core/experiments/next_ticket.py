@@ -112,6 +112,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         criterion=experiment.criterion,
         networks=networks,
         scope_shares=experiment.scope_shares,
+        score_label=experiment.score_label,
         **asdict(score),
     )
 

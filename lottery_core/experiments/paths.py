@@ -15,6 +15,7 @@ MARKER = "result.json"  # written last: the run is done
 FAILED = "failed.json"  # why the run's last attempt failed
 JOB = "job.json"  # the cluster's job that trains the run
 JOB_END = "job-end.json"  # how that job ended
+FLOOR = "floor.json"  # the score without any learning
 EXPERIMENT = "experiment.json"
 RESULTS = "results.csv"
 SCORES = "scores.csv"  # every score that a run has had, where some were replaced

@@ -9,7 +9,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
 
-_MOST_ROUNDS, _MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
+_MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
     chosen = with_winning(kinds)
     if not seeds:
         raise ConfigError("no seed was given: give at least one")
-    if rounds > _MOST_ROUNDS or len(seeds) > _MOST_SEEDS:
-        raise ConfigError(f"at most {_MOST_ROUNDS} rounds and {_MOST_SEEDS} seeds, not {rounds} and {len(seeds)}")
+    if rounds > _MOST_ROUNDS or len(seeds) > MOST_SEEDS:
+        raise ConfigError(f"at most {_MOST_ROUNDS} rounds and {MOST_SEEDS} seeds, not {rounds} and {len(seeds)}")
     if rounds < 0:
         raise ConfigError(f"rounds must not be negative, but they are {rounds}")
     if any(not 0 <= seed < 2**32 for seed in seeds):

@@ -64,10 +64,12 @@ class Progress:
     """A printer of an experiment's progress.
 
     :param stream: output stream; standard error by default, so that a table on standard output stays clean
-    :param quiet: whether to print nothing
+    :param quiet: print nothing
+    :param seconds: how long a run takes at most, where that was measured beforehand
     """
 
-    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False, seconds: float | None = None) -> None:
+        self.seconds = seconds
         self.stream = stream or sys.stderr
         self.quiet = quiet
         self.terminal = self.stream.isatty()
@@ -78,12 +80,13 @@ class Progress:
         self._began: dict[Run, float] = {}
         self._last = time.monotonic()
 
-    def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int) -> None:
-        """Begin with the runs to do, and show how many are done already.
+    def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int, what: str = "") -> None:
+        """Show how many runs there are to do, and what they will cost.
 
         :param waiting: runs to do
-        :param done: rows of finished runs, from which the time left is estimated
-        :param jobs: number of parallel runs
+        :param done: rows of finished runs, which tell how long a run takes
+        :param jobs: runs side by side
+        :param what: what the runs are, e.g. ``"3 seeds x (dense + 2 kinds x 8 rounds)"``
         """
         self._waiting, self._seconds = list(waiting), defaultdict(list)
         finished = list(done)
@@ -92,6 +95,18 @@ class Progress:
             self._seconds[row.kind].append(row.wall_seconds)
         if finished:
             self.say(f"{self.done} of {self.total} runs are done already")
+        if self._waiting:
+            self.say(f"{self.total} runs{what and f', {what}'}: {self._cost()}")
+
+    def _cost(self) -> str:
+        if any(self._seconds.values()):
+            left, source = seconds_left(self._waiting, self._seconds, self.jobs), "as long as the runs that are done"
+        elif self.seconds is not None:
+            first = {self._waiting[0].kind: [self.seconds]}
+            left, source = seconds_left(self._waiting, first, self.jobs), "at most, at the measured speed"
+        else:
+            return "how long they take is told once the first is done"
+        return f"about {duration(left or 0)} with {self.jobs} at a time ({source})"
 
     def say(self, line: str) -> None:
         """Print one line above the status line."""

@@ -7,7 +7,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from lottery_core.errors import ConfigError, RunError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run
-from lottery_core.files import from_json, printable, read_json, write_json, write_text
-from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
+from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
+from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
 from lottery_core.tickets import TOGETHER, claimed_digest
 
 _LARGEST = 1e100  # of what is squared and summed in tables
+_MORE = "score: "  # begins the names of the columns of further scores
 _ROUNDED = 1e-6  # of a fraction, against the counts
 
 
@@ -86,6 +87,8 @@ class Row:
     scope_shares: str = TOGETHER
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
+    score_label: str = ""  # what the score is; rows of 0.1 do not say
+    noise: int = 0  # which training of the same ticket, under other noise
 
     @property
     def run(self) -> Run:
@@ -203,8 +206,31 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
             (warn or _warn)(f"WARNING: {path} is left out: {reason}")
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
+    rows += _floor_row(out, rows[0])
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
     return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+
+
+def write_floor(out: Path, floor: Score, policy: str) -> None:
+    """Write the score without any learning, which the report of the experiment takes as its floor.
+
+    :param out: the experiment's folder
+    :param floor: the score
+    :param policy: what reached it, e.g. ``"random actions"``
+    :raises WriteError: it cannot be written
+    """
+    write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
+
+
+def _floor_row(out: Path, some: Row) -> list[Row]:
+    value = read_object(out / paths.FLOOR)
+    if not value:
+        return []
+    found = from_json(Score, value, lambda why: ConfigError(f"cannot read {out / paths.FLOOR}: {why}"))
+    whole = {"pruned": 0, "surviving": some.pool, "pruned_fraction": 0.0, "surviving_fraction": 1.0}
+    names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": ""}
+    values: dict[str, Any] = {**names, **whole, **asdict(found)}
+    return [replace(some, **values)]
 
 
 def _warn(line: str) -> None:
@@ -219,7 +245,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     rows = list(rows)
     names = [entry.name for entry in fields(Row) if entry.name != "more"]
     more = list(dict.fromkeys(name for row in rows for name in row.more))
-    lines: list[list[Any]] = [[*names, *(f"score: {name}" for name in more)]]
+    lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]
     for row in rows:
         values: dict[str, Any] = {**asdict(row), "collapsed": " ".join(row.collapsed)}
         lines.append([*(values[name] for name in names), *(row.more.get(name, "") for name in more)])
@@ -234,6 +260,68 @@ def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     write_text(path, text.getvalue())
+
+
+_LARGEST = 1e100  # a score, whose square is still a number
+_NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows of a file that :func:`write_csv`, of this version or an earlier one, has written.
+
+    Columns that earlier versions did not write have their defaults; columns that this version does not know are left.
+
+    :param path: the file
+    :raises ConfigError: no such file, a column is missing, or a value is damaged; names the line
+    """
+    reason = why_not_regular(path)
+    if reason is not None:
+        raise ConfigError(f"cannot read {path}: {reason}")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"cannot read {path}: it is no CSV file ({printable(error)})") from error
+    known = set(lines[0]) if lines else set()
+    needed = [entry.name for entry in fields(Row) if entry.default is MISSING]
+    missing = [name for name in needed if name not in known]
+    if lines and missing:
+        raise ConfigError(f"{path} has no column {', '.join(missing)}: it is not the results.csv of an experiment")
+    if not lines:
+        raise ConfigError(f"{path} holds no row")
+    return [_row_of(line, f"cannot read {path}, line {number}") for number, line in enumerate(lines, 2)]
+
+
+def _is_further(name: object) -> bool:
+    return isinstance(name, str) and name.startswith(_MORE)
+
+
+def _row_of(line: dict[str, Any], where: str) -> Row:
+    values: dict[str, Any] = {}
+    for entry in fields(Row):
+        text = line.get(entry.name)
+        if text is None and entry.name in line:
+            raise ConfigError(f"{where}: it ends before the column {entry.name}")
+        if text is None or (text == "" and entry.default is None):
+            continue
+        convert = _NUMBERS.get(str(entry.type).removesuffix(" | None"))
+        try:
+            values[entry.name] = convert(text) if convert else text
+        except ValueError as error:
+            raise ConfigError(f"{where}: {entry.name} must be a number, not '{printable(text, 60)}'") from error
+    try:
+        more = {name.removeprefix(_MORE): float(text) for name, text in line.items() if _is_further(name) and text}
+    except ValueError as error:
+        raise ConfigError(f"{where}: a further score is no number: {printable(error)}") from error
+    row = Row(**{**values, "collapsed": tuple(values["collapsed"].split()), "more": more})
+    counts = row.pruned, row.surviving - 1, row.round
+    if min(counts) < 0 or row.pruned + row.surviving != row.pool:
+        raise ConfigError(f"{where}: its counts of parameters contradict each other")
+    if (row.round == 0) != (row.kind in (DENSE, FLOOR, *UNPRUNED)):
+        raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
+    if math.isfinite(row.score) and abs(row.score) > _LARGEST:
+        raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
+    return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
 
 
 def read_score(folder: Path) -> Score:

@@ -55,7 +55,7 @@ class Runner:
             plan = self.experiment.plan()
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
-            self.progress.begin(waiting, done.values(), self.executor.jobs)
+            self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
             queue = RunQueue(self.out, waiting, done, self.executor, self.progress)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score)
             return self._write_rows()
@@ -109,6 +109,11 @@ class Runner:
         write_marker(self.out / run.folder, row, self.experiment)
         self._write_rows()
         return row
+
+    def _what(self) -> str:
+        seeds, kinds, rounds = len(set(self.experiment.seeds)), len(self.experiment.kinds), self.experiment.rounds
+        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} round{'s' * (rounds > 1)}" if rounds else ""
+        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets})"
 
     def _open_folder(self) -> None:
         remove_parts(self.out)

@@ -1,64 +1,56 @@
-"""Draw the picture of an experiment: score against pruned fraction, one line per kind, mean and spread over seeds."""
+"""The picture of an experiment: score against pruned fraction, a line a kind, and how small each kind can be."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row
 from lottery_core.files import write_atomically
-from lottery_core.pruning import DENSE
-from lottery_core.reports.table import by_round, kinds_of, spread
+from lottery_core.pruning import DENSE, FLOOR
+from lottery_core.reports.answer import Answer, once
+from lottery_core.reports.plot_parts import STRIP, End, draw_strip, interval, interval_words, label_ends, look
+from lottery_core.reports.table import by_round, kinds_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = {
-    "winning": "#0b5fa5",
-    "one-shot": "#7b3294",
-    "no-rewind": "#1b7837",
-    "random": "#d95f02",
-    "reinit": "#c51b7d",
-    "permuted": "#a6761d",
-    "shuffled": "#e6ab02",
-    "uniform": "#666666",
-}
-_MARKERS = dict(zip(_COLOURS, "osD^vP*X", strict=True))
-# For kinds that are not in the tables above, in turn.
-_MORE_COLOURS = ("#17a2b8", "#8c564b", "#2ca02c", "#e377c2", "#1f1f1f", "#bcbd22", "#9467bd", "#d62728")
-_MORE_MARKERS = "<>hpd8H"
 _COLLAPSED: dict[str, Any] = {
     "linestyle": "none", "marker": "x", "color": "black", "markersize": 7, "markeredgewidth": 1.5, "zorder": 5,
 }  # fmt: skip
-_SAME_LEVEL = 0.001  # share of the pool; levels closer than this share a tick
+_SAME_LEVEL = 0.001  # of the pool
+_MANY = 4  # kinds; with more the bands are fainter
 
 
 def plot(
-    experiments: Mapping[str, Sequence[Row]], path: str | Path, score_label: str | Mapping[str, str] = "score"
+    experiments: Mapping[str, Sequence[Row]],
+    path: str | Path,
+    score_label: str | Mapping[str, str] = "score",
+    answers: Mapping[str, Answer] | None = None,
 ) -> None:
     """Draw the curves of one or several experiments into a picture, atomically.
 
-    The horizontal axis is the logarithm of the surviving fraction, so that rounds are evenly spaced, and ends at the
-    fraction that the last round pruned. Each kind has a line for its mean over seeds and a band of one standard
-    deviation; dense is grey. A cross marks a level at which a layer of some ticket has collapsed. Scores with different
-    labels get a panel each.
+    The horizontal axis is spaced as the rounds are (the logarithm of what survives) and ends at the fraction that the
+    last round pruned. Each kind has a line, its mean over seeds, and a bootstrap interval as a band, which stays within
+    the scores; dense is grey, the floor dotted. A cross marks a level at which a layer of some ticket has collapsed.
+    Scores with different labels get a panel each. A strip below has the size down to which each kind keeps the score.
 
     :param experiments: name -> rows
     :param path: the picture; its suffix is the format (png, pdf, svg)
-    :param score_label: description of the scores, or name of an experiment -> description of its scores
-    :raises ConfigError: there are no rows, or the format is unknown
-    :raises WriteError: the picture cannot be written
+    :param score_label: what the scores are; or name -> what the scores of that experiment are
+    :param answers: name -> the answer, for the strip; a panel with several experiments has none
+    :raises ConfigError: no rows, or an unknown format
+    :raises WriteError: it cannot be written
     """
     from matplotlib import pyplot
 
     path = Path(path)
-    figure = draw(experiments, score_label)
+    figure = draw(experiments, score_label, answers)
     try:
         ending = path.suffix.lstrip(".") or "png"
         try:
@@ -71,45 +63,59 @@ def plot(
         pyplot.close(figure)
 
 
-def draw(experiments: Mapping[str, Sequence[Row]], score_label: str | Mapping[str, str] = "score") -> Figure:
-    """Return the picture of :func:`plot` as a figure, which the caller closes.
+def draw(
+    experiments: Mapping[str, Sequence[Row]],
+    score_label: str | Mapping[str, str] = "score",
+    answers: Mapping[str, Answer] | None = None,
+) -> Figure:
+    """The picture of :func:`plot` as a figure, which the caller closes.
 
     :param experiments: name -> rows
-    :param score_label: description of the scores, or name of an experiment -> description of its scores
-    :raises ConfigError: there are no rows
+    :param score_label: what the scores are; or name -> what the scores of that experiment are
+    :param answers: name -> the answer
+    :raises ConfigError: no rows
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn = {name: [_finite(row) for row in rows] for name, rows in experiments.items() if rows}
+    drawn = {name: once(rows) for name, rows in experiments.items() if rows}
     if not drawn:
         raise ConfigError("there is no finished run to draw")
     panels: dict[str, dict[str, list[Row]]] = {}
     for name, rows in drawn.items():
         label = score_label if isinstance(score_label, str) else score_label.get(name, "score")
         panels.setdefault(label, {})[name] = rows
-    widths = [8 if len(some) == 1 else 10.5 for some in panels.values()]  # a legend beside the axes takes room
-    figure, grid = pyplot.subplots(
-        1, len(panels), figsize=(sum(widths), 4.8), width_ratios=widths, layout="constrained", squeeze=False
-    )
-    styles = {name: ("-", "--", ":", "-.")[index % 4] for index, name in enumerate(drawn)}
-    for axes, (label, some) in zip(grid[0], panels.items(), strict=True):
-        _panel(axes, some, label, styles)
+    small = {label: _strip_of(some, answers or {}) for label, some in panels.items()}
+    strip = max((0.45 + 0.17 * len(found.thresholds) for found in small.values() if found), default=0.0)
+    # Names come from files; a dollar in one of them is no formula.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = pyplot.figure(figsize=(8.8 * len(panels), 4.8 + strip), layout="constrained")
+        grid = figure.add_gridspec(2 if strip else 1, len(panels), height_ratios=[4.8, strip] if strip else None)
+        styles = {name: ("-", "--", ":", "-.")[index % 4] for index, name in enumerate(drawn)}
+        for column, (label, some) in enumerate(panels.items()):
+            axes = figure.add_subplot(grid[0, column])
+            width = _panel(axes, some, label, styles)
+            found = small[label]
+            if found is not None:
+                below = figure.add_subplot(grid[1, column], sharex=axes, label=STRIP)
+                draw_strip(below, found, kinds_of(next(iter(some.values()))), width)
     return figure
 
 
-def _finite(row: Row) -> Row:
-    # What is infinite has no place on an axis: it is left out as NaN is.
-    return row if math.isfinite(row.score) else replace(row, score=math.nan)
+def _strip_of(experiments: Mapping[str, Sequence[Row]], answers: Mapping[str, Answer]) -> Answer | None:
+    found = [answers[name] for name in experiments if name in answers]
+    return found[0] if len(experiments) == 1 and found and found[0].thresholds else None
 
 
-def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, styles: Mapping[str, str]) -> None:
+def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, styles: Mapping[str, str]) -> float:
+    # The place of the last level.
     several = len(experiments) > 1
-    for name, rows in experiments.items():
-        _draw(axes, rows, f"{name}: " if several else "", styles[name])
+    ends: list[End] = []
     places = _levels([row for rows in experiments.values() for row in rows])
+    for name, rows in experiments.items():
+        ends += _draw(axes, rows, f"{name}: " if several else "", styles[name], places[-1][0])
     chosen = _spaced(places)
     axes.set_xticks([place for place, _ in chosen], [_percent(pruned) for _, pruned in chosen])
     axes.set_xticks([place for place, _ in places], minor=True)
@@ -117,20 +123,19 @@ def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, sty
     axes.set_ylabel(label)
     axes.set_title("\n".join(f"{name} ({_seeds(rows)})" for name, rows in experiments.items()))
     axes.grid(alpha=0.25)
-    collapsed = [row for rows in experiments.values() for row in rows if row.collapsed]
-    if collapsed:
-        axes.plot([], [], label="a layer has collapsed", **_COLLAPSED)
-    if several:
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    else:
-        axes.legend(framealpha=0.85, edgecolor="none")
+    axes.set_ylim(axes.get_ylim())
+    label_ends(axes, ends)
+    if any(row.collapsed for rows in experiments.values() for row in rows):
+        handle = axes.plot([], [], label="a layer has collapsed", **_COLLAPSED)
+        legend = axes.get_legend()
+        axes.legend(handles=handle, framealpha=0.85, edgecolor="none", fontsize=8.5, loc="best")
+        if legend is not None:
+            axes.add_artist(legend)
+    return places[-1][0]
 
 
 def _seeds(rows: Sequence[Row]) -> str:
-    many = len({row.seed for row in rows})
-    if _counts_differ(rows):
-        return "mean and standard deviation over seeds"
-    return f"mean and standard deviation over {many} seeds" if many > 1 else "one seed"
+    return interval_words([count for kind in {row.kind for row in rows} - {FLOOR} for count in _counts(rows, kind)])
 
 
 def _counts(rows: Sequence[Row], kind: str) -> list[int]:
@@ -139,7 +144,7 @@ def _counts(rows: Sequence[Row], kind: str) -> list[int]:
 
 
 def _counts_differ(rows: Sequence[Row]) -> bool:
-    return len({count for kind in {row.kind for row in rows} for count in _counts(rows, kind)}) > 1
+    return len({count for kind in {row.kind for row in rows} - {FLOOR} for count in _counts(rows, kind)}) > 1
 
 
 def _seeds_of(rows: Sequence[Row], kind: str) -> str:
@@ -156,8 +161,8 @@ def _place(row: Row) -> float:
 
 
 def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    # The positions of the pruning levels and their pruned fractions, from left to right, each level once.
-    found = sorted({(_place(row), row.pruned_fraction) for row in rows if row.kind != DENSE})
+    # Where the levels of pruning lie, and the fractions that are pruned there, from the left: each of them once.
+    found = sorted({(_place(row), row.pruned_fraction) for row in rows if row.kind not in (DENSE, FLOOR)})
     result: list[tuple[float, float]] = []
     for place, pruned in found or [(0.0, 0.0)]:
         if not result or pruned - result[-1][1] > _SAME_LEVEL:
@@ -165,36 +170,37 @@ def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
     return result
 
 
-def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str) -> None:
+def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float) -> list[End]:
+    # The ends of the lines that were drawn.
+    ends = []
     dense = [row.score for row in rows if row.kind == DENSE]
     if dense:
-        level, width = statistics.fmean(dense), spread(dense)
-        label = f"{prefix}dense{_seeds_of(rows, DENSE)}"
-        axes.axhline(level, color="grey", linestyle=style, linewidth=1.5, label=label, zorder=1)
-        axes.axhspan(level - width, level + width, color="grey", alpha=0.15, linewidth=0, zorder=0)
+        level = statistics.fmean(dense)
+        axes.axhline(level, color="grey", linestyle=style, linewidth=1.5, zorder=1)
+        axes.axhspan(*interval(dense), color="grey", alpha=0.15, linewidth=0, zorder=0)
+        ends.append(End(f"{prefix}dense{_seeds_of(rows, DENSE)}", "#555555", [level], last))
+    floors = [row.score for row in rows if row.kind == FLOOR]
+    if floors:
+        level = statistics.fmean(floors)
+        axes.axhline(level, color="black", linestyle=(0, (1, 2)), linewidth=1.2, zorder=1)
+        ends.append(End(f"{prefix}floor", "black", [level], last))
     kinds = kinds_of(rows)
     for kind in kinds:
         cells = sorted((round_, cells[kind]) for round_, cells in by_round(rows).items() if kind in cells)
         places = [_place(some[0]) for _, some in cells]
         means = [statistics.fmean(row.score for row in some) for _, some in cells]
-        spreads = [spread([row.score for row in some]) for _, some in cells]
-        colour, marker = _look(kind, kinds)
-        label = f"{prefix}{kind}{_seeds_of(rows, kind)}"
-        line = axes.plot(places, means, style, color=colour, marker=marker, markersize=5, label=label)[0]
-        if any(spreads):
-            low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-            high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.18, linewidth=0)
+        colour, marker = look(kind, kinds)
+        many = len(kinds) > _MANY
+        axes.plot(places, means, style, color=colour, marker=marker, markersize=4 if many else 5)
+        bands = [interval([row.score for row in some]) for _, some in cells]
+        if any(low < high for low, high in bands):
+            low, high = zip(*bands, strict=True)
+            axes.fill_between(places, low, high, color=colour, alpha=0.07 if many else 0.15, linewidth=0)
+        ends.append(End(f"{prefix}{kind}{_seeds_of(rows, kind)}", colour, means, places[-1]))
         gone = [index for index, (_, some) in enumerate(cells) if any(row.collapsed for row in some)]
         if gone:
             axes.plot([places[index] for index in gone], [means[index] for index in gone], **_COLLAPSED)
-
-
-def _look(kind: str, kinds: Sequence[str]) -> tuple[str, str]:
-    if kind in _COLOURS:
-        return _COLOURS[kind], _MARKERS[kind]
-    number = [other for other in kinds if other not in _COLOURS].index(kind)
-    return _MORE_COLOURS[number % len(_MORE_COLOURS)], _MORE_MARKERS[number % len(_MORE_MARKERS)]
+    return ends
 
 
 def _spaced(places: Sequence[tuple[float, float]], most: int = 11) -> list[tuple[float, float]]:

@@ -1,15 +1,19 @@
-"""Report on experiments: print their tables, draw the picture, and write the rows."""
+"""Report on experiments: print their answers and tables, draw the picture, write the rows and the data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_rows, write_csv
-from lottery_core.files import printable, refuse_inputs
+from lottery_core.experiments import FULL, Experiment, Row, paths, write_csv
+from lottery_core.files import printable, refuse_inputs, write_json
+from lottery_core.pruning import FLOOR
+from lottery_core.reports.answer import Answer, answer, once, sentences
 from lottery_core.reports.plot import plot
+from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, further_scores, interval_table, table
 
@@ -17,53 +21,58 @@ _LONGEST = 2000  # maximum characters of a line; names and labels come from file
 
 
 def report(
-    runs: Sequence[Path], picture: Path | None = None, csv: Path | None = None, evaluations: bool = False
+    runs: Sequence[Path],
+    picture: Path | None = None,
+    csv: Path | None = None,
+    evaluations: bool = False,
+    asked: Asked | None = None,
+    json: Path | None = None,
 ) -> None:
-    """Print the tables of each experiment, draw the picture, and write the rows.
+    """Print the answer and the table of each experiment, draw the picture, write the rows and the data.
 
-    :param runs: folders of experiments
-    :param picture: the picture to write; by default, for one experiment ``curve.png`` in its folder
-        (``curve-eval.png`` with ``evaluations``), for several none
-    :param csv: the file for the rows of all experiments; none by default
-    :param evaluations: whether to draw the scores of the evaluations instead of those of training
-    :raises ConfigError: a folder holds no finished run, or no evaluation
-    :raises WriteError: a file cannot be written, or is one that is read
+    :param runs: folders of experiments, or files of their rows (``results.csv``)
+    :param picture: the picture's file; for one experiment ``curve.png`` in its folder by default, or ``curve-eval.png``
+        with ``evaluations``; beside a file ``results-X.csv`` it is ``curve-X.png``; for several experiments none
+    :param csv: a file for the rows of all experiments; none by default
+    :param evaluations: answer by, and draw, the scores of the evaluations instead of the training's
+    :param asked: the margin and the effect of the answers; by default what is usual for such scores
+    :param json: a file for everything that the answers say, as data; none by default
+    :raises ConfigError: a folder holds no finished run, or no evaluation; a file is not one of rows
+    :raises WriteError: a file cannot be written
     """
-    everything: list[Row] = []
     texts: list[str] = []
-    drawn: dict[str, list[Row]] = {}
-    labels: dict[str, str] = {}
+    sources: dict[str, Source] = {}
+    answers: dict[str, Answer] = {}
+    everything: list[Row] = []
     for run in runs:
-        experiment = Experiment.load(run) if read_row(run) else None
-        rows = read_rows(run, experiment)
-        label = experiment.score_label if experiment else "score"
-        texts += tables(rows, experiment)
-        everything += rows
-        if evaluations:
-            fresh = evaluated(rows)
-            if not fresh:
-                raise ConfigError(f"{run} has no evaluations: they are made with --eval-episodes N")
-            rows, label = fresh, _evaluation_label(fresh, experiment)
-        name = run.resolve().name
-        name = name if name not in drawn else str(run)
-        drawn[name], labels[name] = rows, label
+        source = source_of(run)
+        shown = source.evaluated() if evaluations else source
+        name = source.name if source.name not in sources else str(run)
+        sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked))
+        texts += [sentences(answers[name]), *tables(source.rows, source.experiment)]
+        everything += source.rows
         if not evaluations:
-            for further, further_rows in further_scores(rows).items():
-                drawn[f"{name}, {further}"] = further_rows
-                labels[f"{name}, {further}"] = _further_label(further, experiment)
+            for further, rows in further_scores(source.rows).items():
+                more = replace(source, rows=rows, label=_further_label(further, source.experiment, source.framework))
+                sources[f"{name}, {further}"] = more
+                answers[f"{name}, {further}"] = answer(more.rows, more.question(asked))
     if picture is None and len(runs) == 1:
-        picture = runs[0] / (paths.CURVE_EVAL if evaluations else paths.CURVE)
-    inputs = [path for run in runs for path in (run / paths.EXPERIMENT, *run.glob(f"seed-*/**/{paths.MARKER}"))]
-    for output in (picture, csv):
+        picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
+    inputs = [path for run in runs for path in _inputs(run)]
+    for output in (picture, csv, json):
         if output is not None:
             refuse_inputs(output, inputs)
     try:
         if picture is not None:
-            plot(drawn, picture, labels)
+            drawn = {name: source.rows for name, source in sources.items()}
+            plot(drawn, picture, {name: source.label or "score" for name, source in sources.items()}, answers)
             texts.append(f"picture: {picture}")
         if csv is not None:
             write_csv(csv, everything)
             texts.append(f"rows: {csv}")
+        if json is not None:
+            write_json(json, {name: found.data() for name, found in answers.items()})
+            texts.append(f"answers: {json}")
     finally:
         # Printed last: if the reader of the output stops early (| head), this process ends as well.
         print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
@@ -73,27 +82,31 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     """Return the tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
     :param rows: rows of the experiment
-    :param experiment: the experiment's configuration; ``None`` if the folder has none
+    :param experiment: the experiment's configuration; ``None`` if there is none
     :returns: one text per table, each ending in a newline
     :raises ConfigError: there are no rows
     """
+    rows = once(row for row in rows if row.kind != FLOOR)
     if not rows:
         raise ConfigError("there is no finished run to report")
-    dialect = dialects.named(experiment.framework if experiment else "")
+    source = of_rows(rows, experiment)
+    dialect = dialects.named(source.framework)
     returns = dialect.returns_asked(experiment.settings if experiment else {})
-    label = experiment.score_label if experiment else "score"
     notes = _setting_notes(experiment)
     last = [*steps_lines(rows, dialect.steps), *_mixed(rows, experiment)]
-    texts = _tables(rows, label, returns, last, notes)
+    texts = _tables(rows, source.label or "score", returns, last, notes)
     for name, some in further_scores(rows).items():
-        texts += _tables(some, _further_label(name, experiment), notes=notes)
+        texts += _tables(some, _further_label(name, experiment, source.framework), notes=notes)
     fresh = evaluated(rows)
-    return texts + _tables(fresh, _evaluation_label(fresh, experiment), notes=notes)
+    return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)
 
 
-def _further_label(name: str, experiment: Experiment | None) -> str:
-    dialect = dialects.named(experiment.framework if experiment else "")
-    return dialect.score_label(experiment.scoring if experiment else {}, name)
+def _inputs(run: Path) -> list[Path]:
+    return [run] if is_file(run) else [run / paths.EXPERIMENT, *run.glob(f"seed-*/**/{paths.MARKER}")]
+
+
+def _further_label(name: str, experiment: Experiment | None, framework: str) -> str:
+    return dialects.named(framework).score_label(experiment.scoring if experiment else {}, name)
 
 
 def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
@@ -108,13 +121,8 @@ def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     ]
 
 
-def _evaluation_label(rows: Sequence[Row], experiment: Experiment | None) -> str:
-    dialect = dialects.named(experiment.framework if experiment else "")
-    return dialect.evaluation_label(experiment.settings if experiment else {}, rows[0].eval_episodes) if rows else ""
-
-
 def _setting_notes(experiment: Experiment | None) -> list[str]:
-    # For a table's title: settings that differ from the default.
+    # For a table's title: settings that are not the default.
     if experiment is None or experiment.after_rewind == FULL:
         return []
     return [f"tickets train what remains after the rewind point {experiment.rewind}"]

@@ -9,12 +9,12 @@ from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
-_MOST = 0.1  # share by which training runs may differ
-_LITTLE = 0.01  # smaller differences are not reported
+_MOST = 0.05  # share by which the lengths of runs may differ
+_LITTLE = 0.01  # share that is not worth a line
 
 
 def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
-    """Return the mean length of the scored training runs by kind, and a warning if kinds differ by more than a tenth.
+    """Return the mean length of the scored runs by kind, and a warning if kinds differ by more than a twentieth.
 
     :param rows: rows of one experiment
     :param unit: what the framework counts, e.g. ``"updates"``
@@ -48,9 +48,7 @@ def _before(rows: Sequence[Row], kind: str) -> float:
 def _difference(rows: Sequence[Row], kind: str, dense: float) -> str:
     # The difference on average, and in the round that differs most: a kind may fail from some round on.
     mean = _mean([row for row in rows if row.kind == kind]) / dense - 1
-    rounds = {
-        round_: _mean(cells[kind]) / dense - 1 for round_, cells in by_round(rows).items() if round_ and kind in cells
-    }
+    rounds = {round_: _mean(cells[kind]) / dense - 1 for round_, cells in by_round(rows).items() if kind in cells}
     worst = max(rounds, key=lambda round_: abs(rounds[round_]))
     if abs(rounds[worst]) <= _MOST:
         return ""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
-from lottery_core.pruning import DENSE, KINDS, MAGNITUDE
+from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
 from lottery_core.tickets import SEPARATE
 
@@ -31,8 +31,8 @@ def by_round(rows: Iterable[Row]) -> dict[int, dict[str, list[Row]]]:
 
 
 def kinds_of(rows: Iterable[Row]) -> list[str]:
-    """Return the kinds of ticket among the rows in their usual order, unknown kinds last; ``dense`` is left out."""
-    present = {row.kind for row in rows} - {DENSE}
+    """The kinds of ticket among the rows, in their usual order; unknown ones last."""
+    present = {row.kind for row in rows} - {DENSE, FLOOR}
     return [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
 
 

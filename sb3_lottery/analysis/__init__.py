@@ -1,7 +1,8 @@
-"""Analysis of finished runs: show or record the agent, and list the inputs that its ticket still reads."""
+"""Analysis: show or record the agent of a run, list the inputs that its ticket reads, measure the game's floor."""
 
 from sb3_lottery.analysis.finished_run import FinishedRun
+from sb3_lottery.analysis.floor import floor
 from sb3_lottery.analysis.inputs import feature_names, input_features
 from sb3_lottery.analysis.play import play_episodes
 
-__all__ = ["FinishedRun", "feature_names", "input_features", "play_episodes"]
+__all__ = ["FinishedRun", "feature_names", "floor", "input_features", "play_episodes"]

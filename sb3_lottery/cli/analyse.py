@@ -1,4 +1,4 @@
-"""``sb3-lottery play`` and ``sb3-lottery inputs``: analyse a finished run."""
+"""``sb3-lottery play``, ``inputs`` and ``floor``: analyse a finished run, or the game of an experiment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, paths, write_floor
 from lottery_core.pruning import WINNING
-from sb3_lottery.analysis import FinishedRun, feature_names, input_features, play_episodes
+from sb3_lottery.analysis import FinishedRun, feature_names, floor, input_features, play_episodes
+from sb3_lottery.training import RunSettings, Sb3, saved_model
 
 
 def _parser(command: str, description: str) -> Parser:
@@ -58,7 +60,22 @@ def _inputs(argv: Sequence[str]) -> None:
     print(f"lost: {', '.join(lost) if lost else 'none'}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"play": _play, "inputs": _inputs}
+def _floor(argv: Sequence[str]) -> None:
+    parser = Parser(prog="sb3-lottery floor", description="Measure what an agent scores that has learned nothing.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment; its report then has this floor")
+    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each policy (100)")
+    args = parser.parse_args(argv)
+    experiment = Experiment.load(args.run)
+    if experiment.framework != Sb3.name or saved_model(Sb3.name, experiment.settings) is None:
+        raise ConfigError(f"{args.run} is no experiment of sb3-lottery, whose games can be made from its settings")
+    score, policy, means = floor(RunSettings.of(experiment).model, experiment.seeds[0], args.episodes)
+    for name, mean in means.items():
+        print(f"{name}: {mean:.4g}")
+    write_floor(args.run, score, policy)
+    print(f"floor: {score.score:.4g} ({policy}), in {args.run / paths.FLOOR}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"play": _play, "inputs": _inputs, "floor": _floor}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, Run, paths, read_row
-from lottery_core.reports import plot, table, tables
+from lottery_core.reports import Answer, Asked, answer, plot, source_of, table, tables
 
 _PICTURES = (".png", ".pdf", ".svg")
 
@@ -41,6 +41,16 @@ class Found:
         :param file: stream to print to; ``None`` is ``sys.stdout``
         """
         print(self, file=file or sys.stdout)
+
+    def answer(self, asked: Asked | None = None) -> Answer:
+        """Say how small the network can be, and whether it is the mask, the start or luck.
+
+        :param asked: the margin and the effect, where they are not the usual ones
+        :returns: the answer as data; :func:`lottery_core.reports.sentences` makes the sentences of ``lottery report``
+        :raises ConfigError: no run has finished
+        """
+        source = source_of(self.out)
+        return answer(source.rows, source.question(asked))
 
     def plot(self, path: str | Path) -> Path:
         """Plot the score against the pruned fraction.

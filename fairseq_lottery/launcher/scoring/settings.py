@@ -19,6 +19,7 @@ _DEFAULTS: dict[str, Any] = {
     "gen_subset": "test",
     "generate": "--beam 5 --remove-bpe",
     "reference": None,
+    "lower_is_better": None,
 }
 SCORING_OPTIONS = ("score", *_DEFAULTS)
 
@@ -34,6 +35,7 @@ def add_scoring_options(group: argparse._ActionsContainer) -> None:
         "with LOTTERY_CHECKPOINT set; the first one is drawn, further ones stand beside it (log_ppl for language "
         "models, bleu for translation, else loss)",
     )
+    add("--lower-is-better", action="store_true", help="lower scores of that command are better; for the report")
     add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
     add("--gen-subset", metavar="SPLIT", help="split to score (test)")
     add(
@@ -77,6 +79,8 @@ def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) 
     values["score"] = list(dict.fromkeys(values["score"]))
     if any(not name.strip() for name in values["score"]):
         raise ConfigError(f"--score is empty: accepted are {', '.join(SCORES)} or a command")
+    if values["lower_is_better"] and values["score"][0] in SCORES:
+        raise ConfigError(f"--lower-is-better is for a score of your own: of {values['score'][0]} it is known")
     if values["average"] < 1:
         raise ConfigError(f"--average must be at least 1, not {values['average']}")
     try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lottery_core.tickets import Masks, Ticket, highest_of_each_slice, normalised_weights
 
 DENSE = "dense"
+FLOOR = "floor"  # no kind of ticket: the score without any learning, a row of the results
 WINNING = "winning"
 FRESH, REWIND, NOTHING = "fresh", "rewind", "nothing"
 Values = Mapping[str, Tensor]

@@ -38,6 +38,8 @@ _KINDS: tuple[Kind, ...] = (
 
 KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
 CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
+# Kinds whose tickets keep every parameter, in a single run a seed.
+UNPRUNED: tuple[str, ...] = tuple(name for name, chain in CHAINS.items() if not chain.prunes)
 CONTROLS: dict[str, Control] = {kind.name: kind for kind in _KINDS if isinstance(kind, Control)}
 MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}
 

@@ -126,6 +126,25 @@ def test_what_scores_a_translation(tmp_path: Path) -> None:
     )
 
 
+def test_which_way_a_score_is_better_is_part_of_the_experiment(tmp_path: Path) -> None:
+    from fairseq_lottery.argv import FairseqArguments
+    from fairseq_lottery.launcher.options import experiment_of, parser, resolve
+    from lottery_core.errors import ConfigError
+    from lottery_core.reports import question_of
+
+    def lower(*words: str) -> bool:
+        given = parser().parse_args(["--out", str(tmp_path), "--rewind", "init", *words])
+        task = FairseqArguments(["data", "--task", "lottery_translation"])
+        return question_of(experiment_of(resolve(vars(given)), task).score_label, "fairseq").lower_is_better
+
+    assert lower("--score", "./loss.sh", "--lower-is-better")
+    assert not lower("--score", "awk '{print $1}'")
+    assert lower("--score", "log_ppl")
+    assert not lower("--score", "bleu")
+    with pytest.raises(ConfigError, match="of bleu it is known"):
+        lower("--score", "bleu", "--lower-is-better")
+
+
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
     from fairseq_lottery.launcher.scoring.scores import by_command
     from lottery_core.errors import RunError

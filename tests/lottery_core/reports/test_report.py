@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ from matplotlib import pyplot
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments.results import Row, write_csv
 from lottery_core.pruning import KINDS, schedule
-from lottery_core.reports.plot import _look, draw, plot
+from lottery_core.reports import Question, answer
+from lottery_core.reports.plot import draw, plot
+from lottery_core.reports.plot_parts import STRIP, interval, look, spread_out
 from lottery_core.reports.table import evaluated, interval_table, table
 
 
@@ -21,6 +26,14 @@ def row(kind: str, round_: int, score: float, seed: int = 1, collapsed: tuple[st
     left = round(1000 * 0.8**round_)
     shares = (1000, 1000 - left, left, 1 - left / 1000, left / 1000)
     return Row("x", seed, kind, round_, *shares, score, 0.1, 100, 5, 1.0, 1.0, collapsed, "", "torch=2")
+
+
+def rows_of(scores: Mapping[str, Sequence[Sequence[float]]], dense: Sequence[float]) -> list[Row]:
+    """Rows of an experiment: kind -> for each seed the score of each round."""
+    found = [row("dense", 0, score, seed) for seed, score in enumerate(dense, 1)] + [row("floor", 0, 0.0)]
+    for kind, seeds in scores.items():
+        found += [row(kind, r, s, seed) for seed, line in enumerate(seeds, 1) for r, s in enumerate(line, 1)]
+    return found
 
 
 ROWS = [
@@ -76,26 +89,77 @@ def drawn(experiments: dict[str, list[Row]], label: str | dict[str, str] = "scor
     return list(figure.axes)
 
 
+def ends(axes: Any) -> list[str]:
+    """The labels at the ends of lines, from the top."""
+    return [text.get_text() for text in axes.texts]
+
+
 def legend(axes: Any) -> list[str]:
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+    return [text.get_text() for text in axes.get_legend().get_texts()] if axes.get_legend() else []
 
 
 def test_the_number_of_seeds_stands_beside_each_kind_where_kinds_differ() -> None:
     (axes,) = drawn({"x": [*ROWS, row("dense", 0, 190.0, 2)]})
-    assert axes.get_title() == "x (mean and standard deviation over seeds)"
-    assert legend(axes) == ["dense (2 seeds)", "winning (1 seed)", "random (1 seed)"]
+    assert axes.get_title() == "x (mean and range over seeds)"
+    assert ends(axes) == ["dense (2 seeds)", "winning (1 seed)", "random (1 seed)"]
     (axes,) = drawn({"x": [*ROWS, row("winning", 1, 190.0, 2)], "y": ROWS})
-    assert axes.get_title().split("\n") == ["x (mean and standard deviation over seeds)", "y (one seed)"]
-    assert legend(axes)[:4] == ["x: dense (1 seed)", "x: winning (1 to 2 seeds)", "x: random (1 seed)", "y: dense"]
+    assert axes.get_title().split("\n") == ["x (mean and range over seeds)", "y (one seed)"]
+    assert set(ends(axes)) >= {"x: dense (1 seed)", "x: winning (1 to 2 seeds)", "x: random (1 seed)", "y: dense"}
     (axes,) = drawn({"x": [replace(some, seed=seed) for some in ROWS for seed in (1, 2)]})
-    assert axes.get_title() == "x (mean and standard deviation over 2 seeds)"
-    assert legend(axes) == ["dense", "winning", "random"]
+    assert axes.get_title() == "x (mean and range of 2 seeds)"
+    assert ends(axes) == ["dense", "winning", "random"]
+    (axes,) = drawn({"x": [replace(some, seed=seed) for some in ROWS for seed in range(5)]})
+    assert axes.get_title() == "x (mean and 95% bootstrap interval of 5 seeds)"
+
+
+def test_bands_stay_within_the_scores() -> None:
+    """A standard deviation around a mean near the best possible score would leave what is possible."""
+    assert interval([200.0, 200.0, 40.0]) == (40.0, 200.0)
+    low, high = interval([200.0] * 9 + [40.0])
+    assert 40 < low < 184 < high <= 200
+    assert interval([7.0] * 5) == (7.0, 7.0)
+
+
+def test_labels_at_the_ends_of_lines_do_not_overlap() -> None:
+    heights = spread_out([0.95, 0.05, 0.04, 0.04, 0.04, 0.0], 0.1)
+    assert heights[0] == 0.95
+    assert heights[1:] == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0])
+    assert spread_out([1.0, 1.0, 0.5], 0.1) == pytest.approx([1.0, 0.9, 0.5])
+    kinds = [*KINDS, "dense", "floor"]
+    (axes,) = drawn({"x": [row(kind, int(kind in KINDS), 1.0) for kind in kinds]})
+    assert sorted(ends(axes)) == sorted(kinds)
+    places = sorted(text.get_position()[1] for text in axes.texts)
+    assert min(b - a for a, b in pairwise(places)) > 0.04
+
+
+def test_the_floor_is_a_line_and_no_kind() -> None:
+    rows = [*ROWS, row("floor", 0, 21.0)]
+    assert ends(drawn({"x": rows})[0])[-1] == "floor"
+    assert table(rows) == table(ROWS)
+
+
+def test_the_strip_has_how_small_each_kind_can_be() -> None:
+    scores = {"winning": [[1.0, 1.0, 1.0], [1.0, 1.0, 0.2]], "random": [[1.0, 0.2, 0.1]] * 2, "reinit": [[0.1] * 3] * 2}
+    data = rows_of(scores, (1.0, 1.0))
+    figure = draw({"x": data}, "score", {"x": answer(data, Question())})
+    pyplot.close(figure)
+    axes, strip = figure.axes
+    assert strip.get_label() == STRIP
+    assert [text.get_text() for text in strip.get_yticklabels()] == ["winning", "random", "reinit"]
+    assert [text.get_text() for text in strip.texts] == ["not kept at any level"]
+    random = next(line for line in strip.get_lines() if line.get_marker() == "^")
+    assert random.get_xdata()[0] == pytest.approx(-math.log(math.sqrt(0.8 * 0.64)))
+    assert any(line.get_marker() == ">" for line in strip.get_lines())  # winning: smaller ones may do
+    assert strip.get_xlim() == axes.get_xlim()
+    several = draw({"x": data, "y": data}, "score", {name: answer(data, Question()) for name in "xy"})
+    pyplot.close(several)
+    assert len(several.axes) == 1
 
 
 def test_levels_at_which_a_layer_has_collapsed_have_another_marker() -> None:
     rows = [*ROWS[:12], *(replace(some, collapsed=("action_net.weight",)) for some in ROWS[12:])]
     (axes,) = drawn({"x": rows})
-    assert legend(axes)[-1] == "a layer has collapsed"
+    assert legend(axes) == ["a layer has collapsed"]
     crosses = [line for line in axes.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
     assert sorted(len(line.get_ydata()) for line in crosses) == [9, 20]  # of winning from round 12 on, of all random
     assert min(float(value) for line in crosses for value in line.get_ydata()) == 80.0
@@ -124,8 +188,8 @@ def test_scores_of_different_labels_are_never_on_one_axis() -> None:
     labels = {"x": "mean return", "y": "BLEU", "z": "mean return"}
     first, second = drawn({"x": ROWS, "y": ROWS[:5], "z": ROWS}, labels)
     assert (first.get_ylabel(), second.get_ylabel()) == ("mean return", "BLEU")
-    assert len(legend(first)) == 6
-    assert legend(second) == ["dense", "winning"]
+    assert len(ends(first)) == 6
+    assert ends(second) == ["dense", "winning"]
     (axes,) = drawn({"x": ROWS, "z": ROWS}, labels)
     assert axes.get_ylabel() == "mean return"
 
@@ -150,7 +214,7 @@ def test_rows_in_full(tmp_path: Path) -> None:
         "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
         "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
         "eval_score", "eval_se", "eval_episodes", "criterion", "rewind_steps", "networks", "scope_shares", "scoring",
-        "score: chrf",
+        "score: chrf", "score_label", "noise",
     }  # fmt: skip
 
 
@@ -187,5 +251,5 @@ def test_any_number_of_kinds(tmp_path: Path) -> None:
     assert table(rows).splitlines()[1].split()[3:-1] == [*KINDS, *sorted(kinds[len(KINDS) :])]
     plot({"x": rows}, tmp_path / "many.png")
     assert (tmp_path / "many.png").stat().st_size > 10_000
-    looks = [_look(kind, kinds) for kind in kinds[: len(KINDS) + 8]]
+    looks = [look(kind, kinds) for kind in kinds[: len(KINDS) + 8]]
     assert len(set(looks)) == len(looks)

@@ -1,0 +1,28 @@
+"""The answer of an experiment: how small, and mask, start or luck; pure functions over rows, without files or plots."""
+
+from lottery_core.reports.answer.answer import Answer, answer, check_one_experiment
+from lottery_core.reports.answer.curves import once, percent, place
+from lottery_core.reports.answer.question import EFFECT, Margin, Question, parse_effect, parse_margin, question_of
+from lottery_core.reports.answer.scale import MEASURED
+from lottery_core.reports.answer.sentences import sentences
+from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
+
+__all__ = [
+    "Answer",
+    "EFFECT",
+    "FIRST",
+    "LAST",
+    "MEASURED",
+    "Margin",
+    "Question",
+    "Threshold",
+    "answer",
+    "check_one_experiment",
+    "once",
+    "parse_effect",
+    "parse_margin",
+    "percent",
+    "place",
+    "question_of",
+    "sentences",
+]

@@ -1,0 +1,157 @@
+"""The answer of an experiment's rows: how small, and is it the mask, the start or luck."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Row
+from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
+from lottery_core.reports.answer.contrasts import WHOLE, Comparison, compare, contrasts_of, parting, tested
+from lottery_core.reports.answer.curves import curves_of, once
+from lottery_core.reports.answer.given import Given, given_to
+from lottery_core.reports.answer.luck import Luck, luck_of
+from lottery_core.reports.answer.question import Question
+from lottery_core.reports.answer.scale import (
+    Scale,
+    better_than_dense,
+    did_not_learn,
+    scale_of,
+    why_no_answer,
+)
+from lottery_core.reports.answer.seeds import SeedsNeeded, seeds_needed
+from lottery_core.reports.answer.thresholds import Threshold, threshold
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything that is said about an experiment, as data. Shares are of the whole pool.
+
+    :param experiment: its name
+    :param question: what was asked
+    :param seeds: the seeds that have a row
+    :param pool: parameters in the pool
+    :param no_answer: why there is none; None where there is one, and only then is there anything below
+    :param scale: the dense score and the floor
+    :param margin: the margin as a difference of scores; None where it is a share of an unknown distance
+    :param thresholds: how small each kind can be; empty without a margin
+    :param whole: winning against random tickets; None where one of them is missing
+    :param others: the other contrasts
+    :param parts_at: share of the pool at the first level from which winning and random differ, and its p value
+    :param needed: how many seeds the whole effect needs, then how many all other contrasts need
+    :param luck: noise of training against differences between tickets, where tickets were trained several times
+    :param given: what every kind was given
+    :param warnings: what must be known beside it
+    """
+
+    experiment: str
+    question: Question
+    seeds: tuple[int, ...]
+    pool: int
+    no_answer: str | None = None
+    scale: Scale | None = None
+    margin: float | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    whole: Comparison | None = None
+    others: tuple[Comparison, ...] = ()
+    parts_at: tuple[float, float] | None = None
+    needed: tuple[SeedsNeeded, ...] = ()
+    luck: tuple[Luck, ...] = ()
+    given: tuple[Given, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """Everything as JSON values; numbers that are not finite are null."""
+        return {key: _json(value) for key, value in asdict(self).items()}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def answer(rows: Sequence[Row], question: Question) -> Answer:
+    """Answer a question from the rows of one experiment; reads and writes no file.
+
+    :param rows: rows of one experiment, finished or not
+    :param question: what is asked
+    :raises ConfigError: no rows, rows of two experiments, or two rows of one run
+    """
+    check_one_experiment(rows)
+    rows = [row for row in rows if row.kind not in UNPRUNED] or rows
+    sign = question.sign
+    trained = once(rows)
+    curves = curves_of(trained, sign)
+    seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
+    pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)
+    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(trained)))
+    reason = why_no_answer(trained, curves)
+    if reason is not None:
+        return replace(empty, no_answer=reason)
+    scale = scale_of(trained, curves, sign, question.least)
+    reason = did_not_learn(scale)
+    if reason is not None:
+        return replace(empty, scale=scale, no_answer=reason)
+    margin = scale.margin(question.margin)
+    limit = None if margin is None else sign * scale.dense - margin
+    thresholds = () if limit is None else tuple(threshold(kind, some, limit) for kind, some in curves.items())
+    whole = compare(WHOLE, curves, scale.distance)
+    found = [compare(contrast, curves, scale.distance) for contrast in contrasts_of(curves)]
+    whole, others = tested(whole, [other for other in found if other is not None])
+    needs = (
+        seeds_needed([] if whole is None else [whole], question.effect, 1, scale.distance),
+        seeds_needed(others, question.effect, len(others), scale.distance) if others else None,
+    )
+    return replace(
+        empty,
+        scale=scale,
+        margin=margin,
+        thresholds=thresholds,
+        whole=whole,
+        others=tuple(others),
+        parts_at=parting(curves, whole),
+        needed=tuple(need for need in needs if need is not None),
+        luck=tuple(luck_of(rows)),
+        warnings=tuple(_warnings(rows, scale, better_than_dense(scale, curves, margin, sign))),
+    )
+
+
+def check_one_experiment(rows: Sequence[Row]) -> None:
+    """Check that rows are of one experiment, each run once.
+
+    :raises ConfigError: there is no row, there are several experiments, or a run stands there twice
+    """
+    if not rows:
+        raise ConfigError("there is no finished run to report")
+    for name, values in (
+        ("experiments", {row.experiment for row in rows}),
+        ("pools", {f"{row.pool:,}" for row in rows if row.kind != FLOOR}),
+        ("scores", {row.score_label for row in rows if row.score_label}),
+    ):
+        if len(values) > 1:
+            shown = ", ".join(sorted(value or "none" for value in values)[:5])
+            raise ConfigError(f"these are rows of {len(values)} {name} ({shown}): report one experiment at a time")
+    runs = Counter((row.seed, row.kind, row.round, row.noise) for row in rows if row.kind != FLOOR)
+    twice = next((run for run, count in runs.items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError(f"there are two rows of seed {twice[0]} {twice[1]} round {twice[2]}: leave one out")
+
+
+def _warnings(rows: Sequence[Row], scale: Scale, better: str | None) -> list[str]:
+    lines = [] if better is None else [better]
+    broken = sum(not math.isfinite(row.score) for row in rows if row.kind not in (DENSE, FLOOR))
+    if broken:
+        lines.append(f"{broken} trainings of tickets have no finite score; they count as the worst that is finite")
+    if scale.floor is None:
+        lines.append(
+            "no floor was measured, and no level is worse than dense by more than two standard errors: prune further, "
+            "or give a margin in units of the score (--margin score:X)"
+        )
+    return lines

@@ -1,0 +1,224 @@
+"""Mask, start or luck: contrasts between kinds of the area under the curve, with the tests that the seeds can carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lottery_core.pruning import WINNING
+from lottery_core.reports.answer.curves import Curves, area, common_rounds, share
+from lottery_core.reports.answer.significance import (
+    ALPHA,
+    FEWEST_FOR_A_TEST,
+    Interval,
+    holm,
+    max_t,
+    sign_flip_p,
+    smallest_p,
+    t_interval,
+    welch_interval,
+    welch_p,
+)
+
+SHOWN, NOT_SHOWN, NOT_TESTED = "shown", "not shown", "not tested"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two kinds that differ in one thing. The direction, first better than second, is fixed in advance.
+
+    :param name: what they differ in
+    :param first: the kind that should be better
+    :param second: the kind that lacks it
+    """
+
+    name: str
+    first: str
+    second: str
+
+
+WHOLE = Contrast("the whole effect", WINNING, "random")
+CONTRASTS = (
+    Contrast("the start", WINNING, "reinit"),
+    Contrast("the exact values of the start", WINNING, "permuted"),
+    Contrast("the scale of the start", "permuted", "reinit"),
+    Contrast("the mask", "reinit", "random"),
+    Contrast("late rewinding", WINNING, "no-rewind"),
+    Contrast("iteration", WINNING, "one-shot"),
+    Contrast("the places of the mask", WINNING, "shuffled"),
+    Contrast("the shares of layers", "random", "uniform"),
+    Contrast("the shares of layers", "random", "erk"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A contrast as the rows have it. Differences are positive where the first kind is better.
+
+    :param contrast: the contrast
+    :param paired: whether runs are paired by seed; else the seeds differ
+    :param seeds: how many seeds: pairs, or those of the kind that has fewer
+    :param left_out: seeds left out, since a kind is unfinished there
+    :param levels: shares of the pool at the first and the last level compared
+    :param difference: of the areas (mean scores over halvings), with the 95% interval
+    :param normalised: the same where dense is 1 and the floor 0; None without a distance between them
+    :param p: one-sided p value; None where there is no test
+    :param adjusted: the same by Holm, over all tests after the first one
+    :param verdict: :data:`SHOWN`, :data:`NOT_SHOWN` or :data:`NOT_TESTED`
+    :param why: why there is no test; empty where there is one
+    :param ahead: shares of the pool between which the first kind is ahead in every seed; None where it is nowhere
+    :param differences: by seed, of paired runs
+    """
+
+    contrast: Contrast
+    paired: bool
+    seeds: int
+    left_out: tuple[int, ...]
+    levels: tuple[float, float]
+    difference: Interval
+    normalised: Interval | None
+    p: float | None = None
+    adjusted: float | None = None
+    verdict: str = NOT_TESTED
+    why: str = ""
+    ahead: tuple[float, float] | None = None
+    differences: tuple[float, ...] = ()
+
+
+def contrasts_of(curves: Curves) -> Iterator[Contrast]:
+    """The contrasts that the kinds allow, without the whole effect; further kinds against winning."""
+    named = {kind for contrast in (WHOLE, *CONTRASTS) for kind in (contrast.first, contrast.second)}
+    for contrast in CONTRASTS:
+        if contrast.first in curves and contrast.second in curves:
+            yield contrast
+    if WINNING in curves:
+        for kind in curves:
+            if kind not in named:
+                yield Contrast(f"what {kind} lacks", WINNING, kind)
+
+
+def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Comparison | None:
+    """Estimate a contrast, without its test.
+
+    Runs are paired by the seeds that both kinds have, if these are all of one kind's, or enough for a test.
+
+    :param contrast: the contrast; None is returned where a kind has no row, or no level in common
+    :param curves: the curves
+    :param distance: the distance from floor to dense
+    """
+    if contrast.first not in curves or contrast.second not in curves:
+        return None
+    first, second = curves[contrast.first], curves[contrast.second]
+    both = sorted(first.keys() & second.keys())
+    paired = bool(both) and (len(both) >= FEWEST_FOR_A_TEST or len(both) == min(len(first), len(second)))
+    if paired:
+        rounds, used = common_rounds([first[seed].points.keys() & second[seed].points.keys() for seed in both])
+        seeds = [both[index] for index in used]
+        if not rounds:
+            return None
+        differences = tuple(area(first[seed], rounds) - area(second[seed], rounds) for seed in seeds)
+        interval, count, ahead = t_interval(differences), len(seeds), _ahead(curves, contrast, seeds, rounds)
+        left_out = tuple(seed for seed in both if seed not in seeds)
+    else:
+        one, its = common_rounds([curve.points for curve in first.values()])
+        other, others = common_rounds([curve.points for curve in second.values()])
+        rounds = sorted({*one} & {*other})
+        if not rounds:
+            return None
+        sides = [
+            [area(list(side.values())[index], rounds) for index in used]
+            for side, used in ((first, its), (second, others))
+        ]
+        interval, count, ahead = welch_interval(*sides), min(map(len, sides)), None
+        left_out = (*_missing(list(first), its), *_missing(list(second), others))
+        differences = ()
+    any_curve = next(curve for curve in first.values() if set(rounds) <= set(curve.points))
+    levels = share(any_curve.points[rounds[0]][0]), share(any_curve.points[rounds[-1]][0])
+    normalised = None if distance is None else interval.scaled(1 / distance)
+    result = Comparison(contrast, paired, count, left_out, levels, interval, normalised, ahead=ahead)
+    return replace(result, differences=differences, p=None if paired or count < 2 else welch_p(*sides))
+
+
+def _missing(seeds: Sequence[int], used: Sequence[int]) -> list[int]:
+    return [seed for index, seed in enumerate(seeds) if index not in used]
+
+
+def _ahead(
+    curves: Curves, contrast: Contrast, seeds: Sequence[int], rounds: Sequence[int]
+) -> tuple[float, float] | None:
+    # The longest stretch of levels at which the first kind is ahead in every seed; the earlier of equal ones.
+    best: list[float] = []
+    stretch: list[float] = []
+    for round_ in rounds:
+        points = [(curves[contrast.first][s].points[round_], curves[contrast.second][s].points[round_]) for s in seeds]
+        stretch = [*stretch, share(points[0][0][0])] if all(one[1] > other[1] for one, other in points) else []
+        best = stretch if len(stretch) > len(best) else best
+    return (best[0], best[-1]) if best else None
+
+
+def tested(whole: Comparison | None, others: Sequence[Comparison]) -> tuple[Comparison | None, list[Comparison]]:
+    """Test the whole effect first, alone, at 5%; only if it holds the other contrasts, by Holm.
+
+    :param whole: the whole effect; None where a kind is missing
+    :param others: the other contrasts
+    """
+    if whole is not None:
+        why = _too_few(whole, 1)
+        p = _p(whole)
+        if why or p is None:
+            whole = replace(whole, p=None, why=why or "no test")
+        else:
+            whole = replace(whole, p=p, adjusted=p, verdict=SHOWN if p <= ALPHA else NOT_SHOWN)
+    if whole is None or whole.verdict != SHOWN:
+        why = "the whole effect is not known" if whole is None else "the whole effect is not shown"
+        return whole, [replace(other, p=None, why=_too_few(other, 1) or why) for other in others]
+    found = [(other, _too_few(other, 1)) for other in others]
+    family = [other for other, why in found if not why]
+    if family and all(other.paired and smallest_p(other.seeds) > ALPHA / len(family) for other in family):
+        many = seeds_for(len(family))
+        why = f"{len(family)} tests need {many} seeds"
+        return whole, [replace(other, p=None, why=reason or why) for other, reason in found]
+    values = [_p(other) or 0.0 for other in family]
+    adjusted = iter(zip(values, holm(values), strict=True))
+    result = []
+    for other, why in found:
+        if why:
+            result.append(replace(other, p=None, why=why))
+            continue
+        p, by_holm = next(adjusted)
+        result.append(replace(other, p=p, adjusted=by_holm, verdict=SHOWN if by_holm <= ALPHA else NOT_SHOWN))
+    return whole, result
+
+
+def _p(comparison: Comparison) -> float | None:
+    return sign_flip_p(comparison.differences) if comparison.paired else comparison.p
+
+
+def _too_few(comparison: Comparison, tests: int) -> str:
+    few = comparison.seeds < max(FEWEST_FOR_A_TEST, seeds_for(tests) if comparison.paired else 0)
+    return f"{comparison.seeds} seed{'' if comparison.seeds == 1 else 's'} carry no test" if few else ""
+
+
+def seeds_for(tests: int) -> int:
+    """The fewest pairs of seeds with which a sign flip can pass Holm's first step among so many tests."""
+    return max(FEWEST_FOR_A_TEST, math.ceil(math.log2(tests / ALPHA)))
+
+
+def parting(curves: Curves, whole: Comparison | None) -> tuple[float, float] | None:
+    """The first level from which winning and random tickets differ, by a max-T permutation over levels.
+
+    :returns: share of the pool at that level, and its adjusted p value; None where the whole effect is not shown on
+        paired seeds, or no level differs by itself
+    """
+    if whole is None or whole.verdict != SHOWN or not whole.paired:
+        return None
+    first, second = curves[whole.contrast.first], curves[whole.contrast.second]
+    both = sorted(first.keys() & second.keys())
+    rounds, used = common_rounds([first[seed].points.keys() & second[seed].points.keys() for seed in both])
+    seeds = [both[index] for index in used]
+    matrix = [[first[seed].points[r][1] - second[seed].points[r][1] for r in rounds] for seed in seeds]
+    for round_, p in zip(rounds, max_t(matrix), strict=True):
+        if p <= ALPHA:
+            return share(first[seeds[0]].points[round_][0]), p
+    return None

@@ -1,0 +1,114 @@
+"""Curves of an experiment's rows: for each kind and seed the scores by level, turned so that higher is better."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lottery_core.experiments import Row
+from lottery_core.pruning import DENSE, FLOOR, KINDS
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The scores of one kind in one seed.
+
+    :param seed: the seed
+    :param points: round -> (place in halvings of the pool, score; higher is better)
+    """
+
+    seed: int
+    points: Mapping[int, tuple[float, float]]
+
+
+Curves = Mapping[str, Mapping[int, Curve]]  # kind -> seed -> curve, kinds in their usual order
+
+
+def place(row: Row) -> float:
+    """How often the pool was halved: log2 of the pool over the survivors."""
+    return math.log2(row.pool / max(1, row.surviving))
+
+
+def share(halvings: float) -> float:
+    """The share of the pool that survives after so many halvings."""
+    return float(2.0**-halvings)
+
+
+def percent(share_: float) -> str:
+    """A share for people: two digits, so that 0.0931 is ``9.3%`` and 0.51 is ``51%``."""
+    value = 100 * share_
+    return f"{value:.0f}%" if value >= 9.95 else f"{value:.1f}%" if value >= 0.995 else f"{value:.2g}%"
+
+
+def once(rows: Iterable[Row]) -> list[Row]:
+    """The rows without repeated trainings of a ticket: of each run the one with the lowest number of its noise."""
+    first: dict[tuple[int, str, int], Row] = {}
+    for row in rows:
+        known = first.get((row.seed, row.kind, row.round))
+        if known is None or row.noise < known.noise:
+            first[row.seed, row.kind, row.round] = row
+    return list(first.values())
+
+
+def kinds_in(rows: Iterable[Row]) -> list[str]:
+    """The kinds of ticket among the rows, in their usual order; unknown ones last."""
+    present = {row.kind for row in rows} - {DENSE, FLOOR}
+    return [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
+
+
+def curves_of(rows: Sequence[Row], sign: float) -> Curves:
+    """The curves of an experiment. A score that is not finite counts as the worst one that is.
+
+    :param rows: rows of one experiment, of each run one
+    :param sign: 1 where higher scores are better, -1 where lower ones are
+    """
+    finite = [sign * row.score for row in rows if math.isfinite(row.score)]
+    worst = min(finite, default=0.0)
+    points: dict[str, dict[int, dict[int, tuple[float, float]]]] = defaultdict(lambda: defaultdict(dict))
+    for row in sorted(rows, key=lambda row: row.round):
+        score = sign * row.score if math.isfinite(row.score) else worst
+        points[row.kind][row.seed][row.round] = (place(row), score)
+    return {kind: {seed: Curve(seed, some) for seed, some in sorted(points[kind].items())} for kind in kinds_in(rows)}
+
+
+def common_rounds(curves: Iterable[Iterable[int]]) -> tuple[list[int], list[int]]:
+    """The rounds that seeds have in common, and which of the seeds have them.
+
+    A seed that lacks rounds which another one has is unfinished and left out, rather than all cut short.
+
+    :param curves: for each seed its rounds
+    :returns: the rounds of the seed that has most, and the indices of the seeds that have all of these
+    """
+    sets = [set(rounds) for rounds in curves]
+    longest = max(sets, key=len, default=set())
+    return sorted(longest), [index for index, rounds in enumerate(sets) if longest and rounds >= longest]
+
+
+def area(curve: Curve, rounds: Sequence[int]) -> float:
+    """The mean score over the levels, by the trapezoidal rule in halvings of the pool.
+
+    :param curve: the curve
+    :param rounds: rounds that the curve has, ascending
+    """
+    places = [curve.points[round_][0] for round_ in rounds]
+    scores = [curve.points[round_][1] for round_ in rounds]
+    width = places[-1] - places[0]
+    if width <= 0:
+        return statistics.fmean(scores)
+    steps = zip(places, places[1:], scores, scores[1:], strict=False)
+    return math.fsum((right - left) * (high + low) / 2 for left, right, high, low in steps) / width
+
+
+def level_means(curves: Mapping[int, Curve]) -> dict[int, tuple[float, float, int]]:
+    """Round -> place, mean score over seeds, number of seeds, for one kind."""
+    found: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for curve in curves.values():
+        for round_, point in curve.points.items():
+            found[round_].append(point)
+    return {
+        round_: (some[0][0], statistics.fmean(score for _, score in some), len(some))
+        for round_, some in sorted(found.items())
+    }

@@ -1,0 +1,82 @@
+"""What every kind was given: the length of its scored trainings, and of the trainings before them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lottery_core.experiments import Row
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, WINNING, starts_rewound
+from lottery_core.reports.answer.curves import kinds_in
+
+LITTLE = 0.05  # share by which lengths may differ
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a kind was given, in the framework's unit of length; means over seeds and levels.
+
+    :param kind: the kind; or dense
+    :param scored: length of the scored training
+    :param shortest: the mean over seeds at the level with the shortest training
+    :param longest: the same with the longest
+    :param before: what its start values were trained for before the rewind point; None where that is not known
+    :param search: what was trained to find the ticket of its last level: dense, and the rounds before
+    """
+
+    kind: str
+    scored: float
+    shortest: float
+    longest: float
+    before: float | None
+    search: float
+
+
+def given_to(rows: Sequence[Row]) -> list[Given]:
+    """What every kind was given.
+
+    :param rows: rows of one experiment, of each run one
+    """
+    lengths = {kind: _by_round([row for row in rows if row.kind == kind]) for kind in (DENSE, *kinds_in(rows))}
+    dense = lengths[DENSE].get(0, 0.0)
+    known = [row.rewind_steps for row in rows if row.kind == DENSE and row.rewind_steps is not None]
+    result = []
+    for kind, rounds in lengths.items():
+        if not rounds:
+            continue
+        before = 0.0 if not starts_rewound(kind) or kind == DENSE else statistics.fmean(known) if known else None
+        search = 0.0 if kind == DENSE else dense + _rounds_before(kind, lengths)
+        values = list(rounds.values())
+        result.append(Given(kind, statistics.fmean(values), min(values), max(values), before, search))
+    return result
+
+
+def _by_round(rows: Sequence[Row]) -> dict[int, float]:
+    rounds = sorted({row.round for row in rows})
+    return {round_: statistics.fmean(row.steps for row in rows if row.round == round_) for round_ in rounds}
+
+
+def _rounds_before(kind: str, lengths: dict[str, dict[int, float]]) -> float:
+    chain = WINNING if kind in CONTROLS else kind
+    if chain in CHAINS and not CHAINS[chain].iterative:
+        return 0.0
+    last = max(lengths[kind])
+    return sum(length for round_, length in lengths.get(chain, {}).items() if round_ < last)
+
+
+def unequal(given: Sequence[Given]) -> list[str]:
+    """A phrase for each kind whose trainings differ in length from those of dense by more than a twentieth."""
+    dense = next((some.scored for some in given if some.kind == DENSE), 0.0)
+    if not dense:
+        return []
+    phrases = []
+    for some in given:
+        worst = max((some.scored, some.shortest, some.longest), key=lambda length: abs(length - dense))
+        if some.kind != DENSE and abs(worst - dense) > LITTLE * dense:
+            phrases.append(f"{some.kind} {_times(some.shortest / dense)} to {_times(some.longest / dense)}")
+    return phrases
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}"

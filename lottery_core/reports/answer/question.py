@@ -1,0 +1,125 @@
+"""What is asked of the rows: which way scores are better, how much worse is as good, which difference matters."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from lottery_core import dialects
+from lottery_core.errors import ConfigError
+
+DISTANCE, DENSE_SHARE, SCORE = "distance", "dense", "score"
+EFFECT = 0.10
+_PERCENT = re.compile(r"([0-9.]+)%")
+
+
+@dataclass(frozen=True)
+class Margin:
+    """By how much a score may be worse than that of the dense network.
+
+    :param amount: a share, or a difference of scores
+    :param of: what it is a share of: ``"distance"`` from floor to dense, or the ``"dense"`` score; or ``"score"``: it
+        is a difference of scores
+    """
+
+    amount: float
+    of: str
+
+    def __str__(self) -> str:
+        if self.of == SCORE:
+            return f"{self.amount:g}"
+        return f"{100 * self.amount:.3g}% of {_OF[self.of]}"
+
+
+_OF = {DISTANCE: "the distance from floor to dense", DENSE_SHARE: "the dense score"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the rows of one experiment.
+
+    :param label: what the scores are
+    :param lower_is_better: whether lower scores are better
+    :param margin: what counts as keeping the dense score
+    :param effect: a difference of normalised areas (dense is 1, floor 0) that would matter, for the number of seeds
+    :param unit: what the length of a training counts
+    :param least: the score of a network that knows nothing, where such scores begin at a number that is known
+    :param assumed: whether the direction is an assumption, since neither the rows nor the experiment tell
+    """
+
+    label: str = "score"
+    lower_is_better: bool = False
+    margin: Margin = Margin(0.05, DISTANCE)
+    effect: float = EFFECT
+    unit: str = "steps"
+    assumed: bool = False
+    least: float | None = None
+
+    @property
+    def sign(self) -> float:
+        """What turns scores so that higher is better."""
+        return -1.0 if self.lower_is_better else 1.0
+
+
+def question_of(
+    label: str, framework: str, margin: Margin | None = None, effect: float = EFFECT, lower: bool | None = None
+) -> Question:
+    """The question that goes with a kind of score.
+
+    :param label: what the scores are, as the experiment says it; empty where that is not known
+    :param framework: the framework's name; empty where that is not known
+    :param margin: the margin; by default that of the framework for such scores
+    :param effect: a difference of normalised areas that would matter
+    :param lower: whether lower scores are better; by default what the label says
+    """
+    dialect = dialects.named(framework)
+    usual = parse_margin(dialect.margin(label))
+    direction = dialect.lower_is_better(label) if lower is None else lower
+    assumed = not label and lower is None
+    return Question(label or "score", direction, margin or usual, effect, dialect.steps, assumed, dialect.least(label))
+
+
+def parse_margin(word: str) -> Margin:
+    """A margin from a word: ``5%`` or ``0.05`` of the distance from floor to dense, ``dense:1%``, or ``score:0.03``.
+
+    :raises ConfigError: no such margin; a share outside (0, 100%)
+    """
+    of, _, amount = word.rpartition(":")
+    try:
+        if of == SCORE:
+            value = float(amount)
+            if not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"the margin '{word}' must be a difference of scores above 0, e.g. score:0.03")
+            return Margin(value, SCORE)
+        if of not in ("", DENSE_SHARE):
+            raise ValueError
+        return Margin(_share(amount, "margin"), of or DISTANCE)
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"unknown margin '{word}': accepted are a share of the distance from floor to dense (5% or 0.05), of the "
+            "dense score (dense:1%), or a difference of scores (score:0.03)"
+        ) from error
+
+
+def parse_effect(word: str) -> float:
+    """A difference of normalised areas: ``0.10`` or ``10%``.
+
+    :raises ConfigError: not a number, or outside (0, 1)
+    """
+    try:
+        return _share(word, "effect")
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"unknown effect '{word}': accepted is a share of the normalised area, e.g. 0.10") from error
+
+
+def _share(word: str, what: str) -> float:
+    percent = _PERCENT.fullmatch(word)
+    value = float(percent.group(1)) / 100 if percent else float(word)
+    if not 0 < value < 1:
+        raise ConfigError(f"the {what} must lie in (0, 100%), but it is {word}")
+    return value

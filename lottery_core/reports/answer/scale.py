@@ -1,0 +1,135 @@
+"""The two ends of the scale, the dense network and the floor, and whether an answer can be given between them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from lottery_core.experiments import Row
+from lottery_core.pruning import DENSE, FLOOR
+from lottery_core.reports.answer.curves import Curves, level_means, percent, share
+from lottery_core.reports.answer.question import DENSE_SHARE, SCORE, Margin
+
+_ERRORS = 2  # standard errors that a difference must exceed to be one
+MEASURED = "measured"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The ends of the scale; scores are the experiment's own, lower or higher being better.
+
+    :param dense: mean score of the dense networks
+    :param spread: their standard deviation over seeds; None for one seed
+    :param error: standard error of ``dense``; of one seed that of its own score, 0 where it has none
+    :param floor: the score without any learning; None where nothing stands for it
+    :param floor_from: :data:`MEASURED`, or the level whose score stands for it; empty where nothing does
+    :param distance: by how much dense is better than the floor; None where that is not known or not above 0
+    """
+
+    dense: float
+    spread: float | None
+    error: float
+    floor: float | None
+    floor_from: str
+    distance: float | None
+
+    def margin(self, margin: Margin) -> float | None:
+        """The margin as a difference of scores; None where it is a share of a distance that is not known."""
+        if margin.of == SCORE:
+            return margin.amount
+        if margin.of == DENSE_SHARE:
+            return margin.amount * abs(self.dense)
+        return None if self.distance is None else margin.amount * self.distance
+
+
+def scale_of(rows: Sequence[Row], curves: Curves, sign: float, least: float | None = None) -> Scale:
+    """The ends of the scale.
+
+    Without a floor that was measured, what the question knows stands for it (no BLEU is below 0), or the lowest level:
+    the one with the worst mean of any kind, if it is worse than dense by more than two standard errors.
+
+    :param rows: rows of one experiment, of each run one; at least one of them dense
+    :param curves: their curves
+    :param sign: 1 where higher scores are better, -1 where lower ones are
+    :param least: the score of a network that knows nothing, where the kind of score tells it
+    """
+    dense = [row for row in rows if row.kind == DENSE]
+    scores = [row.score for row in dense]
+    mean = statistics.fmean(scores)
+    spread = statistics.stdev(scores) if len(scores) > 1 else None
+    if spread is not None:
+        error = spread / math.sqrt(len(scores))
+    else:
+        error = dense[0].score_se if math.isfinite(dense[0].score_se) else 0.0
+    floors = [row.score for row in rows if row.kind == FLOOR and math.isfinite(row.score)]
+    if floors:
+        floor: float | None = sign * max(sign * score for score in floors)
+        name = MEASURED
+    elif least is not None:
+        floor, name = least, "where such scores begin"
+    else:
+        floor, name = _lowest(curves, sign)
+        if floor is not None and sign * (mean - floor) <= _ERRORS * error:
+            floor, name = None, ""
+    distance = None if floor is None else sign * (mean - floor)
+    return Scale(mean, spread, error, floor, name, distance if distance is not None and distance > 0 else None)
+
+
+def _lowest(curves: Curves, sign: float) -> tuple[float | None, str]:
+    levels = [(score, kind, place) for kind, some in curves.items() for place, score, _ in level_means(some).values()]
+    if not levels:
+        return None, ""
+    score, kind, place = min(levels)
+    return sign * score, f"{kind} tickets at {percent(share(place))} of the pool"
+
+
+def why_no_answer(rows: Sequence[Row], curves: Curves) -> str | None:
+    """Why the rows cannot answer; None where they can.
+
+    :param rows: rows of one experiment, of each run one
+    :param curves: their curves
+    """
+    dense = [row.score for row in rows if row.kind == DENSE]
+    if not dense:
+        return "no dense network has finished, and there is nothing to compare tickets with"
+    if not all(math.isfinite(score) for score in dense):
+        return f"the dense network has no finite score ({', '.join(f'{score}' for score in dense)})"
+    return None if curves else "no ticket has finished: only the dense network is there"
+
+
+def did_not_learn(scale: Scale) -> str | None:
+    """Why a scale with a floor that was measured has no answer: dense is not above it; None where it is."""
+    if scale.floor is None or scale.floor_from != MEASURED:
+        return None
+    if scale.distance is not None and scale.distance > _ERRORS * scale.error:
+        return None
+    return (
+        f"the dense network did not learn: its score {scale.dense:.4g} is no better than the floor, {scale.floor:.4g}, "
+        "which needs no training; train it longer or otherwise"
+    )
+
+
+def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: float) -> str | None:
+    """A sentence where tickets are better than the dense network by more than the margin at two neighbouring levels.
+
+    Two standard errors of the dense score must lie between them, too. Then dense is not trained to its end.
+    """
+    least = max(margin or 0.0, _ERRORS * scale.error)
+    best: tuple[float, str, float] | None = None
+    for kind, some in curves.items():
+        means = list(level_means(some).values())
+        pairs = pairwise(means if len(means) > 1 else means * 2)
+        for one, other in pairs:
+            if min(one[1], other[1]) - sign * scale.dense > least:
+                place, score, _ = max(one, other, key=lambda level: level[1])
+                best = max(best or (score, kind, place), (score, kind, place))
+    if best is None:
+        return None
+    score, kind, place = best
+    return (
+        f"the dense network is not trained to its end: tickets are better ({kind} {sign * score:.4g} at "
+        f"{share(place):.1%} of the parameters, dense {scale.dense:.4g})"
+    )

@@ -1,0 +1,211 @@
+"""The answer in plain English, a sentence a line; every number in it is one of the data."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from lottery_core.reports.answer.answer import Answer
+from lottery_core.reports.answer.contrasts import NOT_TESTED, Comparison, seeds_for
+from lottery_core.reports.answer.curves import percent
+from lottery_core.reports.answer.given import unequal
+from lottery_core.reports.answer.luck import Luck
+from lottery_core.reports.answer.scale import MEASURED
+from lottery_core.reports.answer.seeds import MOST, SeedsNeeded
+from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
+
+_WIDTH = 118
+_INDENT = "  "
+
+
+def sentences(answer: Answer) -> str:
+    """The answer as text; it ends in an empty line."""
+    question = answer.question
+    way = "lower" if question.lower_is_better else "higher"
+    assumed = ", which is assumed" if question.assumed else ""
+    seeds = len(answer.seeds)
+    lines = [
+        f"{answer.experiment}: the answer of {seeds} seed{'' if seeds == 1 else 's'} "
+        f"({_label(question.label)}; {way} is better{assumed})"
+    ]
+    if answer.no_answer is not None:
+        lines += _wrapped(f"No answer: {answer.no_answer}.")
+    else:
+        for line in (*_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer)):
+            lines += _wrapped(line)
+        for warning in answer.warnings:
+            lines += _wrapped(f"Note: {warning}.")
+    return "\n".join(lines) + "\n"
+
+
+def _label(label: str) -> str:
+    return label.removesuffix(", lower is better")
+
+
+def _wrapped(line: str) -> list[str]:
+    depth = len(line) - len(line.lstrip()) + len(_INDENT)
+    return textwrap.wrap(
+        line.lstrip(), _WIDTH, initial_indent=" " * depth, subsequent_indent=" " * (depth + 2),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _small(answer: Answer) -> Iterator[str]:
+    scale = answer.scale
+    assert scale is not None
+    spread = "" if scale.spread is None else f" ± {scale.spread:.3g}"
+    floor = "not known"
+    if scale.floor is not None:
+        floor = f"{scale.floor:.4g}" + ("" if scale.floor_from == MEASURED else f", not measured: {scale.floor_from}")
+    ends = f"dense {scale.dense:.4g}{spread}; floor {floor}"
+    if answer.margin is None:
+        yield f"How small: no margin without a floor ({ends})."
+        return
+    digits = "" if str(answer.question.margin) == f"{answer.margin:g}" else f", {answer.margin:.3g}"
+    yield f"How small, within {answer.question.margin}{digits} ({ends}), of {answer.pool:,} parameters:"
+    for threshold in answer.thresholds:
+        yield f"  {_threshold(threshold)}"
+
+
+def _threshold(found: Threshold) -> str:
+    count = len(found.seeds)
+    last, first = found.censored(LAST), found.censored(FIRST)
+    if first == count:
+        each = "the one seed" if count == 1 else f"all {count} seeds"
+        return f"{found.kind}: not kept at any level ({each})."
+    times = 1 / found.surviving
+    smaller = f"{times:.0f}" if times >= 9.95 else f"{times:.1f}"
+    details = [f"{smaller} times smaller"]
+    if found.high is None:
+        details.append("one seed, so no interval")
+    elif found.low is None:
+        details.append(f"95%: at most {percent(found.high)}")
+    else:
+        details.append(f"95%: {percent(found.low)} to {percent(found.high)}")
+    if last:
+        details.append(f"censored: {_of(last, count)} inside at the last level, so smaller may do")
+    if first:
+        details.append(f"{_of(first, count)} outside from the first level on")
+    how = "to, or below, " if last else "to "
+    return f"{found.kind}: down {how}{percent(found.surviving)} of the parameters ({'; '.join(details)})."
+
+
+def _of(some: int, count: int) -> str:
+    return "the seed is" if count == 1 else f"{some} of {count} seeds {'is' if some == 1 else 'are'}"
+
+
+def _contrasts(answer: Answer) -> Iterator[str]:
+    unit = _short(answer)
+    if answer.whole is None:
+        yield "Mask, start or luck: winning or random tickets are missing, so the whole effect is not known."
+    else:
+        yield f"Mask, start or luck, by the mean score over all levels, + where the first kind is better{unit}:"
+        yield f"  {_comparison(answer.whole)}"
+    for other in answer.others:
+        yield f"  {_comparison(other)}"
+    if answer.parts_at is not None:
+        share, p = answer.parts_at
+        where = f"{percent(share)} of the parameters"
+        yield f"  Winning and random tickets part at {where}, the first level that differs (max-T, p = {p:.2g})."
+    yield from _tests(answer)
+    yield from _needed(answer)
+
+
+def _short(answer: Answer) -> str:
+    scale = answer.scale
+    if scale is None or scale.distance is None:
+        return " (no floor, so nothing is normalised)"
+    if scale.spread is None:
+        return " (brackets: dense = 1, floor = 0)"
+    return f" (brackets: dense = 1, floor = 0; the dense score itself spreads by {scale.spread / scale.distance:.2f})"
+
+
+def _comparison(found: Comparison) -> str:
+    contrast, interval = found.contrast, found.difference
+    size = f"{interval.estimate:+.3g}"
+    if found.normalised is not None:
+        size += f" [{found.normalised.estimate:+.2f}]"
+    if interval.low is None or interval.high is None:
+        ends = "no interval"
+    else:
+        ends = f"95%: {interval.low:+.3g} to {interval.high:+.3g}"
+        if found.normalised is not None and found.normalised.low is not None and found.normalised.high is not None:
+            ends += f" [{found.normalised.low:+.2f} to {found.normalised.high:+.2f}]"
+    parts = [f"{contrast.name}, {contrast.first} against {contrast.second}: {size} ({ends}); {_verdict(found)}"]
+    if found.ahead is not None and found.seeds > 1:
+        first, last = found.ahead
+        where = f"from {percent(first)} down to {percent(last)}" if first != last else f"at {percent(first)}"
+        parts.append(f"{contrast.first} ahead in every seed {where}")
+    if not found.paired:
+        parts.append("not paired: the seeds differ")
+    if found.left_out:
+        parts.append(f"left out as unfinished: seed {', '.join(map(str, found.left_out))}")
+    return f"{'; '.join(parts)}."
+
+
+def _verdict(found: Comparison) -> str:
+    if found.verdict == NOT_TESTED or found.p is None:
+        return "an estimate, no test" if found.why.endswith("carry no test") else f"not tested, {found.why}"
+    by_holm = "" if found.adjusted == found.p else f", by Holm {found.adjusted:.2g}"
+    return f"{found.verdict} (p = {found.p:.2g}{by_holm})"
+
+
+def _tests(answer: Answer) -> Iterator[str]:
+    counts = [some.seeds for some in (answer.whole, *answer.others) if some is not None]
+    if not counts or max(counts) >= seeds_for(1):
+        return
+    most = max(counts)
+    carried = f"{seeds_for(1)} carry one of the whole effect"
+    if answer.others:
+        carried += f", {seeds_for(len(answer.others))} those of {len(answer.others)} more"
+    yield f"With {most} seed{'' if most == 1 else 's'} there are estimates and no tests; {carried}."
+
+
+def _needed(answer: Answer) -> Iterator[str]:
+    if answer.needed:
+        told = "; ".join(_need(need, answer) for need in answer.needed)
+        yield (
+            f"Seeds for a difference of {answer.question.effect:.2f} (fixed in advance, not the one seen), with 80% "
+            f"power: {told}. Choose the number before you train, and do not add seeds because a test failed."
+        )
+    elif len(answer.seeds) == 1:
+        yield "How many seeds are needed cannot be told from one: train 3, which show how much seeds differ."
+
+
+def _need(need: SeedsNeeded, answer: Answer) -> str:
+    number = f"more than {MOST}" if need.seeds is None else f"{need.seeds}"
+    whole = need is answer.needed[0] and answer.whole is not None
+    what = "the whole effect" if whole else f"{need.tests} other contrast{'' if need.tests == 1 else 's'}"
+    return f"{what} {number} (spread {need.spread:.2f}, its upper 80% limit {need.limit:.2f})"
+
+
+def _luck(answer: Answer) -> Iterator[str]:
+    for luck in answer.luck:
+        yield f"Luck itself: {_one_luck(luck)}."
+
+
+def _one_luck(luck: Luck) -> str:
+    line = (
+        f"{luck.kind} tickets trained again under other noise ({luck.trainings} trainings of {luck.tickets} tickets) "
+        f"spread by {luck.noise:.3g}"
+    )
+    if luck.tickets_differ is None:
+        return line
+    part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
+    return f"{line}, tickets of one level by {luck.tickets_differ:.3g}{part}"
+
+
+def _given(answer: Answer) -> Iterator[str]:
+    unit = answer.question.unit
+    if any(some.scored for some in answer.given):
+        told = "; ".join(
+            f"{some.kind} {some.scored:,.0f}" + (f" after {some.before:,.0f}" if some.before else "")
+            for some in answer.given
+        )
+        yield f"Mean {unit} of the scored trainings: {told}."
+    phrases = unequal(answer.given)
+    if phrases:
+        yield (
+            f"The trainings differ in length by more than 5% (times dense, by level): {', '.join(phrases)}. "
+            "Part of a difference may be this."
+        )

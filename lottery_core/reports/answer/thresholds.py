@@ -1,0 +1,102 @@
+"""How small: the fewest parameters at which a kind keeps the dense score within a margin, a threshold for each seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lottery_core.reports.answer.curves import Curve, share
+from lottery_core.reports.answer.significance import Interval, t_interval
+
+LAST, FIRST = "inside at the last level", "outside at the first level"
+_LATE = 2  # what a level inside below the threshold counts, against one outside above it
+
+
+@dataclass(frozen=True)
+class SeedThreshold:
+    """The threshold of one seed.
+
+    :param seed: the seed
+    :param surviving: share of the pool, half-way (in halvings) between the last level inside and the first outside
+    :param censored: :data:`LAST` where smaller networks may do, :data:`FIRST` where none was inside; or empty
+    """
+
+    seed: int
+    surviving: float
+    censored: str = ""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """How small a kind can be.
+
+    :param kind: the kind
+    :param seeds: the threshold of each seed
+    :param surviving: their geometric mean as a share of the pool
+    :param low: lower end of its 95% interval; None for one seed, and where a seed is inside at the last level
+    :param high: upper end of its 95% interval; None for one seed
+    """
+
+    kind: str
+    seeds: tuple[SeedThreshold, ...]
+    surviving: float
+    low: float | None
+    high: float | None
+
+    def censored(self, how: str) -> int:
+        """How many seeds are censored so."""
+        return sum(seed.censored == how for seed in self.seeds)
+
+
+def levels_kept(inside: Sequence[bool]) -> int:
+    """How many levels, from the largest network on, a curve with dips keeps the score: the split with the lowest cost.
+
+    A level outside above the split costs 1 (a training that fell into a dip), one inside below it costs 2 (luck that
+    small networks seldom have); of equal splits the one with more levels counts. It is the crossing of an isotonic
+    regression at the quantile 2/3. Chosen by simulation, see ``docs/statistics.md``.
+
+    :param inside: whether the score of each level is within the margin, the largest network first
+    """
+    cost = _LATE * sum(inside)
+    best, kept = cost, 0
+    for index, good in enumerate(inside, 1):
+        cost += -_LATE if good else 1
+        if cost <= best:
+            best, kept = cost, index
+    return kept
+
+
+def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold:
+    """The threshold of a kind: mean and 95% t interval of log2(size) over the seeds.
+
+    Sizes between two levels were not tried, so half the distance between levels is added to the interval (as the root
+    of the sum of squares).
+
+    :param kind: the kind
+    :param curves: seed -> curve, at least one, each with at least one level
+    :param limit: the score to keep; higher is better
+    """
+    found, gaps = [], []
+    for seed, curve in curves.items():
+        points = sorted(curve.points.values())
+        places = [0.0, *(place for place, _ in points)]
+        kept = levels_kept([score >= limit for _, score in points])
+        beyond = places[kept + 1] if kept < len(points) else places[kept]
+        gaps.append(beyond - places[kept] if kept < len(points) else places[kept] - places[kept - 1])
+        censored = LAST if kept == len(points) else FIRST if kept == 0 else ""
+        found.append((SeedThreshold(seed, share((places[kept] + beyond) / 2), censored), (places[kept] + beyond) / 2))
+    interval = _with_gap(t_interval([halvings for _, halvings in found]), statistics.fmean(gaps) / 2)
+    seeds = tuple(seed for seed, _ in found)
+    open_end = any(seed.censored == LAST for seed in seeds)
+    low = None if interval.high is None or open_end else share(interval.high)
+    high = None if interval.low is None else min(1.0, share(interval.low))
+    return Threshold(kind, seeds, share(interval.estimate), low, high)
+
+
+def _with_gap(interval: Interval, half_gap: float) -> Interval:
+    if interval.low is None or interval.high is None:
+        return interval
+    half = math.hypot((interval.high - interval.low) / 2, half_gap)
+    return Interval(interval.estimate, interval.estimate - half, interval.estimate + half)

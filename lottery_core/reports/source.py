@@ -1,0 +1,130 @@
+"""Where a report takes its rows from: the folder of an experiment, or a file of its rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lottery_core import dialects
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, Row, paths, read_csv, read_row, read_rows
+from lottery_core.pruning import FLOOR
+from lottery_core.reports.answer import EFFECT, Margin, Question, check_one_experiment, question_of
+from lottery_core.reports.table import evaluated
+
+_RESULTS = Path(paths.RESULTS).stem
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks for; None is what is usual for the scores.
+
+    :param margin: how much worse than dense is as good
+    :param effect: a difference of normalised areas that would matter
+    :param lower_is_better: whether lower scores are better
+    """
+
+    margin: Margin | None = None
+    effect: float = EFFECT
+    lower_is_better: bool | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one experiment and what is known about their scores.
+
+    :param name: the experiment's name
+    :param rows: its rows
+    :param experiment: its configuration; None where there are only rows
+    :param framework: the name of the framework's dialect
+    :param label: what the scores are; empty where that is not known
+    """
+
+    name: str
+    rows: Sequence[Row]
+    experiment: Experiment | None
+    framework: str
+    label: str
+
+    def question(self, asked: Asked | None) -> Question:
+        """The question of a person about these scores."""
+        asked = asked or Asked()
+        return question_of(self.label, self.framework, asked.margin, asked.effect, asked.lower_is_better)
+
+    def evaluated(self) -> Source:
+        """The same with the scores of the evaluations.
+
+        :raises ConfigError: there are none
+        """
+        rows = evaluated([row for row in self.rows if row.kind != FLOOR])
+        if not rows:
+            raise ConfigError(f"{self.name} has no evaluations: they are made with --eval-episodes N")
+        floor = [row for row in self.rows if row.kind == FLOOR]  # returns of whole episodes, as those of evaluations
+        return replace(self, rows=[*rows, *floor], label=evaluation_label(rows, self.experiment, self.framework))
+
+
+def evaluation_label(rows: Sequence[Row], experiment: Experiment | None, framework: str) -> str:
+    """What the scores of evaluations are; empty without rows.
+
+    :param rows: rows with an evaluation
+    :param experiment: the configuration
+    :param framework: the name of the framework's dialect
+    """
+    settings = experiment.settings if experiment else {}
+    return dialects.named(framework).evaluation_label(settings, rows[0].eval_episodes) if rows else ""
+
+
+def is_file(run: Path) -> bool:
+    """Whether a person means a file of rows, not a folder."""
+    return run.is_file() or run.suffix.lower() == ".csv"
+
+
+def source_of(run: Path) -> Source:
+    """The rows of an experiment.
+
+    :param run: its folder, or a file of its rows
+    :raises ConfigError: there is none, or it is damaged
+    """
+    if is_file(run):
+        return _of_file(run)
+    experiment = Experiment.load(run) if read_row(run) else None
+    rows = read_rows(run, experiment)
+    return replace(of_rows(rows, experiment), name=run.resolve().name)
+
+
+def _of_file(path: Path) -> Source:
+    rows = read_csv(path)
+    try:
+        check_one_experiment(rows)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return of_rows(rows, None)
+
+
+def of_rows(rows: Sequence[Row], experiment: Experiment | None) -> Source:
+    """What is known about rows: from the experiment's configuration, or from the rows alone.
+
+    :param rows: rows of one experiment
+    :param experiment: its configuration; None where there is none
+    """
+    name = rows[0].experiment
+    if experiment is not None:
+        return Source(name, rows, experiment, experiment.framework, experiment.score_label)
+    packages = {word.partition("=")[0] for row in rows for word in row.versions.split()}
+    dialect = dialects.of_versions(packages)
+    told = next((row.score_label for row in rows if row.score_label), "")
+    label = told or dialect.label_of_returns(max(row.returns for row in rows))
+    return Source(name, rows, None, dialect.name, label)
+
+
+def curve_file(run: Path, name: str = paths.CURVE) -> Path:
+    """The picture's file by default: ``curve.png`` in the folder; beside a file ``results-X.csv`` ``curve-X.png``.
+
+    :param run: a folder, or a file of rows
+    :param name: the name in a folder
+    """
+    if not is_file(run):
+        return run / name
+    stem = run.stem if not run.stem.startswith(_RESULTS) else Path(name).stem + run.stem.removeprefix(_RESULTS)
+    return run.with_name(stem + Path(name).suffix)

@@ -1,0 +1,79 @@
+"""The floor of a game: what an agent scores that has learned nothing."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+from gymnasium.spaces import Discrete
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Score
+from lottery_core.pruning import derive_seed
+from sb3_lottery.models import ModelSettings, make_env, make_model
+from sb3_lottery.training import Evaluation
+
+_MOST_ACTIONS = 32  # that are tried one by one
+
+
+class _Actions:
+    """Takes actions without looking: always the same, or sampled.
+
+    :param space: the space of actions
+    :param action: the action; ``None`` samples
+    """
+
+    def __init__(self, space: Any, action: int | None) -> None:
+        self.space, self.action = space, action
+
+    def predict(self, observation: Any, state: Any = None, **_: Any) -> tuple[Any, Any]:
+        """The actions for a batch of observations."""
+        first = next(iter(observation.values())) if isinstance(observation, dict) else observation
+        actions = [self.space.sample() if self.action is None else self.action for _ in range(len(first))]
+        return numpy.asarray(actions), state
+
+
+def floor(settings: ModelSettings, seed: int, episodes: int = 100) -> tuple[Score, str, dict[str, float]]:
+    """Measure the floor: the best of random actions, each constant action, and the untrained network.
+
+    :param settings: settings of the agent and its environments
+    :param seed: seed of the environments, the actions and the network
+    :param episodes: episodes of each
+    :returns: the best score, what reached it, and the mean return of each
+    :raises ConfigError: ``episodes`` below 1
+    """
+    if episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, not {episodes}")
+    own = derive_seed("floor", seed)
+    model = make_model(settings, own)
+    try:
+        untrained = Evaluation(episodes)(model, Score(0.0), lambda number: make_env(settings, number), own)
+        space = model.action_space
+    finally:
+        if model.env is not None:
+            model.env.close()
+    scores = {"the untrained network": (untrained.eval_score or 0.0, untrained.eval_se or math.nan, episodes)}
+    space.seed(own)
+    constant = range(int(space.n)) if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS else ()
+    policies = {"random actions": _Actions(space, None), **{f"action {a} always": _Actions(space, a) for a in constant}}
+    for name, policy in policies.items():
+        scores[name] = _played(settings, own, policy, episodes)
+    best = max(scores, key=lambda name: scores[name][0])
+    score, error, count = scores[best]
+    return Score(score, error, count), best, {name: found[0] for name, found in scores.items()}
+
+
+def _played(settings: ModelSettings, seed: int, policy: Any, episodes: int) -> tuple[float, float, int]:
+    env = make_env(settings, seed)
+    try:
+        returns, _ = evaluate_policy(policy, env, episodes, return_episode_rewards=True, warn=False)
+    finally:
+        env.close()
+    assert isinstance(returns, Sequence)
+    values = [float(value) for value in returns]
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.fmean(values), error, len(values)

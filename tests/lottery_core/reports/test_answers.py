@@ -1,0 +1,160 @@
+"""``lottery report`` begins with the answer: of folders, of rows alone, of those of version 0.1; and bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lottery_core.cli import main
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import read_csv, write_csv
+from lottery_core.reports import answer, source_of
+from recipes import report_results
+from sb3_lottery.find import Found
+from tests.lottery_core.reports.answer.rows import rows
+
+ROOT = Path(__file__).parents[3]
+RESULTS = sorted((ROOT / "recipes/results").glob("*/results*.csv"))
+OLD = ROOT / "tests/data/version-0.1"
+SCORES = {"winning": [[1.0, 1.0, 0.2]] * 3, "random": [[1.0, 0.5, 0.1]] * 3}
+
+
+def test_there_are_results() -> None:
+    assert len(RESULTS) >= 8
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_page_of_a_result_has_the_answer_of_its_rows(path: Path) -> None:
+    """Every sentence of the answer, and the table, stand in its README, letter by letter."""
+    source = source_of(path)
+    found = answer(source.rows, source.question(None))
+    page = (path.parent / "README.md").read_text()
+    assert report_results.renewed(page, source) == page
+    old = re.sub(rf"(?m)^(    {source.name}: the answer of ).*\n.*", r"\1old rows\n    that said other things", page)
+    assert old != page
+    assert report_results.renewed(old, source) == page
+    assert found.no_answer is None
+    assert not found.question.assumed
+    assert found.question.lower_is_better == (path.parent.name == "wikitext2-valid")
+
+
+def test_rows_written_and_read_are_the_same(tmp_path: Path) -> None:
+    data = rows(SCORES, (1.0,) * 3)
+    write_csv(tmp_path / "rows.csv", data)
+    again = read_csv(tmp_path / "rows.csv")
+    assert [row.score for row in again] == [row.score for row in data]
+    assert [(row.kind, row.collapsed, row.eval_score, row.noise) for row in again] == [
+        (row.kind, row.collapsed, row.eval_score, row.noise) for row in data
+    ]
+
+
+def test_the_report_of_rows_alone_begins_with_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "results-short.csv", rows(SCORES, (1.0,) * 3))
+    words = ["report", str(tmp_path / "results-short.csv"), "--json", str(tmp_path / "a.json"), "--margin", "10%"]
+    assert main([*words, "--effect", "0.2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "x: the answer of 3 seeds (mean return of the last 100 training episodes; higher is better)"
+    assert lines[1].startswith(
+        "  How small, within 10% of the distance from floor to dense, 0.1 (dense 1 ± 0; floor 0)"
+    )
+    assert any(line.startswith("x: mean return of the last 100 training episodes; 3 seeds") for line in lines)
+    assert (tmp_path / "curve-short.png").stat().st_size > 5000
+    data = json.loads((tmp_path / "a.json").read_text())["x"]
+    assert data["thresholds"][0]["kind"] == "winning"
+    assert data["whole"]["difference"]["estimate"] == pytest.approx(0.275)
+    assert data["question"]["effect"] == 0.2
+
+
+@pytest.mark.parametrize("name", ["sb3", "fairseq"])
+@pytest.mark.parametrize("part", ["", "results.csv"])
+def test_what_version_01_left_is_answered(
+    name: str, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(OLD / name, tmp_path / name)
+    assert main(["report", str(run / part)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"{name}: the answer of 1 seed (")
+    assert first.endswith(f"{'lower' if name == 'fairseq' else 'higher'} is better)")
+    assert (run / "curve.png").exists()
+
+
+def test_what_find_tickets_found_is_answered() -> None:
+    found = Found((), OLD / "sb3", "score").answer()
+    assert (found.seeds, found.question.label) == ((1,), "mean return of the last 5 training episodes")
+    assert found.whole is not None
+
+
+def _lines(tmp_path: Path) -> list[dict[str, str]]:
+    write_csv(tmp_path / "r.csv", rows(SCORES, (1.0,) * 3))
+    with (tmp_path / "r.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _written(path: Path, lines: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("score", "high", "line 3: score must be a number, not 'high'"),
+        ("round", "1.5", "line 3: round must be a number, not '1.5'"),
+        ("kind", "winning", "line 3: tickets have rounds from 1, and dense has round 0"),
+        ("score", "1e300", "line 3: its score cannot be averaged: 1e+300"),
+        ("pruned", "999", "line 3: its counts of parameters contradict each other"),
+        ("experiment", "y", "these are rows of 2 experiments (x, y): report one experiment at a time"),
+        ("score_label", "BLEU", "these are rows of 2 scores"),
+        ("seed", "", "line 3: seed must be a number"),
+    ],
+)
+def test_bad_rows_are_one_line(column: str, value: str, told: str, tmp_path: Path) -> None:
+    lines = _lines(tmp_path)
+    lines[1][column] = value
+    with pytest.raises(ConfigError) as caught:
+        source_of(_written(tmp_path / "bad.csv", lines))
+    assert told in str(caught.value)
+    assert str(tmp_path / "bad.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_rows_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _lines(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "binary.csv").write_bytes(b"\x89PNG\r\n\x00\xff")
+    (tmp_path / "short.csv").write_text("".join((tmp_path / "r.csv").open().readlines()[:2])[:300])
+    _written(tmp_path / "columns.csv", [{k: v for k, v in line.items() if k not in ("seed", "pool")} for line in lines])
+    told = {
+        "folder.csv": "Is a directory",
+        "empty.csv": "holds no row",
+        "binary.csv": "cannot read",
+        "columns.csv": "has no column seed, pool",
+        "missing.csv": "No such file",
+        "short.csv": "csv",
+    }
+    for name, words in told.items():
+        assert main(["report", str(tmp_path / name)]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+    for option, value in (("--margin", "150%"), ("--margin", "0"), ("--effect", "-1"), ("--effect", "x")):
+        assert main(["report", str(tmp_path / "r.csv"), f"{option}={value}"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert main(["report", str(tmp_path / "r.csv"), "--csv", str(tmp_path / "r.csv")]) == 2
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_names_from_a_file_are_not_read_as_formulas(tmp_path: Path) -> None:
+    lines = [{**line, "experiment": "cost $x_{ $"} for line in _lines(tmp_path)]
+    lines = [{**line, "kind": "a $\\frac" if line["kind"] == "random" else line["kind"]} for line in lines]
+    assert main(["report", str(_written(tmp_path / "r.csv", lines))]) == 0
+    assert (tmp_path / "r.png").exists()
