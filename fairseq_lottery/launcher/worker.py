@@ -19,6 +19,7 @@ from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
+from fairseq_lottery.launcher.learning import LearningCurve
 from fairseq_lottery.launcher.scores import average, bleu, by_command, generate_arguments, log_perplexity
 from fairseq_lottery.names import BLEU, LAST, LOG_PPL, TOKENIZED_BLEU
 from lottery_core.cli import Parser, run_command
@@ -62,7 +63,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     return arguments.plus("--ticket-seed", str(run.control_seed), "--rewind", str(rewind))
 
 
-def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
+def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curve: LearningCurve) -> None:
     start = [sys.executable] if launcher is None else shlex.split(launcher)
     command = [*start, "-m", "fairseq_cli.train", *arguments.words]
     print(shlex.join(command), flush=True)
@@ -92,8 +93,10 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
             refusal = error_line.group(1)  # not always the last line: torchrun adds pages of its own
         match = _STATS.search(line)
         if match:
-            with suppress(ValueError):  # some other line that only looks like fairseq's
-                stats |= json.loads(match.group(2))
+            with suppress(ValueError, WriteError):  # some other line that only looks like fairseq's
+                now = json.loads(match.group(2))
+                stats |= now
+                curve.add(match.group(1), now)
             with suppress(WriteError):
                 write_json(folder / paths.PROGRESS, {"text": _progress_line(stats)})
     if process.wait():
@@ -141,7 +144,8 @@ def _run(args: argparse.Namespace) -> None:
     if before and before.at_end:
         print(f"already trained: {before.updates} updates")
     else:
-        _train(training_arguments(arguments, experiment, run, out), folder, args.launcher)
+        curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
+        _train(training_arguments(arguments, experiment, run, out), folder, args.launcher, curve)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     value, count = _score(arguments, experiment.settings, folder)

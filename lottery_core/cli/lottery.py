@@ -23,6 +23,7 @@ from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import render as render_status
 from lottery_core.reports import report, states
+from lottery_core.reports.page import check_page, subject_of, write_page
 from lottery_core.tickets import Ticket, Weights, by_names, describe, network_lines, render, ticket_warnings
 from lottery_core.version import VERSION
 
@@ -54,10 +55,13 @@ def _parser() -> Parser:
         help="draw the evaluations' scores instead of the training's; by default into RUN/curve-eval.png",
     )
     reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+    page = "write one page with everything that is known, which needs no network (extra 'html')"
+    reporting.add_argument("--html", type=Path, metavar="PAGE", help=page)
 
     status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
     status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
     status.add_argument("--all", action="store_true", help="show done and waiting runs as well")
+    status.add_argument("--html", type=Path, metavar="PAGE", help=page)
     return parser
 
 
@@ -200,14 +204,26 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
+    if args.html is not None:
+        check_page(args.html, args.runs)
     report(args.runs, args.output, args.csv, args.eval)
+    _write_page(args, Queue())
+
+
+def _write_page(args: argparse.Namespace, queue: Queue) -> None:
+    if args.html is not None:
+        write_page(args.html, [subject_of(run, queue.state) for run in args.runs])
+        print(f"page: {args.html}")
 
 
 def _status(args: argparse.Namespace) -> None:
+    if args.html is not None:
+        check_page(args.html, args.runs)
     queue = Queue()
     for run in args.runs:
         experiment = Experiment.load(run)
         print(render_status(str(run), states(experiment, queue.state), args.all))
+    _write_page(args, queue)
 
 
 _COMMANDS = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}

@@ -74,6 +74,8 @@ class Dialect:
     :param steps: what the length of a training run counts, for reports
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> what an evaluation's score is
+    :param inputs: ``"module:function"`` that counts the weights that read each input of a model, see
+        :class:`lottery_core.reports.page.InputsOf`
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
     :param build: ``"module:function"``, see :class:`lottery_core.inference.Builder`
     """
@@ -104,6 +106,7 @@ class Dialect:
     steps: str = "steps"
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
+    inputs: str | None = None
     export: str | None = None
     build: str | None = None
 

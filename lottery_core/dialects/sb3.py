@@ -103,5 +103,6 @@ SB3 = Dialect(
     steps="environment steps",
     returns_asked=lambda settings: int(settings.get("score_episodes", 1)),
     evaluation_label=_evaluation_label,
+    inputs="sb3_lottery.analysis:ticket_inputs",
     export="sb3_lottery.inference:export",
 )

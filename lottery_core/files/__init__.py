@@ -1,4 +1,4 @@
-"""Files: regular ones alone, atomic writes, the folder lock, JSON of the right shape, printable text, signatures."""
+"""Files: regular ones alone, atomic writes, the folder lock, JSON and CSV of the right shape, printable text, signatures."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -14,12 +14,15 @@ from lottery_core.files.atomic import (
     write_json,
     write_text,
 )
+from lottery_core.files.curve import CurveFile, CurvePoint, read_curve
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
 from lottery_core.files.signatures import sign, unsigned
 
 __all__ = [
+    "CurveFile",
+    "CurvePoint",
     "FolderLock",
     "disk_full",
     "from_json",
@@ -27,6 +30,7 @@ __all__ = [
     "last_line",
     "parse_json",
     "printable",
+    "read_curve",
     "read_json",
     "read_object",
     "refuse_inputs",

@@ -1,0 +1,170 @@
+"""What survives of each layer, and of what reads each input, round by round: heat maps and tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from lottery_core import dialects
+from lottery_core.errors import TicketError
+from lottery_core.experiments import Run
+from lottery_core.reports.page.figures import Cell, Chart, Section, Table, exact, mean, number, percent
+from lottery_core.reports.page.subject import Subject
+from lottery_core.reports.page.tickets import Tickets
+from lottery_core.tickets import Masks, read_masks
+
+_MOST_CELLS = 12_000  # of the tables of one section
+Counts = Mapping[str, tuple[float, int]]  # name -> survivors, and how many there were
+
+
+class InputsOf(Protocol):
+    """What :attr:`lottery_core.dialects.Dialect.inputs` names."""
+
+    def __call__(self, masks: Masks, settings: Mapping[str, Any]) -> Sequence[tuple[str, int, int]]:
+        """Name, surviving weights and weights of each input of a model; nothing where that is not known."""
+
+
+def layers_section(tickets: Tickets) -> Section:
+    """Survivors by layer and round.
+
+    :param tickets: the experiment's tickets
+    """
+    section = Section("layers", "Survivors by layer and round")
+    counts = {run: _layer_counts(tickets, run) for run in tickets.runs}
+    if not counts:
+        section.text.append("There is no finished ticket to look into.")
+        return section
+    section.text.append(
+        "The share of each tensor's parameters that survive, mean over seeds. Darker is more; a cross marks a tensor of "
+        "which nothing survives in at least one seed."
+    )
+    _fill(section, counts, "layers", "tensor", "survivors of each tensor")
+    return section
+
+
+def _layer_counts(tickets: Tickets, run: Run) -> Counts:
+    masks = tickets[run]
+    return {name: (masks.survivors[name], size) for name, size in masks.sizes.items() if size}
+
+
+def inputs_section(subject: Subject, tickets: Tickets) -> Section | None:
+    """The input features, and where they lose their last weight; ``None`` where that is not known.
+
+    :param subject: the experiment
+    :param tickets: its tickets
+    """
+    dialect = dialects.named(subject.experiment.framework if subject.experiment else "")
+    if subject.experiment is None or dialect.inputs is None or not tickets.runs:
+        return None
+    section = Section("inputs", "Input features")
+    try:
+        inputs_of: InputsOf = dialects.load(dialect.inputs)
+    except ImportError as error:
+        section.text.append(f"Not shown: {dialect.title} is not installed here ({error}).")
+        return section
+    settings = subject.experiment.settings
+    counts = {run: features for run in tickets.runs if (features := _inputs(tickets, run, inputs_of, settings))}
+    if not counts:
+        return None
+    section.text.append(
+        "The share of the weights that read each input feature and survive, mean over seeds, over all networks that "
+        "read the observation."
+    )
+    lost = _lost(counts)
+    section.items += lost or ["No feature has lost its last weight."]
+    _fill(section, counts, "inputs", "feature", "weights that read each input feature")
+    return section
+
+
+def _inputs(tickets: Tickets, run: Run, inputs_of: InputsOf, settings: Mapping[str, Any]) -> Counts:
+    try:
+        masks = read_masks(tickets.path(run))
+    except TicketError:  # changed since it was counted
+        return {}
+    return {name: (surviving, total) for name, surviving, total in inputs_of(masks, settings) if total}
+
+
+def _lost(counts: Mapping[Run, Counts]) -> list[str]:
+    died: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    for run in sorted(counts, key=lambda run: run.round):
+        for name, (surviving, _) in counts[run].items():
+            if not surviving:
+                died[run.kind, name].setdefault(run.seed, run.round)
+    return [
+        f"{kind}: nothing reads “{name}” from {_rounds(rounds)}" for (kind, name), rounds in sorted(died.items())
+    ]
+
+
+def _rounds(by_seed: Mapping[int, int]) -> str:
+    return ", ".join(f"round {round_} (seed {seed})" for seed, round_ in sorted(by_seed.items()))
+
+
+def _fill(section: Section, counts: Mapping[Run, Counts], key: str, what: str, caption: str) -> None:
+    names = list(next(iter(counts.values())))
+    groups = _equal_kinds(counts, names)
+    drawn = [_group(label, counts, kind, names) for label, kind in groups.items()]
+    alt = (
+        f"Heat map: {caption}, a line a {what}, a column a round, for {'; '.join(groups)}. The tables below have its "
+        "numbers."
+    )
+    data = {"type": "heat", "x": {"title": "round"}, "y": {"title": ""}, "scale": "survivors", "groups": drawn}
+    section.charts.append(Chart(key, section.title, alt, data, choices=list(groups), choice="kind of ticket"))
+    cells = 0
+    for group in drawn:
+        size = len(names) * len(group["x"])
+        cells += size
+        if cells > _MOST_CELLS:
+            section.text.append(f"No table for {group['name']}: it is too long for a page; `lottery inspect` has it.")
+            continue
+        section.tables.append(_table(group, what, caption))
+
+
+def _equal_kinds(counts: Mapping[Run, Counts], names: Sequence[str]) -> dict[str, str]:
+    # Kinds whose tickets keep as many everywhere, as winning and random do, share one map.
+    by_numbers: dict[object, list[str]] = defaultdict(list)
+    for kind in dict.fromkeys(run.kind for run in counts):
+        numbers = [
+            (run.seed, run.round, tuple(counts[run].get(name) for name in names)) for run in counts if run.kind == kind
+        ]
+        by_numbers[tuple(sorted(numbers, key=lambda some: some[:2]))].append(kind)
+    return {", ".join(kinds): kinds[0] for kinds in by_numbers.values()}
+
+
+def _group(label: str, counts: Mapping[Run, Counts], kind: str, names: Sequence[str]) -> dict[str, Any]:
+    rounds = sorted({run.round for run in counts if run.kind == kind})
+    by_round = {round_: [counts[run] for run in counts if (run.kind, run.round) == (kind, round_)] for round_ in rounds}
+
+    def each(tell: Callable[[Sequence[tuple[float, int]]], Any]) -> list[list[Any]]:
+        return [
+            [tell([some[name] for some in by_round[round_] if name in some]) for round_ in rounds] for name in names
+        ]
+
+    return {
+        "name": label,
+        "x": [f"{round_}" for round_ in rounds],
+        "y": list(names),
+        "z": each(lambda some: mean([surviving / total for surviving, total in some]) if some else None),
+        "mark": each(lambda some: "×" if any(not surviving for surviving, _ in some) else ""),
+        "text": each(_told),
+    }
+
+
+def _told(some: Sequence[tuple[float, int]]) -> str:
+    if not some:
+        return "–"
+    total = some[0][1]
+    kept = mean([surviving for surviving, _ in some])
+    seeds = f", mean of {len(some)} seeds" if len(some) > 1 else ""
+    return f"{percent(kept / total)}: {number(kept)} of {total:,}{seeds}"
+
+
+def _table(group: Mapping[str, Any], what: str, caption: str) -> Table:
+    lines = [
+        [Cell(name), *(Cell("–") if value is None else Cell(percent(value) + mark, exact(value)) for value, mark in row)]
+        for name, row in zip(
+            group["y"], (zip(z, mark, strict=True) for z, mark in zip(group["z"], group["mark"], strict=True)), strict=True
+        )
+    ]
+    title = f"share of {caption}: {group['name']}"
+    return Table(title, [what, *(f"round {round_}" for round_ in group["x"])], lines, f"As a table: {title}")

@@ -1,0 +1,82 @@
+"""What a page is about: the rows of an experiment, its configuration, the state of its runs, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from lottery_core.experiments import Experiment, Row, read_row, read_rows
+from lottery_core.reports import State, states
+
+
+class Contrast(NamedTuple):
+    """A difference between two kinds of ticket.
+
+    :param name: what is compared
+    :param estimate: the difference
+    :param low: lower end of its interval
+    :param high: upper end of its interval
+    :param p: p-value of its test; ``None`` where nothing was tested
+    """
+
+    name: str
+    estimate: float
+    low: float
+    high: float
+    p: float | None
+
+
+class Answer(Protocol):
+    """What the page shows of an experiment's answer."""
+
+    @property
+    def sentences(self) -> Sequence[str]:
+        """The answer in words."""
+
+    @property
+    def contrasts(self) -> Sequence[tuple[str, float, float, float, float | None]]:
+        """Name, estimate, ends of the interval and p-value, see :class:`Contrast`."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One experiment on a page.
+
+    :param name: its name
+    :param rows: its finished runs
+    :param experiment: its configuration; ``None`` where there are only rows
+    :param folder: its folder; ``None`` where there are only rows
+    :param states: the state of each of its runs
+    :param answer: its answer; ``None`` where there is none
+    :param notices: what was noticed while it was read
+    """
+
+    name: str
+    rows: Sequence[Row]
+    experiment: Experiment | None = None
+    folder: Path | None = None
+    states: Sequence[State] = ()
+    answer: Answer | None = None
+    notices: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def label(self) -> str:
+        """What the score is."""
+        return self.experiment.score_label if self.experiment else "score"
+
+
+def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:
+    """Read an experiment from its folder, which may have no finished run yet.
+
+    :param folder: the experiment's folder
+    :param job_state: job name -> Slurm's word for its state, see :func:`lottery_core.reports.states`
+    :raises ConfigError: there is neither a configuration nor a finished run, or a file is damaged
+    """
+    experiment = Experiment.load(folder) if read_row(folder) else None
+    notices: list[str] = []
+    found = states(experiment, job_state) if experiment else []
+    nothing = experiment is not None and not any(state.row for state in found)
+    rows = [] if nothing else read_rows(folder, experiment, notices.append)
+    return Subject(folder.resolve().name, rows, experiment, folder, found, notices=tuple(notices))
