@@ -1,4 +1,4 @@
-"""Files: regular ones alone, atomic writes, the folder lock, JSON and CSV of the right shape, printable text, signatures."""
+"""Files: regular ones alone, atomic writes, the folder lock, JSON, learning curves, printable text, signatures."""
 
 from lottery_core.files.atomic import (
     FolderLock,

@@ -1,4 +1,4 @@
-"""The learning curve of a training run as a CSV file: written whole and atomically, read without trust in its content."""
+"""The learning curve of a training run as a CSV file: written whole and atomically, read without trust."""
 
 from __future__ import annotations
 

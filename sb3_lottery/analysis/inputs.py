@@ -86,7 +86,9 @@ def input_features(masks: Masks, names: Sequence[str], actions: int = 0) -> list
     """
     # The first layer after a features extractor reads features, so its width differs.
     widths = (len(names), len(names) + actions)
-    readers = [masks[name].transpose(0, 1).flatten(1) for name in _first_layers(masks) if masks[name].shape[1] in widths]
+    readers = [
+        masks[name].transpose(0, 1).flatten(1) for name in _first_layers(masks) if masks[name].shape[1] in widths
+    ]
     return [
         Feature(name, sum(int(mask[index].sum()) for mask in readers), sum(mask[index].numel() for mask in readers))
         for index, name in enumerate(names)

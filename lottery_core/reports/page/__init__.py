@@ -1,4 +1,4 @@
-"""The page of experiments: answer, curves, masks, learning curves, costs and warnings in one file that needs no network."""
+"""The page of experiments: answer, curves, masks, costs, warnings and configuration in one file without a network."""
 
 from lottery_core.reports.page.layers import InputsOf
 from lottery_core.reports.page.subject import Answer, Contrast, Subject, subject_of

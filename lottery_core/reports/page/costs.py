@@ -38,7 +38,9 @@ def costs_section(subject: Subject) -> Section:
     jobs = max(1, counts[RUNNING])
     seconds = seconds_left(left, took, jobs)
     if seconds is not None:
-        section.text.append(f"About {duration(seconds)} left, with {jobs} at a time, as long as the runs that are done.")
+        section.text.append(
+            f"About {duration(seconds)} left, with {jobs} at a time, if runs take as long as those that are done."
+        )
     elif left:
         section.text.append("How long the rest will take is not known before the first run is done.")
     waiting = [state for state in states if state.word != DONE]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lottery_core.experiments import Row
 from lottery_core.reports import evaluated
 from lottery_core.reports.page.figures import (
+    NOTHING,
+    Budget,
     Cell,
     Chart,
     Section,
@@ -29,14 +30,14 @@ from lottery_core.reports.page.subject import Subject
 VARIANTS = ("mean", "median", "interquartile mean")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _MOST_SEEDS = 12  # that a hint names one by one
-_MOST_ROWS = 4000  # of the table of runs, beyond which the page would grow too large
 _COLLAPSED = "*"
 
 
-def curve_section(subjects: Sequence[Subject]) -> Section:
+def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     """The curves of all experiments and the tables of their numbers.
 
     :param subjects: the experiments
+    :param budget: how many runs the tables name
     """
     section = Section("curve", "Score against what survives")
     panels: dict[str, list[tuple[Subject, Sequence[Row]]]] = defaultdict(list)
@@ -54,7 +55,9 @@ def curve_section(subjects: Sequence[Subject]) -> Section:
             section.charts.append(_chart(f"curve-{len(section.charts) + 1}", label, drawn))
         several = len(subjects) > 1
         section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
-    section.tables += [_runs(subject, len(subjects) > 1) for subject in subjects if subject.rows]
+    section.tables += [
+        _runs(subject, len(subjects) > 1, budget.rows // len(subjects)) for subject in subjects if subject.rows
+    ]
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section
@@ -114,8 +117,8 @@ def _series(
     rounds = _by_round(rows)
     places = [mean([row.surviving_fraction for row in some]) for some in rounds.values()]
     cells = list(rounds.values())
-    line = {"switch": switch, "name": name, "look": list(looks)}
-    dots = {
+    line: dict[str, Any] = {"switch": switch, "name": name, "look": list(looks)}
+    dots: dict[str, Any] = {
         **line,
         "dots": True,
         "x": [row.surviving_fraction for some in cells for row in some],
@@ -173,7 +176,7 @@ def _means(subject: Subject, rows: Sequence[Row], label: str, several: bool) -> 
 
 def _mean_cell(rows: Sequence[Row]) -> Cell:
     if not rows:
-        return Cell("–")
+        return Cell(NOTHING)
     scores = [row.score for row in rows]
     value = mean(scores)
     text = number(value)
@@ -182,8 +185,8 @@ def _mean_cell(rows: Sequence[Row]) -> Cell:
     return Cell(text + (_COLLAPSED if any(row.collapsed for row in rows) else ""), exact(value))
 
 
-def _runs(subject: Subject, several: bool) -> Table:
-    rows = list(subject.rows)[:_MOST_ROWS]
+def _runs(subject: Subject, several: bool, most: int) -> Table:
+    rows = list(subject.rows)[:most]
     with_evaluation = any(row.eval_score is not None for row in rows)
     head = ["run", "pruned", "surviving", "score", "standard error", "steps", "wall time (s)", "CPU time (s)"]
     head += ["evaluation"] if with_evaluation else []
@@ -194,7 +197,7 @@ def _runs(subject: Subject, several: bool) -> Table:
         line += [_count(row.steps), _number(row.wall_seconds), _number(row.cpu_seconds)]
         lines.append([*line, *([_number(row.eval_score)] if with_evaluation else [])])
     left = len(subject.rows) - len(rows)
-    caption = f"{f'{subject.name}: ' if several else ''}every finished run" + (f" but {left}" if left else "")
+    caption = f"{f'{subject.name}: ' if several else ''}every finished run" + (f" but the last {left}" if left else "")
     return Table(caption, head, lines, f"{caption} ({len(rows)}), as in results.csv", f"runs-{subject.name}")
 
 
@@ -204,8 +207,3 @@ def _count(value: int) -> Cell:
 
 def _number(value: float | None) -> Cell:
     return Cell(number(value), exact(value))
-
-
-def without_runs(section: Section) -> Section:
-    """The same section without its table of runs, for a page that has become too large."""
-    return replace(section, tables=[table for table in section.tables if not table.key])

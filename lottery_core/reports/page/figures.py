@@ -10,6 +10,7 @@ from typing import Any
 from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, KINDS
 
+NOTHING = "\N{EN DASH}"  # in a cell without a number
 # Colours on light and on dark paper, a dash and a marker a kind: no kind is told by its colour alone.
 _LOOKS = (
     ("#0b5fa5", "#6cb6f5", "solid", "circle", "●"),
@@ -23,6 +24,24 @@ _LOOKS = (
 )
 _ORDER = ("winning", "one-shot", "no-rewind", "random", "reinit", "permuted", "shuffled", "uniform")
 _DENSE_LOOK = ("#222222", "#eeeeee", "solid", "line-ew", "━")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of what has no end a page holds, so that it stays small.
+
+    :param rows: runs that the tables of all finished runs name
+    :param cells: cells of the tables of layers and of overlaps
+    :param points: points of all learning curves
+    """
+
+    rows: int = 4000
+    cells: int = 8000
+    points: int = 16_000
+
+    def share(self, parts: int) -> Budget:
+        """The budget of one of several parts."""
+        return Budget(self.rows // parts, self.cells // parts, self.points // parts)
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,7 @@ def seed_of(row: Row) -> str:
 def number(value: float | None, digits: int = 4) -> str:
     """A number for people: four digits, never fewer than before the decimal point; a dash where there is none."""
     if value is None or math.isnan(value):
-        return "–"
+        return NOTHING
     if math.isinf(value):
         return str(value)
     size = math.floor(math.log10(abs(value))) if value else 0

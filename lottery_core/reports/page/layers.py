@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from lottery_core import dialects
 from lottery_core.errors import TicketError
 from lottery_core.experiments import Run
-from lottery_core.reports.page.figures import Cell, Chart, Section, Table, exact, mean, number, percent
+from lottery_core.reports.page.figures import Budget, Cell, Chart, Section, Table, mean, percent
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 from lottery_core.tickets import Masks, read_masks
 
-_MOST_CELLS = 12_000  # of the tables of one section
+CROSS = "\N{MULTIPLICATION SIGN}"
 Counts = Mapping[str, tuple[float, int]]  # name -> survivors, and how many there were
 
 
@@ -25,10 +25,11 @@ class InputsOf(Protocol):
         """Name, surviving weights and weights of each input of a model; nothing where that is not known."""
 
 
-def layers_section(tickets: Tickets) -> Section:
+def layers_section(tickets: Tickets, budget: Budget) -> Section:
     """Survivors by layer and round.
 
     :param tickets: the experiment's tickets
+    :param budget: how many cells the tables have
     """
     section = Section("layers", "Survivors by layer and round")
     counts = {run: _layer_counts(tickets, run) for run in tickets.runs}
@@ -36,10 +37,10 @@ def layers_section(tickets: Tickets) -> Section:
         section.text.append("There is no finished ticket to look into.")
         return section
     section.text.append(
-        "The share of each tensor's parameters that survive, mean over seeds. Darker is more; a cross marks a tensor of "
-        "which nothing survives in at least one seed."
+        "The share of each tensor's parameters that survive, mean over seeds. A cross marks a tensor of which nothing "
+        "survives in at least one seed."
     )
-    _fill(section, counts, "layers", "tensor", "survivors of each tensor")
+    _fill(section, counts, "layers", "tensor", "survivors of each tensor", budget.cells)
     return section
 
 
@@ -48,11 +49,12 @@ def _layer_counts(tickets: Tickets, run: Run) -> Counts:
     return {name: (masks.survivors[name], size) for name, size in masks.sizes.items() if size}
 
 
-def inputs_section(subject: Subject, tickets: Tickets) -> Section | None:
+def inputs_section(subject: Subject, tickets: Tickets, budget: Budget) -> Section | None:
     """The input features, and where they lose their last weight; ``None`` where that is not known.
 
     :param subject: the experiment
     :param tickets: its tickets
+    :param budget: how many cells the tables have
     """
     dialect = dialects.named(subject.experiment.framework if subject.experiment else "")
     if subject.experiment is None or dialect.inputs is None or not tickets.runs:
@@ -73,7 +75,7 @@ def inputs_section(subject: Subject, tickets: Tickets) -> Section | None:
     )
     lost = _lost(counts)
     section.items += lost or ["No feature has lost its last weight."]
-    _fill(section, counts, "inputs", "feature", "weights that read each input feature")
+    _fill(section, counts, "inputs", "feature", "weights that read each input feature", budget.cells)
     return section
 
 
@@ -91,16 +93,14 @@ def _lost(counts: Mapping[Run, Counts]) -> list[str]:
         for name, (surviving, _) in counts[run].items():
             if not surviving:
                 died[run.kind, name].setdefault(run.seed, run.round)
-    return [
-        f"{kind}: nothing reads “{name}” from {_rounds(rounds)}" for (kind, name), rounds in sorted(died.items())
-    ]
+    return [f"{kind}: nothing reads “{name}” from {_rounds(rounds)}" for (kind, name), rounds in sorted(died.items())]
 
 
 def _rounds(by_seed: Mapping[int, int]) -> str:
     return ", ".join(f"round {round_} (seed {seed})" for seed, round_ in sorted(by_seed.items()))
 
 
-def _fill(section: Section, counts: Mapping[Run, Counts], key: str, what: str, caption: str) -> None:
+def _fill(section: Section, counts: Mapping[Run, Counts], key: str, what: str, caption: str, most: int) -> None:
     names = list(next(iter(counts.values())))
     groups = _equal_kinds(counts, names)
     drawn = [_group(label, counts, kind, names) for label, kind in groups.items()]
@@ -114,7 +114,7 @@ def _fill(section: Section, counts: Mapping[Run, Counts], key: str, what: str, c
     for group in drawn:
         size = len(names) * len(group["x"])
         cells += size
-        if cells > _MOST_CELLS:
+        if cells > most:
             section.text.append(f"No table for {group['name']}: it is too long for a page; `lottery inspect` has it.")
             continue
         section.tables.append(_table(group, what, caption))
@@ -136,35 +136,23 @@ def _group(label: str, counts: Mapping[Run, Counts], kind: str, names: Sequence[
     by_round = {round_: [counts[run] for run in counts if (run.kind, run.round) == (kind, round_)] for round_ in rounds}
 
     def each(tell: Callable[[Sequence[tuple[float, int]]], Any]) -> list[list[Any]]:
-        return [
-            [tell([some[name] for some in by_round[round_] if name in some]) for round_ in rounds] for name in names
-        ]
+        return [[tell([some[name] for some in by_round[round_]]) for round_ in rounds] for name in names]
 
     return {
         "name": label,
         "x": [f"{round_}" for round_ in rounds],
         "y": list(names),
-        "z": each(lambda some: mean([surviving / total for surviving, total in some]) if some else None),
-        "mark": each(lambda some: "×" if any(not surviving for surviving, _ in some) else ""),
-        "text": each(_told),
+        "z": each(lambda some: float(f"{mean([surviving / total for surviving, total in some]):.4g}")),
+        "mark": each(lambda some: CROSS if any(not surviving for surviving, _ in some) else ""),
+        "total": [counts[next(iter(counts))][name][1] for name in names],
+        "seeds": [len(by_round[round_]) for round_ in rounds],
     }
 
 
-def _told(some: Sequence[tuple[float, int]]) -> str:
-    if not some:
-        return "–"
-    total = some[0][1]
-    kept = mean([surviving for surviving, _ in some])
-    seeds = f", mean of {len(some)} seeds" if len(some) > 1 else ""
-    return f"{percent(kept / total)}: {number(kept)} of {total:,}{seeds}"
-
-
 def _table(group: Mapping[str, Any], what: str, caption: str) -> Table:
-    lines = [
-        [Cell(name), *(Cell("–") if value is None else Cell(percent(value) + mark, exact(value)) for value, mark in row)]
-        for name, row in zip(
-            group["y"], (zip(z, mark, strict=True) for z, mark in zip(group["z"], group["mark"], strict=True)), strict=True
-        )
-    ]
+    lines = []
+    for name, shares, marks in zip(group["y"], group["z"], group["mark"], strict=True):
+        cells = zip(shares, marks, strict=True)
+        lines.append([Cell(name), *(Cell(percent(share) + mark) for share, mark in cells)])
     title = f"share of {caption}: {group['name']}"
     return Table(title, [what, *(f"round {round_}" for round_ in group["x"])], lines, f"As a table: {title}")

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lottery_core import dialects
 from lottery_core.experiments import Run, paths
 from lottery_core.files import CurvePoint, read_curve
 from lottery_core.pruning import DENSE
-from lottery_core.reports.page.figures import Cell, Chart, Section, Table, exact, look, number
+from lottery_core.reports.page.figures import Budget, Cell, Chart, Section, Table, exact, look, number
 from lottery_core.reports.page.subject import Subject
 
-_MOST_POINTS = 24_000  # of a page; longer curves are thinned
-_FEWEST = 24  # points of a curve that are kept in any case
-_MOST_ROWS = 600
+_FEWEST = 8  # points of a curve that are kept in any case
+_MOST_ROWS = 300
 _ALL = "all rounds"
 
 
-def learning_section(subject: Subject) -> Section:
+def learning_section(subject: Subject, budget: Budget) -> Section:
     """The learning curve of every run that has one, finished or not.
 
     :param subject: the experiment
+    :param budget: how many points the curves have; longer ones are thinned
     """
     section = Section("learning", "Learning curves")
     curves = _curves(subject)
@@ -35,7 +34,8 @@ def learning_section(subject: Subject) -> Section:
         # A file of one measure, unless something changed between two versions of a framework.
         measures[points[-1].measure][run] = [point for point in points if point.measure == points[-1].measure]
     for index, (measure, some) in enumerate(measures.items(), 1):
-        section.charts.append(_chart(f"learning-{index}", measure or subject.label, some, dialect.steps, len(curves)))
+        most = max(_FEWEST, budget.points // len(curves))
+        section.charts.append(_chart(f"learning-{index}", measure or subject.label, some, dialect.steps, most))
     section.tables.append(_table(curves, dialect.steps))
     return section
 
@@ -48,23 +48,23 @@ def _curves(subject: Subject) -> dict[Run, list[CurvePoint]]:
     return {run: points for run, points in found.items() if points}
 
 
-def _chart(key: str, label: str, curves: Mapping[Run, Sequence[CurvePoint]], steps: str, many: int) -> Chart:
+def _chart(key: str, label: str, curves: Mapping[Run, Sequence[CurvePoint]], steps: str, most: int) -> Chart:
     kinds = list(dict.fromkeys(run.kind for run in sorted(curves, key=lambda run: run.kind != DENSE)))
     rounds = sorted({run.round for run in curves if run.round})
     groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in curves:
         groups[run.kind, run.round].append(run)
-    most = max(_FEWEST, _MOST_POINTS // max(1, many))
     series = []
     for (kind, round_), runs in groups.items():
-        x: list[Any] = []
-        y: list[Any] = []
-        head: list[str] = []
+        lines = []
         for run in runs:
             points = _thinned(curves[run], most)
-            x += [*(point.steps for point in points), None]  # None parts two lines
-            y += [*(float(f"{point.score:.5g}") for point in points), None]
-            head += [*(f"{run}, epoch {point.epoch}" for point in points), ""]
+            line = {
+                "name": str(run),
+                "epoch": [point.epoch for point in points],
+                "x": [point.steps for point in points],
+            }
+            lines.append({**line, "y": [float(f"{point.score:.4g}") for point in points]})
         series.append(
             {
                 "switch": kind,
@@ -72,10 +72,7 @@ def _chart(key: str, label: str, curves: Mapping[Run, Sequence[CurvePoint]], ste
                 "look": list(look(kind, kinds)),
                 "group": f"round {round_}" if round_ else "",
                 "thin": True,
-                "x": x,
-                "y": [y],
-                "head": head,
-                "tail": [],
+                "runs": lines,
             }
         )
     data = {
@@ -102,7 +99,9 @@ def _table(curves: Mapping[Run, Sequence[CurvePoint]], steps: str) -> Table:
     for run, points in list(curves.items())[:_MOST_ROWS]:
         first, last = points[0], points[-1]
         line = [Cell(str(run)), Cell(f"{len(points):,}"), Cell(f"{last.epoch:,}"), Cell(f"{last.steps:,}")]
-        lines.append([*line, Cell(number(first.score), exact(first.score)), Cell(number(last.score), exact(last.score))])
+        lines.append(
+            [*line, Cell(number(first.score), exact(first.score)), Cell(number(last.score), exact(last.score))]
+        )
     more = f" (the first {len(lines)} of {len(curves)} runs)" if len(lines) < len(curves) else ""
     caption = f"Where the learning curves begin and end{more}"
     head = ["run", "points", "epochs", steps, "first score", "last score"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from lottery_core import dialects
 from lottery_core.experiments import Row
+from lottery_core.pruning import DENSE, KINDS
 from lottery_core.reports import FAILED_, STOPPED, steps_lines
 from lottery_core.reports.page.figures import Cell, Section, Table, kinds_among
 from lottery_core.reports.page.subject import Subject
@@ -74,12 +75,15 @@ def _short(rows: Sequence[Row], returns: int) -> Iterable[str]:
 
 def _missing(rows: Sequence[Row]) -> Iterable[str]:
     # Means over different seeds do not compare.
-    seeds = {row.seed for row in rows}
+    every = {row.seed for row in rows}
     for kind in kinds_among(rows):
-        for round_ in sorted({row.round for row in rows if row.kind == kind}):
-            own = {row.seed for row in rows if (row.kind, row.round) == (kind, round_)}
-            if own != seeds:
-                yield f"{kind}{f', round {round_}' if round_ else ''}: {len(own)} of {len(seeds)} seeds are finished"
+        seeds: dict[int, set[int]] = defaultdict(set)
+        for row in rows:
+            if row.kind == kind:
+                seeds[row.round].add(row.seed)
+        few = [f"round {round_} ({len(own)})" for round_, own in sorted(seeds.items()) if own != every]
+        if few and kind in (DENSE, *KINDS):
+            yield f"{kind}: finished for fewer than {len(every)} seeds: {', '.join(few)}"
 
 
 def configuration_section(subject: Subject) -> Section:

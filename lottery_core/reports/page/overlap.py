@@ -8,19 +8,19 @@ from itertools import combinations
 from typing import Any
 
 from lottery_core.experiments import Row, Run
-from lottery_core.reports.page.figures import Cell, Chart, Section, Table, exact, look, mean
+from lottery_core.reports.page.figures import NOTHING, Budget, Cell, Chart, Section, Table, look, mean
 from lottery_core.reports.page.tickets import Tickets
 
 _MOST_SEEDS = 10  # that are compared in pairs
-_MOST_CELLS = 6_000  # of a table
 Pairs = Mapping[int, list[tuple[float, float]]]  # round -> Jaccard index and that of chance, a pair each
 
 
-def overlap_section(tickets: Tickets, rows: Sequence[Row]) -> Section:
+def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Section:
     """Jaccard indices of masks.
 
     :param tickets: the experiment's tickets
     :param rows: the experiment's rows, which say what survives in each round
+    :param budget: how many cells a table has
     """
     section = Section("overlap", "Overlap of masks")
     kinds, levels = tickets.kinds(), {row.round: row.surviving_fraction for row in rows}
@@ -33,24 +33,24 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row]) -> Section:
         return section
     section.text.append(
         "Jaccard index: the parameters that survive in both masks, over those that survive in either; 1 for equal "
-        "masks. Chance is the index of two masks that keep as many parameters in each tensor, in places drawn at random."
+        "masks. Chance is the index of two masks that keep as many in each tensor, in places drawn at random."
     )
     if between_seeds:
         title = "Between seeds: masks of one kind and round, of two seeds"
         section.charts.append(_lines("overlap-seeds", title, between_seeds, levels, kinds))
-        section.tables.append(_table(title, between_seeds))
+        section.tables.append(_table(title, between_seeds, budget.cells))
     else:
         section.text.append("Between seeds: one seed has nothing to be compared with.")
     if between_kinds:
         title = "Between kinds: masks of one seed and round, of two kinds"
         shown = {name: pairs for name, pairs in between_kinds.items() if name.startswith(f"{kinds[0]} and ")}
         section.charts.append(_lines("overlap-kinds", f"{title} ({kinds[0]} and each other)", shown, levels, kinds))
-        section.tables.append(_table(title, between_kinds))
+        section.tables.append(_table(title, between_kinds, budget.cells))
         section.text.append(
             "Kinds that take the winning mask (reinit, permuted) overlap with it fully by construction, and those that "
             "shuffle it within each tensor (random, shuffled) as chance does."
         )
-    _between_rounds(section, tickets)
+    _between_rounds(section, tickets, budget.cells)
     return section
 
 
@@ -123,9 +123,9 @@ def _lines(
     return Chart(key, title, alt, data, legend)
 
 
-def _table(title: str, found: Mapping[str, Pairs]) -> Table:
+def _table(title: str, found: Mapping[str, Pairs], most: int) -> Table:
     rounds = sorted({round_ for pairs in found.values() for round_ in pairs})
-    kept = list(found.items())[: max(1, _MOST_CELLS // max(1, len(rounds)))]
+    kept = list(found.items())[: max(1, most // max(1, len(rounds)))]
     lines = [[Cell(name), *(_cell(pairs.get(round_, [])) for round_ in rounds)] for name, pairs in kept]
     caption = f"{title}: mean over pairs, and chance in brackets"
     return Table(caption, ["", *(f"round {round_}" for round_ in rounds)], lines, f"As a table: {title}")
@@ -133,12 +133,12 @@ def _table(title: str, found: Mapping[str, Pairs]) -> Table:
 
 def _cell(some: Sequence[tuple[float, float]]) -> Cell:
     if not some:
-        return Cell("–")
+        return Cell(NOTHING)
     value, chance = (mean([pair[index] for pair in some]) for index in (0, 1))
-    return Cell(f"{value:.2f} ({chance:.2f})", exact(value))
+    return Cell(f"{value:.2f} ({chance:.2f})")
 
 
-def _between_rounds(section: Section, tickets: Tickets) -> None:
+def _between_rounds(section: Section, tickets: Tickets, most: int) -> None:
     groups = []
     for kind in tickets.kinds():
         rounds = sorted({run.round for run in tickets.runs if run.kind == kind})
@@ -166,11 +166,11 @@ def _between_rounds(section: Section, tickets: Tickets) -> None:
     names = [group["name"] for group in groups]
     section.charts.append(Chart("overlap-rounds", title, alt, data, choices=names, choice="kind of ticket"))
     for group in groups:
-        if len(groups) * len(group["x"]) ** 2 > _MOST_CELLS and group is not groups[0]:
+        if len(groups) * len(group["x"]) ** 2 > most and group is not groups[0]:
             continue
         lines = [
-            [Cell(f"round {name}"), *(Cell(text, exact(value)) for text, value in zip(texts, values, strict=True))]
-            for name, texts, values in zip(group["x"], group["cells"], group["z"], strict=True)
+            [Cell(f"round {name}"), *(Cell(text) for text in texts)]
+            for name, texts in zip(group["x"], group["text"], strict=True)
         ]
         head = ["", *(f"round {name}" for name in group["x"])]
         section.tables.append(Table(f"{title}: {group['name']}", head, lines, f"As a table: {title}: {group['name']}"))
@@ -183,18 +183,15 @@ def _round_group(
         some = found.get((one, other), ())
         return mean([pair[index] for pair in some]) if some else None
 
-    values = [[each(0, one, other) for other in rounds] for one in rounds]
-    chances = [[each(1, one, other) for other in rounds] for one in rounds]
-    cells = [
-        ["–" if value is None or chance is None else f"{value:.2f} ({chance:.2f})" for value, chance in zip(*row, strict=True)]
-        for row in zip(values, chances, strict=True)
+    texts = [
+        [NOTHING if each(0, a, b) is None else f"{each(0, a, b):.2f} ({each(1, a, b):.2f})" for b in rounds]
+        for a in rounds
     ]
     return {
         "name": kind,
         "x": [f"{round_}" for round_ in rounds],
         "y": [f"{round_}" for round_ in rounds],
-        "z": values,
+        "z": [[each(0, one, other) for other in rounds] for one in rounds],
         "mark": [["" for _ in rounds] for _ in rounds],
-        "text": [[text.replace("(", "chance ").replace(")", "") for text in row] for row in cells],
-        "cells": cells,
+        "text": texts,
     }

@@ -24,6 +24,7 @@ class PackedMasks:
     """
 
     def __init__(self, masks: Masks) -> None:
+        self.shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
         self.sizes = {name: mask.numel() for name, mask in masks.items()}
         self.survivors = masks.survivors()
         self.bits = numpy.concatenate([numpy.packbits(mask.reshape(-1).numpy()) for mask in masks.values()])
@@ -44,9 +45,7 @@ class PackedMasks:
 
         It is that of the expected numbers; for more than a few survivors the difference to the expected index is small.
         """
-        both = sum(
-            self.survivors[name] * other.survivors[name] / size for name, size in self.sizes.items() if size
-        )
+        both = sum(self.survivors[name] * other.survivors[name] / size for name, size in self.sizes.items() if size)
         either = self.surviving + other.surviving - both
         return both / either if either else 1.0
 
@@ -64,13 +63,13 @@ class Tickets:
         self.damaged: list[str] = []
         self._kept: OrderedDict[Run, PackedMasks] = OrderedDict()
         self._bytes = 0
-        seen: dict[str, int] | None = None
+        seen: dict[str, tuple[int, ...]] | None = None
         for run in dict.fromkeys(row.run for row in rows if row.kind != DENSE and row.round):
             masks = self._load(run)
             if masks is None:
                 continue
-            seen = seen or masks.sizes
-            if masks.sizes == seen:
+            seen = seen or masks.shapes
+            if masks.shapes == seen:
                 self.runs.append(run)
             else:
                 self.damaged.append(f"{run}: its ticket is of another pool, and left out")

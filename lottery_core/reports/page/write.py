@@ -7,8 +7,9 @@ import hashlib
 import importlib.util
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.files import printable, refuse_inputs, write_text
 from lottery_core.reports.page.costs import costs_section
 from lottery_core.reports.page.curve import curve_section
-from lottery_core.reports.page.figures import Cell, Section, Table, number
+from lottery_core.reports.page.figures import Budget, Cell, Section, Table, number
 from lottery_core.reports.page.layers import inputs_section, layers_section
 from lottery_core.reports.page.learning import learning_section
 from lottery_core.reports.page.notes import configuration_section, warnings_section
@@ -26,6 +27,7 @@ from lottery_core.reports.page.tickets import Tickets
 
 TEMPLATES = Path(__file__).parent / "templates"
 _LONGEST = 4000  # characters of a text from a file
+MOST_BYTES = 6_000_000
 _NEEDED = ("jinja2", "plotly")
 _EXTRA = "the page needs jinja2 and plotly: pip install -c constraints.txt -e '.[html]'"
 
@@ -69,17 +71,35 @@ def write_page(path: Path, subjects: Sequence[Subject]) -> None:
     write_text(path, render_page(subjects))
 
 
-def render_page(subjects: Sequence[Subject]) -> str:
+def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
     """The page as HTML; everything that comes from files is escaped.
 
     :param subjects: the experiments
+    :param most: how many bytes it should have at most; long tables and learning curves are shortened for it
     """
+    subjects, budget = _distinct(subjects), Budget()
+    while True:
+        page = _render(subjects, budget)
+        if len(page.encode()) <= most or not budget.rows:
+            return page
+        budget = budget.share(4)
+
+
+def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
+    # Two folders may have one name.
+    many = Counter(subject.name for subject in subjects)
+    return [replace(subject, name=f"{subject.folder}") if many[subject.name] > 1 else subject for subject in subjects]
+
+
+def _render(subjects: Sequence[Subject], budget: Budget) -> str:
     import jinja2
     import plotly.offline
+    from markupsafe import Markup
 
     common = [section for subject in subjects if (section := _answer_section(subject, len(subjects) > 1))]
-    common.append(curve_section(subjects))
-    accounts = [Account(subject.name, _sections(subject)) for subject in subjects]
+    common.append(curve_section(subjects, budget))
+    own = budget.share(len(subjects))
+    accounts = [Account(subject.name, _sections(subject, own)) for subject in subjects]
     content: dict[str, Any] = _clean(
         {
             "title": ", ".join(subject.name for subject in subjects),
@@ -97,22 +117,22 @@ def render_page(subjects: Sequence[Subject]) -> str:
     )
     return environment.get_template("page.html.j2").render(
         content,
-        style=jinja2.utils.markupsafe.Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        scripts=[jinja2.utils.markupsafe.Markup(script) for script in scripts],
+        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
         # A script that is not one of these does not run, whatever stands in the files.
         hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts],
-        charts=jinja2.utils.markupsafe.Markup(_json(charts)),
+        charts=Markup(_json(charts)),
     )
 
 
-def _sections(subject: Subject) -> list[Section]:
+def _sections(subject: Subject, budget: Budget) -> list[Section]:
     tickets = Tickets(subject.folder, subject.rows)
     found = [
         warnings_section(subject, tickets),
-        layers_section(tickets),
-        overlap_section(tickets, subject.rows),
-        inputs_section(subject, tickets),
-        learning_section(subject),
+        layers_section(tickets, budget),
+        overlap_section(tickets, subject.rows, budget),
+        inputs_section(subject, tickets, budget),
+        learning_section(subject, budget),
         costs_section(subject),
         configuration_section(subject),
     ]

@@ -22,32 +22,41 @@
   function hints(series, y, variant) {
     return y.map((value, index) => {
       const head = lines(series.head[index] || "");
+      if (value === null) return "";
       const middle = series.dots ? "" : `<br>${plain(variant)}${variant ? " " : ""}${shown(value)}`;
       const tail = series.tail[index] ? `<br>${lines(series.tail[index])}` : "";
       return head + middle + tail;
     });
   }
 
-  function line(chart, series, state) {
+  // The runs of a kind and round are one line with gaps, which is far faster than a line each.
+  function joined(series) {
+    if (!series.runs) return series;
+    const parts = (key) => series.runs.flatMap((run) => [...run[key], null]);
+    const head = series.runs.flatMap((run) => [...run.epoch.map((epoch) => `${run.name}, epoch ${epoch}`), ""]);
+    return { ...series, x: parts("x"), y: [parts("y")], head, tail: [] };
+  }
+
+  function line(chart, packed, state) {
+    const series = joined(packed);
     const y = series.dots ? series.y : series.y[Math.min(state.variant, series.y.length - 1)];
-    const variant = series.y.length > 1 || !chart.variants ? chart.variants[state.variant] : chart.variants[0];
+    const variant = chart.variants[state.variant];
     const [light, night, dash, symbol] = series.look;
     const own = isDark() ? night : light;
     const gone = series.gone || [];
-    const grouped = !state.group || !series.group || chart.choices === undefined || series.group === state.group;
-    const trace = {
+    const grouped = !state.group || !series.group || series.group === state.group;
+    return {
       type: "scatter", x: series.x, y, name: plain(series.name), hoverinfo: "text",
       hovertext: hints(series, y, variant), connectgaps: false, showlegend: false,
       visible: grouped && !state.off.has(series.switch),
       line: { color: own, dash: series.thin ? "solid" : dash, width: series.thin ? 1 : series.faint ? 1.4 : 2.2 },
       marker: {
-        color: own, size: series.dots ? 5 : series.x.map((_, index) => (gone[index] ? 10 : 7)),
+        color: own, opacity: 1, size: series.dots ? 6 : series.x.map((_, index) => (gone[index] ? 12 : 9)),
         symbol: series.dots ? symbol : series.x.map((_, index) => (gone[index] ? "x" : symbol)),
       },
       opacity: series.dots ? 0.4 : series.thin ? 0.75 : series.faint ? 0.8 : 1,
       mode: series.dots ? "markers" : series.flat || series.thin || series.faint ? "lines" : "lines+markers",
     };
-    return trace;
   }
 
   function ticks(all, width) {
@@ -62,7 +71,7 @@
   }
 
   function drawLines(chart, state, width) {
-    const x = { title: chart.x.title };
+    const x = { title: width < 600 ? chart.x.title.replace(/ \(.*\)$/, "") : chart.x.title };
     if (chart.x.log) {
       const chosen = ticks(chart.ticks, width);
       const ends = chart.ticks.map(([value]) => Math.log10(value));
@@ -78,6 +87,13 @@
     return [chart.series.map((series) => line(chart, series, state)), { xaxis: axis(x), yaxis: y, height: width < 600 ? 340 : 440 }];
   }
 
+  function told(group, y, x) {
+    if (group.text) return plain(group.text[y][x]);
+    const share = group.z[y][x];
+    const seeds = group.seeds[x] > 1 ? `, mean of ${group.seeds[x]} seeds` : "";
+    return `${shown(100 * share)}% of ${group.total[y].toLocaleString("en")}${seeds}`;
+  }
+
   function drawHeat(chart, state, width) {
     const group = chart.groups[state.choice];
     const logs = chart.scale === "survivors";
@@ -87,7 +103,7 @@
     const trace = {
       type: "heatmap", x: group.x, y: names, z: group.z.map((row) => row.map(value)), xgap: 1, ygap: 1,
       zmin: logs ? -3 : 0, zmax: logs ? 0 : 1, hoverinfo: "text",
-      hovertext: group.text.map((row, y) => row.map((text, x) => `${plain(group.y[y])}, ${plain(chart.x.title)} ${plain(group.x[x])}<br>${lines(text)}`)),
+      hovertext: group.z.map((row, y) => row.map((_, x) => `${plain(group.y[y])}, ${plain(chart.x.title)} ${plain(group.x[x])}<br>${told(group, y, x)}`)),
       text: group.mark, texttemplate: "%{text}", textfont: { color: colour("ink"), size: 13 },
       colorscale: [[0, colour("low")], [0.5, colour("middle")], [1, colour("high")]],
       colorbar: {
@@ -126,7 +142,6 @@
     const id = figure.dataset.chart;
     const list = figure.querySelector("select");
     const state = (states[id] = { off: new Set(), variant: 0, choice: 0, group: "" });
-    if (list) charts[id].choices = true;
     for (const button of figure.querySelectorAll(".legend button")) {
       button.addEventListener("click", () => {
         const on = button.getAttribute("aria-pressed") === "true";
