@@ -29,7 +29,7 @@ from lottery_core.reports.page.subject import Subject
 
 VARIANTS = ("mean", "median", "interquartile mean")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_MOST_SEEDS = 12  # that a hint names one by one
+_MOST_NAMES = 2  # of collapsed layers, in a hint
 _COLLAPSED = "*"
 
 
@@ -55,9 +55,8 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
             section.charts.append(_chart(f"curve-{len(section.charts) + 1}", label, drawn))
         several = len(subjects) > 1
         section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
-    section.tables += [
-        _runs(subject, len(subjects) > 1, budget.rows // len(subjects)) for subject in subjects if subject.rows
-    ]
+    share = budget.share(len(subjects)).rows
+    section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if subject.rows]
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section
@@ -81,7 +80,7 @@ def _chart(key: str, label: str, members: Sequence[tuple[Subject, Sequence[Row]]
             looks = (light, dark, _DASHES[index % len(_DASHES)] if several else dash, marker, sign)
             switch = f"{index}-{kind}"
             legend.append((switch, f"{name} ({_seeds(own)})", looks))
-            series += _series(switch, name, own, looks, levels)
+            series.append(_series(switch, name, own, looks))
     names = ", ".join(f"{subject.name}" for subject, _ in members)
     alt = (
         f"Line chart of {names}: {label} against the share of parameters that survive, from the whole network on the "
@@ -111,32 +110,19 @@ def _by_round(rows: Iterable[Row]) -> dict[int, list[Row]]:
     return dict(sorted(rounds.items()))
 
 
-def _series(
-    switch: str, name: str, rows: Sequence[Row], looks: tuple[str, ...], levels: Sequence[float]
-) -> list[dict[str, Any]]:
+def _series(switch: str, name: str, rows: Sequence[Row], looks: tuple[str, ...]) -> dict[str, Any]:
     rounds = _by_round(rows)
-    places = [mean([row.surviving_fraction for row in some]) for some in rounds.values()]
     cells = list(rounds.values())
-    line: dict[str, Any] = {"switch": switch, "name": name, "look": list(looks)}
-    dots: dict[str, Any] = {
-        **line,
-        "dots": True,
-        "x": [row.surviving_fraction for some in cells for row in some],
-        "y": [row.score for some in cells for row in some],
-        "head": [f"{name}, {_level(row)}" for some in cells for row in some],
-        "tail": [f"{seed_of(row)}: {number(row.score)}{_gone(row)}" for some in cells for row in some],
-    }
-    if list(rounds) == [0]:  # what is not pruned is a level: shown at every place, so that each has its hint
-        places, cells, dots = list(levels), cells * len(levels), {}
-    line |= {
-        "flat": not dots,
-        "x": places,
+    return {
+        "switch": switch,
+        "name": name,
+        "look": list(looks),
+        "flat": list(rounds) == [0],  # what is not pruned is a level
+        "x": [mean([row.surviving_fraction for row in some]) for some in cells],
         "y": [[_statistic(variant, [row.score for row in some]) for some in cells] for variant in VARIANTS],
         "head": [f"{name}, {_level(some[0])}" for some in cells],
-        "tail": [_tail(some) for some in cells],
-        "gone": [any(row.collapsed for row in some) for some in cells],
+        "seeds": [[[seed_of(row), row.score, _gone(row)] for row in some] for some in cells],
     }
-    return [line, dots] if dots else [line]
 
 
 def _statistic(variant: str, scores: Sequence[float]) -> float:
@@ -151,13 +137,8 @@ def _level(row: Row) -> str:
 
 
 def _gone(row: Row) -> str:
-    return f"; collapsed: {', '.join(row.collapsed)}" if row.collapsed else ""
-
-
-def _tail(rows: Sequence[Row]) -> str:
-    told = [f"{seed_of(row)}: {number(row.score)}{_gone(row)}" for row in rows[:_MOST_SEEDS]]
-    more = len(rows) - len(told)
-    return "\n".join([*told, *([f"and {more} more"] if more > 0 else [])])
+    few, more = row.collapsed[:_MOST_NAMES], len(row.collapsed) - _MOST_NAMES
+    return f"; collapsed: {', '.join(few)}{f' and {more} more' if more > 0 else ''}" if few else ""
 
 
 def _means(subject: Subject, rows: Sequence[Row], label: str, several: bool) -> Table:

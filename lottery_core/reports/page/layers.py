@@ -88,12 +88,15 @@ def _inputs(tickets: Tickets, run: Run, inputs_of: InputsOf, settings: Mapping[s
 
 
 def _lost(counts: Mapping[Run, Counts]) -> list[str]:
-    died: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    died: dict[str, dict[str, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
     for run in sorted(counts, key=lambda run: run.round):
         for name, (surviving, _) in counts[run].items():
             if not surviving:
-                died[run.kind, name].setdefault(run.seed, run.round)
-    return [f"{kind}: nothing reads “{name}” from {_rounds(rounds)}" for (kind, name), rounds in sorted(died.items())]
+                died[name][run.kind].setdefault(run.seed, run.round)
+    return [
+        f"No weight reads “{name}”: {'; '.join(f'{kind} from {_rounds(some)}' for kind, some in kinds.items())}"
+        for name, kinds in died.items()
+    ]
 
 
 def _rounds(by_seed: Mapping[int, int]) -> str:

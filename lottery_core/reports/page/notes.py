@@ -31,7 +31,8 @@ def warnings_section(subject: Subject, tickets: Tickets) -> Section:
     stopped = [f"{state.run} was stopped: {state.text}" for state in subject.states if state.word == STOPPED]
     settings = subject.experiment.settings if subject.experiment else {}
     dialect = dialects.named(subject.experiment.framework if subject.experiment else "")
-    lengths = steps_lines(rows, dialect.steps) if rows else []
+    trained = [row for row in rows if row.round or row.kind == DENSE]
+    lengths = steps_lines(trained, dialect.steps) if trained else []
     told = [line.removeprefix("WARNING: ") for line in lengths if line.startswith("WARNING: ")]
     sorts = (
         failed,

@@ -78,8 +78,9 @@ def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
     :param most: how many bytes it should have at most; long tables and learning curves are shortened for it
     """
     subjects, budget = _distinct(subjects), Budget()
+    tickets = [Tickets(subject.folder, subject.rows) for subject in subjects]
     while True:
-        page = _render(subjects, budget)
+        page = _render(subjects, tickets, budget)
         if len(page.encode()) <= most or not budget.rows:
             return page
         budget = budget.share(4)
@@ -91,7 +92,7 @@ def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
     return [replace(subject, name=f"{subject.folder}") if many[subject.name] > 1 else subject for subject in subjects]
 
 
-def _render(subjects: Sequence[Subject], budget: Budget) -> str:
+def _render(subjects: Sequence[Subject], tickets: Sequence[Tickets], budget: Budget) -> str:
     import jinja2
     import plotly.offline
     from markupsafe import Markup
@@ -99,7 +100,9 @@ def _render(subjects: Sequence[Subject], budget: Budget) -> str:
     common = [section for subject in subjects if (section := _answer_section(subject, len(subjects) > 1))]
     common.append(curve_section(subjects, budget))
     own = budget.share(len(subjects))
-    accounts = [Account(subject.name, _sections(subject, own)) for subject in subjects]
+    accounts = [
+        Account(subject.name, _sections(subject, some, own)) for subject, some in zip(subjects, tickets, strict=True)
+    ]
     content: dict[str, Any] = _clean(
         {
             "title": ", ".join(subject.name for subject in subjects),
@@ -125,8 +128,7 @@ def _render(subjects: Sequence[Subject], budget: Budget) -> str:
     )
 
 
-def _sections(subject: Subject, budget: Budget) -> list[Section]:
-    tickets = Tickets(subject.folder, subject.rows)
+def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Section]:
     found = [
         warnings_section(subject, tickets),
         layers_section(tickets, budget),

@@ -6,7 +6,6 @@
 
   // Plotly reads a little HTML in its texts; names are from files, and are shown as they are.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const lines = (text) => plain(text).replace(/\n/g, "<br>");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const shown = (value) => (value === null ? "–" : Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 12 }));
   const short = (text, most) => (text.length <= most ? text : `${text.slice(0, most / 2 - 1)}…${text.slice(1 - most / 2)}`);
@@ -19,44 +18,62 @@
     };
   }
 
+  // Hints of a line: what and where, the value, each seed's score.
   function hints(series, y, variant) {
     return y.map((value, index) => {
-      const head = lines(series.head[index] || "");
       if (value === null) return "";
-      const middle = series.dots ? "" : `<br>${plain(variant)}${variant ? " " : ""}${shown(value)}`;
-      const tail = series.tail[index] ? `<br>${lines(series.tail[index])}` : "";
-      return head + middle + tail;
+      const seeds = series.seeds ? series.seeds[index] : [];
+      const told = seeds.slice(0, 12).map(([seed, score, gone]) => `<br>${plain(seed)}: ${shown(score)}${plain(gone)}`);
+      const more = seeds.length > 12 ? `<br>and ${seeds.length - 12} more` : "";
+      const tail = series.tail && series.tail[index] ? `<br>${plain(series.tail[index])}` : "";
+      return `${plain(series.head[index])}<br>${plain(variant)} ${shown(value)}${told.join("")}${more}${tail}`;
     });
   }
 
   // The runs of a kind and round are one line with gaps, which is far faster than a line each.
   function joined(series) {
-    if (!series.runs) return series;
     const parts = (key) => series.runs.flatMap((run) => [...run[key], null]);
     const head = series.runs.flatMap((run) => [...run.epoch.map((epoch) => `${run.name}, epoch ${epoch}`), ""]);
-    return { ...series, x: parts("x"), y: [parts("y")], head, tail: [] };
+    return { ...series, x: parts("x"), y: [parts("y")], head };
+  }
+
+  // A level that is not pruned has no place of its own: it is shown at every place, so that each has its hint.
+  function level(chart, series) {
+    const everywhere = (values) => chart.ticks.map(() => values[0]);
+    const seeds = everywhere(series.seeds), head = everywhere(series.head);
+    return { ...series, x: chart.ticks.map(([value]) => value), y: series.y.map(everywhere), seeds, head };
   }
 
   function line(chart, packed, state) {
-    const series = joined(packed);
-    const y = series.dots ? series.y : series.y[Math.min(state.variant, series.y.length - 1)];
-    const variant = chart.variants[state.variant];
+    const series = packed.runs ? joined(packed) : packed.flat ? level(chart, packed) : packed;
+    const y = series.y[Math.min(state.variant, series.y.length - 1)];
     const [light, night, dash, symbol] = series.look;
     const own = isDark() ? night : light;
-    const gone = series.gone || [];
+    const gone = (series.seeds || []).map((seeds) => seeds.some((seed) => seed[2]));
     const grouped = !state.group || !series.group || series.group === state.group;
-    return {
-      type: "scatter", x: series.x, y, name: plain(series.name), hoverinfo: "text",
-      hovertext: hints(series, y, variant), connectgaps: false, showlegend: false,
-      visible: grouped && !state.off.has(series.switch),
-      line: { color: own, dash: series.thin ? "solid" : dash, width: series.thin ? 1 : series.faint ? 1.4 : 2.2 },
-      marker: {
-        color: own, opacity: 1, size: series.dots ? 6 : series.x.map((_, index) => (gone[index] ? 12 : 9)),
-        symbol: series.dots ? symbol : series.x.map((_, index) => (gone[index] ? "x" : symbol)),
-      },
-      opacity: series.dots ? 0.4 : series.thin ? 0.75 : series.faint ? 0.8 : 1,
-      mode: series.dots ? "markers" : series.flat || series.thin || series.faint ? "lines" : "lines+markers",
+    const common = {
+      type: "scatter", name: plain(series.name), hoverinfo: "text", showlegend: false,
+      visible: grouped && !state.off.has(series.switch), meta: series.switch,
     };
+    const traces = [{
+      ...common, x: series.x, y, hovertext: hints(series, y, chart.variants[state.variant]), connectgaps: false,
+      line: { color: own, dash: series.runs ? "solid" : dash, width: series.runs ? 1 : series.faint ? 1.4 : 2.2 },
+      marker: {
+        color: own, opacity: 1, line: { width: 0 }, size: series.x.map((_, index) => (gone[index] ? 12 : 9)),
+        symbol: series.x.map((_, index) => (gone[index] ? "x" : symbol)),
+      },
+      opacity: series.runs ? 0.75 : series.faint ? 0.8 : 1,
+      mode: series.flat || series.runs || series.faint ? "lines" : "lines+markers",
+    }];
+    if (series.seeds && series.seeds.some((seeds) => seeds.length > 1)) {
+      const dots = packed.seeds.flatMap((seeds, index) => seeds.map((seed) => [packed.x[index], packed.head[index], ...seed]));
+      traces.push({
+        ...common, mode: "markers", opacity: 0.4, marker: { color: own, size: 6, symbol: packed.flat ? "circle" : symbol },
+        x: dots.map((dot) => dot[0]), y: dots.map((dot) => dot[3]),
+        hovertext: dots.map(([, head, seed, score, gone]) => `${plain(head)}<br>${plain(seed)}: ${shown(score)}${plain(gone)}`),
+      });
+    }
+    return traces;
   }
 
   function ticks(all, width) {
@@ -84,7 +101,7 @@
     }
     const y = axis({ title: short(chart.y.title, 60) });
     if (chart.y.range) y.range = chart.y.range;
-    return [chart.series.map((series) => line(chart, series, state)), { xaxis: axis(x), yaxis: y, height: width < 600 ? 340 : 440 }];
+    return [chart.series.flatMap((series) => line(chart, series, state)), { xaxis: axis(x), yaxis: y, height: width < 600 ? 340 : 440 }];
   }
 
   function told(group, y, x) {
