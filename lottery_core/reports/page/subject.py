@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -51,6 +51,7 @@ class Subject:
     :param states: the state of each of its runs
     :param answer: its answer; ``None`` where there is none
     :param notices: what was noticed while it was read
+    :param score_label: what the score is; empty for what the configuration says
     """
 
     name: str
@@ -59,12 +60,13 @@ class Subject:
     folder: Path | None = None
     states: Sequence[State] = ()
     answer: Answer | None = None
-    notices: Sequence[str] = field(default_factory=tuple)
+    notices: Sequence[str] = ()
+    score_label: str = ""
 
     @property
     def label(self) -> str:
         """What the score is."""
-        return self.experiment.score_label if self.experiment else "score"
+        return self.score_label or (self.experiment.score_label if self.experiment else "score")
 
 
 def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:

@@ -145,10 +145,10 @@
   function draw(id) {
     const plot = document.getElementById(id);
     const chart = charts[id], state = states[id];
-    const width = plot.clientWidth || 600;
+    const width = printing ? 680 : plot.clientWidth || 600;  // 680 fits a sheet of A4 and of letter paper
     const [traces, layout] = chart.type === "heat" ? drawHeat(chart, state, width) : drawLines(chart, state, width);
     Object.assign(layout, {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), family: "inherit" },
+      width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), family: "inherit" },
       margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", dragmode: width < 600 ? false : "zoom",
       hoverlabel: { bgcolor: colour("soft"), bordercolor: colour("line"), font: { color: colour("ink") }, align: "left" },
     });

@@ -89,7 +89,13 @@ def test_dark_narrow_and_printed(folder: Path, browser: Chromium) -> None:
     browser.run("new Promise(done => setTimeout(done, 500))")
     assert browser.run(PAPER) == "rgb(255, 255, 255)"
     assert browser.run(INK) != dark
-    assert len(browser.send("Page.printToPDF", printBackground=True)["data"]) > 10_000
+    # On paper everything is unfolded, and charts are as wide as a sheet.
+    widths = "Array.from(document.querySelectorAll('.plot'), plot => plot.layout.width)"
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert set(browser.run(widths)) == {680}
+    assert browser.run("document.querySelectorAll('details:not([open])').length") == 0
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert max(browser.run(widths)) < 400
     assert browser.run("document.querySelectorAll('details[open]').length") == 0
     assert browser.problems() == []
 
