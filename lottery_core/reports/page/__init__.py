@@ -1,7 +1,7 @@
 """The page of experiments: answer, curves, masks, costs, warnings and configuration in one file without a network."""
 
 from lottery_core.reports.page.layers import InputsOf
-from lottery_core.reports.page.subject import Answer, Contrast, Subject, subject_of
+from lottery_core.reports.page.subject import Contrast, PageAnswer, Subject, subject_of
 from lottery_core.reports.page.write import check_page, render_page, write_page
 
-__all__ = ["Answer", "Contrast", "InputsOf", "Subject", "check_page", "render_page", "subject_of", "write_page"]
+__all__ = ["Contrast", "InputsOf", "PageAnswer", "Subject", "check_page", "render_page", "subject_of", "write_page"]

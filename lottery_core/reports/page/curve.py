@@ -52,7 +52,7 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     for label, members in panels.items():
         drawn = [(subject, finite) for subject, rows in members if (finite := _finite(rows))]
         if drawn:
-            section.charts.append(_chart(f"curve-{len(section.charts) + 1}", label, drawn))
+            section.charts.append(_chart(label, drawn))
         several = len(subjects) > 1
         section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
     share = budget.share(len(subjects)).rows
@@ -66,7 +66,7 @@ def _finite(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if math.isfinite(row.score) and row.surviving_fraction > 0]
 
 
-def _chart(key: str, label: str, members: Sequence[tuple[Subject, Sequence[Row]]]) -> Chart:
+def _chart(label: str, members: Sequence[tuple[Subject, Sequence[Row]]]) -> Chart:
     series: list[dict[str, Any]] = []
     legend: list[tuple[str, str, tuple[str, ...]]] = []
     several = len(members) > 1
@@ -94,7 +94,7 @@ def _chart(key: str, label: str, members: Sequence[tuple[Subject, Sequence[Row]]
         "variants": list(VARIANTS),
         "series": series,
     }
-    return Chart(key, label, alt, data, legend)
+    return Chart(label, alt, data, legend)
 
 
 def _seeds(rows: Sequence[Row]) -> str:

@@ -78,7 +78,6 @@ class Table:
 class Chart:
     """A chart.
 
-    :param key: its id on the page
     :param title: its title
     :param alt: what it shows, for those who do not see it
     :param data: what ``page.js`` draws it from
@@ -87,7 +86,6 @@ class Chart:
     :param choice: the title of that list
     """
 
-    key: str
     title: str
     alt: str
     data: dict[str, Any]

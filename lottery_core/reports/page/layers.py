@@ -14,6 +14,7 @@ from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 from lottery_core.tickets import Masks, read_masks
 
+_MAPS = 5  # a cell of a map takes a fifth of the room of one of a table
 CROSS = "\N{MULTIPLICATION SIGN}"
 Counts = Mapping[str, tuple[float, int]]  # name -> survivors, and how many there were
 
@@ -40,7 +41,7 @@ def layers_section(tickets: Tickets, budget: Budget) -> Section:
         "The share of each tensor's parameters that survive, mean over seeds. A cross marks a tensor of which nothing "
         "survives in at least one seed."
     )
-    _fill(section, counts, "layers", "tensor", "survivors of each tensor", budget.cells)
+    _fill(section, counts, "tensor", "survivors of each tensor", budget.cells)
     return section
 
 
@@ -75,7 +76,7 @@ def inputs_section(subject: Subject, tickets: Tickets, budget: Budget) -> Sectio
     )
     lost = _lost(counts)
     section.items += lost or ["No feature has lost its last weight."]
-    _fill(section, counts, "inputs", "feature", "weights that read each input feature", budget.cells)
+    _fill(section, counts, "feature", "weights that read each input feature", budget.cells)
     return section
 
 
@@ -103,24 +104,28 @@ def _rounds(by_seed: Mapping[int, int]) -> str:
     return ", ".join(f"round {round_} (seed {seed})" for seed, round_ in sorted(by_seed.items()))
 
 
-def _fill(section: Section, counts: Mapping[Run, Counts], key: str, what: str, caption: str, most: int) -> None:
+def _fill(section: Section, counts: Mapping[Run, Counts], what: str, caption: str, most: int) -> None:
     names = list(next(iter(counts.values())))
-    groups = _equal_kinds(counts, names)
-    drawn = [_group(label, counts, kind, names) for label, kind in groups.items()]
-    alt = (
-        f"Heat map: {caption}, a line a {what}, a column a round, for {'; '.join(groups)}. The tables below have its "
-        "numbers."
-    )
-    data = {"type": "heat", "x": {"title": "round"}, "y": {"title": ""}, "scale": "survivors", "groups": drawn}
-    section.charts.append(Chart(key, section.title, alt, data, choices=list(groups), choice="kind of ticket"))
+    kinds = _equal_kinds(counts, names)
+    groups: list[dict[str, Any]] = []
     cells = 0
-    for group in drawn:
-        size = len(names) * len(group["x"])
-        cells += size
-        if cells > most:
-            section.text.append(f"No table for {group['name']}: it is too long for a page; `lottery inspect` has it.")
+    for label, kind in kinds.items():
+        group = _group(label, counts, kind, names)
+        cells += len(names) * len(group["x"])
+        if groups and cells > _MAPS * most:
+            section.text.append(f"Not shown, since the page would grow too large: {label}; `lottery inspect` has it.")
             continue
-        section.tables.append(_table(group, what, caption))
+        groups.append(group)
+        if cells <= most:
+            section.tables.append(_table(group, what, caption))
+        else:
+            section.text.append(f"No table for {label}: it is too long for a page; `lottery inspect` has it.")
+    shown = [group["name"] for group in groups]
+    alt = f"Heat map: {caption}, a line a {what}, a column a round, for {'; '.join(shown)}."
+    if section.tables:
+        alt += " The tables below have its numbers."
+    data = {"type": "heat", "x": {"title": "round"}, "y": {"title": ""}, "scale": "survivors", "groups": groups}
+    section.charts.append(Chart(section.title, alt, data, choices=shown, choice="kind of ticket"))
 
 
 def _equal_kinds(counts: Mapping[Run, Counts], names: Sequence[str]) -> dict[str, str]:
@@ -146,16 +151,22 @@ def _group(label: str, counts: Mapping[Run, Counts], kind: str, names: Sequence[
         "x": [f"{round_}" for round_ in rounds],
         "y": list(names),
         "z": each(lambda some: float(f"{mean([surviving / total for surviving, total in some]):.4g}")),
-        "mark": each(lambda some: CROSS if any(not surviving for surviving, _ in some) else ""),
+        "gone": [
+            [y, x]
+            for y, name in enumerate(names)
+            for x, round_ in enumerate(rounds)
+            if any(not some[name][0] for some in by_round[round_])
+        ],
         "total": [counts[next(iter(counts))][name][1] for name in names],
         "seeds": [len(by_round[round_]) for round_ in rounds],
     }
 
 
 def _table(group: Mapping[str, Any], what: str, caption: str) -> Table:
+    gone = {(y, x) for y, x in group["gone"]}
     lines = []
-    for name, shares, marks in zip(group["y"], group["z"], group["mark"], strict=True):
-        cells = zip(shares, marks, strict=True)
-        lines.append([Cell(name), *(Cell(percent(share) + mark) for share, mark in cells)])
+    for y, (name, shares) in enumerate(zip(group["y"], group["z"], strict=True)):
+        cells = [Cell(percent(share) + (CROSS if (y, x) in gone else "")) for x, share in enumerate(shares)]
+        lines.append([Cell(name), *cells])
     title = f"share of {caption}: {group['name']}"
     return Table(title, [what, *(f"round {round_}" for round_ in group["x"])], lines, f"As a table: {title}")

@@ -33,9 +33,9 @@ def learning_section(subject: Subject, budget: Budget) -> Section:
     for run, points in curves.items():
         # A file of one measure, unless something changed between two versions of a framework.
         measures[points[-1].measure][run] = [point for point in points if point.measure == points[-1].measure]
-    for index, (measure, some) in enumerate(measures.items(), 1):
+    for measure, some in measures.items():
         most = max(_FEWEST, budget.points // len(curves))
-        section.charts.append(_chart(f"learning-{index}", measure or subject.label, some, dialect.steps, most))
+        section.charts.append(_chart(measure or subject.label, some, dialect.steps, most))
     section.tables.append(_table(curves, dialect.steps))
     return section
 
@@ -48,7 +48,7 @@ def _curves(subject: Subject) -> dict[Run, list[CurvePoint]]:
     return {run: points for run, points in found.items() if points}
 
 
-def _chart(key: str, label: str, curves: Mapping[Run, Sequence[CurvePoint]], steps: str, most: int) -> Chart:
+def _chart(label: str, curves: Mapping[Run, Sequence[CurvePoint]], steps: str, most: int) -> Chart:
     kinds = list(dict.fromkeys(run.kind for run in sorted(curves, key=lambda run: run.kind != DENSE)))
     rounds = sorted({run.round for run in curves if run.round})
     groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
@@ -85,7 +85,7 @@ def _chart(key: str, label: str, curves: Mapping[Run, Sequence[CurvePoint]], ste
     alt = f"Line chart: {label} against {steps} while training, a line a run: {len(curves)} runs of {', '.join(kinds)}."
     legend = [(kind, kind, look(kind, kinds)) for kind in kinds]
     choices = [_ALL, *(f"round {round_}" for round_ in rounds)] if len(rounds) > 1 else []
-    return Chart(key, label, alt, data, legend, choices, "rounds")
+    return Chart(label, alt, data, legend, choices, "rounds")
 
 
 def _thinned(points: Sequence[CurvePoint], most: int) -> list[CurvePoint]:

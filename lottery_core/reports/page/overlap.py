@@ -37,14 +37,14 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Se
     )
     if between_seeds:
         title = "Between seeds: masks of one kind and round, of two seeds"
-        section.charts.append(_lines("overlap-seeds", title, between_seeds, levels, kinds))
+        section.charts.append(_lines(title, between_seeds, levels, kinds))
         section.tables.append(_table(title, between_seeds, budget.cells))
     else:
         section.text.append("Between seeds: one seed has nothing to be compared with.")
     if between_kinds:
         title = "Between kinds: masks of one seed and round, of two kinds"
         shown = {name: pairs for name, pairs in between_kinds.items() if name.startswith(f"{kinds[0]} and ")}
-        section.charts.append(_lines("overlap-kinds", f"{title} ({kinds[0]} and each other)", shown, levels, kinds))
+        section.charts.append(_lines(f"{title} ({kinds[0]} and each other)", shown, levels, kinds))
         section.tables.append(_table(title, between_kinds, budget.cells))
         section.text.append(
             "Kinds that take the winning mask (reinit, permuted) overlap with it fully by construction, and those that "
@@ -87,9 +87,7 @@ def _kinds(tickets: Tickets, one: str, other: str) -> Pairs:
     )
 
 
-def _lines(
-    key: str, title: str, found: Mapping[str, Pairs], levels: Mapping[int, float], kinds: Sequence[str]
-) -> Chart:
+def _lines(title: str, found: Mapping[str, Pairs], levels: Mapping[int, float], kinds: Sequence[str]) -> Chart:
     series: list[dict[str, Any]] = []
     legend = []
     for name, pairs in found.items():
@@ -120,7 +118,7 @@ def _lines(
         "series": series,
     }
     alt = f"Line chart. {title}; a solid line each for {', '.join(found)}, and a dotted one for chance."
-    return Chart(key, title, alt, data, legend)
+    return Chart(title, alt, data, legend)
 
 
 def _table(title: str, found: Mapping[str, Pairs], most: int) -> Table:
@@ -164,7 +162,7 @@ def _between_rounds(section: Section, tickets: Tickets, most: int) -> None:
     data = {"type": "heat", "x": {"title": "round"}, "y": {"title": "round"}, "scale": "index", "groups": groups}
     alt = f"Heat map. {title}, for {', '.join(group['name'] for group in groups)}. The tables below have its numbers."
     names = [group["name"] for group in groups]
-    section.charts.append(Chart("overlap-rounds", title, alt, data, choices=names, choice="kind of ticket"))
+    section.charts.append(Chart(title, alt, data, choices=names, choice="kind of ticket"))
     for group in groups:
         if len(groups) * len(group["x"]) ** 2 > most and group is not groups[0]:
             continue
@@ -192,6 +190,5 @@ def _round_group(
         "x": [f"{round_}" for round_ in rounds],
         "y": [f"{round_}" for round_ in rounds],
         "z": [[each(0, one, other) for other in rounds] for one in rounds],
-        "mark": [["" for _ in rounds] for _ in rounds],
         "text": texts,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from lottery_core.experiments import Experiment, Row, read_row, read_rows
 from lottery_core.reports import State, states
@@ -28,16 +28,16 @@ class Contrast(NamedTuple):
     p: float | None
 
 
-class Answer(Protocol):
-    """What the page shows of an experiment's answer."""
+@dataclass(frozen=True)
+class PageAnswer:
+    """What the page shows of an experiment's answer, before everything else.
 
-    @property
-    def sentences(self) -> Sequence[str]:
-        """The answer in words."""
+    :param sentences: the answer in words
+    :param contrasts: differences between kinds of ticket
+    """
 
-    @property
-    def contrasts(self) -> Sequence[tuple[str, float, float, float, float | None]]:
-        """Name, estimate, ends of the interval and p-value, see :class:`Contrast`."""
+    sentences: Sequence[str]
+    contrasts: Sequence[Contrast] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Subject:
     experiment: Experiment | None = None
     folder: Path | None = None
     states: Sequence[State] = ()
-    answer: Answer | None = None
+    answer: PageAnswer | None = None
     notices: Sequence[str] = ()
     score_label: str = ""
 

@@ -22,7 +22,7 @@ from lottery_core.reports.page.layers import inputs_section, layers_section
 from lottery_core.reports.page.learning import learning_section
 from lottery_core.reports.page.notes import configuration_section, warnings_section
 from lottery_core.reports.page.overlap import overlap_section
-from lottery_core.reports.page.subject import Contrast, Subject
+from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -89,7 +89,10 @@ def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
 def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
     # Two folders may have one name.
     many = Counter(subject.name for subject in subjects)
-    return [replace(subject, name=f"{subject.folder}") if many[subject.name] > 1 else subject for subject in subjects]
+    return [
+        replace(subject, name=f"{subject.folder or subject.name} ({index})") if many[subject.name] > 1 else subject
+        for index, subject in enumerate(subjects, 1)
+    ]
 
 
 def _render(subjects: Sequence[Subject], tickets: Sequence[Tickets], budget: Budget) -> str:
@@ -160,7 +163,7 @@ def _answer_section(subject: Subject, several: bool) -> Section | None:
     section = Section("answer", f"Answer: {subject.name}" if several else "Answer", list(answer.sentences))
     if answer.contrasts:
         lines = []
-        for contrast in (Contrast(*some) for some in answer.contrasts):
+        for contrast in answer.contrasts:
             p = "not tested" if contrast.p is None else number(contrast.p, 2)
             values = (contrast.estimate, contrast.low, contrast.high)
             lines.append([Cell(contrast.name), *(Cell(number(value), repr(value)) for value in values), Cell(p)])

@@ -117,11 +117,13 @@
     const value = (z) => (z === null ? null : logs ? Math.log10(Math.max(z, 1e-3)) : z);
     const most = width < 600 ? 20 : 44;
     const names = group.y.map(plain);
+    const crosses = group.z.map((row) => row.map(() => ""));
+    for (const [y, x] of group.gone || []) crosses[y][x] = "×";
     const trace = {
       type: "heatmap", x: group.x, y: names, z: group.z.map((row) => row.map(value)), xgap: 1, ygap: 1,
       zmin: logs ? -3 : 0, zmax: logs ? 0 : 1, hoverinfo: "text",
       hovertext: group.z.map((row, y) => row.map((_, x) => `${plain(group.y[y])}, ${plain(chart.x.title)} ${plain(group.x[x])}<br>${told(group, y, x)}`)),
-      text: group.mark, texttemplate: "%{text}", textfont: { color: colour("ink"), size: 13 },
+      text: crosses, texttemplate: "%{text}", textfont: { color: colour("ink"), size: 13 },
       colorscale: [[0, colour("low")], [0.5, colour("middle")], [1, colour("high")]],
       colorbar: {
         thickness: 10, len: 1, outlinewidth: 0, tickfont: { color: colour("muted") },

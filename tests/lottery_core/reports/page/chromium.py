@@ -86,9 +86,13 @@ class Chromium:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.media(dark)
         self.send("Page.navigate", url=page.absolute().as_uri())
+        self.wait_for("document.readyState === 'complete' && document.documentElement.dataset.ready === 'true'")
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until an expression in the page is true."""
         end = time.monotonic() + PATIENCE
-        while self.run("document.readyState + (document.documentElement?.dataset.ready || '')") != "completetrue":
-            assert time.monotonic() < end, [*self.problems(), "the page does not get ready"]
+        while not self.run(condition):
+            assert time.monotonic() < end, [condition, *self.problems()]
             time.sleep(0.1)
 
     def media(self, dark: bool, kind: str = "screen") -> None:

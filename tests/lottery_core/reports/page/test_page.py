@@ -5,13 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +16,7 @@ from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row, paths
 from lottery_core.files import write_json
 from lottery_core.pruning import KINDS
-from lottery_core.reports.page import Contrast, Subject, check_page, render_page, subject_of, write_page
+from lottery_core.reports.page import Contrast, PageAnswer, Subject, check_page, render_page, subject_of, write_page
 from tests.lottery_core.reports.page.made import LAYERS, write_experiment
 from tests.lottery_core.reports.page.parsed import Page
 from tests.lottery_core.reports.test_report import row
@@ -207,21 +203,17 @@ def test_several_experiments_share_an_axis_where_their_scores_do(tmp_path: Path)
     assert len(page.chart("else: BLEU")["series"]) == 3
     assert [text for level, text in page.headings if level == 2][1:] == ["one", "two", "else"]
     again = page_of(tmp_path / "one", tmp_path / "one")
-    assert again.headings[0][1] == f"{tmp_path / 'one'}, {tmp_path / 'one'}"
+    assert again.headings[0][1] == f"{tmp_path / 'one'} (1), {tmp_path / 'one'} (2)"
 
 
-@dataclass
-class Given:
-    """An answer as another room gives it."""
-
-    sentences: Sequence[str] = ("Winning tickets keep it down to 9%.", HOSTILE)
-    contrasts: Sequence[tuple[str, float, float, float, float | None]] = field(
-        default_factory=lambda: [Contrast("winning - random", 0.31, 0.22, 0.4, 0.03), ("mask", 0.1, -0.1, 0.3, None)]
-    )
+ANSWER = PageAnswer(
+    ["Winning tickets keep it down to 9%.", HOSTILE],
+    [Contrast("winning - random", 0.31, 0.22, 0.4, 0.03), Contrast("mask", 0.1, -0.1, 0.3, None)],
+)
 
 
 def test_the_answer_stands_first() -> None:
-    page = Page(render_page([Subject("x", [row("dense", 0, 1.0)], answer=Given())]))
+    page = Page(render_page([Subject("x", [row("dense", 0, 1.0)], answer=ANSWER)]))
     assert page.headings[1] == (2, "Answer")
     assert "Winning tickets keep it down to 9%." in page.words
     rows = page.table("differences between kinds")
@@ -229,68 +221,6 @@ def test_the_answer_stands_first() -> None:
     assert [value for _, value in rows[1]][1:4] == ["0.31", "0.22", "0.4"]
     assert rows[2][4][0] == "not tested"
     assert "Answer" not in Page(render_page([Subject("x", [row("dense", 0, 1.0)])])).words
-
-
-def hostile(folder: Path) -> Path:
-    """An experiment all of whose texts are markup."""
-    out = folder / HOSTILE.replace("/", "%")
-    write_experiment(out, seeds=(1, 2), rounds=1, score_label=HOSTILE, settings={HOSTILE: HOSTILE, "lr": 0.1},
-                     versions={HOSTILE: HOSTILE}, command=HOSTILE)  # fmt: skip
-    for path in out.glob("seed-*/**/curve.csv"):
-        path.write_text(f'epoch,steps,score,measure\n1,1,1.0,"{HOSTILE.replace(chr(34), chr(34) * 2)}"\n')
-    for path in out.glob("seed-1/**/result.json"):
-        marker = json.loads(path.read_text())
-        path.write_text(json.dumps({**marker, "collapsed": [HOSTILE], "versions": HOSTILE}))
-    last = out / "seed-2/random/round-01"
-    (last / paths.MARKER).unlink()
-    write_json(last / paths.FAILED, {"reason": HOSTILE})
-    return out
-
-
-def test_nothing_from_a_file_becomes_markup(tmp_path: Path) -> None:
-    out = hostile(tmp_path)
-    page = page_of(out)
-    clean = tmp_path / "clean"
-    write_experiment(clean, seeds=(1, 2), rounds=1, done=5)
-    expected = {name for name, _ in page_of(clean).elements}
-    assert {name for name, _ in page.elements} <= expected | {"ul", "li"}
-    assert len(page.scripts) == 2
-    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert page.words.count(HOSTILE) > 8
-    assert "49" not in page.headings[0][1]
-
-
-def test_the_page_needs_no_network_and_runs_its_own_scripts_only(made: tuple[Path, list[Row], Page]) -> None:
-    _, _, page = made
-    for name, attributes in page.elements:
-        for key in ("src", "href", "action", "srcset"):
-            assert re.match(r"#|data:,$", attributes.get(key) or "#"), (name, attributes)
-    (policy,) = (some["content"] or "" for name, some in page.elements if some.get("http-equiv"))
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert policy.count("sha256-") == len(page.scripts)
-    assert "unsafe-eval" not in policy
-    assert "'unsafe-inline'" not in policy.split(";")[1]
-
-
-def test_markup_for_keyboards_and_screen_readers(made: tuple[Path, list[Row], Page]) -> None:
-    _, _, page = made
-    levels = [level for level, _ in page.headings]
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    named: dict[str, list[dict[str, Any]]] = {}
-    for name, attributes in page.elements:
-        named.setdefault(name, []).append(attributes)
-    assert all(cell.get("scope") in ("col", "row") for cell in named["th"])
-    assert len(named["caption"]) == len(named["table"]) == len(page.tables)
-    plots = [some for some in named["div"] if some.get("class") == "plot"]
-    assert len(plots) == len(page.charts)
-    assert all(len(some["aria-label"] or "") > 40 for some in plots)
-    assert all(some.get("aria-pressed") for some in named["button"])
-    assert all(some.get("tabindex") == "0" for some in named["div"] if some.get("class") == "scroll")
-    ids = [some["id"] for _, some in page.elements if "id" in some]
-    assert len(ids) == len(set(ids))
-    assert {link["href"] for link in named["a"]} <= {f"#{name}" for name in ids}
-    assert named["html"] == [{"lang": "en"}]
 
 
 def test_a_page_stays_small() -> None:
