@@ -151,7 +151,7 @@
     const [traces, layout] = chart.type === "heat" ? drawHeat(chart, state, width) : drawLines(chart, state, width);
     Object.assign(layout, {
       width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), family: "inherit" },
-      margin: { l: 50, r: 10, t: 10, b: 45 }, hovermode: "closest", dragmode: width < 600 ? false : "zoom",
+      margin: { l: 50, r: chart.type === "heat" ? 10 : 28, t: 10, b: 45 }, hovermode: "closest", dragmode: width < 600 ? false : "zoom",
       hoverlabel: { bgcolor: colour("soft"), bordercolor: colour("line"), font: { color: colour("ink") }, align: "left" },
     });
     return Plotly.react(plot, traces, layout, { displayModeBar: false, responsive: false });

@@ -85,6 +85,11 @@ def test_dark_narrow_and_printed(folder: Path, browser: Chromium) -> None:
     browser.open(folder / "page.html", width=400, dark=True)
     assert browser.run("document.documentElement.scrollWidth") == 400
     assert browser.run(PAPER) == "rgb(20, 24, 29)"
+    labels = browser.run("Array.from(document.querySelectorAll('#c1-1 .xtick text'), text => text.textContent)")
+    assert labels == ["100%", "59.9%", "35.9%"]  # the last level has its label, too, and room for it
+    assert (
+        browser.run("Array.from(document.querySelectorAll('.xtick text')).at(-1).getBoundingClientRect().right") < 400
+    )
     dark = browser.run(INK)
     browser.media(dark=True, kind="print")
     assert browser.run(PAPER) == "rgb(255, 255, 255)"
