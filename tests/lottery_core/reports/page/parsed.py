@@ -32,9 +32,14 @@ class Page(HTMLParser):
     @property
     def charts(self) -> dict[str, Any]:
         """What the script draws."""
-        (found,) = (text for attributes, text in self._scripts if attributes.get("id") == "charts")
-        charts: dict[str, Any] = json.loads(found)
+        charts: dict[str, Any] = json.loads(self.charts_text)
         return charts
+
+    @property
+    def charts_text(self) -> str:
+        """The same as it stands in the page."""
+        (found,) = (text for attributes, text in self._scripts if attributes.get("id") == "charts")
+        return found
 
     @property
     def scripts(self) -> list[str]:

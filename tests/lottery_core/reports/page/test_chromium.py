@@ -112,5 +112,6 @@ def test_hostile_texts_stay_texts(folder: Path, browser: Chromium) -> None:
     browser.open(page)
     assert browser.run("typeof hacked") == "undefined"
     assert browser.run("document.querySelectorAll('main img, main a, svg a, main script').length") == 0
-    assert "<script>hacked" in browser.run("document.querySelector('#c1-1 .ytitle').textContent")
+    # Plotly takes a little HTML in its texts, bold letters and links among them.
+    assert browser.run("document.querySelector('#c1-1 .ytitle').textContent").startswith("<b>x</b></script <!-->")
     assert browser.problems() == []

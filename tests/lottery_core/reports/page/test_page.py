@@ -21,7 +21,7 @@ from tests.lottery_core.reports.page.made import LAYERS, write_experiment
 from tests.lottery_core.reports.page.parsed import Page
 from tests.lottery_core.reports.test_report import row
 
-HOSTILE = "</script><script>hacked=1</script><img src=x onerror=hacked=1>&amp;'\"{{7*7}}"
+HOSTILE = "<b>x</b></script <!--></script><script>hacked=1</script><img src=x onerror=hacked=1>&amp;'\"{{7*7}}"
 
 
 def no_job(name: str) -> None:
