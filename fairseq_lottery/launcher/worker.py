@@ -20,6 +20,7 @@ from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
+from fairseq_lottery.launcher.learning import LearningCurve
 from fairseq_lottery.launcher.scoring import score_run
 from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
 from fairseq_lottery.names import LAST
@@ -39,7 +40,7 @@ _COST = ("steps", "rewind_steps", "wall_seconds", "cpu_seconds")  # what a run k
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
-def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> None:
+def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curve: LearningCurve) -> None:
     command = training_command(arguments, launcher)
     print(shlex.join(command), flush=True)
     try:
@@ -68,8 +69,10 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None) -> N
             refusal = error_line.group(1)  # not always the last line: torchrun adds pages of its own
         match = _STATS.search(line)
         if match:
-            with suppress(ValueError):  # some other line that only looks like fairseq's
-                stats |= json.loads(match.group(2))
+            with suppress(ValueError, WriteError):  # some other line that only looks like fairseq's
+                now = json.loads(match.group(2))
+                stats |= now
+                curve.add(match.group(1), now)
             with suppress(WriteError):
                 write_json(folder / paths.PROGRESS, {"text": _progress_line(stats)})
     status = process.wait()
@@ -116,7 +119,8 @@ def _run(args: argparse.Namespace) -> None:
     else:
         words = training_arguments(arguments, experiment, run, out)
         Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not make it
-        _train(words, folder, args.launcher)
+        curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
+        _train(words, folder, args.launcher, curve)
     if run.kind == DENSE and experiment.rewind in KEPT:  # tickets go on from trained weights; controls need some, too
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():

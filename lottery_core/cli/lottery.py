@@ -22,6 +22,7 @@ from lottery_core.inference import FORMS, export
 from lottery_core.pruning import CRITERIA, check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, report, states
 from lottery_core.reports import render as render_status
+from lottery_core.reports.page import answered, check_page, subject_of, write_page
 from lottery_core.tickets import Ticket, Weights, by_names, describe, equal_bits, network_lines, render, ticket_warnings
 from lottery_core.version import VERSION
 
@@ -75,10 +76,13 @@ def _parser() -> Parser:
     reporting.add_argument(
         "--lower-is-better", action="store_true", help="lower scores are better, where the rows do not say so"
     )
+    page = "write one page with everything that is known, which needs no network (extra 'html')"
+    reporting.add_argument("--html", type=Path, metavar="PAGE", help=page)
 
     status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
     status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
     status.add_argument("--all", action="store_true", help="show done and waiting runs as well")
+    status.add_argument("--html", type=Path, metavar="PAGE", help=page)
     return parser
 
 
@@ -231,14 +235,26 @@ def _report(args: argparse.Namespace) -> None:
         EFFECT if args.effect is None else parse_effect(args.effect),
         True if args.lower_is_better else None,
     )
+    if args.html is not None:
+        check_page(args.html, args.runs)
     report(args.runs, args.output, args.csv, args.eval, asked, args.json)
+    _write_page(args, Queue(), asked)
+
+
+def _write_page(args: argparse.Namespace, queue: Queue, asked: Asked | None = None) -> None:
+    if args.html is not None:
+        write_page(args.html, [answered(subject_of(run, queue.state), asked) for run in args.runs])
+        print(f"page: {args.html}")
 
 
 def _status(args: argparse.Namespace) -> None:
+    if args.html is not None:
+        check_page(args.html, args.runs)
     queue = Queue()
     for run in args.runs:
         experiment = Experiment.load(run)
         print(render_status(str(run), states(experiment, queue.state), args.all))
+    _write_page(args, queue)
 
 
 _COMMANDS = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}

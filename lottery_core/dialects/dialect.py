@@ -116,6 +116,8 @@ class Dialect:
     :param packages: packages that only its experiments name among their versions
     :param label_of_returns: how many values a score averages -> what the score is, for rows of 0.1, which do not say;
         empty where it cannot be told
+    :param inputs: ``"module:function"`` that counts the weights that read each input of a model, see
+        :class:`lottery_core.reports.page.InputsOf`
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`
     :param build: ``"module:function"``, see :class:`lottery_core.inference.Builder`
     """
@@ -154,6 +156,7 @@ class Dialect:
     least: Callable[[str], float | None] = _no_least
     packages: frozenset[str] = frozenset()
     label_of_returns: Callable[[int], str] = _no_label
+    inputs: str | None = None
     export: str | None = None
     build: str | None = None
 

@@ -111,5 +111,6 @@ SB3 = Dialect(
     evaluation_label=_evaluation_label,
     packages=frozenset({"stable-baselines3"}),
     label_of_returns=lambda returns: f"mean return of the last {returns} training episodes",
+    inputs="sb3_lottery.analysis:ticket_inputs",
     export="sb3_lottery.inference:export",
 )

@@ -9,6 +9,7 @@ REWIND_COUNTS = "rewind.json"  # dense: how far the training was at the rewind p
 STARTED = "started.json"  # what the run in the folder was started as
 LOG = "train.log"  # output of the training, appended
 PROGRESS = "progress.json"  # how far the training is
+LEARNING = "curve.csv"  # the learning curve of the training
 SCORE = "score.json"  # what the training reached
 EARLIER_SCORES = "earlier-scores.json"  # scores that a later scoring has replaced
 MARKER = "result.json"  # written last: the run is done

@@ -1,4 +1,4 @@
-"""Files: atomic writes, the folder lock, checked JSON and sizes, printable text, signatures, regular files."""
+"""Files: atomic writes, the folder lock, checked JSON and sizes, learning curves, printable text, signatures."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -14,6 +14,7 @@ from lottery_core.files.atomic import (
     write_json,
     write_text,
 )
+from lottery_core.files.curve import CurveFile, CurvePoint, read_curve
 from lottery_core.files.differences import differences
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
@@ -22,6 +23,8 @@ from lottery_core.files.signatures import sign, unsigned
 from lottery_core.files.sizes import believable, why_no_shape
 
 __all__ = [
+    "CurveFile",
+    "CurvePoint",
     "FolderLock",
     "believable",
     "differences",
@@ -31,6 +34,7 @@ __all__ = [
     "last_line",
     "parse_json",
     "printable",
+    "read_curve",
     "read_json",
     "read_object",
     "refuse_inputs",

@@ -13,18 +13,27 @@ from lottery_core.reports.answer import (
 )
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
-from lottery_core.reports.source import Asked, Source, source_of
-from lottery_core.reports.status import render, states
-from lottery_core.reports.table import table
+from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
+from lottery_core.reports.status import DONE, FAILED_, RUNNING, STOPPED, State, render, states
+from lottery_core.reports.steps import steps_lines
+from lottery_core.reports.table import evaluated, table
 
 __all__ = [
+    "DONE",
     "EFFECT",
+    "FAILED_",
+    "RUNNING",
+    "STOPPED",
     "Answer",
     "Asked",
     "Margin",
     "Question",
     "Source",
+    "State",
     "answer",
+    "evaluated",
+    "is_file",
+    "of_rows",
     "parse_effect",
     "parse_margin",
     "plot",
@@ -34,6 +43,7 @@ __all__ = [
     "sentences",
     "source_of",
     "states",
+    "steps_lines",
     "table",
     "tables",
 ]

@@ -8,7 +8,7 @@ from lottery_core.tickets.networks import network_of_each, networks_of
 from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
 from lottery_core.tickets.origin import SEPARATE, TOGETHER, Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
-from lottery_core.tickets.ticket import Ticket
+from lottery_core.tickets.ticket import Ticket, read_masks
 from lottery_core.tickets.ticket_file import claimed_digest
 from lottery_core.tickets.ties import equal_bits, live_parameters, tied_names, without_aliases, without_copies
 from lottery_core.tickets.weights import (
@@ -47,6 +47,7 @@ __all__ = [
     "pack_planes",
     "plain_names",
     "pool_names",
+    "read_masks",
     "render",
     "require_same_shapes",
     "snapshot",

@@ -177,6 +177,15 @@ class Ticket:
         return replace(self, origin=replace(self.origin, **changes))
 
 
+def read_masks(path: str | Path) -> Masks:
+    """The masks of a ticket file; its values stay packed, and its digest, which covers them, is not checked.
+
+    :param path: the file
+    :raises TicketError: a missing, truncated or foreign file, or one of a later format
+    """
+    return decode(path, values=False).masks
+
+
 def _add(digest: hashlib._Hash, what: str, name: str, tensor: Tensor) -> None:
     digest.update(f"\n{what} {name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

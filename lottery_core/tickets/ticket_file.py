@@ -115,10 +115,11 @@ def encode(
     return data
 
 
-def decode(path: str | Path) -> TicketContent:
+def decode(path: str | Path, values: bool = True) -> TicketContent:
     """Read a ticket file. Memory is taken only as far as the file's own bytes can account for it.
 
     :param path: the file
+    :param values: whether to unpack the values of the survivors, which costs most of the time
     :raises TicketError: a missing, corrupted, truncated or foreign file, or one of a later format
     """
     path = Path(path)
@@ -129,7 +130,7 @@ def decode(path: str | Path) -> TicketContent:
         if not believable(header["pool"], memory, _held(payload)):
             raise TicketError(f"it claims {header['pool']} parameters, more than a file of its size can hold")
         masks = _masks(entries, payload[_MASK], header["pool"])
-        weights = _weights(entries, masks, payload)
+        weights = _weights(entries, masks, payload) if values else {}
         rest = {name.removeprefix(_REST): tensor for name, tensor in payload.items() if name.startswith(_REST)}
         if not masks.keys().isdisjoint(rest):
             raise TicketError("a tensor is both in the pool and outside it")

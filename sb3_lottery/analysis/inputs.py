@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
 }
 _FIRST = re.compile(r"^(.*?)(\d+)\.weight$")
+_MOST_FEATURES = 400  # a vector as long is what a features extractor has made of an image
+_FRONT = ("0", "1")  # what flattens or normalises may stand before a stack's first matrix
+_TRUNK = ".shared_net."
 _LSTM = re.compile(r"^(lstm_\w+\.)weight_ih_l0$")
 
 
@@ -63,8 +66,13 @@ def feature_names(space: gymnasium.Space[Any], env: str = "") -> list[str]:
             for index in range(size)
         ]
     if isinstance(space, spaces.Box) and len(space.shape) == 3:
-        return [f"channel {index}" for index in range(min(space.shape[0], space.shape[-1]))]
-    size = spaces.flatdim(space)
+        return _names(min(space.shape[0], space.shape[-1]), "", channels=True)
+    return _names(spaces.flatdim(space), env)
+
+
+def _names(size: int, env: str, channels: bool = False) -> list[str]:
+    if channels:
+        return [f"channel {index}" for index in range(size)]
     known = NAMES.get(env.rpartition("/")[2].partition("-v")[0], ())
     return list(known) if len(known) == size else [f"input {index}" for index in range(size)]
 
@@ -76,6 +84,19 @@ def input_features(masks: Masks, names: Sequence[str], actions: int = 0) -> list
     :param names: names of the features, from :func:`feature_names`
     :param actions: size of an action, which a critic reads after the observation (SAC, TD3 ...)
     """
+    # The first layer after a features extractor reads features, so its width differs.
+    widths = (len(names), len(names) + actions)
+    readers = [
+        masks[name].transpose(0, 1).flatten(1) for name in _first_layers(masks) if masks[name].shape[1] in widths
+    ]
+    return [
+        Feature(name, sum(int(mask[index].sum()) for mask in readers), sum(mask[index].numel() for mask in readers))
+        for index, name in enumerate(names)
+    ]
+
+
+def _first_layers(masks: Masks) -> list[str]:
+    # The layers that come first in their stack.
     first: dict[str, tuple[int, str]] = {}
     for name, mask in masks.items():
         match = _FIRST.match(name)
@@ -88,10 +109,43 @@ def input_features(masks: Masks, names: Sequence[str], actions: int = 0) -> list
     if any(name.startswith("lstm_") for name in masks):
         # The layers after an LSTM read its state, whatever its width.
         first = {stack: layer for stack, layer in first.items() if not stack.startswith("mlp_extractor.")}
-    # The first layer after a features extractor reads features, so its width differs.
-    widths = (len(names), len(names) + actions)
-    readers = [masks[name].transpose(0, 1).flatten(1) for _, name in first.values() if masks[name].shape[1] in widths]
+    return [name for _, name in first.values()]
+
+
+def ticket_inputs(masks: Masks, settings: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Count the weights that read each input feature, from the masks of a ticket alone.
+
+    No model is loaded, so the number of features is that of the narrowest first layer: of an actor and a critic that
+    also reads actions, the actor's.
+
+    :param masks: masks of a ticket
+    :param settings: settings of the experiment, which name the environment where ``sb3-lottery`` wrote them
+    :returns: name, surviving weights and weights of each feature; nothing where no layer reads the observation
+    """
+    layers = _observers(masks)
+    if not layers:
+        return []
+    convolutions = masks[layers[0]].dim() == 4
+    size = min(masks[name].shape[1] for name in layers)
+    actions = max(masks[name].shape[1] for name in layers) - size
+    if size > _MOST_FEATURES:
+        return []
+    model = settings.get("model")
+    env = model.get("env") if isinstance(model, Mapping) else None
     return [
-        Feature(name, sum(int(mask[index].sum()) for mask in readers), sum(mask[index].numel() for mask in readers))
-        for index, name in enumerate(names)
+        (feature.name, feature.surviving, feature.total)
+        for feature in input_features(masks, _names(size, str(env or ""), convolutions), actions)
+        if feature.total
     ]
+
+
+def _observers(masks: Masks) -> list[str]:
+    # The first layers that read the observation itself: a features extractor or a shared trunk before what follows it.
+    whole = []
+    for name in _first_layers(masks):
+        match = _FIRST.match(name)
+        if match is None or match.group(2) in _FRONT:
+            whole.append(name)
+    before = [name for name in whole if "features_extractor." in name] or [name for name in whole if _TRUNK in name]
+    convolutions = [name for name in before if masks[name].dim() == 4]
+    return convolutions or before or whole

@@ -8,6 +8,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from torch.utils.hooks import RemovableHandle
 
+from lottery_core.files import CurveFile, CurvePoint
 from lottery_core.tickets import Weights
 from sb3_lottery.models import optimizers_of, weights_of
 from sb3_lottery.training.episodes import Episodes
@@ -28,6 +29,7 @@ class Recorder(BaseCallback):
     :param keep: called with the weights at the rewind point; ``None`` if they are not needed
     :param report: called with the progress at the end of every epoch
     :param begin: unit -> number at which the counts begin, for a ticket that trains what remains after the rewind point
+    :param curve: where the score at the end of every epoch is kept; ``None`` keeps none
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Recorder(BaseCallback):
         keep: Callable[[Weights], None] | None,
         report: Report,
         begin: Mapping[str, int] | None = None,
+        curve: CurveFile | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.keep, self.report = spec, keep, report
         self.episodes = Episodes(spec.score_episodes)
         self.begin = dict(begin or {})
+        self.curve = curve
         self.updates = 0
         self.epoch = self.begin.get(spec.length.unit, 0) // spec.epoch.count
         self.kept = keep is None
@@ -79,6 +83,8 @@ class Recorder(BaseCallback):
         # A rollout may continue beyond the end of the last epoch.
         if self.epoch < self.spec.epochs and reached >= epoch.count * (self.epoch + 1):
             self.epoch = min(reached // epoch.count, self.spec.epochs)
+            if self.curve is not None:
+                self.curve.add(CurvePoint(self.epoch, self.num_timesteps, self.episodes.score))
             text = f"epoch {self.epoch}/{self.spec.epochs}, score {self.episodes.score:.4g}"
             self.report({"epoch": self.epoch, "epochs": self.spec.epochs, "steps": self.num_timesteps, "text": text})
         return length.unit == "timesteps" or reached < length.count
@@ -92,6 +98,8 @@ class Recorder(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._keep_if_reached()
+        if self.curve is not None:
+            self.curve.write()
         if self._hook is not None:
             self._hook.remove()
             self._hook = None

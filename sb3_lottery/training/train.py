@@ -14,7 +14,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
 from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
-from lottery_core.files import read_object, sign, write_atomically, write_json
+from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
@@ -38,7 +38,7 @@ def train(
     begin: Mapping[str, int] | None = None,
     more: Sequence[BaseCallback] = (),
 ) -> Score:
-    """Train ``model`` as one run and write ``model.zip`` and ``score.json``.
+    """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
 
     A dense run (without a ticket) also writes ``init.safetensors`` and ``rewind.safetensors``. A model with
     ``VecNormalize`` around its environments also writes ``vecnormalize.pkl``, for ``VecNormalize.load``.
@@ -67,7 +67,7 @@ def train(
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
         lottery.warns = False
         callbacks.append(lottery)
-    recorder = Recorder(spec, keep, report, begin)
+    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING))
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
     _check_recorded(recorder, spec, model.num_timesteps)
     if recorder.kept_at:

@@ -14,6 +14,7 @@ from fairseq_lottery.launcher import command as cli
 from lottery_core import Ticket
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.experiment import Experiment
+from lottery_core.files import read_curve
 from lottery_core.tickets import networks_of
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
@@ -50,6 +51,9 @@ def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> N
         assert network.surviving == pytest.approx(0.8 * network.pool, abs=1)
         assert network.inputs is None
     assert "surviving 80.0% (encoder 80.0%, decoder 80.0%, shared 79.9%)" in done.stderr
+    curve = read_curve(folder / "curve.csv")
+    assert [point.epoch for point in curve] == [1, 2]
+    assert {point.measure for point in curve} <= {"loss, valid", "log ppl, valid"}
     text = (folder / "bleu.json").read_text()
     assert "tok:13a" in text
     assert "tok:none" in text

@@ -16,6 +16,7 @@ import pytest
 from lottery_core.experiments import paths
 from lottery_core.experiments.plan import Run, dense
 from lottery_core.experiments.results import read_rows
+from lottery_core.files import read_curve
 from tests.conftest import SmallDisk
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import assert_dead, load
@@ -46,6 +47,11 @@ def assert_same(out: Path, whole: Path) -> None:
     assert [run for run, _, _ in rows] == [dense(1), FIRST]
     for run, _, _ in rows:
         assert helpers.same(*(load(where / run.folder / LAST)["model"] for where in (out, whole)))
+        # A kill between a validation and the next line may cost its point, no more.
+        curve, other = (read_curve(where / run.folder / paths.LEARNING) for where in (out, whole))
+        assert curve[-1] == other[-1]
+        assert set(curve) <= set(other)
+        assert [point.steps for point in curve] == sorted({point.steps for point in curve})
     assert (out / FIRST.folder / paths.TICKET).read_bytes() == (whole / FIRST.folder / paths.TICKET).read_bytes()
 
 

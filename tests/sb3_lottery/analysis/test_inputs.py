@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gymnasium
+import pytest
 import torch
 
 from lottery_core import Masks
-from sb3_lottery.analysis.inputs import feature_names, input_features
+from sb3_lottery.analysis.inputs import feature_names, input_features, ticket_inputs
 from tests.sb3_lottery import tiny
 from tests.sb3_lottery.helpers import ticket_for
 
@@ -42,3 +43,24 @@ def test_what_reads_the_input_of_a_recurrent_policy() -> None:
     assert [feature.total for feature in found] == [2 * 4 * 3] * 3  # four gates of 3 units each, of actor and critic
     readers = [ticket.masks[f"lstm_{who}.weight_ih_l0"] for who in ("actor", "critic")]
     assert sum(feature.surviving for feature in found) == sum(int(mask.sum()) for mask in readers)
+
+
+@pytest.mark.parametrize("name", ["a2c", "dqn", "sac", "td3", "recurrentppo", "crossq"])
+def test_masks_alone_tell_what_the_model_tells(name: str) -> None:
+    """The page counts readers without loading a model: the observation's width is read off the first layers."""
+    model = tiny.make(name)
+    ticket = ticket_for(model, 0.5)
+    space, action = model.observation_space, model.action_space
+    expected = input_features(ticket.masks, feature_names(space), action.shape[0] if action.shape else 0)
+    found = ticket_inputs(ticket.masks, {})
+    assert found == [(feature.name, feature.surviving, feature.total) for feature in expected]
+
+
+def test_a_shared_trunk_is_read_and_not_what_follows_it() -> None:
+    wide, narrow = torch.ones(8, 4, dtype=torch.bool), torch.ones(3, 8, dtype=torch.bool)
+    trunk = {"features_extractor.trunk.1.weight": wide, "mlp_extractor.policy_net.0.weight": narrow}
+    assert ticket_inputs(Masks(trunk), {"model": {"env": "CartPole-v1"}})[0] == ("cart position", 8, 8)
+    image = {"features_extractor.cnn.0.weight": torch.ones(5, 4, 3, 3, dtype=torch.bool), "q_net.0.weight": narrow}
+    assert ticket_inputs(Masks(image), {})[3] == ("channel 3", 45, 45)
+    assert ticket_inputs(Masks({"q_net.q_net.0.weight": torch.ones(2, 512, dtype=torch.bool)}), {}) == []
+    assert ticket_inputs(Masks({"action_net.bias": torch.ones(2, dtype=torch.bool)}), {"model": "HalfCheetah"}) == []

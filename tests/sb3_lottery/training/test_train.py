@@ -13,6 +13,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from lottery_core import Ticket, Weights, read_weights
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments.results import read_score
+from lottery_core.files import read_curve
 from lottery_core.pruning.timepoints import Point
 from lottery_core.reports.table import evaluated
 from sb3_lottery import find_tickets
@@ -39,6 +40,9 @@ def test_lengths_in_every_unit(epoch: str, rewind: str, tmp_path: Path) -> None:
     score, told = run(make("a2c"), spec(epoch, 4, rewind), tmp_path)
     assert [state["epoch"] for state in told] == [1, 2, 3, 4]
     assert read_score(tmp_path) == score
+    curve = read_curve(tmp_path / "curve.csv")
+    assert [(point.epoch, point.steps) for point in curve] == [(state["epoch"], state["steps"]) for state in told]
+    assert [f"{point.score:.4g}" for point in curve] == [state["text"].rpartition(" ")[2] for state in told]
     if epoch.startswith("timesteps"):
         assert score.steps == 400
     if epoch.startswith("updates"):

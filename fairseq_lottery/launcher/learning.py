@@ -1,0 +1,57 @@
+"""The learning curve of a run, from the lines of statistics that ``fairseq-train`` logs as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lottery_core.experiments import paths
+from lottery_core.files import CurveFile, CurvePoint
+
+# The best known of these stands for the run: BLEU is there where --eval-bleu asks for it.
+_MEASURES = ("bleu", "log_ppl", "loss")
+_TRAIN = "train"
+
+
+class LearningCurve:
+    """Keeps ``curve.csv``: a point a validation; a point an epoch, of the training itself, where nothing is validated.
+
+    :param folder: the run's folder
+    :param resumed: updates of the checkpoint that the training resumes from; ``None`` where it begins
+    :param validates: whether there will be validations
+    """
+
+    def __init__(self, folder: Path, resumed: int | None, validates: bool = True) -> None:
+        self.file = CurveFile(folder / paths.LEARNING, pause=0.0)  # a point lost would be lost for good after resuming
+        self.validates = validates
+        self._subset = ""  # of several validation subsets the first counts
+        if resumed is not None:
+            self.file.resume(resumed)
+
+    def add(self, tag: str, stats: Mapping[str, Any]) -> None:
+        """Take in one line of statistics.
+
+        :param tag: ``"train"``, ``"train_inner"`` or the name of a validation subset
+        :param stats: the line's values, whose names begin with the tag
+        :raises WriteError: the file cannot be written
+        """
+        if tag == "train_inner" or self.validates == (tag == _TRAIN):
+            return
+        self._subset = self._subset or tag
+        measure = next((name for name in _MEASURES if f"{tag}_{name}" in stats), None)
+        if tag != self._subset or measure is None:
+            return
+        score = _number(stats[f"{tag}_{measure}"])
+        epoch, steps = _number(stats.get("epoch")), _number(stats.get(f"{tag}_num_updates"))
+        if math.isfinite(epoch) and math.isfinite(steps):
+            self.file.add(CurvePoint(int(epoch), int(steps), score, f"{measure.replace('_', ' ')}, {tag}"))
+
+
+def _number(value: Any) -> float:
+    # fairseq logs most numbers as text.
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

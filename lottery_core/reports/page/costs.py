@@ -1,0 +1,64 @@
+"""What an experiment has cost, by kind, and what is left to do."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from lottery_core.experiments import Row, duration, seconds_left
+from lottery_core.reports import DONE, FAILED_, RUNNING
+from lottery_core.reports.page.figures import Cell, Section, Table, exact, kinds_among, mean
+from lottery_core.reports.page.subject import Subject
+
+_MOST_ROWS = 200
+
+
+def costs_section(subject: Subject) -> Section:
+    """CPU and wall-clock time by kind, the state of the runs, and the time left.
+
+    :param subject: the experiment
+    """
+    section = Section("costs", "Costs and what is left")
+    rows = list(subject.rows)
+    if rows:
+        kinds = kinds_among(rows)
+        lines = [_line(kind, [row for row in rows if row.kind == kind]) for kind in kinds]
+        head = ["kind", "runs", "CPU time", "wall time", "mean wall time of a run", "mean steps of a run"]
+        caption = "time of the finished runs; trainings side by side count each"
+        section.tables.append(Table(caption, head, [*lines, _line("all", rows)]))
+    states = subject.states
+    if not states:
+        section.text.append("The folder has no configuration, so what is left is not known.")
+        return section
+    counts = Counter(state.word for state in states)
+    section.text.append(f"{', '.join(f'{count} {word}' for word, count in counts.items())}, of {len(states)} runs.")
+    took: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        took[row.kind].append(row.wall_seconds)
+    left = [state.run for state in states if state.word not in (DONE, FAILED_)]
+    jobs = max(1, counts[RUNNING])
+    seconds = seconds_left(left, took, jobs)
+    if seconds is not None:
+        section.text.append(
+            f"About {duration(seconds)} left, with {jobs} at a time, if runs take as long as those that are done."
+        )
+    elif left:
+        section.text.append("How long the rest will take is not known before the first run is done.")
+    waiting = [state for state in states if state.word != DONE]
+    if waiting:
+        lines = [[Cell(str(state.run)), Cell(state.word), Cell(state.text)] for state in waiting[:_MOST_ROWS]]
+        more = len(waiting) - len(lines)
+        caption = "runs that are not done" + (f" (and {more} more)" if more else "")
+        section.tables.append(Table(caption, ["run", "state", ""], lines, f"{len(waiting)} runs that are not done"))
+    return section
+
+
+def _line(kind: str, rows: list[Row]) -> list[Cell]:
+    cpu, wall = sum(row.cpu_seconds for row in rows), sum(row.wall_seconds for row in rows)
+    return [
+        Cell(kind),
+        Cell(f"{len(rows):,}"),
+        Cell(duration(cpu), exact(cpu)),
+        Cell(duration(wall), exact(wall)),
+        Cell(duration(wall / len(rows)), exact(wall / len(rows))),
+        Cell(f"{mean([row.steps for row in rows]):,.0f}"),
+    ]

@@ -1,0 +1,190 @@
+"""The curve: score against what survives, a line a kind; several experiments with the same kind of score share it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lottery_core.experiments import Row
+from lottery_core.reports import evaluated
+from lottery_core.reports.page.figures import (
+    NOTHING,
+    Budget,
+    Cell,
+    Chart,
+    Section,
+    Table,
+    exact,
+    kinds_among,
+    look,
+    mean,
+    number,
+    percent,
+    seed_of,
+)
+from lottery_core.reports.page.subject import Subject
+
+VARIANTS = ("mean", "median", "interquartile mean")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_MOST_NAMES = 2  # of collapsed layers, in a hint
+_COLLAPSED = "*"
+
+
+def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
+    """The curves of all experiments and the tables of their numbers.
+
+    :param subjects: the experiments
+    :param budget: how many runs the tables name
+    """
+    section = Section("curve", "Score against what survives")
+    panels: dict[str, list[tuple[Subject, Sequence[Row]]]] = defaultdict(list)
+    for subject in subjects:
+        panels[subject.label].append((subject, subject.rows))
+    for subject in subjects:
+        fresh = evaluated(subject.rows)
+        if fresh:
+            panels[f"evaluation: mean of {max(row.eval_episodes for row in fresh)} fresh episodes"].append(
+                (subject, fresh)
+            )
+    for label, members in panels.items():
+        drawn = [(subject, finite) for subject, rows in members if (finite := _finite(rows))]
+        if drawn:
+            section.charts.append(_chart(label, drawn))
+        several = len(subjects) > 1
+        section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
+    share = budget.share(len(subjects)).rows
+    section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if subject.rows]
+    if not any(subject.rows for subject in subjects):
+        section.text.append("No run has finished yet.")
+    return section
+
+
+def _finite(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if math.isfinite(row.score) and row.surviving_fraction > 0]
+
+
+def _chart(label: str, members: Sequence[tuple[Subject, Sequence[Row]]]) -> Chart:
+    series: list[dict[str, Any]] = []
+    legend: list[tuple[str, str, tuple[str, ...]]] = []
+    several = len(members) > 1
+    levels = sorted({row.surviving_fraction for _, rows in members for row in rows} | {1.0})
+    for index, (subject, rows) in enumerate(members):
+        kinds = kinds_among(rows)
+        for kind in kinds:
+            own = [row for row in rows if row.kind == kind]
+            light, dark, dash, marker, sign = look(kind, kinds)
+            name = f"{subject.name}: {kind}" if several else kind
+            looks = (light, dark, _DASHES[index % len(_DASHES)] if several else dash, marker, sign)
+            switch = f"{index}-{kind}"
+            legend.append((switch, f"{name} ({_seeds(own)})", looks))
+            series.append(_series(switch, name, own, looks))
+    names = ", ".join(f"{subject.name}" for subject, _ in members)
+    alt = (
+        f"Line chart of {names}: {label} against the share of parameters that survive, from the whole network on the "
+        f"left; lines for {', '.join(name for _, name, _ in legend)}. The tables below have its numbers."
+    )
+    data = {
+        "type": "lines",
+        "x": {"title": "parameters surviving (equal steps are equal shares of what is left)", "log": True},
+        "y": {"title": label},
+        "ticks": [[level, percent(level)] for level in reversed(levels)],
+        "variants": list(VARIANTS),
+        "series": series,
+    }
+    return Chart(label, alt, data, legend)
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    counts = [len(some) for some in _by_round(rows).values()]
+    least, most = min(counts), max(counts)
+    return f"{least} to {most} seeds" if least < most else f"{most} seed{'' if most == 1 else 's'}"
+
+
+def _by_round(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    rounds: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        rounds[row.round].append(row)
+    return dict(sorted(rounds.items()))
+
+
+def _series(switch: str, name: str, rows: Sequence[Row], looks: tuple[str, ...]) -> dict[str, Any]:
+    rounds = _by_round(rows)
+    cells = list(rounds.values())
+    return {
+        "switch": switch,
+        "name": name,
+        "look": list(looks),
+        "flat": list(rounds) == [0],  # what is not pruned is a level
+        "x": [mean([row.surviving_fraction for row in some]) for some in cells],
+        "y": [[_statistic(variant, [row.score for row in some]) for some in cells] for variant in VARIANTS],
+        "head": [f"{name}, {_level(some[0])}" for some in cells],
+        "seeds": [[[seed_of(row), row.score, _gone(row)] for row in some] for some in cells],
+    }
+
+
+def _statistic(variant: str, scores: Sequence[float]) -> float:
+    if variant == "median":
+        return statistics.median(scores)
+    cut = len(scores) // 4 if variant == "interquartile mean" else 0
+    return mean(sorted(scores)[cut : len(scores) - cut])
+
+
+def _level(row: Row) -> str:
+    return f"round {row.round}, {percent(row.pruned_fraction)} pruned, {percent(row.surviving_fraction)} surviving"
+
+
+def _gone(row: Row) -> str:
+    few, more = row.collapsed[:_MOST_NAMES], len(row.collapsed) - _MOST_NAMES
+    return f"; collapsed: {', '.join(few)}{f' and {more} more' if more > 0 else ''}" if few else ""
+
+
+def _means(subject: Subject, rows: Sequence[Row], label: str, several: bool) -> Table:
+    kinds = kinds_among(rows)
+    lines = []
+    for round_, some in _by_round(rows).items():
+        first = some[0]
+        line = [Cell(str(round_)), Cell(percent(first.pruned_fraction), exact(first.pruned_fraction))]
+        line.append(Cell(percent(first.surviving_fraction), exact(first.surviving_fraction)))
+        lines.append([*line, *(_mean_cell([row for row in some if row.kind == kind]) for kind in kinds)])
+    caption = f"{f'{subject.name}: ' if several else ''}{label}, by round: mean ± standard deviation over seeds"
+    if any(row.collapsed for row in rows):
+        caption += f"; {_COLLAPSED} a layer has collapsed"
+    return Table(caption, ["round", "pruned", "surviving", *kinds], lines)
+
+
+def _mean_cell(rows: Sequence[Row]) -> Cell:
+    if not rows:
+        return Cell(NOTHING)
+    scores = [row.score for row in rows]
+    value = mean(scores)
+    text = number(value)
+    if len(scores) > 1 and math.isfinite(value):
+        text += f" ± {number(statistics.stdev(scores))}"
+    return Cell(text + (_COLLAPSED if any(row.collapsed for row in rows) else ""), exact(value))
+
+
+def _runs(subject: Subject, several: bool, most: int) -> Table:
+    rows = list(subject.rows)[:most]
+    with_evaluation = any(row.eval_score is not None for row in rows)
+    head = ["run", "pruned", "surviving", "score", "standard error", "steps", "wall time (s)", "CPU time (s)"]
+    head += ["evaluation"] if with_evaluation else []
+    lines = []
+    for row in rows:
+        name = f"{seed_of(row)}, {row.kind}" + (f", round {row.round}" if row.round else "")
+        line = [Cell(name), _count(row.pruned), _count(row.surviving), _number(row.score), _number(row.score_se)]
+        line += [_count(row.steps), _number(row.wall_seconds), _number(row.cpu_seconds)]
+        lines.append([*line, *([_number(row.eval_score)] if with_evaluation else [])])
+    left = len(subject.rows) - len(rows)
+    caption = f"{f'{subject.name}: ' if several else ''}every finished run" + (f" but the last {left}" if left else "")
+    return Table(caption, head, lines, f"{caption} ({len(rows)}), as in results.csv", f"runs-{subject.name}")
+
+
+def _count(value: int) -> Cell:
+    return Cell(f"{value:,}", exact(value))
+
+
+def _number(value: float | None) -> Cell:
+    return Cell(number(value), exact(value))

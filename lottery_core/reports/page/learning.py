@@ -1,0 +1,108 @@
+"""Learning curves: the score while each run was trained, from the ``curve.csv`` of its folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from lottery_core import dialects
+from lottery_core.experiments import Run, paths
+from lottery_core.files import CurvePoint, read_curve
+from lottery_core.pruning import DENSE
+from lottery_core.reports.page.figures import Budget, Cell, Chart, Section, Table, exact, look, number
+from lottery_core.reports.page.subject import Subject
+
+_FEWEST = 8  # points of a curve that are kept in any case
+_MOST_ROWS = 300
+_ALL = "all rounds"
+
+
+def learning_section(subject: Subject, budget: Budget) -> Section:
+    """The learning curve of every run that has one, finished or not.
+
+    :param subject: the experiment
+    :param budget: how many points the curves have; longer ones are thinned
+    """
+    section = Section("learning", "Learning curves")
+    curves = _curves(subject)
+    if not curves:
+        section.text.append("No run has a learning curve (curve.csv beside result.json); version 0.1 wrote none.")
+        return section
+    dialect = dialects.named(subject.experiment.framework if subject.experiment else "")
+    measures: dict[str, dict[Run, list[CurvePoint]]] = defaultdict(dict)
+    for run, points in curves.items():
+        # A file of one measure, unless something changed between two versions of a framework.
+        measures[points[-1].measure][run] = [point for point in points if point.measure == points[-1].measure]
+    for measure, some in measures.items():
+        most = max(_FEWEST, budget.points // len(curves))
+        section.charts.append(_chart(measure or subject.label, some, dialect.steps, most))
+    section.tables.append(_table(curves, dialect.steps))
+    return section
+
+
+def _curves(subject: Subject) -> dict[Run, list[CurvePoint]]:
+    if subject.folder is None:
+        return {}
+    runs = dict.fromkeys([*(state.run for state in subject.states), *(row.run for row in subject.rows)])
+    found = {run: read_curve(subject.folder / run.folder / paths.LEARNING) for run in runs}
+    return {run: points for run, points in found.items() if points}
+
+
+def _chart(label: str, curves: Mapping[Run, Sequence[CurvePoint]], steps: str, most: int) -> Chart:
+    kinds = list(dict.fromkeys(run.kind for run in sorted(curves, key=lambda run: run.kind != DENSE)))
+    rounds = sorted({run.round for run in curves if run.round})
+    groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in curves:
+        groups[run.kind, run.round].append(run)
+    series = []
+    for (kind, round_), runs in groups.items():
+        lines = []
+        for run in runs:
+            points = _thinned(curves[run], most)
+            line = {
+                "name": str(run),
+                "epoch": [point.epoch for point in points],
+                "x": [point.steps for point in points],
+            }
+            lines.append({**line, "y": [float(f"{point.score:.4g}") for point in points]})
+        series.append(
+            {
+                "switch": kind,
+                "name": kind,
+                "look": list(look(kind, kinds)),
+                "group": f"round {round_}" if round_ else "",
+                "thin": True,
+                "runs": lines,
+            }
+        )
+    data = {
+        "type": "lines",
+        "x": {"title": steps, "log": False},
+        "y": {"title": label},
+        "variants": [""],
+        "series": series,
+    }
+    alt = f"Line chart: {label} against {steps} while training, a line a run: {len(curves)} runs of {', '.join(kinds)}."
+    legend = [(kind, kind, look(kind, kinds)) for kind in kinds]
+    choices = [_ALL, *(f"round {round_}" for round_ in rounds)] if len(rounds) > 1 else []
+    return Chart(label, alt, data, legend, choices, "rounds")
+
+
+def _thinned(points: Sequence[CurvePoint], most: int) -> list[CurvePoint]:
+    if len(points) <= most:
+        return list(points)
+    return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
+
+
+def _table(curves: Mapping[Run, Sequence[CurvePoint]], steps: str) -> Table:
+    lines = []
+    for run, points in list(curves.items())[:_MOST_ROWS]:
+        first, last = points[0], points[-1]
+        line = [Cell(str(run)), Cell(f"{len(points):,}"), Cell(f"{last.epoch:,}"), Cell(f"{last.steps:,}")]
+        lines.append(
+            [*line, Cell(number(first.score), exact(first.score)), Cell(number(last.score), exact(last.score))]
+        )
+    more = f" (the first {len(lines)} of {len(curves)} runs)" if len(lines) < len(curves) else ""
+    caption = f"Where the learning curves begin and end{more}"
+    head = ["run", "points", "epochs", steps, "first score", "last score"]
+    return Table(caption, head, lines, f"As a table: {caption[0].lower()}{caption[1:]}")

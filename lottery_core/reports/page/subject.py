@@ -1,0 +1,107 @@
+"""What a page is about: the rows of an experiment, its configuration, the state of its runs, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from lottery_core.experiments import Experiment, Row, read_row, read_rows
+from lottery_core.reports import Asked, State, answer, is_file, of_rows, sentences, source_of, states
+
+
+class Contrast(NamedTuple):
+    """A difference between two kinds of ticket.
+
+    :param name: what is compared
+    :param estimate: the difference
+    :param low: lower end of its interval; ``None`` for a single seed
+    :param high: upper end of its interval; ``None`` for a single seed
+    :param p: p-value of its test; ``None`` where nothing was tested
+    """
+
+    name: str
+    estimate: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class PageAnswer:
+    """What the page shows of an experiment's answer, before everything else.
+
+    :param sentences: the answer in words
+    :param contrasts: differences between kinds of ticket
+    """
+
+    sentences: Sequence[str]
+    contrasts: Sequence[Contrast] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One experiment on a page.
+
+    :param name: its name
+    :param rows: its finished runs
+    :param experiment: its configuration; ``None`` where there are only rows
+    :param folder: its folder; ``None`` where there are only rows
+    :param states: the state of each of its runs
+    :param answer: its answer; ``None`` where there is none
+    :param notices: what was noticed while it was read
+    :param score_label: what the score is; empty for what the configuration says
+    """
+
+    name: str
+    rows: Sequence[Row]
+    experiment: Experiment | None = None
+    folder: Path | None = None
+    states: Sequence[State] = ()
+    answer: PageAnswer | None = None
+    notices: Sequence[str] = ()
+    score_label: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the score is."""
+        return self.score_label or (self.experiment.score_label if self.experiment else "score")
+
+
+def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:
+    """Read an experiment from its folder, which may have no finished run yet, or from a file of its rows.
+
+    :param folder: the experiment's folder, or its ``results.csv``
+    :param job_state: job name -> Slurm's word for its state, see :func:`lottery_core.reports.states`
+    :raises ConfigError: there is neither a configuration nor a finished run, or a file is damaged
+    """
+    if is_file(folder):
+        source = source_of(folder)
+        return Subject(source.name, source.rows, score_label=source.label)
+    experiment = Experiment.load(folder) if read_row(folder) else None
+    notices: list[str] = []
+    found = states(experiment, job_state) if experiment else []
+    nothing = experiment is not None and not any(state.row for state in found)
+    rows = [] if nothing else read_rows(folder, experiment, notices.append)
+    return Subject(folder.resolve().name, rows, experiment, folder, found, notices=tuple(notices))
+
+
+def answered(subject: Subject, asked: Asked | None = None) -> Subject:
+    """Return the subject with the answer of its rows, if it has any.
+
+    :param subject: what the page is about
+    :param asked: the margin and the effect of the answer; by default what is usual for such scores
+    """
+    if not subject.rows:
+        return subject
+    found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked))
+    lines = [line for line in sentences(found).splitlines() if line.strip()]
+    contrasts = []
+    for each in (found.whole, *found.others):
+        if each is not None:
+            size = each.normalised or each.difference
+            p = each.p if each.adjusted is None else each.adjusted
+            name = f"{each.contrast.name}: {each.contrast.first} - {each.contrast.second}"
+            contrasts.append(Contrast(name, size.estimate, size.low, size.high, p))
+    return replace(subject, answer=PageAnswer(lines, contrasts))

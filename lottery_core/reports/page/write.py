@@ -1,0 +1,200 @@
+"""The page of one or several experiments: a single file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError
+from lottery_core.files import printable, refuse_inputs, write_text
+from lottery_core.reports.page.costs import costs_section
+from lottery_core.reports.page.curve import curve_section
+from lottery_core.reports.page.figures import Budget, Cell, Section, Table, number
+from lottery_core.reports.page.layers import inputs_section, layers_section
+from lottery_core.reports.page.learning import learning_section
+from lottery_core.reports.page.notes import configuration_section, warnings_section
+from lottery_core.reports.page.overlap import overlap_section
+from lottery_core.reports.page.subject import Subject
+from lottery_core.reports.page.tickets import Tickets
+
+TEMPLATES = Path(__file__).parent / "templates"
+_LONGEST = 4000  # characters of a text from a file
+MOST_BYTES = 6_000_000
+_NEEDED = ("jinja2", "plotly")
+_EXTRA = "the page needs jinja2 and plotly: pip install -c constraints.txt -e '.[html]'"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The sections of one experiment.
+
+    :param name: the experiment's name
+    :param sections: its sections
+    """
+
+    name: str
+    sections: Sequence[Section]
+
+
+def check_page(path: Path, runs: Sequence[Path]) -> None:
+    """Check that a page can be made, before anything else is done.
+
+    :param path: the page's file
+    :param runs: what the page is made from
+    :raises ConfigError: a package is missing, or the file's name is not that of a page
+    :raises WriteError: the file is one of ``runs``
+    """
+    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+        raise ConfigError(_EXTRA)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--html writes a page, so its name ends in .html, which {path} does not")
+    refuse_inputs(path, [run for run in runs if run.is_file()])
+
+
+def write_page(path: Path, subjects: Sequence[Subject]) -> None:
+    """Write the page of some experiments, atomically.
+
+    :param path: the page's file
+    :param subjects: the experiments, see :func:`~lottery_core.reports.page.subject.subject_of`
+    :raises ConfigError: a package is missing
+    :raises WriteError: the file cannot be written
+    """
+    check_page(path, [])
+    write_text(path, render_page(subjects))
+
+
+def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
+    """The page as HTML; everything that comes from files is escaped.
+
+    :param subjects: the experiments
+    :param most: how many bytes it should have at most; long tables and learning curves are shortened for it
+    """
+    subjects, budget = _distinct(subjects), Budget()
+    tickets = [Tickets(subject.folder, subject.rows) for subject in subjects]
+    while True:
+        page = _render(subjects, tickets, budget)
+        if len(page.encode()) <= most or not budget.rows:
+            return page
+        budget = budget.share(4)
+
+
+def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
+    # Two folders may have one name.
+    many = Counter(subject.name for subject in subjects)
+    return [
+        replace(subject, name=f"{subject.folder or subject.name} ({index})") if many[subject.name] > 1 else subject
+        for index, subject in enumerate(subjects, 1)
+    ]
+
+
+def _render(subjects: Sequence[Subject], tickets: Sequence[Tickets], budget: Budget) -> str:
+    import jinja2
+    import plotly.offline
+    from markupsafe import Markup
+
+    common = [section for subject in subjects if (section := _answer_section(subject, len(subjects) > 1))]
+    common.append(curve_section(subjects, budget))
+    own = budget.share(len(subjects))
+    accounts = [
+        Account(subject.name, _sections(subject, some, own)) for subject, some in zip(subjects, tickets, strict=True)
+    ]
+    content: dict[str, Any] = _clean(
+        {
+            "title": ", ".join(subject.name for subject in subjects),
+            "lead": [_lead(subject) for subject in subjects],
+            "common": [asdict(section) for section in common],
+            "accounts": [asdict(account) for account in accounts],
+        }
+    )
+    sections = [*content["common"], *(part for account in content["accounts"] for part in account["sections"])]
+    _number_charts(sections)
+    charts = {chart["id"]: chart["data"] for section in sections for chart in section["charts"]}
+    scripts = [plotly.offline.get_plotlyjs(), (TEMPLATES / "page.js").read_text(encoding="utf-8")]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.j2").render(
+        content,
+        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
+        # A script that is not one of these does not run, whatever stands in the files.
+        hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts],
+        charts=Markup(_json(charts)),
+    )
+
+
+def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Section]:
+    found = [
+        warnings_section(subject, tickets),
+        layers_section(tickets, budget),
+        overlap_section(tickets, subject.rows, budget),
+        inputs_section(subject, tickets, budget),
+        learning_section(subject, budget),
+        costs_section(subject),
+        configuration_section(subject),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _lead(subject: Subject) -> str:
+    rows = subject.rows
+    if not rows:
+        return f"{subject.name}: no run has finished yet"
+    seeds = len({row.seed for row in rows})
+    of = f" of {len(subject.states)}" if subject.states else ""
+    return (
+        f"{subject.name}: {subject.label}; {len(rows)}{of} runs finished, {seeds} seed{'' if seeds == 1 else 's'}, "
+        f"pool of {rows[0].pool:,} parameters"
+    )
+
+
+def _answer_section(subject: Subject, several: bool) -> Section | None:
+    answer = subject.answer
+    if answer is None or not (answer.sentences or answer.contrasts):
+        return None
+    section = Section("answer", f"Answer: {subject.name}" if several else "Answer", list(answer.sentences))
+    if answer.contrasts:
+        lines = []
+        for contrast in answer.contrasts:
+            p = "not tested" if contrast.p is None else number(contrast.p, 2)
+            values = (contrast.estimate, contrast.low, contrast.high)
+            cells = (Cell("-") if value is None else Cell(number(value), repr(value)) for value in values)
+            lines.append([Cell(contrast.name), *cells, Cell(p)])
+        head = ["contrast", "estimate", "95% from", "to", "p"]
+        section.tables.append(Table("differences between kinds of ticket, with their intervals", head, lines))
+    return section
+
+
+def _number_charts(sections: Sequence[dict[str, Any]]) -> None:
+    # Names come from files: ids are numbers.
+    for index, section in enumerate(sections, 1):
+        section["id"] = f"s{index}"
+        for place, chart in enumerate(section["charts"], 1):
+            chart["id"] = f"c{index}-{place}"
+
+
+def _clean(value: Any) -> Any:
+    # Texts made printable; numbers that JSON does not have become null.
+    if isinstance(value, str):
+        return "\n".join(printable(line, _LONGEST) for line in value.split("\n"))
+    if isinstance(value, Mapping):
+        return {key: _clean(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _json(value: Any) -> str:
+    # In a script element no character of this text can end the element or begin another.
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
