@@ -26,7 +26,7 @@ def cores() -> int:
 def hide_gpus() -> None:
     """Let this process, before it uses a GPU, and its children see none.
 
-    For runs on the CPU: a framework that counts GPUs (and starts a rank for each) counts none.
+    For runs on the CPU: a framework that starts a rank for each GPU starts one.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
