@@ -262,7 +262,6 @@ def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-_LARGEST = 1e100  # a score, whose square is still a number
 _NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
 
 
