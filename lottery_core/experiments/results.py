@@ -282,7 +282,7 @@ def read_csv(path: Path) -> list[Row]:
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: it is no CSV file ({printable(error)})") from error
     known = set(lines[0]) if lines else set()
-    needed = [entry.name for entry in fields(Row) if entry.default is MISSING]
+    needed = [entry.name for entry in fields(Row) if entry.default is MISSING and entry.default_factory is MISSING]
     missing = [name for name in needed if name not in known]
     if lines and missing:
         raise ConfigError(f"{path} has no column {', '.join(missing)}: it is not the results.csv of an experiment")

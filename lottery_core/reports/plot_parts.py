@@ -47,12 +47,14 @@ def look(kind: str, kinds: Sequence[str]) -> tuple[str, str]:
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
-    """The 95% percentile-bootstrap interval of the mean, which never leaves the range of the scores.
+    """Return the 95% percentile-bootstrap interval of the mean, which never leaves the range of the scores.
 
-    Of three scores or fewer it is their range.
+    Of three scores or fewer it is their range; NaN if a score is NaN or infinite.
 
-    :param scores: a score a seed
+    :param scores: one score per seed
     """
+    if not all(map(math.isfinite, scores)):
+        return math.nan, math.nan
     if len(scores) < 4:
         return min(scores), max(scores)
     values = np.asarray(scores, dtype=float)

@@ -55,7 +55,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     head = ["round", "pruned", "surviving", *kinds, DENSE]
     lines = [head]
     for round_, cells in sorted(by_round(rows).items()):
-        if set(cells) == {DENSE}:
+        if set(cells) <= {DENSE, FLOOR}:
             continue
         some = next(iter(cells.values()))[0]
         line = [str(round_), f"{some.pruned_fraction:.1%}", f"{some.surviving_fraction:.1%}"]

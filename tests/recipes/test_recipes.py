@@ -138,7 +138,7 @@ def test_fairseq_knows_every_argument() -> None:
         "for before, behind in json.load(sys.stdin):\n"
         "    args = resolve(vars(parser().parse_args(before[1:])))\n"
         "    cfg = parse_fairseq(with_task(FairseqArguments(behind)))\n"
-        "    print(cfg.model.decoder_layers, cfg.optimization.lr[0], cfg.optimizer._name, args.average)\n"
+        "    print(cfg.model.decoder_layers, cfg.optimization.lr[0], cfg.optimizer._name, args.average or 1)\n"
     )
     words = [sys.executable, "-c", code]
     done = subprocess.run(

@@ -219,9 +219,10 @@ def test_progress_counts_runs_and_tells_the_time_left(tmp_path: Path) -> None:
     stream = io.StringIO()
     Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), Progress(stream)).run()
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "[0/3] seed 1 dense: started"
-    assert lines[1].startswith("[1/3] seed 1 dense: pruned 0.0%, surviving 100.0%, score ")
-    assert lines[1].endswith("left")
+    assert lines[0].startswith("3 runs, 1 seed x (dense + 2 kinds x 1 round): how long they take is told once")
+    assert lines[1] == "[0/3] seed 1 dense: started"
+    assert lines[2].startswith("[1/3] seed 1 dense: pruned 0.0%, surviving 100.0%, score ")
+    assert lines[2].endswith("left")
     assert lines[-1].startswith("[3/3] seed 1 random round 1: pruned 50.0%, surviving 50.0%, score ")
     assert "\x1b" not in stream.getvalue()
     assert [duration(s) for s in (5, 89, 600, 11100)] == ["5 s", "89 s", "10 min", "3 h 05 min"]
@@ -235,6 +236,8 @@ def test_a_terminal_gets_one_status_line(tmp_path: Path) -> None:
     stream = Terminal()
     shown = Progress(stream)
     shown.begin([dense(1)], [], 1)
+    stream.truncate(0)
+    stream.seek(0)
     shown.status({dense(1): {"text": "epoch 3/20, score 21"}})
     assert stream.getvalue() == "\r\x1b[K[0/1] seed 1 dense: epoch 3/20, score 21"
 
