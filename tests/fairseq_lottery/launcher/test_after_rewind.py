@@ -48,7 +48,7 @@ def test_a_chain(lm_data: Path, tmp_path: Path) -> None:
     length = rows[dense(1)].steps
     assert {run: row.steps for run, row in rows.items()} == {dense(1): length, FIRST: length - 12}
     assert {run: row.rewind_steps for run, row in rows.items()} == {dense(1): 12, FIRST: None}
-    assert "WARNING: trainings of different length, against dense: winning -" in done.stdout
+    assert "WARNING: runs of different lengths, compared with dense: winning -" in done.stdout
     assert rates(whole / dense(1).folder).keys() == set(range(1, length + 1))
     assert rates(whole / FIRST.folder).items() <= rates(whole / dense(1).folder).items()
     assert rates(whole / FIRST.folder).keys() == set(range(13, length + 1))

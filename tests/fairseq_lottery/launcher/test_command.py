@@ -208,7 +208,7 @@ def test_the_gpus_and_the_cpus_of_a_job(
         seen.extend([experiment.settings.get("gpus_per_run"), executor.options["cpus_per_task"]])
         assert f"cpus_per_task={cpus}, " in executor.description()
 
-    monkeypatch.setattr(cli, "_preflight", lambda experiment, arguments: experiment)
+    monkeypatch.setattr(cli, "_preflight", lambda experiment, *_: experiment)
     monkeypatch.setattr(cli, "run_experiment", only_remember)
     own = ["--dry-run", "--executor", "slurm", "--slurm", options, "--launcher", "srun python"]
     assert cli.main(["--out", str(tmp_path), *own, "--", "data", *more]) == 0
