@@ -92,7 +92,7 @@ class Processes:
         return Process(process, folder)
 
     def description(self) -> str:
-        """Return how the runs are trained, for people; empty where each has the whole machine."""
+        """Return how the runs are trained, for users; empty if each run has the whole machine."""
         return f"the runs share the GPUs: {'; '.join(self.gpus)}" if self.gpus else ""
 
     def adopt(self, run: Run, folder: Path) -> None:
