@@ -49,7 +49,7 @@ def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
 
 
 def in_half_precision(model: nn.Module) -> bool:
-    """Whether a model has been cast to fp16 or bf16."""
+    """Return whether a model has been cast to fp16 or bf16."""
     return any(parameter.dtype in _HALF for parameter in model.parameters())
 
 

@@ -78,7 +78,7 @@ def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def equal_bits(first: Tensor, second: Tensor) -> bool:
-    """Return whether two tensors agree in type, shape and every bit, so NaN equals NaN (the weights of a diverged run)."""
+    """Return whether two tensors agree in type, shape and every bit; NaN equals NaN, e.g. after a diverged run."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))

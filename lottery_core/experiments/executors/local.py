@@ -164,7 +164,7 @@ def failure(folder: Path, code: int) -> str:
 def die_with(parent: int) -> Callable[[], None] | None:
     """Make a ``preexec_fn`` that kills a child process when its parent dies.
 
-    A command killed by SIGKILL must not leave training runs behind that write into the folder of the next command.
+    Runs must not outlive a command killed by SIGKILL, because they would write into the folder of the next command.
 
     :param parent: the parent's process id
     :returns: an argument for :class:`subprocess.Popen`; ``None`` on systems other than Linux
