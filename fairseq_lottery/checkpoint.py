@@ -34,7 +34,7 @@ class CheckpointProgress:
     :param updates: optimizer updates since the start of the run
     :param epoch: epoch that the checkpoint continues or that comes next, counted from 1
     :param batches: batches of that epoch that are done
-    :param seconds: training time since the start, in seconds
+    :param seconds: training time since the start
     :param tickets: class name of a lottery task -> digest of the ticket that it trained, empty for a dense run
     :param full_precision: whether the checkpoint of a run in half precision contains the state of the loss scaler and,
         if the run has them, the fp32 masters; checkpoints of version 0.1 do not

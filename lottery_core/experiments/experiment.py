@@ -112,7 +112,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """The experiment's name, which is the name of its folder."""
         return self.out.resolve().name
 
     def plan(self) -> list[Run]:
@@ -157,7 +157,7 @@ class Experiment:
         return dialects.scoring_text(self.scoring)
 
     def scoring_of_0_1(self) -> str:
-        """The scoring of runs whose markers were written by 0.1, which did not record it there."""
+        """Return the scoring of runs whose markers were written by 0.1, which did not record it there."""
         return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:

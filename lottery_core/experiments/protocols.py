@@ -64,7 +64,7 @@ class FinishedInProcess:
     """A run already finished in this process."""
 
     def finished(self) -> bool:
-        """Return ``True``."""
+        """Return ``True``, because the run has ended."""
         return True
 
     def progress(self) -> Mapping[str, Any]:

@@ -112,7 +112,7 @@ class Process:
         self._process, self._folder = process, folder
 
     def finished(self) -> bool:
-        """Return whether the process has succeeded.
+        """Return whether the process has succeeded; ``False`` while it is still running.
 
         :raises RunError: the process has failed; the message has the last line of its log
         """
