@@ -107,7 +107,7 @@ def _check_tasks(args: argparse.Namespace) -> None:
 
 
 def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
-    # Each rank needs a CPU for itself and one for each process that loads its data.
+    # Each rank needs CPUs for its threads, and for the processes that load its data.
     workers = arguments.value("--num-workers") or "1"
     return threads + (int(workers) if workers.isdigit() else 1)
 

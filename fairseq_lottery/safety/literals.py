@@ -41,8 +41,7 @@ def parse(text: str) -> ast.expr | None:
 
 
 def literal(text: str) -> Any:
-    """Return the value of a text: a number, a boolean, ``None``, or a list, tuple or dictionary of these and of
-    strings.
+    """Return the value of a text: a number, boolean, string or ``None``, or a list, tuple or dictionary of these.
 
     :param text: a text that fairseq would evaluate, e.g. ``"[(512, 3)] * 20"``
     :raises NoLiteralError: the text is anything else, or contains more than 10,000 values

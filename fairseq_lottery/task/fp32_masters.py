@@ -67,8 +67,7 @@ class FullValues:
         self._values: dict[str, Tensor] = {}
         self._optimizer: Any = None
 
-        # A plain function: fairseq deep-copies the model for its moving average, and a bound method would copy this
-        # object.
+        # A plain function: fairseq deep-copies the model for its moving average; a bound method would copy this object.
         def before_loading(module: nn.Module, state: Mapping[str, Any], *_: Any) -> None:
             if module is model:
                 self.keep(state)

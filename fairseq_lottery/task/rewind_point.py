@@ -50,8 +50,7 @@ class RewindPoint:
             if limit and point.count > limit:
                 raise ConfigError(f"the rewind point {point} is never reached: the training ends at {limit}")
             if write and is_fairseq_command():
-                # No method of a task is called at the end: fairseq also stops for time, patience or a small learning
-                # rate.
+                # Tasks have no method for the end: fairseq also stops for time, patience or a low learning rate.
                 atexit.register(self.warn_if_missed)
 
     def check_epoch_length(self, updates: int) -> None:

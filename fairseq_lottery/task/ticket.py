@@ -42,8 +42,7 @@ def fresh_seed(seed: int) -> int:
 def ticket_to_train(
     given: Ticket, path: Path, kind: str, seed: int, model: nn.Module, rewind: Path | None, folder: Path, write: bool
 ) -> Ticket:
-    """Return the ticket that a run trains. A control is written to ``ticket.safetensors``, and read from there on
-    resume.
+    """Return the ticket that a run trains; a control is written to ``ticket.safetensors``, and reread on resume.
 
     :param given: the ticket given by ``--ticket``
     :param path: file of the given ticket

@@ -15,8 +15,7 @@ from lottery_core.tickets import EXTRA_STATE
 _USUAL = ("model", "state_dict", "model_state_dict")
 _DEPTH = 4
 _OPTIMIZER = "param_groups"  # only the state of an optimizer has this key
-# Views (``expand``) can claim shapes without having the bytes. They may claim the first number of bytes in total, plus
-# the second number times the bytes that exist.
+# Limits for views (``expand``), which take few bytes in the file: bytes in total, plus a multiple of the stored bytes.
 _MOST_REPEATED, _MOST_VIEWS = 1 << 26, 4
 
 
@@ -77,8 +76,7 @@ def _states(value: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
     for _ in range(_DEPTH + 2):
         below = []
         for path, part in level:
-            # A mapping that occurs in several places is examined once, because a small file can have very many such
-            # places.
+            # Examine a mapping only once, because a small file can refer to it very many times.
             if not isinstance(part, Mapping) or _OPTIMIZER in part or id(part) in seen:
                 continue
             seen.add(id(part))

@@ -109,8 +109,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def weights_of_state(
     state: Mapping[str, Tensor], source: str, dialect: Dialect | None = None, parameters: int | None = None
 ) -> Weights:
-    """Return the weights in a state dict: each tied parameter once, without target networks, which follow the online
-    ones.
+    """Return the weights in a state dict, each tied parameter once, and without target networks.
 
     :param state: a state dict; its tensors are not copied
     :param source: the file or model that it comes from, for messages

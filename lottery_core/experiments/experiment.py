@@ -120,10 +120,10 @@ class Experiment:
         return plan_runs(self.kinds, self.seeds, self.rounds)
 
     def fixed(self) -> dict[str, Any]:
-        """Return the settings that must not change between two commands in one folder; kinds, seeds and rounds may be
-        added.
+        """Return the settings that must not change between two commands in one folder.
 
-        Settings that folders of 0.1 lack are left out if they have their default. The scoring is not included.
+        Kinds, seeds and rounds may be added. Settings that folders of 0.1 lack are left out if they have their default.
+        The scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {

@@ -35,8 +35,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
-        # The rewind point was saved from the model, which distinguishes parameters from buffers; a checkpoint has only
-        # names.
+        # The rewind point was saved from the model and distinguishes parameters from buffers; a checkpoint does not.
         trained = framework.weights(out / source.folder).like(rewind)
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind) if previous is None else previous.masks.pool

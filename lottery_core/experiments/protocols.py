@@ -88,4 +88,4 @@ class Executor(Protocol):
         """Start training ``run`` in ``folder``."""
 
     def adopt(self, run: Run, folder: Path) -> Training | None:
-        """Return the run ``run`` that an earlier process left running; ``None`` if there is none."""
+        """Return the :class:`Training` of ``run`` if an earlier process left it running, else ``None``."""

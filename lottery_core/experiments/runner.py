@@ -136,8 +136,7 @@ class Runner:
         queue.work(begin=partial(self._start_scoring, lock=lock), finish=lambda run: self._rescored(run, done))
 
     def _start_scoring(self, run: Run, lock: FolderLock) -> Training:
-        # The process only scores a run that is trained. An earlier command's job is cancelled: it may score
-        # differently.
+        # The process only scores a trained run. An earlier command's job is cancelled: it may score differently.
         folder = self.out / run.folder
         job = self.executor.adopt(run, folder)
         if job is not None:

@@ -50,8 +50,7 @@ def owners(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Modu
 
 
 def zero_every_gradient(parameter: Tensor, mask: Tensor) -> RemovableHandle:
-    """Zero the gradients that ``torch.autograd.grad`` returns for pruned parameters; hooks on ``.grad`` do not see
-    these.
+    """Zero the gradients of pruned parameters that ``torch.autograd.grad`` returns, unseen by hooks on ``.grad``.
 
     :param parameter: a leaf tensor
     :param mask: bool, of the parameter's shape, True for surviving elements

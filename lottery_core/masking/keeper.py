@@ -152,8 +152,7 @@ class MaskKeeper:
         handle = _register(parameter, zero_gradient)
         self._handles.append(handle)
         if foreign:
-            # The user's hook may step an optimizer within the backward pass: mask the gradient before it, the values
-            # after it.
+            # The user's hook may step an optimizer: mask the gradient before it, and the values after it.
             hooks: Any = parameter._post_accumulate_grad_hooks
             hooks.move_to_end(handle.id, last=False)
             self._handles.append(_register(parameter, lambda parameter: self._held.erase(name, parameter.data)))

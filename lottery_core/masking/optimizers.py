@@ -78,8 +78,9 @@ class SecondMoments:
 
     @torch.no_grad()
     def lift(self, state: Mapping[Any, Any] | None, steps: int) -> None:
-        """Set the second moments to 1 if the optimizer's state is new, and every few hundred steps; call it after each
-        step.
+        """Set the second moments to 1 if the optimizer's state is new, and every few hundred steps.
+
+        Call this after each step.
 
         :param state: the optimizer's state; other kinds of moments, and flat ones, are left unchanged. ``None`` for an
             optimizer without a state of its own

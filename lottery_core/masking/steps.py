@@ -50,8 +50,7 @@ def follow_steps(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> An
 
 
 def follow_loading(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> Any:
-    """Call ``after`` with the optimizer when a state was loaded into it; does nothing for optimizers without torch's
-    hooks.
+    """Call ``after`` with the optimizer whenever a state was loaded into it, if it has torch's hooks.
 
     :param optimizer: any optimizer
     :param after: called after ``load_state_dict``

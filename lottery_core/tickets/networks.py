@@ -168,8 +168,7 @@ def _layers(masks: Masks, outside: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _staged(names: Iterable[str], stages: Sequence[str]) -> list[list[list[str]]]:
-    # Yields the stacks of layers stage by stage: numbered layers (net.0, net.2) follow one another, others are
-    # parallel.
+    # Yields the stacks of layers by stage: numbered layers (net.0, net.2) follow one another, others are parallel.
     patterns = [re.compile(stage) for stage in stages]
     staged: list[dict[str, list[str]]] = [{} for _ in stages]
     for name in sorted(names, key=_natural):

@@ -15,8 +15,7 @@ from lottery_core.tickets.names import plain_names
 
 
 def live_parameters(model: nn.Module, ignore: Collection[str] = ()) -> dict[str, list[nn.Parameter]]:
-    """Return every distinct parameter of a model by its plain name, with all ``Parameter`` objects that share its
-    memory.
+    """Return every distinct parameter of a model by its plain name, with all objects that share its memory.
 
     :param model: any module
     :param ignore: names to leave out

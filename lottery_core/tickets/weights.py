@@ -77,8 +77,7 @@ class Weights:
         return names
 
     def like(self, other: Weights) -> Weights:
-        """Return the same values with the names and ties of ``other``, and with its parameters if it distinguishes
-        them.
+        """Return the same values with the names, ties and (if known) parameters of ``other``.
 
         :param other: weights of the same network
         """

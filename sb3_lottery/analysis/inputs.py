@@ -140,8 +140,7 @@ def ticket_inputs(masks: Masks, settings: Mapping[str, Any]) -> list[tuple[str, 
 
 
 def _observers(masks: Masks) -> list[str]:
-    # The first layers that read the observation itself: a features extractor or a shared trunk, rather than what
-    # follows.
+    # The first layers that read the observation itself, not the output of a features extractor or a shared trunk.
     whole = []
     for name in _first_layers(masks):
         match = _FIRST.match(name)

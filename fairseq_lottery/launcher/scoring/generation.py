@@ -178,7 +178,6 @@ def generate_arguments(arguments: FairseqArguments, data: str, scoring: Mapping[
     if not more.given("--batch-size", "--max-tokens", "--max-sentences"):
         result = result.plus("--max-tokens", "4000")
     if not more.given("--required-batch-size-multiple"):
-        # With fairseq's default of 8, the last sentences of a split are dropped if they do not fill a multiple (issue
-        # 5036).
+        # With fairseq's default of 8, the last sentences of a split may be dropped (fairseq issue 5036).
         result = result.plus("--required-batch-size-multiple", "1")
     return result.plus(*more.words)

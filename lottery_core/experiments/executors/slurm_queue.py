@@ -75,7 +75,7 @@ def with_cpus(options: Mapping[str, Any], cpus: int, cpus_of_a_gpu: int) -> dict
     """Add the CPUs of a task if the options do not set them: Slurm's default is one CPU for all of its ranks.
 
     :param options: options of a job, from :func:`slurm_options`
-    :param cpus: CPUs of a task without GPUs
+    :param cpus: minimum number of CPUs of a task
     :param cpus_of_a_gpu: CPUs of a task for each of its GPUs
     """
     if any(name in options for name in _CPUS):

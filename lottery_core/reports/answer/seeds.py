@@ -57,7 +57,7 @@ def upper_limit(spread: float, seeds: int) -> float:
 def power(ratio: float, seeds: int, alpha: float) -> float:
     """Return the power of the one-sided sign-flip test for normal paired differences.
 
-    It is simulated up to 10 seeds, always with the same random numbers; beyond, it equals the power of the t test.
+    It is simulated up to 10 seeds, always with the same random numbers; beyond, the power of the t test is used.
 
     :param ratio: mean divided by standard deviation of the differences
     :param seeds: number of pairs

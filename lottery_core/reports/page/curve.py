@@ -117,7 +117,7 @@ def _series(switch: str, name: str, rows: Sequence[Row], looks: tuple[str, ...])
         "switch": switch,
         "name": name,
         "look": list(looks),
-        "flat": list(rounds) == [0],  # kinds that are not pruned are drawn as a level
+        "flat": list(rounds) == [0],  # a kind that is not pruned becomes a horizontal line
         "x": [mean([row.surviving_fraction for row in some]) for some in cells],
         "y": [[_statistic(variant, [row.score for row in some]) for some in cells] for variant in VARIANTS],
         "head": [f"{name}, {_level(some[0])}" for some in cells],

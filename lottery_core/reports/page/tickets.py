@@ -41,8 +41,7 @@ class PackedMasks:
         return both / either if either else 1.0
 
     def chance(self, other: PackedMasks) -> float:
-        """Return the Jaccard index by chance: for two masks with as many survivors per tensor, at independent
-        positions.
+        """Return the Jaccard index expected by chance, if each tensor kept as many elements at random positions.
 
         It is computed from the expected numbers; with more than a few survivors it is close to the expected index.
         """
