@@ -1,7 +1,7 @@
 """Lottery tickets for fairseq: ``fairseq-train --user-dir fairseq_lottery --task lottery_translation ...``.
 
 Importing the package patches fairseq (see :mod:`fairseq_lottery.patches`) and registers its tasks, models and
-criterions: given ``--user-dir``, fairseq imports this package and nothing below it.
+criterions. Given ``--user-dir``, fairseq imports this package and none of its modules.
 """
 
 from fairseq_lottery import patches

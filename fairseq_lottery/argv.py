@@ -10,7 +10,7 @@ USER_DIR = str(Path(__file__).parent)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line at its first ``--``: everything before it, and everything after it."""
+    """Split a command line at its first ``--`` into the words before it and the words after it."""
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     return words[:end], words[end + 1 :]
@@ -18,7 +18,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 @dataclass(frozen=True)
 class FairseqArguments:
-    """The arguments of one of fairseq's commands: its words, and what the options among them say.
+    """The arguments of one of fairseq's commands: its words, and the values of the options among them.
 
     Both ``--option value`` and ``--option=value`` are understood. The last occurrence of an option counts.
 
@@ -45,11 +45,11 @@ class FairseqArguments:
         object.__setattr__(self, "_values", values)
 
     def given(self, *options: str) -> bool:
-        """Whether any of ``options`` is on the command line."""
+        """Return whether any of ``options`` is on the command line."""
         return any(option in self._values for option in options)
 
     def value(self, *names: str) -> str | None:
-        """The value of an option, the last one given; ``None`` when it is not on the command line.
+        """Return the last value given for an option; ``None`` if the option is not on the command line.
 
         :param names: the option's names, e.g. ``"--source-lang", "-s"``
         """
@@ -58,50 +58,50 @@ class FairseqArguments:
 
     @property
     def task(self) -> str | None:
-        """``--task``."""
+        """The value of ``--task``."""
         return self.value("--task")
 
     @property
     def user_dir(self) -> str | None:
-        """``--user-dir``."""
+        """The value of ``--user-dir``."""
         return self.value("--user-dir")
 
     @property
     def source_lang(self) -> str | None:
-        """``--source-lang`` or ``-s``."""
+        """The value of ``--source-lang`` or ``-s``."""
         return self.value("--source-lang", "-s")
 
     @property
     def target_lang(self) -> str | None:
-        """``--target-lang`` or ``-t``."""
+        """The value of ``--target-lang`` or ``-t``."""
         return self.value("--target-lang", "-t")
 
     @property
     def cpu(self) -> bool:
-        """``--cpu``."""
+        """Whether ``--cpu`` is given."""
         return self.given("--cpu")
 
     @property
     def log_format(self) -> str | None:
-        """``--log-format``."""
+        """The value of ``--log-format``."""
         return self.value("--log-format")
 
     @property
     def keep_last_epochs(self) -> str | None:
-        """``--keep-last-epochs``."""
+        """The value of ``--keep-last-epochs``."""
         return self.value("--keep-last-epochs")
 
     @property
     def no_epoch_checkpoints(self) -> bool:
-        """``--no-epoch-checkpoints``."""
+        """Whether ``--no-epoch-checkpoints`` is given."""
         return self.given("--no-epoch-checkpoints")
 
     def plus(self, *words: str) -> FairseqArguments:
-        """A copy with ``words`` appended."""
+        """Return a copy with ``words`` appended."""
         return FairseqArguments((*self.words, *words))
 
     def without(self, *options: str) -> FairseqArguments:
-        """A copy without ``options`` and their values; each of them must be an option that takes a value."""
+        """Return a copy without ``options`` and their values; each of them must be an option that takes a value."""
         words: list[str] = []
         is_value = False
         for word in self.words:
@@ -114,8 +114,9 @@ class FairseqArguments:
         return FairseqArguments(words)
 
     def with_user_dir(self) -> FairseqArguments:
-        """A copy with the plugin's user-dir, unless the arguments already name a user-dir.
+        """Return a copy with the plugin's user-dir, unless the arguments already name a user-dir.
 
-        Not part of an experiment's settings: the plugin may be installed elsewhere when the experiment resumes.
+        The user-dir is not part of an experiment's settings: the plugin may be installed elsewhere when the experiment
+        resumes.
         """
         return self if self.user_dir is not None else self.plus("--user-dir", USER_DIR)

@@ -1,4 +1,4 @@
-"""What a fairseq checkpoint says about its training: progress, ticket, options."""
+"""What a fairseq checkpoint says about its training run: progress, ticket, options."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FROM_DICTIONARY = {
 
 @dataclass(frozen=True)
 class CheckpointProgress:
-    """How far a fairseq training had come when it wrote a checkpoint, and which ticket it was training.
+    """How far a fairseq run had come when it wrote a checkpoint, and which ticket it was training.
 
-    Read from the file by :meth:`of`. It decides whether a killed run may resume, whether a run has already been
-    trained to its end, and whether a ``--save-dir`` belongs to the ticket that is about to be trained.
+    Read from the file by :meth:`of`. It decides whether a killed run may resume, whether a run has already reached its
+    end, and whether a ``--save-dir`` belongs to the ticket that is about to be trained.
 
-    :param cfg: configuration of the training, by section (``"optimization"``, ``"checkpoint"``, ...)
-    :param updates: optimizer updates since the start of the training
-    :param epoch: epoch that resumes or comes next, counted from 1
+    :param cfg: configuration of the run, by section (``"optimization"``, ``"checkpoint"``, ...)
+    :param updates: optimizer updates since the start of the run
+    :param epoch: epoch that the checkpoint continues or that comes next, counted from 1
     :param batches: batches of that epoch that are done
     :param seconds: training time since the start
     :param tickets: class name of a lottery task -> digest of the ticket that it trained, empty for a dense run
-    :param full_precision: whether a checkpoint of a training in half precision has the fp32 masters, where there are
-        any, and the state of the loss scaler; those of version 0.1 have not
+    :param full_precision: whether the checkpoint of a run in half precision contains the state of the loss scaler and,
+        if the run has them, the fp32 masters; checkpoints of version 0.1 do not
     """
 
     cfg: Mapping[str, Any]
@@ -53,7 +53,7 @@ class CheckpointProgress:
         """Read the progress from a checkpoint; its tensors stay on the disk (``mmap=True``).
 
         :param checkpoint: the file, written by fairseq's trainer
-        :raises CheckpointError: the file is damaged, not a training checkpoint, or its options are no plain data
+        :raises CheckpointError: the file is damaged or not a training checkpoint, or its options are not plain data
         """
         try:
             with safe_loading():
@@ -79,24 +79,24 @@ class CheckpointProgress:
             raise unreadable(error, str(checkpoint), "checkpoint of fairseq") from error
 
     def option(self, section: str, name: str, default: Any = None) -> Any:
-        """The value of an option in the configuration, ``default`` when it is missing."""
+        """Return the value of an option in the configuration, ``default`` if it is missing."""
         values = self.cfg.get(section)
         values = vars(values) if isinstance(values, Namespace) else values or {}
         return values.get(name, default)
 
     @property
     def at_end(self) -> bool:
-        """Whether the training had reached its end. Resumed after ``--max-update``, fairseq would add one update."""
+        """Whether the run had reached its end. Resumed after ``--max-update``, fairseq would add one update."""
         max_update = self.option("optimization", "max_update") or 0
         max_epoch = self.option("optimization", "max_epoch") or 0
         return bool(max_update and self.updates >= max_update) or bool(max_epoch and self.epoch > max_epoch)
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """Read a checkpoint whose content will be written again, or used by fairseq.
+    """Read a checkpoint whose content will be written again, or passed to fairseq.
 
     :param checkpoint: the file, written by fairseq's trainer
-    :raises CheckpointError: the file cannot be read, or its options are no plain data
+    :raises CheckpointError: the file cannot be read, or its options are not plain data
     """
     state = load_checkpoint(checkpoint)
     require_plain_state(state, str(checkpoint))

@@ -1,4 +1,4 @@
-"""fairseq's cross entropies, with the natural-log perplexity and a check that pruned weights are zero."""
+"""fairseq's cross-entropy criterions, with natural-log perplexity and a check that pruned weights are zero."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fairseq.logging import metrics
 class LotteryCriterion:
     """Mix-in, placed before a criterion that logs ``ntokens`` and the sum of its losses in nats.
 
-    ``nll`` names the logged sum: ``loss``, or ``nll_loss`` for a criterion that smooths labels.
+    ``nll`` names the logged sum: ``loss``, or ``nll_loss`` for a criterion with label smoothing.
     """
 
     nll = "loss"
 
     def forward(self, model: Any, sample: Any, reduce: bool = True) -> Any:
-        """Compute the criterion's loss; check the masks first when the task asks for it.
+        """Compute the criterion's loss, after checking the masks if the task asks for it.
 
         :raises PrunedWeightAlive: a pruned weight is not 0.0
         """
@@ -33,7 +33,7 @@ class LotteryCriterion:
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Any) -> None:
-        """Log the criterion's metrics and ``log_ppl``: nats per token, the paper's score (PAPER 3.2)."""
+        """Log the criterion's metrics and ``log_ppl``: nats per token, the score in arXiv 1906.02768, section 3.2."""
         super().reduce_metrics(logging_outputs)  # type: ignore[misc]
         nll = sum(log.get(cls.nll, 0) for log in logging_outputs)
         tokens = sum(log.get("ntokens", 0) for log in logging_outputs)
@@ -45,7 +45,7 @@ class LotteryCrossEntropy(LotteryCriterion, CrossEntropyCriterion):  # type: ign
 
 
 class LotteryLabelSmoothedCrossEntropy(LotteryCriterion, LabelSmoothedCrossEntropyCriterion):  # type: ignore[misc]
-    """``label_smoothed_cross_entropy`` that logs ``log_ppl`` (without the smoothing) and checks the masks."""
+    """``label_smoothed_cross_entropy`` that logs ``log_ppl`` (without label smoothing) and checks the masks."""
 
     nll = "nll_loss"
 

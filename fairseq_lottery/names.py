@@ -1,13 +1,13 @@
-"""Names that several rooms share: scores, files of a run, the prefix of the lottery tasks."""
+"""Names that several rooms share: scores, files of a run, the prefix of lottery tasks."""
 
 from __future__ import annotations
 
 PREFIX = "lottery_"  # of the registered tasks
 LOG_PPL, LOSS = "log_ppl", "loss"
 BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER = "bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"
-TRANSLATED = (BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER)  # scores of what fairseq-generate translates
+TRANSLATED = (BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER)  # scores of the translations of fairseq-generate
 SCORES = (LOG_PPL, LOSS, *TRANSLATED)
 LAST = "checkpoint_last.pt"
 AVERAGED = "averaged.pt"
-TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the ticket that was trained
-PRECISION = "precision"  # beside it, of a training in half precision: what fairseq itself does not keep
+TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the trained ticket
+PRECISION = "precision"  # key beside it, for runs in half precision: state that fairseq itself does not keep

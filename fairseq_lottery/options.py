@@ -1,4 +1,4 @@
-"""The options that a lottery task adds to those of the task it extends."""
+"""The options that a lottery task adds to those of the task that it extends."""
 
 # fairseq reads the types of the fields to make its parser, and understands only the old spelling of them.
 # ruff: noqa: UP006, UP035, UP045, RUF009

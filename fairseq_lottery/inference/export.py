@@ -26,13 +26,13 @@ _OPTIONS = {
 
 
 def export(path: Path, output: Path, form: str, trust: bool) -> str:
-    """Write a checkpoint without a trace of this project, and without the optimizer's state.
+    """Write a checkpoint without any reference to this project, and without the optimizer's state.
 
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
     :param form: ``"plain"``, ``"shrunk"`` or ``"csr"``, see :func:`lottery_core.inference.export`
-    :param trust: not needed: a checkpoint of fairseq runs no code here
-    :returns: the task, architecture and criterion, and what was removed
+    :param trust: ignored; reading a fairseq checkpoint runs no code
+    :returns: a text with the task, architecture and criterion, and what was removed
     :raises CheckpointError: the checkpoint cannot be read, fairseq lacks its model, or there is nothing to shrink
     :raises WriteError: the file cannot be written
     """
@@ -54,7 +54,7 @@ def plain_state(path: Path) -> dict[str, Any]:
 
     :param path: a checkpoint of a lottery task
     :returns: the state, as fairseq's trainer saves it
-    :raises CheckpointError: the checkpoint cannot be read, its options are no plain data, or fairseq lacks its model
+    :raises CheckpointError: the checkpoint cannot be read, its options are not plain data, or fairseq lacks its model
     """
     state = load_state(path)
     if not isinstance(state.get("cfg"), Mapping):
@@ -73,8 +73,8 @@ def plain_state(path: Path) -> dict[str, Any]:
         for entry in state["optimizer_history"]
     ]
     extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
-    extra.pop("metrics", None)  # --eval-bleu leaves numpy objects, which plain fairseq may not unpickle
-    # Nothing else is passed on: fairseq would take options in "args" before those in "cfg".
+    extra.pop("metrics", None)  # --eval-bleu leaves numpy objects, which plain fairseq may refuse to unpickle
+    # "args" must stay empty: fairseq would prefer options there to those in "cfg".
     plain = {"args": None, "cfg": cfg, "model": model, "criterion": state.get("criterion")}
     return plain | {
         "optimizer_history": history,
@@ -113,7 +113,7 @@ def _own_options(options: dict[str, Any]) -> dict[str, Any]:
 def _as_lstm_lm(
     options: Mapping[str, Any], model: Mapping[str, Any], path: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rename options and weights for fairseq's ``lstm_lm``, the same function (``fairseq/models/lstm.py``)."""
+    """Rename options and weights for fairseq's ``lstm_lm``, which computes the same (``fairseq/models/lstm.py``)."""
     if options["share_decoder_input_output_embed"]:
         raise CheckpointError(
             f"cannot export {path}: the output layer of a tied {_LSTM} has a bias, and that of fairseq's lstm_lm "

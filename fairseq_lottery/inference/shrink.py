@@ -28,8 +28,8 @@ def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any],
     :param state: plain state, see :func:`fairseq_lottery.inference.export.plain_state`; not changed
     :param source: the checkpoint's path, for messages
     :returns: the smaller state, and a report of what was removed
-    :raises CheckpointError: the architecture has no such blocks, their units cannot be removed exactly, or no unit is
-        dead
+    :raises CheckpointError: the architecture has no such blocks, their units cannot be removed exactly, or there are no
+        dead units
     """
     model: Mapping[str, Tensor] = state["model"]
     options = state["cfg"]["model"]
@@ -75,7 +75,7 @@ def _check(
 
 
 def _option(options: Mapping[str, Any], name: str) -> Any:
-    """The value of a model option, in a flat configuration (``--arch``) or a nested one (Hydra)."""
+    """Return the value of a model option, in a flat configuration (``--arch``) or a nested one (Hydra)."""
     if name in options:
         return options[name]
     part, _, rest = name.partition("_")

@@ -14,19 +14,19 @@ from lottery_core.inference import AUTO, CSR, Load, sparsify
 log = logging.getLogger("fairseq_lottery")
 OFF = "off"
 MODES = (AUTO, OFF, CSR)
-_LENGTH = 25  # tokens of a sentence, when there is no data set yet (fairseq-interactive)
+_LENGTH = 25  # tokens in a sentence, assumed while there is no data set (fairseq-interactive)
 _ENCODER = re.compile(r"(^|\.)encoder\.")  # also models.de-en.encoder of a multilingual model
-_ONCE_PER_SENTENCE = ("encoder_attn.k_proj", "encoder_attn.v_proj")  # applied to all tokens of the source
+_ONCE_PER_SENTENCE = ("encoder_attn.k_proj", "encoder_attn.v_proj")  # once per sentence, for all source tokens
 
 Loads = Callable[[str], Load]
 
 
 def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Loads]) -> None:
-    """Make trained models sparse, in place; a model in training, whose validation also generates, stays dense.
+    """Make trained models sparse, in place. Models in training mode stay dense, although validation also generates.
 
     :param models: fairseq models; an entry may be ``None``
     :param options: configuration of a lottery task
-    :param loads: gives the work of each layer of a model
+    :param loads: returns the work of each layer of a model
     """
     if options.sparse_inference == OFF:
         return
@@ -42,10 +42,10 @@ def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> objec
 
 
 def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
-    """The work of each layer in beam search: the encoder sees a batch, the decoder one token of every hypothesis.
+    """Estimate the work of each layer in beam search: the encoder sees a batch, the decoder one token per hypothesis.
 
     :param task: a lottery task, which knows the size of batches
-    :param model: the model whose layers are meant
+    :param model: the model
     :param beam: hypotheses per sentence
     :returns: layer name -> tokens per call
     """
@@ -62,7 +62,7 @@ def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
 
 
 def loads_of_scoring(task: Any, dataset: Any) -> Loads:
-    """The work of each layer in ``fairseq-eval-lm``: all tokens of a batch.
+    """Estimate the work of each layer in ``fairseq-eval-lm``: all tokens of a batch.
 
     :param task: a lottery task, which knows the size of batches
     :param dataset: the data set to score

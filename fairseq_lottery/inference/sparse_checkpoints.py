@@ -1,8 +1,8 @@
-"""Sparse files (``lottery export --form csr``) where fairseq reads checkpoints, and for ``load_sparse``.
+"""Read and write sparse files (``lottery export --form csr``) as fairseq checkpoints, and build their models.
 
 fairseq loads a checkpoint in three steps (``fairseq/checkpoint_utils.py:load_model_ensemble_and_task``): it reads the
 state, builds the model of ``state["cfg"].model``, and loads ``state["model"]`` into it. A sparse file's configuration
-carries a mark through these steps, so that the model of that very configuration is built without memory.
+is marked during these steps, so that its model, and no other, is built without allocating memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARK = "lottery_sparse_file"  # key in the model's configuration while a sparse 
 class SparseState(dict[str, Any]):
     """Placeholder state dict of a sparse file; only models of lottery tasks may load it.
 
-    :param file: the file, whose tensors are read when a model is filled
+    :param file: the file; its tensors are read when a model is filled
     """
 
     def __init__(self, file: SparseFile) -> None:
@@ -51,7 +51,7 @@ def write(state: Mapping[str, Any], output: Path) -> str:
 
     :param state: plain state, see :func:`fairseq_lottery.inference.export.plain_state`
     :param output: the file to write
-    :returns: one line that says what was written
+    :returns: one line that describes the file
     :raises CheckpointError: no weight is pruned, or the configuration cannot be written as JSON
     :raises WriteError: the file cannot be written
     """
@@ -66,7 +66,7 @@ def write(state: Mapping[str, Any], output: Path) -> str:
 
 
 def is_sparse_checkpoint(path: Any) -> bool:
-    """Whether ``path``, as fairseq is given it, is a sparse file."""
+    """Return whether ``path``, in the form in which fairseq passes it, is a sparse file."""
     return Path(str(path)).is_file() and is_sparse_file(str(path))
 
 
@@ -91,7 +91,7 @@ def read_sparse_checkpoint(path: Any, read: Callable[..., dict[str, Any]], *args
 def _without_weights(
     config: Mapping[str, Any], read: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any
 ) -> dict[str, Any]:
-    # fairseq reads it from a file, so that the configuration is what fairseq makes of one.
+    # fairseq reads the configuration from a file, so that it goes through fairseq's own conversions.
     history = {"criterion_name": config["criterion_name"], "num_updates": config["num_updates"]}
     history |= {"optimizer_name": "", "lr_scheduler_state": {}}
     state = {"args": None, "cfg": dict(config["cfg"]), "model": {}, "optimizer_history": [history]}
@@ -102,7 +102,7 @@ def _without_weights(
 
 
 def build_for_checkpoint(cfg: Any, build: Callable[[], Any]) -> Any:
-    """Build the model of a checkpoint, without memory when its configuration is that of a sparse file.
+    """Build the model of a checkpoint, without allocating memory if its configuration comes from a sparse file.
 
     :param cfg: the model's configuration from the checkpoint; the mark of a sparse file is removed from it
     :param build: builds the model of ``cfg``
@@ -127,20 +127,20 @@ def _take_mark(cfg: Any) -> bool:
 
 def _load(model: nn.Module, state: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(state, SparseState):
-        give_memory(model)  # built from the configuration of a sparse file, but given other weights
+        give_memory(model)  # built from the configuration of a sparse file, but loaded with other weights
         return type(model).load_state_dict(model, state, *args, **kwargs)
     fill(model, state.file)
     return None
 
 
 def build(config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
-    """Build the model of a sparse file; the entry point for :func:`lottery_core.load_sparse`.
+    """Build the model of a sparse file; this is the entry point for :func:`lottery_core.load_sparse`.
 
-    :param config: configuration in the file
-    :param options: new values for options of the task and the model, ``data`` above all
+    :param config: configuration from the file
+    :param options: new values for options of the task and the model, in particular ``data``
     :returns: the model, its parameters on the device "meta"
     :raises CheckpointError: the configuration is damaged, or its model cannot be built here
-    :raises ConfigError: there is no such option, or no such folder
+    :raises ConfigError: an option is unknown, or a folder does not exist
     """
     require_plain(config, "the sparse file")
     try:
@@ -158,6 +158,6 @@ def build(config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
         raise
     except FileNotFoundError as error:
         raise ConfigError(f"{error}: give data=..., the folder of the dictionaries") from error
-    except Exception as error:  # the configuration of a damaged or foreign file can lead anywhere
+    except Exception as error:  # the configuration of a damaged or foreign file may raise anything
         raise CheckpointError(f"its model cannot be built: {error!r}") from error
     return model

@@ -1,4 +1,4 @@
-"""The paper's language model: ``nn.LSTM`` with dropout between its layers, whose state carries over between blocks.
+"""The LSTM language model of arXiv 1906.02768: ``nn.LSTM`` with dropout between layers and a state carried over blocks.
 
 fairseq's own ``lstm_lm`` loops over cells in Python and starts every block from a zero state (``models/lstm.py``).
 """
@@ -70,7 +70,7 @@ class LstmDecoder(FairseqDecoder):  # type: ignore[misc]
         """
         state = self.carried.get(self.training) if continues else None
         if state is not None and state[0].size(1) != prev_output_tokens.size(0):
-            state = None  # not the streams of the last call: a dummy batch that fairseq gives an idle rank
+            state = None  # a dummy batch, which fairseq gives to an idle rank, does not continue the last streams
         output, new = self.lstm(self.embed_tokens(prev_output_tokens.t()), state)
         if continues is not None:
             self.carried[self.training] = (new[0].detach(), new[1].detach())
@@ -92,7 +92,7 @@ class LotteryLstmLm(FairseqLanguageModel):  # type: ignore[misc]
         """Build the model.
 
         :param cfg: sizes and dropout
-        :param task: a language modeling task, which has the vocabulary
+        :param task: a language modeling task, which provides the vocabulary
         :raises ConfigError: the embeddings and the output layer share a matrix, but differ in size
         """
         return cls(LstmDecoder(task.target_dictionary, cfg))
@@ -100,7 +100,7 @@ class LotteryLstmLm(FairseqLanguageModel):  # type: ignore[misc]
 
 @register_model_architecture("lottery_lstm_lm", "lottery_lstm_lm_wikitext2")  # type: ignore[untyped-decorator]
 def lottery_lstm_lm_wikitext2(args: Any) -> None:
-    """Set the paper's sizes (PAPER 3.2)."""
+    """Set the sizes of arXiv 1906.02768, section 3.2."""
     args.decoder_embed_dim = getattr(args, "decoder_embed_dim", 650)
     args.decoder_hidden_size = getattr(args, "decoder_hidden_size", 650)
     args.decoder_layers = getattr(args, "decoder_layers", 2)

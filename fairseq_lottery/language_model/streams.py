@@ -1,4 +1,4 @@
-"""Truncated BPTT: the text as B contiguous streams, read in blocks of T words; the state carries over between blocks.
+"""Truncated BPTT: the text as B contiguous streams in blocks of T words; the LSTM state carries over between blocks.
 
 Inputs and targets are cut from the same text, shifted by one word, so no target is lost between two blocks. The lengths
 of the streams differ by at most one word, so no word is lost at the end either.
@@ -24,7 +24,7 @@ log = logging.getLogger("fairseq_lottery")
 
 @dataclass
 class LanguageModelingOptions(LotteryOptions):
-    """Options of ``lottery_language_modeling``, which adds one to those of every lottery task."""
+    """Options of ``lottery_language_modeling``: those of every lottery task and ``--truncated-bptt``."""
 
     truncated_bptt: int = field(
         default=0,
@@ -107,7 +107,7 @@ class StreamDataset(FairseqDataset):  # type: ignore[misc]
 
 
 class StreamText(FairseqDataset):  # type: ignore[misc]
-    """A whole text; the number of streams is known only when its batches are made.
+    """A whole text; the number of streams is set when its batches are made.
 
     :param words: the text, one-dimensional
     """
@@ -128,7 +128,7 @@ def all_streams(part: Tensor) -> Tensor:
     """Gather a state tensor from all ranks.
 
     :param part: hidden or cell state of this rank's streams, layers x streams x units
-    :returns: the same of all streams, in the order of the text
+    :returns: the state of all streams, in the order of the text
     """
     part = part.contiguous()
     parts = [torch.empty_like(part) for _ in range(ranks())]
@@ -140,7 +140,7 @@ class StreamTask:
     """Mix-in, placed before ``language_modeling``, for the option ``--truncated-bptt``."""
 
     _all_carried: list[Tensor] | None = None
-    _began: tuple[int, Any, Any] | None = None  # of the last update: its number, first items, state before them
+    _began: tuple[int, Any, Any] | None = None  # last update: number, first items, state before them
     _stepped = True
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
@@ -156,9 +156,9 @@ class StreamTask:
         return model
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> Any:
-        """Load a split, as one text under ``--truncated-bptt``.
+        """Load a split; under ``--truncated-bptt`` as one text.
 
-        :raises ConfigError: ``--truncated-bptt`` is not positive, or does not go with another option
+        :raises ConfigError: ``--truncated-bptt`` is not positive, or cannot be combined with another option
         """
         args = self.args  # type: ignore[attr-defined]
         if not args.truncated_bptt:
@@ -172,7 +172,7 @@ class StreamTask:
         sentences = data_utils.load_indexed_dataset(path, self.dictionary, args.dataset_impl, combine=combine)  # type: ignore[attr-defined]
         if sentences is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
-        # 4 bytes per word, half of what fairseq's own tensors take.
+        # 4 bytes per word, half of what fairseq's own tensors need.
         text = StreamText(torch.cat([sentences[index].to(torch.int32) for index in range(len(sentences))]))
         self.datasets[split] = text  # type: ignore[attr-defined]
         return text
@@ -185,7 +185,7 @@ class StreamTask:
         batches = self.dataset_to_epoch_iter.get(dataset)  # type: ignore[attr-defined]
         if batches is not None and not kwargs.get("disable_iterator_cache", False):
             return batches
-        # Without a batch size (fairseq-eval-lm) the text is one stream, so its score is that of one full-length pass.
+        # Without a batch size (fairseq-eval-lm) the text is one stream, scored as in a single pass over it.
         streams = (kwargs.get("max_sentences") or 1) * shards
         words = self.dictionary  # type: ignore[attr-defined]
         blocks = StreamDataset(dataset.words, streams, self.args.truncated_bptt, words.pad(), words.eos())  # type: ignore[attr-defined]
@@ -208,7 +208,7 @@ class StreamTask:
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, *args: Any, **kwargs: Any
     ) -> Any:
-        """Run forward and backward; where ``--amp`` repeats an update that overflowed, from the state it began with."""
+        """Run forward and backward; if ``--amp`` repeats an update that overflowed, start from the same LSTM state."""
         if self._stepped and self.args.truncated_bptt and sample:  # type: ignore[attr-defined]
             self._begin_update(sample["id"], update_num)
         self._stepped = False
@@ -223,13 +223,13 @@ class StreamTask:
         self._began = update_num, items, self._carried.get(True)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """Let the optimizer step, then gather the state of all ranks, because only rank 0 is asked for a checkpoint."""
+        """Run the optimizer step, then gather the state of all ranks, because only rank 0 writes checkpoints."""
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
         self._stepped = True
         state = self._carried.get(True)
         if state is None or ranks() == 1:
             return
-        # A few hundred kilobytes, while the gradients are a few hundred megabytes.
+        # This gathers a few hundred kilobytes, while the gradients take a few hundred megabytes.
         self._all_carried = [all_streams(part) for part in state]
 
     @property
@@ -243,7 +243,7 @@ class StreamTask:
         return {} if state is None else {type(self).__name__: {"carried": [part.cpu().clone() for part in state]}}
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
-        """Restore the carried state, on each rank that of its own streams; the number of ranks may have changed.
+        """Restore the carried state of this rank's streams; the number of ranks may have changed.
 
         :param kept: what :meth:`get_checkpoint_dict` returned under the task's class name
         """

@@ -1,4 +1,4 @@
-"""The command ``fairseq-lottery``: whole experiments around one ``fairseq-train`` command, a process for each run."""
+"""The command ``fairseq-lottery``: whole experiments around one ``fairseq-train`` command, with a process per run."""
 
 from fairseq_lottery.launcher.command import main
 

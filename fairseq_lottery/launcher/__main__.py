@@ -1,4 +1,4 @@
-"""``python -m fairseq_lottery.launcher``: the command ``fairseq-lottery``."""
+"""Run the command ``fairseq-lottery`` with ``python -m fairseq_lottery.launcher``."""
 
 import sys
 

@@ -40,7 +40,7 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
-    # Messages of fairseq and hydra while a model is built belong in train.log, not here.
+    # The log messages of fairseq and hydra belong in train.log, not here.
     logging.getLogger().setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
@@ -58,7 +58,7 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
         require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
     if experiment.rewind not in KEPT:
-        # Raises an error if the training ends before the rewind point.
+        # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)
         RewindPoint(Path(), point, False, *limits)
         if experiment.after_rewind == REMAINING:
@@ -71,7 +71,7 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
             "save: leave it out, or restart the schedule, with --rewind-what lr"
         )
     task = tasks.setup_task(cfg.task)
-    if args.score is None and not read_row(experiment.out):  # the task's class knows more than its name
+    if args.score is None and not read_row(experiment.out):  # the task's class says more than its name
         score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
         given = {name: getattr(args, name) for name in SCORING_OPTIONS}
         experiment = with_scoring(experiment, scoring_of(given, {}, score))
@@ -83,7 +83,7 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
 
 
 def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
-    # fairseq uses all GPUs that it sees, each with a batch of its own, so their number changes the training.
+    # fairseq uses all visible GPUs, each with its own batch, so their number changes the training.
     if arguments.cpu:
         return experiment
     if args.executor == SLURM:
@@ -107,7 +107,7 @@ def _check_tasks(args: argparse.Namespace) -> None:
 
 
 def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
-    # A rank each, with the processes that load its data.
+    # Each rank needs CPUs for its threads, and for the processes that load its data.
     workers = arguments.value("--num-workers") or "1"
     return threads + (int(workers) if workers.isdigit() else 1)
 

@@ -1,4 +1,4 @@
-"""fairseq as the runner sees it: the command of a run, its trained weights, its score."""
+"""The runner's interface to fairseq: the command, the trained weights and the score of a run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lottery_core.tickets import Weights
 
 
 class Fairseq:
-    """See :class:`lottery_core.experiments.Framework`.
+    """fairseq as a :class:`lottery_core.experiments.Framework`.
 
-    :param launcher: command that starts the training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
+    :param launcher: command that starts training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
     """
 
     name = "fairseq"
@@ -24,7 +24,7 @@ class Fairseq:
         self.launcher = launcher
 
     def command(self, run: Run, folder: Path) -> list[str]:
-        """Return the command of one process, which trains and scores; it reads the rest from ``experiment.json``."""
+        """Return the command of the process that trains and scores a run; the rest is in ``experiment.json``."""
         more = [] if self.launcher is None else ["--launcher", self.launcher]
         return [sys.executable, "-m", "fairseq_lottery.launcher.worker", str(folder), *more]
 

@@ -10,31 +10,31 @@ from typing import Any
 from lottery_core.experiments import paths
 from lottery_core.files import CurveFile, CurvePoint
 
-# The best known of these stands for the run: BLEU is there where --eval-bleu asks for it.
+# The first of these that is logged is used; BLEU is logged only with --eval-bleu.
 _MEASURES = ("bleu", "log_ppl", "loss")
 _TRAIN = "train"
 
 
 class LearningCurve:
-    """Keeps ``curve.csv``: a point a validation; a point an epoch, of the training itself, where nothing is validated.
+    """Writes ``curve.csv``: one point per validation or, if nothing is validated, one point per epoch of training.
 
     :param folder: the run's folder
-    :param resumed: updates of the checkpoint that the training resumes from; ``None`` where it begins
+    :param resumed: updates of the checkpoint that the run resumes from; ``None`` for a new run
     :param validates: whether there will be validations
     """
 
     def __init__(self, folder: Path, resumed: int | None, validates: bool = True) -> None:
-        self.file = CurveFile(folder / paths.LEARNING, pause=0.0)  # a point lost would be lost for good after resuming
+        self.file = CurveFile(folder / paths.LEARNING, pause=0.0)  # unwritten points would be lost on resume
         self.validates = validates
-        self._subset = ""  # of several validation subsets the first counts
+        self._subset = ""  # only the first validation subset counts
         if resumed is not None:
             self.file.resume(resumed)
 
     def add(self, tag: str, stats: Mapping[str, Any]) -> None:
-        """Take in one line of statistics.
+        """Process one line of statistics.
 
         :param tag: ``"train"``, ``"train_inner"`` or the name of a validation subset
-        :param stats: the line's values, whose names begin with the tag
+        :param stats: the values of the line; their names begin with the tag
         :raises WriteError: the file cannot be written
         """
         if tag == "train_inner" or self.validates == (tag == _TRAIN):

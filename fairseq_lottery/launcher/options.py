@@ -32,7 +32,7 @@ _SET_PER_ROUND = (
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
-    **dict.fromkeys(SCORING_OPTIONS),  # what is not given stays as the folder has it
+    **dict.fromkeys(SCORING_OPTIONS),  # options that are not given keep the folder's values
     "launcher": None,
     "rewind": None,
     "rewind_what": None,
@@ -76,7 +76,7 @@ def parser() -> Parser:
 def resolve(given: Mapping[str, Any]) -> argparse.Namespace:
     """Fill in the defaults of the options that were not given.
 
-    :param given: what :func:`parser` made of the command line, as a mapping
+    :param given: the parsed command line of :func:`parser`, as a mapping
     :raises ConfigError: ``--out`` is missing
     """
     if "out" not in given:
@@ -88,7 +88,7 @@ def with_task(arguments: FairseqArguments) -> FairseqArguments:
     """Replace the task by its lottery task; ``translation`` is fairseq's default.
 
     :param arguments: arguments of ``fairseq-train``, as the user gave them
-    :raises ConfigError: there are none, or one of them is set by ``fairseq-lottery``
+    :raises ConfigError: there are no arguments, or one of them is set by ``fairseq-lottery``
     """
     if not arguments.words:
         raise ConfigError("give the arguments of fairseq-train after --, the data folder first")
@@ -102,11 +102,11 @@ def with_task(arguments: FairseqArguments) -> FairseqArguments:
 
 
 def parse_fairseq(arguments: FairseqArguments) -> Any:
-    """Let fairseq parse its arguments; a bad one ends this process with fairseq's own message.
+    """Parse arguments with fairseq's own parser; a wrong argument ends this process with fairseq's own message.
 
     :param arguments: arguments of ``fairseq-train``
     :returns: fairseq's configuration
-    :raises ConfigError: there is no such task, or a user-dir does without the plugin
+    :raises ConfigError: there is no such task, or a user-dir does not import the plugin
     """
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -114,7 +114,7 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
     _check_user_dir(arguments)
     words = list(arguments.with_user_dir().words)
     before = sys.argv
-    sys.argv = ["fairseq-train", *words]  # fairseq looks for --user-dir there while it makes its parser
+    sys.argv = ["fairseq-train", *words]  # fairseq looks for --user-dir there when it makes its parser
     try:
         fairseq_parser = options.get_training_parser()
         return convert_namespace_to_omegaconf(options.parse_args_and_arch(fairseq_parser, input_args=words))
@@ -123,7 +123,7 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
 
 
 def _check_user_dir(arguments: FairseqArguments) -> None:
-    # A user-dir of the user's own takes the place of ours.
+    # A user-dir given by the user replaces the plugin's.
     from fairseq import utils
     from fairseq.tasks import TASK_REGISTRY
 
@@ -150,7 +150,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
 
     :param args: options of ``fairseq-lottery``, see :func:`resolve`
     :param arguments: arguments of ``fairseq-train``, see :func:`with_task`
-    :raises LotteryError: an option has a value that cannot work
+    :raises LotteryError: an option has an invalid value
     """
     try:
         shlex.split(args.launcher or "")
@@ -195,7 +195,7 @@ def _rewind_word(args: argparse.Namespace) -> str:
 
 
 def all_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide the bits of a fairseq run."""
+    """Return the versions of the packages that can change the results of a fairseq run."""
     from importlib.metadata import PackageNotFoundError, version
 
     result = versions()

@@ -48,8 +48,8 @@ def _parser() -> Parser:
 def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
     """Run ``fairseq-lottery rescore``.
 
-    :param words: command line after ``rescore``
-    :param training: what follows ``--``, where nothing may
+    :param words: words of the command line after ``rescore``
+    :param training: words after ``--``, which must be empty
     :raises LotteryError: bad input, or a run cannot be scored
     """
     from fairseq import tasks
@@ -77,14 +77,14 @@ def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
 
 
 def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_run: bool = False) -> None:
-    """Check the scoring of an experiment, and try it unless a run was scored in that way already.
+    """Check the scoring of an experiment, and try it unless a run was already scored in the same way.
 
     :param experiment: the experiment
     :param task: its task
     :param cfg: fairseq's configuration
     :param model: an untrained model
-    :param dry_run: try nothing
-    :raises ConfigError: its runs cannot be scored so
+    :param dry_run: whether to skip the trial
+    :raises ConfigError: the scoring does not work for the experiment's runs
     """
     finished = _finished(experiment)
     check_checkpoints(cfg, experiment.scoring["average"], [experiment.out / run.folder for run in finished])

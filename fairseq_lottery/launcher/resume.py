@@ -1,4 +1,4 @@
-"""Decide whether a killed training can resume bit-exactly from its own checkpoint; fairseq itself resumes it.
+"""Decide whether a killed run can resume bit-exactly from its own checkpoint; fairseq itself resumes it.
 
 fairseq writes the first file of a save atomically, but copies it to the others, ``checkpoint_last.pt`` among them
 (``fairseq/checkpoint_utils.py:save_checkpoint``), so a kill can leave a truncated copy. The file that was copied is
@@ -18,7 +18,7 @@ from lottery_core.errors import CheckpointError
 from lottery_core.experiments import Run, paths
 from lottery_core.pruning import DENSE
 
-# Options with which a checkpoint lacks something that decides the rest of the training, with their defaults.
+# With other values than these defaults, a checkpoint lacks something that the rest of the run depends on.
 _NOT_KEPT: dict[str, dict[str, Any]] = {
     "checkpoint": {
         "patience": -1,
@@ -33,17 +33,17 @@ _NOT_KEPT: dict[str, dict[str, Any]] = {
     "dataset": {"update_ordered_indices_seed": False},
     "optimization": {"stop_min_lr": -1.0, "stop_time_hours": 0.0},
 }
-_PLATEAU = "reduce_lr_on_plateau"  # its step at the end of an epoch comes after the checkpoint
+_PLATEAU = "reduce_lr_on_plateau"  # steps at the end of an epoch, after the checkpoint was written
 
 
 def why_not_resumable(run: Run, folder: Path, average: int = 1) -> str | None:
-    """Say why a killed run cannot resume from its checkpoint; bit-exact for one process on a CPU.
+    """Say why a killed run cannot resume from its checkpoint; resuming is bit-exact for one process on a CPU.
 
     See :meth:`lottery_core.experiments.Framework.why_not_resumable`.
 
     :param run: the run that was killed
     :param folder: its folder
-    :param average: how many checkpoints of epochs will be averaged
+    :param average: how many epoch checkpoints will be averaged
     :returns: the reason, ``None`` if the run can resume
     """
     checkpoint = folder / LAST
@@ -64,7 +64,7 @@ def _damaged(checkpoint: Path) -> str | None:
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             return archive.testzip()
-    except Exception as error:  # a damaged file can raise anything
+    except Exception as error:  # a damaged file may raise anything
         raise CheckpointError(f"{checkpoint} was not written to its end ({error})") from error
 
 
@@ -76,7 +76,7 @@ def _not_kept(progress: CheckpointProgress) -> str | None:
     if progress.option("lr_scheduler", "_name") == _PLATEAU:
         return f"a checkpoint does not keep the state of --lr-scheduler {_PLATEAU}"
     half = progress.option("common", "fp16") or progress.option("common", "bf16")
-    # The run's own words decide: this may be the login node of a cluster, which has no GPU.
+    # Only the run's options count: this may be the login node of a cluster, which has no GPU.
     if half and progress.option("common", "cpu") and not progress.full_precision:
         return "a checkpoint of --fp16 or --bf16 that version 0.1 wrote does not keep the fp32 masters"
     return None
@@ -93,7 +93,7 @@ def _rewind_lost(progress: CheckpointProgress, folder: Path) -> str | None:
     if not (folder / paths.INIT).exists():
         return f"{paths.INIT} is missing"
     word = progress.option("task", "rewind_point")
-    if word is None:  # tickets go on from the trained weights
+    if word is None:  # tickets continue from the trained weights
         return None
     point = parse_rewind(word)
     passed = progress.epoch > point.count if point.unit == "epochs" else progress.updates >= point.count

@@ -17,7 +17,7 @@ from lottery_core.pruning import CHAINS, CONTROLS, DENSE
 
 # Options that give the dense run its initial weights.
 _INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
-# Options that name a file or folder which every run would write to.
+# Options that name a file or folder to which every run would write.
 _A_PLACE_OF_ITS_OWN = ("--tensorboard-logdir", "--log-file")
 
 
@@ -27,7 +27,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     :param arguments: the user's own arguments
     :param experiment: the experiment
     :param run: the run: dense, a ticket, or a control
-    :param out: folder of the experiment; the rate of ``--rewind none`` is known when the dense run is done
+    :param out: folder of the experiment; for ``--rewind none`` it must contain the finished dense run
     """
     folder = out / run.folder
     arguments = _apart(arguments, run)
@@ -41,7 +41,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         arguments = arguments.plus("--no-epoch-checkpoints")
     if run.kind == DENSE:
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
-    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own
+    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
     late = begins_late(experiment, run)
     if late:
@@ -58,7 +58,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
 
 
 def begins_late(experiment: Experiment, run: Run) -> bool:
-    """Whether a run begins at the rewind point: tickets do that are rewound to it, and their controls.
+    """Return whether a run begins at the rewind point, as tickets that are rewound to it do, and their controls.
 
     :param experiment: the experiment
     :param run: one of its runs
@@ -71,7 +71,7 @@ def training_command(arguments: FairseqArguments, launcher: str | None) -> list[
     """Make the command line of ``fairseq-train``.
 
     :param arguments: its arguments, see :func:`training_arguments`
-    :param launcher: command that starts the training instead of python
+    :param launcher: command that starts training instead of python
     """
     start = [sys.executable] if launcher is None else shlex.split(launcher)
     return [*start, "-m", "fairseq_cli.train", *arguments.words]
@@ -88,7 +88,7 @@ def _apart(arguments: FairseqArguments, run: Run) -> FairseqArguments:
 
 
 def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
-    """Replace the learning rate's schedule by one rate.
+    """Replace the learning-rate schedule by a constant rate.
 
     :param arguments: arguments of ``fairseq-train``
     :param rate: the rate
@@ -100,7 +100,7 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
     valued = {"--lr", "--lr-scheduler"}
     config = LR_SCHEDULER_DATACLASS_REGISTRY.get(name)
     for entry in fields(config) if config is not None else ():
-        if str(entry.default).startswith("${"):  # an option of another section
+        if str(entry.default).startswith("${"):  # refers to an option in another section
             continue
         options = [f"--{entry.name.replace('_', '-')}", entry.metadata.get("argparse_alias")]
         (flags if entry.type in (bool, "bool") else valued).update(filter(None, options))
@@ -109,10 +109,10 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
 
 
 def last_rate(folder: Path) -> float:
-    """The learning rate of the last update of a finished training.
+    """Return the learning rate of the last update of a finished run.
 
     :param folder: folder of the run
-    :raises RunError: the checkpoint does not say
+    :raises RunError: the checkpoint does not contain it
     """
     state: Any = load_state(folder / LAST).get("last_optimizer_state")
     try:

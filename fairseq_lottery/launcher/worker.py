@@ -36,7 +36,7 @@ from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
-_COST = ("steps", "rewind_steps", "wall_seconds", "cpu_seconds")  # what a run keeps when it is scored again
+_COST = ("steps", "rewind_steps", "wall_seconds", "cpu_seconds")  # values that a run keeps when it is scored again
 _STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
 
 
@@ -66,10 +66,10 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curv
         last = line.strip() or last
         error_line = _ERROR.match(line)
         if error_line:
-            refusal = error_line.group(1)  # not always the last line: torchrun adds pages of its own
+            refusal = error_line.group(1)  # not always the last line: torchrun adds its own output
         match = _STATS.search(line)
         if match:
-            with suppress(ValueError, WriteError):  # some other line that only looks like fairseq's
+            with suppress(ValueError, WriteError):  # another line that only looks like fairseq's
                 now = json.loads(match.group(2))
                 stats |= now
                 curve.add(match.group(1), now)
@@ -81,7 +81,7 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curv
             part.unlink(missing_ok=True)
         if lost:
             print("\n(the disk was full: lines are missing here)")
-        # A launcher has a status of its own.
+        # A launcher such as torchrun has its own exit status.
         at_fault = bool(refusal) and (status != 1 or launcher is not None)
         at_fault = at_fault or any(code in last for code in _NO_ROOM)
         raise RunError(f"fairseq-train: {(refusal or last)[:400]}", 2 if at_fault else 1)
@@ -118,10 +118,10 @@ def _run(args: argparse.Namespace) -> None:
         print(f"already trained: {before.updates} updates")
     else:
         words = training_arguments(arguments, experiment, run, out)
-        Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not make it
+        Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not
         curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
         _train(words, folder, args.launcher, curve)
-    if run.kind == DENSE and experiment.rewind in KEPT:  # tickets go on from trained weights; controls need some, too
+    if run.kind == DENSE and experiment.rewind in KEPT:  # used by tickets, and by some controls
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train and score the run whose folder is given.
 
     :param argv: command line, by default ``sys.argv[1:]``
-    :returns: exit status: 0, 1 for a failed training, 2 for bad input
+    :returns: exit status: 0, 1 for a failed run, 2 for bad input
     """
     parser = Parser(prog="fairseq_lottery.launcher.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of a run, in an experiment that fairseq-lottery has started")

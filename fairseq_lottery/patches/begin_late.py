@@ -1,7 +1,7 @@
-"""Let a task say where a new training begins.
+"""Let a task say where a new run begins.
 
 Mends ``fairseq/checkpoint_utils.py:load_checkpoint``: without a checkpoint, ``epoch_itr = trainer.get_train_iterator(
-epoch=1, load_dataset=True, ...)`` begins at the first update in any case.
+epoch=1, load_dataset=True, ...)`` always begins at the first update.
 """
 
 from __future__ import annotations

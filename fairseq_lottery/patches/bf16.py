@@ -1,8 +1,7 @@
 """Let ``--bf16`` on the command line train on a GPU or a CPU.
 
-Mends ``fairseq/options.py:parse_args_and_arch``: ``if args.bf16: args.tpu = True``, after which fairseq looks for a TPU
-and ends with a traceback where ``torch_xla`` is not installed. A Hydra configuration (``common.bf16=true``) has no such
-line.
+Mends ``fairseq/options.py:parse_args_and_arch``: with ``if args.bf16: args.tpu = True`` fairseq looks for a TPU and
+fails with a traceback unless ``torch_xla`` is installed. A Hydra configuration (``common.bf16=true``) has no such line.
 """
 
 from __future__ import annotations

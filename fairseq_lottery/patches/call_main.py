@@ -1,16 +1,16 @@
-"""Training on several ranks: find the rank without GPUs, and refuse launches that would train nothing.
+"""Training on several ranks: set up ranks without GPUs, and refuse launches that would train nothing.
 
-Mends ``fairseq/distributed/utils.py:call_main``, which counts ranks in GPUs, also with ``--cpu``:
+Mends ``fairseq/distributed/utils.py:call_main``, which derives ranks from the number of GPUs, even with ``--cpu``:
 
 - ``cfg.device_id = cfg.distributed_rank % torch.cuda.device_count()`` (``_infer_torch_distributed_launch_init``)
   divides by zero under torchrun without GPUs;
 - ``cfg.distributed_world_size = nnodes * gpus_per_node`` (``_infer_slurm_init``) is zero without GPUs;
 - ``torch.multiprocessing.spawn(..., nprocs=min(torch.cuda.device_count(), ...))`` (``call_main``) starts no process
   without GPUs, and exits with status 0;
-- ``default=max(1, torch.cuda.device_count())`` (``fairseq/dataclass/configs.py``, the world size) makes a training with
-  ``--cpu`` one of as many ranks as the machine has GPUs;
-- ``cfg.device_id = int(os.environ.get("SLURM_LOCALID"))`` (``_infer_slurm_init``) names a GPU that a task does not see
-  where Slurm gives each its own (``--gpus-per-task``).
+- ``default=max(1, torch.cuda.device_count())`` (``fairseq/dataclass/configs.py``, the world size) gives a run with
+  ``--cpu`` as many ranks as the machine has GPUs;
+- ``cfg.device_id = int(os.environ.get("SLURM_LOCALID"))`` (``_infer_slurm_init``) names a GPU that is not visible to
+  the task if Slurm gives each task its own (``--gpus-per-task``).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def prepare(options: Any, cpu: bool = False) -> None:
     """Without GPUs, set rank and world size from torchrun or Slurm; with GPUs, leave nearly everything to fairseq.
 
     :param options: fairseq's ``distributed_training`` section, changed in place
-    :param cpu: whether the training stays on the CPU, whatever GPUs there are
-    :raises ConfigError: the ranks need GPUs, or fairseq would start as many processes as there are GPUs, which is none
+    :param cpu: whether to train on the CPU even if there are GPUs
+    :raises ConfigError: the ranks need GPUs, or fairseq would start one process per GPU although there are none
     """
     gpus = torch.cuda.device_count()
     if options.tpu:
@@ -71,7 +71,7 @@ def prepare(options: Any, cpu: bool = False) -> None:
     if options.distributed_backend == "nccl":
         raise ConfigError("--distributed-backend nccl, the default, needs GPUs: add --distributed-backend gloo")
     if not options.distributed_no_spawn:
-        # There are fewer GPUs than ranks; as its last act fairseq would choose a GPU for this rank.
+        # There are fewer GPUs than ranks; fairseq's last step here is to choose a GPU for this rank.
         with suppress(AssertionError, AttributeError, RuntimeError):
             utils.infer_init_method(options)  # Slurm may have started one process per rank
         if not options.distributed_world_size and "SLURM_NODEID" in os.environ:
@@ -87,7 +87,7 @@ def prepare(options: Any, cpu: bool = False) -> None:
 
 
 def _world_size_given() -> bool:
-    # As an option of fairseq-train, or as an override of fairseq-hydra-train; otherwise it is the number of GPUs.
+    # Given as an option of fairseq-train or an override of fairseq-hydra-train; else it is the number of GPUs.
     return any("distributed-world-size" in word.replace("_", "-") for word in sys.argv)
 
 

@@ -1,6 +1,6 @@
 """Let ``--ddp-backend c10d`` wrap a model on the CPU.
 
-Mends ``fairseq/models/distributed_fairseq_model.py:DistributedFairseqModel``, which names a GPU in any case:
+Mends ``fairseq/models/distributed_fairseq_model.py:DistributedFairseqModel``, which always names a GPU:
 ``device_ids=[args.device_id]``, ``output_device=args.device_id``. torch's ``DistributedDataParallel`` refuses both for
 a model on the CPU.
 """

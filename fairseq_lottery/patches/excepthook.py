@@ -1,4 +1,4 @@
-"""Report bad input in one line and with exit status 2 from fairseq's commands.
+"""Report bad input to fairseq's commands in one line and with exit status 2.
 
 Mends ``fairseq_cli/train.py:cli_main`` and its siblings: ``distributed_utils.call_main(cfg, main)`` runs there without
 an exception handler, so an error ends the command with a traceback and exit status 1. Two other upstream lines matter:
@@ -23,23 +23,23 @@ from lottery_core import errors
 from lottery_core.errors import LotteryError
 
 _IN_A_RANK = re.compile(r"^(?:lottery_core\.errors\.)?(\w+): (.+)$", re.MULTILINE)
-_STOPPED = "fairseq stopped the training: "  # the loss or the gradients are no numbers, or differ between ranks
+_STOPPED = "fairseq stopped the training: "  # the loss or the gradients are NaN or infinite, or differ between ranks
 _ended_badly = False
 
 
 def ended_badly() -> bool:
-    """Whether this command of fairseq is ending with an exception."""
+    """Return whether this fairseq command is ending with an exception."""
     return _ended_badly
 
 
 def program() -> str:
-    """The name of this command, also when it was started as ``python -m fairseq_cli.train``."""
+    """Return the name of this command, also if it was started as ``python -m fairseq_cli.train``."""
     path = Path(sys.argv[0])
     return f"fairseq-{path.stem.replace('_', '-')}" if path.suffix == ".py" else path.name
 
 
 def is_fairseq_command() -> bool:
-    """Whether this process is ``fairseq-train`` or another of fairseq's commands, as opposed to a user's script."""
+    """Return whether this process is ``fairseq-train`` or another of fairseq's commands, not a user's script."""
     return Path(sys.argv[0]).name.startswith("fairseq-") or "fairseq_cli" in Path(sys.argv[0]).parts
 
 
@@ -62,7 +62,7 @@ def install() -> None:
         stream.write(f"{program()}: error: {line}\n")
         stream.flush()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # gloo's threads abort a rank (exit 134) that exits normally after another rank has gone.
+            # After another rank has ended, gloo's threads abort a rank that exits normally (exit 134).
             os._exit(status)
         sys.exit(status)
 
@@ -71,9 +71,9 @@ def install() -> None:
 
 
 def line_of(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit status for an error of this project, and for gradients that are no numbers.
+    """Return the line and the exit status for an error of this project, or for NaN or infinite gradients.
 
-    :param error: the error, or what torch made of one that ended a spawned rank
+    :param error: the error, or torch's report of an error that ended a spawned rank
     :returns: ``None`` for any other error
     """
     if isinstance(error, LotteryError):

@@ -1,7 +1,7 @@
-"""Say which option half precision needs without a GPU.
+"""Name the option that half precision needs without a GPU.
 
 Mends ``fairseq/optim/fp16_optimizer.py:_FP16OptimizerMixin.build_fp32_params``: ``devices =
-[torch.cuda.current_device()]`` asks for the GPU that flat fp32 masters lie on, also on the CPU.
+[torch.cuda.current_device()]`` asks for the GPU of the flat fp32 masters, even on the CPU.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
 def require_flat_masters() -> None:
     """Check that there is a GPU for flat fp32 masters.
 
-    :raises ConfigError: there is none; names the option that does without
+    :raises ConfigError: there is none; the message names the option that avoids flat masters
     """
     try:
         torch.cuda.current_device()

@@ -1,21 +1,21 @@
 """Read checkpoints safely and report unreadable ones in one line; read sparse files as checkpoints.
 
-Mends ``fairseq/checkpoint_utils.py``: ``load_checkpoint_to_cpu`` and ``load_ema_from_checkpoint``, in which four
-statements make it necessary:
+Mends ``fairseq/checkpoint_utils.py``: ``load_checkpoint_to_cpu`` and ``load_ema_from_checkpoint``. Four statements
+make this necessary:
 
-- ``state = torch.load(f, map_location=torch.device("cpu"))``: as its default has become ``weights_only=True``, it
-  refuses the ``argparse.Namespace`` of the options and numpy's numbers in the meters of ``--eval-bleu``; for a damaged
-  or foreign file it raises an error of many lines that does not name the file; and a sparse file
-  (``lottery export --form csr``) is not a file of torch. Here the allow-list is in force while fairseq reads a
-  checkpoint, and at no other time.
+- ``state = torch.load(f, map_location=torch.device("cpu"))``: its default has become ``weights_only=True``, which
+  refuses the ``argparse.Namespace`` of the options and numpy's numbers in the meters of ``--eval-bleu``. For a damaged
+  or foreign file it raises an error of many lines that does not name the file, and it cannot read a sparse file
+  (``lottery export --form csr``). The patch applies the allow-list while fairseq reads a checkpoint, and at no other
+  time.
 - ``state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})``: options that
   :mod:`fairseq_lottery.patches.save_checkpoint` wrote as a dictionary become a ``DictConfig``, but models without a
   configuration class expect a ``Namespace``.
 - ``setattr(args, arg_name, arg_val)`` and ``convert_namespace_to_omegaconf(state["args"])``: the options of old
   checkpoints are composed, with their interpolations.
-- ``return state``: the options are returned as the file has them, and fairseq later evaluates those that are text
+- ``return state``: the options are returned unchanged, and fairseq later evaluates some that are text
   (``fairseq/utils.py:eval_str_list``: ``x = eval(x)``; ``fairseq/models/fconv.py``). So they are checked against the
-  allow-list of :mod:`fairseq_lottery.safety` as soon as the file has been read, and again as they are returned.
+  allow-list of :mod:`fairseq_lottery.safety` when the file has been read, and again when they are returned.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from lottery_core.errors import LotteryError
 
 
 def install() -> None:
-    """Replace ``load_checkpoint_to_cpu`` of ``checkpoint_utils``, and what it calls torch; again changes nothing."""
+    """Replace ``load_checkpoint_to_cpu`` and ``torch`` in ``checkpoint_utils``; calling it again changes nothing."""
     if checkpoint_utils.torch is torch:
         checkpoint_utils.torch = _torch_that_checks()
     wrap_once(checkpoint_utils, "load_checkpoint_to_cpu", _reading_safely)
 
 
 def _torch_that_checks() -> ModuleType:
-    # torch for one module of fairseq: its own load, and everything else as it is.
+    # Seen as torch by one module of fairseq: a different load, everything else unchanged.
     module = ModuleType("torch", torch.__doc__)
     vars(module).update(load=_load, __getattr__=lambda name: getattr(torch, name))
     return module
@@ -68,16 +68,16 @@ def _reading_safely(original: Callable[..., Any]) -> Callable[..., Any]:
             return with_namespace(state)
         except LotteryError:
             raise
-        except Exception as error:  # a damaged file can raise anything
+        except Exception as error:  # a damaged file may raise anything
             raise unreadable(error, str(path), "checkpoint of fairseq") from error
 
     return load_checkpoint_to_cpu
 
 
 def with_namespace(state: dict[str, Any]) -> dict[str, Any]:
-    """Turn the model's options into a ``Namespace`` again if the model has no configuration class of its own.
+    """Turn the model's options into a ``Namespace`` again if the model has no configuration class.
 
-    :param state: a checkpoint as fairseq read it, changed in place
+    :param state: a checkpoint as read by fairseq, changed in place
     :returns: the same checkpoint
     """
     from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY

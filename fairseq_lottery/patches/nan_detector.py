@@ -1,9 +1,9 @@
-"""Keep the error that stopped a training, whatever the search for its cause runs into.
+"""Keep the error that stopped a run, even if the search for its cause fails.
 
 Mends ``fairseq/nan_detector.py:NanDetector.__exit__``. After a ``FloatingPointError``, ``Trainer.train_step`` repeats
-the update ``with NanDetector(self.get_model())`` and then raises the error again. The repetition itself may fail: where
-a module returns a dictionary without tensors, ``module.register_backward_hook(self.bhook_fn)`` leads to a
-``StopIteration``, which took the place of the error.
+the update ``with NanDetector(self.get_model())`` and then raises the error again. The repetition itself may fail: if a
+module returns a dictionary without tensors, ``module.register_backward_hook(self.bhook_fn)`` raises a
+``StopIteration``, which replaces the error.
 """
 
 from __future__ import annotations

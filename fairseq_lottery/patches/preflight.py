@@ -1,6 +1,6 @@
-"""Check that fairseq can be imported; if not, report it in one line with the command that mends it.
+"""Check that fairseq can be imported; if not, report it in one line with the command that installs or repairs it.
 
-Patches nothing, and imports nothing of fairseq at the top.
+This module patches nothing, and does not import fairseq at the top.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class FairseqError(LotteryError, ImportError):
 def require_fairseq() -> None:
     """Import fairseq.
 
-    :raises FairseqError: the import fails; the message says why, and what to run
+    :raises FairseqError: the import fails; the message gives the reason and a command to run
     """
     before = logging.root.manager.disable
     logging.disable(logging.INFO)  # one of fairseq's tasks asks for tensorboardX whenever it is imported
@@ -31,7 +31,7 @@ def require_fairseq() -> None:
         if (error.name or "").partition(".")[0] == "fairseq":
             raise FairseqError(f"fairseq is not installed: {MEND}") from error
         raise FairseqError(f"fairseq needs the module '{error.name}', which is missing: pip install it") from error
-    except Exception as error:  # whatever a broken installation raises; 0.12.2 on Python 3.11: a ValueError
+    except Exception as error:  # a broken installation may raise anything; 0.12.2 on Python 3.11 raises a ValueError
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise FairseqError(f"fairseq is broken ({first}): pip uninstall -y fairseq; {MEND}") from error
     finally:

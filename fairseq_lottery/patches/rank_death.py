@@ -1,8 +1,8 @@
-"""A rank started by torchrun dies with torchrun.
+"""End a rank together with the torchrun that started it.
 
 Mends ``torch/distributed/elastic/multiprocessing/subprocess_handler/subprocess_handler.py:SubprocessHandler._popen``:
-``kwargs["start_new_session"] = True`` puts every rank into a session of its own, so a killed torchrun leaves its ranks
-training.
+``kwargs["start_new_session"] = True`` puts every rank into a session of its own, so its ranks go on training when
+torchrun is killed.
 """
 
 from __future__ import annotations

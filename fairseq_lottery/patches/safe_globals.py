@@ -1,8 +1,8 @@
-"""Let the ranks of a training unpickle what rank 0 sends them, and nothing else.
+"""Let the ranks of a run unpickle the state that rank 0 sends them, and nothing else.
 
-Mends ``fairseq/distributed/utils.py:_broadcast_object_slow``: ``obj = torch.load(buffer, map_location="cpu")``, as the
-default of ``torch.load`` has become ``weights_only=True``. A resumed run sends its state from rank 0 to the other
-ranks, with the configuration as OmegaConf objects. Rank 0 has read it under
+Mends ``fairseq/distributed/utils.py:_broadcast_object_slow``: ``obj = torch.load(buffer, map_location="cpu")``. The
+default of ``torch.load`` has become ``weights_only=True``, but a resumed run sends its state, with the configuration as
+OmegaConf objects, from rank 0 to the other ranks. Rank 0 has read it under
 :mod:`fairseq_lottery.patches.load_checkpoint`.
 """
 

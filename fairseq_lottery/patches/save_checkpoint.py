@@ -2,8 +2,8 @@
 
 Mends two lines of ``fairseq/trainer.py:Trainer.state_dict``:
 
-- ``"model": self.model.state_dict()`` has what fp16 or bf16 left of the weights, so tickets would be pruned from
-  roundings and killed runs would go on from them; a lottery task has the masters instead;
+- ``"model": self.model.state_dict()`` contains weights rounded to fp16 or bf16, so tickets would be pruned from rounded
+  weights and killed runs would resume from them; a lottery task saves the masters instead;
 - ``OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)`` leaves the options of an ``--arch`` in an
   ``argparse.Namespace``, which ``torch.load`` refuses to unpickle wherever :mod:`fairseq_lottery.patches.safe_globals`
   is not in force. Models that fairseq cannot build from a dictionary keep their ``Namespace``, see

@@ -1,4 +1,4 @@
-"""How the patches replace a function: once, and so that the original can be found again (``inspect.unwrap``)."""
+"""Replace a function by a wrapper, once, and such that ``inspect.unwrap`` returns the original."""
 
 from __future__ import annotations
 

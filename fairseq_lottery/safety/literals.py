@@ -1,7 +1,7 @@
-"""The value of a text that fairseq would evaluate, without evaluating it: literals, and what fairseq's defaults need.
+"""Compute the value of a text that fairseq would evaluate, without evaluating it: literals and simple list arithmetic.
 
-``ast.literal_eval`` knows no ``[(512, 3)] * 20 + [(1024, 1)]``, as the convolutions of fairseq are written; here ``+``
-and ``*`` of numbers and of lists are understood as well, and all that comes out is bounded.
+``ast.literal_eval`` rejects ``[(512, 3)] * 20 + [(1024, 1)]``, which is how fairseq writes convolutions. Here ``+`` and
+``*`` of numbers and of lists are accepted as well, and the size of the result is limited.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 LONGEST = 4096  # characters
-_MOST = 10_000  # values in all
+_MOST = 10_000  # values in total
 _DEEPEST = 40
 _LARGEST = 2**63
 _CONSTANTS = (int, float, bool, str, type(None))
@@ -20,15 +20,15 @@ _SIGNS: dict[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: op
 
 
 class NoLiteralError(ValueError):
-    """A text is more than a literal."""
+    """The text is not a literal."""
 
 
 def parse(text: str) -> ast.expr | None:
     """Parse a text as Python's ``eval`` would.
 
     :param text: any text
-    :returns: the expression; ``None`` for what is not an expression, so that ``eval`` could not run it either
-    :raises NoLiteralError: the text cannot be parsed for another reason, e.g. it is too long or too deep
+    :returns: the expression; ``None`` if the text is not an expression, so that ``eval`` cannot run it either
+    :raises NoLiteralError: the text cannot be parsed for another reason, e.g. because it is too long or too deep
     """
     if len(text) > LONGEST:
         raise NoLiteralError(f"it has {len(text)} characters")
@@ -36,15 +36,15 @@ def parse(text: str) -> ast.expr | None:
         return ast.parse(text.lstrip(" \t"), mode="eval").body
     except SyntaxError:
         return None
-    except Exception as error:  # nested too deeply for the parser, which eval need not find
+    except Exception as error:  # e.g. nested too deeply for this parser, though perhaps not for eval
         raise NoLiteralError(f"it cannot be parsed: {type(error).__name__}") from error
 
 
 def literal(text: str) -> Any:
-    """The value of a text: a number, a boolean, ``None``, or a list, tuple or dictionary of these and of strings.
+    """Return the value of a text: a number, boolean, string or ``None``, or a list, tuple or dictionary of these.
 
-    :param text: what fairseq would evaluate, e.g. ``"[(512, 3)] * 20"``
-    :raises NoLiteralError: it is anything else, or has more than 10,000 values
+    :param text: a text that fairseq would evaluate, e.g. ``"[(512, 3)] * 20"``
+    :raises NoLiteralError: the text is anything else, or contains more than 10,000 values
     """
     expression = parse(text)
     if expression is None:
@@ -56,7 +56,7 @@ def literal(text: str) -> Any:
 
 
 def _value(node: ast.expr, depth: int) -> tuple[Any, int]:
-    # The value, and how many values it holds.
+    # Returns the value, and the number of values in it.
     if depth > _DEEPEST:
         raise NoLiteralError("it is nested too deeply")
     if isinstance(node, ast.Constant) and type(node.value) in _CONSTANTS:
@@ -91,7 +91,7 @@ def _combined(op: ast.operator, left: tuple[Any, int], right: tuple[Any, int]) -
             (first, size), (second, more) = right, left
         if isinstance(first, (list, tuple)) and type(second) is int:
             size *= max(second, 1)
-            _bounded(None, size)  # before it is made
+            _bounded(None, size)  # checked before the list is made
             return first * second, size
         return _bounded(_number(first) * _number(second), 1)
     raise NoLiteralError(f"{type(op).__name__} is no literal")

@@ -1,9 +1,10 @@
-"""The allow-list of what an option in a checkpoint may be.
+"""The allow-list of values that an option in a checkpoint may have.
 
 fairseq evaluates options that are text, or bytes (``fairseq/utils.py:eval_str_list``: ``x = eval(x)``;
-``fairseq/models/fconv.py``), after OmegaConf has replaced the interpolations in them; so whoever writes a checkpoint
-could run code where it is read. Plain data is accepted and nothing else: numbers, booleans, ``None``, strings, and
-lists and dictionaries of them. A string without interpolation is checked as it stands: nothing will change it later.
+``fairseq/models/fconv.py``), after OmegaConf has replaced the interpolations in them; so the author of a checkpoint
+could run code on the machine that reads it. Only plain data is accepted: numbers, booleans, ``None``, strings, and
+lists and dictionaries of them. A string without interpolations is checked as it is, because nothing will change it
+later.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ EVALUATED = frozenset(
         *("pipeline_decoder_balance", "pipeline_decoder_devices"),
     }
 )
-# Paths, names and patterns of the user's own, which may look like calls (runs/a(1)) and which nobody evaluates.
+# Paths, names and patterns, which may look like calls (runs/a(1)) and which are never evaluated.
 _NEVER_EVALUATED = frozenset(
     {
         *("data", "save_dir", "restore_file", "finetune_from_model", "continue_once", "path", "results_path"),
@@ -44,8 +45,8 @@ _NEVER_EVALUATED = frozenset(
         *("distributed_init_method", "plasma_path", "input", "lm_path"),
     }
 )
-# What an expression may consist of that is not evaluated, as far as fairseq goes: nothing that could call anything,
-# nor assign to anything (as a comprehension can).
+# Expressions that are harmless even where no evaluation is known: they cannot call anything, nor assign (as a
+# comprehension can).
 _HARMLESS = (
     *(ast.Constant, ast.Name, ast.Attribute, ast.expr_context, ast.Tuple, ast.List, ast.Dict, ast.Set),
     *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
@@ -53,17 +54,17 @@ _HARMLESS = (
 _BRACKETS = "([{"  # without any of them, an expression neither calls nor assigns
 _MAPPINGS = (dict, OrderedDict)
 _PLAIN = (int, float, bool, type(None))
-_MOST = 200_000  # options in all
+_MOST = 200_000  # options in total
 _DEEPEST = 32
 _ACCEPTED = "accepted are numbers, lists, tuples and dictionaries of them, + and *, as in [(512, 3)] * 20"
 
 
 def require_plain_state(state: Any, source: str) -> None:
-    """Check the options in the content of a checkpoint, in whichever of its two places they are.
+    """Check the options in the content of a checkpoint, in either of the two places where they may be.
 
-    :param state: what ``torch.load`` gave
+    :param state: the result of ``torch.load``
     :param source: the file, for messages
-    :raises CheckpointError: an option is not on the allow-list; or the file is no checkpoint
+    :raises CheckpointError: an option is not on the allow-list, or the file is not a checkpoint
     """
     if type(state) not in _MAPPINGS:
         raise CheckpointError(f"cannot read {source}: it is not a checkpoint of fairseq")
@@ -75,11 +76,11 @@ def require_plain_state(state: Any, source: str) -> None:
 
 
 def require_plain(options: Any, source: str) -> None:
-    """Check that options are plain data, and that no text among them would run code when fairseq evaluates it.
+    """Check that options are plain data, and that none of their texts would run code when fairseq evaluates it.
 
     :param options: the configuration in a checkpoint, or a part of it
     :param source: the file, for messages
-    :raises CheckpointError: an option is not on the allow-list; names it
+    :raises CheckpointError: an option is not on the allow-list; the message names it
     """
     budget = [_MOST]
     for name, reason in _refused(options, (), budget):
@@ -89,7 +90,7 @@ def require_plain(options: Any, source: str) -> None:
 
 
 def _refused(value: Any, path: tuple[str, ...], budget: list[int]) -> Iterator[tuple[str, str]]:
-    # Name and reason of what is not on the list, of the first first.
+    # Yields the name of each option that is not on the list, with the reason.
     budget[0] -= 1
     if budget[0] < 0:
         return

@@ -1,4 +1,4 @@
-"""The batches of a resumed training, which must be those of an uninterrupted one."""
+"""Make the batches of a resumed run equal to those of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def drawn_once(task: Any, dataset: Any, options: Mapping[str, Any]) -> bool:
-    """Whether fairseq is about to draw the batches of all epochs, and will only shuffle them from epoch to epoch.
+    """Return whether fairseq is about to divide the data into batches once, and only shuffle them in each epoch.
 
-    fairseq draws them by ``seed + epoch`` (``fairseq/tasks/fairseq_task.py:make_batches``). A training that resumes in
-    epoch 3 must therefore also draw them by the first epoch, or it groups the sentences differently.
+    fairseq divides them with ``seed + epoch`` (``fairseq/tasks/fairseq_task.py:make_batches``). A run that resumes in
+    epoch 3 must therefore also use the number of the first epoch, or it groups the sentences differently.
 
     :param task: a fairseq task
     :param dataset: the data set that is divided into batches

@@ -1,8 +1,8 @@
-"""Where the training of a ticket begins: ``--after-rewind remaining`` begins it at the rewind point.
+"""Where a ticket's run begins: with ``--after-rewind remaining``, at the rewind point.
 
-A ticket that trains what remains goes on from the dense run's rewind point: the count of updates, and with it the
-learning rate's schedule and the noise of dropout, and the position in the data (Frankle et al., arXiv 1912.05671). The
-optimizer's state is new.
+A ticket that trains only the remaining updates continues from the dense run's rewind point: its update count, and with
+it the learning-rate schedule and the dropout noise, and its position in the data (Frankle et al., arXiv 1912.05671).
+The optimizer's state is new.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _PLATEAU = "reduce_lr_on_plateau"
 
 @dataclass(frozen=True)
 class Beginning:
-    """How far the dense run was at its rewind point.
+    """How far the dense run had come at its rewind point.
 
     :param updates: updates done
-    :param batches: state of fairseq's iterator over the training data; ``epoch`` is the one that comes next or is under
-        way, counted from 1, and ``iterations_in_epoch`` the batches of it that are done
+    :param batches: state of fairseq's iterator over the training data; ``epoch`` is the current or the next epoch,
+        counted from 1, and ``iterations_in_epoch`` the number of its batches that are done
     """
 
     updates: int
@@ -36,7 +36,7 @@ class Beginning:
 
     @classmethod
     def beside(cls, rewind: Path) -> Beginning:
-        """Read what the dense run wrote beside its weights at the rewind point.
+        """Read the progress that the dense run wrote beside its weights at the rewind point.
 
         :param rewind: the weights, ``rewind.safetensors``
         :raises ConfigError: the file is missing or damaged
@@ -57,7 +57,7 @@ class Beginning:
         return cls(updates, batches)
 
     def write(self, folder: Path) -> None:
-        """Write it beside the weights at the rewind point.
+        """Write the progress beside the weights at the rewind point.
 
         :param folder: folder of the dense run
         :raises WriteError: the file cannot be written
@@ -65,13 +65,13 @@ class Beginning:
         write_json(folder / paths.REWIND_COUNTS, {_UPDATES: self.updates, _BATCHES: dict(self.batches)})
 
     def start(self, trainer: Any, batches: Any, **options: Any) -> Any:
-        """Take a new training to this point, as fairseq does when it resumes.
+        """Move a new run to this point, in the same way as fairseq resumes one.
 
-        :param trainer: fairseq's trainer, which has loaded no checkpoint
+        :param trainer: fairseq's trainer, which has not loaded a checkpoint
         :param batches: its iterator over the training data, at the start of the first epoch
         :param options: keyword arguments of ``Trainer.get_train_iterator``
         :returns: the iterator over the training data
-        :raises ConfigError: nothing remains to be trained, or the schedule cannot go on from here
+        :raises ConfigError: no updates remain, or the schedule cannot continue from here
         """
         require_schedule(trainer.cfg)
         epoch, length = self.batches["epoch"], trainer.cfg.optimization
@@ -93,10 +93,10 @@ class Beginning:
 
 
 def require_schedule(cfg: Any) -> None:
-    """Check that the learning rate's schedule can begin at the rewind point: that updates and epochs decide it.
+    """Check that the learning-rate schedule can begin at the rewind point, so depends only on updates and epochs.
 
-    :param cfg: configuration of a training
-    :raises ConfigError: it follows the scores of validations, which a new training does not have
+    :param cfg: configuration of a run
+    :raises ConfigError: the schedule depends on validation scores, which a new run does not have
     """
     if getattr(cfg.lr_scheduler, "_name", None) == _PLATEAU:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Checks before a lottery task trains: options, folders and ranks that do not fit together are refused."""
+"""Checks before a lottery task trains: refuse options, folders and ranks that do not fit together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_options(options: Any) -> None:
     """Check that the options of a lottery task do not contradict each other.
 
     :param options: a lottery task's configuration
-    :raises ConfigError: they do
+    :raises ConfigError: they contradict each other
     """
     if options.sparse_inference not in MODES:
         raise unknown_choice(options.sparse_inference, "--sparse-inference", MODES)
@@ -54,7 +54,7 @@ def check_options(options: Any) -> None:
 
 
 def is_master() -> bool:
-    """Whether this process writes files: the only process, or rank 0."""
+    """Return whether this process writes files: it is the only process, or rank 0."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
@@ -77,8 +77,8 @@ def require_own_folder(options: Any, digest: str, task: str) -> None:
     """Check that ``--save-dir`` holds no checkpoint from another training run.
 
     fairseq resumes from whatever ``checkpoint_last.pt`` it finds there, which would replace the ticket's initial
-    weights. With another ``--restore-file`` the folder is not checked, and a warning says that its weights replace
-    the ticket's.
+    weights. With another ``--restore-file`` the folder is not checked; instead a warning says that the weights in that
+    file replace the ticket's.
 
     :param options: a lottery task's configuration
     :param digest: digest of the ticket that is about to be trained; empty for a dense run

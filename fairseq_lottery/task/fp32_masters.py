@@ -14,7 +14,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def blocks_of(optimizer: Any) -> Iterator[tuple[list[nn.Parameter], nn.Parameter]]:
-    """Yield each fp32 master that an optimizer steps, with the parameters of the model that it holds one after another.
+    """Yield each fp32 master of an optimizer with the model parameters that it contains, in order.
 
     Yields nothing for an optimizer without masters: fp32, ``--amp``, ``--memory-efficient-fp16``.
 
@@ -49,17 +49,17 @@ def masters_of(optimizer: Any) -> Iterator[tuple[nn.Parameter, Tensor]]:
 
 
 def in_half_precision(model: nn.Module) -> bool:
-    """Whether a model has been cast to fp16 or bf16."""
+    """Return whether a model has been cast to fp16 or bf16."""
     return any(parameter.dtype in _HALF for parameter in model.parameters())
 
 
 class FullValues:
-    """The full-precision values that a half-precision model was given, kept until the fp32 masters have taken them.
+    """The full-precision values given to a half-precision model, kept until the fp32 masters have taken them.
 
-    fairseq casts the model to fp16 or bf16 first and makes the masters from what is left of the values
-    (``fairseq/optim/fp16_optimizer.py:build_fp32_params``), when it starts and again when it resumes.
+    fairseq first casts the model to fp16 or bf16 and then makes the masters from the rounded values
+    (``fairseq/optim/fp16_optimizer.py:build_fp32_params``), at the start and again after a resume.
 
-    :param model: the bare model; what is loaded into it later is kept as well
+    :param model: the bare model; values that are loaded into it later are kept as well
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -67,7 +67,7 @@ class FullValues:
         self._values: dict[str, Tensor] = {}
         self._optimizer: Any = None
 
-        # A plain function: fairseq deep-copies the model for its moving average, and a method would be copied along.
+        # A plain function: fairseq deep-copies the model for its moving average; a bound method would copy this object.
         def before_loading(module: nn.Module, state: Mapping[str, Any], *_: Any) -> None:
             if module is model:
                 self.keep(state)
@@ -77,18 +77,19 @@ class FullValues:
     def keep(self, values: Mapping[str, Any]) -> None:
         """Keep values for the masters.
 
-        :param values: tensors by name, of a ticket or a state dict; they are referenced, not copied
+        :param values: tensors by name, from a ticket or a state dict; they are referenced, not copied
         """
         self._values |= {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     @torch.no_grad()
     def settle(self, optimizer: Any, erase: Callable[[str, Tensor], None] | None = None) -> None:
-        """Write the values into the masters of an optimizer that is new; call it before every forward pass.
+        """Write the values into the masters of a new optimizer; call it before every forward pass.
 
-        A value is taken where its rounding is what the model has; elsewhere something else was loaded into the model.
+        A value is used only if it rounds to the model's current value; otherwise something else was loaded into the
+        model.
 
         :param optimizer: fairseq optimizer of the model
-        :param erase: zeroes what is pruned of the parameter whose name, and master, it is given
+        :param erase: called with a parameter's name and master; zeroes the pruned elements of the master
         """
         if optimizer is self._optimizer:
             return
@@ -106,9 +107,9 @@ class FullValues:
 
 
 def with_masters(state: Mapping[str, Any], model: nn.Module, optimizer: Any) -> Mapping[str, Any]:
-    """Replace the rounded weights of a state dict by the masters that they were rounded from, under every name.
+    """Replace the rounded weights of a state dict by the fp32 masters, under every name.
 
-    fairseq writes checkpoints in fp32 in any case, so they do not grow; and loading rounds to the same weights.
+    fairseq always writes checkpoints in fp32, so they do not grow, and loading them rounds to the same weights.
 
     :param state: state dict of the bare model
     :param model: the bare model
@@ -126,7 +127,7 @@ def with_masters(state: Mapping[str, Any], model: nn.Module, optimizer: Any) -> 
 
 
 def full_precision(model: nn.Module, optimizer: Any) -> Weights:
-    """Take a snapshot of a model in fp32: the masters where the optimizer has them, the weights elsewhere.
+    """Take a snapshot of a model in fp32, from the masters if the optimizer has them, else from the weights.
 
     :param model: the bare model, not its distributed wrapper
     :param optimizer: fairseq optimizer of the model, or ``None``

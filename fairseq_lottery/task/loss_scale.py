@@ -1,4 +1,4 @@
-"""The state of the loss scalers, of which fairseq's checkpoints keep too little to go on with the same updates."""
+"""Save and restore loss scalers: fairseq's checkpoints keep too little of them to continue with the same updates."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-# fairseq/optim/dynamic_loss_scaler.py:DynamicLossScaler; a checkpoint has the scale alone, and that of --amp nothing.
+# fairseq/optim/dynamic_loss_scaler.py:DynamicLossScaler; checkpoints keep only its scale, and nothing under --amp.
 _COUNTERS = ("loss_scale", "_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
 
 
 def scaler_state(optimizer: Any) -> dict[str, Any]:
-    """Return the state of an optimizer's loss scaler: numbers by name, none for an optimizer that scales nothing.
+    """Return the state of an optimizer's loss scaler: numbers by name, empty for an optimizer that scales nothing.
 
     :param optimizer: fairseq optimizer
     """
@@ -23,10 +23,10 @@ def scaler_state(optimizer: Any) -> dict[str, Any]:
 
 
 def restore_scaler(optimizer: Any, state: Mapping[str, Any]) -> None:
-    """Give an optimizer's loss scaler the state that it had when a checkpoint was written.
+    """Restore the state that an optimizer's loss scaler had when a checkpoint was written.
 
     :param optimizer: fairseq optimizer
-    :param state: what :func:`scaler_state` returned; that of another kind of scaler is left alone
+    :param state: what :func:`scaler_state` returned; the state of another kind of scaler is ignored
     """
     scaler = getattr(optimizer, "scaler", None)
     if isinstance(scaler, torch.amp.GradScaler):

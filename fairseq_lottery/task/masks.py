@@ -40,9 +40,9 @@ class TaskMasks(HeldMasks):
         _hook_loading(model, self)
 
     def after_backward(self, optimizer: Any) -> None:
-        """Note that gradients were added; they are zeroed once an update, right before the optimizer reads them.
+        """Note that gradients were accumulated; they are zeroed once per update, just before the optimizer reads them.
 
-        With ``--update-freq 16`` they are added sixteen times before that.
+        With ``--update-freq 16`` gradients are accumulated sixteen times per update.
 
         :param optimizer: fairseq's optimizer
         """
@@ -53,22 +53,22 @@ class TaskMasks(HeldMasks):
                 setattr(optimizer, name, _after(self.zero_due_gradients, getattr(optimizer, name)))
 
     def zero_due_gradients(self) -> None:
-        """Zero the gradients of pruned weights if some were added since."""
+        """Zero the gradients of pruned weights if any were accumulated since the last call."""
         if self._due:
             self._due = False
             self.zero_gradients()
 
     def after_step(self, optimizer: Any, updates: int) -> None:
-        """Mask the fp32 masters, which the optimizer stepped, and the weights, which fairseq copied from them.
+        """Mask the fp32 masters, which the optimizer has updated, and the weights, which fairseq has copied from them.
 
-        The step of an optimizer that preserves zeros needs a mask only where its state is new: then what the state
-        holds of pruned weights (the momentum of a dense checkpoint) is zeroed as well.
+        An optimizer that preserves zeros needs this only after its state was replaced: then the state of pruned weights
+        (the momentum of a dense checkpoint) is zeroed as well.
 
         :param optimizer: fairseq's optimizer
         :param updates: number of updates since the start, including this one
         """
-        state = getattr(optimizer.optimizer, "state", None)  # composite optimizers have none of their own
-        new = state is not self._known_state  # or a checkpoint was loaded into it
+        state = getattr(optimizer.optimizer, "state", None)  # composite optimizers have no state of their own
+        new = state is not self._known_state  # also after a checkpoint was loaded
         if new and state is not None:
             self._known_state = state
             self._preserves_zeros = preserves_zeros(optimizer.optimizer)
@@ -78,12 +78,12 @@ class TaskMasks(HeldMasks):
             self._erase_masters(optimizer, state if new and state is not None else {})
             self.enforce()
         if self._preserves_zeros:
-            self._flat = {}  # as large as the model
+            self._flat = {}  # frees as much memory as the model takes
         if state is not None:
             self._moments.lift(state, updates)
 
     def _erase_masters(self, optimizer: Any, state: Any) -> None:
-        # A flat master by one flat mask, and so what the state holds of it.
+        # Flat masters and their optimizer state need flat masks.
         for parameters, master in blocks_of(optimizer):
             names = [self._names.get(id(parameter)) for parameter in parameters]
             if not any(names):
@@ -101,12 +101,12 @@ class TaskMasks(HeldMasks):
                     eraser(values.data)
 
     def erase_if_masked(self, name: str, values: Tensor) -> None:
-        """Zero in place what is pruned of a parameter, given by any of its names; nothing where it survives whole."""
+        """Zero the pruned elements of a parameter in place, given any of its names; does nothing if none is pruned."""
         if name in self._aliases:
             self.erase(self._aliases[name], values)
 
     def enforce_in(self, tensors: Mapping[str, Any]) -> None:
-        """Zero in place what is pruned in the parameters of a copy, or in a state dict with its aliases."""
+        """Zero the pruned parameters in place in a copy of the model, or in a state dict with its aliases."""
         for alias, name in self._aliases.items():
             value = tensors.get(alias)
             if isinstance(value, Tensor) and value.shape == self.masks[name].shape:
@@ -116,7 +116,7 @@ class TaskMasks(HeldMasks):
         """Check that every pruned weight is 0.0.
 
         :param hint: added to the message
-        :raises PrunedWeightAlive: one is not; names the first tensor
+        :raises PrunedWeightAlive: a pruned weight is not 0.0; the message names the first such tensor
         """
         super().check(hint)
 
@@ -131,7 +131,7 @@ def _after(first: Callable[[], None], method: Callable[..., Any]) -> Callable[..
 
 
 def _aliases(model: nn.Module, names: Mapping[int, str]) -> dict[str, str]:
-    # Every name that the state dict has for a masked parameter -> its first name.
+    # Maps every name that the state dict has for a masked parameter to its first name.
     return {
         alias: names[id(parameter)]
         for alias, parameter in model.named_parameters(remove_duplicate=False)
@@ -140,14 +140,14 @@ def _aliases(model: nn.Module, names: Mapping[int, str]) -> dict[str, str]:
 
 
 def _hook_loading(model: nn.Module, masks: TaskMasks) -> None:
-    # Plain functions: fairseq deep-copies the model for its moving average, and a method would take the masks along.
+    # Plain functions: fairseq deep-copies the model for its moving average, and bound methods would copy the masks.
     def before(module: nn.Module, state: Mapping[str, Any], *_: Any) -> None:
-        # The moving average keeps its fp32 values in the very dictionary that it loads from; no other is written to.
+        # Only the moving average is masked here: its fp32 values stay in the dictionary that it loads from.
         if module is not model:
             masks.enforce_in(state)
 
     def after(module: nn.Module, _: Any) -> None:
-        # The trainer makes its fp32 masters anew right after it has loaded a checkpoint.
+        # The trainer makes new fp32 masters right after it has loaded a checkpoint.
         masks.enforce_in({name: parameter.data for name, parameter in module.named_parameters()})
 
     model.register_load_state_dict_pre_hook(before)  # type: ignore[no-untyped-call]

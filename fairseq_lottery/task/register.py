@@ -1,4 +1,4 @@
-"""The registered lottery tasks; one line registers another: ``lottery_task("denoising")``."""
+"""The registered lottery tasks; another needs only one line: ``lottery_task("denoising")``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lottery_task(name: str, mixins: tuple[type, ...] = (LotteryTask,), options: 
 
     :param name: a registered task of fairseq or of a user-dir
     :param mixins: classes placed before the task's own class
-    :param options: dataclass of the options to add to the task's own
+    :param options: dataclass of options to add to the task's own
     :returns: the class of the new task; the same class when called again
     :raises ConfigError: there is no task ``name``
     """

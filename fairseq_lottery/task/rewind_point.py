@@ -21,8 +21,8 @@ _START = Beginning(0, {"epoch": 1, "iterations_in_epoch": 0})
 def parse_rewind(text: str, option: str = "--rewind-point", words: Sequence[str] = ()) -> Point:
     """Parse a rewind point: ``update:N``, ``epoch:N`` or ``init``.
 
-    :param text: the rewind point as the user typed it
-    :param option: the option that it was given with, for messages
+    :param text: the rewind point as given by the user
+    :param option: the name of the option, for messages
     :param words: further words that the option accepts, for messages
     :raises ConfigError: the text has another form
     """
@@ -30,14 +30,14 @@ def parse_rewind(text: str, option: str = "--rewind-point", words: Sequence[str]
 
 
 class RewindPoint:
-    """Writes ``init.safetensors`` at the start of a training run and ``rewind.safetensors`` at its rewind point.
+    """Writes ``init.safetensors`` at the start of a run and ``rewind.safetensors`` at its rewind point.
 
     :param folder: folder for both files
     :param point: the rewind point; ``None`` writes only ``init.safetensors``
     :param write: whether this process writes files, as exactly one rank must
-    :param max_update: last update of the training, 0 for no limit
-    :param max_epoch: last epoch of the training, 0 for no limit
-    :raises ConfigError: the rewind point lies beyond the end of the training
+    :param max_update: last update of the run, 0 for no limit
+    :param max_epoch: last epoch of the run, 0 for no limit
+    :raises ConfigError: the rewind point lies beyond the end of the run
     """
 
     def __init__(self, folder: Path, point: Point | None, write: bool, max_update: int, max_epoch: int) -> None:
@@ -50,11 +50,11 @@ class RewindPoint:
             if limit and point.count > limit:
                 raise ConfigError(f"the rewind point {point} is never reached: the training ends at {limit}")
             if write and is_fairseq_command():
-                # No hook of a task runs at the end: fairseq also stops for time, patience or a small learning rate.
+                # Tasks have no method for the end: fairseq also stops for time, patience or a low learning rate.
                 atexit.register(self.warn_if_missed)
 
     def check_epoch_length(self, updates: int) -> None:
-        """Check that the training reaches the rewind point.
+        """Check that the run reaches the rewind point.
 
         :param updates: updates in an epoch
         :raises ConfigError: the last epoch ends before the rewind point
@@ -89,15 +89,15 @@ class RewindPoint:
         weights: Callable[[], Weights],
         position: Beginning | None = None,
     ) -> None:
-        """Write the weights when this update is the rewind point; call this after every update.
+        """Write the weights if this update is the rewind point; call this after every update.
 
-        An update that is skipped (overflow under ``--amp``) is repeated, and then written again.
+        An update that is skipped (overflow under ``--amp``) is repeated, and the weights are then written again.
 
-        :param done: updates since the start, this one included
+        :param done: updates since the start, including this one
         :param epoch: epoch of the update, counted from 1
         :param epoch_ends: whether the update is the last of its epoch
         :param weights: takes a snapshot of the model
-        :param position: how far the training is
+        :param position: how far the run has come
         """
         self._done = done
         if self.point is None or not self.point.count or not self.write:
@@ -111,11 +111,11 @@ class RewindPoint:
     def epoch_begins(
         self, epoch: int, weights: Callable[[], Weights] | None, position: Beginning | None = None
     ) -> None:
-        """Write the weights when the rewind point is the end of an epoch whose last update was skipped.
+        """Write the weights if the rewind point is the end of an epoch whose last update was skipped.
 
         :param epoch: epoch that begins, counted from 1
         :param weights: takes a snapshot of the model; ``None`` before the first update
-        :param position: how far the training is
+        :param position: how far the run has come
         """
         point = self.point
         if point is None or point.unit != "epochs" or not self.write or weights is None:
@@ -125,7 +125,7 @@ class RewindPoint:
             self._save(weights(), position)
 
     def warn_if_missed(self) -> None:
-        """Warn if a training run has ended without an error but before the rewind point."""
+        """Warn if a run has ended without an error but before the rewind point."""
         if not ended_badly() and not (self.folder / paths.REWIND).exists():
             log.warning(
                 "the training ended after %d updates, before the rewind point %s: there is no %s, "
@@ -137,6 +137,6 @@ class RewindPoint:
 
     def _save(self, weights: Weights, position: Beginning | None) -> None:
         if position is not None:
-            position.write(self.folder)  # first: with the weights the rewind point is complete
+            position.write(self.folder)  # first, because the weights mark the rewind point as complete
         weights.save(self.folder / paths.REWIND)
         log.info("rewind point %s: %s", self.point, self.folder / paths.REWIND)

@@ -1,7 +1,7 @@
 """The mix-in that turns any fairseq task into one that trains tickets.
 
 It acts in three methods of a task: ``build_model`` loads the ticket's initial weights before the trainer casts them;
-``train_step`` gives the fp32 masters what they were before the cast, and zeroes gradients before they are reduced,
+``train_step`` restores the unrounded values of the fp32 masters, and zeroes gradients before they are reduced,
 clipped or copied; ``optimizer_step`` masks the masters and the weights.
 """
 
@@ -50,7 +50,7 @@ class LotteryTask:
     _rewinding: RewindPoint | None = None
     _bare_model: nn.Module | None = None
     _full_values: FullValues | None = None
-    _scaler: Mapping[str, Any] | None = None  # of the checkpoint that is resumed
+    _scaler: Mapping[str, Any] | None = None  # from the checkpoint that is resumed
     _optimizer: Any = None
     _train_batches: Any = None
     _check_due = True
@@ -94,12 +94,12 @@ class LotteryTask:
             raise ConfigError(str(error)) from error
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build the model: with the ticket's initial weights and masks, or as it is when a checkpoint will be loaded.
+        """Build the model: with the ticket's initial weights and masks, or unchanged if a checkpoint will be loaded.
 
         :param cfg: the model's configuration
         :param from_checkpoint: whether a checkpoint will be loaded, for inference
-        :raises LotteryError: the ticket cannot be read, or is for another architecture; or each of several processes
-            would run the whole training
+        :raises LotteryError: the ticket cannot be read, or belongs to another architecture; or each of several
+            processes would run the whole training
         """
         build = super().build_model  # type: ignore[misc]
         options = self.lottery_options
@@ -133,7 +133,7 @@ class LotteryTask:
         if options.scope and tuple(options.scope.split()) != given.origin.scope:
             raise ConfigError(f"--scope cannot change: {options.ticket} has scope {' '.join(given.origin.scope)}")
         if needs_fresh(given, options.ticket_kind):
-            # The fresh values of a control must not be the initial weights of the dense run with the same --seed.
+            # The new values of a control must differ from the initial weights of the dense run with the same --seed.
             before = torch.random.get_rng_state()
             torch.default_generator.manual_seed(fresh_seed(options.ticket_seed))
             model = build()
@@ -164,7 +164,7 @@ class LotteryTask:
         return model
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the task's batches; those of the training data are the same after a resume as without interruption."""
+        """Return the task's batches; those of the training data are the same with and without an interruption."""
         training = dataset is getattr(self, "datasets", {}).get(self.lottery_options.train_subset)
         epoch = kwargs.get("epoch", 1)
         resumes_late = training and epoch > 1 and drawn_once(self, dataset, kwargs)
@@ -177,11 +177,11 @@ class LotteryTask:
         return batches
 
     def begin_late(self, trainer: Any, batches: Any, **options: Any) -> Any:
-        """Take a new training to the rewind point under ``--after-rewind remaining``.
+        """Move a new run to the rewind point under ``--after-rewind remaining``.
 
         See :mod:`fairseq_lottery.patches.begin_late`.
 
-        :raises ConfigError: nothing remains to be trained
+        :raises ConfigError: no updates remain after the rewind point
         """
         begins = self._begins
         return batches if begins is None or not begins.updates else begins.start(trainer, batches, **options)
@@ -204,7 +204,7 @@ class LotteryTask:
         self._rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None, at)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Prepare a validation, whose first batch checks the masks."""
+        """Prepare a validation; the masks are checked at its first batch."""
         super().begin_valid_epoch(epoch, model)  # type: ignore[misc]
         self._check_due = True
 
@@ -226,7 +226,7 @@ class LotteryTask:
         return result
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """Let the optimizer step, then mask the masters and the weights."""
+        """Run the optimizer step, then mask the masters and the weights."""
         if self._held is not None:
             self._held.zero_due_gradients()
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
@@ -249,12 +249,12 @@ class LotteryTask:
         return {**more, name: {**more.get(name, {}), TICKET: self._digest, **precision}}
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
-        """Take back what :meth:`get_checkpoint_dict` returned, of the training that is resumed."""
+        """Restore the entries that :meth:`get_checkpoint_dict` returned for the run that is resumed."""
         getattr(super(), "set_checkpoint_dict", lambda _: None)(kept)
         self._scaler = kept.get(PRECISION, {}).get("scaler")
 
     def in_full_precision(self, state: Mapping[str, Any], optimizer: Any) -> Mapping[str, Any]:
-        """Return the model's state dict with the fp32 masters in place of their roundings, for a checkpoint."""
+        """Return the model's state dict with the fp32 masters in place of the rounded weights, for a checkpoint."""
         return state if self._bare_model is None else with_masters(state, self._bare_model, optimizer)
 
     def build_generator(self, models: Any, args: Any, *more: Any, **kwargs: Any) -> Any:
@@ -281,7 +281,7 @@ class LotteryTask:
     def _shares_of_pool(self) -> dict[str, float]:
         masks = None if self._held is None else self._held.masks
         ticket = self.lottery_options.ticket
-        if masks is None and ticket and self._loaded:  # fairseq-validate
+        if masks is None and ticket and self._loaded:  # under fairseq-validate
             masks = masks_of_checkpoint(self.lottery_options, self._loaded[-1])
             if masks is None:
                 log.warning(
@@ -293,7 +293,7 @@ class LotteryTask:
         return {"pruned": masks.pruned / masks.pool, "surviving": masks.surviving / masks.pool}
 
     def check_masks_if_due(self) -> None:
-        """Check the masks once after the start, and once after the beginning of each epoch and of each validation.
+        """Check the masks once after the start, and at the beginning of each epoch and of each validation.
 
         :raises PrunedWeightAlive: a pruned weight is not 0.0
         """

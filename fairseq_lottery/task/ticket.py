@@ -18,11 +18,11 @@ log = logging.getLogger("fairseq_lottery")
 
 
 def needs_fresh(ticket: Ticket, kind: str) -> bool:
-    """Whether a control needs a model that was initialised with another seed than the dense run's.
+    """Return whether a control needs a model that was initialised with another seed than the dense run's.
 
     :param ticket: the given ticket
     :param kind: kind of the ticket to train
-    :raises ConfigError: the kind is unknown, or such tickets are found by pruning
+    :raises ConfigError: the kind is unknown, or its tickets must be found by pruning
     """
     if check_kind(kind) in (WINNING, ticket.origin.kind):
         return False
@@ -35,20 +35,20 @@ def needs_fresh(ticket: Ticket, kind: str) -> bool:
 
 
 def fresh_seed(seed: int) -> int:
-    """Derive the seed of a control's fresh values, such that no user gives the same seed to the dense run."""
+    """Derive the seed of a control's new initial values; it differs from any seed that users give to the dense run."""
     return derive_seed("fairseq fresh values", seed)
 
 
 def ticket_to_train(
     given: Ticket, path: Path, kind: str, seed: int, model: nn.Module, rewind: Path | None, folder: Path, write: bool
 ) -> Ticket:
-    """Return the ticket that a run trains; a control is written as ``ticket.safetensors``, and read when resuming.
+    """Return the ticket that a run trains; a control is written to ``ticket.safetensors``, and reread on resume.
 
     :param given: the ticket given by ``--ticket``
     :param path: file of the given ticket
-    :param kind: ``"winning"`` for the ticket as it is, or the kind of a control
+    :param kind: ``"winning"`` for the given ticket itself, or the kind of a control
     :param seed: seed of the control
-    :param model: model initialised with :func:`fresh_seed`, for controls that start from fresh values
+    :param model: model initialised with :func:`fresh_seed`, for controls with new initial values
     :param rewind: file of the weights at the rewind point, for the kind ``"shuffled"``
     :param folder: folder of the run
     :param write: whether this process writes files, as exactly one rank must
@@ -71,11 +71,12 @@ def ticket_to_train(
 
 
 def masks_of_checkpoint(options: Any, model: nn.Module) -> Masks | None:
-    """The masks of the ticket that a loaded checkpoint has trained.
+    """Return the masks of the ticket that a loaded checkpoint has trained.
 
     :param options: the lottery task's configuration in the checkpoint
     :param model: the model with its weights
-    :returns: ``None`` where no file of the ticket is there any more, or none whose pruned weights are zero in ``model``
+    :returns: the masks; ``None`` if the ticket's file is missing, or if not all its pruned weights are zero in
+        ``model``
     """
     values = dict(model.named_parameters())
     for path in (Path(options.save_dir) / paths.TICKET, Path(options.ticket)):
@@ -101,7 +102,7 @@ def _earlier_control(target: Path, given: Ticket, kind: str, seed: int) -> Ticke
 
 
 def log_ticket(ticket: Ticket) -> None:
-    """Log what a training run starts from: the ticket's kind and counts, its networks, and warnings about it.
+    """Log the ticket of a run: its kind and counts, its networks, and warnings about it.
 
     :param ticket: the ticket
     """

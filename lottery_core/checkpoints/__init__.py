@@ -1,4 +1,4 @@
-"""Reading the weights of other people's checkpoints, safely."""
+"""Read the weights of checkpoints from untrusted sources, safely."""
 
 from lottery_core.checkpoints.read import (
     Facts,

@@ -1,4 +1,4 @@
-"""Small files that would take gigabytes, or no end of time: found before torch loads them."""
+"""Reject small files that would take gigabytes of memory or endless time, before torch loads them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lottery_core.checkpoints.pickles import HostileError, PickleWalk
 from lottery_core.errors import CheckpointError
 from lottery_core.files import printable
 
-# Bytes that a zip may unpack to, for each byte that it has, or in any case: torch itself does not compress.
+# Bytes that a zip may unpack to: per byte of the file, and in any case. torch itself does not compress.
 _MOST_PER_BYTE, _ALWAYS = 64, 1 << 26
-_LONGEST_PICKLE = 1 << 20  # bytes, in a zip that is smaller than that
-_ZIP = b"PK\x03\x04"  # what torch tells its zips by
-_OLD_PICKLES = 5  # of torch's files that are no zips: magic number, version, system, content, keys; then come weights
+_LONGEST_PICKLE = 1 << 20  # bytes; for zips that are smaller than that
+_ZIP = b"PK\x03\x04"  # the first bytes by which torch recognises zips
+_OLD_PICKLES = 5  # in torch's files before zip: magic number, version, system, content, keys; the weights follow
 
 
 def check_memory(file: Path | io.BytesIO, name: str) -> None:
-    """Check that loading a torch file takes no more memory than its bytes can account for.
+    """Check that loading a torch file takes no more memory than the size of the file can account for.
 
     :param file: the file, at its start
     :param name: the file, for messages
-    :raises CheckpointError: it would take more, or is a damaged zip
+    :raises CheckpointError: it would take more, or the file is a damaged zip
     """
     held = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
     try:
@@ -35,7 +35,7 @@ def check_memory(file: Path | io.BytesIO, name: str) -> None:
                     break
     except HostileError as error:
         raise CheckpointError(f"cannot read {name}: {printable(error)}") from error
-    except Exception as error:  # a damaged file can raise anything
+    except Exception as error:  # a damaged file may raise anything
         raise CheckpointError(f"cannot read {name}: it is damaged ({printable(error)})") from error
     finally:
         if isinstance(file, io.BytesIO):
@@ -43,7 +43,7 @@ def check_memory(file: Path | io.BytesIO, name: str) -> None:
 
 
 def _pickles(file: Path | io.BytesIO, held: int) -> Iterator[IO[bytes]]:
-    # The pickles of a zip are members; those of torch's older files stand before the weights, and a zip may follow.
+    # The pickles of a zip are members; those of torch's older files come before the weights, and a zip may follow.
     with open(file, "rb") if isinstance(file, Path) else io.BytesIO(file.getbuffer()) as stream:
         is_torch_zip = stream.read(len(_ZIP)) == _ZIP
         if is_torch_zip or zipfile.is_zipfile(stream):

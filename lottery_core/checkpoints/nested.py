@@ -1,4 +1,4 @@
-"""Finding the state dict in a torch file: people nest it under names of their own."""
+"""Find the state dict in a torch file: files nest it under various names."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from lottery_core.tickets import EXTRA_STATE
 
 _USUAL = ("model", "state_dict", "model_state_dict")
 _DEPTH = 4
-_OPTIMIZER = "param_groups"  # only an optimizer's state has it
-# Views can claim shapes for which no bytes are there (``expand``): up to so many bytes in all they may, and a few
-# times the bytes that are there.
+_OPTIMIZER = "param_groups"  # only the state of an optimizer has this key
+# Limits for views (``expand``), which take few bytes in the file: bytes in total, plus a multiple of the stored bytes.
 _MOST_REPEATED, _MOST_VIEWS = 1 << 26, 4
 
 
 def find_state_dict(content: Any, source: str, key: str | None = None) -> tuple[dict[str, Tensor], bool]:
-    """The mapping of names to tensors in the content of a torch file; and whether it holds no other network.
+    """Find the state dict in the content of a torch file, and say whether the file contains no other network.
 
-    A mapping below the top is preferred to numbers beside it ({"net": state, "accuracy": tensor}); of several the one
-    with a usual name is taken. The states of optimizers are passed over.
+    A nested mapping is preferred to numbers beside it ({"net": state, "accuracy": tensor}); of several, the one with a
+    usual name is taken. The states of optimizers are ignored.
 
-    :param content: what ``torch.load`` gave
+    :param content: the result of ``torch.load``
     :param source: the file, for messages
-    :param key: the path of keys to it, parted by dots
-    :raises CheckpointError: there is none, or none at ``key``; or several that could be meant: names them; or it holds
-        what is no dense tensor
+    :param key: the keys that lead to the state dict, separated by dots
+    :raises CheckpointError: there is no state dict, or none at ``key``; there are several candidates, which the message
+        names; or it contains something other than dense tensors
     """
     states = dict(_states(content))
     path = _path(states, source, key)
-    # Averages of the same network beside it are not another one.
+    # Averages of the same network are not another network.
     shapes = _shapes(states[path])
     others = [other for other, state in states.items() if _has_layers(state) and _shapes(state) != shapes]
     state = {name: _dense(tensor, name, source) for name, tensor in states[path].items()}
@@ -68,7 +67,7 @@ def _shapes(state: Mapping[str, Tensor]) -> list[Any]:
 
 
 def _has_layers(state: Mapping[str, Tensor]) -> bool:
-    # Numbers beside the weights, e.g. scores and step counts, are scalars; the state of a random generator is bytes.
+    # Numbers beside the weights, such as scores and step counts, are scalars; the state of a random generator is bytes.
     return any(tensor.dim() and (tensor.is_floating_point() or tensor.is_complex()) for tensor in state.values())
 
 
@@ -77,7 +76,7 @@ def _states(value: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
     for _ in range(_DEPTH + 2):
         below = []
         for path, part in level:
-            # A mapping that stands in several places is looked at once: a small file can hold a great many places.
+            # Examine a mapping only once, because a small file can refer to it very many times.
             if not isinstance(part, Mapping) or _OPTIMIZER in part or id(part) in seen:
                 continue
             seen.add(id(part))
@@ -111,7 +110,7 @@ def _dense(tensor: Tensor, name: str, source: str) -> Tensor:
 
 
 def _check_repeated(state: Mapping[str, Tensor], source: str) -> None:
-    # A copy of a view takes memory for every element, however few there are.
+    # A copy of a view takes memory for every element, even if the view stores only a few.
     storages: dict[int, int] = {}
     views: dict[Any, int] = {}
     for tensor in state.values():
@@ -133,9 +132,9 @@ def _those(paths: Any) -> str:
 
 
 def stepped_parameters(content: Any) -> int | None:
-    """How many parameters the optimizers in a file step; ``None`` where it holds no optimizer's state.
+    """Count the parameters that the optimizers in a file step; ``None`` if there is no optimizer's state.
 
-    :param content: what ``torch.load`` gave
+    :param content: the result of ``torch.load``
     """
     counts = []
     level, seen = [content], set[int]()

@@ -1,8 +1,8 @@
-"""Follow a pickle without making what it describes: calls that take memory or time without end are found beforehand.
+"""Follow a pickle without building its objects, to find calls that would take endless memory or time.
 
-torch's own reader (``torch/_weights_only_unpickler.py``) calls nothing but what it knows. What it knows can still fill
-memory from a file of a hundred bytes: ``bytearray(10 ** 10)``, a codec that doubles its text thirty times over, a
-copy of one list a million times, a key whose hash takes a year.
+torch's own reader (``torch/_weights_only_unpickler.py``) calls only functions on its list. These can still fill the
+memory from a file of a hundred bytes: ``bytearray(10 ** 10)``, a codec that doubles its text thirty times over, a copy
+of one list a million times, a key that takes a year to hash.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import IO, Any
 
 import torch
 
-_MOST_HASHED = 1000  # leaves of a key: those of state dicts are texts
-_MOST_COPIED = 1 << 20  # things that calls copy, in any case; or one for each byte that the file has
-_MOST_SETS = 1 << 12  # an empty set takes 200 times the byte that asks for it
+_MOST_HASHED = 1000  # values in a dictionary key; the keys of state dicts are strings
+_MOST_COPIED = 1 << 20  # objects that calls may copy in any case; larger files may copy one per byte
+_MOST_SETS = 1 << 12  # an empty set takes 200 times the byte that creates it
 _MOST_WEIGHT = 1 << 40
-_MOST_NUMBER = 255  # in what numpy is given
+_MOST_NUMBER = 255  # largest number in the arguments of numpy's functions
 _DTYPE = re.compile(r"^[<>=|]?[?a-zA-Z]\d{0,2}$")
 _CODECS = encodings.aliases.aliases
 _SAFE_CODECS = {"latin_1", "ascii", "utf_8"}
@@ -39,29 +39,29 @@ _SUBCLASS = "torch._tensor._rebuild_from_type_v2"
 _WITH_STATE = "torch._utils._rebuild_parameter_with_state"
 _VIEW = "torch._utils._rebuild_tensor"
 _COPY = "torch._utils._rebuild_device_tensor_from_cpu_tensor"
-_ELEMENTS = 16  # elements of a tensor that weigh as much as an object
+_ELEMENTS = 16  # tensor elements that count as one object
 _SIZED = re.compile(r"^torch\.(\w+\.)*\w*(Tensor|Storage)$")
 
 
 class HostileError(Exception):
-    """A pickle that asks for what no file of weights needs; the message says what, in a few words."""
+    """The pickle asks for something that no file of weights needs; the message describes it in a few words."""
 
 
 class _BeyondError(Exception):
-    """An operation that torch's reader does not know either."""
+    """The pickle contains an operation that torch's reader does not support either."""
 
 
 @dataclass(slots=True)
 class _Thing:
-    """What is known of an object that the pickle would make.
+    """What is known of an object that the pickle would build.
 
-    :param name: the full name of a global, or of the global whose call made it
-    :param made: whether a call made it
+    :param name: the full name of a global, or of the global whose call built the object
+    :param made: whether a call built it
     :param value: a text, a number or bytes
     :param items: the members of a tuple, a list, a set or a dictionary
-    :param weight: about how many objects it is made of, as often as they stand in it
-    :param elements: how many elements a tensor claims
-    :param keys: the texts among a dictionary's keys
+    :param weight: approximate number of objects in it, each counted as often as it occurs
+    :param elements: number of elements that a tensor claims to have
+    :param keys: the strings among a dictionary's keys
     """
 
     name: str = ""
@@ -74,10 +74,10 @@ class _Thing:
 
 
 class PickleWalk:
-    """Walks through one pickle after the other of a stream.
+    """Walks through the pickles in a stream, one after the other.
 
     :param stream: the stream, at the start of a pickle
-    :param held: how many bytes the file has
+    :param held: size of the file in bytes
     """
 
     def __init__(self, stream: IO[bytes], held: int) -> None:
@@ -91,8 +91,8 @@ class PickleWalk:
     def walk(self) -> bool:
         """Follow one pickle to its end.
 
-        :returns: whether it had one; ``False`` where torch's reader would fail as well
-        :raises HostileError: it asks for what no file of weights needs
+        :returns: whether the pickle was complete; ``False`` if torch's reader would fail as well
+        :raises HostileError: the pickle asks for something that no file of weights needs
         """
         self._stack, self._marks, self._memo = [], [], {}
         try:
@@ -260,7 +260,7 @@ def _leaves(things: Sequence[_Thing], most: int = 1000) -> Iterator[Any]:
 
 _NONE, _FALSE, _TRUE = _Thing(), _Thing(value=False), _Thing(value=True)
 _BYTES = [_Thing(value=number) for number in range(256)]
-# What torch's reader knows; STOP aside.
+# The operations that torch's reader supports, except STOP.
 _CODES: dict[bytes, Callable[[PickleWalk], object]] = {
     pickle.PROTO: lambda walk: walk._read(1)[0],
     pickle.NONE: lambda walk: walk._small(_NONE),

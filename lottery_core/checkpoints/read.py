@@ -1,7 +1,7 @@
-"""Reading weights out of other people's files without unpickling anything but tensors.
+"""Read the weights in foreign files without unpickling anything but tensors.
 
-Supported are safetensors, torch files of a state dict (also one under ``model`` or ``state_dict``), and the checkpoints
-and zips of every framework that has a dialect.
+Supported are safetensors, torch files of a state dict (also nested under ``model`` or ``state_dict``), and the
+checkpoints and zips of every framework that has a dialect.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def read_weights(path: str | Path, key: str | None = None) -> Weights:
     """Read the weights in a file of any supported format.
 
     :param path: a safetensors file, a torch file or a framework's zip, recognised by its content
-    :param key: where the state dict is in a torch file that holds several, e.g. ``"generator"`` or ``"nets.actor"``
-    :raises CheckpointError: a missing file, another format, a pickle that asks for more than tensors, or several state
-        dicts that could be meant; names them
+    :param key: position of the state dict in a torch file that has several, e.g. ``"generator"`` or ``"nets.actor"``
+    :raises CheckpointError: the file is missing, has another format, or its pickle asks for more than tensors; or there
+        are several candidates for the state dict, which the message names
     """
     return read_with_facts(path, key)[0]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says about the training of its weights.
+    """What a file says about how its weights were trained.
 
-    :param steps: unit -> number of what they were trained for, e.g. ``{"updates": 1000}``; empty where it does not say
-    :param origin: the ``seed`` of the training, and the ``rewind_point`` that it wrote, where it says so
+    :param steps: unit -> number of steps, e.g. ``{"updates": 1000}``; empty if unknown
+    :param origin: the ``seed`` of the run, and the ``rewind_point`` that it wrote, if they are known
     """
 
     steps: Mapping[str, int] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class Facts:
 
 
 def read_with_facts(path: str | Path, key: str | None = None) -> tuple[Weights, Facts]:
-    """Read the weights in a file, and what it says about their training.
+    """Read the weights in a file, and what it says about how they were trained.
 
     :param path: see :func:`read_weights`
     :param key: see :func:`read_weights`
-    :returns: the weights, and what the file says
+    :returns: the weights and the facts about their training
     :raises CheckpointError: see :func:`read_weights`
     """
     path = _regular(path)
@@ -70,7 +70,7 @@ def read_with_facts(path: str | Path, key: str | None = None) -> tuple[Weights, 
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
-    """Read the state dict in a file of any supported format as it is: with aliases, target networks and buffers.
+    """Read the state dict in a file of any supported format unchanged, with aliases, target networks and buffers.
 
     :raises CheckpointError: see :func:`read_weights`
     """
@@ -82,7 +82,7 @@ def state_of(path: str | Path) -> Mapping[str, Tensor]:
 
 
 def dialect_of(path: str | Path) -> Dialect:
-    """The dialect of a file; that of plain torch for weights and nothing else.
+    """Return the dialect of a file; for a file with nothing but weights, the dialect of plain torch.
 
     :param path: a file that :func:`read_weights` can read
     :raises CheckpointError: see :func:`read_weights`
@@ -98,9 +98,9 @@ def dialect_of(path: str | Path) -> Dialect:
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load everything in a torch file to the CPU, under the allow-list; empty for a file that is no dictionary.
+    """Load everything in a torch file to the CPU, under the allow-list; empty if the content is not a dictionary.
 
-    :raises CheckpointError: a missing file, another format, or a pickle that asks for more than the list has
+    :raises CheckpointError: the file is missing, has another format, or its pickle needs more than the allow-list
     """
     content = _load(_regular(path), str(path))
     return content if isinstance(content, dict) else {}
@@ -109,12 +109,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def weights_of_state(
     state: Mapping[str, Tensor], source: str, dialect: Dialect | None = None, parameters: int | None = None
 ) -> Weights:
-    """The weights in a state dict: tied parameters once, without target networks, which follow the online ones.
+    """Return the weights in a state dict, each tied parameter once, and without target networks.
 
     :param state: a state dict; its tensors are not copied
-    :param source: the file or model it comes from, for messages
-    :param dialect: says which networks are target networks; recognised by the names where it is ``None``
-    :param parameters: how many parameters the optimizers in the same file step, where it has optimizers
+    :param source: the file or model that it comes from, for messages
+    :param dialect: identifies target networks; if ``None``, it is recognised by the names
+    :param parameters: number of parameters that the optimizers in the same file step; ``None`` if unknown
     """
     row = dialect or dialects.of_names(state)
     if row.target_network is not None:
@@ -125,12 +125,12 @@ def weights_of_state(
 
 @dataclass(frozen=True)
 class _Content:
-    """What a file holds.
+    """The content of a file.
 
     :param state: the state dict
     :param dialect: the dialect that recognised the file
-    :param parameters: how many parameters its optimizers step, where it has optimizers
-    :param facts: what it says about the training
+    :param parameters: number of parameters that its optimizers step; ``None`` if it has no optimizers
+    :param facts: what it says about the training of its weights
     """
 
     state: dict[str, Tensor]
@@ -157,7 +157,7 @@ def _facts(row: Dialect, content: Mapping[str, Any]) -> Facts:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    # What a hostile file holds can be anything, and raise anything when it is looked at.
+    # The content of a hostile file may be anything, and may raise anything when it is examined.
     try:
         yield
     except LotteryError:
@@ -174,9 +174,9 @@ def _regular(path: str | Path) -> Path:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do.
+    """Return whether a file begins as a safetensors file does.
 
-    :raises CheckpointError: it cannot be read
+    :raises CheckpointError: the file cannot be read
     """
     try:
         with open(path, "rb") as file:
@@ -186,7 +186,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def _archive(path: Path) -> _Content | None:
-    # The state dict that is a member of a framework's zip; torch's own files are zips without such a member.
+    # Reads the state dict that is a member of a framework's zip; torch's own zips have no such member.
     if not zipfile.is_zipfile(path):
         return None
     check_memory(path, str(path))
@@ -202,7 +202,7 @@ def _archive(path: Path) -> _Content | None:
                 pattern = row.optimizer_members
                 facts = archive.read(row.archive_facts) if row.archive_facts in names else b"{}"
                 optimizers = [io.BytesIO(archive.read(name)) for name in names if pattern and pattern.match(name)]
-        except Exception as error:  # a damaged file can raise anything
+        except Exception as error:  # a damaged file may raise anything
             raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
         state, _ = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
         counts = [stepped_parameters(_load(optimizer, f"{path} (optimizer)")) for optimizer in optimizers]
@@ -211,7 +211,7 @@ def _archive(path: Path) -> _Content | None:
 
 
 def _json_object(data: bytes) -> Mapping[str, Any]:
-    # Nothing depends on it but a warning: what cannot be read says nothing.
+    # Only a warning depends on these facts, so files without readable facts are accepted.
     try:
         value = parse_json(data.decode())
     except ValueError:
@@ -228,14 +228,14 @@ def _load(file: Path | io.BytesIO, name: str) -> Any:
     check_memory(file, name)
     try:
         with safe_loading(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch thinks of the file; the line below says what is wrong
+            warnings.simplefilter("ignore")  # torch's warnings about the file; the error below says what is wrong
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything
+    except Exception as error:  # a damaged file may raise anything
         raise unreadable(error, name) from error
 
 
 def unreadable(error: Exception, name: str, what: str = "file of weights") -> CheckpointError:
-    """The error for a file that ``torch.load`` with ``weights_only=True`` could not load.
+    """Make the error for a file that ``torch.load`` with ``weights_only=True`` could not load.
 
     :param error: the exception that it raised
     :param name: the file's name

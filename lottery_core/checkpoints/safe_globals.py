@@ -1,7 +1,7 @@
-"""The allow-list of what checkpoints may unpickle besides tensors: plain containers of options and of numbers.
+"""The allow-list of what checkpoints may unpickle besides tensors: plain containers of options and numbers.
 
-Each dialect names its own, one by one; none of them runs code when it is made. A name whose package is not installed
-is skipped.
+Each dialect lists its own names; none of these objects runs code when it is created. Names whose package is not
+installed are skipped.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _this_thread = threading.local()
 
 
 def allowed(names: Iterable[str] | None = None) -> list[Any]:
-    """The objects that dotted names stand for, as ``torch.serialization.safe_globals`` takes them.
+    """Return the objects for dotted names, in the form that ``torch.serialization.safe_globals`` takes.
 
-    :param names: dotted names, those of every dialect by default; names that cannot be imported are skipped
+    :param names: dotted names, by default those of every dialect; names that cannot be imported are skipped
     """
     if names is None:
         names = dict.fromkeys(name for row in dialects.every() for name in row.safe_globals)
@@ -35,19 +35,19 @@ def allowed(names: Iterable[str] | None = None) -> list[Any]:
         except (ImportError, AttributeError):
             continue
         objects.append(value)
-        if module.startswith("numpy._core."):  # files of numpy 1 say numpy.core
+        if module.startswith("numpy._core."):  # files written with numpy 1 say numpy.core
             objects.append((value, name.replace("numpy._core.", "numpy.core.", 1)))
     return objects
 
 
 @contextmanager
 def safe_loading(names: Iterable[str] = ()) -> Iterator[None]:
-    """Let ``torch.load(..., weights_only=True)`` accept the allow-list within the ``with`` block, in this thread alone.
+    """Let ``torch.load(..., weights_only=True)`` accept the allow-list within the ``with`` block, in this thread only.
 
-    torch's own list is one for the whole process: its context manager would also serve what other threads load
-    meanwhile, and take away what other code has allowed.
+    torch's own list is shared by the whole process: its context manager would also affect loads in other threads, and
+    could remove what other code has allowed.
 
-    :param names: dotted names that are accepted besides those of the dialects
+    :param names: dotted names that are accepted in addition to those of the dialects
     """
     _answer_by_thread()
     before = getattr(_this_thread, "accepted", {})
@@ -59,13 +59,13 @@ def safe_loading(names: Iterable[str] = ()) -> Iterator[None]:
 
 
 def _by_path(objects: Iterable[Any]) -> dict[str, Any]:
-    # As torch/_weights_only_unpickler.py:_get_user_allowed_globals names them.
+    # Named as in torch/_weights_only_unpickler.py:_get_user_allowed_globals.
     pairs = (each if isinstance(each, tuple) else (each, f"{each.__module__}.{each.__qualname__}") for each in objects)
     return {path: value for value, path in pairs}
 
 
 def _answer_by_thread() -> None:
-    # The unpickler asks this function for every global that torch itself does not know.
+    # The unpickler calls this function for every global that is not on torch's own list.
     with _LOCK:
         original: Callable[[], dict[str, Any]] = torch_unpickler._get_user_allowed_globals
         if getattr(original, "of_lottery", False):

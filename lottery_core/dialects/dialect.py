@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Settings = Mapping[str, Any]
-LOWER_IS_BETTER = ", lower is better"  # the end of a label that says so
+LOWER_IS_BETTER = ", lower is better"  # suffix of a score's label
 
 
 def _no_words(names: Collection[str]) -> Mapping[str, str]:
@@ -76,10 +76,11 @@ class Dialect:
     :param archive_member: the member of its zip files that holds the policy's state dict
     :param optimizer_members: pattern of the members of its zip files that hold the states of the policy's optimizers
     :param archive_facts: the member of its zip files that holds the model's settings as JSON
-    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> unit and number of what it has trained for
-    :param origin: content of a checkpoint, or of ``archive_facts`` -> the ``seed`` of its training and the
-        ``rewind_point`` that it wrote, where it says so
-    :param checkpoint_key: a key that only its checkpoints have at the top
+    :param steps_trained: content of a checkpoint, or of ``archive_facts`` -> unit and number of steps that it was
+        trained for
+    :param origin: content of a checkpoint, or of ``archive_facts`` -> the ``seed`` of its run and the ``rewind_point``
+        that the run wrote, if they are known
+    :param checkpoint_key: a top-level key that only its checkpoints have
     :param recognises: whether a state dict with these names is one of its models
     :param unties: its checkpoints store tied parameters as separate copies
     :param self_contained: its files load without this project, so there is no plain form to export
@@ -96,26 +97,26 @@ class Dialect:
     :param target_network: pattern of the names of target networks, which follow the networks that are pruned
     :param scope_words: the names of all parameters -> words of a scope and the regular expressions they stand for
     :param networks: the names of all parameters -> networks (actor, critic), each with regular expressions that match
-        its layers, in the order in which data passes them; layers that several networks match are shared by them
+        its layers, in the order in which data passes them; layers that match several networks are shared by them
     :param not_sequential: pattern of the names of layers that do not simply follow one another: embeddings, attention
     :param collapse_hint: the name of a collapsed layer -> the likely cause; ``None`` if there is no advice
 
     Modules, settings, plugin:
 
     :param fused_flag: attribute that makes its attention call the projections instead of reading their weights
-    :param steps: what the length of a training counts, for reports
-    :param scoring: settings of an experiment, as 0.1 kept them -> those that only say how a finished training is
-        scored, not what it is; ``None`` for those that do not matter for its scores
-    :param score_label: the scoring of an experiment, name of one of its scores -> what that score is, with its unit
+    :param steps: the unit in which the length of a run is counted, for reports
+    :param scoring: settings of an experiment, as 0.1 stored them -> the settings that only say how finished runs are
+        scored; ``None`` for those that do not affect its scores
+    :param score_label: the scoring of an experiment, name of one of its scores -> description of that score, with its
+        unit
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> description of an evaluation's score
-    :param evaluation_label: settings, number of episodes -> what an evaluation's score is
-    :param lower_is_better: what a score is -> whether lower ones are better
-    :param margin: what a score is -> how much worse than dense is as good, see ``lottery report --margin``
-    :param least: what a score is -> the score of a network that knows nothing, where such scores begin at one
-    :param packages: packages that only its experiments name among their versions
-    :param label_of_returns: how many values a score averages -> what the score is, for rows of 0.1, which do not say;
-        empty where it cannot be told
+    :param lower_is_better: label of a score -> whether lower scores are better
+    :param margin: label of a score -> how much worse than dense counts as equally good, see ``lottery report --margin``
+    :param least: label of a score -> the lowest possible score, which an untrained network reaches, if there is one
+    :param packages: packages that are recorded among the versions of its experiments only
+    :param label_of_returns: number of values that a score averages -> label of the score, for rows of 0.1, which have
+        no label; empty if it is unknown
     :param inputs: ``"module:function"`` that counts the weights that read each input of a model, see
         :class:`lottery_core.reports.page.InputsOf`
     :param export: ``"module:function"``, see :class:`lottery_core.inference.Exporter`

@@ -59,7 +59,7 @@ _SCORES = {
 }
 
 
-# Scores of translations; those that are compared with references as they were before tokenisation.
+# Scores of translations; the second set compares with untokenised references.
 _TRANSLATED = {"bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"}
 _DETOKENISED = {"bleu", "chrf", "ter"}
 
@@ -68,7 +68,7 @@ def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     if "score" not in settings:
         return {}
     score = settings["score"]
-    scores = [score] if isinstance(score, str) else list(score)  # 0.1 knew one score
+    scores = [score] if isinstance(score, str) else list(score)  # 0.1 stored a single score
     return {
         "score": scores,
         "average": settings.get("average", 1),
@@ -92,7 +92,7 @@ FAIRSEQ = Dialect(
     checkpoint_key="optimizer_history",
     steps_trained=_steps_trained,
     origin=_origin,
-    # A model from a GPU or in fp16 is written with every alias as a tensor of its own.
+    # A model from a GPU or in fp16 is saved with every alias as a separate tensor.
     unties=True,
     # The types of its options, and of the numbers in its meters.
     safe_globals=(
@@ -105,7 +105,7 @@ FAIRSEQ = Dialect(
         *(f"numpy.dtypes.{name}DType" for name in (*_DTYPES, *_FLOATS)),
     ),
     buffers=frozenset({"_float_tensor", "version", "_flat_weights"}),
-    # What makes the logits: of words, of an adaptive softmax with its class projections, of fconv, of a class.
+    # Layers that compute the logits: of words, of an adaptive softmax with its class projections, of fconv, of a class.
     outside_layers=re.compile(
         r"output_projection|(^|\.)(fc_out|adaptive_softmax)\.|(^|\.)decoder\.fc3\."
         r"|(^|\.)(classification_heads\.[^.]+\.out_proj|sentence_projection_layer|lm_output_learned_bias|ctc_proj)(\.|$)"
@@ -118,14 +118,14 @@ FAIRSEQ = Dialect(
     networks=_networks,
     # fairseq/modules/multihead_attention.py:forward passes the projections' weights to torch unless this is set.
     fused_flag="skip_embed_dim_check",
-    # Log perplexity, the paper's score of language models: 0.03 nats are 3% of perplexity.
+    # A difference of 0.03 nats in log perplexity is 3% of the perplexity.
     lower_is_better=lambda label: label.startswith(_LOWER) or label.endswith(LOWER_IS_BETTER),
     margin=lambda label: (
         "score:0.03" if label.startswith(_LOG_PPL) else "dense:1%" if label.startswith(_BLEU) else "5%"
     ),
     least=lambda label: 0.0 if label.startswith(_BLEU) else None,
     packages=frozenset({"fairseq", "fairseq-fixed"}),
-    # A log perplexity averages words; BLEU and the scores of other commands are one number.
+    # A log perplexity averages over words; BLEU and other scores are single numbers.
     label_of_returns=lambda returns: f"{_LOG_PPL} (nats a word)" if returns > 1 else "",
     export="fairseq_lottery.inference:export",
     build="fairseq_lottery.inference:build",

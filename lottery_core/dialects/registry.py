@@ -20,7 +20,7 @@ _BUILT_IN = (PLAIN, SB3, FAIRSEQ)
 def every() -> tuple[Dialect, ...]:
     """Return all dialects: the built-in ones first, then those of other packages, by name.
 
-    An entry point that cannot be loaded, or that is no new dialect, is left out with a warning.
+    An entry point that cannot be loaded, or that is not a new dialect, is skipped with a warning.
     """
     rows = {row.name: row for row in _BUILT_IN}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
@@ -47,7 +47,7 @@ def of_names(names: Collection[str]) -> Dialect:
 
 
 def of_versions(packages: Collection[str]) -> Dialect:
-    """The dialect whose experiments name one of these packages among their versions; that of plain torch otherwise."""
+    """Return the dialect whose experiments record one of these packages, else the dialect of plain torch."""
     return next((row for row in every() if not row.packages.isdisjoint(packages)), PLAIN)
 
 

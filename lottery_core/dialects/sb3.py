@@ -8,7 +8,7 @@ from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
 
-# Actor and critic in policies with two networks, and in policies with one, where they follow the features extractor.
+# The layers of actor and critic: in policies with two networks, and in policies with one, after the features extractor.
 # If SAC's critic shares the actor's features extractor, the extractor's parameters have the actor's name.
 TWO_NETWORKS = {"actor": r"^actor\.", "critic": r"^critic\."}
 ONE_POLICY = {

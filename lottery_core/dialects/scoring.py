@@ -1,4 +1,4 @@
-"""How the trainings of an experiment are scored: settings that no training depends on, and that may change later."""
+"""How the runs of an experiment are scored: settings that do not affect training, and that may change later."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lottery_core.dialects.registry import named
 
 
 def scoring_text(scoring: Mapping[str, Any]) -> str:
-    """Scoring settings as options of a command line, in one order: equal settings have equal texts.
+    """Format scoring settings as command line options in a fixed order, so that equal settings give equal texts.
 
-    :param scoring: setting -> JSON value; what is ``None`` is left out
+    :param scoring: setting -> JSON value; settings that are ``None`` are left out
     """
     words = []
     for name, value in sorted(scoring.items()):
@@ -25,11 +25,11 @@ def scoring_text(scoring: Mapping[str, Any]) -> str:
 
 
 def split_scoring(framework: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide the settings that a folder of 0.1 keeps into those of its trainings and those of their scoring.
+    """Split the settings that a folder of 0.1 contains into those of training and those of scoring.
 
     :param framework: name of the framework's dialect
     :param settings: all settings
-    :returns: the settings of the trainings, and of the scoring; the latter is empty where the dialect has none
+    :returns: the settings of training, and those of scoring; the latter are empty if the dialect has none
     """
     scoring = dict(named(framework).scoring(settings))
     return {name: value for name, value in settings.items() if name not in scoring}, scoring

@@ -1,4 +1,4 @@
-"""Experiments: which runs they have, and how these are trained, resumed and recorded."""
+"""Experiments: their runs, and how these are trained, resumed and recorded."""
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row

@@ -41,9 +41,9 @@ _KEYS = {
     "rounds",
     "versions",
 }
-# Key of what 0.1 wrote into the markers of a folder, where this version writes something else.
+# The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
-# Settings that folders of 0.1 lack, with what those folders did.
+# Settings that folders of 0.1 lack, with the values that 0.1 used.
 _DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
 
 
@@ -67,11 +67,11 @@ class Experiment:
     :param after_rewind: how long tickets train after the rewind point, one of
         :data:`~lottery_core.experiments.AFTER_REWIND`
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
-    :param scoring: how finished trainings are scored, JSON values; empty where a training scores itself. A change is
-        the same experiment, whose finished runs are scored again
-    :raises PruneError: a rate outside (0, 1)
-    :raises ConfigError: an unknown word, no seed, negative rounds, or a setting that needs a rewind point where there
-        is none
+    :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
+        scoring it is the same experiment, whose finished runs are scored again
+    :raises PruneError: a rate is outside (0, 1)
+    :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
+        but there is none
     """
 
     out: Path
@@ -112,7 +112,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """The experiment's name, which is the name of its folder."""
         return self.out.resolve().name
 
     def plan(self) -> list[Run]:
@@ -120,9 +120,10 @@ class Experiment:
         return plan_runs(self.kinds, self.seeds, self.rounds)
 
     def fixed(self) -> dict[str, Any]:
-        """Return what must not change between two commands in one folder; kinds, seeds and rounds may be added.
+        """Return the settings that must not change between two commands in one folder.
 
-        What folders of 0.1 lack is left out where it has its default. How trainings are scored is not part of it.
+        Kinds, seeds and rounds may be added. Settings that folders of 0.1 lack are left out if they have their default.
+        The scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
@@ -143,7 +144,7 @@ class Experiment:
         return _digest(self.fixed())
 
     def accepts(self, configuration: str) -> bool:
-        """Whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
+        """Return whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
         if configuration == self.digest():
             return True
         row = read_row(self.out)
@@ -152,11 +153,11 @@ class Experiment:
 
     @property
     def scoring_text(self) -> str:
-        """How trainings are scored, as options of a command line; empty where a training scores itself."""
+        """The scoring as options of a command line; empty if training itself gives the score."""
         return dialects.scoring_text(self.scoring)
 
     def scoring_of_0_1(self) -> str:
-        """How the runs were scored whose markers 0.1 wrote; it did not say so in them."""
+        """Return the scoring of runs whose markers were written by 0.1, which did not record it there."""
         return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:
@@ -175,7 +176,7 @@ class Experiment:
                 rounds=max(before["rounds"], self.rounds),
             )
         fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
-        # Keys that this version does not know are kept: a later one wrote them.
+        # Keys that this version does not know were written by a later one, and are kept.
         row = {
             **before,
             "name": self.name,
@@ -249,7 +250,7 @@ def read_row(out: Path) -> dict[str, Any]:
 
 
 def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
-    # 0.1 kept the scoring among the settings, and in the digest of its markers.
+    # 0.1 stored the scoring among the settings, and included it in the digest of its markers.
     settings, scoring = dialects.split_scoring(row["framework"], row["settings"])
     if not scoring or "scoring" in row:
         return row

@@ -26,7 +26,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     :param experiment: the configuration
     :param framework: reads the trained weights
     :param run: a run of a chain
-    :raises PruneError: NaN weights, or nothing is left to prune
+    :raises PruneError: weights are NaN, or nothing is left to prune
     :raises DamagedError: a finished run's file cannot be read
     """
     chain = CHAINS[run.kind]
@@ -35,7 +35,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
-        # The rewind point was saved from the model itself, which knows its parameters; a checkpoint has only names.
+        # The rewind point was saved from the model and distinguishes parameters from buffers; a checkpoint does not.
         trained = framework.weights(out / source.folder).like(rewind)
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind) if previous is None else previous.masks.pool
@@ -60,7 +60,7 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
 
     :param out: the experiment's folder
     :param run: a run whose kind is one of :data:`lottery_core.CONTROLS`
-    :param fresh: weights that the model's own initialiser drew under ``run.control_seed``
+    :param fresh: weights that the model's own initialiser drew with ``run.control_seed``
     """
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
@@ -146,7 +146,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
 def _same(experiment: Experiment, first: Path, second: Path) -> bool:
     try:
         start, point = Weights.load(first), Weights.load(second)
-    except CheckpointError:  # damaged meanwhile: reported by the code that needs the file
+    except CheckpointError:  # damaged meanwhile: reported when the file is needed
         return False
     names = start.pool(experiment.scope)
     return all(torch.equal(start.tensors[name], point.tensors[name]) for name in names)

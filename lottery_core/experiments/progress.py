@@ -61,11 +61,11 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
 
 
 class Progress:
-    """A printer of an experiment's progress.
+    """Prints an experiment's progress.
 
     :param stream: output stream; standard error by default, so that a table on standard output stays clean
-    :param quiet: print nothing
-    :param seconds: how long a run takes at most, where that was measured beforehand
+    :param quiet: whether to print nothing
+    :param seconds: upper limit of a run's duration, if it was measured beforehand
     """
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False, seconds: float | None = None) -> None:
@@ -81,12 +81,12 @@ class Progress:
         self._last = time.monotonic()
 
     def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int, what: str = "") -> None:
-        """Show how many runs there are to do, and what they will cost.
+        """Show how many runs there are to do, and how long they will take.
 
         :param waiting: runs to do
-        :param done: rows of finished runs, which tell how long a run takes
-        :param jobs: runs side by side
-        :param what: what the runs are, e.g. ``"3 seeds x (dense + 2 kinds x 8 rounds)"``
+        :param done: rows of finished runs, from which durations are estimated
+        :param jobs: number of parallel runs
+        :param what: description of the runs, e.g. ``"3 seeds x (dense + 2 kinds x 8 rounds)"``
         """
         self._waiting, self._seconds = list(waiting), defaultdict(list)
         finished = list(done)
@@ -123,7 +123,7 @@ class Progress:
     def finished(self, run: Run, row: Row) -> None:
         """Show that a run has finished with ``row``."""
         self.done += 1
-        # The time from start to end: a process also takes seconds that its row does not count.
+        # Measured from start to end, because the process also takes seconds that its row does not count.
         began = self._began.pop(run, None)
         self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
         self._waiting = [other for other in self._waiting if other != run]
@@ -132,7 +132,7 @@ class Progress:
         )
 
     def again(self, run: Run) -> None:
-        """Count a finished run as one to do again."""
+        """Count a finished run as waiting again."""
         self.done -= 1
         self._waiting.append(run)
 

@@ -27,7 +27,7 @@ class Framework(Protocol):
     def why_not_resumable(self, run: Run, folder: Path) -> str | None:
         """Return why an interrupted run cannot be resumed bit for bit; ``None`` if it can.
 
-        This is called only if configuration, versions and ticket are those with which the run was started. A run that
+        This is called only if configuration, versions and ticket are the same as when the run was started. A run that
         cannot be resumed is restarted, and its files are removed.
 
         :param run: the run
@@ -57,18 +57,18 @@ class Training(Protocol):
         """Stop the run, or return a notice that it outlives this process."""
 
     def cancel(self) -> None:
-        """Stop the run in any case."""
+        """Stop the run, even if it could outlive this process."""
 
 
 class FinishedInProcess:
     """A run already finished in this process."""
 
     def finished(self) -> bool:
-        """Return ``True``."""
+        """Return ``True``, because the run has ended."""
         return True
 
     def progress(self) -> Mapping[str, Any]:
-        """Return nothing to show."""
+        """Return an empty mapping."""
         return {}
 
     def stop(self) -> None:
@@ -88,4 +88,4 @@ class Executor(Protocol):
         """Start training ``run`` in ``folder``."""
 
     def adopt(self, run: Run, folder: Path) -> Training | None:
-        """Return the training of ``run`` that an earlier process left running; ``None`` if there is none."""
+        """Return the :class:`Training` of ``run`` if an earlier process left it running, else ``None``."""

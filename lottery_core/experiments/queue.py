@@ -20,12 +20,12 @@ POLL = 0.2  # seconds between two checks of the runs in progress
 
 
 class RunQueue:
-    """A queue that starts each run as soon as the runs that it needs are done, finishes it, and records failures.
+    """Starts each run as soon as the runs that it needs are done, finishes it, and records failures.
 
     :param out: the experiment's folder
     :param waiting: the runs to do, in the order in which to do them
     :param done: the runs that are done already
-    :param executor: the executor, for its number of parallel runs and of retries
+    :param executor: the executor, which sets the number of parallel runs and of retries
     :param progress: display of events
     """
 
@@ -41,7 +41,7 @@ class RunQueue:
         self._damaged: set[Run] = set()
 
     def work(self, begin: Callable[[Run], Training], finish: Callable[[Run], Row]) -> None:
-        """Do all runs; after a failure, those that do not need the failed run are still done.
+        """Do all runs; after a failure, the runs that do not need the failed run are still done.
 
         :param begin: prepares a run and starts its training
         :param finish: records a run whose training has succeeded
@@ -96,7 +96,7 @@ class RunQueue:
         self.progress.say(f"{run}: {error}; started again ({self._attempts[run]} of {self.retries})")
 
     def _train_again(self, run: Run, error: DamagedError) -> None:
-        # A file of a finished run was damaged later: train that run again, from the ticket with which it began.
+        # A file of a finished run was damaged later: repeat that run with the ticket that it started with.
         _, damaged = Run.of_folder(error.folder)
         if damaged in self._damaged:
             self._fail(run, error)

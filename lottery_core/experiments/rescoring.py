@@ -1,4 +1,4 @@
-"""Scores that replace others: which runs need one, and where the earlier ones stay."""
+"""Replace scores: which runs need a new score, and where the earlier scores are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lottery_core.files import read_object, write_json
 
 
 def stale(done: Mapping[Run, Row], experiment: Experiment) -> list[Run]:
-    """The finished runs whose scores came from other settings than the experiment's.
+    """Return the finished runs that were scored with other settings than the experiment's.
 
     :param done: run -> its row
     :param experiment: the configuration
@@ -24,7 +24,7 @@ def stale(done: Mapping[Run, Row], experiment: Experiment) -> list[Run]:
 
 
 def rescored(row: Row, score: Score) -> Row:
-    """The row of a finished run with a new score; everything else is as its training left it."""
+    """Return the row of a finished run with a new score; the other columns of its training are kept."""
     return replace(
         row,
         score=score.score,
@@ -36,13 +36,13 @@ def rescored(row: Row, score: Score) -> Row:
 
 
 def keep_earlier(folder: Path, row: Row) -> None:
-    """Add the score in ``row`` to ``earlier-scores.json`` in the run's folder, before another one replaces it.
+    """Append the score in ``row`` to ``earlier-scores.json`` in the run's folder, before a new score replaces it.
 
-    :raises WriteError: it cannot be written
+    :raises WriteError: the file cannot be written
     """
     entry = {"scoring": row.scoring, "score": row.score, "more": dict(row.more)}
     earlier = _earlier(folder)
-    if earlier[-1:] != [entry]:  # a rescoring that was killed kept it already
+    if earlier[-1:] != [entry]:  # a killed rescoring has already kept it
         write_json(folder / paths.EARLIER_SCORES, {"scores": [*earlier, entry]})
 
 
@@ -52,11 +52,11 @@ def _earlier(folder: Path) -> list[Any]:
 
 
 def write_scores(out: Path, rows: Iterable[Row]) -> None:
-    """Write ``scores.csv``: every score that a run has had, with its settings; where no run was rescored, no file.
+    """Write ``scores.csv``, with every score of every run and its settings; do nothing if no run was rescored.
 
     :param out: the experiment's folder
     :param rows: the finished runs
-    :raises WriteError: it cannot be written
+    :raises WriteError: the file cannot be written
     """
     lines: list[list[Any]] = [["seed", "kind", "round", "scoring", "name", "score", "current"]]
     for row in rows:

@@ -18,7 +18,7 @@ from lottery_core.files import read_json, remove_parts, why_not_regular, write_j
 
 
 def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
-    """Return what determines a run's bits besides its folder: the configuration, the versions and the ticket.
+    """Return everything that determines a run's results besides its folder: configuration, versions and ticket.
 
     :param experiment: the configuration
     :param ticket: the ticket that the run trains, or that a control is made from; ``None`` for a dense run
@@ -37,13 +37,13 @@ def prepare_folder(
     framework: Framework,
     accepts: Callable[[str], bool] = lambda configuration: False,
 ) -> None:
-    """Leave in ``folder`` what ``run`` can be resumed from, or nothing of an unfinished run; the log says which.
+    """Keep in ``folder`` what ``run`` can resume from, or remove what an unfinished run left; the log says which.
 
     :param run: the run that will be started
     :param folder: the run's folder
     :param now: the run's :func:`identity`
-    :param framework: knows whether the files lead to the same bits
-    :param accepts: whether another digest also stands for the configuration
+    :param framework: decides whether the files allow a bit-exact resume
+    :param accepts: whether another digest is equivalent to the configuration's
     :raises WriteError: the folder cannot be written
     """
     log = folder / paths.LOG
@@ -71,11 +71,11 @@ def started_as(folder: Path) -> Any:
 
 
 def is_same_start(before: Any, now: Mapping[str, Any], accepts: Callable[[str], bool]) -> bool:
-    """Whether two values of :func:`identity` are of the same start.
+    """Return whether two values of :func:`identity` describe the same start.
 
-    :param before: what was recorded; see :func:`started_as`
-    :param now: what it would be now
-    :param accepts: whether another digest also stands for the configuration
+    :param before: the recorded value, see :func:`started_as`
+    :param now: the value for a start now
+    :param accepts: whether another digest is equivalent to the configuration's
     """
     if not isinstance(before, Mapping) or before == now:
         return bool(before == now)
@@ -96,7 +96,7 @@ def clear(folder: Path) -> None:
     if not folder.exists():
         return
     try:
-        # First the files that vouch for the others: after a kill in between, the rest must not look complete.
+        # Remove these first, because they mark the other files as complete and a kill may come in between.
         for name in (paths.MARKER, paths.STARTED):
             (folder / name).unlink(missing_ok=True)
         remove_parts(folder)

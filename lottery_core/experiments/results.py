@@ -1,4 +1,4 @@
-"""Results: a row per finished run, the marker that the run is done, and the table ``results.csv``."""
+"""Results: one row per finished run, the marker that a run is done, and the table ``results.csv``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lottery_core.files import from_json, printable, read_json, read_object, why
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
 from lottery_core.tickets import TOGETHER, claimed_digest
 
-_LARGEST = 1e100  # of what is squared and summed in tables
-_MORE = "score: "  # begins the names of the columns of further scores
-_ROUNDED = 1e-6  # of a fraction, against the counts
+_LARGEST = 1e100  # tables square and sum values, which must not overflow
+_MORE = "score: "  # prefix of the columns of further scores
+_ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
 
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one training run, and what the run took.
+    """The score of one run, and what the run took.
 
     :param score: the score
     :param score_se: the score's standard error; NaN if there is none
@@ -34,12 +34,12 @@ class Score:
     :param steps: number of environment steps or updates trained
     :param wall_seconds: wall-clock time of the run in seconds
     :param cpu_seconds: CPU time of the run in seconds; only that of its last process if it was resumed
-    :param eval_score: mean return of the trained agent in fresh episodes; ``None`` without an evaluation
+    :param eval_score: mean return of the trained agent in new episodes; ``None`` without an evaluation
     :param eval_se: the standard error of ``eval_score``; ``None`` for fewer than two episodes
-    :param eval_episodes: number of fresh episodes
-    :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None where unknown
-    :param more: name -> value of further scores of the same training
-    :param scoring: how the training was scored, as options of a command line; empty where it scores itself
+    :param eval_episodes: number of new episodes
+    :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None if unknown
+    :param more: name -> value of further scores of the same run
+    :param scoring: how the run was scored, as options of a command line; empty if training itself gives the score
     """
 
     score: float
@@ -87,8 +87,8 @@ class Row:
     scope_shares: str = TOGETHER
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
-    score_label: str = ""  # what the score is; rows of 0.1 do not say
-    noise: int = 0  # which training of the same ticket, under other noise
+    score_label: str = ""  # description of the score; missing in rows of 0.1
+    noise: int = 0  # number of the repetition that trains the same ticket under other noise
 
     @property
     def run(self) -> Run:
@@ -118,7 +118,10 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
 
 
 def _scored(row: Row, experiment: Experiment | None) -> Row:
-    return row if row.scoring or experiment is None else replace(row, scoring=experiment.scoring_of_0_1())
+    if experiment is None:
+        return row
+    # The folder may have had another name when the run was done.
+    return replace(row, experiment=experiment.name, scoring=row.scoring or experiment.scoring_of_0_1())
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def _read(folder: Path) -> _Marker | None:
 
 
 def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> None:
-    # A score may be NaN or infinite; a time or a count may not, nor may anything be as large as no training gives.
+    # A score may be NaN or infinite, but not a time or a count; and no value may be larger than any run can produce.
     for name in ("returns", "steps", "wall_seconds", "cpu_seconds", "eval_episodes", "rewind_steps"):
         value = getattr(row, name)
         if value is not None and not 0 <= value < math.inf:
@@ -177,7 +180,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
         return None
     try:
         digest = claimed_digest(folder / paths.TICKET)
-    except TicketError:  # reported where the ticket is needed
+    except TicketError:  # reported when the ticket is needed
         return None
     return None if digest == row.ticket else "it names another ticket than the one beside it"
 
@@ -185,10 +188,10 @@ def why_foreign(row: Row, folder: Path) -> str | None:
 def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
     """Read the rows of all finished runs in the experiment folder ``out``, sorted by seed, kind and round.
 
-    Markers that belong to another run, or name another ticket, are left out with a warning.
+    Markers that belong to another run, or name another ticket, are skipped with a warning.
 
     :param out: the experiment's folder
-    :param experiment: the configuration; rows of any other are left out; ``None`` accepts all
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
     :param warn: shows a warning; by default prints it to standard error
     :raises ConfigError: there is no such folder, or no run has finished
     """
@@ -212,12 +215,12 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
 
 
 def write_floor(out: Path, floor: Score, policy: str) -> None:
-    """Write the score without any learning, which the report of the experiment takes as its floor.
+    """Write the score without any learning, which is the floor in the experiment's report.
 
     :param out: the experiment's folder
     :param floor: the score
-    :param policy: what reached it, e.g. ``"random actions"``
-    :raises WriteError: it cannot be written
+    :param policy: the policy that reached the score, e.g. ``"random actions"``
+    :raises WriteError: the file cannot be written
     """
     write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
 
@@ -238,9 +241,9 @@ def _warn(line: str) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Write ``rows`` as CSV with a header, atomically; numbers in full. Each further score has a column at the end.
+    """Write ``rows`` as CSV with a header, atomically and with all digits. Each further score has a column at the end.
 
-    :raises WriteError: it cannot be written
+    :raises WriteError: the file cannot be written
     """
     rows = list(rows)
     names = [entry.name for entry in fields(Row) if entry.name != "more"]
@@ -266,12 +269,12 @@ _NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
 
 
 def read_csv(path: Path) -> list[Row]:
-    """The rows of a file that :func:`write_csv`, of this version or an earlier one, has written.
+    """Read a file that was written by :func:`write_csv` of this version or an earlier one.
 
-    Columns that earlier versions did not write have their defaults; columns that this version does not know are left.
+    Columns that the file lacks get their defaults; columns that this version does not know are ignored.
 
     :param path: the file
-    :raises ConfigError: no such file, a column is missing, or a value is damaged; names the line
+    :raises ConfigError: the file or a column is missing, or a value is damaged; the message names the line
     """
     reason = why_not_regular(path)
     if reason is not None:
@@ -324,7 +327,7 @@ def _row_of(line: dict[str, Any], where: str) -> Row:
 
 
 def read_score(folder: Path) -> Score:
-    """Read the score that a training process left in ``score.json``.
+    """Read the score that a run's process left in ``score.json``.
 
     :param folder: the run's folder
     :raises RunError: the score is missing or damaged

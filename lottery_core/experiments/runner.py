@@ -1,6 +1,6 @@
-"""The paper's procedure (arXiv 1906.02768, section 3.1): train dense; then, in each round, prune, train, score.
+"""The procedure of arXiv 1906.02768, section 3.1: train dense; then, in each round, prune, train, score.
 
-Each step is skipped if it is done already. Everything between two runs is files, so a killed experiment resumes after
+Each step is skipped if it is done already. All data between two runs is in files, so a killed experiment resumes after
 the last finished run, or within the interrupted run, and gives the same tickets, bit for bit, as an undisturbed one.
 """
 
@@ -27,10 +27,10 @@ from lottery_core.pruning import CHAINS, DENSE
 
 
 class Runner:
-    """A runner, which does the runs of an experiment.
+    """Does the runs of an experiment.
 
     :param experiment: the configuration
-    :param framework: gives the command of each run, and reads the weights and the score of a trained run
+    :param framework: makes the command of each run, and reads the weights and the score of a trained run
     :param executor: starts training runs, at most its ``jobs`` at a time
     :param progress: display of progress
     """
@@ -61,9 +61,9 @@ class Runner:
             return self._write_rows()
 
     def rescore(self, everything: bool = False) -> list[Row]:
-        """Score the finished runs again whose scores came from other settings; nothing is trained.
+        """Score finished runs again if they were scored with other settings; nothing is trained.
 
-        :param everything: also those whose scores came from the same settings
+        :param everything: whether to score runs with unchanged settings as well
         :returns: the rows of all finished runs of the experiment
         :raises ConfigError: no run has finished
         :raises LotteryError: see :meth:`run`
@@ -122,12 +122,12 @@ class Runner:
         self.experiment.write()
 
     def _finished(self) -> dict[Run, Row]:
-        # Those of earlier commands in the same folder as well: a table has them all.
+        # Include the runs of earlier commands in the same folder, because a table has them all.
         plan = Experiment.load(self.out).plan()
         return {run: row for run in plan if (row := read_marker(self.out / run.folder, self.experiment))}
 
     def _score_again(self, runs: list[Run], done: dict[Run, Row], lock: FolderLock) -> None:
-        # All of one table come from the same settings, so these are scored before anything new is.
+        # All scores in a table must come from the same settings, so old runs are scored again before new ones start.
         if not runs:
             return
         self.progress.say(f"{len(runs)} of {len(done)} finished runs are scored again ({self.experiment.scoring_text})")
@@ -136,7 +136,7 @@ class Runner:
         queue.work(begin=partial(self._start_scoring, lock=lock), finish=lambda run: self._rescored(run, done))
 
     def _start_scoring(self, run: Run, lock: FolderLock) -> Training:
-        # The process of a run that is done only scores it. A job that an earlier command left may score it differently.
+        # The process only scores a trained run. An earlier command's job is cancelled: it may score differently.
         folder = self.out / run.folder
         job = self.executor.adopt(run, folder)
         if job is not None:
@@ -159,7 +159,7 @@ class Runner:
         return self.out / (run if run.kind in CHAINS else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:
-        # The job that an earlier command submitted; it is cancelled if it trains something else.
+        # An earlier command may have submitted a job; it is cancelled if it trains something else.
         folder = self.out / run.folder
         job = self.executor.adopt(run, folder)
         if job is None:

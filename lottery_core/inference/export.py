@@ -27,17 +27,17 @@ class Exporter(Protocol):
     def __call__(self, path: Path, output: Path, form: str, trust: bool) -> str:
         """Export the checkpoint ``path`` to ``output`` in one of :data:`FORMS`; return a description of the result.
 
-        With ``trust``, code that the checkpoint brings along may run.
+        With ``trust``, code that the checkpoint contains may run.
         """
 
 
 def export(path: Path, output: Path, form: str = PLAIN, trust: bool = False) -> str:
     """Export a checkpoint to another form.
 
-    :param path: the checkpoint of a framework
+    :param path: a framework's checkpoint
     :param output: the file to write
     :param form: one of :data:`FORMS`
-    :param trust: whether code that the file brings along may run, where its framework cannot do without
+    :param trust: whether code in the file may run, if its framework needs that
     :returns: a description of what was written
     :raises CheckpointError: the file cannot be read, needs no export, cannot be exported to this form, or its plugin is
         not installed
@@ -48,7 +48,7 @@ def export(path: Path, output: Path, form: str = PLAIN, trust: bool = False) -> 
         raise unknown_choice(form, "form", FORMS)
     dialect = dialect_of(path)
     if dialect.self_contained and is_safetensors(path):
-        state_of(path)  # a ticket is no model, and says what it is
+        state_of(path)  # raises an error for a ticket, which is not a model
     if form == PLAIN and dialect.self_contained:
         raise CheckpointError(f"{path} does not depend on this project: it can be used as it is")
     if form == SHRUNK and dialect.export is None:

@@ -131,7 +131,7 @@ class CsrMatrix(ForInference):
         :returns: outputs, (..., rows of this matrix), contiguous
         """
         rows, columns = self.shape
-        if torch.is_autocast_enabled(tokens.device.type):  # it would cast to a type without a sparse product
+        if torch.is_autocast_enabled(tokens.device.type):  # autocast would use a type without a sparse product
             with torch.autocast(tokens.device.type, enabled=False):
                 return self.times(tokens.to(self.values.dtype), bias)
         flat = tokens.reshape(-1, columns)
@@ -188,7 +188,7 @@ class SparseEmbedding(ForInference):
     """``nn.Embedding`` with sparse rows.
 
     :param matrix: the embedding vectors, (num_embeddings, embedding_dim)
-    :param padding_idx: index of the padding word, kept for code that reads it; its row is an ordinary one
+    :param padding_idx: index of the padding word, kept for code that reads it; its row is stored like any other
     """
 
     def __init__(self, matrix: CsrMatrix, padding_idx: int | None) -> None:

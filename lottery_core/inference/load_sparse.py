@@ -31,15 +31,15 @@ class Builder(Protocol):
 
 
 def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any) -> nn.Module:
-    """Read a file that ``lottery export --form csr`` wrote.
+    """Load a file that ``lottery export --form csr`` wrote.
 
     Linear layers, embeddings and LSTMs become sparse wherever at least half of their weights are pruned.
 
     :param path: the sparse file
     :param model: a model of the same architecture, whose layers and weights are replaced; build it inside
         :func:`parameters_on_meta` to save its memory. ``None``: the plugin of the file's framework builds it
-    :param options: settings that differ from those stored in the file, e.g. ``data="data-bin/..."``, a folder that
-        lies elsewhere here
+    :param options: settings that differ from those stored in the file, e.g. ``data="data-bin/..."`` if the data folder
+        is elsewhere on this machine
     :returns: the model, in evaluation mode
     :raises CheckpointError: the file cannot be read, or its plugin is not installed
     :raises MismatchError: the model has another architecture; the message names the first tensor that differs
@@ -134,7 +134,7 @@ def _names_in_file(model: nn.Module, file: SparseFile) -> dict[Tensor, str]:
 
     :raises MismatchError: shapes, tied tensors or kinds of numbers differ
     """
-    # What get_extra_state adds is neither a parameter nor a buffer.
+    # Entries from get_extra_state are neither parameters nor buffers.
     state = {name: value for name, value in model.state_dict(keep_vars=True).items() if is_own(name, value)}
     shapes = file.shapes()
     shapes |= {alias: shapes[name] for alias, name in file.aliases.items()}
@@ -208,7 +208,7 @@ def _sparse_layer(module: nn.Module, weights: _Weights) -> nn.Module:
 
 
 def _layers_with_sparse_form(model: nn.Module) -> list[Layer]:
-    # Embeddings become sparse only here, to save memory: it would save no time.
+    # Embeddings become sparse only here: it saves memory, but no time.
     places = places_in(model)
     embeddings = [
         Layer(name, module, tuple(places[id(module)]), (module.weight,), None)

@@ -92,7 +92,7 @@ class Report:
 
     @property
     def line(self) -> str:
-        """The report in one line."""
+        """Return the report in one line."""
         before, after = self.parameters
         if not self:
             return f"no unit is dead: nothing to remove ({before:,} parameters)"

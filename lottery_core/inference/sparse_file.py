@@ -1,4 +1,4 @@
-"""The file format of a sparse model, as small as a ticket and read without a dense copy.
+"""The file format of a sparse model: as small as a ticket, and read without a dense copy.
 
 It is a safetensors file. A matrix at least 10% pruned is stored as ``gaps.NAME`` (distances between non-zero values)
 and ``values.NAME.I`` (byte I of every non-zero value), each a zstd frame; any other tensor as ``rest.NAME``. The
@@ -116,7 +116,7 @@ class SparseFile:
             checked = read_header(header, self._payload)
         except CheckpointError as error:
             raise CheckpointError(f"cannot read {path}: {error}") from error
-        except Exception as error:  # a damaged or hostile file can raise anything
+        except Exception as error:  # a damaged or hostile file may raise anything
             raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
         self.framework, self.config = checked.framework, dict(checked.config)
         self.aliases, self._packed = dict(checked.aliases), checked.packed
@@ -138,7 +138,7 @@ class SparseFile:
                 return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except CheckpointError:
             raise
-        except Exception as error:  # a damaged or hostile file can raise anything
+        except Exception as error:  # a damaged or hostile file may raise anything
             why = f"not a sparse model, or damaged ({printable(error)})"
             raise CheckpointError(f"cannot read {path}: {why}") from error
 

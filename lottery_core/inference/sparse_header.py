@@ -1,4 +1,4 @@
-"""The header of a sparse file, checked before any of its tensors gets memory."""
+"""The header of a sparse file, checked before memory is allocated for its tensors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ VERSION = 1
 DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 REST, GAPS, VALUES = "rest.", "gaps.", "values."
 _MOST_DIMENSIONS = 64
-_MOST_INDEX = 1 << 31  # columns and values are counted in 4 bytes
+_MOST_INDEX = 1 << 31  # columns and values have 4-byte indices
 
 
 @dataclass(frozen=True)
 class Packed:
     """A matrix that is stored sparse.
 
-    :param shape: the tensor's shape, of two dimensions or more
+    :param shape: the tensor's shape, with two or more dimensions
     :param dtype: the type of its values
-    :param count: how many values it has
-    :param steps: how many steps lead from one to the next
+    :param count: number of stored values
+    :param steps: number of steps that encode the positions of the values, see
+        :func:`lottery_core.tickets.encoding.pack_gaps`
     """
 
     shape: torch.Size
@@ -39,17 +40,17 @@ class Packed:
 
     @property
     def parts(self) -> int:
-        """How many blocks of bytes hold the values."""
+        """The number of blocks of bytes that hold the values."""
         return self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says, as JSON values but for ``packed``: see :func:`read_header`.
+    """The content of the header, as JSON values except for ``packed``; see :func:`read_header`.
 
     :param framework: name of the framework that can build the model from ``config``
     :param config: the model's configuration
-    :param aliases: further names of tied tensors -> the name that holds them
+    :param aliases: further names of tied tensors -> the name under which the tensor is stored
     :param packed: matrices that are stored sparse, by name
     """
 
@@ -60,11 +61,11 @@ class Header:
 
 
 def read_header(header: Mapping[str, Any], payload: Mapping[str, Tensor]) -> Header:
-    """The header, held against the blocks of data that the file has.
+    """Read the header and check it against the tensors that the file contains.
 
     :param header: the JSON object in the file
     :param payload: the file's tensors by name
-    :raises CheckpointError: a value of a wrong type, a block that is missing or unknown, a name that stands twice, or
+    :raises CheckpointError: a value has a wrong type, a tensor is missing or unknown, a name occurs twice, or there are
         more weights than the file's bytes can hold
     """
     result = from_json(Header, header, CheckpointError, {"packed": _packed})
@@ -146,9 +147,9 @@ def _check_names(header: Header, payload: Mapping[str, Tensor]) -> None:
 
 
 def checksum(header: bytes, payload: Mapping[str, Tensor]) -> int:
-    """CRC-32 over the header and every tensor, by name.
+    """Compute the CRC-32 of the header and every tensor, in the order of their names.
 
-    :param header: the header's JSON without its checksum, keys sorted
+    :param header: the header's JSON without its checksum, with sorted keys
     :param payload: the file's tensors by name
     """
     total = zlib.crc32(header)

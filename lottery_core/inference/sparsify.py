@@ -1,7 +1,7 @@
 """Make a pruned model faster: replace layers by sparse ones where that is measured to be faster.
 
-The paper concludes that "sparse matrix multiplication libraries would be necessary to realize" the gain; torch has such
-a library.
+arXiv 1906.02768 concludes that "sparse matrix multiplication libraries would be necessary to realize" the gain; torch
+has such a library.
 """
 
 from __future__ import annotations

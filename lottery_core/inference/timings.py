@@ -54,8 +54,8 @@ def _round(count: int) -> int:
 class Timings:
     """Cache of the times of dense and sparse layers, in seconds.
 
-    :param folder: folder of the cache file, by default that of the module's docstring; if it cannot be written, times
-        last only as long as this object
+    :param folder: folder of the cache file, by default the one in the module's docstring; if it cannot be written,
+        times last only as long as this object
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Holding masks over a network while it trains: pruned parameters stay exactly 0.0."""
+"""Hold masks over a network during training, so that pruned parameters stay exactly 0.0."""
 
 from lottery_core.masking.eraser import Eraser
 from lottery_core.masking.guard import ModuleHook

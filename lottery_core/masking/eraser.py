@@ -1,4 +1,4 @@
-"""Writing exact zeros where a mask says pruned."""
+"""Write exact zeros to the pruned elements of a tensor."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from torch import Tensor
 
 
 class Eraser:
-    """Writes exactly +0.0 where a mask says pruned; never a product: inf x 0 is nan, and -1 x 0 is -0.0.
+    """Sets pruned elements to exactly +0.0, not by a product: inf x 0 is nan, and -1 x 0 is -0.0.
 
-    On a CPU the bits of the floats are and-ed with zeros or ones, twenty times faster than ``masked_fill_`` with bools
-    (which torch does not vectorise), for 4 bytes a parameter; elsewhere bools are used, for 1 byte, whatever the type.
+    On a CPU, the bits of the floats are and-ed with zeros or ones, twenty times faster than ``masked_fill_`` with bools
+    (which torch does not vectorise), for 4 bytes per parameter. On other devices bools are used, for 1 byte per
+    parameter of any type.
 
-    :param mask: bool, True survives
-    :param like: a tensor on the device and of the type of those that will be erased
+    :param mask: bool, True for surviving elements
+    :param like: a tensor on the device and of the type of the tensors to erase
     """
 
     _INTEGERS = MappingProxyType({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64})
@@ -29,7 +30,7 @@ class Eraser:
         self._dead = None if on_cpu else ~mask.to(like.device)
 
     def __call__(self, values: Tensor) -> None:
-        """Erase in place.
+        """Set the pruned elements of ``values`` to zero, in place.
 
         :param values: a tensor of the mask's shape that tracks no gradient
         """
@@ -38,5 +39,5 @@ class Eraser:
             values.masked_fill_(self._dead, 0)
         elif values.element_size() == self._size:
             values.view(self._integer).bitwise_and_(self._bits)
-        else:  # optimizer state of another precision
+        else:  # optimizer state in another precision
             values.masked_fill_(self._bits == 0, 0)

@@ -1,4 +1,4 @@
-"""Hooks on modules: for values that do not come through an optimizer's step."""
+"""Hooks on modules, for parameters and gradients that do not pass through an optimizer's step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Owned = Mapping[str, str]  # attribute of the module -> name of the parameter
 class ModuleHook:
     """A hook on a module that owns masked parameters.
 
-    A copy or a pickle of the module gets a hook that does nothing: its parameters are not ours to write to.
+    A copy or a pickle of the module gets a hook that does nothing: its parameters are not masked.
 
     :param act: called with the module and with its masked parameters by attribute
     :param owned: attribute of the module -> name of the parameter
@@ -34,7 +34,7 @@ class ModuleHook:
 
 
 def owners(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, dict[str, str]]]:
-    """The modules that own masked parameters, each with its attributes and the parameters' names.
+    """Yield the modules that own masked parameters, each with its attributes and the parameters' names.
 
     :param model: the model
     :param names: ``id`` of each masked parameter -> its name
@@ -50,16 +50,16 @@ def owners(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Modu
 
 
 def zero_every_gradient(parameter: Tensor, mask: Tensor) -> RemovableHandle:
-    """Zero what ``torch.autograd.grad`` gives for pruned parameters, which hooks on ``.grad`` do not see.
+    """Zero the gradients of pruned parameters that ``torch.autograd.grad`` returns, unseen by hooks on ``.grad``.
 
     :param parameter: a leaf tensor
-    :param mask: bool, of the parameter's shape, True survives
+    :param mask: bool, of the parameter's shape, True for surviving elements
     """
     dead = ~mask.to(parameter.device)
 
     def zero(gradient: Tensor) -> Tensor:
         nonlocal dead
-        dead = dead.to(gradient.device)  # the model may have moved
+        dead = dead.to(gradient.device)  # the model may have been moved
         return gradient.masked_fill(dead, 0)
 
     handle: RemovableHandle = parameter.register_hook(zero)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Masks held over live parameters: what every way of training under a mask shares."""
+"""Masks held over live parameters: the part that all ways of training under a mask share."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lottery_core.tickets import Masks
 class HeldMasks:
     """Masks together with the parameters that they are held over.
 
-    Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor with no pruned
-    element takes no extra memory or time. There is one eraser for each tensor on the device where the parameter is, and
-    on a CPU for each size of element; it is dropped when the parameter moves.
+    Parameters are referenced weakly, so that holding a mask does not keep a model alive. A tensor without pruned
+    elements takes no extra memory or time. Each tensor has one eraser on its device; on a CPU, one for each element
+    size. It is dropped when the parameter moves.
 
     :param parameters: name -> parameter, or all parameters that share the tensor's memory; must include every
         parameter in the masks' pool
@@ -40,7 +40,7 @@ class HeldMasks:
         return bool(self._references)
 
     def living(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and parameter of every tensor that has a pruned element and still exists."""
+        """Yield the name and parameter of every tensor that has a pruned element and still exists."""
         for name, references in self._references.items():
             for reference in references:
                 parameter = reference()
@@ -48,15 +48,15 @@ class HeldMasks:
                     yield name, parameter
 
     def replace(self, name: str, parameter: Tensor) -> None:
-        """Hold the mask of ``name`` over another tensor as well, which has taken the place of one that may be gone."""
+        """Hold the mask of ``name`` over another tensor as well, which has replaced the previous one."""
         living = [reference for reference in self._references[name] if reference() is not None]
         self._references[name] = [*living, TensorWeakRef(parameter)]
 
     def eraser(self, name: str, like: Tensor) -> Eraser:
-        """What erases the pruned elements of a tensor.
+        """Return the object that erases the pruned elements of a tensor.
 
         :param name: the parameter's name
-        :param like: gives the device and the type
+        :param like: a tensor with the device and type to erase on
         """
         size = like.element_size() if like.device.type == "cpu" else 0
         kept = self._erasers.get(name, {})
@@ -74,7 +74,7 @@ class HeldMasks:
         return next((each.device for reference in references if (each := reference()) is not None), None)
 
     def erase(self, name: str, values: Tensor) -> None:
-        """Zero in place what is pruned of the parameter ``name``: its values, a copy, a master, or optimizer state."""
+        """Zero the pruned elements of ``name`` in place, in its values, a copy, a master, or optimizer state."""
         self.eraser(name, values)(values)
 
     def enforce(self) -> None:
@@ -83,17 +83,17 @@ class HeldMasks:
             self.erase(name, parameter.data)
 
     def enforce_once(self) -> None:
-        """Do the same, slower, and keep no eraser: the model will move to another device before it trains."""
+        """Do the same, slower but without keeping erasers, for a model that will move before it trains."""
         for name, parameter in self.living():
             parameter.data.masked_fill_(~self.masks[name].to(parameter.device), 0)
 
     def zero_gradient(self, name: str, parameter: Tensor, eraser: Eraser | None = None) -> None:
-        """Zero the gradient of what is pruned of one parameter, where it has a gradient.
+        """Zero the gradient of the pruned elements of one parameter, if it has a gradient.
 
         :param name: the parameter's name
         :param parameter: the parameter
-        :param eraser: for its gradient; looked up by default
-        :raises OptimizerError: a sparse gradient
+        :param eraser: eraser for the gradient; looked up by default
+        :raises OptimizerError: the gradient is sparse
         """
         gradient = parameter.grad
         if gradient is None:
@@ -103,22 +103,22 @@ class HeldMasks:
                 f"the gradient of '{name}' is sparse (nn.Embedding(sparse=True)) and cannot be masked; use dense ones"
             )
         values = gradient.data if gradient.requires_grad else gradient
-        if eraser is None or eraser.device != values.device:  # the model has moved
+        if eraser is None or eraser.device != values.device:  # the model has been moved
             eraser = self.eraser(name, values)
         eraser(values)
 
     def zero_gradients(self) -> None:
         """Zero the gradients of all pruned parameters; call it before they are reduced, clipped or copied.
 
-        :raises OptimizerError: a sparse gradient
+        :raises OptimizerError: a gradient is sparse
         """
         for name, parameter in self.living():
             self.zero_gradient(name, parameter)
 
     def zero_state(self, state: Mapping[Any, Any]) -> None:
-        """Zero what an optimizer's state holds of pruned parameters, e.g. the momentum of a dense checkpoint.
+        """Zero an optimizer's state for pruned parameters, e.g. the momentum of a dense checkpoint.
 
-        :param state: parameter -> tensors by name, as ``torch.optim.Optimizer.state`` has them
+        :param state: parameter -> tensors by name, as in ``torch.optim.Optimizer.state``
         """
         for name, parameter in self.living():
             for value in state.get(parameter, {}).values():
@@ -126,14 +126,15 @@ class HeldMasks:
                     self.erase(name, value.data)
 
     def second_moments(self) -> SecondMoments:
-        """Keeps the optimizer's second moments of pruned parameters away from zero."""
+        """Return an object that keeps the optimizer's second moments of pruned parameters away from zero."""
         return SecondMoments((parameter, self.masks[name]) for name, parameter in self.living())
 
     def check(self, hint: str = "") -> None:
         """Check that every pruned parameter is 0.0.
 
         :param hint: added to the message
-        :raises PrunedWeightAlive: one is not, or has been replaced by a tensor that is not masked; names the first
+        :raises PrunedWeightAlive: a pruned parameter is not 0.0, or was replaced by a tensor that is not masked; the
+            message names the first one
         """
         for name, references in self._references.items():
             if all(reference() is None for reference in references):

@@ -1,8 +1,8 @@
-"""Keeping pruned parameters at exactly zero while a network trains.
+"""Keep pruned parameters at exactly zero while a network trains.
 
 Masks live beside the model: nothing is added to it, so its state dict keeps its keys. Gradients of pruned parameters
-are zeroed as they are accumulated, before anything takes a norm; after each step of an optimizer that does not preserve
-zeros, the parameters themselves are.
+are zeroed when they are accumulated, before any norm is computed. If an optimizer does not preserve zeros, the
+parameters themselves are zeroed after each of its steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lottery_core.masking.optimizers import check_optimizer, preserves_zeros, sl
 from lottery_core.masking.steps import follow_loading, follow_steps
 from lottery_core.tickets import Masks, Ticket, live_parameters, require_same_shapes
 
-# One keeper a parameter at a time: a second ticket on the same model replaces the first one's hooks.
+# Only one keeper per parameter: a second ticket on the same model replaces the first one's hooks.
 _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
@@ -35,22 +35,22 @@ def _keeper_of(parameter: Tensor) -> MaskKeeper | None:
 
 
 def is_held(parameter: Tensor) -> bool:
-    """Whether a keeper currently holds ``parameter`` at zero where it is pruned."""
+    """Return whether a keeper currently holds the pruned elements of ``parameter`` at zero."""
     return _keeper_of(parameter) is not None
 
 
 class MaskKeeper:
-    """Holds masks over live parameters; a context manager, or :meth:`attach` and :meth:`detach`.
+    """Holds masks over live parameters; use it as a context manager, or call :meth:`attach` and :meth:`detach`.
 
-    Frozen parameters (``requires_grad=False``) are zeroed, and their gradients masked as soon as they are unfrozen.
-    Values that are loaded while the masks are held, into the model or into an optimizer, are masked as well.
+    Frozen parameters (``requires_grad=False``) are zeroed too; their gradients are masked once they are unfrozen.
+    Values that are loaded into the model or an optimizer while the masks are held are masked as well.
 
     :param parameters: name -> parameter, or all parameters that share its memory; exactly those of the masks' pool
-    :param masks: what survives
+    :param masks: which parameters survive
     :param optimizers: the optimizers that step these parameters
     :param model: the model whose modules own the parameters, so that values loaded into it are masked
-    :raises MismatchError: names or shapes differ; names the first tensor that does, and both shapes
-    :raises OptimizerError: an optimizer with ``eps=0``, which divides zero by zero for pruned parameters
+    :raises MismatchError: names or shapes differ; the message names the first tensor that does, and both shapes
+    :raises OptimizerError: an optimizer has ``eps=0``, so that it divides zero by zero for pruned parameters
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MaskKeeper:
         require_same_shapes({name: mask.shape for name, mask in masks.items()}, shapes, "the ticket", "the model")
         self.masks = masks
         self._held = HeldMasks(same, masks)
-        # Also those that survive whole: one keeper a parameter.
+        # Includes parameters without pruned elements, because each parameter may have only one keeper.
         self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
@@ -75,7 +75,7 @@ class MaskKeeper:
         self._frozen: set[str] = set()
 
     def attach(self) -> MaskKeeper:
-        """Zero the pruned parameters and their optimizer state now, and keep them zero from here on."""
+        """Zero the pruned parameters and their optimizer state, and keep them zero until :meth:`detach`."""
         self.detach()
         for parameter in _living(self._parameters):
             other = _keeper_of(parameter)
@@ -91,12 +91,12 @@ class MaskKeeper:
         return self
 
     def guard(self, model: nn.Module) -> None:
-        """Also hold the masks for algorithms that write parameters, or take gradients, without an optimizer (TRPO).
+        """Also hold the masks for algorithms that write parameters or compute gradients without an optimizer (TRPO).
 
-        From here to :meth:`detach` pruned parameters are erased right before every forward pass, and
+        Until :meth:`detach`, pruned parameters are erased right before every forward pass, and
         ``torch.autograd.grad`` gives zeros for them.
 
-        :param model: the model whose modules own the parameters; attached already
+        :param model: the model whose modules own the parameters; its masks must be attached already
         """
         for module, owned in owners(model, self._names()):
             self._handles.append(module.register_forward_pre_hook(ModuleHook(self._erase_owned, owned)))
@@ -105,7 +105,7 @@ class MaskKeeper:
                 self._handles.append(zero_every_gradient(parameter, self.masks[name]))
 
     def detach(self) -> None:
-        """Remove the hooks; doing it twice is fine. Training on without them brings pruned parameters back."""
+        """Remove the hooks; calling it twice is safe. Training without the hooks brings pruned parameters back."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -126,7 +126,8 @@ class MaskKeeper:
     def check(self) -> None:
         """Check that every pruned parameter is 0.0.
 
-        :raises PrunedWeightAlive: one is not, or has been replaced by a tensor that is not masked; names the first
+        :raises PrunedWeightAlive: a pruned parameter is not 0.0, or was replaced by a tensor that is not masked; the
+            message names the first one
         """
         self._held.check()
 
@@ -135,7 +136,7 @@ class MaskKeeper:
 
     def _mask_gradients(self, name: str, parameter: Tensor) -> None:
         if not parameter.requires_grad:
-            self._frozen.add(name)  # torch takes no hooks for it yet
+            self._frozen.add(name)  # torch does not accept hooks for it yet
             return
         self._frozen.discard(name)
         eraser = self._held.eraser(name, parameter)
@@ -143,7 +144,7 @@ class MaskKeeper:
         # The hook references the keeper, so that a keeper lives as long as its hooks and the next one finds it.
         def zero_gradient(parameter: Tensor, keeper: MaskKeeper = self) -> None:
             nonlocal eraser
-            if eraser.device != parameter.device:  # the model has moved since
+            if eraser.device != parameter.device:  # the model has been moved since
                 eraser = keeper._held.eraser(name, parameter)
             keeper._held.zero_gradient(name, parameter, eraser)
 
@@ -151,7 +152,7 @@ class MaskKeeper:
         handle = _register(parameter, zero_gradient)
         self._handles.append(handle)
         if foreign:
-            # A hook that steps an optimizer within the backward pass must see the masked gradient, and be followed.
+            # The user's hook may step an optimizer: mask the gradient before it, and the values after it.
             hooks: Any = parameter._post_accumulate_grad_hooks
             hooks.move_to_end(handle.id, last=False)
             self._handles.append(_register(parameter, lambda parameter: self._held.erase(name, parameter.data)))
@@ -197,7 +198,7 @@ class MaskKeeper:
         known = self._names()
         for attribute, name in owned.items():
             parameter = getattr(module, attribute)
-            if known.get(id(parameter)) != name:  # load_state_dict(assign=True) has put another tensor in its place
+            if known.get(id(parameter)) != name:  # load_state_dict(assign=True) has replaced the tensor
                 self._held.replace(name, parameter)
                 self._parameters.append(TensorWeakRef(parameter))
                 _KEEPERS[parameter] = weakref.ref(self)
@@ -230,7 +231,7 @@ def _living_optimizers(references: Sequence[weakref.ref[Optimizer]]) -> list[Opt
 
 
 def _register(parameter: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
-    # After the accumulation and before anything clips; torch leaves this method untyped.
+    # This runs after the accumulation and before any clipping; torch has no type hints for this method.
     handle: RemovableHandle = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
     return handle
 
@@ -238,19 +239,21 @@ def _register(parameter: Tensor, hook: Callable[[Tensor], None]) -> RemovableHan
 def apply_ticket(
     ticket: Ticket, model: nn.Module, *optimizers: Optimizer, ignore: Collection[str] = (), restart: bool = True
 ) -> MaskKeeper:
-    """Start ``model`` from ``ticket``: set the start values, clear the optimizer state, hold the masks from now on.
+    """Start ``model`` from ``ticket``: set the start values, clear the optimizer state, and hold the masks from now on.
 
     Use it as ``with apply_ticket(ticket, model, optimizer): train(...)``, or keep the result while training;
     the masks are held until :meth:`MaskKeeper.detach`.
 
     :param ticket: a ticket of the same architecture
     :param model: the model on the device where it will train; its state dict keeps its keys
-    :param optimizers: the optimizers that will step it; rewinding restores weights, not optimizer state (PAPER 3.1)
+    :param optimizers: the optimizers that will step it; rewinding restores weights, not optimizer state (arXiv
+        1906.02768, section 3.1)
     :param ignore: names of parameters of ``model`` that are not part of the ticket, e.g. of a target network
-    :param restart: set the start values and clear the optimizers; ``False`` continues the training of a ticket from
-        where ``model`` is, and only holds the masks
-    :raises MismatchError: the ticket belongs to another architecture; names the first differing tensor, both shapes
-    :raises OptimizerError: an optimizer with ``eps=0``
+    :param restart: set the start values and clear the optimizers; ``False`` continues training a ticket from the
+        current state of ``model``, and only holds the masks
+    :raises MismatchError: the ticket belongs to another architecture; the message names the first differing tensor and
+        both shapes
+    :raises OptimizerError: an optimizer has ``eps=0``
     """
     ticket = ticket.named_for(model, ignore)
     parameters = live_parameters(model, ignore)

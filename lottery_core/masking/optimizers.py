@@ -1,4 +1,4 @@
-"""Which optimizers keep pruned parameters at zero by themselves, found out by trying them; and what zeros cost them."""
+"""Find out which optimizers keep pruned parameters at zero, by trying them, and avoid the cost of zeros."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lottery_core.errors import OptimizerError
 
 _STEPS = 4
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
-_LIFT_EVERY = 500  # steps: the lifted value decays with the optimizer's beta, and very small numbers are slow too
+_LIFT_EVERY = 500  # steps: the value decays with the optimizer's beta, and very small numbers are slow too
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
     """Refuse optimizers whose step would divide zero by zero for pruned parameters.
 
-    :raises OptimizerError: an optimizer with ``eps=0``
+    :raises OptimizerError: the optimizer has ``eps=0``
     """
     for group in getattr(optimizer, "param_groups", ()):
         if group.get("eps", 1) == 0:
@@ -30,7 +30,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 def preserves_zeros(optimizer: Optimizer) -> bool:
-    """Whether parameters that are zero, with zero gradients, stay exactly +0.0 under ``optimizer``.
+    """Return whether parameters that are zero, with zero gradients, stay exactly +0.0 under ``optimizer``.
 
     Elementwise optimizers (SGD, Adam, RMSprop, ... with momentum and weight decay) do; those that mix the elements of a
     matrix (Muon, Shampoo) or add noise do not. A new optimizer of the same class and settings is stepped on a small
@@ -49,7 +49,7 @@ def preserves_zeros(optimizer: Optimizer) -> bool:
                 for parameter, mask in zip(parameters, masks, strict=True):
                     parameter.grad = _random(mask, generator)
                 trial.step()
-        except Exception:  # any class of anybody's: then its steps are followed by a mask
+        except Exception:  # the class may come from anywhere: assume that it is unsafe
             return False
         for parameter, mask in zip(parameters, masks, strict=True):
             dead = parameter.detach()[~mask]
@@ -65,11 +65,11 @@ def _random(mask: Tensor, generator: torch.Generator) -> Tensor:
 class SecondMoments:
     """Keeps the second moments of pruned weights away from zero on the CPU.
 
-    torch's square root takes several times as long for zeros there: the step of Adam or RMSprop on a ticket at 20%
-    would take three times as long as on the dense model. The value changes nothing: a pruned weight's gradient and
-    first moment are zero, and zero over anything is zero.
+    On the CPU, torch's square root takes several times as long for zeros: on a ticket at 20%, a step of Adam or RMSprop
+    would take three times as long as on the dense model. The non-zero value changes nothing: a pruned weight's gradient
+    and first moment are zero, and zero divided by it is zero.
 
-    :param masked: the masked parameters, each with its mask; the parameters are referenced weakly
+    :param masked: masked parameters, each with its mask; the parameters are referenced weakly
     """
 
     def __init__(self, masked: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -78,13 +78,15 @@ class SecondMoments:
 
     @torch.no_grad()
     def lift(self, state: Mapping[Any, Any] | None, steps: int) -> None:
-        """Set them to 1 where the optimizer's state is new, and every few hundred steps; call it after each step.
+        """Set the second moments to 1 if the optimizer's state is new, and every few hundred steps.
 
-        :param state: the optimizer's; one that holds other moments, or flat ones, is left alone; ``None`` for an
+        Call this after each step.
+
+        :param state: the optimizer's state; other kinds of moments, and flat ones, are left unchanged. ``None`` for an
             optimizer without a state of its own
         :param steps: number of steps since the start
         """
-        # Loading a checkpoint gives the optimizer another dictionary.
+        # Loading a checkpoint gives the optimizer a new dictionary.
         if state is None or (state is self._lifted and steps % _LIFT_EVERY):
             return
         self._lifted = state
@@ -99,7 +101,7 @@ class SecondMoments:
 
 
 def slowed_by_zeros(optimizer: Optimizer) -> bool:
-    """Whether ``optimizer`` is one of torch's own that :class:`SecondMoments` makes faster and does not change."""
+    """Return whether :class:`SecondMoments` makes ``optimizer``, one of torch's own, faster without changing it."""
     if not type(optimizer).__module__.startswith("torch.optim."):
-        return False  # another one may average over its moments
+        return False  # e.g. an optimizer that averages over its moments
     return not all(group.get("fused") for group in optimizer.param_groups)

@@ -1,4 +1,4 @@
-"""Following what an optimizer does: its steps, and state that is loaded into it."""
+"""Follow an optimizer: its steps, and state that is loaded into it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 
 class _Wrapped:
-    """A handle on ``optimizer.step`` of one object, for optimizers that torch's own hooks do not reach."""
+    """A handle on the wrapped ``step`` of one optimizer, for optimizers without torch's hooks."""
 
     def __init__(self, optimizer: Optimizer, after: Callable[[Optimizer], None]) -> None:
         self._optimizer, self._plain, self._active = optimizer, optimizer.step, True
@@ -25,7 +25,7 @@ class _Wrapped:
         optimizer.step = step  # type: ignore[method-assign]
 
     def remove(self) -> None:
-        """Leave the optimizer as it was; where something has wrapped it since, only stop following it."""
+        """Restore the original ``step``; if something else has wrapped it since, only stop following it."""
         self._active = False
         if self._optimizer.__dict__.get("step") is self._step:
             if self._own is None:
@@ -37,10 +37,10 @@ class _Wrapped:
 def follow_steps(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> Any:
     """Call ``after`` with the optimizer after each of its steps.
 
-    torch's hook is used where the optimizer has it. Wrappers that never called ``Optimizer.__init__`` (Lookahead,
-    Accelerate's) have none: then ``step`` of this one object is wrapped, as torch's learning-rate schedulers do.
+    torch's hook is used if the optimizer has it. Wrappers that never called ``Optimizer.__init__`` (Lookahead,
+    Accelerate's) have none; for them, ``step`` of this object is wrapped, as torch's learning-rate schedulers do.
 
-    :param optimizer: any
+    :param optimizer: any optimizer
     :param after: called after each step
     :returns: a handle with ``remove()``
     """
@@ -50,11 +50,11 @@ def follow_steps(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> An
 
 
 def follow_loading(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> Any:
-    """Call ``after`` with the optimizer when a state was loaded into it; ``None`` for one without torch's hooks.
+    """Call ``after`` with the optimizer whenever a state was loaded into it, if it has torch's hooks.
 
-    :param optimizer: any
+    :param optimizer: any optimizer
     :param after: called after ``load_state_dict``
-    :returns: a handle with ``remove()``, or ``None``
+    :returns: a handle with ``remove()``, or ``None`` for an optimizer without torch's hooks
     """
     if hasattr(optimizer, "_optimizer_load_state_dict_post_hooks"):
         return optimizer.register_load_state_dict_post_hook(lambda *_: after(optimizer))

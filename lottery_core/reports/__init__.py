@@ -1,4 +1,4 @@
-"""What an experiment says: its answer, tables, the picture, statistics over seeds, the state of its runs."""
+"""Reports on experiments: answers, tables, pictures, pages, statistics over seeds, and the state of runs."""
 
 from lottery_core.reports.answer import (
     EFFECT,

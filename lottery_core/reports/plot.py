@@ -1,4 +1,4 @@
-"""The picture of an experiment: score against pruned fraction, a line a kind, and how small each kind can be."""
+"""Draw the picture of an experiment: score against pruned fraction, a line per kind, and how small each kind can be."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLLAPSED: dict[str, Any] = {
     "linestyle": "none", "marker": "x", "color": "black", "markersize": 7, "markeredgewidth": 1.5, "zorder": 5,
 }  # fmt: skip
 _SAME_LEVEL = 0.001  # of the pool
-_MANY = 4  # kinds; with more the bands are fainter
+_MANY = 4  # with more kinds, the bands are drawn fainter
 
 
 def plot(
@@ -35,17 +35,18 @@ def plot(
 ) -> None:
     """Draw the curves of one or several experiments into a picture, atomically.
 
-    The horizontal axis is spaced as the rounds are (the logarithm of what survives) and ends at the fraction that the
+    The horizontal axis is spaced by rounds (the logarithm of the surviving fraction) and ends at the fraction that the
     last round pruned. Each kind has a line, its mean over seeds, and a bootstrap interval as a band, which stays within
-    the scores; dense is grey, the floor dotted. A cross marks a level at which a layer of some ticket has collapsed.
-    Scores with different labels get a panel each. A strip below has the size down to which each kind keeps the score.
+    the range of the scores; dense is grey, the floor dotted. A cross marks a level at which a layer of some ticket has
+    collapsed. Scores with different labels get a panel each. A strip below shows the size down to which each kind keeps
+    the score.
 
     :param experiments: name -> rows
-    :param path: the picture; its suffix is the format (png, pdf, svg)
-    :param score_label: what the scores are; or name -> what the scores of that experiment are
-    :param answers: name -> the answer, for the strip; a panel with several experiments has none
-    :raises ConfigError: no rows, or an unknown format
-    :raises WriteError: it cannot be written
+    :param path: the picture's file; its suffix is the format (png, pdf, svg)
+    :param score_label: description of the scores; or name -> description of that experiment's scores
+    :param answers: name -> the answer, for the strip; a panel with several experiments has no strip
+    :raises ConfigError: there are no rows, or the format is unknown
+    :raises WriteError: the file cannot be written
     """
     from matplotlib import pyplot
 
@@ -68,12 +69,12 @@ def draw(
     score_label: str | Mapping[str, str] = "score",
     answers: Mapping[str, Answer] | None = None,
 ) -> Figure:
-    """The picture of :func:`plot` as a figure, which the caller closes.
+    """Return the picture of :func:`plot` as a figure, which the caller closes.
 
     :param experiments: name -> rows
-    :param score_label: what the scores are; or name -> what the scores of that experiment are
+    :param score_label: description of the scores; or name -> description of that experiment's scores
     :param answers: name -> the answer
-    :raises ConfigError: no rows
+    :raises ConfigError: there are no rows
     """
     import matplotlib
 
@@ -89,7 +90,7 @@ def draw(
         panels.setdefault(label, {})[name] = rows
     small = {label: _strip_of(some, answers or {}) for label, some in panels.items()}
     strip = max((0.45 + 0.17 * len(found.thresholds) for found in small.values() if found), default=0.0)
-    # Names come from files; a dollar in one of them is no formula.
+    # Names come from files; a dollar sign in them must not start a formula.
     with matplotlib.rc_context({"text.parse_math": False}):
         figure = pyplot.figure(figsize=(8.8 * len(panels), 4.8 + strip), layout="constrained")
         grid = figure.add_gridspec(2 if strip else 1, len(panels), height_ratios=[4.8, strip] if strip else None)
@@ -110,7 +111,7 @@ def _strip_of(experiments: Mapping[str, Sequence[Row]], answers: Mapping[str, An
 
 
 def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, styles: Mapping[str, str]) -> float:
-    # The place of the last level.
+    # Returns the position of the last level.
     several = len(experiments) > 1
     ends: list[End] = []
     places = _levels([row for rows in experiments.values() for row in rows])
@@ -139,7 +140,7 @@ def _seeds(rows: Sequence[Row]) -> str:
 
 
 def _counts(rows: Sequence[Row], kind: str) -> list[int]:
-    # The number of seeds in each round of a kind.
+    # Returns the number of seeds in each round of a kind.
     return [len(cells[kind]) for cells in by_round(rows).values() if kind in cells]
 
 
@@ -148,7 +149,7 @@ def _counts_differ(rows: Sequence[Row]) -> bool:
 
 
 def _seeds_of(rows: Sequence[Row], kind: str) -> str:
-    # For the legend, if not all kinds and rounds have the same number.
+    # For the legend, if kinds or rounds differ in their number of seeds.
     if not _counts_differ(rows):
         return ""
     counts = _counts(rows, kind)
@@ -161,7 +162,7 @@ def _place(row: Row) -> float:
 
 
 def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    # Where the levels of pruning lie, and the fractions that are pruned there, from the left: each of them once.
+    # Returns the positions of the levels and the fractions pruned there, from left to right, each once.
     found = sorted({(_place(row), row.pruned_fraction) for row in rows if row.kind not in (DENSE, FLOOR)})
     result: list[tuple[float, float]] = []
     for place, pruned in found or [(0.0, 0.0)]:
@@ -171,7 +172,7 @@ def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float) -> list[End]:
-    # The ends of the lines that were drawn.
+    # Returns the ends of the lines that were drawn.
     ends = []
     dense = [row.score for row in rows if row.kind == DENSE]
     if dense:
@@ -204,7 +205,7 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float)
 
 
 def _spaced(places: Sequence[tuple[float, float]], most: int = 11) -> list[tuple[float, float]]:
-    # From the right, so that the last round, which matters most, always has its label.
+    # Starts from the right, so that the last round, which matters most, always has its label.
     gap = (places[-1][0] - places[0][0]) / most
     chosen = [places[-1]]
     for place in reversed(places[:-1]):

@@ -1,4 +1,4 @@
-"""Parts of the picture: what kinds look like, labels at the ends of lines, the strip of "how small", intervals."""
+"""Parts of the picture: colours and markers of kinds, labels at the ends of lines, the strip "how small", intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lottery_core.reports.answer import FIRST, LAST, Answer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STRIP = "how small"  # label of its axes
+STRIP = "how small"  # label of the strip's axes
 _COLOURS = {
     "winning": "#0b5fa5",
     "one-shot": "#7b3294",
@@ -27,18 +27,18 @@ _COLOURS = {
     "uniform": "#666666",
 }
 _MARKERS = dict(zip(_COLOURS, "osD^vP*X", strict=True))
-# For kinds that are not in the tables above, in turn.
+# Used in turn for kinds that are not in the tables above.
 _MORE_COLOURS = ("#17a2b8", "#8c564b", "#2ca02c", "#e377c2", "#1f1f1f", "#bcbd22", "#9467bd", "#d62728")
 _MORE_MARKERS = "<>hpd8H"
 _RESAMPLES = 2000
-_FONT, _GAP, _MOST = 8.5, 0.043, 22  # of labels: points, share of the axes' height between two, how many fit
+_FONT, _GAP, _MOST = 8.5, 0.043, 22  # of labels: points, least distance as a share of the axes' height, how many fit
 
 
 def look(kind: str, kinds: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of a kind.
+    """Return the colour and marker of a kind.
 
     :param kind: the kind
-    :param kinds: all kinds in the picture; those without a colour of their own take turns
+    :param kinds: all kinds in the picture; kinds without a fixed colour get one in turn
     """
     if kind in _COLOURS:
         return _COLOURS[kind], _MARKERS[kind]
@@ -49,7 +49,7 @@ def look(kind: str, kinds: Sequence[str]) -> tuple[str, str]:
 def interval(scores: Sequence[float]) -> tuple[float, float]:
     """Return the 95% percentile-bootstrap interval of the mean, which never leaves the range of the scores.
 
-    Of three scores or fewer it is their range; NaN if a score is NaN or infinite.
+    For three scores or fewer it is their range; NaN if a score is NaN or infinite.
 
     :param scores: one score per seed
     """
@@ -64,9 +64,9 @@ def interval(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def interval_words(counts: Sequence[int]) -> str:
-    """What the bands are, for the title.
+    """Describe the bands, for the title.
 
-    :param counts: numbers of seeds of the cells
+    :param counts: number of seeds in each cell
     """
     most = max(counts, default=1)
     if most == 1:
@@ -77,12 +77,12 @@ def interval_words(counts: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class End:
-    """The end of a line, which is labelled.
+    """The end of a line, where its label is drawn.
 
     :param text: the label
     :param colour: the line's colour
-    :param scores: the line's values; the last one is where it ends
-    :param place: where it ends, in data
+    :param scores: the line's values; it ends at the last one
+    :param place: horizontal position of the end, in data coordinates
     """
 
     text: str
@@ -92,10 +92,10 @@ class End:
 
 
 def label_ends(axes: Axes, ends: Sequence[End]) -> None:
-    """Label lines at their right ends, in the order of these, without overlap; a legend where they are too many.
+    """Label lines at their right ends, in their order, without overlap; draw a legend instead if there are too many.
 
     :param axes: axes whose limits are final
-    :param ends: the lines, with texts
+    :param ends: the ends of the lines, with their labels
     """
     if len(ends) > _MOST:
         handles = [axes.plot([], [], color=end.colour, label=end.text)[0] for end in ends]
@@ -130,10 +130,10 @@ def _finite(score: float) -> float:
 
 
 def spread_out(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights in [0, 1], which descend, apart until no two are closer than ``gap``; as a block where they touch.
+    """Move heights in [0, 1] apart until no two are closer than ``gap``; heights that touch move as a block.
 
-    :param heights: descending
-    :param gap: the least distance
+    :param heights: heights in descending order
+    :param gap: least distance between two heights
     """
     blocks: list[list[float]] = []  # wanted heights of labels that touch
 
@@ -149,14 +149,14 @@ def spread_out(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def draw_strip(axes: Axes, answer: Answer, kinds: Sequence[str], width: float) -> None:
-    """Draw how small each kind can be: a line a kind, the mean over seeds with its 95% interval.
+    """Draw how small each kind can be: one line per kind, the mean over seeds with its 95% interval.
 
-    An open marker and an arrow say that a seed was still inside at the last level.
+    An open marker and an arrow mean that a seed was still inside the margin at the last level.
 
-    :param axes: axes of their own under the curves, with the same horizontal axis
-    :param answer: has a threshold for each kind
+    :param axes: separate axes under the curves, with the same horizontal axis
+    :param answer: the answer, with a threshold for each kind
     :param kinds: the kinds in the picture
-    :param width: the place of the last level
+    :param width: position of the last level
     """
     rows = [found for found in answer.thresholds if found.kind in kinds]
     for index, found in enumerate(rows):

@@ -31,13 +31,14 @@ def report(
     """Print the answer and the table of each experiment, draw the picture, write the rows and the data.
 
     :param runs: folders of experiments, or files of their rows (``results.csv``)
-    :param picture: the picture's file; for one experiment ``curve.png`` in its folder by default, or ``curve-eval.png``
-        with ``evaluations``; beside a file ``results-X.csv`` it is ``curve-X.png``; for several experiments none
-    :param csv: a file for the rows of all experiments; none by default
-    :param evaluations: answer by, and draw, the scores of the evaluations instead of the training's
-    :param asked: the margin and the effect of the answers; by default what is usual for such scores
-    :param json: a file for everything that the answers say, as data; none by default
-    :raises ConfigError: a folder holds no finished run, or no evaluation; a file is not one of rows
+    :param picture: the picture's file. By default, for one experiment, ``curve.png`` in its folder, or
+        ``curve-eval.png`` with ``evaluations``, and ``curve-X.png`` beside a file ``results-X.csv``; for several
+        experiments no picture
+    :param csv: a file for the rows of all experiments; by default they are not written
+    :param evaluations: use the scores of the evaluations instead of those of training, in answers and picture
+    :param asked: the margin and the effect of the answers; by default the usual ones for such scores
+    :param json: a file for everything in the answers, as data; by default it is not written
+    :raises ConfigError: a folder has no finished run, or no evaluation, or a file does not contain rows
     :raises WriteError: a file cannot be written
     """
     texts: list[str] = []
@@ -110,7 +111,7 @@ def _further_label(name: str, experiment: Experiment | None, framework: str) -> 
 
 
 def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
-    # Only while a rescoring is under way, or after one that failed.
+    # The settings differ only during a rescoring, or after one that failed.
     now = rows[0].scoring if experiment is None else experiment.scoring_text
     other = [row for row in rows if row.scoring != now]
     if not other:
@@ -122,7 +123,7 @@ def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
 
 
 def _setting_notes(experiment: Experiment | None) -> list[str]:
-    # For a table's title: settings that are not the default.
+    # Settings that are not the default, for the title of a table.
     if experiment is None or experiment.after_rewind == FULL:
         return []
     return [f"tickets train what remains after the rewind point {experiment.rewind}"]

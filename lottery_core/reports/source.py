@@ -1,4 +1,4 @@
-"""Where a report takes its rows from: the folder of an experiment, or a file of its rows alone."""
+"""Where a report reads its rows: from the folder of an experiment, or from a file of rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _RESULTS = Path(paths.RESULTS).stem
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asks for; None is what is usual for the scores.
+    """The user's choices; None stands for the usual value for such scores.
 
-    :param margin: how much worse than dense is as good
-    :param effect: a difference of normalised areas that would matter
+    :param margin: how much worse than dense counts as equally good
+    :param effect: the difference of normalised areas that would matter
     :param lower_is_better: whether lower scores are better
     """
 
@@ -36,9 +36,9 @@ class Source:
 
     :param name: the experiment's name
     :param rows: its rows
-    :param experiment: its configuration; None where there are only rows
+    :param experiment: its configuration; None if there are only rows
     :param framework: the name of the framework's dialect
-    :param label: what the scores are; empty where that is not known
+    :param label: description of the scores; empty if it is unknown
     """
 
     name: str
@@ -48,27 +48,27 @@ class Source:
     label: str
 
     def question(self, asked: Asked | None) -> Question:
-        """The question of a person about these scores."""
+        """Return the question about these scores with the user's choices."""
         asked = asked or Asked()
         return question_of(self.label, self.framework, asked.margin, asked.effect, asked.lower_is_better)
 
     def evaluated(self) -> Source:
-        """The same with the scores of the evaluations.
+        """Return the same source with the scores of the evaluations.
 
-        :raises ConfigError: there are none
+        :raises ConfigError: there are no evaluations
         """
         rows = evaluated([row for row in self.rows if row.kind != FLOOR])
         if not rows:
             raise ConfigError(f"{self.name} has no evaluations: they are made with --eval-episodes N")
-        floor = [row for row in self.rows if row.kind == FLOOR]  # returns of whole episodes, as those of evaluations
+        floor = [row for row in self.rows if row.kind == FLOOR]  # returns of whole episodes, as in evaluations
         return replace(self, rows=[*rows, *floor], label=evaluation_label(rows, self.experiment, self.framework))
 
 
 def evaluation_label(rows: Sequence[Row], experiment: Experiment | None, framework: str) -> str:
-    """What the scores of evaluations are; empty without rows.
+    """Describe the scores of evaluations; empty without rows.
 
     :param rows: rows with an evaluation
-    :param experiment: the configuration
+    :param experiment: the configuration; None if there is none
     :param framework: the name of the framework's dialect
     """
     settings = experiment.settings if experiment else {}
@@ -76,15 +76,15 @@ def evaluation_label(rows: Sequence[Row], experiment: Experiment | None, framewo
 
 
 def is_file(run: Path) -> bool:
-    """Whether a person means a file of rows, not a folder."""
+    """Return whether a path means a file of rows, not a folder."""
     return run.is_file() or run.suffix.lower() == ".csv"
 
 
 def source_of(run: Path) -> Source:
-    """The rows of an experiment.
+    """Read the rows of an experiment.
 
     :param run: its folder, or a file of its rows
-    :raises ConfigError: there is none, or it is damaged
+    :raises ConfigError: there is no such folder or file, or it is damaged
     """
     if is_file(run):
         return _of_file(run)
@@ -103,10 +103,10 @@ def _of_file(path: Path) -> Source:
 
 
 def of_rows(rows: Sequence[Row], experiment: Experiment | None) -> Source:
-    """What is known about rows: from the experiment's configuration, or from the rows alone.
+    """Find out what is known about rows, from the experiment's configuration or from the rows alone.
 
     :param rows: rows of one experiment
-    :param experiment: its configuration; None where there is none
+    :param experiment: its configuration; None if there is none
     """
     name = rows[0].experiment
     if experiment is not None:
@@ -119,10 +119,10 @@ def of_rows(rows: Sequence[Row], experiment: Experiment | None) -> Source:
 
 
 def curve_file(run: Path, name: str = paths.CURVE) -> Path:
-    """The picture's file by default: ``curve.png`` in the folder; beside a file ``results-X.csv`` ``curve-X.png``.
+    """Return the default file of the picture: ``curve.png`` in a folder, or ``curve-X.png`` beside ``results-X.csv``.
 
     :param run: a folder, or a file of rows
-    :param name: the name in a folder
+    :param name: the picture's name in a folder
     """
     if not is_file(run):
         return run / name

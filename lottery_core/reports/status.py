@@ -38,7 +38,7 @@ def states(experiment: Experiment, job_state: Job) -> list[State]:
     """Return the state of every run, from the files in its folder and from whether a process holds the folder's lock.
 
     :param experiment: the experiment; nothing in its folder is changed
-    :param job_state: job name -> Slurm's word for its state; ``None`` if there is no such job
+    :param job_state: job name -> Slurm's state of the job; ``None`` if there is no such job
     """
     busy = is_locked(experiment.out)
     return [_state(experiment, run, busy, job_state) for run in experiment.plan()]
@@ -65,7 +65,7 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
 def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: Job) -> State:
     ended = read_object(folder / paths.JOB_END)
     if ended.get("token") == job.get("token"):
-        # The run is trained but its result is not recorded yet, or it has failed and is not submitted again yet.
+        # The run is trained but its result is not recorded yet, or it has failed and is not resubmitted yet.
         if ended.get("code") == 0:
             return State(run, RUNNING if busy else STOPPED, "trained; its result is not recorded yet")
         return State(run, WAITING if busy else FAILED_, last_line(folder / paths.LOG))

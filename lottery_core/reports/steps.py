@@ -10,14 +10,14 @@ from lottery_core.pruning import DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
 _MOST = 0.05  # share by which the lengths of runs may differ
-_LITTLE = 0.01  # share that is not worth a line
+_LITTLE = 0.01  # differences below this share are not reported
 
 
 def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
     """Return the mean length of the scored runs by kind, and a warning if kinds differ by more than a twentieth.
 
     :param rows: rows of one experiment
-    :param unit: what the framework counts, e.g. ``"updates"``
+    :param unit: the framework's unit, e.g. ``"updates"``
     :returns: the lines; none if no row has a length
     """
     kinds = [kind for kind in (DENSE, *kinds_of(rows)) if any(row.kind == kind for row in rows)]
@@ -40,13 +40,13 @@ def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
 
 
 def _before(rows: Sequence[Row], kind: str) -> float:
-    # How long the weights from which a ticket starts had been trained; fresh and initial values had not.
+    # How long a ticket's start values had been trained; new and initial values had not been trained.
     known = [row.rewind_steps for row in rows if row.kind == DENSE and row.rewind_steps is not None]
     return statistics.fmean(known) if known and starts_rewound(kind) else 0
 
 
 def _difference(rows: Sequence[Row], kind: str, dense: float) -> str:
-    # The difference on average, and in the round that differs most: a kind may fail from some round on.
+    # The mean difference, and the difference in the most different round: a kind may fail from some round on.
     mean = _mean([row for row in rows if row.kind == kind]) / dense - 1
     rounds = {round_: _mean(cells[kind]) / dense - 1 for round_, cells in by_round(rows).items() if kind in cells}
     worst = max(rounds, key=lambda round_: abs(rounds[round_]))

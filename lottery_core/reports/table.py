@@ -31,7 +31,7 @@ def by_round(rows: Iterable[Row]) -> dict[int, dict[str, list[Row]]]:
 
 
 def kinds_of(rows: Iterable[Row]) -> list[str]:
-    """The kinds of ticket among the rows, in their usual order; unknown ones last."""
+    """Return the kinds of ticket among the rows, in their usual order; unknown ones last."""
     present = {row.kind for row in rows} - {DENSE, FLOOR}
     return [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
 
@@ -91,7 +91,7 @@ def evaluated(rows: Sequence[Row]) -> list[Row]:
 
 
 def further_scores(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Name of a further score -> the rows that have it, with it as their score."""
+    """Map the name of each further score to the rows that have it, with it as their score."""
     names = dict.fromkeys(name for row in rows for name in row.more)
     return {
         name: [replace(row, score=row.more[name], score_se=math.nan, more={}) for row in rows if name in row.more]
@@ -139,10 +139,10 @@ def _mean(scores: Sequence[float]) -> str:
 
 
 def _digits(mean: float) -> int:
-    # Four digits of the mean; the spread gets as many decimals.
+    # The mean has four digits; the spread gets as many decimals.
     return max(0, 3 - math.floor(math.log10(abs(mean)))) if mean and math.isfinite(mean) else 1
 
 
 def _cell(rows: Sequence[Row], seeds: int) -> str:
-    partial = f" (n={len(rows)})" if 0 < len(rows) < seeds else ""  # an unfinished experiment
+    partial = f" (n={len(rows)})" if 0 < len(rows) < seeds else ""  # the experiment is unfinished
     return _mean([row.score for row in rows]) + ("*" if any(row.collapsed for row in rows) else "") + partial

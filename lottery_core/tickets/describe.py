@@ -1,4 +1,4 @@
-"""The content of a ticket for people and as JSON, and the warnings about layers and networks that are starved."""
+"""Describe a ticket as text and as JSON, and warn of layers and networks that have too few weights left."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.ticket_file import FORMAT_VERSION
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
-_MOST = 1000  # characters of a line that a file decides
+_MOST = 1000  # maximum characters of a line, which untrusted files may influence
 
 
 def describe(ticket: Ticket) -> dict[str, Any]:
-    """Everything about ``ticket`` but its values, as JSON values; fractions refer to the pool or to the tensor."""
+    """Return everything about ``ticket`` but its values, as JSON values; fractions are of the pool or of the tensor."""
     masks = ticket.masks
     return {
         "format_version": FORMAT_VERSION,
@@ -58,10 +58,10 @@ def _dead_units(name: str, mask: Tensor) -> dict[str, int]:
 
 
 def render(ticket: Ticket, colour: bool = False) -> str:
-    """The content of ``ticket`` as text.
+    """Format the content of ``ticket`` as text.
 
     :param ticket: the ticket
-    :param colour: print collapsed layers in red; they are marked in any case
+    :param colour: whether to print collapsed layers in red; they are always marked
     """
     facts = describe(ticket)
     origin = ticket.origin
@@ -80,7 +80,7 @@ def render(ticket: Ticket, colour: bool = False) -> str:
     lines = [printable(line, _MOST) for line in lines]
     names = {entry["name"]: printable(entry["name"]) for entry in facts["tensors"]}
     width = max(map(len, names.values()))
-    # Dead units: rows of a layer without a survivor; unread inputs: its columns without one.
+    # Dead units are rows of a layer without a survivor; unread inputs are such columns.
     head = f"{'tensor':{width}}  {'shape':>16}  {'pruned':>12}  {'surviving':>12}  {'surviving':>9}"
     lines.append(f"{head}  {'dead units':>10}  {'unread inputs':>13}")
     for entry in facts["tensors"]:
@@ -101,7 +101,7 @@ def render(ticket: Ticket, colour: bool = False) -> str:
 
 
 def network_lines(ticket: Ticket) -> list[str]:
-    """What survives of each network and how many inputs reach an output, a line each, as far as that is known.
+    """Return one line per network: what survives, and how many inputs reach an output if that is known.
 
     :param ticket: the ticket
     """
@@ -112,7 +112,7 @@ def network_lines(ticket: Ticket) -> list[str]:
 
 
 def ticket_warnings(ticket: Ticket, where: str) -> list[str]:
-    """What people should know before they train a ticket, a line each.
+    """Return what users should know before they train a ticket, one line each.
 
     :param ticket: the ticket
     :param where: the run or the ticket, for the message
@@ -143,7 +143,7 @@ def _starvation_warnings(ticket: Ticket, where: str, collapsed: Sequence[str]) -
             f"the whole pool keeps {share:.1%}), and collapses soon if pruning goes on: {remedy}"
         )
     for network in networks:
-        # A collapsed layer has its own warning, and lets nothing pass.
+        # A collapsed layer has its own warning, and no input reaches an output through it.
         if network.starved and not (collapsed and not network.reaching):
             few = f"only {network.reaching:,}" if network.reaching else "none"
             yield (
@@ -153,7 +153,7 @@ def _starvation_warnings(ticket: Ticket, where: str, collapsed: Sequence[str]) -
 
 
 def collapse_warning(name: str, where: str) -> str:
-    """One line about a collapsed layer and its likely cause.
+    """Return one line about a collapsed layer and its likely cause.
 
     :param name: a tensor of two or more dimensions without a survivor
     :param where: the run or the ticket

@@ -1,7 +1,7 @@
-"""The bytes of tickets and sparse models: masks as packed bits or gaps, values as byte planes, all through zstd.
+"""The bytes of tickets and sparse models: masks as packed bits or gaps, values as byte planes, compressed with zstd.
 
-The exponent bytes of weights repeat and the mantissa bytes do not, so planes of equal bytes compress where the floats
-themselves do not.
+The exponent bytes of weights repeat and the mantissa bytes do not, so planes of one byte each compress, while the
+floats themselves do not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from lottery_core.errors import TicketError
 from lottery_core.files import printable
 
-# What safetensors writes and reads again, whatever its version.
+# The types that every version of safetensors can write and read.
 _STORED = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
@@ -25,7 +25,7 @@ _LEVEL = 1  # higher levels cost time and gain nothing on mantissa bytes and ran
 
 
 def why_not_stored(tensors: Mapping[str, Tensor]) -> str | None:
-    """Which of the tensors has a type that the files of this project do not hold; ``None`` where all can be stored.
+    """Name a tensor whose type this project's files cannot store; ``None`` if all can be stored.
 
     :param tensors: tensors by name
     """
@@ -36,7 +36,7 @@ def why_not_stored(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def pack_bits(mask: Tensor) -> Tensor:
-    """A flat bool tensor as zstd-compressed bits (first element in the lowest bit of the first byte).
+    """Pack a flat bool tensor as zstd-compressed bits (first element in the lowest bit of the first byte).
 
     :returns: uint8 tensor, flat
     """
@@ -46,9 +46,9 @@ def pack_bits(mask: Tensor) -> Tensor:
 
 
 def unpack_bits(blob: Tensor, count: int) -> Tensor:
-    """The inverse of :func:`pack_bits` for ``count`` elements.
+    """Invert :func:`pack_bits` for ``count`` elements.
 
-    :raises TicketError: the bytes are not such bits
+    :raises TicketError: the bytes do not encode ``count`` bits
     """
     import numpy
 
@@ -59,20 +59,20 @@ def unpack_bits(blob: Tensor, count: int) -> Tensor:
 
 
 def pack_planes(values: Tensor) -> list[Tensor]:
-    """A flat tensor as one zstd-compressed blob for each byte of its type: all first bytes, all second bytes, ...
+    """Pack a flat tensor as one zstd-compressed blob per byte of its type: all first bytes, all second bytes, ...
 
-    :returns: uint8 tensors, as many as the type has bytes
+    :returns: uint8 tensors, one per byte of the type
     """
     planes = values.contiguous().view(torch.uint8).reshape(-1, values.element_size()).T
     return [_compress(plane.contiguous().numpy().tobytes()) for plane in planes]
 
 
 def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor:
-    """The inverse of :func:`pack_planes` for ``count`` elements of ``dtype``.
+    """Invert :func:`pack_planes` for ``count`` elements of ``dtype``.
 
-    :raises TicketError: the bytes are not such planes
+    :raises TicketError: the bytes do not encode ``count`` values
     """
-    for blob in blobs:  # before memory is given to a count that may be a lie
+    for blob in blobs:  # before memory is allocated for an untrusted count
         _frame(blob, count)
     planes = torch.empty(count, len(blobs), dtype=torch.uint8)
     for index, blob in enumerate(blobs):
@@ -83,12 +83,13 @@ def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor
 
 
 def pack_gaps(mask: Tensor) -> tuple[Tensor, int]:
-    """Delta-encoded positions of True, for sparse masks, which are faster to read than bits.
+    """Delta-encode the positions of True; for sparse masks, this is faster to read than bits.
 
-    Each byte is the distance from the ``True`` before (at first from -1); 255 leads to a position that is not ``True``.
+    Each byte is the distance from the previous ``True`` (at first from -1); 255 leads to a position that is not
+    ``True``.
 
     :param mask: bool, flat
-    :returns: uint8 tensor, flat, zstd-compressed; and the number of steps in it
+    :returns: uint8 tensor, flat, zstd-compressed; and the number of encoded steps
     """
     import numpy
 
@@ -100,21 +101,21 @@ def pack_gaps(mask: Tensor) -> tuple[Tensor, int]:
 
 
 def unpack_gaps(blob: Tensor, steps: int, stops: int, count: int) -> Tensor:
-    """The inverse of :func:`pack_gaps`: the positions where the mask is ``True``.
+    """Invert :func:`pack_gaps`: return the positions where the mask is ``True``.
 
     :param blob: from :func:`pack_gaps`
     :param steps: number of steps, from :func:`pack_gaps`
     :param stops: number of positions that are ``True``
     :param count: length of the mask
     :returns: ascending int32 (int64 for a mask of 2^31 and more), flat
-    :raises TicketError: the bytes are not such steps
+    :raises TicketError: the bytes do not encode such positions
     """
     import numpy
 
     if not stops <= steps <= stops + count // _NO_STOP:
         raise TicketError("a block of data is damaged: so many steps cannot be")
     read = numpy.frombuffer(_expand(blob, steps), dtype=numpy.uint8)
-    still = numpy.flatnonzero(read == 0)  # a step of 0 is a place twice, but for one after a long way
+    still = numpy.flatnonzero(read == 0)  # a step of 0 repeats a position, except after steps of 255
     twice = len(still) and (not still[0] or bool((read[still - 1] != _NO_STOP).any()))
     if twice or int(read.sum(dtype=numpy.int64)) > count:
         raise TicketError("a block of data is damaged: its steps lead elsewhere, or to a place twice")
@@ -134,8 +135,8 @@ def _compress(data: bytes) -> Tensor:
 
 
 def _frame(blob: Tensor, size: int) -> bytes:
-    # The length that a hostile frame claims is checked before any memory is given to it; that the whole file can
-    # account for such a length is its reader's business.
+    # Check the length that an untrusted frame claims before allocating memory for it. Whether the whole file can
+    # account for such a length is checked by its reader.
     import zstandard
 
     frame = blob.numpy().tobytes()

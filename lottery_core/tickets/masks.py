@@ -15,7 +15,7 @@ class Masks(Mapping[str, Tensor]):
     """Masks by parameter name, in the order of the pool (sorted names). Treat the tensors as read-only.
 
     :param masks: name -> mask of the parameter's shape; bool, or numbers that are all 0 or 1
-    :raises MaskError: a value other than 0 and 1, or no mask at all
+    :raises MaskError: a value is neither 0 nor 1, or there is no mask
     """
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
@@ -25,7 +25,7 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def ones(cls, tensors: Mapping[str, Tensor]) -> Masks:
-        """Masks of the shapes of ``tensors`` in which everything survives."""
+        """Return masks of the shapes of ``tensors`` in which everything survives."""
         return cls({name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in tensors.items()})
 
     def __getitem__(self, name: str) -> Tensor:
@@ -63,19 +63,19 @@ class Masks(Mapping[str, Tensor]):
         return self.pool - self.surviving
 
     def survivors(self) -> dict[str, int]:
-        """Surviving parameters per tensor."""
+        """Return the number of surviving parameters of each tensor."""
         return {name: int(mask.sum()) for name, mask in self.items()}
 
     def collapsed(self) -> list[str]:
-        """Names of collapsed layers: tensors of two or more dimensions without a survivor."""
+        """Return the names of collapsed layers: tensors of two or more dimensions without a survivor."""
         return [name for name, mask in self.items() if is_layer(name, mask) and not bool(mask.any())]
 
     def subset_of(self, other: Masks) -> bool:
-        """Whether everything that survives here also survives in ``other``."""
+        """Return whether everything that survives here also survives in ``other``."""
         return list(self) == list(other) and not any(bool((self[name] & ~other[name]).any()) for name in self)
 
     def overlap(self, other: Masks) -> float:
-        """Jaccard index: surviving in both over surviving in either, from 0 to 1; 1 for two empty masks.
+        """Return the Jaccard index: surviving in both over surviving in either, from 0 to 1; 1 for two empty masks.
 
         :raises MaskError: the masks have different pools
         """
@@ -86,10 +86,10 @@ class Masks(Mapping[str, Tensor]):
         return both / either if either else 1.0
 
     def apply(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies of the pool's tensors with exactly 0.0 where the mask says pruned.
+        """Return copies of the pool's tensors with exactly 0.0 in every pruned element.
 
         :param tensors: name -> tensor, at least those of the pool
-        :raises MaskError: a missing tensor, or one of another shape
+        :raises MaskError: a tensor is missing or has another shape
         """
         result = {}
         for name, mask in self.items():
@@ -102,7 +102,7 @@ class Masks(Mapping[str, Tensor]):
         return result
 
     def digest(self) -> str:
-        """SHA-256 over names, shapes and masks: equal on two ranks or machines exactly when the masks are."""
+        """Return a SHA-256 over names, shapes and masks: equal on two ranks or machines exactly if the masks are."""
         digest = hashlib.sha256()
         for name, mask in self.items():
             digest.update(f"{name} {tuple(mask.shape)}\n".encode())
@@ -111,12 +111,12 @@ class Masks(Mapping[str, Tensor]):
 
 
 def is_layer(name: str, mask: Tensor) -> bool:
-    """Whether a mask is that of a layer: it has two or more dimensions, and is no bias.
+    """Return whether a mask is that of a layer: it has two or more dimensions, and is not a bias.
 
     :param name: the parameter's name
     :param mask: its mask, or a tensor of its shape
     """
-    # A bias or a token of shape (1, 1, C) is a vector, whatever its dimensions; a matrix of one row is a layer.
+    # A bias or a token of shape (1, 1, C) is a vector despite its dimensions; a matrix with one row is a layer.
     shape = list(mask.shape)
     while len(shape) > 2 and shape[0] == 1:
         shape.pop(0)

@@ -1,4 +1,4 @@
-"""Names of parameters as a bare model has them, whatever wraps the model or wrote the file."""
+"""Names of parameters as in the bare model, even if the model is wrapped or a wrapper wrote the file."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
-# What torch.compile, DataParallel and DistributedDataParallel, and Lightning put before names.
+# Prefixes that torch.compile, DataParallel and DistributedDataParallel, and Lightning add to names.
 COMPILED, PARALLEL, LIGHTNING = "_orig_mod.", "module.", "model."
 EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py: anything that a module adds to its state
-_MOST_PREFIXES = 64  # tries: of names that end alike few can be meant
+_MOST_PREFIXES = 64  # maximum number of prefixes to try
 _COMPILED_PART = re.compile(r"(^|\.)(?:_orig_mod\.)+")
 _PARALLEL_PART = re.compile(r"(?:module\.)*")
 _WRAPPER_PART = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod\.|module\.)+")
 
 
 def is_own(name: str, value: object) -> bool:
-    """Whether an entry of a state dict is a parameter or a buffer, not what a module's ``get_extra_state`` added.
+    """Return whether an entry of a state dict is a parameter or a buffer, not the result of ``get_extra_state``.
 
     :param name: the entry's name
     :param value: the entry
@@ -27,7 +27,7 @@ def is_own(name: str, value: object) -> bool:
 
 
 def plain_names(model: nn.Module) -> Callable[[str], str]:
-    """A function from the names that a wrapped model has for its parameters to those of the bare model.
+    """Return a function from a wrapped model's parameter names to those of the bare model.
 
     ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are unwrapped, at the top and inside.
 
@@ -39,7 +39,7 @@ def plain_names(model: nn.Module) -> Callable[[str], str]:
             wrapped.append((f"{path}." if path else "", PARALLEL))
         elif COMPILED.rstrip(".") in module._modules and hasattr(module, "_orig_mod"):
             wrapped.append((f"{path}." if path else "", COMPILED))
-    wrapped.sort(key=lambda each: -len(each[0]))  # the innermost first: the paths before it stay what they are
+    wrapped.sort(key=lambda each: -len(each[0]))  # the innermost first, so that the outer paths do not change meanwhile
 
     def plain(name: str) -> str:
         for path, prefix in wrapped:
@@ -51,7 +51,7 @@ def plain_names(model: nn.Module) -> Callable[[str], str]:
 
 
 def first_names(model: nn.Module) -> dict[str, str]:
-    """Every name that a model has for a parameter -> the first one, which files and tickets use; all of them plain.
+    """Map every name that a model has for a parameter to its first name, which files and tickets use; all are plain.
 
     :param model: any module
     """
@@ -64,7 +64,7 @@ def first_names(model: nn.Module) -> dict[str, str]:
 
 
 def plain_file_names(names: Collection[str]) -> dict[str, str]:
-    """Names in a file -> names of the bare model: without the prefixes of ``torch.compile`` and DataParallel."""
+    """Map names in a file to names of the bare model, without the prefixes of ``torch.compile`` and DataParallel."""
     plain = {name: _COMPILED_PART.sub(r"\1", name) for name in names}
     depth = min((len(_PARALLEL_PART.match(name)[0]) for name in plain.values()), default=0)  # type: ignore[index]
     plain = {name: short[depth:] for name, short in plain.items()}
@@ -74,13 +74,13 @@ def plain_file_names(names: Collection[str]) -> dict[str, str]:
 def matching(
     names: Iterable[str], required: Collection[str], optional: Collection[str] = (), surplus: bool = False
 ) -> dict[str, str] | None:
-    """Names of one side -> names of the other, where the two differ by wrappers and one prefix before all names.
+    """Map names to the other side's names, if these differ only by wrappers and one common prefix.
 
     :param names: names of a ticket or a file
-    :param required: names of the other side, each of which must be met
-    :param optional: names of the other side that may be met
-    :param surplus: whether ``names`` may have more than the other side
-    :returns: the mapping; ``None`` where they differ otherwise
+    :param required: names of the other side, each of which must have a partner
+    :param optional: names of the other side that may have a partner
+    :param surplus: whether ``names`` may contain more names than the other side
+    :returns: the mapping; ``None`` if the names differ otherwise
     """
     ours, theirs = list(names), {*required, *optional}
 
@@ -105,7 +105,7 @@ def matching(
 
 
 def _prefixes(name: str, others: Iterable[str]) -> Iterator[tuple[str, str]]:
-    # What may have to be added to the others, or removed from them, so that one of them becomes the name.
+    # Yields prefixes to add to the others, or to remove from them, so that one of them becomes the name.
     yield "", ""
     for other in others:
         if name.endswith(f".{other}"):
@@ -115,12 +115,12 @@ def _prefixes(name: str, others: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _bare(name: str) -> str:
-    # Without what wrappers of the whole or of parts have put in.
+    # Removes the parts that wrappers of the model, or of its modules, have inserted.
     return _WRAPPER_PART.sub("", name)
 
 
 def prefix_hint(expected: Mapping[str, object], actual: Mapping[str, object], expected_in: str, actual_in: str) -> str:
-    """Which prefix to strip where two sides share most names but for it; empty where that is not so."""
+    """Say which prefix to strip if it is the only difference between most names; empty if it is not."""
     shared = len(expected.keys() & actual.keys())
     for prefix in (LIGHTNING, PARALLEL, COMPILED):
         for names, others, where in ((actual, expected, actual_in), (expected, actual, expected_in)):

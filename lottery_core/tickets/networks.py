@@ -1,6 +1,6 @@
 """The networks of a model (actor, critic; encoder, decoder): survivors, and how many inputs still reach an output.
 
-All of it is read off masks and names. Where it is not certain that a network's layers follow one another, nothing is
+Everything is derived from masks and names. If it is not certain that a network's layers follow one another, nothing is
 said about its inputs.
 """
 
@@ -18,24 +18,24 @@ from lottery_core.tickets.masks import Masks, is_layer
 from lottery_core.tickets.weights import outside_by_name
 
 MODEL, SHARED, REST = "model", "shared", "rest"
-# What the weight of a layer is called, reparametrised or not; recurrent layers have other names.
+# Names of a layer's weight, with or without reparametrisation; recurrent layers use other names.
 _WEIGHT = ("weight", "weight_orig", "weight_v", "original", "original1")
 _PARAMETRISED = ".parametrizations.weight.original1"
 _NORMS = ("weight_g", "original0")
-_FEW = 8  # weights: a layer with fewer than 1% of its weights and fewer than these is about to collapse
+_FEW = 8  # weights: a layer with fewer than these, and fewer than 1% of its own, is about to collapse
 _LEAST_SHARE = 0.01
-_OF_THE_POOL = 0.1  # so is one that keeps less than this part of the pool's share, and less than a weight a unit
+_OF_THE_POOL = 0.1  # or one with less than this fraction of the pool's share, and fewer weights than units
 
 
 @dataclass(frozen=True)
 class Network:
-    """What survives of one network.
+    """The survivors of one network.
 
-    :param name: the network's name; ``"shared"`` for what several have in common, ``"rest"`` for what none has
-    :param pool: its parameters in the pool
-    :param surviving: its surviving parameters
-    :param inputs: its number of inputs; ``None`` where its layers cannot be chained
-    :param reaching: the inputs that still reach an output; the fewest of parallel networks (twin critics)
+    :param name: the network's name; ``"shared"`` for parameters of several networks, ``"rest"`` for those of none
+    :param pool: number of its parameters in the pool
+    :param surviving: number of its surviving parameters
+    :param inputs: its number of inputs; ``None`` if its layers cannot be chained
+    :param reaching: number of inputs that still reach an output; for parallel networks (twin critics) the minimum
     """
 
     name: str
@@ -50,7 +50,7 @@ class Network:
 
     @property
     def flow(self) -> str:
-        """How many inputs reach an output, in words; empty where that is not known."""
+        """Say how many inputs reach an output; empty if that is unknown."""
         return "" if self.inputs is None else f"{self.reaching:,} of {self.inputs:,} inputs reach an output"
 
     @property
@@ -60,11 +60,11 @@ class Network:
 
 
 def network_of_each(names: Iterable[str]) -> dict[str, str]:
-    """Parameter name -> the network that it belongs to.
+    """Map each parameter name to the network that it belongs to.
 
     :param names: names of all parameters
-    :returns: ``"shared"`` for parameters of several networks, ``"rest"`` for those of none, ``"model"`` for all of them
-        where no framework knows networks by these names
+    :returns: ``"shared"`` for parameters of several networks, ``"rest"`` for those of none; ``"model"`` for all
+        parameters if no framework recognises networks by these names
     """
     every = list(names)
     networks = _networks(every)
@@ -79,10 +79,10 @@ def network_of_each(names: Iterable[str]) -> dict[str, str]:
 
 
 def networks_of(masks: Masks, outside: Mapping[str, Tensor]) -> list[Network]:
-    """The networks that have parameters in the pool, with their survivors and the inputs that reach an output.
+    """Return the networks that have parameters in the pool, with their survivors and the inputs that reach an output.
 
     :param masks: which parameters survive
-    :param outside: tensors outside the pool, by name: layers among them are whole
+    :param outside: tensors outside the pool, by name; layers among them are not pruned
     """
     survivors = masks.survivors()
     every = [*masks, *outside]
@@ -100,12 +100,12 @@ def networks_of(masks: Masks, outside: Mapping[str, Tensor]) -> list[Network]:
 
 
 def thin_layers(masks: Masks) -> list[str]:
-    """Names of layers that still have survivors, but are about to lose their last.
+    """Return the names of layers that still have survivors, but are about to lose their last ones.
 
-    They keep fewer than 8 weights and less than 1%; or less than a tenth of the share that the whole pool keeps, while
-    they have fewer weights than units on their narrower side. The first is absolute. The second is a comparison: other
-    layers starve this one, which the share of the pool does not show. A large layer that keeps a small share, but
-    several weights a unit, is neither.
+    These layers keep fewer than 8 weights and less than 1%; or they keep less than a tenth of the share that the whole
+    pool keeps, and have fewer weights than units on their narrower side. The first criterion is absolute. The second is
+    relative: it finds a layer that loses far more than the others, which the share of the pool does not show. A large
+    layer that keeps a small share, but several weights per unit, meets neither.
     """
     share = masks.surviving / masks.pool
     result = []
@@ -122,7 +122,7 @@ def thin_layers(masks: Masks) -> list[str]:
 
 
 def dead_units(mask: Tensor) -> tuple[int, int]:
-    """How many units of a layer have no surviving weight, and how many of its inputs no unit reads.
+    """Count the units of a layer that have no surviving weight, and its inputs that no unit reads.
 
     :param mask: the mask of its weight, (units, inputs, ...)
     """
@@ -135,15 +135,15 @@ def _networks(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
 
 
 def _flow(masks: Masks, outside: Mapping[str, Tensor], stages: Sequence[str] | None) -> tuple[int, int] | None:
-    # The network's inputs, and how many of them reach an output; None where its layers cannot be chained.
+    # Returns the network's inputs, and how many of them reach an output; None if its layers cannot be chained.
     connections = _layers(masks, outside)
     staged = [[sorted(connections, key=_natural)]] if stages is None else _staged(connections, stages)
     if not _sequential([name for stacks in staged for stack in stacks for name in stack]):
         return None
-    needed: Tensor | None = None  # inputs that what follows reads; None: these are the outputs
+    needed: Tensor | None = None  # inputs that the next stack reads; None at the outputs
     ends: list[Tensor] = []
     for number, stacks in enumerate(reversed(staged)):
-        if number and len(stacks) > 1:  # side by side in the middle: nothing says how they are joined
+        if number and len(stacks) > 1:  # parallel stacks in the middle: it is unknown how they are joined
             return None
         found = [_back_through([connections[name] for name in stack], needed) for stack in stacks]
         ends = [end for end in found if end is not None]
@@ -154,7 +154,7 @@ def _flow(masks: Masks, outside: Mapping[str, Tensor], stages: Sequence[str] | N
 
 
 def _layers(masks: Masks, outside: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # Layer name -> mask; layers outside the pool are whole.
+    # Maps layer names to masks; layers outside the pool are not pruned.
     never = set(outside_by_name({**masks, **outside})).intersection(outside)
     target = dialects.of_names([*masks, *outside]).target_network
     never |= {name for name in outside if target is not None and target.match(name)}
@@ -168,7 +168,7 @@ def _layers(masks: Masks, outside: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _staged(names: Iterable[str], stages: Sequence[str]) -> list[list[list[str]]]:
-    # Stage by stage the stacks of layers: numbered layers (net.0, net.2) follow one another, others are side by side.
+    # Yields the stacks of layers by stage: numbered layers (net.0, net.2) follow one another, others are parallel.
     patterns = [re.compile(stage) for stage in stages]
     staged: list[dict[str, list[str]]] = [{} for _ in stages]
     for name in sorted(names, key=_natural):
@@ -180,7 +180,7 @@ def _staged(names: Iterable[str], stages: Sequence[str]) -> list[list[list[str]]
 
 
 def _sequential(names: Sequence[str]) -> bool:
-    # Whether all are layers that may follow one another: no embeddings, no attention, nothing recurrent.
+    # Returns whether all layers may follow one another: no embeddings, no attention, nothing recurrent.
     patterns = [row.not_sequential for row in dialects.every() if row.not_sequential is not None]
     return all(
         name.rpartition(".")[2] in _WEIGHT and not any(pattern.search(name) for pattern in patterns) for name in names
@@ -188,11 +188,11 @@ def _sequential(names: Sequence[str]) -> bool:
 
 
 def _back_through(layers: Sequence[Tensor], needed: Tensor | None) -> Tensor | None:
-    # Which inputs of a stack of layers reach the needed units of its last; None where shapes do not connect.
+    # Returns which inputs of a stack of layers reach the needed units of its last layer; None if shapes do not connect.
     for mask in reversed(layers):
         connections = _connections(mask)
         if needed is not None and len(needed) != len(connections):
-            # A matrix that follows convolutions reads each channel at several places.
+            # A matrix after convolutions reads each channel at several positions.
             if mask.dim() < 3 or not len(connections) or len(needed) % len(connections):
                 return None
             needed = needed.reshape(len(connections), -1).any(1)
@@ -206,6 +206,6 @@ def _connections(mask: Tensor) -> Tensor:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    # Numbers in the order of numbers: without leading zeros the longer one is the larger.
+    # Sorts numbers by value: without leading zeros, the longer one is larger.
     parts = enumerate(re.split(r"(\d+)", name))
     return [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else (0, part) for index, part in parts]

@@ -1,4 +1,4 @@
-"""Reparametrised weights that divide by the norm of a slice: a slice without a survivor would give 0 / 0."""
+"""Reparametrised weights that are divided by the norm of a slice: a slice without survivors would give 0 / 0."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# torch/nn/utils/parametrizations.py:weight_norm and torch/nn/utils/weight_norm.py: the norms, and what they are of.
+# torch/nn/utils/parametrizations.py:weight_norm and torch/nn/utils/weight_norm.py: names of norms and of weights.
 _WEIGHT_NORM = ((".original0", ".original1"), ("_g", "_v"))
 # torch/nn/utils/parametrizations.py:spectral_norm and torch/nn/utils/spectral_norm.py: a vector, and the whole matrix.
 _SPECTRAL_NORM = (re.compile(r"^(.*)\.\d+\._u$"), ".original"), (re.compile(r"^(.*)_u$"), "_orig")
 
 
 def normalised_weights(shapes: Mapping[str, torch.Size]) -> dict[str, tuple[int, ...]]:
-    """The weights that are divided by norms of their slices, told by the names that torch gives them.
+    """Find the weights that are divided by norms of their slices, by the names that torch gives them.
 
     :param shapes: shapes of all parameters and buffers, by name
-    :returns: name of a weight -> the dimensions along which slices lie side by side; none: the whole weight is one
+    :returns: name of a weight -> the dimensions that index its slices; empty if the whole weight is one slice
     """
     result: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         for norms, weight in _WEIGHT_NORM:
             partner = shapes.get(name.removesuffix(weight) + norms) if name.endswith(weight) else None
-            # Gates and values of attention are called w_g and w_v, too; what torch splits has no third name.
+            # Gates and values of attention are also named w_g and w_v; a weight that torch has split has no third name.
             split = norms.startswith(".") or name.removesuffix(weight) not in shapes
             if partner is not None and split and _are_norms(partner, shape):
                 result[name] = tuple(dim for dim, size in enumerate(partner) if size > 1)
@@ -44,9 +44,9 @@ def _are_norms(norms: torch.Size, shape: torch.Size) -> bool:
 
 
 def highest_of_each_slice(scores: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """A mask with the highest score of each slice, the first of equal ones; slices of minus infinity have none.
+    """Return a mask with the highest score of each slice, the first of equal ones; none in slices of minus infinity.
 
-    :param scores: of one weight; minus infinity where nothing survives
+    :param scores: scores of one weight; minus infinity for pruned elements
     :param dims: from :func:`normalised_weights`
     :returns: bool, of the shape of ``scores``
     """

@@ -14,12 +14,12 @@ from lottery_core.errors import TicketError
 from lottery_core.files import from_json, printable
 from lottery_core.version import VERSION
 
-_CRITERION = "magnitude"  # the default; files of 0.1 know no other
+_CRITERION = "magnitude"  # the default; files of 0.1 have no other
 TOGETHER, SEPARATE = "together", "separate"  # scope shares
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a ticket's bits."""
+    """Return the versions of the packages that can change a ticket's bits."""
     return {"lottery": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
@@ -30,16 +30,17 @@ class Origin:
     :param kind: kind of ticket: winning, random, ...
     :param round: round of pruning; 0 is dense
     :param scope: words of the scope
-    :param prune_rate: share of the remaining parameters that this round pruned; ``None`` where a count was given
+    :param prune_rate: share of the remaining parameters that this round pruned; ``None`` if a count was given
     :param rewind: origin of the start values, e.g. ``"episodes:160"``
-    :param seed: seed of the experiment, or of a control's fresh values and shuffles; ``None`` where unknown
+    :param seed: seed of the experiment, or of a control's new values and shuffles; ``None`` if unknown
     :param parent: digest of the ticket that this one was pruned or derived from; ``None`` for the first
-    :param versions: versions of what decides the bits
+    :param versions: versions of the packages that can change the ticket's bits
     :param criterion: how parameters were ranked for pruning
-    :param spared: tensor name -> survivors that have low scores, but are the last of their slice of a normalised weight
+    :param spared: tensor name -> number of survivors kept, despite low scores, as the last of a slice of a normalised
+        weight
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
         decoder) is pruned at the same rate
-    :param further: keys of a file that this version does not know; they are kept
+    :param further: keys of a file that are unknown to this version; they are kept
     """
 
     kind: str = "winning"
@@ -56,7 +57,7 @@ class Origin:
     further: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The origin as plain values, without what earlier files lack where it has its default."""
+        """Return the origin as plain values, without fields that earlier files lack if they have their default."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "further"}
         values |= {"versions": dict(self.versions), "spared": dict(self.spared)}
         if self.criterion == _CRITERION:
@@ -69,9 +70,9 @@ class Origin:
 
     @classmethod
     def of_json(cls, value: Any) -> Origin:
-        """The inverse of :meth:`as_json`.
+        """Invert :meth:`as_json`.
 
-        :raises TicketError: a value of the wrong type
+        :raises TicketError: a value has the wrong type
         """
         origin = from_json(cls, value, lambda message: TicketError(f"its origin is damaged: {message}"))
         if origin.round < 0 or not origin.scope or (origin.prune_rate is not None and not 0 <= origin.prune_rate <= 1):
@@ -81,13 +82,13 @@ class Origin:
 
 
 def check_words(value: Any) -> None:
-    """Check every text in a JSON value by the one rule of writing and reading.
+    """Check every text in a JSON value by the same rule for writing and reading.
 
-    Spaces of every kind may stand in names; what drives a terminal may not, nor half a character (a surrogate), which
-    has no bytes.
+    Names may contain spaces of every kind, but no control characters of a terminal, and no surrogates, which cannot be
+    encoded.
 
     :param value: a text, or lists and objects of texts and other values
-    :raises TicketError: a control character; names the text
+    :raises TicketError: a text contains such a character; the message names the text
     """
     if isinstance(value, Mapping):
         value = [*value, *value.values()]

@@ -1,6 +1,7 @@
 """Which parameters are in the pool that is pruned.
 
-The paper's pool is all weights and biases of all layers (PAPER 3.1); Figure 3 prunes the Transformer's layers only.
+In arXiv 1906.02768 the pool is all weights and biases of all layers (section 3.1); Figure 3 prunes only the
+Transformer's layers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TRAINABLE = "trainable"
 
 
 def as_scope(scope: str | Sequence[str]) -> tuple[str, ...]:
-    """``scope`` as a tuple of words, the form in which tickets keep it."""
+    """Return ``scope`` as a tuple of words, the form in which tickets store it."""
     return (scope,) if isinstance(scope, str) else tuple(scope)
 
 
@@ -25,7 +26,7 @@ def by_names(scope: str | Sequence[str], names: Iterable[str]) -> tuple[str, ...
     """Replace words that a framework defines for a scope (``actor``, ``critic``) by their regular expressions.
 
     :param scope: words of a scope
-    :param names: names of all parameters; a word keeps its meaning as a regular expression where no framework claims it
+    :param names: names of all parameters; a word that no framework defines for them stays a regular expression
     """
     parameters = list(names)
     words: dict[str, str] = {}
@@ -40,15 +41,15 @@ def pool_names(
     outside: Collection[str] = (),
     frozen: Collection[str] | None = None,
 ) -> list[str]:
-    """The names in the pool, sorted: the order in which ties are broken, whatever file the weights came from.
+    """Return the names in the pool, sorted, so that ties are broken in the same order for every file format.
 
     :param names: names of all parameters, each tied parameter once
     :param scope: ``"all"``; ``"layers"`` (all but embeddings, norms and output layers, recognised by their names);
         ``"trainable"`` (all but frozen parameters); or regular expressions, at least one of which must match
         (``re.search``) a name in the pool
     :param outside: names that are never in the pool: buffers, ``log_std``
-    :param frozen: names of frozen parameters; ``None`` where that is not known
-    :raises ScopeError: an invalid regular expression, one that matches nothing, or an empty pool
+    :param frozen: names of frozen parameters; ``None`` if unknown
+    :raises ScopeError: a regular expression is invalid or matches nothing, or the pool is empty
     """
     words = as_scope(scope)
     candidates = sorted(name for name in names if name not in outside)

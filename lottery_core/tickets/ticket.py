@@ -25,12 +25,14 @@ from lottery_core.tickets.weights import require_same_shapes
 
 @dataclass(frozen=True)
 class Ticket:
-    """A mask over the pool together with the values that training starts from (PAPER 3.1). Treat it as read-only.
+    """A mask over the pool together with the values that training starts from (arXiv 1906.02768, section 3.1).
+
+    Treat it as read-only.
 
     :param masks: which parameters survive
     :param weights: start values of the pool, by name, exactly 0.0 where pruned
     :param rest: start values of parameters outside the scope, and buffers
-    :param origin: how it was found
+    :param origin: how the ticket was found
     """
 
     masks: Masks
@@ -40,18 +42,18 @@ class Ticket:
 
     @classmethod
     def of(cls, masks: Masks, start: Mapping[str, Tensor], origin: Origin) -> Ticket:
-        """Make the ticket that starts at ``masks`` x ``start``; what is outside the masks' pool is kept whole.
+        """Make the ticket that starts at ``masks`` x ``start``; values outside the masks' pool are kept unchanged.
 
         :param masks: which parameters survive
         :param start: start values by name, at least those of the pool
-        :param origin: how it was found
+        :param origin: how the ticket was found
         :raises MaskError: ``start`` lacks a tensor of the pool or has another shape
         """
         rest = {name: tensor.detach().cpu().clone() for name, tensor in start.items() if name not in masks}
         return cls(masks, {name: tensor.cpu() for name, tensor in masks.apply(start).items()}, rest, origin)
 
     def start(self) -> dict[str, Tensor]:
-        """All start values by name, of the pool and of the rest."""
+        """Return all start values by name, of the pool and of the rest."""
         return {**self.weights, **self.rest}
 
     def load_into(self, model: nn.Module, ignore: Collection[str] = ()) -> None:
@@ -59,7 +61,7 @@ class Ticket:
 
         :param model: the model
         :param ignore: names of parameters of ``model`` that are not part of the ticket, e.g. of a target network
-        :raises MismatchError: a missing or surplus tensor, or one of another shape; the model is then unchanged
+        :raises MismatchError: a tensor is missing, surplus or has another shape; the model is then unchanged
         """
         ticket = self.named_for(model, ignore)
         targets = ticket.require_fit_of(model, ignore)
@@ -68,12 +70,12 @@ class Ticket:
                 targets[name].copy_(tensor)
 
     def require_fit_of(self, model: nn.Module, ignore: Collection[str] = ()) -> dict[str, Tensor]:
-        """Compare the ticket's tensors with those of a model, which it must name as the model does.
+        """Check that the ticket's tensors fit those of a model; their names must be those in the model.
 
         :param model: the model
         :param ignore: names of parameters of ``model`` that are not part of the ticket
         :returns: the model's parameters and buffers that the ticket has values for, by name
-        :raises MismatchError: they differ; names the first tensor that does, and both shapes
+        :raises MismatchError: they differ; the message names the first tensor that does, and both shapes
         """
         plain, start = plain_names(model), self.start()
         targets: dict[str, Tensor] = {
@@ -84,7 +86,7 @@ class Ticket:
         return targets
 
     def named_as(self, names: Iterable[str]) -> Ticket:
-        """The same ticket under other names, where those differ from its own by nothing but a prefix before all.
+        """Return the same ticket under other names, if these differ from its own only by a common prefix.
 
         :param names: names of a model's or a file's tensors
         """
@@ -93,9 +95,9 @@ class Ticket:
         return self if mapping is None else self._renamed(mapping)
 
     def named_for(self, model: nn.Module, ignore: Collection[str] = ()) -> Ticket:
-        """The same ticket under the names that ``model`` has.
+        """Return the same ticket under the names that ``model`` has.
 
-        A prefix before all names may differ, and a tied parameter may have another of its names.
+        All names may differ by a common prefix, and a tied parameter may have another of its names.
 
         :param model: the model
         :param ignore: names of parameters of ``model`` that are not part of the ticket
@@ -122,20 +124,20 @@ class Ticket:
         return replace(self, masks=masks, weights=weights, rest=rest)
 
     def require_fit(self, shapes: Mapping[str, torch.Size], where: str = "the model") -> None:
-        """Compare the ticket's tensors with those of a model or a file.
+        """Check that the ticket's tensors fit those of a model or a file.
 
         :param shapes: shapes by name
         :param where: the model or file, for messages
-        :raises MismatchError: they differ; names the first tensor that does, and both shapes
+        :raises MismatchError: they differ; the message names the first tensor that does, and both shapes
         """
         own = {name: tensor.shape for name, tensor in self.start().items()}
         require_same_shapes(own, shapes, "the ticket", where)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content: the same masks, values and origin give the same digest, on any machine.
+        """Return the SHA-256 of the content: the same masks, values and origin give the same digest, on any machine.
 
-        It covers masks, survivors and the rest uncompressed, so another version of zstd changes nothing.
+        It is computed from uncompressed masks and values, so it does not depend on the version of zstd.
         """
         digest = hashlib.sha256(json.dumps(header_of(self.masks, self.weights, self.origin), sort_keys=True).encode())
         for name, mask in self.masks.items():
@@ -146,9 +148,9 @@ class Ticket:
         return digest.hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The ticket file's bytes; the same ticket gives the same bytes.
+        """Return the bytes of the ticket file; the same ticket gives the same bytes.
 
-        :raises TicketError: a tensor that is not floating point, or too few survivors for a file that can be read
+        :raises TicketError: a tensor is not floating point, or there are too few survivors for a file that can be read
         """
         tensors = {name: self.weights[name] for name in self.masks}
         return encode(self.masks, tensors, self.rest, self.origin, self.digest)
@@ -156,7 +158,7 @@ class Ticket:
     def save(self, path: str | Path) -> None:
         """Write the ticket file, atomically.
 
-        :raises WriteError: it cannot be written
+        :raises WriteError: the file cannot be written
         """
         write_bytes(path, self.to_bytes())
 
@@ -164,7 +166,7 @@ class Ticket:
     def load(cls, path: str | Path) -> Ticket:
         """Read a ticket file and check it against its digest.
 
-        :raises TicketError: a missing, corrupted, truncated or foreign file, or one of a later format
+        :raises TicketError: the file is missing, corrupted, truncated, foreign or of a later format
         """
         content = decode(path)
         ticket = cls(content.masks, content.weights, content.rest, content.origin)
@@ -173,15 +175,15 @@ class Ticket:
         return ticket
 
     def with_origin(self, **changes: Any) -> Ticket:
-        """A copy with some fields of the origin changed."""
+        """Return a copy with some fields of the origin changed."""
         return replace(self, origin=replace(self.origin, **changes))
 
 
 def read_masks(path: str | Path) -> Masks:
-    """The masks of a ticket file; its values stay packed, and its digest, which covers them, is not checked.
+    """Read the masks of a ticket file; its values stay packed, so its digest, which covers them, is not checked.
 
     :param path: the file
-    :raises TicketError: a missing, truncated or foreign file, or one of a later format
+    :raises TicketError: the file is missing, truncated, foreign or of a later format
     """
     return decode(path, values=False).masks
 

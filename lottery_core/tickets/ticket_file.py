@@ -1,4 +1,4 @@
-"""The format of the ticket file, and reading it without trusting it; :meth:`Ticket.save` writes it.
+"""The format of the ticket file, and how to read it without trusting it; :meth:`Ticket.save` writes it.
 
 The file is safetensors, readable without this project: ``mask`` (packed bits of the pool in sorted name order) and
 ``values.DTYPE.I`` (byte I of every surviving value), each a zstd frame; ``rest.NAME`` (parameters outside the scope,
@@ -35,7 +35,7 @@ _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float64, torch.float32, tor
 
 @dataclass(frozen=True)
 class _Entry:
-    """A tensor of the pool, as the header has it."""
+    """A tensor of the pool, as described in the header."""
 
     name: str
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class TicketContent:
-    """What a ticket file holds; the digest is the file's own claim."""
+    """The content of a ticket file; the digest is the one that the file claims to have."""
 
     masks: Masks
     weights: dict[str, Tensor]
@@ -59,9 +59,9 @@ class TicketContent:
 
 
 def header_of(masks: Masks, weights: Mapping[str, Tensor], origin: Origin) -> dict[str, Any]:
-    """Everything about a ticket but its masks and values, as JSON values.
+    """Return everything about a ticket except its masks and values, as JSON values.
 
-    :raises TicketError: a tensor that is not floating point
+    :raises TicketError: a tensor is not floating point
     """
     for name in masks:
         if weights[name].dtype not in _DTYPES.values():
@@ -84,14 +84,14 @@ def header_of(masks: Masks, weights: Mapping[str, Tensor], origin: Origin) -> di
 def encode(
     masks: Masks, weights: Mapping[str, Tensor], rest: Mapping[str, Tensor], origin: Origin, digest: str
 ) -> bytes:
-    """The bytes of a ticket file; the same content gives the same bytes.
+    """Return the bytes of a ticket file; the same content gives the same bytes.
 
     :param masks: which parameters survive
     :param weights: start values of the pool
     :param rest: start values of everything outside the pool
     :param origin: how the ticket was found
-    :param digest: of the content
-    :raises TicketError: a tensor that is not floating point, or a file that could not be read again
+    :param digest: digest of the content
+    :raises TicketError: a tensor is not floating point, or the file could not be read again
     """
     from safetensors.torch import save
 
@@ -116,11 +116,11 @@ def encode(
 
 
 def decode(path: str | Path, values: bool = True) -> TicketContent:
-    """Read a ticket file. Memory is taken only as far as the file's own bytes can account for it.
+    """Read a ticket file. Memory is allocated only as far as the file's size can account for it.
 
     :param path: the file
-    :param values: whether to unpack the values of the survivors, which costs most of the time
-    :raises TicketError: a missing, corrupted, truncated or foreign file, or one of a later format
+    :param values: whether to unpack the values of the survivors, which takes most of the time
+    :raises TicketError: the file is missing, corrupted, truncated, foreign or of a later format
     """
     path = Path(path)
     header, payload = _open(path)
@@ -139,22 +139,22 @@ def decode(path: str | Path, values: bool = True) -> TicketContent:
         return TicketContent(masks, weights, rest, origin, digest)
     except TicketError as error:
         raise TicketError(f"cannot read {path}: {error}") from error
-    except Exception as error:  # a damaged or hostile file can raise anything
+    except Exception as error:  # a damaged or hostile file may raise anything
         raise TicketError(f"cannot read {path}: the header does not fit the data ({printable(error)})") from error
 
 
 def claimed_digest(path: str | Path) -> str:
-    """The digest that a ticket file claims to have; nothing but its header is read.
+    """Read the digest that a ticket file claims to have; only its header is read.
 
     :param path: the file
-    :raises TicketError: it is not a ticket file
+    :raises TicketError: the file is not a ticket file
     """
     header, _ = _open(Path(path), with_data=False)
     return str(header.get("digest"))
 
 
 def _held(payload: Mapping[str, Tensor]) -> int:
-    # Bytes of masks and values; what is outside the pool accounts for itself.
+    # Counts the bytes of masks and values; tensors outside the pool are stored unpacked.
     return sum(tensor.numel() for name, tensor in payload.items() if not name.startswith(_REST))
 
 
@@ -186,14 +186,14 @@ def _open(path: Path, with_data: bool = True) -> tuple[dict[str, Any], dict[str,
             return header, {name: file.get_tensor(name) for name in file.keys() if with_data}  # noqa: SIM118
     except TicketError:
         raise
-    except Exception as error:  # a damaged or hostile file can raise anything
+    except Exception as error:  # a damaged or hostile file may raise anything
         why = getattr(error, "strerror", None) or error
         kind = "not a ticket, or damaged" if isinstance(error, (SafetensorError, OSError, ValueError)) else "damaged"
         raise TicketError(f"cannot read {path}: {kind} ({printable(why)})") from error
 
 
 def _folder(path: Path) -> str:
-    # Of a run, or of an experiment; not deeper, since the folder may be anything.
+    # Looks in the folder of a run or of an experiment, but no deeper, because the folder may be anything.
     tickets = sorted(some for way in ("", "seed-*/*/round-*/") for some in path.glob(f"{way}ticket.safetensors"))
     if tickets:
         return f"cannot read {path}: it is a folder (Is a directory); a ticket in it is {printable(tickets[0])}"
@@ -201,13 +201,13 @@ def _folder(path: Path) -> str:
 
 
 def _model_zip(path: Path) -> str | None:
-    # The framework whose model the file is, as a zip.
+    # Names the framework whose model the zip file is.
     if not zipfile.is_zipfile(path):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-    except Exception:  # a damaged zip is no ticket either
+    except Exception:  # a damaged zip is not a ticket either
         return None
     return next((row.title for row in dialects.every() if row.archive_member in names), None)
 

@@ -1,4 +1,4 @@
-"""Tied parameters: one tensor under several names, in live models, in state dicts, and in files that forget it."""
+"""Tied parameters: one tensor under several names, in models, in state dicts, and in files that do not record ties."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lottery_core.tickets.names import plain_names
 
 
 def live_parameters(model: nn.Module, ignore: Collection[str] = ()) -> dict[str, list[nn.Parameter]]:
-    """Every distinct parameter of a model by its plain name, with all ``Parameter`` objects that share its memory.
+    """Return every distinct parameter of a model by its plain name, with all objects that share its memory.
 
     :param model: any module
     :param ignore: names to leave out
-    :returns: the first name of each, as :func:`snapshot` has it -> one parameter, or several that are tied by ``.data``
+    :returns: the first name of each, as in :func:`snapshot` -> one parameter, or several that are tied by ``.data``
     """
     plain = plain_names(model)
     check_memory(model)
@@ -40,7 +40,7 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor of a state dict once, under its first name: a state dict lists a tied parameter several times."""
+    """Return each tensor of a state dict once, under its first name; state dicts list tied parameters several times."""
     seen = set()
     result = {}
     for name, tensor in state.items():
@@ -53,10 +53,10 @@ def without_aliases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each value of a state dict once, for files that do not record which parameters were tied.
+    """Return each value of a state dict once, for files that do not record which parameters were tied.
 
-    Two trained matrices never agree in every bit unless they are one. Constant tensors do (norms, new biases), so
-    they all stay; :meth:`Weights.without_lost_aliases` drops them where another file knows the ties.
+    Two trained matrices never agree in every bit unless they are tied. Constant tensors may (norms, new biases), so
+    they are all kept; :meth:`Weights.without_lost_aliases` drops them if another file records the ties.
     """
     result: dict[str, Tensor] = {}
     seen = set[Any]()
@@ -69,7 +69,7 @@ def without_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names that :func:`without_copies` drops, each with the name it keeps for the same tensor."""
+    """Map the names that :func:`without_copies` drops to the names that it keeps for the same tensors."""
     kept = without_copies(state)
     copies = [name for name in state if name not in kept]
     first = {content(tensor): name for name, tensor in reversed(kept.items())} if copies else {}
@@ -77,30 +77,30 @@ def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def equal_bits(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors agree in type, shape and every bit: NaN equals NaN, so a diverged run is reported as such."""
+    """Return whether two tensors agree in type, shape and every bit; NaN equals NaN, e.g. after a diverged run."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
 
 
 def content(tensor: Tensor) -> tuple[Any, ...]:
-    """What is equal where :func:`equal_bits` is: comparing every tensor with every other takes too long for many."""
+    """Return a key that is equal if :func:`equal_bits` holds; comparing every pair of tensors would take too long."""
     bits: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return tensor.dtype, tensor.shape, hashlib.sha256(bits).digest()
 
 
 def _varies(tensor: Tensor) -> bool:
     flat = tensor.detach().reshape(-1)
-    values = flat if flat.element_size() > 1 else flat.view(torch.uint8)  # float8 has no comparison
+    values = flat if flat.element_size() > 1 else flat.view(torch.uint8)  # float8 cannot be compared
     return tensor.numel() > 1 and bool((values != values[0]).any())
 
 
 def check_memory(model: nn.Module) -> None:
-    """Check that every parameter has memory, and that two have all of it in common or none.
+    """Check that every parameter has memory, and that two parameters share all of it or none.
 
     :param model: any module
-    :raises MismatchError: a parameter of a lazy module or on the device ``meta``, or one that is a view of another in
-        another shape: a mask over one would prune the other
+    :raises MismatchError: a parameter belongs to a lazy module, is on the device ``meta``, or is a view of another one
+        in another shape, so that a mask over one would prune the other
     """
     extents: dict[int, list[tuple[int, int, str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():

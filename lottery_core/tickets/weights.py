@@ -27,8 +27,8 @@ _TICKET_HINT = (
     ": it holds a mask and the values that its training starts from; train it, and give the checkpoint of that "
     "training ('lottery inspect' shows the ticket)"
 )
-# Last parts of the names that torch's own layers, and most others, give to parameters. Others that have these words in
-# them (pos_weight, class_weights, attn_bias) are as often buffers.
+# Last parts of the names that torch's own layers, and most others, give to parameters. Other names that contain these
+# words (pos_weight, class_weights, attn_bias) are often buffers.
 _PARAMETER = re.compile(
     r"^(weight|bias)(_(ih|hh|hr)_l\d+(_reverse)?)?(_(g|v|orig))?$|^((in|out|q|k|v)_proj_)(weight|bias)$|^bias_[kv]$"
     r"|^original\d*$|^log_std$"
@@ -41,9 +41,9 @@ class Weights:
 
     :param tensors: name -> tensor on the CPU; a tied parameter appears once, under its first name
     :param outside: names that are never pruned: buffers and ``log_std``
-    :param source: the file or model they come from, for messages
-    :param unsure: names that may be parameters or buffers, which the file does not say
-    :param frozen: names of parameters that do not train; ``None`` where the file does not say
+    :param source: the file or model that they come from, for messages
+    :param unsure: names that may be parameters or buffers, because the file does not say
+    :param frozen: names of parameters that do not train; ``None`` if unknown
     """
 
     tensors: Mapping[str, Tensor]
@@ -53,18 +53,17 @@ class Weights:
     frozen: frozenset[str] | None = None
 
     def names(self) -> list[str]:
-        """The names of the parameters that may be pruned."""
+        """Return the names of the parameters that may be pruned."""
         return [name for name in self.tensors if name not in self.outside]
 
     def pool(self, scope: str | Sequence[str]) -> list[str]:
-        """The names in the pool, see :func:`lottery_core.pool_names`.
+        """Return the names in the pool, see :func:`lottery_core.pool_names`.
 
         :param scope: words of a scope
-        :raises ScopeError: the scope selects nothing, or a tensor of which the file does not say whether it is a
-            parameter
+        :raises ScopeError: the scope selects nothing, or selects a tensor that may be a parameter or a buffer
         """
         names = pool_names(self.names(), scope, self.outside, self.frozen)
-        # A regular expression says itself what it means.
+        # A regular expression is explicit.
         vague = [word for word in as_scope(scope) if word in (ALL, LAYERS, TRAINABLE)] if self.unsure else []
         doubtful = sorted(
             self.unsure.intersection(pool_names(self.names(), vague, self.outside, self.frozen) if vague else ())
@@ -78,7 +77,7 @@ class Weights:
         return names
 
     def like(self, other: Weights) -> Weights:
-        """The same values as ``other`` would know them: its names, its ties, and what is a parameter where it says so.
+        """Return the same values with the names, ties and (if known) parameters of ``other``.
 
         :param other: weights of the same network
         """
@@ -92,22 +91,22 @@ class Weights:
                 unsure=frozenset(mapping.get(name, name) for name in weights.unsure),
                 frozen=weights.frozen and frozenset(mapping.get(name, name) for name in weights.frozen),
             )
-        if other.frozen is None:  # a file that does not say either, but it may have optimizers that do
+        if other.frozen is None:  # other does not know either, but may have learned it from optimizers
             settled = weights.unsure - other.unsure if weights.tensors.keys() == other.tensors.keys() else frozenset()
             outside = weights.outside | (settled & other.outside)
             return replace(weights, outside=outside, unsure=weights.unsure - settled)
         return replace(weights, outside=other.outside, unsure=frozenset(), frozen=other.frozen)
 
     def require_same_shapes(self, other: Weights) -> None:
-        """Compare with the tensors of ``other``.
+        """Check that the tensors have the same names and shapes as those of ``other``.
 
-        :raises MismatchError: they differ; names the first tensor that does, and both shapes
+        :raises MismatchError: they differ; the message names the first tensor that does, and both shapes
         """
         shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
         require_same_shapes(shapes, {name: t.shape for name, t in other.tensors.items()}, self.source, other.source)
 
     def without_lost_aliases(self, other: Weights) -> Weights:
-        """Drop tied copies that ``other`` lacks: some files store a tied parameter once for each of its names."""
+        """Drop tied copies that ``other`` lacks; some files store a tied parameter once for each of its names."""
         lost = self.tensors.keys() - other.tensors.keys()
         kept = {content(self.tensors[name]) for name in other.tensors if name in self.tensors} if lost else set()
         copies = [name for name in lost if content(self.tensors[name]) in kept]
@@ -119,8 +118,8 @@ class Weights:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, atomically.
 
-        :raises WriteError: it cannot be written
-        :raises CheckpointError: a tensor of a type that safetensors does not hold
+        :raises WriteError: the file cannot be written
+        :raises CheckpointError: safetensors cannot store a tensor's type
         """
         from safetensors.torch import save
 
@@ -136,9 +135,9 @@ class Weights:
 
     @classmethod
     def load(cls, path: str | Path) -> Weights:
-        """Read a safetensors file, ours or another's.
+        """Read a safetensors file, written by this project or by others.
 
-        :raises CheckpointError: not a safetensors file, or a ticket
+        :raises CheckpointError: the file is not a safetensors file, or is a ticket
         """
         header, tensors = _open(Path(path))
         if header is None:
@@ -155,7 +154,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    # The header of a file of ours, None for another's.
+    # Returns the header if this project wrote the file, else None.
     from safetensors import safe_open
 
     reason = why_not_regular(path)
@@ -177,19 +176,19 @@ def _open(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
             return header, tensors
     except CheckpointError:
         raise
-    except Exception as error:  # a damaged or hostile file can raise anything
+    except Exception as error:  # a damaged or hostile file may raise anything
         raise CheckpointError(f"cannot read {path}: {printable(error)}") from error
 
 
 def weights_of_file(state: Mapping[str, Tensor], source: str, parameters: int | None = None) -> Weights:
-    """The weights in a state dict from a file, which has names, but does not say what is a parameter.
+    """Return the weights in a state dict from a file, which does not say which tensors are parameters.
 
-    Wrappers' prefixes are stripped, tied parameters kept once, and a weight that ``torch.nn.utils.prune`` has split
-    into ``weight_orig`` and ``weight_mask`` is put together.
+    Wrappers' prefixes are stripped, tied parameters are kept once, and a weight that ``torch.nn.utils.prune`` has split
+    into ``weight_orig`` and ``weight_mask`` is restored.
 
     :param state: the state dict; its tensors are not copied
     :param source: the file, for messages
-    :param parameters: how many parameters the optimizers in the same file step, where it has optimizers
+    :param parameters: number of parameters that the optimizers in the same file step; ``None`` if unknown
     """
     plain = plain_file_names(state)
     tensors = _without_pruning_masks({plain[name]: tensor for name, tensor in without_aliases(state).items()})
@@ -197,7 +196,7 @@ def weights_of_file(state: Mapping[str, Tensor], source: str, parameters: int | 
     outside = outside_by_name(tensors)
     unsure = {name for name in tensors if name not in outside and not _surely_parameter(name, tensors)}
     sure = sum(name not in unsure and (name not in outside or _is_parameter(name)) for name in tensors)
-    if parameters == sure:  # what is left are buffers
+    if parameters == sure:  # the remaining tensors are buffers
         return Weights(tensors, frozenset(outside) | unsure, source)
     if parameters == sure + len(unsure):
         unsure = set()
@@ -207,12 +206,12 @@ def weights_of_file(state: Mapping[str, Tensor], source: str, parameters: int | 
 def _surely_parameter(name: str, tensors: Mapping[str, Tensor]) -> bool:
     module, _, last = name.rpartition(".")
     if last == "bias" and tensors[name].dim() > 1 and f"{module}.weight".lstrip(".") not in tensors:
-        return False  # a causal mask is called so, too
+        return False  # causal masks may have this name, too
     return _PARAMETER.search(last) is not None
 
 
 def _is_parameter(name: str) -> bool:
-    # A parameter that is in no pool.
+    # Such a parameter is never pruned.
     return any(name.rpartition(".")[2] in row.never_pruned for row in dialects.every())
 
 
@@ -231,13 +230,13 @@ def _without_pruning_masks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def require_same_shapes(
     expected: Mapping[str, torch.Size], actual: Mapping[str, torch.Size], expected_in: str, actual_in: str
 ) -> None:
-    """Compare two sets of named shapes.
+    """Check that two sets of names and shapes agree.
 
-    :param expected: shapes by name
-    :param actual: shapes by name
-    :param expected_in: where the first are, for messages
-    :param actual_in: where the others are, for messages
-    :raises MismatchError: they differ; names the first tensor that does, and both shapes
+    :param expected: expected shapes by name
+    :param actual: actual shapes by name
+    :param expected_in: where the expected ones come from, for messages
+    :param actual_in: where the actual ones come from, for messages
+    :raises MismatchError: they differ; the message names the first tensor that does, and both shapes
     """
     for name in sorted({*expected, *actual}):
         if expected.get(name) != actual.get(name):
@@ -250,7 +249,7 @@ def require_same_shapes(
 
 
 def outside_by_name(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors that are never pruned, judged by the last part of the name and by the type: files do not say."""
+    """Return the names of tensors that are never pruned, judged by type and the last part of the name."""
     never = frozenset[str]().union(*(row.buffers | row.never_pruned for row in dialects.every()))
     return [
         name
@@ -285,7 +284,7 @@ def snapshot(model: nn.Module) -> Weights:
     parameters = {plain(name): parameter for name, parameter in model.named_parameters()}
     buffers = {plain(name) for name, _ in model.named_buffers()}
     state = {plain(name): value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    # What get_extra_state adds is neither.
+    # Entries from get_extra_state are neither.
     state = without_aliases({name: value for name, value in state.items() if name in parameters or name in buffers})
     never = frozenset[str]().union(*(row.never_pruned for row in dialects.every()))
     outside = {

@@ -1,4 +1,4 @@
-"""Analysis: show or record the agent of a run, list the inputs that its ticket reads, measure the game's floor."""
+"""Analysis: show or record the agent of a run, list the inputs that its ticket reads, measure the floor of a game."""
 
 from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.analysis.floor import floor

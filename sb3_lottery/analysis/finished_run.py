@@ -48,13 +48,13 @@ class FinishedRun:
     ) -> FinishedRun:
         """Find a run of an experiment.
 
-        Loading its agent unpickles objects and may import a module, so a folder that this user's own commands did not
-        write is refused unless the user trusts it.
+        Loading the run's agent unpickles objects and may import a module, so a folder that was not written by this
+        user's own commands is refused unless the user trusts it.
 
         :param out: the experiment's folder
         :param kind: kind of ticket, or ``dense``
-        :param round_: round; ``None`` is the last finished round
-        :param seed: seed; ``None`` is the experiment's first seed
+        :param round_: round; ``None`` for the last finished round
+        :param seed: seed; ``None`` for the experiment's first seed
         :param make_model: ``"module:function"``, for an experiment of ``find_tickets``
         :param trust: whether the folder may run code even if others wrote it
         :raises ConfigError: there is no such experiment or run, the experiment is of another framework, ``make_model``
@@ -95,7 +95,7 @@ class FinishedRun:
         return model
 
     def rendered_env(self, seed: int, render_mode: str) -> VecEnv:
-        """Make a single environment that can be rendered, normalised as in training.
+        """Make a single environment that can be rendered, with the normalisation used in training.
 
         :param seed: seed of the environment
         :param render_mode: gymnasium's ``"human"`` or ``"rgb_array"``
@@ -107,9 +107,9 @@ class FinishedRun:
         return self.normalize(make_rendered_env(made, seed, render_mode))
 
     def normalize(self, env: VecEnv) -> VecEnv:
-        """Normalise the observations of ``env`` as at the end of training, if it normalised them.
+        """Normalise the observations of ``env`` as at the end of training, if training normalised them.
 
-        :param env: environments of the agent
+        :param env: environments for the agent
         :raises ConfigError: the statistics cannot be read, or belong to other observations
         """
         made = self.settings

@@ -1,4 +1,4 @@
-"""The floor of a game: what an agent scores that has learned nothing."""
+"""The floor of a game: the score of an agent that has learned nothing."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from lottery_core.pruning import derive_seed
 from sb3_lottery.models import ModelSettings, make_env, make_model
 from sb3_lottery.training import Evaluation
 
-_MOST_ACTIONS = 32  # that are tried one by one
+_MOST_ACTIONS = 32  # number of constant actions that are tried
 
 
 class _Actions:
-    """Takes actions without looking: always the same, or sampled.
+    """Takes actions without looking at observations: always the same action, or random ones.
 
-    :param space: the space of actions
-    :param action: the action; ``None`` samples
+    :param space: the action space
+    :param action: the action; ``None`` draws random actions
     """
 
     def __init__(self, space: Any, action: int | None) -> None:
         self.space, self.action = space, action
 
     def predict(self, observation: Any, state: Any = None, **_: Any) -> tuple[Any, Any]:
-        """The actions for a batch of observations."""
+        """Return the actions for a batch of observations."""
         first = next(iter(observation.values())) if isinstance(observation, dict) else observation
         actions = [self.space.sample() if self.action is None else self.action for _ in range(len(first))]
         return numpy.asarray(actions), state
@@ -42,9 +42,9 @@ def floor(settings: ModelSettings, seed: int, episodes: int = 100) -> tuple[Scor
 
     :param settings: settings of the agent and its environments
     :param seed: seed of the environments, the actions and the network
-    :param episodes: episodes of each
-    :returns: the best score, what reached it, and the mean return of each
-    :raises ConfigError: ``episodes`` below 1
+    :param episodes: number of episodes for each of them
+    :returns: the best score, the name of the policy that reached it, and the mean return of each policy
+    :raises ConfigError: ``episodes`` is below 1
     """
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, not {episodes}")

@@ -1,4 +1,4 @@
-"""The surviving weights of a ticket that read each input feature, by name if the feature has one."""
+"""Count the surviving weights of a ticket that read each input feature, by name if the feature has one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
 }
 _FIRST = re.compile(r"^(.*?)(\d+)\.weight$")
-_MOST_FEATURES = 400  # a vector as long is what a features extractor has made of an image
-_FRONT = ("0", "1")  # what flattens or normalises may stand before a stack's first matrix
+_MOST_FEATURES = 400  # a longer vector is taken for the output of a features extractor
+_FRONT = ("0", "1")  # flattening or normalising layers may come before the first matrix of a stack
 _TRUNK = ".shared_net."
 _LSTM = re.compile(r"^(lstm_\w+\.)weight_ih_l0$")
 
@@ -82,9 +82,9 @@ def input_features(masks: Masks, names: Sequence[str], actions: int = 0) -> list
 
     :param masks: masks of a ticket
     :param names: names of the features, from :func:`feature_names`
-    :param actions: size of an action, which a critic reads after the observation (SAC, TD3 ...)
+    :param actions: size of an action, which critics read after the observation (SAC, TD3, ...)
     """
-    # The first layer after a features extractor reads features, so its width differs.
+    # The first layer after a features extractor reads extracted features, so its width differs.
     widths = (len(names), len(names) + actions)
     readers = [
         masks[name].transpose(0, 1).flatten(1) for name in _first_layers(masks) if masks[name].shape[1] in widths
@@ -107,7 +107,7 @@ def _first_layers(masks: Masks) -> list[str]:
         if recurrent:
             first[recurrent.group(1)] = (0, name)
     if any(name.startswith("lstm_") for name in masks):
-        # The layers after an LSTM read its state, whatever its width.
+        # The layers after an LSTM read its state, even if the width fits.
         first = {stack: layer for stack, layer in first.items() if not stack.startswith("mlp_extractor.")}
     return [name for _, name in first.values()]
 
@@ -115,12 +115,12 @@ def _first_layers(masks: Masks) -> list[str]:
 def ticket_inputs(masks: Masks, settings: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """Count the weights that read each input feature, from the masks of a ticket alone.
 
-    No model is loaded, so the number of features is that of the narrowest first layer: of an actor and a critic that
-    also reads actions, the actor's.
+    No model is loaded, so the number of features is that of the narrowest first layer: the actor's, if there is also a
+    critic that reads actions.
 
     :param masks: masks of a ticket
-    :param settings: settings of the experiment, which name the environment where ``sb3-lottery`` wrote them
-    :returns: name, surviving weights and weights of each feature; nothing where no layer reads the observation
+    :param settings: settings of the experiment; if ``sb3-lottery`` wrote them, they name the environment
+    :returns: name, surviving weights and all weights of each feature; empty if no layer reads the observation
     """
     layers = _observers(masks)
     if not layers:
@@ -140,7 +140,7 @@ def ticket_inputs(masks: Masks, settings: Mapping[str, Any]) -> list[tuple[str, 
 
 
 def _observers(masks: Masks) -> list[str]:
-    # The first layers that read the observation itself: a features extractor or a shared trunk before what follows it.
+    # The first layers that read the observation itself, not the output of a features extractor or a shared trunk.
     whole = []
     for name in _first_layers(masks):
         match = _FIRST.match(name)

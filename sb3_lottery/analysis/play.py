@@ -20,7 +20,7 @@ from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.models import needs_action_masks
 
 VIDEOS = (".mp4", ".gif")
-_MOST_STEPS = 100_000  # steps of an episode, in case a game does not end
+_MOST_STEPS = 100_000  # maximum number of steps in an episode, because some games never end
 
 
 def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, video: Path | None) -> list[float]:

@@ -1,4 +1,4 @@
-"""Check who wrote a folder before code in it is run, and list that code."""
+"""Check who wrote a folder before running code from it, and list that code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sb3_lottery.training import MODEL, NORMALIZE
 
 
 def require_own_run(out: Path, run: Run) -> None:
-    """Check that this user's own commands wrote the files from which loading the agent of a run executes code.
+    """Check that this user's own commands wrote the files that run code when the agent of a run is loaded.
 
     :param out: the experiment's folder
     :param run: the run
-    :raises ConfigError: a file has no signature of this user, or belongs to another user; the message says what code
-        would be run
+    :raises ConfigError: a file is not signed by this user, or belongs to another user; the message names the code that
+        would run
     """
     folder = out / run.folder
     foreign = unsigned([out / paths.EXPERIMENT, folder / MODEL, folder / NORMALIZE])
@@ -30,7 +30,7 @@ def require_own_run(out: Path, run: Run) -> None:
 
 
 def _what_runs(out: Path, folder: Path) -> list[str]:
-    # Lists what loading would run, without running it.
+    # Lists the code that loading would run, without running it.
     lines = [what_it_unpickles(folder / MODEL)]
     if (folder / NORMALIZE).exists():
         lines.append(f"{NORMALIZE} is a pickle")

@@ -19,12 +19,12 @@ OPTION = "--make-model"
 
 
 class UserModel:
-    """The class and the environment of the model that the user's function makes; used in place of its settings.
+    """The class and the environment of the model that the user's function makes; used instead of settings.
 
     :param reference: ``"module:function"``
     :param seed: seed of the run
     :param description: description of the model in the experiment's settings
-    :raises ConfigError: there is no such function, or it makes another model
+    :raises ConfigError: there is no such function, or it makes a different model
     """
 
     def __init__(self, reference: str, seed: int, description: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ class UserModel:
             raise ConfigError(
                 "make_model's environment is not registered with gymnasium, so it cannot be made to render"
             )
-        # The specification lists the wrappers, Monitor among them, which cannot be made from it.
+        # The specification lists wrappers, such as Monitor, that cannot be rebuilt from it.
         spec = replace(self._spec, additional_wrappers=())
         env: VecEnv = DummyVecEnv([lambda: Monitor(gymnasium.make(spec, render_mode=render_mode))])
         env.seed(seed)

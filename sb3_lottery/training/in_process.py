@@ -48,8 +48,9 @@ def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
 def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallback]:
     """Call ``callbacks`` and check that it returns callbacks.
 
-    :param callbacks: makes fresh callbacks from a seed; ``None`` for none
-    :param seed: the seed
+    :param callbacks: a function from a seed to new callbacks; ``None`` for no callbacks
+    :param seed: the run's seed
+    :returns: the callbacks as a list
     :raises ConfigError: the function does not return callbacks
     """
     made = None if callbacks is None else callbacks(seed)

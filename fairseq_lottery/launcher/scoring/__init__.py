@@ -1,4 +1,4 @@
-"""How trained runs are scored: log perplexity, loss, BLEU and its like, a command; and the checks before training."""
+"""How trained runs are scored (log perplexity, loss, BLEU and similar, or a command), and checks before training."""
 
 from fairseq_lottery.launcher.scoring.checks import check_checkpoints, check_scoring
 from fairseq_lottery.launcher.scoring.scores import score_run

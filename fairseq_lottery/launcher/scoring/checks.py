@@ -1,4 +1,4 @@
-"""Check a scoring against the task and the data, before anything is trained."""
+"""Check the scoring against the task and the data before anything is trained."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from fairseq_lottery.names import LOG_PPL, LOSS, SUBWORD_BLEU, TOKENIZED_BLEU, T
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import Experiment
 
-_FILES = ("sentencepiece_model", "bpe_codes", "align_dict", "lm_path")  # options of fairseq-generate
-_SENTENCES = 500  # of the references that are looked at
+_FILES = ("sentencepiece_model", "bpe_codes", "align_dict", "lm_path")  # options of fairseq-generate that name a file
+_SENTENCES = 500  # number of references to check
 
 
 def check_scoring(experiment: Experiment, task: Any, cfg: Any, model: Any) -> None:
-    """Check that the runs of an experiment can be scored as it says.
+    """Check that the runs of an experiment can be scored as configured.
 
     :param experiment: the experiment
     :param task: its task
     :param cfg: fairseq's configuration
     :param model: an untrained model
-    :raises ConfigError: they cannot
+    :raises ConfigError: they cannot be scored
     """
     scoring = experiment.scoring
     asked = set(scoring["score"])
@@ -49,12 +49,12 @@ def check_scoring(experiment: Experiment, task: Any, cfg: Any, model: Any) -> No
 
 
 def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> None:
-    """Check that the trainings leave, and the finished ones have left, the checkpoints that are scored.
+    """Check that runs keep the checkpoints that will be scored, and that finished runs have kept them.
 
-    :param cfg: fairseq's configuration of checkpoints and lengths
-    :param average: how many checkpoints of epochs are averaged
+    :param cfg: fairseq's configuration, with its checkpoint and optimization sections
+    :param average: how many epoch checkpoints are averaged
     :param finished: folders of finished runs
-    :raises ConfigError: they do not
+    :raises ConfigError: a checkpoint is missing or will not be kept
     """
     for name in ("no_save", "no_last_checkpoints"):
         if getattr(cfg.checkpoint, name):
@@ -93,7 +93,7 @@ def _check_generation(task: Any, arguments: FairseqArguments, experiment: Experi
     generating = generate_arguments(arguments, experiment.settings["data"], scoring)
     words = list(generating.words)
     before = sys.argv
-    sys.argv = ["fairseq-generate", *words]  # fairseq looks for --user-dir there while it makes its parser
+    sys.argv = ["fairseq-generate", *words]  # fairseq looks for --user-dir there when it makes its parser
     try:
         parsed = options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
     finally:
@@ -116,7 +116,7 @@ def _check_generation(task: Any, arguments: FairseqArguments, experiment: Experi
 
 
 def _check_targets(task: Any, dataset: Any, parsed: Any, references: list[str], scoring: Mapping[str, Any]) -> None:
-    # Hypotheses will be in the units of the targets.
+    # Hypotheses will have the same units as the targets.
     indices = range(min(_SENTENCES, len(dataset)))
     lines = [task.target_dictionary.string(dataset.tgt[index], parsed.post_process) for index in indices]
     reason = why_not_words(lines, references, scoring["generate"])
@@ -128,7 +128,7 @@ def _check_targets(task: Any, dataset: Any, parsed: Any, references: list[str], 
 
 
 def _sample(task: Any, cfg: Any, model: Any, split: str) -> Any:
-    # One line of a stream, or two sentences.
+    # One block of a stream, or two sentences.
     sentences = 1 if getattr(cfg.task, "truncated_bptt", 0) else 2
     sample = next(batches_of(task, cfg, model, split, None, sentences), None)
     if sample is None:
@@ -144,7 +144,7 @@ def _try_log_perplexity(task: Any, model: Any, sample: Any) -> None:
             with torch.no_grad():
                 nats_of(model.eval(), sample, dictionary.pad())
             return
-        except Exception as error:  # any model and any task
+        except Exception as error:  # models and tasks may raise anything
             reason = f"{type(error).__name__}: {error}"
     raise ConfigError(
         f"--score {LOG_PPL} cannot be computed for {type(task).__name__} ({reason}): give --score {LOSS}, the loss of "
@@ -159,7 +159,7 @@ def _try_loss(task: Any, cfg: Any, model: Any, sample: Any) -> None:
         reduced_loss(task, criterion, [log])
     except LotteryError:
         raise
-    except Exception as error:  # any criterion and any task
+    except Exception as error:  # criterions and tasks may raise anything
         raise ConfigError(
             f"--score {LOSS} cannot be computed for {type(task).__name__} with {type(cfg.criterion).__name__} "
             f"({type(error).__name__}: {error}): give a command of your own as --score"

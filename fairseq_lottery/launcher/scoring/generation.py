@@ -1,4 +1,4 @@
-"""Translate with ``fairseq-generate``, and score what it prints."""
+"""Translate with ``fairseq-generate``, and score its output."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TEXT, SCORES = "generate.txt", "bleu.json"
 
 @dataclass(frozen=True)
 class Translations:
-    """What ``fairseq-generate`` printed, a line a sentence, in the order of the split.
+    """The output of ``fairseq-generate``, one line per sentence, in the order of the split.
 
     :param hypotheses: the best hypotheses, as tokens
-    :param detokenised: the same after ``--tokenizer`` and ``--bpe``
+    :param detokenised: the hypotheses after ``--tokenizer`` and ``--bpe``
     :param targets: the references in the data
     """
 
@@ -41,7 +41,7 @@ class Translations:
 
 
 def translate(checkpoint: Path, arguments: FairseqArguments, folder: Path) -> Translations:
-    """Run ``fairseq-generate``; its output stays in ``generate.txt``.
+    """Run ``fairseq-generate`` and keep its output in ``generate.txt``.
 
     :param checkpoint: checkpoint to translate with
     :param arguments: arguments of ``fairseq-generate``, see :func:`generate_arguments`
@@ -53,7 +53,7 @@ def translate(checkpoint: Path, arguments: FairseqArguments, folder: Path) -> Tr
     write_text(folder / TEXT, done.stdout)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit {done.returncode}"]
-        errors = [line for line in lines if _ERROR.match(line)]  # a warning of hydra may be the last line
+        errors = [line for line in lines if _ERROR.match(line)]  # the last line may be a warning of hydra
         raise RunError(f"fairseq-generate failed: {(errors or lines)[-1][:400]}")
     translations = Translations.of(done.stdout)
     if not translations.hypotheses:
@@ -67,17 +67,17 @@ def score_translations(
     scoring: Mapping[str, Any],
     folder: Path,
 ) -> dict[str, float]:
-    """Compute the scores of translations; the scores of sacrebleu and their signatures stay in ``bleu.json``.
+    """Compute the scores of translations; sacrebleu's scores and signatures are written to ``bleu.json``.
 
-    Both BLEUs are always computed: sacrebleu's, with its own tokenisation, and that of ``multi-bleu.pl``, on the tokens
-    as they are, unless ``fairseq-generate`` detokenises them.
+    Both BLEU scores are always computed: sacrebleu's, with its own tokenisation, and that of ``multi-bleu.pl`` on the
+    unchanged tokens; the latter is left out if ``fairseq-generate`` detokenises.
 
     :param translations: the translations
     :param arguments: the arguments of ``fairseq-generate``
-    :param scoring: scoring of the experiment
+    :param scoring: scoring settings of the experiment
     :param folder: folder for the scores
     :returns: name of the score -> value
-    :raises ConfigError: they are units of words, or the number of references is not the number of translations
+    :raises ConfigError: the translations are subword units, or their number differs from the number of references
     """
     from sacrebleu.metrics.bleu import BLEU as Bleu
     from sacrebleu.metrics.chrf import CHRF as Chrf
@@ -93,7 +93,7 @@ def score_translations(
     scores = {name: float(metric.corpus_score(hypotheses, [references]).score) for name, metric in found.items()}
     signatures = {name: str(metric.get_signature()) for name, metric in found.items()}
     if not decodes(arguments) or SUBWORD_BLEU in asked:
-        tokens = Bleu(tokenize="none", force=True, smooth_method="none")  # as multi-bleu.pl
+        tokens = Bleu(tokenize="none", force=True, smooth_method="none")  # as in multi-bleu.pl
         value = float(tokens.corpus_score(translations.hypotheses, [translations.targets]).score)
         for name in (TOKENIZED_BLEU, *([SUBWORD_BLEU] if SUBWORD_BLEU in asked else [])):
             scores[name], signatures[name] = value, str(tokens.get_signature())
@@ -102,9 +102,9 @@ def score_translations(
 
 
 def references_of(translations: Translations, scoring: Mapping[str, Any]) -> Sequence[str]:
-    """The detokenised references: those of ``--reference``, else those in the data.
+    """Return the detokenised references: those of ``--reference`` if it is given, else those in the data.
 
-    :raises ConfigError: their number is not the number of translations
+    :raises ConfigError: the number of references differs from the number of translations
     """
     if scoring["reference"] is None:
         return translations.targets
@@ -119,9 +119,9 @@ def references_of(translations: Translations, scoring: Mapping[str, Any]) -> Seq
 def check_words(
     translations: Translations, references: Sequence[str], arguments: FairseqArguments, scoring: Mapping[str, Any]
 ) -> None:
-    """Check that what is scored are words, not subword units.
+    """Check that translations and references consist of words, not of subword units.
 
-    :raises ConfigError: they are units; says which option joins them
+    :raises ConfigError: they are subword units; the message names the option that joins them
     """
     own = scoring["reference"] is not None
     scored = [*translations.detokenised, *references]
@@ -134,12 +134,12 @@ def check_words(
 
 
 def decodes(arguments: FairseqArguments) -> bool:
-    """Whether ``fairseq-generate`` detokenises; then it prints detokenised references, but tokenised hypotheses."""
+    """Return whether ``fairseq-generate`` detokenises; its hypotheses are then still printed tokenised."""
     return arguments.given("--tokenizer", "--bpe")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file; only a line feed ends a line (``str.splitlines`` knows ten other ends)."""
+    """Read the lines of a text file; only a line feed ends a line (``str.splitlines`` has ten other line ends)."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
@@ -156,11 +156,11 @@ def _lines(text: str, kind: str) -> list[str]:
 def generate_arguments(arguments: FairseqArguments, data: str, scoring: Mapping[str, Any]) -> FairseqArguments:
     """Make the arguments of ``fairseq-generate`` for the runs of an experiment.
 
-    They are the data, what must be as in training (user-dir, task, languages, CPU), and those of ``--generate``.
+    They contain the data, the options that must be as in training (user-dir, task, languages, CPU), and ``--generate``.
 
     :param arguments: arguments of ``fairseq-train``
     :param data: the data folder
-    :param scoring: scoring of the experiment
+    :param scoring: scoring settings of the experiment
     """
     arguments = arguments.with_user_dir()
     result = FairseqArguments((data, "--gen-subset", scoring["gen_subset"]))
@@ -178,6 +178,6 @@ def generate_arguments(arguments: FairseqArguments, data: str, scoring: Mapping[
     if not more.given("--batch-size", "--max-tokens", "--max-sentences"):
         result = result.plus("--max-tokens", "4000")
     if not more.given("--required-batch-size-multiple"):
-        # With fairseq's default of 8, the last sentences of a split are dropped if they fill no multiple (issue 5036).
+        # With fairseq's default of 8, the last sentences of a split may be dropped (fairseq issue 5036).
         result = result.plus("--required-batch-size-multiple", "1")
     return result.plus(*more.words)

@@ -1,4 +1,4 @@
-"""Score a trained run: log perplexity, the task's loss, scores of translations, or a command of the user's own."""
+"""Score a trained run: log perplexity, the task's loss, scores of translations, or a command given by the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lottery_core.experiments import Experiment
 from lottery_core.files import write_atomically
 
 _EPOCH = re.compile(r"checkpoint(\d+)\.pt")
-_EVALUATION_BLOCK = 512  # words; in evaluation the length of a block changes the speed, not the score
+_EVALUATION_BLOCK = 512  # words; for evaluation, the block length affects the speed, not the score
 
 
 def score_run(experiment: Experiment, folder: Path) -> tuple[dict[str, float], int]:
@@ -32,7 +32,7 @@ def score_run(experiment: Experiment, folder: Path) -> tuple[dict[str, float], i
 
     :param experiment: the experiment
     :param folder: folder of the run
-    :returns: name of each score -> value, in the order of ``--score``; and the number of tokens of the first one
+    :returns: the scores by name, in the order of ``--score``, and the number of tokens of the first one
     :raises LotteryError: a score cannot be computed
     """
     scoring = experiment.scoring
@@ -88,19 +88,19 @@ def _load(checkpoint: Path, split: str, cpu: bool) -> _Loaded:
 
 
 def batches_of(task: Any, cfg: Any, model: Any, split: str, tokens: int | None, sentences: int | None) -> Iterator[Any]:
-    """The batches of a split that is loaded, in order.
+    """Yield the batches of a loaded split, in order.
 
     :param task: a task
     :param cfg: fairseq's configuration
     :param model: its model
     :param split: the split
-    :param tokens: most tokens of a batch
-    :param sentences: most sentences of a batch
+    :param tokens: maximum number of tokens in a batch
+    :param sentences: maximum number of sentences in a batch
     """
     from fairseq import utils
 
     limits: dict[str, Any] = {}
-    if not hasattr(task, "output_dictionary"):  # a language model's blocks fit
+    if not hasattr(task, "output_dictionary"):  # the blocks of a language model fit already
         limits = {
             "max_positions": utils.resolve_max_positions(task.max_positions(), model.max_positions()),
             "ignore_invalid_inputs": cfg.dataset.skip_invalid_size_inputs_valid_test,
@@ -114,10 +114,10 @@ def batches_of(task: Any, cfg: Any, model: Any, split: str, tokens: int | None, 
 def log_perplexity(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]:
     """Compute the log perplexity of a model; with ``--truncated-bptt`` the text is one stream.
 
-    :param checkpoint: checkpoint of a model that a lottery task has trained
+    :param checkpoint: checkpoint of a model that was trained by a lottery task
     :param split: split to score
-    :param cpu: whether to stay on the CPU even if there is a GPU
-    :returns: nats a token, and the number of tokens
+    :param cpu: whether to use the CPU even if there is a GPU
+    :returns: nats per token, and the number of tokens
     :raises RunError: the split has no words
     """
     loaded = _load(checkpoint, split, cpu)
@@ -133,27 +133,27 @@ def log_perplexity(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]
 
 
 def nats_of(model: Any, sample: Any, pad: int) -> tuple[float, int]:
-    """The sum of the negative log likelihoods of a batch's targets in nats, and their number.
+    """Return the sum of the negative log likelihoods of a batch's targets in nats, and their number.
 
     :param model: a model of fairseq
     :param sample: a batch
-    :param pad: symbol of targets that do not count
+    :param pad: target symbol that is not counted
     """
     output = model(**sample["net_input"])
     scores = model.get_normalized_probs(output, log_probs=True)
     target = model.get_targets(sample, output).reshape(-1)
-    # Select the losses before going to fp64: a copy of all scores would be the largest tensor in memory.
+    # Select the losses before converting to fp64: a copy of all scores would be the largest tensor in memory.
     losses = functional.nll_loss(scores.reshape(-1, scores.size(-1)), target, ignore_index=pad, reduction="none")
     return float(losses.double().sum()), int((target != pad).sum())
 
 
 def task_loss(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]:
-    """Compute the loss of a task's own criterion, without label smoothing where it has some; any task has one.
+    """Compute the loss of the task's own criterion, without label smoothing.
 
-    :param checkpoint: checkpoint of a model that a lottery task has trained
+    :param checkpoint: checkpoint of a model that was trained by a lottery task
     :param split: split to score
-    :param cpu: whether to stay on the CPU even if there is a GPU
-    :returns: the loss as fairseq logs it, in bits a token for its cross entropies; and the number of tokens
+    :param cpu: whether to use the CPU even if there is a GPU
+    :returns: the loss as fairseq logs it, in bits per token for its cross entropies, and the number of tokens
     :raises RunError: the split is empty
     """
     loaded = _load(checkpoint, split, cpu)
@@ -165,7 +165,7 @@ def task_loss(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]:
 
 
 def reduced_loss(task: Any, criterion: Any, logs: list[Any]) -> float:
-    """The loss over the logging outputs of a criterion.
+    """Reduce the logging outputs of a criterion to one loss.
 
     :raises ConfigError: the criterion logs no loss
     """
@@ -176,24 +176,24 @@ def reduced_loss(task: Any, criterion: Any, logs: list[Any]) -> float:
     for name in ("nll_loss", "loss"):
         meter = meters.get(name)
         if meter is not None:
-            return float(meter.avg)  # its smoothed value is rounded
+            return float(meter.avg)  # the smoothed value is rounded
     raise ConfigError(f"{type(criterion).__name__} logs no loss: give a command of your own as --score")
 
 
 def epoch_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of epochs in a run's folder, the last epoch last."""
+    """Return the epoch checkpoints in a run's folder, the last epoch last."""
     paths = folder.iterdir() if folder.is_dir() else ()
     by_epoch = {int(match.group(1)): path for path in paths if (match := _EPOCH.fullmatch(path.name))}
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
 
 def average(folder: Path, count: int) -> Path:
-    """Average the checkpoints of the last epochs, in fp32.
+    """Average the last epoch checkpoints, in fp32.
 
     :param folder: folder of the run
-    :param count: number of epochs; 1 averages nothing
+    :param count: number of checkpoints; 1 averages nothing
     :returns: the checkpoint to score: ``averaged.pt``, or the last checkpoint for a ``count`` of 1
-    :raises RunError: there are fewer checkpoints
+    :raises RunError: there are fewer checkpoints than ``count``
     """
     if count == 1:
         return folder / LAST
@@ -215,12 +215,12 @@ def average(folder: Path, count: int) -> Path:
 
 
 def by_command(command: str, checkpoint: Path, folder: Path, trial: bool = False) -> float:
-    """Score a checkpoint by the user's own command, which prints the score on its last line.
+    """Score a checkpoint with the user's command, which prints the score on its last line.
 
-    :param command: command for the shell
-    :param checkpoint: checkpoint to score; the command finds its path in ``LOTTERY_CHECKPOINT``
+    :param command: shell command
+    :param checkpoint: checkpoint to score; its path is passed in ``LOTTERY_CHECKPOINT``
     :param folder: folder in which the command runs
-    :param trial: whether this only tries the command, on an untrained model; it is told so by ``LOTTERY_TRIAL``
+    :param trial: whether this only tries the command on an untrained model; if so, ``LOTTERY_TRIAL`` is set
     :raises RunError: the command fails, or its last line is not a number
     """
     environment = {**os.environ, "LOTTERY_CHECKPOINT": str(checkpoint.resolve())}

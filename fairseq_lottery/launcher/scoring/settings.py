@@ -1,4 +1,4 @@
-"""The settings of a scoring: which scores, of which split and checkpoints, with which arguments of fairseq-generate."""
+"""The scoring settings: which scores, of which split and checkpoints, with which arguments of fairseq-generate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCORING_OPTIONS = ("score", *_DEFAULTS)
 
 
 def add_scoring_options(group: argparse._ActionsContainer) -> None:
-    """Add the options of a scoring to a parser whose ``argument_default`` is ``argparse.SUPPRESS``."""
+    """Add the scoring options to a parser whose ``argument_default`` is ``argparse.SUPPRESS``."""
     add = group.add_argument
     add(
         "--score",
@@ -48,10 +48,10 @@ def add_scoring_options(group: argparse._ActionsContainer) -> None:
 
 
 def default_score(task: str, base: type | None = None) -> str:
-    """The score of a task where none was asked for: that of the task's own field.
+    """Return the default score of a task, which is the usual one in the task's field.
 
     :param task: the task's name
-    :param base: the task's class, where it is known
+    :param base: the task's class, if it is known
     """
     if base is not None:
         from fairseq.tasks.language_modeling import LanguageModelingTask
@@ -65,12 +65,12 @@ def default_score(task: str, base: type | None = None) -> str:
 
 
 def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) -> dict[str, Any]:
-    """Make the scoring of an experiment: what was given, else what its folder has, else the defaults.
+    """Make the scoring settings of an experiment: from the options given, else from its folder, else the defaults.
 
     :param given: values of the options that were given
-    :param before: the scoring of the experiment in the folder, empty where there is none
+    :param before: scoring settings of the experiment in the folder; empty if there is none
     :param score: the default score
-    :raises ConfigError: a value that cannot work
+    :raises ConfigError: a value is invalid
     """
     values = {
         name: next((some[name] for some in (given, before) if some.get(name) is not None), default)
@@ -96,6 +96,6 @@ def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) 
 
 
 def with_scoring(experiment: Experiment, scoring: Mapping[str, Any]) -> Experiment:
-    """The experiment with another scoring, and the label of its first score."""
+    """Return the experiment with other scoring settings and the label of its first score."""
     label = dialects.named(experiment.framework).score_label(scoring, scoring["score"][0])
     return replace(experiment, scoring=scoring, score_label=label)

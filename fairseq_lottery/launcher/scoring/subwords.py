@@ -1,4 +1,4 @@
-"""Marks of subword units in text that is to be scored as words: BLEU of units is another number."""
+"""Detect subword units in text that is to be scored as words: BLEU of subword units is a different number."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from fairseq_lottery.names import SUBWORD_BLEU
 
-_SHARE = 0.01  # of the sentences; a mark may stand in a text by itself
+_SHARE = 0.01  # share of the sentences; a few sentences may contain a mark by chance
 
 
 @dataclass(frozen=True)
 class _Units:
     """One way to mark subword units.
 
-    :param title: whose units they are
+    :param title: the name of the method
     :param mark: matches a mark in a line of tokens
-    :param option: what makes ``fairseq-generate`` join them
+    :param option: the option of ``fairseq-generate`` that joins the units
     """
 
     title: str
@@ -37,10 +37,10 @@ _NUMBERS = _UNITS[-1]
 
 
 def why_not_words(lines: Sequence[str], references: Sequence[str], generate: str) -> str | None:
-    """Say why text is not words but subword units, and which option mends it; ``None`` for words.
+    """Say why text consists of subword units instead of words, and which option joins them; ``None`` for words.
 
-    :param lines: what is scored, or what it is compared with, as ``fairseq-generate`` prints it
-    :param references: detokenised references, where there are any; numbers are units only if these are not numbers
+    :param lines: hypotheses or references, as printed by ``fairseq-generate``
+    :param references: detokenised references, if any; numbers count as units only if these are not numbers
     :param generate: value of ``--generate``
     """
     for units in _UNITS:

@@ -1,4 +1,4 @@
-"""Try a scoring on an untrained model and two sentences: what would fail after the first training fails before it."""
+"""Try the scoring on an untrained model and two sentences, so that errors appear before training, not after it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fairseq_lottery.names import LOG_PPL, LOSS, SUBWORD_BLEU, TRANSLATED
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import Experiment
 
-# One batch of two sentences, and no more words than it takes to see that it works.
+# One batch of two sentences, and as few words as possible.
 _TWO_SENTENCES = (
     *("--batch-size", "2", "--num-shards", "1000000000", "--shard-id", "0"),
     *("--max-len-a", "0", "--max-len-b", "10"),
@@ -25,7 +25,7 @@ _HALF = ("--fp16", "--bf16", "--memory-efficient-fp16", "--memory-efficient-bf16
 
 
 def try_scoring(experiment: Experiment, cfg: Any, model: Any) -> None:
-    """Run ``fairseq-generate`` and the user's commands, as the scoring will, on an untrained model.
+    """Run ``fairseq-generate`` and the user's commands on an untrained model, in the same way as the scoring will.
 
     ``log_ppl`` and ``loss`` are tried by :func:`~fairseq_lottery.launcher.scoring.check_scoring`.
 
@@ -56,11 +56,11 @@ def _try_generation(experiment: Experiment, checkpoint: Path, folder: Path) -> N
     scoring = experiment.scoring
     arguments = FairseqArguments(experiment.settings["arguments"])
     generating = generate_arguments(arguments, experiment.settings["data"], scoring)
-    if not torch.cuda.is_available():  # the head of a cluster, where a CPU may lack these
+    if not torch.cuda.is_available():  # e.g. the login node of a cluster, whose CPU may not support half precision
         generating = FairseqArguments([word for word in generating.words if word not in _HALF])
     translations = translate(checkpoint, generating.plus(*_TWO_SENTENCES), folder)
     if decodes(generating) and set(scoring["score"]).intersection(TRANSLATED) - {SUBWORD_BLEU}:
-        # What an untrained model prints says nothing, but the targets have gone the same way.
+        # The output of an untrained model says nothing, but the targets were processed in the same way.
         targets = translations.targets
         check_words(type(translations)(targets, targets, targets), targets, generating, {**scoring, "reference": None})
 

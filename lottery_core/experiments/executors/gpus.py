@@ -24,9 +24,9 @@ def cores() -> int:
 
 
 def hide_gpus() -> None:
-    """Let this process, before it uses a GPU, and its children see none.
+    """Hide all GPUs from this process, before it uses one, and from its children.
 
-    For runs on the CPU: a framework that starts a rank for each GPU starts one.
+    For runs on the CPU, because a framework may otherwise start one rank per GPU.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

@@ -92,7 +92,7 @@ class Processes:
         return Process(process, folder)
 
     def description(self) -> str:
-        """Return how the runs are trained, for people; empty where each has the whole machine."""
+        """Return how the runs are trained, for users; empty if each run has the whole machine."""
         return f"the runs share the GPUs: {'; '.join(self.gpus)}" if self.gpus else ""
 
     def adopt(self, run: Run, folder: Path) -> None:
@@ -112,7 +112,7 @@ class Process:
         self._process, self._folder = process, folder
 
     def finished(self) -> bool:
-        """Return whether the process has succeeded.
+        """Return whether the process has succeeded; ``False`` while it is still running.
 
         :raises RunError: the process has failed; the message has the last line of its log
         """
@@ -164,7 +164,7 @@ def failure(folder: Path, code: int) -> str:
 def die_with(parent: int) -> Callable[[], None] | None:
     """Make a ``preexec_fn`` that kills a child process when its parent dies.
 
-    A command killed by SIGKILL must not leave training runs behind that write into the folder of the next command.
+    Runs must not outlive a command killed by SIGKILL, because they would write into the folder of the next command.
 
     :param parent: the parent's process id
     :returns: an argument for :class:`subprocess.Popen`; ``None`` on systems other than Linux

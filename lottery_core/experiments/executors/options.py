@@ -68,7 +68,7 @@ def make_executor(
     :param gpus: GPUs for local processes, see :class:`~lottery_core.experiments.executors.local.Processes`; Slurm
         assigns those of its jobs
     :param cpus_of_a_gpu: CPUs that a job needs for each of its GPUs, by default ``--threads``
-    :param cpus: CPUs that a job needs in any case, by default ``--threads``
+    :param cpus: minimum number of CPUs of a job, by default ``--threads``
     :returns: the executor
     :raises ConfigError: the executor is unknown, an option belongs to another executor, or Slurm is not installed
     """

@@ -1,8 +1,8 @@
 """Training runs as jobs of a Slurm cluster, submitted through submitit.
 
 A job outlives the command that submitted it. It is identified by a token, which is written to ``job.json`` before the
-job is submitted, is part of the job's name, and is written to ``job-end.json`` by the job as its last step. With it, a
-command that is run again after it was stopped or killed finds its jobs.
+job is submitted, is part of the job's name, and is written to ``job-end.json`` by the job as its last step. A command
+that is run again after it was stopped or killed uses the token to find its jobs.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Slurm:
         return Job(self.queue, folder, token, name, number, self.logs)
 
     def description(self) -> str:
-        """Return the options of each job, for people."""
+        """Return the options of each job, for users."""
         options = {**({} if "time" in self.options else _DEFAULTS), **self.options}
         return "each job: " + ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
 

@@ -48,7 +48,7 @@ def slurm_options(text: str) -> dict[str, Any]:
     return options
 
 
-# Options of Slurm, as submitit spells them, that say how many CPUs a task has.
+# Options of Slurm, as submitit spells them, that set the number of CPUs of a task.
 _CPUS = ("cpus_per_task", "cpus_per_gpu", "exclusive")
 
 
@@ -61,7 +61,7 @@ def tasks_of_a_node(options: Mapping[str, Any]) -> int:
 
 
 def gpus_of_a_task(options: Mapping[str, Any]) -> int:
-    """Return the number of GPUs that each task of a job has, or its share of those of a node; 0 for none.
+    """Return the number of GPUs of each task of a job, or a task's share of its node's GPUs; 0 for none.
 
     :param options: options of the job, from :func:`slurm_options`
     """
@@ -72,10 +72,10 @@ def gpus_of_a_task(options: Mapping[str, Any]) -> int:
 
 
 def with_cpus(options: Mapping[str, Any], cpus: int, cpus_of_a_gpu: int) -> dict[str, Any]:
-    """Add the CPUs of a task where the options do not say: Slurm itself gives it one, for all of its ranks.
+    """Add the CPUs of a task if the options do not set them: Slurm's default is one CPU for all of its ranks.
 
     :param options: options of a job, from :func:`slurm_options`
-    :param cpus: CPUs of a task without GPUs
+    :param cpus: minimum number of CPUs of a task
     :param cpus_of_a_gpu: CPUs of a task for each of its GPUs
     """
     if any(name in options for name in _CPUS):
@@ -127,7 +127,7 @@ class Queue:
         """Return Slurm's state of a job, e.g. ``"PENDING"``; ``None`` if the job is not in the queue.
 
         :param name: the job's name
-        :param now: refresh the queue first
+        :param now: whether to refresh the queue first
         """
         if now or time.monotonic() - self._refreshed_at >= self.every:
             self._refresh()

@@ -9,7 +9,7 @@ from lottery_core.tickets import Masks, Ticket
 
 
 def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
-    """Keep the mask and start from fresh values."""
+    """Keep the mask; use ``start``, the newly initialised values, as start values."""
     return winning.masks, start
 
 

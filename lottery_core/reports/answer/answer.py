@@ -1,4 +1,4 @@
-"""The answer of an experiment's rows: how small, and is it the mask, the start or luck."""
+"""Compute the answer from an experiment's rows: how small, and is it the mask, the start or luck."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from lottery_core.reports.answer.thresholds import Threshold, threshold
 
 @dataclass(frozen=True)
 class Answer:
-    """Everything that is said about an experiment, as data. Shares are of the whole pool.
+    """The answer of an experiment as data. Shares are of the whole pool.
 
-    :param experiment: its name
-    :param question: what was asked
+    :param experiment: the experiment's name
+    :param question: the question that is answered
     :param seeds: the seeds that have a row
     :param pool: parameters in the pool
-    :param no_answer: why there is none; None where there is one, and only then is there anything below
+    :param no_answer: why there is no answer; None if there is one. If it is not None, the attributes below are empty
     :param scale: the dense score and the floor
-    :param margin: the margin as a difference of scores; None where it is a share of an unknown distance
+    :param margin: the margin as a difference of scores; None if it is a share of an unknown distance
     :param thresholds: how small each kind can be; empty without a margin
-    :param whole: winning against random tickets; None where one of them is missing
+    :param whole: winning against random tickets; None if one of them is missing
     :param others: the other contrasts
     :param parts_at: share of the pool at the first level from which winning and random differ, and its p value
-    :param needed: how many seeds the whole effect needs, then how many all other contrasts need
-    :param luck: noise of training against differences between tickets, where tickets were trained several times
-    :param given: what every kind was given
-    :param warnings: what must be known beside it
+    :param needed: number of seeds that the whole effect needs, then the number that all other contrasts need
+    :param luck: noise of training against differences between tickets, if tickets were trained several times
+    :param given: how long each kind was trained
+    :param warnings: warnings for the reader of the answer
     """
 
     experiment: str
@@ -65,7 +65,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
-        """Everything as JSON values; numbers that are not finite are null."""
+        """Return everything as JSON values; numbers that are not finite become null."""
         return {key: _json(value) for key, value in asdict(self).items()}
 
 
@@ -81,8 +81,8 @@ def answer(rows: Sequence[Row], question: Question) -> Answer:
     """Answer a question from the rows of one experiment; reads and writes no file.
 
     :param rows: rows of one experiment, finished or not
-    :param question: what is asked
-    :raises ConfigError: no rows, rows of two experiments, or two rows of one run
+    :param question: the question
+    :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
     rows = [row for row in rows if row.kind not in UNPRUNED] or rows
@@ -124,9 +124,9 @@ def answer(rows: Sequence[Row], question: Question) -> Answer:
 
 
 def check_one_experiment(rows: Sequence[Row]) -> None:
-    """Check that rows are of one experiment, each run once.
+    """Check that all rows belong to one experiment, and that each run has one row.
 
-    :raises ConfigError: there is no row, there are several experiments, or a run stands there twice
+    :raises ConfigError: there are no rows, there are several experiments, or a run has two rows
     """
     if not rows:
         raise ConfigError("there is no finished run to report")

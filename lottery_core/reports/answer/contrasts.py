@@ -1,4 +1,4 @@
-"""Mask, start or luck: contrasts between kinds of the area under the curve, with the tests that the seeds can carry."""
+"""Mask, start or luck: compare kinds by the area under the curve, with the tests that the number of seeds allows."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHOWN, NOT_SHOWN, NOT_TESTED = "shown", "not shown", "not tested"
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two kinds that differ in one thing. The direction, first better than second, is fixed in advance.
+    """Two kinds that differ in one property. The direction, first better than second, is fixed in advance.
 
-    :param name: what they differ in
+    :param name: the property in which they differ
     :param first: the kind that should be better
-    :param second: the kind that lacks it
+    :param second: the kind without that property
     """
 
     name: str
@@ -54,21 +54,21 @@ CONTRASTS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast as the rows have it. Differences are positive where the first kind is better.
+    """The estimate of a contrast. Differences are positive if the first kind is better.
 
     :param contrast: the contrast
-    :param paired: whether runs are paired by seed; else the seeds differ
-    :param seeds: how many seeds: pairs, or those of the kind that has fewer
-    :param left_out: seeds left out, since a kind is unfinished there
+    :param paired: whether runs are paired by seed; if not, the kinds have different seeds
+    :param seeds: number of pairs or, if not paired, of the seeds of the kind that has fewer
+    :param left_out: seeds that are left out because a kind is unfinished there
     :param levels: shares of the pool at the first and the last level compared
-    :param difference: of the areas (mean scores over halvings), with the 95% interval
-    :param normalised: the same where dense is 1 and the floor 0; None without a distance between them
-    :param p: one-sided p value; None where there is no test
-    :param adjusted: the same by Holm, over all tests after the first one
+    :param difference: difference of the areas (mean scores over halvings), with the 95% interval
+    :param normalised: the same on the scale with dense at 1 and the floor at 0; None if their distance is unknown
+    :param p: one-sided p value; None if there is no test
+    :param adjusted: the p value adjusted by Holm's method over all tests after the first one
     :param verdict: :data:`SHOWN`, :data:`NOT_SHOWN` or :data:`NOT_TESTED`
-    :param why: why there is no test; empty where there is one
-    :param ahead: shares of the pool between which the first kind is ahead in every seed; None where it is nowhere
-    :param differences: by seed, of paired runs
+    :param why: why there is no test; empty if there is one
+    :param ahead: shares of the pool between which the first kind is ahead in every seed; None if there are none
+    :param differences: difference by seed, for paired runs
     """
 
     contrast: Contrast
@@ -87,7 +87,7 @@ class Comparison:
 
 
 def contrasts_of(curves: Curves) -> Iterator[Contrast]:
-    """The contrasts that the kinds allow, without the whole effect; further kinds against winning."""
+    """Yield the contrasts that the kinds allow, except the whole effect; other kinds are compared with winning."""
     named = {kind for contrast in (WHOLE, *CONTRASTS) for kind in (contrast.first, contrast.second)}
     for contrast in CONTRASTS:
         if contrast.first in curves and contrast.second in curves:
@@ -101,11 +101,12 @@ def contrasts_of(curves: Curves) -> Iterator[Contrast]:
 def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Comparison | None:
     """Estimate a contrast, without its test.
 
-    Runs are paired by the seeds that both kinds have, if these are all of one kind's, or enough for a test.
+    Runs are paired by the seeds that both kinds have, if these are all seeds of one kind, or enough for a test.
 
-    :param contrast: the contrast; None is returned where a kind has no row, or no level in common
+    :param contrast: the contrast
     :param curves: the curves
     :param distance: the distance from floor to dense
+    :returns: the estimate; None if a kind has no row, or the kinds have no level in common
     """
     if contrast.first not in curves or contrast.second not in curves:
         return None
@@ -158,9 +159,9 @@ def _ahead(
 
 
 def tested(whole: Comparison | None, others: Sequence[Comparison]) -> tuple[Comparison | None, list[Comparison]]:
-    """Test the whole effect first, alone, at 5%; only if it holds the other contrasts, by Holm.
+    """Test the whole effect first, alone, at 5%; if it is significant, test the other contrasts by Holm's method.
 
-    :param whole: the whole effect; None where a kind is missing
+    :param whole: the whole effect; None if a kind is missing
     :param others: the other contrasts
     """
     if whole is not None:
@@ -201,15 +202,15 @@ def _too_few(comparison: Comparison, tests: int) -> str:
 
 
 def seeds_for(tests: int) -> int:
-    """The fewest pairs of seeds with which a sign flip can pass Holm's first step among so many tests."""
+    """Return the fewest pairs of seeds with which a sign-flip test can pass Holm's first step among ``tests`` tests."""
     return max(FEWEST_FOR_A_TEST, math.ceil(math.log2(tests / ALPHA)))
 
 
 def parting(curves: Curves, whole: Comparison | None) -> tuple[float, float] | None:
-    """The first level from which winning and random tickets differ, by a max-T permutation over levels.
+    """Find the first level from which winning and random tickets differ, by a max-T permutation test over levels.
 
-    :returns: share of the pool at that level, and its adjusted p value; None where the whole effect is not shown on
-        paired seeds, or no level differs by itself
+    :returns: share of the pool at that level, and its adjusted p value; None if the whole effect is not shown on paired
+        seeds, or no single level differs
     """
     if whole is None or whole.verdict != SHOWN or not whole.paired:
         return None

@@ -1,4 +1,4 @@
-"""Curves of an experiment's rows: for each kind and seed the scores by level, turned so that higher is better."""
+"""The curves of an experiment: the scores by level for each kind and seed, with the sign changed if lower is better."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Curve:
     """The scores of one kind in one seed.
 
     :param seed: the seed
-    :param points: round -> (place in halvings of the pool, score; higher is better)
+    :param points: round -> (position in halvings of the pool, score); higher scores are better
     """
 
     seed: int
@@ -28,23 +28,23 @@ Curves = Mapping[str, Mapping[int, Curve]]  # kind -> seed -> curve, kinds in th
 
 
 def place(row: Row) -> float:
-    """How often the pool was halved: log2 of the pool over the survivors."""
+    """Return how often the pool was halved: log2 of the pool over the survivors."""
     return math.log2(row.pool / max(1, row.surviving))
 
 
 def share(halvings: float) -> float:
-    """The share of the pool that survives after so many halvings."""
+    """Return the share of the pool that survives after this many halvings."""
     return float(2.0**-halvings)
 
 
 def percent(share_: float) -> str:
-    """A share for people: two digits, so that 0.0931 is ``9.3%`` and 0.51 is ``51%``."""
+    """Format a share with two digits: 0.0931 is ``9.3%`` and 0.51 is ``51%``."""
     value = 100 * share_
     return f"{value:.0f}%" if value >= 9.95 else f"{value:.1f}%" if value >= 0.995 else f"{value:.2g}%"
 
 
 def once(rows: Iterable[Row]) -> list[Row]:
-    """The rows without repeated trainings of a ticket: of each run the one with the lowest number of its noise."""
+    """Return one row per run: if a ticket was trained repeatedly, the row with the lowest noise number."""
     first: dict[tuple[int, str, int], Row] = {}
     for row in rows:
         known = first.get((row.seed, row.kind, row.round))
@@ -54,15 +54,15 @@ def once(rows: Iterable[Row]) -> list[Row]:
 
 
 def kinds_in(rows: Iterable[Row]) -> list[str]:
-    """The kinds of ticket among the rows, in their usual order; unknown ones last."""
+    """Return the kinds of ticket among the rows, in their usual order; unknown ones last."""
     present = {row.kind for row in rows} - {DENSE, FLOOR}
     return [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
 
 
 def curves_of(rows: Sequence[Row], sign: float) -> Curves:
-    """The curves of an experiment. A score that is not finite counts as the worst one that is.
+    """Return the curves of an experiment. A score that is not finite is replaced by the worst finite one.
 
-    :param rows: rows of one experiment, of each run one
+    :param rows: rows of one experiment, one per run
     :param sign: 1 where higher scores are better, -1 where lower ones are
     """
     finite = [sign * row.score for row in rows if math.isfinite(row.score)]
@@ -75,11 +75,11 @@ def curves_of(rows: Sequence[Row], sign: float) -> Curves:
 
 
 def common_rounds(curves: Iterable[Iterable[int]]) -> tuple[list[int], list[int]]:
-    """The rounds that seeds have in common, and which of the seeds have them.
+    """Return the rounds that seeds have in common, and which of the seeds have them.
 
-    A seed that lacks rounds which another one has is unfinished and left out, rather than all cut short.
+    A seed without some rounds of another seed is unfinished; it is left out so that the others are not cut short.
 
-    :param curves: for each seed its rounds
+    :param curves: the rounds of each seed
     :returns: the rounds of the seed that has most, and the indices of the seeds that have all of these
     """
     sets = [set(rounds) for rounds in curves]
@@ -88,7 +88,7 @@ def common_rounds(curves: Iterable[Iterable[int]]) -> tuple[list[int], list[int]
 
 
 def area(curve: Curve, rounds: Sequence[int]) -> float:
-    """The mean score over the levels, by the trapezoidal rule in halvings of the pool.
+    """Return the mean score over the levels, by the trapezoidal rule in halvings of the pool.
 
     :param curve: the curve
     :param rounds: rounds that the curve has, ascending
@@ -103,7 +103,7 @@ def area(curve: Curve, rounds: Sequence[int]) -> float:
 
 
 def level_means(curves: Mapping[int, Curve]) -> dict[int, tuple[float, float, int]]:
-    """Round -> place, mean score over seeds, number of seeds, for one kind."""
+    """Map each round of one kind to its position, its mean score over seeds, and the number of seeds."""
     found: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for curve in curves.values():
         for round_, point in curve.points.items():

@@ -1,4 +1,4 @@
-"""What every kind was given: the length of its scored trainings, and of the trainings before them."""
+"""How long each kind was trained: the lengths of its scored runs, and of the runs before them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LITTLE = 0.05  # share by which lengths may differ
 
 @dataclass(frozen=True)
 class Given:
-    """What a kind was given, in the framework's unit of length; means over seeds and levels.
+    """How long a kind was trained, in the framework's unit of length; means over seeds and levels.
 
-    :param kind: the kind; or dense
-    :param scored: length of the scored training
-    :param shortest: the mean over seeds at the level with the shortest training
-    :param longest: the same with the longest
-    :param before: what its start values were trained for before the rewind point; None where that is not known
-    :param search: what was trained to find the ticket of its last level: dense, and the rounds before
+    :param kind: a kind of ticket, or dense
+    :param scored: length of the scored run
+    :param shortest: the mean over seeds at the level with the shortest runs
+    :param longest: the mean over seeds at the level with the longest runs
+    :param before: how long its start values were trained before the rewind point; None if that is unknown
+    :param search: length of the runs that found the ticket of its last level: dense, and the rounds before
     """
 
     kind: str
@@ -34,9 +34,9 @@ class Given:
 
 
 def given_to(rows: Sequence[Row]) -> list[Given]:
-    """What every kind was given.
+    """Compute how long each kind was trained.
 
-    :param rows: rows of one experiment, of each run one
+    :param rows: rows of one experiment, one per run
     """
     lengths = {kind: _by_round([row for row in rows if row.kind == kind]) for kind in (DENSE, *kinds_in(rows))}
     dense = lengths[DENSE].get(0, 0.0)
@@ -66,7 +66,7 @@ def _rounds_before(kind: str, lengths: dict[str, dict[int, float]]) -> float:
 
 
 def unequal(given: Sequence[Given]) -> list[str]:
-    """A phrase for each kind whose trainings differ in length from those of dense by more than a twentieth."""
+    """Return a phrase for each kind whose runs differ in length from the dense runs by more than a twentieth."""
     dense = next((some.scored for some in given if some.kind == DENSE), 0.0)
     if not dense:
         return []

@@ -1,4 +1,4 @@
-"""Luck itself: how much of the spread is noise of training, and how much is difference between tickets."""
+"""Luck: how much of the variance of scores is noise of training, and how much is difference between tickets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lottery_core.pruning import FLOOR
 
 @dataclass(frozen=True)
 class Luck:
-    """The spread of scores, split by trainings of the same tickets under other noise (one-way random effects).
+    """The variance of scores, split by training the same tickets under different noise (one-way random effects).
 
     :param kind: the kind
     :param tickets: how many tickets were trained several times
-    :param trainings: how many trainings these had in all
-    :param noise: standard deviation between trainings of one ticket
-    :param tickets_differ: standard deviation between tickets of one level; None where no level has two such tickets
-    :param share: share of the variance that is noise; None with ``tickets_differ``, or where nothing varies
+    :param trainings: number of runs of these tickets in total
+    :param noise: standard deviation between runs of one ticket
+    :param tickets_differ: standard deviation between tickets of one level; None if no level has two such tickets
+    :param share: share of the variance that is noise; None if ``tickets_differ`` is None, or if nothing varies
     """
 
     kind: str
@@ -32,9 +32,9 @@ class Luck:
 
 
 def luck_of(rows: Sequence[Row]) -> list[Luck]:
-    """Split the spread of each kind whose tickets were trained several times.
+    """Split the variance of each kind whose tickets were trained several times.
 
-    :param rows: rows of one experiment; those with one seed, kind and round differ in their noise
+    :param rows: rows of one experiment; rows with the same seed, kind and round differ in their noise
     """
     groups: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -55,7 +55,7 @@ def _split(kind: str, cells: dict[tuple[int, int], list[float]]) -> Luck:
     for round_ in {key[0] for key in cells}:
         level = [scores for key, scores in cells.items() if key[0] == round_]
         if len(level) > 1:
-            # The mean of k trainings carries a k-th of their noise, which is not the ticket's.
+            # The variance of the mean of k runs includes 1/k of the noise variance, which is subtracted.
             size = len(level) / sum(1 / len(scores) for scores in level)
             between.append(statistics.variance(statistics.fmean(scores) for scores in level) - within / size)
     trainings = sum(map(len, cells.values()))

@@ -1,4 +1,4 @@
-"""What is asked of the rows: which way scores are better, how much worse is as good, which difference matters."""
+"""The question: which scores are better, how much worse counts as equally good, which difference matters."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PERCENT = re.compile(r"([0-9.]+)%")
 
 @dataclass(frozen=True)
 class Margin:
-    """By how much a score may be worse than that of the dense network.
+    """How much worse than the dense network a score may be.
 
     :param amount: a share, or a difference of scores
-    :param of: what it is a share of: ``"distance"`` from floor to dense, or the ``"dense"`` score; or ``"score"``: it
-        is a difference of scores
+    :param of: what ``amount`` refers to: ``"distance"`` (a share of the distance from floor to dense), ``"dense"`` (a
+        share of the dense score), or ``"score"`` (a difference of scores)
     """
 
     amount: float
@@ -37,15 +37,15 @@ _OF = {DISTANCE: "the distance from floor to dense", DENSE_SHARE: "the dense sco
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the rows of one experiment.
+    """The question about the rows of one experiment.
 
-    :param label: what the scores are
+    :param label: description of the scores
     :param lower_is_better: whether lower scores are better
-    :param margin: what counts as keeping the dense score
-    :param effect: a difference of normalised areas (dense is 1, floor 0) that would matter, for the number of seeds
-    :param unit: what the length of a training counts
-    :param least: the score of a network that knows nothing, where such scores begin at a number that is known
-    :param assumed: whether the direction is an assumption, since neither the rows nor the experiment tell
+    :param margin: how much worse than dense still counts as keeping the dense score
+    :param effect: the difference of normalised areas (dense is 1, floor 0) that would matter, for the number of seeds
+    :param unit: the unit in which the length of a run is counted
+    :param least: the lowest possible score, which an untrained network reaches; None if there is none
+    :param assumed: whether the direction is assumed because neither the rows nor the experiment contain it
     """
 
     label: str = "score"
@@ -58,20 +58,20 @@ class Question:
 
     @property
     def sign(self) -> float:
-        """What turns scores so that higher is better."""
+        """The factor that makes higher scores better: 1 or -1."""
         return -1.0 if self.lower_is_better else 1.0
 
 
 def question_of(
     label: str, framework: str, margin: Margin | None = None, effect: float = EFFECT, lower: bool | None = None
 ) -> Question:
-    """The question that goes with a kind of score.
+    """Return the usual question about scores of this label.
 
-    :param label: what the scores are, as the experiment says it; empty where that is not known
-    :param framework: the framework's name; empty where that is not known
-    :param margin: the margin; by default that of the framework for such scores
-    :param effect: a difference of normalised areas that would matter
-    :param lower: whether lower scores are better; by default what the label says
+    :param label: description of the scores; empty if it is unknown
+    :param framework: the framework's name; empty if it is unknown
+    :param margin: the margin; by default the framework's margin for such scores
+    :param effect: the difference of normalised areas that would matter
+    :param lower: whether lower scores are better; by default derived from the label
     """
     dialect = dialects.named(framework)
     usual = parse_margin(dialect.margin(label))
@@ -81,9 +81,9 @@ def question_of(
 
 
 def parse_margin(word: str) -> Margin:
-    """A margin from a word: ``5%`` or ``0.05`` of the distance from floor to dense, ``dense:1%``, or ``score:0.03``.
+    """Parse a margin: ``5%`` or ``0.05`` of the distance from floor to dense, ``dense:1%``, or ``score:0.03``.
 
-    :raises ConfigError: no such margin; a share outside (0, 100%)
+    :raises ConfigError: the text has another form, or a share is outside (0, 100%)
     """
     of, _, amount = word.rpartition(":")
     try:
@@ -105,9 +105,9 @@ def parse_margin(word: str) -> Margin:
 
 
 def parse_effect(word: str) -> float:
-    """A difference of normalised areas: ``0.10`` or ``10%``.
+    """Parse a difference of normalised areas: ``0.10`` or ``10%``.
 
-    :raises ConfigError: not a number, or outside (0, 1)
+    :raises ConfigError: the text is not a number, or outside (0, 1)
     """
     try:
         return _share(word, "effect")

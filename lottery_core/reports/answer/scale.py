@@ -1,4 +1,4 @@
-"""The two ends of the scale, the dense network and the floor, and whether an answer can be given between them."""
+"""The two ends of the scale, the dense network and the floor, and whether rows between them allow an answer."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer.curves import Curves, level_means, percent, share
 from lottery_core.reports.answer.question import DENSE_SHARE, SCORE, Margin
 
-_ERRORS = 2  # standard errors that a difference must exceed to be one
+_ERRORS = 2  # number of standard errors that a difference must exceed
 MEASURED = "measured"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The ends of the scale; scores are the experiment's own, lower or higher being better.
+    """The ends of the scale; scores have the experiment's own direction.
 
     :param dense: mean score of the dense networks
-    :param spread: their standard deviation over seeds; None for one seed
-    :param error: standard error of ``dense``; of one seed that of its own score, 0 where it has none
-    :param floor: the score without any learning; None where nothing stands for it
-    :param floor_from: :data:`MEASURED`, or the level whose score stands for it; empty where nothing does
-    :param distance: by how much dense is better than the floor; None where that is not known or not above 0
+    :param spread: the standard deviation of the dense scores over seeds; None for one seed
+    :param error: standard error of ``dense``; for one seed that of its own score, 0 if it has none
+    :param floor: the score without any learning; None if it is unknown
+    :param floor_from: :data:`MEASURED`, or the level whose score is used as the floor; empty if there is no floor
+    :param distance: by how much dense is better than the floor; None if that is unknown or not above 0
     """
 
     dense: float
@@ -37,7 +37,7 @@ class Scale:
     distance: float | None
 
     def margin(self, margin: Margin) -> float | None:
-        """The margin as a difference of scores; None where it is a share of a distance that is not known."""
+        """Return the margin as a difference of scores; None if it is a share of an unknown distance."""
         if margin.of == SCORE:
             return margin.amount
         if margin.of == DENSE_SHARE:
@@ -46,15 +46,15 @@ class Scale:
 
 
 def scale_of(rows: Sequence[Row], curves: Curves, sign: float, least: float | None = None) -> Scale:
-    """The ends of the scale.
+    """Determine the ends of the scale.
 
-    Without a floor that was measured, what the question knows stands for it (no BLEU is below 0), or the lowest level:
-    the one with the worst mean of any kind, if it is worse than dense by more than two standard errors.
+    If no floor was measured, ``least`` is used (no BLEU is below 0), or the lowest level: the level with the worst mean
+    of any kind, if it is worse than dense by more than two standard errors.
 
-    :param rows: rows of one experiment, of each run one; at least one of them dense
+    :param rows: rows of one experiment, one per run; at least one of them is dense
     :param curves: their curves
     :param sign: 1 where higher scores are better, -1 where lower ones are
-    :param least: the score of a network that knows nothing, where the kind of score tells it
+    :param least: the lowest possible score, which an untrained network reaches; None if there is none
     """
     dense = [row for row in rows if row.kind == DENSE]
     scores = [row.score for row in dense]
@@ -87,9 +87,9 @@ def _lowest(curves: Curves, sign: float) -> tuple[float | None, str]:
 
 
 def why_no_answer(rows: Sequence[Row], curves: Curves) -> str | None:
-    """Why the rows cannot answer; None where they can.
+    """Say why the rows do not allow an answer; None if they do.
 
-    :param rows: rows of one experiment, of each run one
+    :param rows: rows of one experiment, one per run
     :param curves: their curves
     """
     dense = [row.score for row in rows if row.kind == DENSE]
@@ -101,7 +101,7 @@ def why_no_answer(rows: Sequence[Row], curves: Curves) -> str | None:
 
 
 def did_not_learn(scale: Scale) -> str | None:
-    """Why a scale with a floor that was measured has no answer: dense is not above it; None where it is."""
+    """Say why a scale with a measured floor allows no answer: dense is not above it; None if it is."""
     if scale.floor is None or scale.floor_from != MEASURED:
         return None
     if scale.distance is not None and scale.distance > _ERRORS * scale.error:
@@ -113,9 +113,9 @@ def did_not_learn(scale: Scale) -> str | None:
 
 
 def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: float) -> str | None:
-    """A sentence where tickets are better than the dense network by more than the margin at two neighbouring levels.
+    """Return a sentence if tickets beat the dense network by more than the margin at two neighbouring levels.
 
-    Two standard errors of the dense score must lie between them, too. Then dense is not trained to its end.
+    The difference must also exceed two standard errors of the dense score. The dense network is then not fully trained.
     """
     least = max(margin or 0.0, _ERRORS * scale.error)
     best: tuple[float, str, float] | None = None

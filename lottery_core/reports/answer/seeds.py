@@ -1,7 +1,7 @@
-"""How many seeds an experiment needs: from a difference fixed in advance and a cautious limit of the spread.
+"""How many seeds an experiment needs, from a difference fixed in advance and an upper limit of the standard deviation.
 
-Never from the difference that was seen: its "observed power" says no more than its p value (Hoenig and Heisey, 2001).
-The spread of few seeds is itself uncertain, so its upper 80% limit is taken (Browne, 1995).
+The observed difference is never used: its "observed power" says no more than its p value (Hoenig and Heisey, 2001). The
+standard deviation of few seeds is itself uncertain, so its upper 80% limit is used (Browne, 1995).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from lottery_core.reports.answer.contrasts import Comparison, seeds_for
 from lottery_core.reports.answer.significance import ALPHA, flips
 
 POWER = 0.80
-LIMIT = 0.80  # of the spread
-MOST = 100  # seeds; more are "more than"
+LIMIT = 0.80  # confidence level of the upper limit of the standard deviation
+MOST = 100  # largest number of seeds that is reported
 _EXACT = 10  # seeds up to which the power of the sign flip is simulated
 _DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class SeedsNeeded:
-    """How many seeds tell a difference with 80% power.
+    """How many seeds show a difference with 80% power.
 
     :param effect: the difference, normalised: dense is 1, the floor 0
     :param spread: standard deviation over seeds of the paired differences, normalised; the largest of the contrasts
-    :param limit: its upper 80% limit, which is what counts
-    :param tests: how many tests are counted
-    :param seeds: the fewest seeds; None for more than :data:`MOST`
+    :param limit: upper 80% limit of ``spread``, from which ``seeds`` is computed
+    :param tests: number of tests that are corrected for
+    :param seeds: the fewest seeds; None if more than :data:`MOST` are needed
     """
 
     effect: float
@@ -43,10 +43,10 @@ class SeedsNeeded:
 
 
 def upper_limit(spread: float, seeds: int) -> float:
-    """The upper 80% limit of a standard deviation, by the chi-squared distribution.
+    """Return the upper 80% limit of a standard deviation, by the chi-squared distribution.
 
     :param spread: the standard deviation
-    :param seeds: of how many values, at least 2
+    :param seeds: number of values that it was computed from, at least 2
     """
     from scipy import stats
 
@@ -55,12 +55,12 @@ def upper_limit(spread: float, seeds: int) -> float:
 
 @functools.cache
 def power(ratio: float, seeds: int, alpha: float) -> float:
-    """The power of the one-sided sign-flip test for normal paired differences.
+    """Return the power of the one-sided sign-flip test for normal paired differences.
 
-    Simulated up to 10 seeds, always with the same draws; beyond, that of the t test, which it then equals.
+    It is simulated up to 10 seeds, always with the same random numbers; beyond, the power of the t test is used.
 
-    :param ratio: mean over standard deviation of the differences
-    :param seeds: pairs
+    :param ratio: mean divided by standard deviation of the differences
+    :param seeds: number of pairs
     :param alpha: level of the test
     """
     if seeds > _EXACT:
@@ -79,13 +79,13 @@ def power(ratio: float, seeds: int, alpha: float) -> float:
 def seeds_needed(
     comparisons: Sequence[Comparison], effect: float, tests: int, distance: float | None
 ) -> SeedsNeeded | None:
-    """How many seeds so many tests need, each at the level that Holm's method gives the first of them.
+    """Compute how many seeds the tests need, each at the level that Holm's method gives the first of them.
 
-    :param comparisons: paired contrasts; the one with the largest spread counts
+    :param comparisons: paired contrasts; the one with the largest standard deviation is used
     :param effect: the difference that would matter, normalised
-    :param tests: the number of tests that are counted
+    :param tests: number of tests that are corrected for
     :param distance: the distance from floor to dense
-    :returns: None where no contrast has two pairs, or there is no scale
+    :returns: None if no contrast has two pairs, or there is no scale
     """
     if distance is None:
         return None

@@ -1,4 +1,4 @@
-"""The answer in plain English, a sentence a line; every number in it is one of the data."""
+"""Write the answer in plain English, one sentence per line; every number in it is part of the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INDENT = "  "
 
 
 def sentences(answer: Answer) -> str:
-    """The answer as text; it ends in an empty line."""
+    """Return the answer as text, which ends with an empty line."""
     question = answer.question
     way = "lower" if question.lower_is_better else "higher"
     assumed = ", which is assumed" if question.assumed else ""

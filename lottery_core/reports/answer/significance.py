@@ -19,9 +19,9 @@ Array = NDArray[np.float64]
 CONFIDENCE = 0.95
 ALPHA = 0.05
 FEWEST_FOR_A_TEST = 5  # seeds: the smallest p of a sign flip of 4 is 1/16
-_ALL_FLIPS = 12  # seeds up to which every flip is tried
-_DRAWN_FLIPS = 8191  # beyond
-_TIE = 1e-9  # relative: sums that differ by less are equal
+_ALL_FLIPS = 12  # number of seeds up to which every flip is tried
+_DRAWN_FLIPS = 8191  # number of random flips for more seeds
+_TIE = 1e-9  # relative: sums that differ by less count as equal
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Interval:
     """An estimate with its interval.
 
     :param estimate: the estimate
-    :param low: lower end; None where there is none
-    :param high: upper end; None where there is none
+    :param low: lower end; None if there is no interval
+    :param high: upper end; None if there is no interval
     """
 
     estimate: float
@@ -38,7 +38,7 @@ class Interval:
     high: float | None = None
 
     def scaled(self, factor: float) -> Interval:
-        """The same in other units.
+        """Return the estimate and its interval in other units.
 
         :param factor: a positive factor
         """
@@ -47,9 +47,9 @@ class Interval:
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """The mean with its 95% t interval; without an interval for a single value.
+    """Return the mean with its 95% t interval; a single value has no interval.
 
-    :param values: a value a seed
+    :param values: one value per seed
     """
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
@@ -61,10 +61,10 @@ def t_interval(values: Sequence[float]) -> Interval:
 
 
 def welch_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """The difference of two means with its 95% interval by Welch; without one where a side has a single value.
+    """Return the difference of two means with Welch's 95% interval; there is none if a side has a single value.
 
-    :param first: a value a seed
-    :param second: a value a seed, of other seeds
+    :param first: one value per seed
+    :param second: one value per seed, for other seeds
     """
     difference = math.fsum(first) / len(first) - math.fsum(second) / len(second)
     if min(len(first), len(second)) < 2:
@@ -78,10 +78,10 @@ def welch_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
 
 
 def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """The one-sided p value of Welch's test that the mean of ``first`` is the higher one.
+    """Return the one-sided p value of Welch's test that the mean of ``first`` is the higher one.
 
-    :param first: a value a seed, two or more
-    :param second: a value a seed, of other seeds, two or more
+    :param first: one value per seed, two or more
+    :param second: one value per seed, for other seeds, two or more
     """
     from scipy import stats
 
@@ -91,9 +91,9 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def flips(count: int) -> Array:
-    """Signs to flip ``count`` paired differences with, a row a flip; the first row flips nothing.
+    """Return signs for flipping ``count`` paired differences, one flip per row; the first row flips nothing.
 
-    All of them up to 12 pairs, then 8,191 that are drawn, always the same.
+    Up to 12 pairs these are all flips; beyond, 8,191 random ones, always the same.
     """
     if count <= _ALL_FLIPS:
         return np.array(list(itertools.product((1.0, -1.0), repeat=count)))
@@ -102,14 +102,14 @@ def flips(count: int) -> Array:
 
 
 def smallest_p(count: int) -> float:
-    """The smallest p value that a one-sided sign flip of ``count`` pairs can give."""
+    """Return the smallest p value that a one-sided sign-flip test of ``count`` pairs can give."""
     return 1 / len(flips(count)) if count > _ALL_FLIPS else 2.0**-count
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """The one-sided p value of the exact sign-flip test that paired differences lie above 0.
+    """Return the one-sided p value of the exact sign-flip test that paired differences lie above 0.
 
-    :param differences: a difference a seed
+    :param differences: one difference per seed
     :returns: the share of flips whose mean is at least as high as the observed one
     """
     values = np.asarray(differences, dtype=float)
@@ -118,7 +118,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values adjusted by Holm's method, in the order given.
+    """Adjust p values by Holm's method; the order is kept.
 
     :param p_values: p values of the tests of one family
     """
@@ -130,13 +130,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def max_t(differences: Sequence[Sequence[float]]) -> list[float]:
-    """P values by level, adjusted for all levels at once: step-down max-T over sign flips (Westfall and Young).
+    """Return p values by level, adjusted for all levels at once: step-down max-T over sign flips (Westfall and Young).
 
-    A flip changes the sign of a whole seed, so what levels have in common stays. The statistic is the mean over its
-    standard error plus the median standard error of all levels, so that levels without any spread do not win.
+    A flip changes the sign of a whole seed, which keeps the correlation between levels. The statistic is the mean
+    divided by the sum of its standard error and the median standard error of all levels, so that levels with very
+    little variance do not dominate.
 
-    :param differences: for each seed its paired differences, a number a level
-    :returns: a one-sided adjusted p value a level
+    :param differences: for each seed, its paired differences by level
+    :returns: one one-sided adjusted p value per level
     """
     values = np.asarray(differences, dtype=float)
     count = len(values)

@@ -1,4 +1,4 @@
-"""How small: the fewest parameters at which a kind keeps the dense score within a margin, a threshold for each seed."""
+"""How small: the fewest parameters at which a kind keeps the dense score within a margin, with a threshold per seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lottery_core.reports.answer.curves import Curve, share
 from lottery_core.reports.answer.significance import Interval, t_interval
 
 LAST, FIRST = "inside at the last level", "outside at the first level"
-_LATE = 2  # what a level inside below the threshold counts, against one outside above it
+_LATE = 2  # cost of a level inside the margin below the threshold; a level outside above it costs 1
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class SeedThreshold:
 
     :param seed: the seed
     :param surviving: share of the pool, half-way (in halvings) between the last level inside and the first outside
-    :param censored: :data:`LAST` where smaller networks may do, :data:`FIRST` where none was inside; or empty
+    :param censored: :data:`LAST` if smaller networks may suffice, :data:`FIRST` if no level was inside; else empty
     """
 
     seed: int
@@ -34,8 +34,8 @@ class Threshold:
 
     :param kind: the kind
     :param seeds: the threshold of each seed
-    :param surviving: their geometric mean as a share of the pool
-    :param low: lower end of its 95% interval; None for one seed, and where a seed is inside at the last level
+    :param surviving: geometric mean of the thresholds, as a share of the pool
+    :param low: lower end of its 95% interval; None for one seed, and if a seed is inside at the last level
     :param high: upper end of its 95% interval; None for one seed
     """
 
@@ -46,16 +46,16 @@ class Threshold:
     high: float | None
 
     def censored(self, how: str) -> int:
-        """How many seeds are censored so."""
+        """Count the seeds that are censored in the given way."""
         return sum(seed.censored == how for seed in self.seeds)
 
 
 def levels_kept(inside: Sequence[bool]) -> int:
-    """How many levels, from the largest network on, a curve with dips keeps the score: the split with the lowest cost.
+    """Count the levels, from the largest network on, at which a curve with dips keeps the score: the cheapest split.
 
-    A level outside above the split costs 1 (a training that fell into a dip), one inside below it costs 2 (luck that
-    small networks seldom have); of equal splits the one with more levels counts. It is the crossing of an isotonic
-    regression at the quantile 2/3. Chosen by simulation, see ``docs/statistics.md``.
+    A level outside the margin above the split costs 1 (a run that fell into a dip), a level inside below it costs 2
+    (luck, which is rare for small networks); of equal splits, the one with more levels is taken. It is the crossing of
+    an isotonic regression at the quantile 2/3. The costs were chosen by simulation, see ``docs/statistics.md``.
 
     :param inside: whether the score of each level is within the margin, the largest network first
     """
@@ -69,7 +69,7 @@ def levels_kept(inside: Sequence[bool]) -> int:
 
 
 def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold:
-    """The threshold of a kind: mean and 95% t interval of log2(size) over the seeds.
+    """Compute the threshold of a kind: mean and 95% t interval of log2(size) over the seeds.
 
     Sizes between two levels were not tried, so half the distance between levels is added to the interval (as the root
     of the sum of squares).

@@ -1,4 +1,4 @@
-"""The page of experiments: answer, curves, masks, costs, warnings and configuration in one file without a network."""
+"""The page about experiments: answer, curves, masks, costs, warnings and configuration in one self-contained file."""
 
 from lottery_core.reports.page.layers import InputsOf
 from lottery_core.reports.page.subject import Contrast, PageAnswer, Subject, answered, subject_of

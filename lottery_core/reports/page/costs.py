@@ -1,4 +1,4 @@
-"""What an experiment has cost, by kind, and what is left to do."""
+"""The cost of an experiment by kind, and the runs that remain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_ROWS = 200
 
 
 def costs_section(subject: Subject) -> Section:
-    """CPU and wall-clock time by kind, the state of the runs, and the time left.
+    """Make the section with CPU and wall-clock time by kind, the state of the runs, and the time left.
 
     :param subject: the experiment
     """

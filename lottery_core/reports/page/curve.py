@@ -1,4 +1,4 @@
-"""The curve: score against what survives, a line a kind; several experiments with the same kind of score share it."""
+"""The chart of score against surviving fraction, one line per kind; experiments with equal kinds of score share it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from lottery_core.reports.page.subject import Subject
 
 VARIANTS = ("mean", "median", "interquartile mean")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_MOST_NAMES = 2  # of collapsed layers, in a hint
+_MOST_NAMES = 2  # number of collapsed layers that a hint names
 _COLLAPSED = "*"
 
 
 def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
-    """The curves of all experiments and the tables of their numbers.
+    """Make the section with the curves of all experiments and the tables of their numbers.
 
     :param subjects: the experiments
-    :param budget: how many runs the tables name
+    :param budget: limits how many runs the tables name
     """
     section = Section("curve", "Score against what survives")
     panels: dict[str, list[tuple[Subject, Sequence[Row]]]] = defaultdict(list)
@@ -117,7 +117,7 @@ def _series(switch: str, name: str, rows: Sequence[Row], looks: tuple[str, ...])
         "switch": switch,
         "name": name,
         "look": list(looks),
-        "flat": list(rounds) == [0],  # what is not pruned is a level
+        "flat": list(rounds) == [0],  # a kind that is not pruned becomes a horizontal line
         "x": [mean([row.surviving_fraction for row in some]) for some in cells],
         "y": [[_statistic(variant, [row.score for row in some]) for some in cells] for variant in VARIANTS],
         "head": [f"{name}, {_level(some[0])}" for some in cells],

@@ -1,4 +1,4 @@
-"""What the page is made of: tables, and charts that ``page.js`` draws; plain values, as JSON has them."""
+"""The parts of the page: tables, and charts that ``page.js`` draws; plain values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, KINDS
 
-NOTHING = "\N{EN DASH}"  # in a cell without a number
-# Colours on light and on dark paper, a dash and a marker a kind: no kind is told by its colour alone.
+NOTHING = "\N{EN DASH}"  # shown in a cell without a number
+# Per kind: colours on light and on dark paper, a dash and a marker, so that kinds differ not only by colour.
 _LOOKS = (
     ("#0b5fa5", "#6cb6f5", "solid", "circle", "●"),
     ("#7b3294", "#cf9bea", "dash", "square", "■"),
@@ -28,11 +28,11 @@ _DENSE_LOOK = ("#222222", "#eeeeee", "solid", "line-ew", "━")
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of what has no end a page holds, so that it stays small.
+    """Limits for the unbounded parts of a page, so that it stays small.
 
-    :param rows: runs that the tables of all finished runs name
-    :param cells: cells of the tables of layers and of overlaps
-    :param points: points of all learning curves
+    :param rows: number of runs in the tables of finished runs
+    :param cells: number of cells in the tables of layers and of overlaps
+    :param points: number of points in all learning curves
     """
 
     rows: int = 4000
@@ -40,7 +40,7 @@ class Budget:
     points: int = 16_000
 
     def share(self, parts: int) -> Budget:
-        """The budget of one of several parts."""
+        """Return the budget of one of several equal parts."""
         return Budget(self.rows // parts, self.cells // parts, self.points // parts)
 
 
@@ -48,8 +48,8 @@ class Budget:
 class Cell:
     """A cell of a table.
 
-    :param text: what is shown
-    :param value: the exact number behind it, as in ``results.csv``; ``None`` where the text is all
+    :param text: the text that is shown
+    :param value: the exact number behind it, as in ``results.csv``; ``None`` if the text is everything
     """
 
     text: str
@@ -58,13 +58,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row is its header.
+    """A table; the first cell of each row is its header.
 
     :param caption: what the table shows
     :param head: the headers of the columns
     :param rows: the cells of each row
-    :param summary: where the table is folded: what unfolds it; empty where it is open
-    :param key: an id, where a test or a link needs one
+    :param summary: the text that unfolds a folded table; empty for a table that is not folded
+    :param key: an id for tests and links
     """
 
     caption: str
@@ -79,10 +79,10 @@ class Chart:
     """A chart.
 
     :param title: its title
-    :param alt: what it shows, for those who do not see it
-    :param data: what ``page.js`` draws it from
-    :param legend: (key, label, look) of what its legend switches
-    :param choices: what its list of groups offers; with none there is no list
+    :param alt: what it shows, as alternative text
+    :param data: the data that ``page.js`` draws
+    :param legend: (key, label, look) of each entry that the legend can switch
+    :param choices: the entries of its list of groups; without entries there is no list
     :param choice: the title of that list
     """
 
@@ -96,15 +96,15 @@ class Chart:
 
 @dataclass
 class Section:
-    """A part of an experiment's account.
+    """A section about an experiment.
 
     :param key: its id, unique within the experiment
     :param title: its heading
     :param text: paragraphs
     :param charts: its charts
     :param tables: its tables
-    :param items: a list
-    :param code: text that is shown as it is, e.g. a command
+    :param items: entries of a list
+    :param code: preformatted text, e.g. a command
     """
 
     key: str
@@ -117,7 +117,7 @@ class Section:
 
 
 def look(kind: str, kinds: Sequence[str]) -> tuple[str, ...]:
-    """The colours (light, dark), dash, marker and sign of a kind.
+    """Return the colours (light, dark), dash, marker and sign of a kind.
 
     :param kind: a kind of ticket, or ``dense``
     :param kinds: all kinds that are drawn
@@ -127,26 +127,26 @@ def look(kind: str, kinds: Sequence[str]) -> tuple[str, ...]:
     if kind in _ORDER:
         return _LOOKS[_ORDER.index(kind)]
     others = [other for other in kinds if other not in _ORDER and other != DENSE]
-    # From the end, and with the next one's dash: colours repeat before looks do.
+    # Unknown kinds start from the last look, with the dash and marker of another one: colours repeat before looks do.
     number = others.index(kind) if kind in others else 0
     colours, lines = _LOOKS[-1 - number % len(_LOOKS)], _LOOKS[(number + 2) % len(_LOOKS)]
     return (*colours[:2], *lines[2:])
 
 
 def kinds_among(rows: Sequence[Row]) -> list[str]:
-    """The kinds among rows, dense first, then in their usual order."""
+    """Return the kinds among the rows, dense first, then in their usual order."""
     present = {row.kind for row in rows}
     return [kind for kind in (DENSE, *KINDS) if kind in present] + sorted(present - {DENSE, *KINDS})
 
 
 def seed_of(row: Row) -> str:
-    """The repeat that a row belongs to, for people."""
+    """Format the repeat that a row belongs to."""
     noise = getattr(row, "noise", 0)
     return f"seed {row.seed}, repeat {noise}" if noise else f"seed {row.seed}"
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number for people: four digits, never fewer than before the decimal point; a dash where there is none."""
+    """Format a number with four digits, but with all digits before the decimal point; a dash for ``None``."""
     if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
@@ -156,15 +156,15 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def exact(value: object) -> str:
-    """A number as ``results.csv`` has it; empty for ``None``."""
+    """Format a number as in ``results.csv``; empty for ``None``."""
     return "" if value is None else str(value)
 
 
 def percent(fraction: float) -> str:
-    """A fraction for people; small ones keep two digits."""
+    """Format a fraction; small ones keep two digits."""
     return f"{100 * fraction:.3g}%" if fraction >= 1e-4 or not fraction else f"{100 * fraction:.1e}%"
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; NaN of nothing."""
+    """Return the mean; NaN for no values."""
     return math.fsum(values) / len(values) if values else math.nan

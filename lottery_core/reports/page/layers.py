@@ -1,4 +1,4 @@
-"""What survives of each layer, and of what reads each input, round by round: heat maps and tables."""
+"""Survivors by layer and by input, round by round: heat maps and tables."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 from lottery_core.tickets import Masks, read_masks
 
-_MAPS = 5  # a cell of a map takes a fifth of the room of one of a table
+_MAPS = 5  # a cell of a map takes a fifth of the bytes of a table's cell
 CROSS = "\N{MULTIPLICATION SIGN}"
-Counts = Mapping[str, tuple[float, int]]  # name -> survivors, and how many there were
+Counts = Mapping[str, tuple[float, int]]  # name -> survivors, and the number before pruning
 
 
 class InputsOf(Protocol):
-    """What :attr:`lottery_core.dialects.Dialect.inputs` names."""
+    """The function that :attr:`lottery_core.dialects.Dialect.inputs` names."""
 
     def __call__(self, masks: Masks, settings: Mapping[str, Any]) -> Sequence[tuple[str, int, int]]:
-        """Name, surviving weights and weights of each input of a model; nothing where that is not known."""
+        """Return name, surviving weights and all weights of each input of a model; empty if they are unknown."""
 
 
 def layers_section(tickets: Tickets, budget: Budget) -> Section:
-    """Survivors by layer and round.
+    """Make the section with the survivors by layer and round.
 
     :param tickets: the experiment's tickets
-    :param budget: how many cells the tables have
+    :param budget: limits the number of cells in the tables
     """
     section = Section("layers", "Survivors by layer and round")
     counts = {run: _layer_counts(tickets, run) for run in tickets.runs}
@@ -51,11 +51,12 @@ def _layer_counts(tickets: Tickets, run: Run) -> Counts:
 
 
 def inputs_section(subject: Subject, tickets: Tickets, budget: Budget) -> Section | None:
-    """The input features, and where they lose their last weight; ``None`` where that is not known.
+    """Make the section with the input features and the rounds in which they lose their last weight.
 
     :param subject: the experiment
     :param tickets: its tickets
-    :param budget: how many cells the tables have
+    :param budget: limits the number of cells in the tables
+    :returns: the section; ``None`` if the inputs are unknown
     """
     dialect = dialects.named(subject.experiment.framework if subject.experiment else "")
     if subject.experiment is None or dialect.inputs is None or not tickets.runs:
@@ -83,7 +84,7 @@ def inputs_section(subject: Subject, tickets: Tickets, budget: Budget) -> Sectio
 def _inputs(tickets: Tickets, run: Run, inputs_of: InputsOf, settings: Mapping[str, Any]) -> Counts:
     try:
         masks = read_masks(tickets.path(run))
-    except TicketError:  # changed since it was counted
+    except TicketError:  # the file has changed since it was counted
         return {}
     return {name: (surviving, total) for name, surviving, total in inputs_of(masks, settings) if total}
 
@@ -129,7 +130,7 @@ def _fill(section: Section, counts: Mapping[Run, Counts], what: str, caption: st
 
 
 def _equal_kinds(counts: Mapping[Run, Counts], names: Sequence[str]) -> dict[str, str]:
-    # Kinds whose tickets keep as many everywhere, as winning and random do, share one map.
+    # Kinds whose tickets keep equal numbers everywhere, as winning and random do, share one map.
     by_numbers: dict[object, list[str]] = defaultdict(list)
     for kind in dict.fromkeys(run.kind for run in counts):
         numbers = [

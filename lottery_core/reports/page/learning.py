@@ -1,4 +1,4 @@
-"""Learning curves: the score while each run was trained, from the ``curve.csv`` of its folder."""
+"""Learning curves: the score during each run, from the ``curve.csv`` in its folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lottery_core.pruning import DENSE
 from lottery_core.reports.page.figures import Budget, Cell, Chart, Section, Table, exact, look, number
 from lottery_core.reports.page.subject import Subject
 
-_FEWEST = 8  # points of a curve that are kept in any case
+_FEWEST = 8  # minimum number of points that are kept of a curve
 _MOST_ROWS = 300
 _ALL = "all rounds"
 
 
 def learning_section(subject: Subject, budget: Budget) -> Section:
-    """The learning curve of every run that has one, finished or not.
+    """Make the section with the learning curves of all runs that have one, finished or not.
 
     :param subject: the experiment
-    :param budget: how many points the curves have; longer ones are thinned
+    :param budget: limits the number of points; longer curves are thinned
     """
     section = Section("learning", "Learning curves")
     curves = _curves(subject)
@@ -31,7 +31,7 @@ def learning_section(subject: Subject, budget: Budget) -> Section:
     dialect = dialects.named(subject.experiment.framework if subject.experiment else "")
     measures: dict[str, dict[Run, list[CurvePoint]]] = defaultdict(dict)
     for run, points in curves.items():
-        # A file of one measure, unless something changed between two versions of a framework.
+        # A file has one measure, unless the run was resumed with a version of the framework that logs another.
         measures[points[-1].measure][run] = [point for point in points if point.measure == points[-1].measure]
     for measure, some in measures.items():
         most = max(_FEWEST, budget.points // len(curves))

@@ -1,4 +1,4 @@
-"""What to know before trusting the numbers, and how they can be made again: warnings, command, configuration."""
+"""What to know before trusting the numbers, and how to reproduce them: warnings, command, configuration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lottery_core.reports.page.figures import Cell, Section, Table, kinds_among
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
-_MOST = 60  # lines of one sort
+_MOST = 60  # maximum number of lines of one kind
 
 
 def warnings_section(subject: Subject, tickets: Tickets) -> Section:
-    """What failed, what collapsed, which scores are short, which numbers are missing.
+    """Make the section with failures, collapsed layers, scores that average too few values, and missing numbers.
 
     :param subject: the experiment
     :param tickets: its tickets
@@ -75,7 +75,7 @@ def _short(rows: Sequence[Row], returns: int) -> Iterable[str]:
 
 
 def _missing(rows: Sequence[Row]) -> Iterable[str]:
-    # Means over different seeds do not compare.
+    # Means over different seeds cannot be compared.
     every = {row.seed for row in rows}
     for kind in kinds_among(rows):
         seeds: dict[int, set[int]] = defaultdict(set)
@@ -88,7 +88,7 @@ def _missing(rows: Sequence[Row]) -> Iterable[str]:
 
 
 def configuration_section(subject: Subject) -> Section:
-    """The exact command, configuration and versions.
+    """Make the section with the exact command, configuration and versions.
 
     :param subject: the experiment
     """

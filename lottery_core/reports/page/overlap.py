@@ -1,4 +1,4 @@
-"""Overlap of masks between seeds, kinds and rounds, beside what chance would give."""
+"""Overlap of masks between seeds, kinds and rounds, beside the overlap expected by chance."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lottery_core.experiments import Row, Run
 from lottery_core.reports.page.figures import NOTHING, Budget, Cell, Chart, Section, Table, look, mean
 from lottery_core.reports.page.tickets import Tickets
 
-_MOST_SEEDS = 10  # that are compared in pairs
-Pairs = Mapping[int, list[tuple[float, float]]]  # round -> Jaccard index and that of chance, a pair each
+_MOST_SEEDS = 10  # maximum number of seeds that are compared in pairs
+Pairs = Mapping[int, list[tuple[float, float]]]  # round -> (Jaccard index, index expected by chance) of each pair
 
 
 def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Section:
-    """Jaccard indices of masks.
+    """Make the section with the Jaccard indices of masks.
 
     :param tickets: the experiment's tickets
-    :param rows: the experiment's rows, which say what survives in each round
-    :param budget: how many cells a table has
+    :param rows: the experiment's rows, with the survivors of each round
+    :param budget: limits the number of cells in a table
     """
     section = Section("overlap", "Overlap of masks")
     kinds, levels = tickets.kinds(), {row.round: row.surviving_fraction for row in rows}

@@ -1,4 +1,4 @@
-"""What a page is about: the rows of an experiment, its configuration, the state of its runs, its answer."""
+"""The subject of a page: the rows of an experiment, its configuration, the state of its runs, its answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lottery_core.reports import Asked, State, answer, is_file, of_rows, sentenc
 class Contrast(NamedTuple):
     """A difference between two kinds of ticket.
 
-    :param name: what is compared
+    :param name: the name of the contrast
     :param estimate: the difference
     :param low: lower end of its interval; ``None`` for a single seed
     :param high: upper end of its interval; ``None`` for a single seed
-    :param p: p-value of its test; ``None`` where nothing was tested
+    :param p: p-value of its test; ``None`` if it was not tested
     """
 
     name: str
@@ -30,7 +30,7 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class PageAnswer:
-    """What the page shows of an experiment's answer, before everything else.
+    """The part of an experiment's answer that the page shows first.
 
     :param sentences: the answer in words
     :param contrasts: differences between kinds of ticket
@@ -46,12 +46,12 @@ class Subject:
 
     :param name: its name
     :param rows: its finished runs
-    :param experiment: its configuration; ``None`` where there are only rows
-    :param folder: its folder; ``None`` where there are only rows
+    :param experiment: its configuration; ``None`` if there are only rows
+    :param folder: its folder; ``None`` if there are only rows
     :param states: the state of each of its runs
-    :param answer: its answer; ``None`` where there is none
-    :param notices: what was noticed while it was read
-    :param score_label: what the score is; empty for what the configuration says
+    :param answer: its answer; ``None`` if there is none
+    :param notices: notices that came up while it was read
+    :param score_label: description of the score; if empty, the configuration's label is used
     """
 
     name: str
@@ -65,7 +65,7 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """What the score is."""
+        """The description of the score."""
         return self.score_label or (self.experiment.score_label if self.experiment else "score")
 
 
@@ -73,7 +73,7 @@ def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:
     """Read an experiment from its folder, which may have no finished run yet, or from a file of its rows.
 
     :param folder: the experiment's folder, or its ``results.csv``
-    :param job_state: job name -> Slurm's word for its state, see :func:`lottery_core.reports.states`
+    :param job_state: job name -> Slurm's state of the job, see :func:`lottery_core.reports.states`
     :raises ConfigError: there is neither a configuration nor a finished run, or a file is damaged
     """
     if is_file(folder):
@@ -90,8 +90,8 @@ def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:
 def answered(subject: Subject, asked: Asked | None = None) -> Subject:
     """Return the subject with the answer of its rows, if it has any.
 
-    :param subject: what the page is about
-    :param asked: the margin and the effect of the answer; by default what is usual for such scores
+    :param subject: the subject of the page
+    :param asked: the margin and the effect of the answer; by default the usual ones for such scores
     """
     if not subject.rows:
         return subject

@@ -1,4 +1,4 @@
-"""The masks of an experiment's tickets, packed; as many are kept in memory as fit."""
+"""The masks of an experiment's tickets, as packed bits; as many as fit are kept in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BITS = numpy.array([bin(byte).count("1") for byte in range(256)], dtype=numpy.u
 
 
 class PackedMasks:
-    """Masks as bits.
+    """Masks as packed bits.
 
     :param masks: the masks
     """
@@ -35,15 +35,15 @@ class PackedMasks:
         return sum(self.survivors.values())
 
     def overlap(self, other: PackedMasks) -> float:
-        """Jaccard index: surviving in both over surviving in either; 1 for two empty masks."""
+        """Return the Jaccard index: surviving in both over surviving in either; 1 for two empty masks."""
         both = int(_BITS[self.bits & other.bits].sum(dtype=numpy.int64))
         either = self.surviving + other.surviving - both
         return both / either if either else 1.0
 
     def chance(self, other: PackedMasks) -> float:
-        """The Jaccard index of two masks that keep as many in each tensor, in places drawn independently.
+        """Return the Jaccard index expected by chance, if each tensor kept as many elements at random positions.
 
-        It is that of the expected numbers; for more than a few survivors the difference to the expected index is small.
+        It is computed from the expected numbers; with more than a few survivors it is close to the expected index.
         """
         both = sum(self.survivors[name] * other.survivors[name] / size for name, size in self.sizes.items() if size)
         either = self.surviving + other.surviving - both
@@ -53,7 +53,7 @@ class PackedMasks:
 class Tickets:
     """The tickets of an experiment's finished runs.
 
-    :param folder: the experiment's folder; ``None`` where there is none
+    :param folder: the experiment's folder; ``None`` if there is none
     :param rows: its rows
     """
 
@@ -75,7 +75,7 @@ class Tickets:
                 self.damaged.append(f"{run}: its ticket is of another pool, and left out")
 
     def path(self, run: Run) -> Path:
-        """The ticket file of a run."""
+        """Return the path of a run's ticket file."""
         assert self.folder is not None
         return self.folder / run.folder / paths.TICKET
 
@@ -103,13 +103,13 @@ class Tickets:
         return masks
 
     def kinds(self) -> list[str]:
-        """The kinds that have a ticket, in the order of the rows."""
+        """Return the kinds that have a ticket, in the order of the rows."""
         return list(dict.fromkeys(run.kind for run in self.runs))
 
     def rounds(self) -> list[int]:
-        """The rounds that have a ticket."""
+        """Return the rounds that have a ticket."""
         return sorted({run.round for run in self.runs})
 
     def seeds(self) -> list[int]:
-        """The seeds that have a ticket."""
+        """Return the seeds that have a ticket."""
         return sorted({run.seed for run in self.runs})

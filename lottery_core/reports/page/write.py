@@ -1,4 +1,4 @@
-"""The page of one or several experiments: a single file that needs no network."""
+"""Write the page about one or several experiments: a single file that needs no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
 TEMPLATES = Path(__file__).parent / "templates"
-_LONGEST = 4000  # characters of a text from a file
+_LONGEST = 4000  # maximum characters of a text from a file
 MOST_BYTES = 6_000_000
 _NEEDED = ("jinja2", "plotly")
 _EXTRA = "the page needs jinja2 and plotly: pip install -c constraints.txt -e '.[html]'"
@@ -45,11 +45,11 @@ class Account:
 
 
 def check_page(path: Path, runs: Sequence[Path]) -> None:
-    """Check that a page can be made, before anything else is done.
+    """Check that a page can be made, before any work is done.
 
     :param path: the page's file
-    :param runs: what the page is made from
-    :raises ConfigError: a package is missing, or the file's name is not that of a page
+    :param runs: the experiments' folders or files
+    :raises ConfigError: a package is missing, or the file's suffix is not that of a page
     :raises WriteError: the file is one of ``runs``
     """
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
@@ -60,7 +60,7 @@ def check_page(path: Path, runs: Sequence[Path]) -> None:
 
 
 def write_page(path: Path, subjects: Sequence[Subject]) -> None:
-    """Write the page of some experiments, atomically.
+    """Write the page about some experiments, atomically.
 
     :param path: the page's file
     :param subjects: the experiments, see :func:`~lottery_core.reports.page.subject.subject_of`
@@ -72,10 +72,10 @@ def write_page(path: Path, subjects: Sequence[Subject]) -> None:
 
 
 def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
-    """The page as HTML; everything that comes from files is escaped.
+    """Return the page as HTML; everything that comes from files is escaped.
 
     :param subjects: the experiments
-    :param most: how many bytes it should have at most; long tables and learning curves are shortened for it
+    :param most: maximum size in bytes; long tables and learning curves are shortened to fit
     """
     subjects, budget = _distinct(subjects), Budget()
     tickets = [Tickets(subject.folder, subject.rows) for subject in subjects]
@@ -87,7 +87,7 @@ def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
 
 
 def _distinct(subjects: Sequence[Subject]) -> list[Subject]:
-    # Two folders may have one name.
+    # Two folders may have the same name.
     many = Counter(subject.name for subject in subjects)
     return [
         replace(subject, name=f"{subject.folder or subject.name} ({index})") if many[subject.name] > 1 else subject
@@ -125,7 +125,7 @@ def _render(subjects: Sequence[Subject], tickets: Sequence[Tickets], budget: Bud
         content,
         style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
-        # A script that is not one of these does not run, whatever stands in the files.
+        # Browsers refuse any script other than these, whatever the files contain.
         hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts],
         charts=Markup(_json(charts)),
     )
@@ -174,7 +174,7 @@ def _answer_section(subject: Subject, several: bool) -> Section | None:
 
 
 def _number_charts(sections: Sequence[dict[str, Any]]) -> None:
-    # Names come from files: ids are numbers.
+    # Names come from files, so ids are numbers.
     for index, section in enumerate(sections, 1):
         section["id"] = f"s{index}"
         for place, chart in enumerate(section["charts"], 1):
@@ -182,7 +182,7 @@ def _number_charts(sections: Sequence[dict[str, Any]]) -> None:
 
 
 def _clean(value: Any) -> Any:
-    # Texts made printable; numbers that JSON does not have become null.
+    # Make texts printable; numbers that JSON cannot express become null.
     if isinstance(value, str):
         return "\n".join(printable(line, _LONGEST) for line in value.split("\n"))
     if isinstance(value, Mapping):
@@ -195,6 +195,6 @@ def _clean(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    # In a script element no character of this text can end the element or begin another.
+    # Escaped so that no character of the text can end the script element or begin another.
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

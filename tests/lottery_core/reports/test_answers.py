@@ -158,3 +158,14 @@ def test_names_from_a_file_are_not_read_as_formulas(tmp_path: Path) -> None:
     lines = [{**line, "kind": "a $\\frac" if line["kind"] == "random" else line["kind"]} for line in lines]
     assert main(["report", str(_written(tmp_path / "r.csv", lines))]) == 0
     assert (tmp_path / "r.png").exists()
+
+
+def test_a_folder_that_has_got_another_name_is_one_experiment(tmp_path: Path) -> None:
+    """Runs that were done before it and after it."""
+    folder = tmp_path / "later"
+    shutil.copytree(OLD / "sb3", folder)
+    marker = next(folder.glob("seed-*/dense/result.json"))
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "experiment": "earlier"}))
+    found = source_of(folder)
+    assert {row.experiment for row in found.rows} == {"later"}
+    assert answer(found.rows, found.question(None)).experiment == "later"

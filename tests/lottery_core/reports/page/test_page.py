@@ -225,7 +225,9 @@ def test_the_answer_stands_first() -> None:
 
 def test_a_page_stays_small() -> None:
     """Eight kinds, twenty rounds, ten seeds; where even less is allowed, tables and learning curves are shortened."""
-    rows = [row(kind, round_, 1 / 3 + round_, seed) for seed in range(10) for kind in KINDS[:8] for round_ in range(1, 21)]
+    rows = [
+        row(kind, round_, 1 / 3 + round_, seed) for seed in range(10) for kind in KINDS[:8] for round_ in range(1, 21)
+    ]
     rows += [row("dense", 0, 1 / 7, seed) for seed in range(10)]
     page = render_page([Subject("x", rows)])
     assert len(page.encode()) < 6_000_000
