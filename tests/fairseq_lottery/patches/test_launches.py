@@ -60,7 +60,7 @@ def test_torchrun(lm_data: Path, tmp_path: Path) -> None:
         assert state["optimizer_history"][-1]["num_updates"] == row.steps == 27
         text = (folder / "train.log").read_text()
         assert "rank 1" in text
-        assert text.count("\nscore ") == 1
+        assert text.count("\nlog_ppl ") == 1
     assert_dead(load(folder / "checkpoint_last.pt")["model"], folder / "ticket.safetensors")
 
 

@@ -237,7 +237,7 @@ def test_sparse_files(way: str, lstm: dict[str, Any], translation_data: Path, tm
 
 def test_the_mean_of_hostile_checkpoints_is_not_written(lstm: dict[str, Any], tmp_path: Path) -> None:
     """``fairseq-lottery --average``, whose file the user's own score command reads."""
-    from fairseq_lottery.launcher.scores import average
+    from fairseq_lottery.launcher.scoring.scores import average
 
     for epoch in (1, 2):
         hostile(lstm, WAYS["text"], tmp_path / f"checkpoint{epoch}.pt")

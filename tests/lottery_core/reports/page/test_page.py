@@ -224,7 +224,7 @@ def test_the_answer_stands_first() -> None:
 
 
 def test_a_page_stays_small() -> None:
-    """Eight kinds, twenty rounds, ten seeds; where even less is allowed, tables and learning curves are shortened."""
+    """Eight kinds, twenty rounds, ten seeds; with less room, tables and learning curves are shortened."""
     rows = [
         row(kind, round_, 1 / 3 + round_, seed) for seed in range(10) for kind in KINDS[:8] for round_ in range(1, 21)
     ]
