@@ -207,7 +207,7 @@ def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:
         folder = tmp_path / row.run.folder
         text = (folder / "train.log").read_text()
         assert "rank 1" in text
-        assert text.count("\nscore ") == 1
+        assert text.count("\nlog_ppl ") == 1
         assert helpers.load(folder / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == row.steps == 27
     helpers.assert_dead(helpers.load(folder / "checkpoint_last.pt")["model"], folder / "ticket.safetensors")
 
