@@ -17,6 +17,7 @@ import torch
 Result = subprocess.CompletedProcess[str]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a folder in one process: they share what their fixtures have trained."""
     for item in items:

@@ -141,9 +141,9 @@ def test_sections_end_at_the_next_heading() -> None:
 
 def test_a_kind_of_ticket(copy: Copy) -> None:
     out = copy.follow(section(CONTRIBUTING, "Add a kind of ticket"))
-    assert re.search(r"^round +pruned +surviving +winning +signs +dense$", out, re.MULTILINE), out
-    assert "signs ticket, round 1" in out
-    assert "the survivors keep their sign" in " ".join(copy.run("sb3-lottery --help").split())
+    assert re.search(r"^round +pruned +surviving +winning +negated +dense$", out, re.MULTILINE), out
+    assert "negated ticket, round 1" in out
+    assert "the survivors start from the negated" in " ".join(copy.run("sb3-lottery --help").split())
     copy.check_style()
 
 

@@ -4,5 +4,14 @@ from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.analysis.floor import floor
 from sb3_lottery.analysis.inputs import feature_names, input_features, ticket_inputs
 from sb3_lottery.analysis.play import play_episodes
+from sb3_lottery.analysis.trust import require_own_experiment
 
-__all__ = ["FinishedRun", "feature_names", "floor", "input_features", "play_episodes", "ticket_inputs"]
+__all__ = [
+    "FinishedRun",
+    "feature_names",
+    "floor",
+    "input_features",
+    "play_episodes",
+    "require_own_experiment",
+    "ticket_inputs",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
@@ -20,23 +21,36 @@ def require_own_run(out: Path, run: Run) -> None:
         would run
     """
     folder = out / run.folder
-    foreign = unsigned([out / paths.EXPERIMENT, folder / MODEL, folder / NORMALIZE])
+    lines = [what_it_unpickles(folder / MODEL)]
+    if (folder / NORMALIZE).exists():
+        lines.append(f"{NORMALIZE} is a pickle")
+    _require_own(out, [out / paths.EXPERIMENT, folder / MODEL, folder / NORMALIZE], [*lines, *_imports(out)])
+
+
+def require_own_experiment(out: Path) -> None:
+    """Check that this user's own commands wrote the settings from which environments are made.
+
+    :param out: the experiment's folder
+    :raises ConfigError: the settings are not signed by this user, or belong to another user
+    """
+    _require_own(out, [out / paths.EXPERIMENT], _imports(out) or ["its environments are made"])
+
+
+def _require_own(out: Path, files: Sequence[Path], what_runs: Sequence[str]) -> None:
+    foreign = unsigned(files)
     if foreign:
         names = ", ".join(str(path.relative_to(out)) for path in foreign)
         raise ConfigError(
             f"{printable(str(out))} can run code, and your own commands on this machine did not write {names}: "
-            f"{'; '.join(_what_runs(out, folder))}. If you trust whoever made it, add --trust"
+            f"{'; '.join(what_runs)}. If you trust whoever made it, add --trust"
         )
 
 
-def _what_runs(out: Path, folder: Path) -> list[str]:
-    # Lists the code that loading would run, without running it.
-    lines = [what_it_unpickles(folder / MODEL)]
-    if (folder / NORMALIZE).exists():
-        lines.append(f"{NORMALIZE} is a pickle")
+def _imports(out: Path) -> list[str]:
+    # The module that making the environment would import.
     settings = read_object(out / paths.EXPERIMENT).get("settings")
     model = settings.get("model") if isinstance(settings, dict) else None
     env = model.get("env") if isinstance(model, dict) else None
-    if isinstance(env, str) and ":" in env:
-        lines.append(f"the environment {printable(env, 80)} imports the module {printable(env.partition(':')[0], 60)}")
-    return lines
+    if not isinstance(env, str) or ":" not in env:
+        return []
+    return [f"the environment {printable(env, 80)} imports the module {printable(env.partition(':')[0], 60)}"]

@@ -9,8 +9,21 @@ from lottery_core.cli import Parser, run_command
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, paths, write_floor
 from lottery_core.pruning import WINNING
-from sb3_lottery.analysis import FinishedRun, feature_names, floor, input_features, play_episodes
+from sb3_lottery.analysis import (
+    FinishedRun,
+    feature_names,
+    floor,
+    input_features,
+    play_episodes,
+    require_own_experiment,
+)
 from sb3_lottery.training import RunSettings, Sb3, saved_model
+
+
+def _add_trust(parser: Parser) -> None:
+    parser.add_argument(
+        "--trust", action="store_true", help="run the code in a folder that your own commands did not write"
+    )
 
 
 def _parser(command: str, description: str) -> Parser:
@@ -22,9 +35,7 @@ def _parser(command: str, description: str) -> Parser:
     parser.add_argument(
         "--make-model", metavar="MODULE:FUNCTION", help="for folders of find_tickets: the function that makes the model"
     )
-    parser.add_argument(
-        "--trust", action="store_true", help="run the code in a folder that your own commands did not write"
-    )
+    _add_trust(parser)
     return parser
 
 
@@ -64,10 +75,13 @@ def _floor(argv: Sequence[str]) -> None:
     parser = Parser(prog="sb3-lottery floor", description="Measure what an agent scores that has learned nothing.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment; its report then has this floor")
     parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each policy (100)")
+    _add_trust(parser)
     args = parser.parse_args(argv)
     experiment = Experiment.load(args.run)
     if experiment.framework != Sb3.name or saved_model(Sb3.name, experiment.settings) is None:
         raise ConfigError(f"{args.run} is no experiment of sb3-lottery, whose games can be made from its settings")
+    if not args.trust:
+        require_own_experiment(args.run)
     score, policy, means = floor(RunSettings.of(experiment).model, experiment.seeds[0], args.episodes)
     for name, mean in means.items():
         print(f"{name}: {mean:.4g}")

@@ -115,6 +115,14 @@ def test_inputs_asks_as_well(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "canary").exists()
 
 
+def test_the_floor_of_a_strange_game_asks_as_well(folder: Path, tmp_path: Path, call: Callable[..., Result]) -> None:
+    put_into_environment(folder, tmp_path / "canary")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    refused = call("sb3_lottery.cli", "floor", folder, PYTHONPATH=path)
+    assert "imports the module strange_module" in one_line(refused, "experiment.json", "add --trust")
+    assert not (tmp_path / "canary").exists()
+
+
 def test_without_signatures_or_with_another_key_it_is_somebody_elses(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
