@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole test suite: style, types, shell scripts, then the tests, quick ones first. Arguments go to pytest.
+# The whole test suite: style, types, shell scripts, then the tests, long ones first. Arguments go to pytest.
 #   bash recipes/test.sh -k ticket
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,9 +11,9 @@ export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .venv/bin/mypy
 .venv/bin/shellcheck -x recipes/*.sh .ci/run
 # Paths among the arguments replace these.
-paths=(tests/lottery_core tests/recipes tests/sb3_lottery tests/test_*.py tests/fairseq_lottery)
+paths=(tests/fairseq_lottery tests/sb3_lottery tests/test_*.py tests/recipes tests/lottery_core)
 for argument in "$@"; do
     [[ -e ${argument%%::*} ]] && paths=()
 done
-# Two processes; the tests of a folder share what they have trained, so they stay together.
+# Two processes; the tests of a file share what they have trained, so they stay together.
 exec .venv/bin/python -m pytest -n "${LOTTERY_TEST_WORKERS:-2}" --dist loadgroup "${paths[@]}" "$@"
