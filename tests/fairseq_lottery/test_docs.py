@@ -15,6 +15,8 @@ import torch
 from lottery_core import Ticket
 from tests.fairseq_lottery import helpers
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parents[2]
 PAGE = (HERE / "docs/fairseq.md").read_text()
 BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", PAGE, re.DOTALL)

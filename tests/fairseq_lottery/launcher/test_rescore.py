@@ -20,6 +20,8 @@ from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, run, split
 from tests.fairseq_lottery.launcher.test_command import chain
 
+pytestmark = pytest.mark.slow
+
 TRAINING = [*TRANSFORMER, *split("--max-tokens 400 --max-update 4 --optimizer adam --lr 0.01 --cpu")]
 JOINED = "--beam 1 --remove-bpe sentencepiece --max-len-b 8"
 KEPT = ("steps", "wall_seconds", "cpu_seconds", "ticket")  # of a training that is scored again

@@ -55,7 +55,10 @@ def test_a_ticket_starts_exactly(name: str, translation_data: Path, ticket: Path
     assert_dead(trained, ticket, aliases=3)
 
 
-@pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "fp32"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "bf16" else pytest.mark.slow) for name in PRECISIONS if name != "fp32"],
+)
 def test_a_resumed_training_has_the_same_bits(
     name: str, translation_data: Path, dense: Path, ticket: Path, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_each_bad_input_is_one_line(case: str, tmp_path: Path, capsys: pytest.Ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @needs_ale
 def test_a_shortened_breakout_of_the_paper(tmp_path: Path, call: Callable[..., Result]) -> None:
     """Dense, one winning and one random ticket of the paper's network, one game each."""

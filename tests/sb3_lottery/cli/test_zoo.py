@@ -222,6 +222,7 @@ def test_without_rl_zoo3_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
         zoo_entry("ppo", "CartPole-v1", INSTALLED)
 
 
+@pytest.mark.slow
 def test_an_experiment_with_the_zoos_normalization(
     tmp_path: Path, call: Callable[..., Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,6 +264,7 @@ def train_with_zoo(folder: Path, *words: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
+@pytest.mark.slow
 def test_the_callback_in_the_zoos_own_training(tmp_path: Path) -> None:
     """Two checkpoints of the zoo are enough for a ticket; the zoo trains it, told on its command line or by YAML."""
     dense = train_with_zoo(tmp_path, "--save-freq", "128", "-params")
