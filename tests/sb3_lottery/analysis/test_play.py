@@ -25,7 +25,7 @@ def test_without_a_display_a_video_is_advised(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
     finished = FinishedRun(Path("nowhere"), dense(1), ModelSettings("a2c", "CartPole-v1"))
-    with pytest.raises(ConfigError, match=r"no display to show it on: record it with -o video\.mp4"):
+    with pytest.raises(ConfigError, match=r"no display to show the agent on: record it with -o video\.mp4"):
         play_episodes(finished, 1, False, None)
 
 
