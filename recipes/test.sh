@@ -19,5 +19,5 @@ for argument in "$@"; do
     if [[ $argument == --slow ]]; then marks=(); else arguments+=("$argument"); fi
 done
 # Two processes; the tests of a file share what they have trained, so they stay together.
-exec .venv/bin/python -m pytest -n "${LOTTERY_TEST_WORKERS:-2}" --dist loadgroup \
+exec .venv/bin/python -m pytest -n "${LOTTERY_TEST_WORKERS:-2}" --dist loadfile \
     ${marks[@]+"${marks[@]}"} ${paths[@]+"${paths[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -17,18 +17,6 @@ import torch
 Result = subprocess.CompletedProcess[str]
 
 
-# The folder whose files share an experiment.
-TOGETHER = "tests/sb3_lottery/cli"
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process: they share what their fixtures have trained."""
-    for item in items:
-        place = item.path.relative_to(item.config.rootpath).as_posix()
-        item.add_marker(pytest.mark.xdist_group(TOGETHER if place.startswith(f"{TOGETHER}/") else place))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """One thread: several times faster for tiny networks, and the bits that the runs themselves have."""
