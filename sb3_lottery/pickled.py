@@ -1,15 +1,34 @@
-"""The pickled objects in the zip of an SB3 model, without loading them."""
+"""Files that run code when they are loaded: who wrote them, and what a zip of SB3 would unpickle."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from lottery_core.files import parse_json, printable, why_not_regular
+from lottery_core.errors import ConfigError
+from lottery_core.files import parse_json, printable, unsigned, why_not_regular
 
 _MOST_BYTES = 1 << 24  # of the member that lists the objects; SB3 writes some kilobytes
 _MOST_NAMES = 4
+
+
+def require_own(place: Path, files: Sequence[Path], what_runs: Sequence[str]) -> None:
+    """Check that this user's own commands wrote the files that run code when a folder or a file is loaded.
+
+    :param place: the folder, or the file itself
+    :param files: the files that run code
+    :param what_runs: descriptions of the code that would run
+    :raises ConfigError: a file is not signed by this user, or belongs to another user; the message has the descriptions
+    """
+    foreign = unsigned(files)
+    if foreign:
+        names = ", ".join("it" if path == place else str(path.relative_to(place)) for path in foreign)
+        raise ConfigError(
+            f"{printable(str(place))} can run code, and your own commands on this machine did not write {names}: "
+            f"{'; '.join(what_runs)}. If you trust whoever made it, add --trust"
+        )
 
 
 def what_it_unpickles(path: Path) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from lottery_core.errors import ConfigError
 from lottery_core.experiments import Run, paths
-from lottery_core.files import printable, read_object, unsigned
-from sb3_lottery.pickled import what_it_unpickles
+from lottery_core.files import printable, read_object
+from sb3_lottery.pickled import require_own, what_it_unpickles
 from sb3_lottery.training import MODEL, NORMALIZE
 
 
@@ -24,7 +22,7 @@ def require_own_run(out: Path, run: Run) -> None:
     lines = [what_it_unpickles(folder / MODEL)]
     if (folder / NORMALIZE).exists():
         lines.append(f"{NORMALIZE} is a pickle")
-    _require_own(out, [out / paths.EXPERIMENT, folder / MODEL, folder / NORMALIZE], [*lines, *_imports(out)])
+    require_own(out, [out / paths.EXPERIMENT, folder / MODEL, folder / NORMALIZE], [*lines, *_imports(out)])
 
 
 def require_own_experiment(out: Path) -> None:
@@ -33,17 +31,7 @@ def require_own_experiment(out: Path) -> None:
     :param out: the experiment's folder
     :raises ConfigError: the settings are not signed by this user, or belong to another user
     """
-    _require_own(out, [out / paths.EXPERIMENT], _imports(out) or ["its environments are made"])
-
-
-def _require_own(out: Path, files: Sequence[Path], what_runs: Sequence[str]) -> None:
-    foreign = unsigned(files)
-    if foreign:
-        names = ", ".join(str(path.relative_to(out)) for path in foreign)
-        raise ConfigError(
-            f"{printable(str(out))} can run code, and your own commands on this machine did not write {names}: "
-            f"{'; '.join(what_runs)}. If you trust whoever made it, add --trust"
-        )
+    require_own(out, [out / paths.EXPERIMENT], _imports(out) or ["its environments are made"])
 
 
 def _imports(out: Path) -> list[str]:

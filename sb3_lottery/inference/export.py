@@ -9,10 +9,10 @@ from typing import Any
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr, save_to_zip_file
 
 from lottery_core.errors import CheckpointError, ConfigError
-from lottery_core.files import unsigned, write_atomically
+from lottery_core.files import write_atomically
 from lottery_core.inference import SHRUNK
 from sb3_lottery.inference.shrink import make_policy, smaller
-from sb3_lottery.pickled import what_it_unpickles
+from sb3_lottery.pickled import require_own, what_it_unpickles
 
 _POLICY, _OPTIMIZER = "policy", ".optimizer"
 
@@ -35,11 +35,8 @@ def export(path: Path, output: Path, form: str, trust: bool) -> str:
     """
     if form != SHRUNK:
         raise CheckpointError(f"an SB3 model cannot be exported in the form {form}")
-    if not trust and unsigned([path]):
-        raise ConfigError(
-            f"{path} can run code, and your own commands on this machine did not write it: {what_it_unpickles(path)}. "
-            "If you trust whoever made it, add --trust"
-        )
+    if not trust:
+        require_own(path, [path], [what_it_unpickles(path)])
     data, params, variables = _read(path)
     try:
         policy = make_policy(data, data["policy_kwargs"])
