@@ -14,7 +14,7 @@ from typing import Any
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, plan_runs, with_winning
+from lottery_core.experiments.plan import FRESH_APART, SEEDINGS, SHARED, Run, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -43,8 +43,8 @@ _KEYS = {
 }
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
-# Settings that folders of 0.1 lack, with the values that 0.1 used.
-_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
+# Settings that folders of earlier versions lack, with the values that these used.
+_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL, "seeding": FRESH_APART}
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param seeding: which runs of a repeat share the noise of training, one of
+        :data:`~lottery_core.experiments.plan.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -90,12 +92,14 @@ class Experiment:
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    seeding: str = ""
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
@@ -104,6 +108,8 @@ class Experiment:
             )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
+        if self.seeding not in SEEDINGS:
+            raise unknown_choice(self.seeding, "seeding", SEEDINGS)
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
                 "training only what remains after the rewind point needs one, and there is none: "
@@ -122,8 +128,8 @@ class Experiment:
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.
 
-        Kinds, seeds and rounds may be added. Settings that folders of 0.1 lack are left out if they have their default.
-        The scoring is not included.
+        Kinds, seeds and rounds may be added. Settings that earlier folders lack are left out at their default. The
+        scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
@@ -225,7 +231,7 @@ class Experiment:
             return ConfigError(f"cannot read {out / paths.EXPERIMENT}: {why}")
 
         try:
-            return from_json(cls, {**row, "out": None}, damaged, convert={"out": lambda _: out})
+            return from_json(cls, {**_DEFAULTS, **row, "out": None}, damaged, convert={"out": lambda _: out})
         except LotteryError as error:
             line = str(error)
             raise error if str(out) in line else damaged(line) from error
@@ -247,6 +253,11 @@ def read_row(out: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not an experiment's configuration")
     from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
     return _with_scoring(row)
+
+
+def _seeding_of(out: Path) -> str:
+    row = read_row(out)
+    return str({**_DEFAULTS, **row}["seeding"]) if row else SHARED
 
 
 def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
@@ -283,4 +294,5 @@ class _Row:
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    seeding: str = FRESH_APART
     version_0_1: Mapping[str, str] = field(default_factory=dict)

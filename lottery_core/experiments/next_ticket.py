@@ -60,7 +60,8 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
 
     :param out: the experiment's folder
     :param run: a run whose kind is one of :data:`lottery_core.CONTROLS`
-    :param fresh: weights that the model's own initialiser drew with ``run.control_seed``
+    :param fresh: weights that the model's own initialiser drew with ``run.control_seed``; the model that is trained
+        is made with ``run.noise_seed``, so that all kinds share the noise of training
     """
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)

@@ -9,6 +9,11 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
 
+# Who shares the noise of training (environments, actions, order of the data, dropout) within a repeat: all kinds and
+# rounds; or, in folders of earlier versions, all but the kinds with fresh values, whose seed gave both.
+SHARED, FRESH_APART = "shared", "fresh apart"
+SEEDINGS = (SHARED, FRESH_APART)
+
 _MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
 
@@ -55,6 +60,11 @@ class Run:
     def winning(self) -> Run:
         """The winning run of the same round, whose ticket a control is made from."""
         return Run(self.seed, WINNING, self.round)
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed of the noise of training, which all kinds and rounds of a repeat share."""
+        return self.seed
 
     @property
     def control_seed(self) -> int:

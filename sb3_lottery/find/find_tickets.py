@@ -135,7 +135,13 @@ def find_tickets(
     executor: Executor
     if jobs == 1:
         executor = InProcess(
-            experiment.out, make_model, spec, lambda run, state: shown.status({run: state}), evaluation, callbacks
+            experiment.out,
+            make_model,
+            spec,
+            lambda run, state: shown.status({run: state}),
+            evaluation,
+            callbacks,
+            experiment.seeding,
         )
     else:
         command = partial(worker_command, make_model, callbacks)

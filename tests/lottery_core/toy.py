@@ -60,7 +60,8 @@ def train_run(out: Path, run: Run) -> None:
     experiment = Experiment.load(out)
     folder, settings = out / run.folder, experiment.settings
     control = CONTROLS.get(run.kind)
-    model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
+    fresh = control and control.needs == FRESH
+    model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
     if run.kind == DENSE_KIND:
         snapshot(model).save(folder / paths.INIT)
@@ -74,7 +75,7 @@ def train_run(out: Path, run: Run) -> None:
     time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
     if settings.get("fail") == str(run.folder):
         raise RuntimeError("the toy is broken")
-    train(model, optimizer, steps=settings["steps"], seed=run.seed)
+    train(model, optimizer, steps=settings["steps"], seed=run.noise_seed)
     if run.kind != DENSE_KIND:
         keeper.check()
     value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
