@@ -14,7 +14,7 @@ from typing import Any
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import FRESH_APART, SEEDINGS, SHARED, Run, plan_runs, with_winning
+from lottery_core.experiments.plan import FRESH_APART, SEEDINGS, SHARED, Run, alike, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -124,6 +124,10 @@ class Experiment:
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
         return plan_runs(self.kinds, self.seeds, self.rounds)
+
+    def alike(self, run: Run) -> Run | None:
+        """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
+        return alike(run, self.kinds, self.rewind)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.

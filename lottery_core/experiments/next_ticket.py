@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -14,8 +14,9 @@ from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
-from lottery_core.experiments.results import Row
-from lottery_core.pruning import CHAINS, DENSE, KEPT, any_rewinds, control_ticket, prune, schedule
+from lottery_core.experiments.results import Row, read_marker
+from lottery_core.files import read_object
+from lottery_core.pruning import CHAINS, DENSE, FULL, KEPT, NOTHING, any_rewinds, control_ticket, prune, schedule
 from lottery_core.pruning import INIT as AT_INIT
 from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
 
@@ -68,6 +69,30 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
 
 
+def trained_already(experiment: Experiment, run: Run) -> Run | None:
+    """Return a finished run of another kind that trained the same ticket under the same noise, or ``None``.
+
+    :param experiment: the configuration
+    :param run: a run whose ticket was found
+    """
+    ticket = experiment.out / run.folder / paths.TICKET
+    if run.kind not in CHAINS or not ticket.exists():
+        return None
+    begins_alike = experiment.after_rewind == FULL and experiment.rewind != NOTHING
+    content = Ticket.load(ticket).content
+    for kind, chain in CHAINS.items():
+        other = replace(run, kind=kind)
+        if kind == run.kind or not (begins_alike or chain.rewinds == CHAINS[run.kind].rewinds):
+            continue
+        folder = experiment.out / other.folder
+        row = read_marker(folder, experiment)
+        if row is None or row.same_as or not is_readable(folder / paths.TICKET):
+            continue
+        if Ticket.load(folder / paths.TICKET).content == content:
+            return other
+    return None
+
+
 def is_readable(ticket: Path) -> bool:
     """Return whether a ticket exists and can be read.
 
@@ -89,6 +114,9 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     """
     folder = experiment.out / run.folder
     score = framework.score(folder)
+    same_as = str(read_object(folder / paths.SAME_AS).get("run", ""))
+    if same_as:
+        score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
     if run.kind == DENSE:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
         collapsed, digest, networks = [], "", ""
@@ -114,6 +142,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         networks=networks,
         scope_shares=experiment.scope_shares,
         score_label=experiment.score_label,
+        same_as=same_as,
         **asdict(score),
     )
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, INIT, KINDS, WINNING, check_kind, derive_seed
 
 # Who shares the noise of training (environments, actions, order of the data, dropout) within a repeat: all kinds and
 # rounds; or, in folders of earlier versions, all but the kinds with fresh values, whose seed gave both.
 SHARED, FRESH_APART = "shared", "fresh apart"
 SEEDINGS = (SHARED, FRESH_APART)
 
+# Chains that prune trained weights by the experiment's criterion and are trained like any ticket.
+_BY_MAGNITUDE = (WINNING, "one-shot", "no-rewind")
 _MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
 
@@ -85,6 +87,29 @@ def pruned_run(run: Run) -> Run:
     kind = WINNING if run.kind in CONTROLS else run.kind
     iterative = CHAINS[kind].iterative and run.round > 1
     return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
+
+
+def alike(run: Run, kinds: Sequence[str], rewind: str) -> Run | None:
+    """Return the run of another kind that trains the same ticket by the rules of both kinds; ``None`` if there is none.
+
+    In round 1 iterative and one-shot pruning are the same; if the rewind point is the initialisation, so are winning
+    and no-rewind tickets. Such a run waits for the other one and takes over its result.
+
+    :param run: the run
+    :param kinds: the kinds of the experiment
+    :param rewind: the rewind point of the experiment
+    """
+    own = _rule(run.kind, run.round, rewind)
+    earlier = KINDS[: KINDS.index(run.kind)] if own is not None else ()
+    same = [kind for kind in earlier if kind in kinds and _rule(kind, run.round, rewind) == own]
+    return replace(run, kind=same[0]) if same else None
+
+
+def _rule(kind: str, round_: int, rewind: str) -> tuple[bool, bool] | None:
+    # Whether the trained ticket of the round before is pruned, and whether the survivors are rewound late.
+    if kind not in _BY_MAGNITUDE:
+        return None
+    return CHAINS[kind].iterative and round_ > 1, CHAINS[kind].rewinds and rewind != INIT
 
 
 def needs(run: Run) -> list[Run]:

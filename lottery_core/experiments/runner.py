@@ -14,13 +14,13 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, warnings_about
+from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.progress import Progress
-from lottery_core.experiments.protocols import Executor, Framework, Training
+from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue
 from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
-from lottery_core.experiments.restart import identity, is_same_start, prepare_folder, started_as
+from lottery_core.experiments.restart import copy_outcome, identity, is_same_start, prepare_folder, started_as
 from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts
 from lottery_core.pruning import CHAINS, DENSE
@@ -56,7 +56,7 @@ class Runner:
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
-            queue = RunQueue(self.out, waiting, done, self.executor, self.progress)
+            queue = RunQueue(self.out, waiting, done, self.executor, self.progress, self.experiment.alike)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score)
             return self._write_rows()
 
@@ -95,9 +95,13 @@ class Runner:
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:
-        """Start training ``run``; an interrupted run is resumed if that gives the same bits."""
+        """Start training ``run``, if no other kind has trained this ticket; resume it if that gives the same bits."""
         folder = self.out / run.folder
         (folder / paths.FAILED).unlink(missing_ok=True)
+        other = trained_already(self.experiment, run)
+        if other is not None:
+            copy_outcome(other, self.out / other.folder, folder)
+            return FinishedInProcess()
         prepare_folder(run, folder, identity(self.experiment, ticket), self.framework, self.experiment.accepts)
         return self.executor.start(run, folder, lock)
 

@@ -65,7 +65,7 @@ def train_run(out: Path, run: Run) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
     if run.kind == DENSE_KIND:
         snapshot(model).save(folder / paths.INIT)
-        train(model, optimizer, steps=5, seed=run.seed)
+        train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)
     else:
         if control:
