@@ -35,6 +35,7 @@ from tests.lottery_core.reports.test_report import rows_of
 from tests.lottery_core.toy import Here, Toy, experiment
 from tests.sb3_lottery import tiny
 from tests.sb3_lottery.helpers import assert_dead, make, ticket_for
+from tests.sb3_lottery.trace import Trace
 
 
 class Canary:
@@ -199,18 +200,6 @@ def test_rule_9_bad_input_is_one_clear_line(tmp_path: Path, call: Callable[..., 
     )
     one_line(call("lottery_core.cli", "inspect", tmp_path / "no.safetensors"), "lottery: error:", "No such file")
     assert list(tmp_path.iterdir()) == []
-
-
-class Trace(BaseCallback):
-    """The observations of every step, and the state of the generator that draws the actions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[bytes] = []
-
-    def _on_step(self) -> bool:
-        self.seen += [self.locals["new_obs"].tobytes(), torch.get_rng_state().numpy().tobytes()]
-        return True
 
 
 def traced(out: Path, kinds: tuple[str, ...], **changes: Any) -> dict[Run, list[bytes]]:

@@ -30,16 +30,8 @@ from lottery_core.pruning import (
 from lottery_core.tickets import ALL, TOGETHER, versions
 
 _KEYS = {
-    "framework",
-    "settings",
-    "prune_rate",
-    "rewind",
-    "scope",
-    "score_label",
-    "kinds",
-    "seeds",
-    "rounds",
-    "versions",
+    *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
+    *("kinds", "seeds", "rounds", "versions"),
 }
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
@@ -69,6 +61,7 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param repeat_noise: how often each ticket is trained, under different noise
     :param seeding: which runs of a repeat share the noise of training, one of
         :data:`~lottery_core.experiments.plan.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :raises PruneError: a rate is outside (0, 1)
@@ -93,6 +86,7 @@ class Experiment:
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
     seeding: str = ""
+    repeat_noise: int = 1
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
@@ -123,7 +117,7 @@ class Experiment:
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
-        return plan_runs(self.kinds, self.seeds, self.rounds)
+        return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise)
 
     def alike(self, run: Run) -> Run | None:
         """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
@@ -132,8 +126,8 @@ class Experiment:
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.
 
-        Kinds, seeds and rounds may be added. Settings that earlier folders lack are left out at their default. The
-        scoring is not included.
+        Kinds, seeds, rounds and trainings may be added. Settings that earlier folders lack are left out at their
+        default. The scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
@@ -171,7 +165,7 @@ class Experiment:
         return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:
-        """Write ``experiment.json``, keeping kinds, seeds and rounds of earlier commands in the same folder.
+        """Write ``experiment.json``, keeping kinds, seeds, rounds of earlier commands in the folder.
 
         :raises ConfigError: the folder holds an experiment of another configuration; the message shows the differences
         :raises WriteError: the file cannot be written
@@ -184,8 +178,9 @@ class Experiment:
                 kinds=tuple(kind for kind in KINDS if kind in {*before["kinds"], *self.kinds}),
                 seeds=tuple(dict.fromkeys([*before["seeds"], *self.seeds])),
                 rounds=max(before["rounds"], self.rounds),
+                repeat_noise=max(before.get("repeat_noise", 1), self.repeat_noise),
             )
-        fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
+        fields = {name: getattr(whole, name) for name in ("kinds", "seeds", "rounds", "repeat_noise")}
         # Keys that this version does not know were written by a later one, and are kept.
         row = {
             **before,
@@ -299,4 +294,5 @@ class _Row:
     after_rewind: str = FULL
     scoring: Mapping[str, Any] = field(default_factory=dict)
     seeding: str = FRESH_APART
+    repeat_noise: int = 1
     version_0_1: Mapping[str, str] = field(default_factory=dict)

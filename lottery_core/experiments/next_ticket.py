@@ -18,7 +18,7 @@ from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object
 from lottery_core.pruning import CHAINS, DENSE, FULL, KEPT, NOTHING, any_rewinds, control_ticket, prune, schedule
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
+from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, networks_of, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -26,12 +26,14 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
 
     :param experiment: the configuration
     :param framework: reads the trained weights
-    :param run: a run of a chain
+    :param run: a run of a chain, or a further training of any ticket
     :raises PruneError: weights are NaN, or nothing is left to prune
     :raises DamagedError: a finished run's file cannot be read
     """
-    chain = CHAINS[run.kind]
     out = experiment.out
+    if run.noise > 1:
+        return _again(out, run)
+    chain = CHAINS[run.kind]
     source, start = pruned_run(run), out / dense(run.seed).folder
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
@@ -54,6 +56,17 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         scope_shares=experiment.scope_shares,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
+
+
+def _again(out: Path, run: Run) -> Ticket:
+    # The ticket of the first training; for the dense network one that keeps everything and starts where it started.
+    folder = out / run.first.folder
+    with _intact(folder):
+        if run.kind != DENSE:
+            return Ticket.load(folder / paths.TICKET)
+        start = Weights.load(folder / paths.INIT)
+    whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
+    return Ticket.of(whole, start.tensors, Origin(kind=DENSE, round=0, rewind=AT_INIT, seed=run.seed))
 
 
 def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
@@ -117,7 +130,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     same_as = str(read_object(folder / paths.SAME_AS).get("run", ""))
     if same_as:
         score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
-    if run.kind == DENSE:
+    if not run.has_ticket:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
         collapsed, digest, networks = [], "", ""
     else:
@@ -130,6 +143,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         seed=run.seed,
         kind=run.kind,
         round=run.round,
+        noise=run.noise,
         pool=pool,
         pruned=pool - surviving,
         surviving=surviving,
@@ -163,9 +177,9 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind != DENSE:
+    if run.kind != DENSE and run.noise == 1:
         yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
-    rewinds_late = run.kind == DENSE and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
+    rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (
             f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
 from lottery_core.experiments.plan import Run
@@ -55,13 +56,13 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
     if not known or not runs:
         return None
     overall, total = statistics.fmean(known), 0.0
-    chains: dict[tuple[int, str], float] = defaultdict(float)
+    chains: dict[Run, float] = defaultdict(float)
     for run in runs:
         some = seconds.get(run.kind)
         each = statistics.fmean(some) if some else overall
         total += each
-        chains[run.seed, run.kind] += each
-    # The runs of a chain are trained one after the other, whatever the number of jobs.
+        chains[run if run.noise > 1 else replace(run, round=0)] += each
+    # The first trainings of a chain follow one another, whatever the number of jobs.
     return max(total / jobs, *chains.values())
 
 

@@ -94,7 +94,7 @@ class Row:
     @property
     def run(self) -> Run:
         """The run that this row records."""
-        return Run(self.seed, self.kind, self.round)
+        return Run(self.seed, self.kind, self.round, self.noise)
 
 
 def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
@@ -177,7 +177,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
     own = row.run.folder.parts
     if folder.absolute().parts[-len(own) :] != own:
         return f"it is the marker of {printable(row.run, 80)}"
-    if row.kind == DENSE:
+    if not row.run.has_ticket:
         return None
     try:
         digest = claimed_digest(folder / paths.TICKET)
@@ -212,7 +212,7 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
         raise ConfigError(f"{out} holds no finished run")
     rows += _floor_row(out, rows[0])
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
-    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round, row.noise))
 
 
 def write_floor(out: Path, floor: Score, policy: str) -> None:

@@ -23,7 +23,7 @@ from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, wr
 from lottery_core.experiments.restart import copy_outcome, identity, is_same_start, prepare_folder, started_as
 from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts
-from lottery_core.pruning import CHAINS, DENSE
+from lottery_core.pruning import CHAINS
 
 
 class Runner:
@@ -84,8 +84,9 @@ class Runner:
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
-        if ticket is not None and (run.kind in CHAINS or not is_readable(ticket)):
-            chain_run = run if run.kind in CHAINS else run.winning
+        own = run.kind in CHAINS or run.noise > 1
+        if ticket is not None and (own or not is_readable(ticket)):
+            chain_run = run if own else run.winning
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 found = find_ticket(self.experiment, self.framework, chain_run)
@@ -117,7 +118,8 @@ class Runner:
     def _what(self) -> str:
         seeds, kinds, rounds = len(set(self.experiment.seeds)), len(self.experiment.kinds), self.experiment.rounds
         tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} round{'s' * (rounds > 1)}" if rounds else ""
-        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets})"
+        times = f", each trained {self.experiment.repeat_noise} times" if self.experiment.repeat_noise > 1 else ""
+        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}){times}"
 
     def _open_folder(self) -> None:
         remove_parts(self.out)
@@ -158,9 +160,10 @@ class Runner:
 
     def _ticket_of(self, run: Run) -> Path | None:
         # A control reads the winning ticket of its round, which may not have been pruned yet.
-        if run.kind == DENSE:
+        if not run.has_ticket:
             return None
-        return self.out / (run if run.kind in CHAINS else run.winning).folder / paths.TICKET
+        own = run.kind in CHAINS or run.noise > 1
+        return self.out / (run if own else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:
         # An earlier command may have submitted a job; it is cancelled if it trains something else.

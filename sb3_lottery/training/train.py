@@ -175,17 +175,17 @@ def train_run(
     """
     folder = out / run.folder
     control = CONTROLS.get(run.kind)
-    draws = control is not None and control.needs == FRESH
+    draws = control is not None and control.needs == FRESH and run.noise == 1
     fresh = _initial(make_fresh or make_model, run.control_seed) if draws and seeding != FRESH_APART else None
     model = make_model(run.control_seed if draws and fresh is None else run.noise_seed)
     try:
         ticket = None
-        if control:
+        if control and run.noise == 1:
             ticket = make_control(out, run, fresh or weights_of(model))
             ticket.save(folder / paths.TICKET)
-        elif run.kind != DENSE:
+        elif run.has_ticket:
             ticket = Ticket.load(folder / paths.TICKET)
-            if not spec.rate_restarts and CHAINS[run.kind].rewinds:
+            if not spec.rate_restarts and run.kind in CHAINS and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
         return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more)

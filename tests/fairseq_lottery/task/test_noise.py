@@ -49,3 +49,19 @@ def test_the_launcher_gives_each_kind_the_same_seed_and_a_control_one_of_its_own
     assert {(run.seed, words.value("--seed")) for run, words in made.items()} == {(3, "3"), (4, "4")}
     own = [words.value("--ticket-seed") for run, words in made.items() if run.kind in ("random", "reinit")]
     assert len(set(own)) == len(own) == 8
+
+
+def test_further_trainings_have_other_seeds_and_the_same_ticket(tmp_path: Path) -> None:
+    experiment = Experiment(
+        out=tmp_path, framework="fairseq", settings={}, prune_rate=0.5, rewind="updates:1", kinds=("random",),
+        seeds=(3,), rounds=1, scoring={"average": 1}, repeat_noise=2,
+    )  # fmt: skip
+    arguments = FairseqArguments(["data", "--arch", "transformer"])
+    made = {run: training_arguments(arguments, experiment, run, tmp_path) for run in experiment.plan()}
+    assert len({words.value("--seed") for run, words in made.items() if run.noise == 2}) == 1
+    for run, words in made.items():
+        if run.noise == 2:
+            assert words.value("--ticket") == str(tmp_path / run.folder / "ticket.safetensors")
+            assert words.value("--seed") != "3"
+            assert not words.given("--ticket-kind")
+            assert not words.given("--rewind-point")
