@@ -104,6 +104,8 @@ def _contrasts(answer: Answer) -> Iterator[str]:
         yield f"  {_comparison(answer.whole)}"
     for other in answer.others:
         yield f"  {_comparison(other)}"
+    for other in answer.longer:
+        yield f"  {_comparison(other)}"
     if answer.parts_at is not None:
         share, p = answer.parts_at
         where = f"{percent(share)} of the parameters"
@@ -146,7 +148,8 @@ def _comparison(found: Comparison) -> str:
 
 def _verdict(found: Comparison) -> str:
     if found.verdict == NOT_TESTED or found.p is None:
-        return "an estimate, no test" if found.why.endswith("carry no test") else f"not tested, {found.why}"
+        few = not found.why or found.why.endswith("carry no test")
+        return "an estimate, no test" if few else f"not tested, {found.why}"
     by_holm = "" if found.adjusted == found.p else f", by Holm {found.adjusted:.2g}"
     return f"{found.verdict} (p = {found.p:.2g}{by_holm})"
 
@@ -204,7 +207,9 @@ def _given(answer: Answer) -> Iterator[str]:
             f"{some.kind} {some.scored:,.0f}" + (f" after {some.before:,.0f}" if some.before else "")
             for some in answer.given
         )
-        yield f"Mean {unit} of the scored trainings: {told}."
+        searched = ", ".join(f"{some.kind} {some.search:,.0f}" for some in answer.given if some.search)
+        search = f" Before them, to find the ticket of the last level: {searched}." if searched else ""
+        yield f"Mean {unit} of the scored trainings: {told}.{search}"
     phrases = unequal(answer.given)
     if phrases:
         yield (

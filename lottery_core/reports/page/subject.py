@@ -98,7 +98,7 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
     found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked))
     lines = [line for line in sentences(found).splitlines() if line.strip()]
     contrasts = []
-    for each in (found.whole, *found.others):
+    for each in (found.whole, *found.others, *found.longer):
         if each is not None:
             size = each.normalised or each.difference
             p = each.p if each.adjusted is None else each.adjusted
