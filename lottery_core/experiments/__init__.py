@@ -9,6 +9,7 @@ from lottery_core.experiments.protocols import Executor, FinishedInProcess, Fram
 from lottery_core.experiments.results import (
     Row,
     Score,
+    floor_scoring,
     read_csv,
     read_marker,
     read_rows,
@@ -52,6 +53,7 @@ __all__ = [
     "commands",
     "dense",
     "duration",
+    "floor_scoring",
     "make_control",
     "needs",
     "parse_point",
