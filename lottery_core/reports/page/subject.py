@@ -97,7 +97,7 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
         return subject
     found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked))
     contrasts = []
-    for each in (found.whole, *found.others):
+    for each in (found.whole, *found.others, *found.longer):
         if each is not None:
             size = each.normalised or each.difference
             p = each.p if each.adjusted is None else each.adjusted
