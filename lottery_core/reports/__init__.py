@@ -11,6 +11,7 @@ from lottery_core.reports.answer import (
     parse_margin,
     question_of,
     sentences,
+    statements,
 )
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
@@ -44,6 +45,7 @@ __all__ = [
     "report",
     "sentences",
     "source_of",
+    "statements",
     "states",
     "steps_lines",
     "table",

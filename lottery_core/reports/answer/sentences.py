@@ -20,7 +20,13 @@ _INDENT = "  "
 
 
 def sentences(answer: Answer) -> str:
-    """Return the answer as text, which ends with an empty line."""
+    """Return the answer as text for a terminal, which ends with an empty line."""
+    title, *rest = statements(answer)
+    return "\n".join([title, *(line for statement in rest for line in _wrapped(statement))]) + "\n"
+
+
+def statements(answer: Answer) -> list[str]:
+    """Return the statements of the answer, the title first; those that belong to the one above are indented."""
     question = answer.question
     way = "lower" if question.lower_is_better else "higher"
     assumed = ", which is assumed" if question.assumed else ""
@@ -30,13 +36,9 @@ def sentences(answer: Answer) -> str:
         f"({_label(question.label)}; {way} is better{assumed})"
     ]
     if answer.no_answer is not None:
-        lines += _wrapped(f"No answer: {answer.no_answer}.")
-    else:
-        for line in (*_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer)):
-            lines += _wrapped(line)
-        for warning in answer.warnings:
-            lines += _wrapped(f"Note: {warning}.")
-    return "\n".join(lines) + "\n"
+        return [*lines, f"No answer: {answer.no_answer}."]
+    notes = (f"Note: {warning}." for warning in answer.warnings)
+    return [*lines, *_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer), *notes]
 
 
 def _label(label: str) -> str:
