@@ -17,10 +17,21 @@ from lottery_core.pruning.kinds import (
     control_ticket,
     starts_rewound,
 )
-from lottery_core.pruning.masks import prune_masks
 from lottery_core.pruning.prune import check_rate, prune, schedule
 from lottery_core.pruning.seeds import derive_seed
-from lottery_core.pruning.shares import check_scope_shares
+from lottery_core.pruning.selection import check_scope_shares, prune_masks
+from lottery_core.pruning.settling import (
+    CHECKS,
+    SEARCH_FULL,
+    Look,
+    MaskWatch,
+    Search,
+    level_after,
+    parse_levels,
+    parse_search,
+    parse_share,
+    rounds_of_levels,
+)
 from lottery_core.pruning.timepoints import (
     AFTER_REWIND,
     FULL,
@@ -45,14 +56,19 @@ __all__ = [
     "Point",
     "parse_point",
     "CHAINS",
+    "CHECKS",
     "CONTROLS",
     "CRITERIA",
     "DENSE",
     "FLOOR",
     "FRESH",
     "KINDS",
+    "Look",
     "MAGNITUDE",
     "MEANINGS",
+    "MaskWatch",
+    "SEARCH_FULL",
+    "Search",
     "UNPRUNED",
     "REWIND",
     "WINNING",
@@ -65,8 +81,13 @@ __all__ = [
     "criterion_named",
     "derive_seed",
     "forgotten_masks",
+    "level_after",
+    "parse_levels",
+    "parse_search",
+    "parse_share",
     "prune",
     "prune_masks",
+    "rounds_of_levels",
     "schedule",
     "starts_rewound",
 ]
