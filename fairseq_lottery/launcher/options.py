@@ -19,7 +19,7 @@ from fairseq_lottery.launcher.scoring import (
 )
 from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
-from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
+from lottery_core.cli import DEFAULTS, Parser, add_experiment_options, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
@@ -81,7 +81,7 @@ def resolve(given: Mapping[str, Any]) -> argparse.Namespace:
     """
     if "out" not in given:
         raise ConfigError("--out is missing: give the experiment's folder")
-    return argparse.Namespace(**{**_DEFAULTS, **given})
+    return argparse.Namespace(**{**_DEFAULTS, **given}, rounds_given="rounds" in given)
 
 
 def with_task(arguments: FairseqArguments) -> FairseqArguments:
@@ -173,7 +173,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
-        rounds=args.rounds,
+        **search_settings(vars(args), args.rounds_given),
         versions=all_versions(),
     )
     return with_scoring(experiment, scoring)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "criterion": MAGNITUDE.name,
     "after_rewind": FULL,
     "scope_shares": TOGETHER,
+    **SEARCH_DEFAULTS,
 }
 
 
@@ -84,6 +86,7 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
         help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
         "each pruned at the same rate",
     )
+    add_search_options(group)
     add_executor_options(group)
     add(
         "--dry-run",

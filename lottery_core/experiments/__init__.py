@@ -2,7 +2,7 @@
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
-from lottery_core.experiments.next_ticket import make_control
+from lottery_core.experiments.next_ticket import make_control, mask_watch
 from lottery_core.experiments.plan import MOST_SEEDS, Run, dense, needs
 from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
@@ -13,6 +13,7 @@ from lottery_core.experiments.results import (
     read_marker,
     read_rows,
     read_score,
+    read_searches,
     write_csv,
     write_floor,
     write_score,
@@ -51,6 +52,7 @@ __all__ = [
     "dense",
     "duration",
     "make_control",
+    "mask_watch",
     "needs",
     "parse_point",
     "paths",
@@ -60,6 +62,7 @@ __all__ = [
     "read_row",
     "read_rows",
     "read_score",
+    "read_searches",
     "seconds_left",
     "write_csv",
     "write_floor",

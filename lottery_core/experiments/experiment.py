@@ -8,13 +8,14 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, plan_runs, with_winning
+from lottery_core.experiments.plan import Run, needs, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -23,9 +24,12 @@ from lottery_core.pruning import (
     KINDS,
     MAGNITUDE,
     REMAINING,
+    SEARCH_FULL,
     check_rate,
     check_scope_shares,
     criterion_named,
+    parse_search,
+    schedule,
 )
 from lottery_core.tickets import ALL, TOGETHER, versions
 
@@ -44,7 +48,16 @@ _KEYS = {
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
 # Settings that folders of 0.1 lack, with the values that 0.1 used.
-_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
+_DEFAULTS: dict[str, Any] = {
+    "criterion": MAGNITUDE.name,
+    "scope_shares": TOGETHER,
+    "after_rewind": FULL,
+    "search": SEARCH_FULL,
+    "first": None,
+    "score_rounds": [],
+}
+# Settings that say how tickets are searched for and which are scored; a folder with only dense runs takes any.
+_SEARCHING = ("search", "first", "score_rounds")
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,10 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param search: how far search rounds train, see :func:`lottery_core.pruning.parse_search`; ``"full"``: a round that
+        searches is also scored
+    :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
+    :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -90,10 +107,16 @@ class Experiment:
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    search: str = SEARCH_FULL
+    first: float | None = None
+    score_rounds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
+        parse_search(self.search)
+        if self.first is not None:
+            check_rate(self.first, "share that survives the first round")
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
         self.plan()
@@ -117,7 +140,24 @@ class Experiment:
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
-        return plan_runs(self.kinds, self.seeds, self.rounds)
+        return plan_runs(self.kinds, self.seeds, self.rounds, self.score_rounds, self.searches)
+
+    @property
+    def searches(self) -> bool:
+        """Whether rounds are searched in runs of their own, which end before scored runs do."""
+        return self.search != SEARCH_FULL
+
+    def needs(self, run: Run) -> list[Run]:
+        """Return the runs that must be done before ``run`` can start."""
+        return needs(run, self.searches)
+
+    def schedule(self, pool: int, rounds: int) -> list[int]:
+        """Return the number of survivors after 0, 1, ... ``rounds`` rounds of this experiment.
+
+        :param pool: number of parameters in the pool
+        :param rounds: number of rounds
+        """
+        return schedule(pool, self.prune_rate, rounds, self.first)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.
@@ -126,6 +166,7 @@ class Experiment:
         The scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
+        later.pop("score_rounds", None)  # no ticket and no score depends on which others are scored
         return {
             "framework": self.framework,
             "prune_rate": self.prune_rate,
@@ -136,8 +177,9 @@ class Experiment:
             **({} if self.scoring else {"score_label": self.score_label}),
         }
 
-    def _later(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in _DEFAULTS}
+    def _later(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in _DEFAULTS}
+        return {**values, "score_rounds": list(self.score_rounds)}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
@@ -145,11 +187,16 @@ class Experiment:
 
     def accepts(self, configuration: str) -> bool:
         """Return whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
-        if configuration == self.digest():
+        if configuration in (self.digest(), self._digest_of_dense):
             return True
         row = read_row(self.out)
         known = row.get(_OF_0_1, {}).get("configuration") == configuration
         return known and Experiment.load(self.out).digest() == self.digest()
+
+    @cached_property
+    def _digest_of_dense(self) -> str:
+        # Dense runs may be older than the decision how to search; other runs are not, see check_same_as_before.
+        return replace(self, search=SEARCH_FULL, first=None).digest()
 
     @property
     def scoring_text(self) -> str:
@@ -175,11 +222,13 @@ class Experiment:
                 seeds=tuple(dict.fromkeys([*before["seeds"], *self.seeds])),
                 rounds=max(before["rounds"], self.rounds),
             )
+            before = {key: value for key, value in before.items() if key not in _SEARCHING}
         fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
         # Keys that this version does not know were written by a later one, and are kept.
         row = {
             **before,
             "name": self.name,
+            **{name: value for name, value in self._later().items() if value != _DEFAULTS[name]},
             **self.fixed(),
             **fields,
             **({"score_label": self.score_label, "scoring": dict(self.scoring)} if self.scoring else {}),
@@ -203,7 +252,10 @@ class Experiment:
         before = read_row(self.out)
         if before:
             now = json.loads(json.dumps({**self.fixed(), **self._later()}))
-            changes = differences({key: {**_DEFAULTS, **before}.get(key) for key in now}, now)
+            undecided = _SEARCHING if _only_dense(self.out) else ()
+            known = {key: {**_DEFAULTS, **before}.get(key) for key in now}
+            fixed = [key for key in now if key not in undecided]
+            changes = differences({key: known[key] for key in fixed}, {key: now[key] for key in fixed})
             if changes:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
@@ -249,6 +301,11 @@ def read_row(out: Path) -> dict[str, Any]:
     return _with_scoring(row)
 
 
+def _only_dense(out: Path) -> bool:
+    # Whether no run other than a dense one has been started in the folder.
+    return not any(out.glob("seed-*/*/*/" + paths.STARTED)) and not any(out.glob("seed-*/*/*/" + paths.MARKER))
+
+
 def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
     # 0.1 stored the scoring among the settings, and included it in the digest of its markers.
     settings, scoring = dialects.split_scoring(row["framework"], row["settings"])
@@ -283,4 +340,7 @@ class _Row:
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    search: str = SEARCH_FULL
+    first: float | None = None
+    score_rounds: tuple[int, ...] = ()
     version_0_1: Mapping[str, str] = field(default_factory=dict)

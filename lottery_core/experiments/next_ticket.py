@@ -15,7 +15,16 @@ from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row
-from lottery_core.pruning import CHAINS, DENSE, KEPT, any_rewinds, control_ticket, prune, schedule
+from lottery_core.pruning import (
+    CHAINS,
+    DENSE,
+    KEPT,
+    MaskWatch,
+    any_rewinds,
+    control_ticket,
+    parse_search,
+    prune,
+)
 from lottery_core.pruning import INIT as AT_INIT
 from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
 
@@ -31,7 +40,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     """
     chain = CHAINS[run.kind]
     out = experiment.out
-    source, start = pruned_run(run), out / dense(run.seed).folder
+    source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
@@ -43,7 +52,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     ticket = prune(
         trained,
         trained if kept else rewind,
-        survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
+        survivors=experiment.schedule(pool, run.round)[run.round],
         previous=previous,
         scope=experiment.scope,
         kind=run.kind,
@@ -65,6 +74,28 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
     return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+
+
+def mask_watch(
+    experiment: Experiment, run: Run, weights: Weights, ticket: Ticket | None, epochs: int = 1
+) -> MaskWatch | None:
+    """Make the watch over the mask that the round after ``run`` would get, for the process that trains ``run``.
+
+    :param experiment: the configuration
+    :param run: the run
+    :param weights: its start values
+    :param ticket: its ticket; ``None`` for a dense run
+    :param epochs: epochs of its training, each of which ends with a check
+    :returns: the watch; ``None`` if the next round would prune nothing
+    """
+    masks = weights.pool(experiment.scope) if ticket is None else ticket.masks
+    pool = _pool(experiment, weights) if ticket is None else ticket.masks.pool
+    left = pool if ticket is None else ticket.masks.surviving
+    survivors = experiment.schedule(pool, run.round + 1)[run.round + 1]
+    if survivors >= left and not run.search:
+        return None
+    search = parse_search(experiment.search) if run.search else None
+    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares)
 
 
 def is_readable(ticket: Path) -> bool:

@@ -19,6 +19,7 @@ JOB_END = "job-end.json"  # exit status of that job
 FLOOR = "floor.json"  # the score without any learning
 EXPERIMENT = "experiment.json"
 RESULTS = "results.csv"
+SEARCHED = "search.csv"  # every finished search run
 SCORES = "scores.csv"  # every score of every run, if some were replaced
 CURVE = "curve.png"
 CURVE_EVAL = "curve-eval.png"  # picture of the scores of evaluations

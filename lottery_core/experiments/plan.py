@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
 
+ROUND, SEARCH = "round-", "search-"
 _MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
 
@@ -19,17 +21,19 @@ class Run:
     :param seed: the seed of the repeat
     :param kind: ``"dense"`` or a kind of ticket
     :param round: 0 where nothing is pruned, from 1 for tickets
+    :param search: whether the run only trains until the next ticket can be pruned from it; it is not scored
     """
 
     seed: int
     kind: str
     round: int
+    search: bool = False
 
     @property
     def folder(self) -> Path:
         """The run's folder within the experiment's."""
         top = Path(f"seed-{self.seed}") / self.kind
-        return top if self.kind == DENSE else top / f"round-{self.round:02d}"
+        return top if self.kind == DENSE else top / f"{SEARCH if self.search else ROUND}{self.round:02d}"
 
     @classmethod
     def of_folder(cls, folder: Path) -> tuple[Path, Run]:
@@ -42,12 +46,15 @@ class Run:
         try:
             seed = int(folder.parts[-deep].removeprefix("seed-"))
             kind = DENSE if last == DENSE else folder.parts[-2]
-            run = cls(seed, kind, 0 if last == DENSE else int(last.removeprefix("round-")))
+            search = last.startswith(SEARCH)
+            number = 0 if last == DENSE else int(last.removeprefix(SEARCH if search else ROUND))
+            run = cls(seed, kind, number, search)
         except (ValueError, IndexError):
             run = None
         if run is None or folder.parts[-deep:] != run.folder.parts:
             raise ConfigError(
-                f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense or EXPERIMENT/seed-N/KIND/round-NN)"
+                f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense, or EXPERIMENT/seed-N/KIND/round-NN or "
+                "/search-NN)"
             )
         return folder.parents[deep - 1], run
 
@@ -62,7 +69,9 @@ class Run:
         return derive_seed("control", self.seed, self.kind, self.round)
 
     def __str__(self) -> str:
-        return f"seed {self.seed} dense" if self.kind == DENSE else f"seed {self.seed} {self.kind} round {self.round}"
+        if self.kind == DENSE:
+            return f"seed {self.seed} dense"
+        return f"seed {self.seed} {self.kind} {'search ' if self.search else ''}round {self.round}"
 
 
 def dense(seed: int) -> Run:
@@ -70,29 +79,43 @@ def dense(seed: int) -> Run:
     return Run(seed, DENSE, 0)
 
 
-def pruned_run(run: Run) -> Run:
-    """Return the run whose trained weights are pruned for the ticket of ``run``, or for a control's winning ticket."""
+def pruned_run(run: Run, searches: bool = False) -> Run:
+    """Return the run whose trained weights are pruned for the ticket of ``run``, or for a control's winning ticket.
+
+    :param run: a run of a ticket
+    :param searches: whether rounds are searched in runs of their own
+    """
     kind = WINNING if run.kind in CONTROLS else run.kind
     iterative = CHAINS[kind].iterative and run.round > 1
-    return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
+    return Run(run.seed, kind, run.round - 1, searches) if iterative else dense(run.seed)
 
 
-def needs(run: Run) -> list[Run]:
+def needs(run: Run, searches: bool = False) -> list[Run]:
     """Return the runs that must be done before ``run`` can start.
 
     A control needs the winning ticket of its round, but that ticket need not be trained yet.
+
+    :param run: a run
+    :param searches: whether rounds are searched in runs of their own
     """
     if run.kind == DENSE:
         return []
-    return list(dict.fromkeys([pruned_run(run), dense(run.seed)]))
+    return list(dict.fromkeys([pruned_run(run, searches), dense(run.seed)]))
 
 
-def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[Run]:
+def plan_runs(
+    kinds: Sequence[str], seeds: Iterable[int], rounds: int, scored: Sequence[int] = (), searches: bool = False
+) -> list[Run]:
     """Return all runs of an experiment, by seed and round, each after the runs that it needs.
+
+    Where rounds are searched in runs of their own, these form the chain, and the scored runs hang off it. Otherwise the
+    scored runs are the chain, and a kind that prunes iteratively trains in every round, scored or not.
 
     :param kinds: kinds of ticket; winning is added where a control needs it
     :param seeds: the seeds of the repeats
     :param rounds: number of pruning rounds; 0: only the dense runs, which a later command may prune
+    :param scored: the rounds whose tickets are trained in full and scored; empty for all
+    :param searches: whether rounds are searched in runs of their own
     :raises ConfigError: a kind is unknown, there is no seed, or a seed or ``rounds`` is out of range
     """
     seeds = list(dict.fromkeys(seeds))
@@ -105,13 +128,26 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
         raise ConfigError(f"rounds must not be negative, but they are {rounds}")
     if any(not 0 <= seed < 2**32 for seed in seeds):
         raise ConfigError("seeds must not be negative, and must be below 2**32")
+    wrong = rounds and any(not 1 <= round_ <= rounds for round_ in scored)
+    if wrong or any(after <= before for before, after in pairwise(scored)):
+        raise ConfigError(f"scored rounds must rise and lie between 1 and {rounds}, not {' '.join(map(str, scored))}")
     order = [kind for kind in KINDS if kind in chosen]
     runs = []
     for seed in seeds:
         runs.append(dense(seed))
         runs += [Run(seed, kind, 0) for kind in order if rounds and not _prunes(kind)]
-        runs += [Run(seed, kind, round_) for round_ in range(1, rounds + 1) for kind in order if _prunes(kind)]
+        last = min(rounds, scored[-1]) if scored else rounds
+        for round_ in range(1, last + 1):
+            found = [kind for kind in order if _prunes(kind)]
+            runs += [Run(seed, kind, round_, True) for kind in found if searches and round_ < last and _prunes_on(kind)]
+            is_scored = not scored or round_ in scored
+            runs += [Run(seed, kind, round_) for kind in found if is_scored or (not searches and _prunes_on(kind))]
     return runs
+
+
+def _prunes_on(kind: str) -> bool:
+    # Whether a round's trained ticket is pruned for the next one.
+    return kind in CHAINS and CHAINS[kind].iterative
 
 
 def _prunes(kind: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lottery_core.errors import DamagedError, LostError, LotteryError, RunError, WriteError
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, needs
+from lottery_core.experiments.plan import Run
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Training
 from lottery_core.experiments.results import Row
@@ -27,12 +27,19 @@ class RunQueue:
     :param done: the runs that are done already
     :param executor: the executor, which sets the number of parallel runs and of retries
     :param progress: display of events
+    :param needs: returns the runs that must be done before a run can start
     """
 
     def __init__(
-        self, out: Path, waiting: Iterable[Run], done: Iterable[Run], executor: Executor, progress: Progress
+        self,
+        out: Path,
+        waiting: Iterable[Run],
+        done: Iterable[Run],
+        executor: Executor,
+        progress: Progress,
+        needs: Callable[[Run], Iterable[Run]],
     ) -> None:
-        self.out, self.progress = out, progress
+        self.out, self.progress, self.needs = out, progress, needs
         self.jobs, self.retries = executor.jobs, executor.retries
         self.waiting, self.done = list(waiting), set(done)
         self.running: dict[Run, Training] = {}
@@ -62,7 +69,7 @@ class RunQueue:
         self._raise_first_failure()
 
     def _ready(self) -> list[Run]:
-        return [run for run in self.waiting if all(other in self.done for other in needs(run))]
+        return [run for run in self.waiting if all(other in self.done for other in self.needs(run))]
 
     def _begin(self, run: Run, begin: Callable[[Run], Training]) -> None:
         self.waiting.remove(run)

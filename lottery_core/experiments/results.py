@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lottery_core.tickets import TOGETHER, claimed_digest
 
 _LARGEST = 1e100  # tables square and sum values, which must not overflow
 _MORE = "score: "  # prefix of the columns of further scores
+_OF_SEARCH = ("search", "share", "stopped")  # columns of search.csv only
 _ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
 
 
@@ -40,6 +41,9 @@ class Score:
     :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None if unknown
     :param more: name -> value of further scores of the same run
     :param scoring: how the run was scored, as options of a command line; empty if training itself gives the score
+    :param search: how far the run was to train, if it only searched for the next ticket; empty for a scored run
+    :param share: share of the training that was done, in (0, 1]
+    :param stopped: where a search run ended, for users
     """
 
     score: float
@@ -54,6 +58,9 @@ class Score:
     rewind_steps: int | None = None
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     scoring: str = ""
+    search: str = ""
+    share: float = 1.0
+    stopped: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,15 @@ class Row:
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     score_label: str = ""  # description of the score; missing in rows of 0.1
+    search: str = ""  # how far a search run was to train; empty for a scored run
+    share: float = 1.0  # of the training that was done
+    stopped: str = ""  # where a search run ended
     noise: int = 0  # number of the repetition that trains the same ticket under other noise
 
     @property
     def run(self) -> Run:
         """The run that this row records."""
-        return Run(self.seed, self.kind, self.round)
+        return Run(self.seed, self.kind, self.round, bool(self.search))
 
 
 def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
@@ -157,7 +167,7 @@ def _read(folder: Path) -> _Marker | None:
 
 def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> None:
     # A score may be NaN or infinite, but not a time or a count; and no value may be larger than any run can produce.
-    for name in ("returns", "steps", "wall_seconds", "cpu_seconds", "eval_episodes", "rewind_steps"):
+    for name in ("returns", "steps", "wall_seconds", "cpu_seconds", "eval_episodes", "rewind_steps", "share"):
         value = getattr(row, name)
         if value is not None and not 0 <= value < math.inf:
             raise damaged(f"'{name}' must be a number of at least 0, not {value}")
@@ -186,7 +196,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
 
 
 def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
-    """Read the rows of all finished runs in the experiment folder ``out``, sorted by seed, kind and round.
+    """Read the rows of all finished, scored runs in the experiment folder ``out``, sorted by seed, kind and round.
 
     Markers that belong to another run, or name another ticket, are skipped with a warning.
 
@@ -197,21 +207,37 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
-    rows = []
+    rows = [row for row in _read_all(out, experiment, warn or _warn) if not row.search]
+    if not rows:
+        raise ConfigError(f"{out} holds no finished run")
+    rows += _floor_row(out, rows[0])
+    return _in_order(rows)
+
+
+def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
+    """Read the rows of all finished search runs in an experiment's folder, sorted by seed, kind and round.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    """
+    return _in_order([row for row in _read_all(out, experiment, lambda line: None) if row.search])
+
+
+def _in_order(rows: Iterable[Row]) -> list[Row]:
+    order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
+    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+
+
+def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
     for path in sorted(out.glob(f"seed-*/**/{paths.MARKER}")):
         marker = _read(path.parent)
         if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
             continue
         reason = why_foreign(marker.row, path.parent)
         if reason is None:
-            rows.append(_scored(marker.row, experiment))
+            yield _scored(marker.row, experiment)
         else:
-            (warn or _warn)(f"WARNING: {path} is left out: {reason}")
-    if not rows:
-        raise ConfigError(f"{out} holds no finished run")
-    rows += _floor_row(out, rows[0])
-    order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
-    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+            warn(f"WARNING: {path} is left out: {reason}")
 
 
 def write_floor(out: Path, floor: Score, policy: str) -> None:
@@ -246,7 +272,8 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     :raises WriteError: the file cannot be written
     """
     rows = list(rows)
-    names = [entry.name for entry in fields(Row) if entry.name != "more"]
+    left_out = ["more", *(() if any(row.search for row in rows) else _OF_SEARCH)]
+    names = [entry.name for entry in fields(Row) if entry.name not in left_out]
     more = list(dict.fromkeys(name for row in rows for name in row.more))
     lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]
     for row in rows:

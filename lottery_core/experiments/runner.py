@@ -21,7 +21,7 @@ from lottery_core.experiments.protocols import Executor, Framework, Training
 from lottery_core.experiments.queue import RunQueue
 from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
 from lottery_core.experiments.restart import identity, is_same_start, prepare_folder, started_as
-from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
+from lottery_core.experiments.results import Row, read_marker, read_rows, read_searches, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts
 from lottery_core.pruning import CHAINS, DENSE
 
@@ -56,7 +56,7 @@ class Runner:
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
-            queue = RunQueue(self.out, waiting, done, self.executor, self.progress)
+            queue = RunQueue(self.out, waiting, done, self.executor, self.progress, self.experiment.needs)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score)
             return self._write_rows()
 
@@ -73,7 +73,7 @@ class Runner:
             finished = self._finished()
             if not finished:
                 raise ConfigError(f"{self.out} holds no finished run, so there is nothing to score again")
-            runs = list(finished) if everything else stale(finished, self.experiment)
+            runs = [run for run in finished if not run.search] if everything else stale(finished, self.experiment)
             self._score_again(runs, finished, lock)
             return self._write_rows()
 
@@ -132,7 +132,7 @@ class Runner:
             return
         self.progress.say(f"{len(runs)} of {len(done)} finished runs are scored again ({self.experiment.scoring_text})")
         self.progress.begin(runs, [], self.executor.jobs)
-        queue = RunQueue(self.out, runs, done, self.executor, self.progress)
+        queue = RunQueue(self.out, runs, done, self.executor, self.progress, self.experiment.needs)
         queue.work(begin=partial(self._start_scoring, lock=lock), finish=lambda run: self._rescored(run, done))
 
     def _start_scoring(self, run: Run, lock: FolderLock) -> Training:
@@ -175,6 +175,9 @@ class Runner:
     def _write_rows(self) -> list[Row]:
         rows = read_rows(self.out, self.experiment, self.progress.say)
         write_csv(self.out / paths.RESULTS, rows)
+        searched = read_searches(self.out, self.experiment)
+        if searched:
+            write_csv(self.out / paths.SEARCHED, searched)
         write_scores(self.out, rows)
         return rows
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lottery_core.experiments import Experiment, Row, Run, duration, needs, paths, percents, read_marker, seconds_left
+from lottery_core.experiments import Experiment, Row, Run, duration, paths, percents, read_marker, seconds_left
 from lottery_core.files import is_locked, last_line, printable, read_object
 
 DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
@@ -58,7 +58,9 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
     if (folder / paths.STARTED).exists():
         text = str(read_object(folder / paths.PROGRESS).get("text", ""))
         return State(run, RUNNING, text) if busy else State(run, STOPPED, text)
-    missing = [str(other) for other in needs(run) if read_marker(experiment.out / other.folder, experiment) is None]
+    missing = [
+        str(other) for other in experiment.needs(run) if read_marker(experiment.out / other.folder, experiment) is None
+    ]
     return State(run, WAITING, f"for {missing[0]}" if missing else "")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lottery_core.cli import run_command, run_experiment
+from lottery_core.cli import run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress
 from lottery_core.experiments.executors import SLURM, cores, make_executor
@@ -79,6 +79,7 @@ def _run(args: argparse.Namespace) -> None:
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
+        *search_lines(experiment),
     )
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lottery_core.cli import search_settings
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point
 from sb3_lottery.backends import GYMNASIUM, atari_game
@@ -61,7 +62,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         scope=scope_words(values["scope"], model.algorithm),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
-        rounds=values["rounds"],
+        **search_settings(values, "rounds" in given),
         score_label=score_label(settings.training.score_episodes),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from lottery_core.cli import DEFAULTS, search_lines, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import any_rewinds
+from lottery_core.pruning import SEARCH_FULL, any_rewinds
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
 from sb3_lottery.find.references import worker_command
@@ -31,7 +32,7 @@ def find_tickets(
     out: str | Path,
     *,
     total_timesteps: int,
-    rounds: int = 20,
+    rounds: int | None = None,
     prune_rate: float = 0.2,
     rewind: str | None = None,
     kinds: Sequence[str] | str = ("winning", "random"),
@@ -46,6 +47,10 @@ def find_tickets(
     after_rewind: str = FULL,
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
+    search: str = SEARCH_FULL,
+    first: float | str | None = None,
+    score_at: Sequence[float | str] | None = None,
+    score_rounds: Sequence[int] | None = None,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
@@ -60,7 +65,8 @@ def find_tickets(
     :param make_model: makes a fresh model with its environment from a seed, a new one in every call
     :param out: the experiment's folder
     :param total_timesteps: length of each training run in environment steps
-    :param rounds: rounds of pruning; with 0 only the dense runs are trained
+    :param rounds: rounds of pruning; with 0 only the dense runs are trained; ``None`` is 20, or as many as ``score_at``
+        or ``score_rounds`` need
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``.
         ``None`` is a twentieth of the length, which corresponds to the paper's end of epoch 1 of 20, or just after the
@@ -83,6 +89,11 @@ def find_tickets(
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
         only in their callbacks are not told apart
+    :param search: how far rounds train that only search for the next ticket: ``"full"``, a share such as ``"0.5"``, or
+        ``"settled"`` or ``"settled:0.02"``, until the mask has settled
+    :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
+    :param score_at: levels, shares of the pool, near which tickets are trained in full and scored; ``None`` for all
+    :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
     :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -90,7 +101,7 @@ def find_tickets(
     seeds = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
     _check_types(
         total_timesteps=total_timesteps,
-        rounds=rounds,
+        rounds=0 if rounds is None else rounds,
         prune_rate=prune_rate,
         score_episodes=score_episodes,
         eval_episodes=eval_episodes,
@@ -101,6 +112,9 @@ def find_tickets(
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
     evaluation = _evaluation(eval_episodes, deterministic)
     spec = spec_of_length(total_timesteps, rewind, score_episodes, after_rewind)
+    values = {"search": search, "first": first, "score_at": score_at, "score_rounds": score_rounds}
+    values |= {"rounds": DEFAULTS["rounds"] if rounds is None else rounds, "prune_rate": prune_rate}
+    chosen = search_settings(values, rounds is not None)
     call_callbacks(callbacks, seeds[0])
     model = look_at(make_model, seeds[0], spec, scope, scope_shares, Path(out) if rewind is None else None)
     spec = model.spec
@@ -118,7 +132,7 @@ def find_tickets(
         scope=model.scope,
         kinds=kinds,
         seeds=seeds,
-        rounds=rounds,
+        **chosen,
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
@@ -126,6 +140,8 @@ def find_tickets(
         after_rewind=after_rewind,
     )
     shown = Progress(quiet=not progress)
+    for line in search_lines(experiment):
+        shown.say(line)
     for line in model.notes:
         Progress().say(line)
     if model.length_note:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -13,9 +14,20 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
-from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
+from lottery_core.experiments import (
+    REMAINING,
+    Experiment,
+    Run,
+    Score,
+    dense,
+    make_control,
+    mask_watch,
+    paths,
+    read_row,
+    write_score,
+)
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH, MaskWatch
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
@@ -37,6 +49,7 @@ def train(
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     begin: Mapping[str, int] | None = None,
     more: Sequence[BaseCallback] = (),
+    watch: MaskWatch | None = None,
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
 
@@ -52,6 +65,7 @@ def train(
     :param begin: unit -> number that counts as trained already: only the rest of the length is trained, with schedules
         that continue from there; ``None`` trains the whole length
     :param more: the user's own callbacks
+    :param watch: watches the mask that pruning would give, and ends a search run; ``None`` for none
     :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -67,9 +81,10 @@ def train(
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
         lottery.warns = False
         callbacks.append(lottery)
-    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING))
+    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING), watch)
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
-    _check_recorded(recorder, spec, model.num_timesteps)
+    searches = watch is not None and not watch.search.full
+    _check_recorded(recorder, spec, model.num_timesteps, searches)
     if recorder.kept_at:
         write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
     _save(model, folder)
@@ -83,7 +98,9 @@ def train(
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
     )
-    if evaluate is not None:
+    if watch is not None and searches:
+        score = replace(score, search=str(watch.search), share=watch.share, stopped=watch.outcome())
+    elif evaluate is not None:
         score = evaluate(model, score)
     write_score(folder, score)
     return score
@@ -109,7 +126,7 @@ def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallbac
     return before
 
 
-def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> None:
+def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int, searches: bool) -> None:
     episodes = recorder.episodes.count
     if not recorder.kept:
         raise RunError(
@@ -117,7 +134,7 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> N
             f"{episodes} episodes, {recorder.updates} updates, {timesteps} timesteps",
             status=2,
         )
-    if not episodes:
+    if not episodes and not searches:
         raise RunError("no episode ended in this run, so there is no score: train longer")
 
 
@@ -133,6 +150,12 @@ def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
     if counts[spec.length.unit] >= spec.length.count:
         raise RunError(f"nothing remains of {spec.length} after the rewind point {spec.rewind}", status=2)
     return counts
+
+
+def _watch(out: Path, run: Run, model: BaseAlgorithm, spec: TrainingSpec, ticket: Ticket | None) -> MaskWatch | None:
+    if not read_row(out):
+        return None
+    return mask_watch(Experiment.load(out), run, weights_of(model), ticket, spec.epochs)
 
 
 def _save(model: BaseAlgorithm, folder: Path) -> None:
@@ -179,7 +202,8 @@ def train_run(
             if not spec.rate_restarts and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more)
+        watch = _watch(out, run, model, spec, ticket)
+        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more, watch)
     finally:
         if model.env is not None:
             model.env.close()

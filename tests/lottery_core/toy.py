@@ -14,7 +14,7 @@ from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
 from lottery_core.cli.lottery import run_command
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.next_ticket import make_control
+from lottery_core.experiments.next_ticket import make_control, mask_watch
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.protocols import FinishedInProcess
 from lottery_core.experiments.results import Score, read_score, write_score
@@ -69,19 +69,24 @@ def train_run(out: Path, run: Run) -> None:
     else:
         if control:
             make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
-        keeper = apply_ticket(Ticket.load(folder / paths.TICKET), model, optimizer)
+        ticket = Ticket.load(folder / paths.TICKET)
+        keeper = apply_ticket(ticket, model, optimizer)
     write_json(folder / "progress.json", {"text": "half way"})
     time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
     if settings.get("fail") == str(run.folder):
         raise RuntimeError("the toy is broken")
-    train(model, optimizer, steps=settings["steps"], seed=run.seed)
+    watch = mask_watch(experiment, run, snapshot(model), ticket) if run.search else None
+    share = 1.0 if watch is None or watch.search.share is None else watch.search.share
+    steps = round(settings["steps"] * share)
+    train(model, optimizer, steps=steps, seed=run.seed)
     if run.kind != DENSE_KIND:
         keeper.check()
     value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
     trained = snapshot(model)
     Weights({name: tensor * value for name, tensor in trained.tensors.items()}).save(folder / "trained.safetensors")
     score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
-    write_score(folder, Score(score, 0.5, 10, settings["steps"], 0.1, 0.1))
+    more = {"search": experiment.search, "share": share, "stopped": f"stopped at {share:.0%}"} if run.search else {}
+    write_score(folder, Score(score, 0.5, 10, steps, 0.1 * share, 0.1 * share, **more))
 
 
 DENSE_KIND = "dense"

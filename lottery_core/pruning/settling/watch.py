@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from torch import Tensor
 
@@ -55,7 +56,8 @@ class MaskWatch:
         :param values: name -> start value, at least those of the pool
         """
         self.rewind(values)
-        self._settling = Settling(PackedMask.of(self.next_masks(values)))
+        with suppress(LotteryError):  # too little is left to prune: then there is no distance, and no early end
+            self._settling = Settling(PackedMask.of(self.next_masks(values)))
 
     def rewind(self, values: Mapping[str, Tensor]) -> None:
         """Note the values at the rewind point, with which some criteria compare.
@@ -71,7 +73,7 @@ class MaskWatch:
         :param share: share of the training that is done
         """
         if self._settling is None:
-            return False
+            return self._ends(share)
         passed = int(share * self.parts + _TOLERANCE) > int(self._checked * self.parts + _TOLERANCE)
         return passed or self._ends(share)
 
@@ -83,16 +85,14 @@ class MaskWatch:
         :returns: the distance; ``None`` if there is none, because a weight is NaN or infinite (pruning itself reports
             that) or the training is over
         """
-        assert self._settling is not None
         share = min(share, 1.0)
         if share > self._checked:
-            self._checked = share
-            try:
-                self.look = self._settling.add(share, PackedMask.of(self.next_masks(values)))
-            except LotteryError:
-                self.look = None
-        threshold = self.search.threshold
-        settled = threshold is not None and self.look is not None and self._settling.settled(threshold)
+            self._checked, self.look = share, None
+            with suppress(LotteryError):
+                if self._settling is not None:
+                    self.look = self._settling.add(share, PackedMask.of(self.next_masks(values)))
+        threshold, rule = self.search.threshold, self._settling
+        settled = threshold is not None and rule is not None and self.look is not None and rule.settled(threshold)
         self.stopped = self.stopped or self._ends(share) or (settled and share < 1)
         return self.look
 

@@ -1,0 +1,84 @@
+"""The options that make an experiment cheaper: levels apart from rounds, and search rounds that end early."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment
+from lottery_core.pruning import (
+    SEARCH_FULL,
+    check_rate,
+    level_after,
+    parse_levels,
+    parse_search,
+    parse_share,
+    rounds_of_levels,
+)
+
+SEARCH_DEFAULTS: dict[str, Any] = {"score_at": None, "score_rounds": None, "first": None, "search": SEARCH_FULL}
+
+
+def add_search_options(group: argparse._ActionsContainer) -> None:
+    """Add ``--score-at``, ``--score-rounds``, ``--first`` and ``--search``.
+
+    :param group: a parser or an argument group
+    """
+    add = group.add_argument
+    add(
+        "--score-at",
+        nargs="+",
+        metavar="LEVEL",
+        help="score tickets only at the rounds nearest to these levels, shares that survive: 50%% 20%% 10%% 5%% 2%% "
+        "(every round); other kinds than those that prune round by round are not trained elsewhere",
+    )
+    add("--score-rounds", nargs="+", type=int, metavar="N", help="score tickets only in these rounds: 5 10 15 20 (all)")
+    add("--first", metavar="LEVEL", help="share that survives the first round, e.g. 50%% (as --prune-rate says)")
+    add(
+        "--search",
+        metavar="HOW",
+        help=f"training of rounds that only search for the next ticket ({SEARCH_FULL}): {SEARCH_FULL}; a share of the "
+        "training, e.g. 0.5; settled, or settled:0.02: until so small a share of the next survivors changes in a "
+        "twentieth of the training. Tickets of scored rounds are trained in full",
+    )
+
+
+def search_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, Any]:
+    """Return the settings of an experiment that the options choose: rounds, first, search and score_rounds.
+
+    :param values: values of the options, with ``rounds`` and ``prune_rate``
+    :param rounds_given: whether ``rounds`` was given, so that it limits the levels; otherwise the lowest level is the
+        last round
+    :raises ConfigError: a word is not understood, levels do not fall, or both levels and rounds are given
+    :raises PruneError: the prune rate is outside (0, 1)
+    """
+    rate, rounds = check_rate(values["prune_rate"]), values["rounds"]
+    first = None if values["first"] is None else parse_share(str(values["first"]), "--first")
+    search = parse_search(str(values["search"]))
+    if values["score_at"] is not None and values["score_rounds"] is not None:
+        raise ConfigError("--score-at and --score-rounds both choose the rounds that are scored: leave one out")
+    scored = tuple(values["score_rounds"] or ())
+    if values["score_at"] is not None:
+        scored = rounds_of_levels(parse_levels([str(word) for word in values["score_at"]]), rate, first)
+    if scored and not rounds_given:
+        rounds = max(scored)
+    if scored and rounds and max(scored) > rounds:
+        raise ConfigError(f"--rounds {rounds} ends before the last scored round, {max(scored)}: leave --rounds out")
+    return {"rounds": rounds, "first": first, "search": str(search), "score_rounds": scored if rounds else ()}
+
+
+def search_lines(experiment: Experiment) -> list[str]:
+    """Return lines for users about the rounds that are scored and how the others search; none for a plain experiment.
+
+    :param experiment: the configuration
+    """
+    lines = []
+    if experiment.score_rounds:
+        rate, first = experiment.prune_rate, experiment.first
+        levels = (f"{round_} ({level_after(round_, rate, first):.1%})" for round_ in experiment.score_rounds)
+        lines.append(f"scored rounds, and what survives: {', '.join(levels)}")
+    if experiment.searches:
+        lines.append(f"search rounds: --search {experiment.search}, in runs of their own")
+    return lines
