@@ -37,6 +37,13 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
         default=None,
         metadata={"help": "dense run: write rewind.safetensors into --save-dir at update:N, epoch:N or init"},
     )
+    mask_watch: bool = field(
+        default=False,
+        metadata={
+            "help": "set by fairseq-lottery: log how far the mask moves that pruning would give, and end a search run "
+            "as the experiment in whose folder --save-dir lies says"
+        },
+    )
     scope: Optional[str] = field(
         default=None,
         metadata={"help": "'all', 'layers' or regular expressions, separated by spaces; checked against the model"},

@@ -28,7 +28,7 @@ from lottery_core.version import VERSION
 # Arguments of fairseq-train that fairseq-lottery sets itself.
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
-    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind"),
+    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--mask-watch"),
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,

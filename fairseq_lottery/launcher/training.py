@@ -32,6 +32,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     folder = out / run.folder
     arguments = _apart(arguments, run)
     arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
+    arguments = arguments.plus("--mask-watch")
     if arguments.log_format is None:
         arguments = arguments.plus("--log-format", "json")
     count = experiment.scoring["average"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import re
 import resource
@@ -30,7 +31,7 @@ from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
 from lottery_core.experiments import KEPT, Experiment, Run, Score, dense, paths, read_marker, write_score
 from lottery_core.experiments.executors import die_with, hide_gpus
-from lottery_core.files import write_json
+from lottery_core.files import read_object, write_json
 from lottery_core.pruning import DENSE
 from lottery_core.tickets import Weights
 
@@ -125,7 +126,7 @@ def _run(args: argparse.Namespace) -> None:
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if run.kind == DENSE and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    score = _score(experiment, folder)
+    score = _searched(experiment, folder) if run.search else _score(experiment, folder)
     rewind = out / dense(run.seed).folder / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
@@ -138,6 +139,16 @@ def _run(args: argparse.Namespace) -> None:
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )
     write_score(folder, score)
+
+
+def _searched(experiment: Experiment, folder: Path) -> Score:
+    # A search run is not scored: generating translations may take longer than the search itself.
+    end = read_object(folder / paths.SEARCH_END)
+    share, stopped = end.get("share"), end.get("stopped")
+    if not isinstance(share, float) or not isinstance(stopped, str):
+        raise RunError(f"{folder / paths.SEARCH_END} does not say where the search run ended")
+    print(stopped)
+    return Score(score=math.nan, returns=0, search=experiment.search, share=share, stopped=stopped)
 
 
 def _score(experiment: Experiment, folder: Path) -> Score:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
-from fairseq_lottery.names import PRECISION, TICKET
+from fairseq_lottery.names import PRECISION, SEARCH, TICKET
 from fairseq_lottery.task.batches import drawn_once
 from fairseq_lottery.task.beginning import Beginning
 from fairseq_lottery.task.checks import (
@@ -32,6 +32,7 @@ from fairseq_lottery.task.fp32_masters import FullValues, full_precision, in_hal
 from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
+from fairseq_lottery.task.search import SearchWatch, stop_after
 from fairseq_lottery.task.ticket import fresh_seed, log_ticket, masks_of_checkpoint, needs_fresh, ticket_to_train
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING
@@ -59,7 +60,10 @@ class LotteryTask:
     _digest = ""  # digest of the ticket that is trained
     _loaded: Sequence[Any] = ()  # models built to load a checkpoint
     _begins: Beginning | None = None
+    _ticket: Ticket | None = None
     _updates = 0
+    _watch: SearchWatch | None = None
+    _trainer: Any = None
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -124,6 +128,8 @@ class LotteryTask:
             )
         else:
             model = self._build_ticket(lambda: build(cfg))
+        if options.mask_watch:
+            self._watch = SearchWatch.of(options, model, self._ticket, is_master())
         self._bare_model = model
         return model
 
@@ -157,6 +163,7 @@ class LotteryTask:
         require_same_on_all_ranks(ticket)
         ticket = ticket.named_for(model)
         ticket.load_into(model)
+        self._ticket = ticket
         self._full_values = FullValues(model)
         self._full_values.keep(ticket.start())
         self._held = TaskMasks(model, ticket.masks)
@@ -175,6 +182,10 @@ class LotteryTask:
         if training:
             self._train_batches = batches
         return batches
+
+    def meet(self, trainer: Any) -> None:
+        """Remember the trainer, whose configuration limits the run; see :mod:`fairseq_lottery.patches.begin_late`."""
+        self._trainer = trainer
 
     def begin_late(self, trainer: Any, batches: Any, **options: Any) -> Any:
         """Move a new run to the rewind point under ``--after-rewind remaining``.
@@ -220,6 +231,8 @@ class LotteryTask:
             self._scaler = None
         if self._rewinding is not None:
             self._rewinding.before_update(update_num, self._weights)
+        if self._watch is not None:
+            self._watch.before_update(update_num, self._train_batches, self._weights)
         result = super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
         if self._held is not None:
             self._held.after_backward(optimizer)
@@ -238,6 +251,8 @@ class LotteryTask:
             self._updates = update_num + 1
             at = None if batches is None else Beginning(self._updates, batches.state_dict())
             self._rewinding.after_update(self._updates, epoch, ends, self._weights, at)
+        if self._watch is not None and self._watch.after_update(update_num + 1, self._train_batches, self._weights):
+            stop_after(self._trainer.cfg, update_num + 1)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
         """Return the task's entries in a checkpoint: the ticket's digest, and the state of the loss scaler."""
@@ -246,12 +261,16 @@ class LotteryTask:
         half = self._bare_model is not None and in_half_precision(self._bare_model)
         scaler = scaler_state(self._optimizer)
         precision = {PRECISION: {"scaler": scaler}} if half or scaler else {}
-        return {**more, name: {**more.get(name, {}), TICKET: self._digest, **precision}}
+        state = self._watch.state() if self._watch is not None else {}
+        search = {SEARCH: state} if state else {}
+        return {**more, name: {**more.get(name, {}), TICKET: self._digest, **precision, **search}}
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
         """Restore the entries that :meth:`get_checkpoint_dict` returned for the run that is resumed."""
         getattr(super(), "set_checkpoint_dict", lambda _: None)(kept)
         self._scaler = kept.get(PRECISION, {}).get("scaler")
+        if self._watch is not None:
+            self._watch.restore(kept.get(SEARCH, {}))
 
     def in_full_precision(self, state: Mapping[str, Any], optimizer: Any) -> Mapping[str, Any]:
         """Return the model's state dict with the fp32 masters in place of the rounded weights, for a checkpoint."""
@@ -277,6 +296,10 @@ class LotteryTask:
             self._shares = self._shares_of_pool()
         for name, value in self._shares.items():
             metrics.log_scalar(name, value, weight=0, priority=1900, round=5)
+        look = None if self._watch is None else self._watch.look
+        if look is not None:
+            metrics.log_scalar("mask_distance", look.distance, weight=0, priority=1901, round=5)
+            metrics.log_scalar("mask_slows", float(look.slows), weight=0, priority=1902, round=0)
 
     def _shares_of_pool(self) -> dict[str, float]:
         masks = None if self._held is None else self._held.masks

@@ -12,6 +12,7 @@ PROGRESS = "progress.json"  # how far the run has come
 LEARNING = "curve.csv"  # the learning curve of the run
 SCORE = "score.json"  # the score of the run
 EARLIER_SCORES = "earlier-scores.json"  # scores that were replaced by a later scoring
+SEARCH_END = "search.json"  # where a search run has ended, if its framework trains in another process
 MARKER = "result.json"  # written last: the run is done
 FAILED = "failed.json"  # why the run's last attempt failed
 JOB = "job.json"  # the cluster's job that trains the run

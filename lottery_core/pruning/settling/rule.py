@@ -8,7 +8,11 @@ at half the time, and a mask that moves as fast as it did on average since the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from lottery_core.errors import MaskError
 from lottery_core.pruning.settling.distance import PackedMask, changed
@@ -63,6 +67,28 @@ class Settling:
         # Later checks compare with half of a longer time, so earlier masks are needed no more.
         self._masks = [self._masks[0], *(entry for entry in self._masks[1:] if entry[0] >= half_share), (share, mask)]
         return look
+
+    def state(self) -> dict[str, Any]:
+        """Return the masks and checks as plain values and uint8 tensors, for a checkpoint."""
+        return {
+            "shares": [share for share, _ in self._masks],
+            "bits": [torch.from_numpy(mask.bits) for _, mask in self._masks],
+            "sizes": [self._masks[0][1].pool, self._masks[0][1].surviving],
+            "looks": [[look.share, look.distance, float(look.slows)] for look in self.looks],
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Settling:
+        """Return what :meth:`state` described.
+
+        :param state: the values
+        """
+        pool, surviving = state["sizes"]
+        masks = [PackedMask(bits.cpu().numpy(), pool, surviving) for bits in state["bits"]]
+        settling = cls(masks[0])
+        settling._masks = list(zip(state["shares"], masks, strict=True))
+        settling.looks = [Look(share, distance, bool(slows)) for share, distance, slows in state["looks"]]
+        return settling
 
     def settled(self, threshold: float) -> bool:
         """Return whether the mask has settled: the last distances lie below the threshold, and the mask slows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from torch import Tensor
 
@@ -107,6 +108,20 @@ class MaskWatch:
         ties = None if rounded_to(tensors.values()) is None else [0, 0]
         early = self._early if self.criterion.uses_rewind else None
         return select(tensors, self._names, self._masks, self._survivors, self.criterion, early, networks, ties)[0]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a killed search run needs to stop where an undisturbed one does; empty if it needs nothing."""
+        if self.search.threshold is None or self._settling is None:
+            return {}
+        return {"checked": self._checked, **self._settling.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` returned.
+
+        :param state: the values, from a checkpoint
+        """
+        self._checked, self._settling = float(state["checked"]), Settling.of_state(state)
+        self.look = self._settling.looks[-1] if self._settling.looks else None
 
     def _ends(self, share: float) -> bool:
         end = self.search.share
