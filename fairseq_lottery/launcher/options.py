@@ -174,6 +174,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
         **search_settings(vars(args), args.rounds_given),
+        repeat_noise=args.repeat_noise,
         versions=all_versions(),
     )
     return with_scoring(experiment, scoring)

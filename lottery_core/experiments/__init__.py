@@ -3,8 +3,8 @@
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
 from lottery_core.experiments.next_ticket import make_control, mask_watch
-from lottery_core.experiments.plan import MOST_SEEDS, Run, dense, needs
-from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
+from lottery_core.experiments.plan import FRESH_APART, MOST_SEEDS, SHARED, Run, dense
+from lottery_core.experiments.progress import Progress, duration, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
     Row,
@@ -37,6 +37,7 @@ __all__ = [
     "FinishedInProcess",
     "Executor",
     "Experiment",
+    "FRESH_APART",
     "Framework",
     "KEPT",
     "LEARNING_RATE",
@@ -47,13 +48,13 @@ __all__ = [
     "Row",
     "Run",
     "Runner",
+    "SHARED",
     "Score",
     "commands",
     "dense",
     "duration",
     "make_control",
     "mask_watch",
-    "needs",
     "parse_point",
     "paths",
     "percents",
@@ -64,6 +65,7 @@ __all__ = [
     "read_score",
     "read_searches",
     "seconds_left",
+    "took",
     "write_csv",
     "write_floor",
     "write_score",

@@ -28,6 +28,7 @@ class RunQueue:
     :param executor: the executor, which sets the number of parallel runs and of retries
     :param progress: display of events
     :param needs: returns the runs that must be done before a run can start
+    :param alike: the run that trains the same ticket as a given one, which then waits for it; ``None`` if there is none
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class RunQueue:
         executor: Executor,
         progress: Progress,
         needs: Callable[[Run], Iterable[Run]],
+        alike: Callable[[Run], Run | None] = lambda run: None,
     ) -> None:
-        self.out, self.progress, self.needs = out, progress, needs
+        self.out, self.progress, self.needs, self.alike = out, progress, needs, alike
         self.jobs, self.retries = executor.jobs, executor.retries
         self.waiting, self.done = list(waiting), set(done)
         self.running: dict[Run, Training] = {}
@@ -69,7 +71,12 @@ class RunQueue:
         self._raise_first_failure()
 
     def _ready(self) -> list[Run]:
-        return [run for run in self.waiting if all(other in self.done for other in self.needs(run))]
+        unfinished = {*self.waiting, *self.running}
+        return [
+            run
+            for run in self.waiting
+            if all(other in self.done for other in self.needs(run)) and self.alike(run) not in unfinished
+        ]
 
     def _begin(self, run: Run, begin: Callable[[Run], Training]) -> None:
         self.waiting.remove(run)

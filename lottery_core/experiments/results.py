@@ -98,12 +98,13 @@ class Row:
     search: str = ""  # how far a search run was to train; empty for a scored run
     share: float = 1.0  # of the training that was done
     stopped: str = ""  # where a search run ended
-    noise: int = 0  # number of the repetition that trains the same ticket under other noise
+    noise: int = 1  # number of the training of this ticket; further ones have other noise
+    same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
 
     @property
     def run(self) -> Run:
         """The run that this row records."""
-        return Run(self.seed, self.kind, self.round, bool(self.search))
+        return Run(self.seed, self.kind, self.round, self.noise, bool(self.search))
 
 
 def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
@@ -162,7 +163,7 @@ def _read(folder: Path) -> _Marker | None:
     for name, count in (("pruned_fraction", row.pruned), ("surviving_fraction", row.surviving)):
         if not abs(getattr(row, name) - count / row.pool) < _ROUNDED:
             raise damaged(f"'{name}' is {getattr(row, name)}, and {count} of {row.pool} are {count / row.pool}")
-    return _Marker(value["configuration"], row)
+    return _Marker(value["configuration"], replace(row, noise=max(1, row.noise)))
 
 
 def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> None:
@@ -186,7 +187,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
     own = row.run.folder.parts
     if folder.absolute().parts[-len(own) :] != own:
         return f"it is the marker of {printable(row.run, 80)}"
-    if row.kind == DENSE:
+    if not row.run.has_ticket:
         return None
     try:
         digest = claimed_digest(folder / paths.TICKET)
@@ -225,7 +226,7 @@ def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
 
 def _in_order(rows: Iterable[Row]) -> list[Row]:
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
-    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round, row.noise))
 
 
 def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
@@ -350,6 +351,7 @@ def _row_of(line: dict[str, Any], where: str) -> Row:
         raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
     if math.isfinite(row.score) and abs(row.score) > _LARGEST:
         raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
+    row = replace(row, noise=max(1, row.noise))
     return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
 
 

@@ -63,6 +63,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
         **search_settings(values, "rounds" in given),
+        repeat_noise=values["repeat_noise"],
         score_label=score_label(settings.training.score_episodes),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],

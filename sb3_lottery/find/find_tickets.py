@@ -47,6 +47,7 @@ def find_tickets(
     after_rewind: str = FULL,
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
+    repeat_noise: int = 1,
     search: str = SEARCH_FULL,
     first: float | str | None = None,
     score_at: Sequence[float | str] | None = None,
@@ -89,6 +90,8 @@ def find_tickets(
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
         only in their callbacks are not told apart
+    :param repeat_noise: how often each ticket is trained, under different noise of training (environments, actions);
+        the answer then says how much of the spread is luck
     :param search: how far rounds train that only search for the next ticket: ``"full"``, a share such as ``"0.5"``, or
         ``"settled"`` or ``"settled:0.02"``, until the mask has settled
     :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
@@ -106,6 +109,7 @@ def find_tickets(
         score_episodes=score_episodes,
         eval_episodes=eval_episodes,
         jobs=jobs,
+        repeat_noise=repeat_noise,
         seeds=seeds,
     )
     if jobs < 1:
@@ -133,6 +137,7 @@ def find_tickets(
         kinds=kinds,
         seeds=seeds,
         **chosen,
+        repeat_noise=repeat_noise,
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
@@ -151,7 +156,13 @@ def find_tickets(
     executor: Executor
     if jobs == 1:
         executor = InProcess(
-            experiment.out, make_model, spec, lambda run, state: shown.status({run: state}), evaluation, callbacks
+            experiment.out,
+            make_model,
+            spec,
+            lambda run, state: shown.status({run: state}),
+            evaluation,
+            callbacks,
+            experiment.seeding,
         )
     else:
         command = partial(worker_command, make_model, callbacks)

@@ -60,14 +60,15 @@ def train_run(out: Path, run: Run) -> None:
     experiment = Experiment.load(out)
     folder, settings = out / run.folder, experiment.settings
     control = CONTROLS.get(run.kind)
-    model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
+    fresh = control and control.needs == FRESH and run.noise == 1
+    model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
-    if run.kind == DENSE_KIND:
+    if not run.has_ticket:
         snapshot(model).save(folder / paths.INIT)
-        train(model, optimizer, steps=5, seed=run.seed)
+        train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)
     else:
-        if control:
+        if control and run.noise == 1:
             make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
         ticket = Ticket.load(folder / paths.TICKET)
         keeper = apply_ticket(ticket, model, optimizer)
@@ -78,8 +79,8 @@ def train_run(out: Path, run: Run) -> None:
     watch = mask_watch(experiment, run, snapshot(model), ticket) if run.search else None
     share = 1.0 if watch is None or watch.search.share is None else watch.search.share
     steps = round(settings["steps"] * share)
-    train(model, optimizer, steps=steps, seed=run.seed)
-    if run.kind != DENSE_KIND:
+    train(model, optimizer, steps=steps, seed=run.noise_seed)
+    if run.has_ticket:
         keeper.check()
     value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
     trained = snapshot(model)
@@ -87,9 +88,6 @@ def train_run(out: Path, run: Run) -> None:
     score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
     more = {"search": experiment.search, "share": share, "stopped": f"stopped at {share:.0%}"} if run.search else {}
     write_score(folder, Score(score, 0.5, 10, steps, 0.1 * share, 0.1 * share, **more))
-
-
-DENSE_KIND = "dense"
 
 
 class Here:

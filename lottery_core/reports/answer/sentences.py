@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
+from lottery_core.pruning import DENSE
 from lottery_core.reports.answer.answer import Answer
 from lottery_core.reports.answer.contrasts import NOT_TESTED, Comparison, seeds_for
 from lottery_core.reports.answer.curves import percent
@@ -185,14 +186,15 @@ def _luck(answer: Answer) -> Iterator[str]:
 
 
 def _one_luck(luck: Luck) -> str:
+    what = "dense networks" if luck.kind == DENSE else f"{luck.kind} tickets"
     line = (
-        f"{luck.kind} tickets trained again under other noise ({luck.trainings} trainings of {luck.tickets} tickets) "
-        f"spread by {luck.noise:.3g}"
+        f"{what} trained again under other noise ({luck.trainings} trainings of {luck.tickets}) spread by "
+        f"{luck.noise:.3g}"
     )
     if luck.tickets_differ is None:
         return line
     part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
-    return f"{line}, tickets of one level by {luck.tickets_differ:.3g}{part}"
+    return f"{line}, {'those' if luck.kind == DENSE else 'tickets of one level'} by {luck.tickets_differ:.3g}{part}"
 
 
 def _given(answer: Answer) -> Iterator[str]:

@@ -141,8 +141,7 @@ def kinds_among(rows: Sequence[Row]) -> list[str]:
 
 def seed_of(row: Row) -> str:
     """Format the repeat that a row belongs to."""
-    noise = getattr(row, "noise", 0)
-    return f"seed {row.seed}, repeat {noise}" if noise else f"seed {row.seed}"
+    return f"seed {row.seed}, noise {row.noise}" if row.noise > 1 else f"seed {row.seed}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

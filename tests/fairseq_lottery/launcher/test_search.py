@@ -20,7 +20,7 @@ from tests.fairseq_lottery.launcher.test_after_rewind import SCHEDULE, rates
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 from tests.fairseq_lottery.launcher.test_faults import LAST, kill_when
 
-SEARCH, SCORED = Run(1, "winning", 1, True), Run(1, "winning", 2)
+SEARCH, SCORED = Run(1, "winning", 1, search=True), Run(1, "winning", 2)
 
 
 def words(out: Path, data: Path, *more: object) -> list[str]:

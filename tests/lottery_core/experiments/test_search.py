@@ -34,12 +34,12 @@ def values(**changes):
 def test_without_the_options_the_plan_is_as_it_was() -> None:
     plan = plan_runs(["winning", "random", "one-shot"], [1, 2], 3)
     assert not any(run.search for run in plan)
-    assert plan == plan_runs(["winning", "random", "one-shot"], [1, 2], 3, (1, 2, 3))
+    assert plan == plan_runs(["winning", "random", "one-shot"], [1, 2], 3, scored=(1, 2, 3))
 
 
 def test_search_runs_are_a_chain_from_which_scored_runs_hang() -> None:
-    plan = plan_runs(["winning", "random", "one-shot"], [7], 5, (2, 4), True)
-    chain = [Run(7, "winning", round_, True) for round_ in (1, 2, 3)]
+    plan = plan_runs(["winning", "random", "one-shot"], [7], 5, scored=(2, 4), searches=True)
+    chain = [Run(7, "winning", round_, search=True) for round_ in (1, 2, 3)]
     scored = [Run(7, kind, round_) for round_ in (2, 4) for kind in ("winning", "one-shot", "random")]
     assert sorted(plan, key=str) == sorted([dense(7), *chain, *scored], key=str)  # nothing after the last level
     for index, run in enumerate(plan):
@@ -50,7 +50,7 @@ def test_search_runs_are_a_chain_from_which_scored_runs_hang() -> None:
 
 
 def test_levels_without_search_runs_train_the_chain_in_full() -> None:
-    plan = plan_runs(["winning", "random", "no-rewind", "rewound-dense"], [1], 4, (2, 4))
+    plan = plan_runs(["winning", "random", "no-rewind", "rewound-dense"], [1], 4, scored=(2, 4))
     assert {run.round for run in plan if run.kind == "winning"} == {1, 2, 3, 4}
     assert {run.round for run in plan if run.kind == "no-rewind"} == {1, 2, 3, 4}
     assert {run.round for run in plan if run.kind == "random"} == {2, 4}
@@ -60,11 +60,11 @@ def test_levels_without_search_runs_train_the_chain_in_full() -> None:
 @pytest.mark.parametrize("scored", [(2, 2), (3, 1), (0, 1), (5,)])
 def test_scored_rounds_rise_within_the_rounds(scored: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="scored rounds must rise and lie between 1 and 4"):
-        plan_runs(["winning"], [1], 4, scored)
+        plan_runs(["winning"], [1], 4, scored=scored)
 
 
 def test_folders_of_search_runs() -> None:
-    run = Run(3, "winning", 12, True)
+    run = Run(3, "winning", 12, search=True)
     assert run.folder == Path("seed-3/winning/search-12")
     assert Run.of_folder(Path("/x/exp") / run.folder) == (Path("/x/exp"), run)
     assert str(run) == "seed 3 winning search round 12"
@@ -72,7 +72,7 @@ def test_folders_of_search_runs() -> None:
 
 def test_the_whole_procedure_with_search_runs(tmp_path: Path) -> None:
     rows, trained = here(tmp_path, **CHEAP)
-    assert [run for run in trained if run.search] == [Run(1, "winning", round_, True) for round_ in (1, 2, 3)]
+    assert [run for run in trained if run.search] == [Run(1, "winning", round_, search=True) for round_ in (1, 2, 3)]
     assert len(trained) == 1 + 3 + 2 * 3
     assert {(row.kind, row.round) for row in rows if row.round} == {
         (kind, round_) for kind in CHEAP["kinds"] for round_ in (2, 4)
@@ -102,7 +102,7 @@ def test_a_lost_search_run_is_trained_again_with_the_same_tickets(tmp_path: Path
     scores = {row.run: row.score for row in read_rows(tmp_path)}
     (tmp_path / "seed-1/winning/search-03" / paths.MARKER).unlink()
     (tmp_path / "seed-1/random/round-04" / paths.MARKER).unlink()
-    assert here(tmp_path, **CHEAP)[1] == [Run(1, "winning", 3, True), Run(1, "random", 4)]
+    assert here(tmp_path, **CHEAP)[1] == [Run(1, "winning", 3, search=True), Run(1, "random", 4)]
     assert {path: path.read_bytes() for path in tmp_path.rglob(paths.TICKET)} == before
     assert {row.run: row.score for row in read_rows(tmp_path)} == scores
 
