@@ -20,9 +20,9 @@ from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, sco
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
-from lottery_core.cli import run_command, run_experiment
+from lottery_core.cli import run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -127,7 +127,9 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
         words = training_arguments(arguments, experiment, run, experiment.out)
         return shlex.join(training_command(words, args.launcher))
 
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, None, training)
+    for line in search_lines(experiment):
+        Progress(quiet=args.quiet).say(line)
+    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, None, training, args.stop_at_floor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

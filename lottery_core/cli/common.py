@@ -84,6 +84,7 @@ def run_experiment(
     quiet: bool = False,
     seconds: float | None = None,
     training: Callable[[Run], str] | None = None,
+    stop_at_floor: int | None = None,
 ) -> None:
     """Train the runs of an experiment, then print its table and draw its picture.
 
@@ -95,12 +96,13 @@ def run_experiment(
     :param quiet: whether to show no progress
     :param seconds: upper bound on the duration of a run, if it was measured beforehand
     :param training: returns the framework's own command that the command of a run starts, where there is one
+    :param stop_at_floor: number of scored levels in a row at the floor after which a kind ends in its repeat
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if dry_run:
         _print_plan(experiment, framework, executor, seconds, training)
         return
-    Runner(experiment, framework, executor, Progress(quiet=quiet, seconds=seconds)).run()
+    Runner(experiment, framework, executor, Progress(quiet=quiet, seconds=seconds), stop_at_floor).run()
     report([experiment.out])
 
 
@@ -120,7 +122,7 @@ def _print_plan(
         if row is None and same is None:
             waiting.append(run)
         elif row is not None and not row.same_as:
-            done[row.kind].append(row.wall_seconds)
+            done[row.run.pace].append(row.wall_seconds)
         copied += row is None and same is not None
         known = f" (will be the same as {same}, not trained again)" if same is not None else ""
         if row is not None:
@@ -136,7 +138,7 @@ def _print_plan(
     line += f", {copied} to copy" if copied else ""
     left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"
     if left is None and waiting and seconds is not None:
-        left, source = seconds_left(waiting, {waiting[0].kind: [seconds]}, jobs), "at most, at the measured speed"
+        left, source = seconds_left(waiting, {waiting[0].pace: [seconds]}, jobs), "at most, at the measured speed"
     if left is not None:
         line += f": about {duration(left)} with {jobs} at a time ({source})"
     print(line)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment
+from lottery_core.experiments import BOUND, Experiment
 from lottery_core.pruning import (
     SEARCH_FULL,
     check_rate,
@@ -18,11 +18,18 @@ from lottery_core.pruning import (
     rounds_of_levels,
 )
 
-SEARCH_DEFAULTS: dict[str, Any] = {"score_at": None, "score_rounds": None, "first": None, "search": SEARCH_FULL}
+_LEVELS = 2  # at the floor
+SEARCH_DEFAULTS: dict[str, Any] = {
+    "score_at": None,
+    "score_rounds": None,
+    "first": None,
+    "search": SEARCH_FULL,
+    "stop_at_floor": None,
+}
 
 
 def add_search_options(group: argparse._ActionsContainer) -> None:
-    """Add ``--score-at``, ``--score-rounds``, ``--first`` and ``--search``.
+    """Add ``--score-at``, ``--score-rounds``, ``--first``, ``--search`` and ``--stop-at-floor``.
 
     :param group: a parser or an argument group
     """
@@ -42,6 +49,16 @@ def add_search_options(group: argparse._ActionsContainer) -> None:
         help=f"training of rounds that only search for the next ticket ({SEARCH_FULL}): {SEARCH_FULL}; a share of the "
         "training, e.g. 0.5; settled, or settled:0.02: until so small a share of the next survivors changes in a "
         "twentieth of the training. Tickets of scored rounds are trained in full",
+    )
+    add(
+        "--stop-at-floor",
+        nargs="?",
+        const=_LEVELS,
+        type=int,
+        metavar="N",
+        help=f"leave out the deeper levels of a kind in a repeat after N scored levels in a row ({_LEVELS}) within "
+        f"{BOUND:.0%}% of the distance from the measured floor to the dense score; a later command without this option "
+        "trains them",
     )
 
 

@@ -2,14 +2,15 @@
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
+from lottery_core.experiments.graph import BOUND, FRESH_APART, MOST_SEEDS, SHARED, Cost, Run, cost_of, dense, plan_runs
 from lottery_core.experiments.next_ticket import make_control, mask_watch
-from lottery_core.experiments.plan import FRESH_APART, MOST_SEEDS, SHARED, Run, dense
-from lottery_core.experiments.progress import Progress, duration, percents, seconds_left, took
+from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
     Row,
     Score,
     read_csv,
+    read_floor,
     read_marker,
     read_rows,
     read_score,
@@ -32,6 +33,8 @@ from lottery_core.pruning import (
 
 __all__ = [
     "AFTER_REWIND",
+    "BOUND",
+    "Cost",
     "FULL",
     "REMAINING",
     "FinishedInProcess",
@@ -51,14 +54,18 @@ __all__ = [
     "SHARED",
     "Score",
     "commands",
+    "cost_of",
     "dense",
     "duration",
     "make_control",
     "mask_watch",
     "parse_point",
     "paths",
+    "outcome",
     "percents",
+    "plan_runs",
     "read_csv",
+    "read_floor",
     "read_marker",
     "read_row",
     "read_rows",

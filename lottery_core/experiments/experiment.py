@@ -15,7 +15,7 @@ from typing import Any
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import FRESH_APART, SEEDINGS, SHARED, Run, alike, needs, plan_runs, with_winning
+from lottery_core.experiments.graph import FRESH_APART, SEEDINGS, SHARED, Run, alike, needs, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -82,7 +82,7 @@ class Experiment:
     :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
     :param repeat_noise: how often each ticket is trained, under different noise
     :param seeding: which runs of a repeat share the noise of training, one of
-        :data:`~lottery_core.experiments.plan.SEEDINGS`; empty: as the folder began, and all of them in a new folder
+        :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none

@@ -12,7 +12,7 @@ import torch
 from lottery_core.errors import CheckpointError, DamagedError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run, dense, pruned_run
+from lottery_core.experiments.graph import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object

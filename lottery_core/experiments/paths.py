@@ -18,6 +18,7 @@ MARKER = "result.json"  # written last: the run is done
 FAILED = "failed.json"  # why the run's last attempt failed
 JOB = "job.json"  # the cluster's job that trains the run
 JOB_END = "job-end.json"  # exit status of that job
+NOT_RUN = "not-run.json"  # why a run was left out
 FLOOR = "floor.json"  # the score without any learning
 EXPERIMENT = "experiment.json"
 RESULTS = "results.csv"

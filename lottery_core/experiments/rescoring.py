@@ -9,7 +9,7 @@ from typing import Any
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.experiments.results import Row, Score, write_lines
 from lottery_core.files import read_object, write_json
 

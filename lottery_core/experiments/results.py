@@ -8,19 +8,21 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
 from lottery_core.tickets import TOGETHER, claimed_digest
 
 _LARGEST = 1e100  # tables square and sum values, which must not overflow
 _MORE = "score: "  # prefix of the columns of further scores
+AT_FLOOR = "at the floor"
 _OF_SEARCH = ("search", "share", "stopped")  # columns of search.csv only
 _ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
 
@@ -99,6 +101,7 @@ class Row:
     share: float = 1.0  # of the training that was done
     stopped: str = ""  # where a search run ended
     noise: int = 1  # number of the training of this ticket; further ones have other noise
+    not_run: str = ""  # why the run was left out, "at the floor"; it has no score then
     same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
 
     @property
@@ -125,7 +128,7 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
     marker = _read(folder)
     if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
         return None
-    return None if why_foreign(marker.row, folder) else _scored(marker.row, experiment)
+    return None if why_foreign(marker.row, folder) or marker.row.not_run else _scored(marker.row, experiment)
 
 
 def _scored(row: Row, experiment: Experiment | None) -> Row:
@@ -141,8 +144,8 @@ class _Marker:
     row: Row
 
 
-def _read(folder: Path) -> _Marker | None:
-    path = folder / paths.MARKER
+def _read(folder: Path, name: str = paths.MARKER) -> _Marker | None:
+    path = folder / name
 
     def damaged(why: object) -> ConfigError:
         return ConfigError(f"cannot read {path}: {printable(why)} (without it the run is not done)")
@@ -176,6 +179,42 @@ def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> 
         value = getattr(row, name)
         if value is not None and math.isfinite(value) and abs(value) > _LARGEST:
             raise damaged(f"'{name}' is {value:g}, more than can be averaged")
+
+
+def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
+    """Record that a run was left out at the floor; a later command that does not leave it out removes the record.
+
+    :param experiment: the configuration
+    :param run: the run
+    :param dense: row of the dense run of its repeat
+    :raises WriteError: the record cannot be written
+    """
+    survivors = experiment.schedule(dense.pool, run.round)[run.round]
+    row = replace(
+        dense,
+        kind=run.kind,
+        round=run.round,
+        noise=run.noise,
+        not_run=AT_FLOOR,
+        ticket="",
+        networks="",
+        pruned=dense.pool - survivors,
+        pruned_fraction=1 - survivors / dense.pool,
+        surviving=survivors,
+        surviving_fraction=survivors / dense.pool,
+        score=math.nan,
+        score_se=math.nan,
+        returns=0,
+        steps=0,
+        wall_seconds=0.0,
+        cpu_seconds=0.0,
+        eval_score=None,
+        eval_se=None,
+        eval_episodes=0,
+        rewind_steps=None,
+        more={},
+    )
+    write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
 
 
 def why_foreign(row: Row, folder: Path) -> str | None:
@@ -230,15 +269,29 @@ def _in_order(rows: Iterable[Row]) -> list[Row]:
 
 
 def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
-    for path in sorted(out.glob(f"seed-*/**/{paths.MARKER}")):
-        marker = _read(path.parent)
+    files = (path for name in (paths.MARKER, paths.NOT_RUN) for path in out.glob(f"seed-*/**/{name}"))
+    for path in sorted(files):
+        marker = _read(path.parent, path.name)
         if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
             continue
-        reason = why_foreign(marker.row, path.parent)
+        if marker.row.not_run and (path.parent / paths.MARKER).exists():  # done by a later command
+            continue
+        reason = None if marker.row.not_run else why_foreign(marker.row, path.parent)
         if reason is None:
             yield _scored(marker.row, experiment)
         else:
             warn(f"WARNING: {path} is left out: {reason}")
+
+
+def read_floor(out: Path) -> float | None:
+    """Return the measured score without any learning; ``None`` if it was not measured.
+
+    :param out: the experiment's folder
+    :raises ConfigError: the file is damaged
+    """
+    value = read_object(out / paths.FLOOR)
+    damaged = partial(_damaged_floor, out)
+    return from_json(Score, value, damaged).score if value else None
 
 
 def write_floor(out: Path, floor: Score, policy: str) -> None:
@@ -252,11 +305,15 @@ def write_floor(out: Path, floor: Score, policy: str) -> None:
     write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
 
 
+def _damaged_floor(out: Path, why: object) -> ConfigError:
+    return ConfigError(f"cannot read {out / paths.FLOOR}: {why}")
+
+
 def _floor_row(out: Path, some: Row) -> list[Row]:
     value = read_object(out / paths.FLOOR)
     if not value:
         return []
-    found = from_json(Score, value, lambda why: ConfigError(f"cannot read {out / paths.FLOOR}: {why}"))
+    found = from_json(Score, value, partial(_damaged_floor, out))
     whole = {"pruned": 0, "surviving": some.pool, "pruned_fraction": 0.0, "surviving_fraction": 1.0}
     names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": ""}
     values: dict[str, Any] = {**names, **whole, **asdict(found)}
@@ -274,6 +331,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     """
     rows = list(rows)
     left_out = ["more", *(() if any(row.search for row in rows) else _OF_SEARCH)]
+    left_out += [] if any(row.not_run for row in rows) else ["not_run"]
     names = [entry.name for entry in fields(Row) if entry.name not in left_out]
     more = list(dict.fromkeys(name for row in rows for name in row.more))
     lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]

@@ -6,6 +6,9 @@ from lottery_core.reports.answer import (
     Margin,
     Question,
     answer,
+    filled,
+    measured,
+    not_run_line,
     once,
     parse_effect,
     parse_margin,
@@ -15,7 +18,7 @@ from lottery_core.reports.answer import (
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
-from lottery_core.reports.status import DONE, FAILED_, RUNNING, STOPPED, State, render, states
+from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, table
 
@@ -23,6 +26,7 @@ __all__ = [
     "DONE",
     "EFFECT",
     "FAILED_",
+    "LEFT_OUT",
     "RUNNING",
     "STOPPED",
     "Answer",
@@ -33,8 +37,11 @@ __all__ = [
     "State",
     "answer",
     "evaluated",
+    "filled",
     "is_file",
     "of_rows",
+    "measured",
+    "not_run_line",
     "once",
     "parse_effect",
     "parse_margin",

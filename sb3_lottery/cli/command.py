@@ -13,9 +13,10 @@ from typing import Any
 
 from lottery_core.cli import run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress
+from lottery_core.experiments import Progress, read_floor, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import any_rewinds, check_scope_shares
+from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
@@ -82,7 +83,20 @@ def _run(args: argparse.Namespace) -> None:
     )
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, _seconds(vars(args), request))
+    stop = vars(args).get("stop_at_floor")
+    if stop is not None and not args.dry_run:
+        _measure_floor(request, args.quiet)
+    seconds = _seconds(vars(args), request)
+    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, seconds, stop_at_floor=stop)
+
+
+def _measure_floor(request: Request, quiet: bool) -> None:
+    # Only with --stop-at-floor, which compares with it; sb3-lottery floor measures it for any experiment.
+    experiment = request.experiment
+    if read_floor(experiment.out) is None:
+        score, policy, _ = floor(request.settings.model, experiment.seeds[0])
+        write_floor(experiment.out, score, policy)
+        Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
 
 
 def _env_threads(args: argparse.Namespace, model: ModelSettings) -> tuple[int | None, int]:

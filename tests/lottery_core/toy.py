@@ -14,8 +14,8 @@ from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
 from lottery_core.cli.lottery import run_command
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.next_ticket import make_control, mask_watch
-from lottery_core.experiments.plan import Run
 from lottery_core.experiments.protocols import FinishedInProcess
 from lottery_core.experiments.results import Score, read_score, write_score
 from lottery_core.files import FolderLock, write_json

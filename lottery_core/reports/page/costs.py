@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from lottery_core.experiments import Row, duration, seconds_left
-from lottery_core.reports import DONE, FAILED_, RUNNING
+from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured
 from lottery_core.reports.page.figures import Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
 
@@ -18,7 +18,7 @@ def costs_section(subject: Subject) -> Section:
     :param subject: the experiment
     """
     section = Section("costs", "Costs and what is left")
-    rows = list(subject.rows)
+    rows = measured(subject.rows)
     if rows:
         kinds = kinds_among(rows)
         lines = [_line(kind, [row for row in rows if row.kind == kind]) for kind in kinds]
@@ -34,8 +34,8 @@ def costs_section(subject: Subject) -> Section:
     took: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if not row.same_as:
-            took[row.kind].append(row.wall_seconds)
-    left = [state.run for state in states if state.word not in (DONE, FAILED_)]
+            took[row.run.pace].append(row.wall_seconds)
+    left = [state.run for state in states if state.word not in (DONE, FAILED_, LEFT_OUT)]
     jobs = max(1, counts[RUNNING])
     seconds = seconds_left(left, took, jobs)
     if seconds is not None:

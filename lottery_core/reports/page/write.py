@@ -15,6 +15,7 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.files import printable, refuse_inputs, write_text
+from lottery_core.reports import measured
 from lottery_core.reports.page.costs import costs_section
 from lottery_core.reports.page.curve import curve_section
 from lottery_core.reports.page.figures import Budget, Cell, Section, Table, number
@@ -145,7 +146,7 @@ def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Sectio
 
 
 def _lead(subject: Subject) -> str:
-    rows = subject.rows
+    rows = measured(subject.rows)
     if not rows:
         return f"{subject.name}: no run has finished yet"
     seeds = len({row.seed for row in rows})

@@ -11,7 +11,7 @@ import pytest
 
 from lottery_core import Ticket, Weights, prune, read_weights
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.results import read_rows, read_searches
 from lottery_core.files import read_curve
 from tests.fairseq_lottery import helpers

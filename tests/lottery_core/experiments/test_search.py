@@ -13,7 +13,7 @@ from lottery_core.cli.search_options import SEARCH_DEFAULTS, search_lines, searc
 from lottery_core.errors import ConfigError, PruneError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run, dense, needs, plan_runs
+from lottery_core.experiments.graph.plan import Run, dense, needs, plan_runs
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_marker, read_rows, read_searches
 from lottery_core.experiments.runner import Runner
