@@ -14,6 +14,7 @@ from lottery_core.reports.answer import (
     parse_margin,
     question_of,
     sentences,
+    statements,
 )
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
@@ -51,6 +52,7 @@ __all__ = [
     "report",
     "sentences",
     "source_of",
+    "statements",
     "states",
     "steps_lines",
     "table",

@@ -20,7 +20,13 @@ _INDENT = "  "
 
 
 def sentences(answer: Answer) -> str:
-    """Return the answer as text, which ends with an empty line."""
+    """Return the answer as text for a terminal, which ends with an empty line."""
+    title, *rest = statements(answer)
+    return "\n".join([title, *(line for statement in rest for line in _wrapped(statement))]) + "\n"
+
+
+def statements(answer: Answer) -> list[str]:
+    """Return the statements of the answer, the title first; those that belong to the one above are indented."""
     question = answer.question
     way = "lower" if question.lower_is_better else "higher"
     assumed = ", which is assumed" if question.assumed else ""
@@ -30,13 +36,9 @@ def sentences(answer: Answer) -> str:
         f"({_label(question.label)}; {way} is better{assumed})"
     ]
     if answer.no_answer is not None:
-        lines += _wrapped(f"No answer: {answer.no_answer}.")
-    else:
-        for line in (*_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer)):
-            lines += _wrapped(line)
-        for warning in answer.warnings:
-            lines += _wrapped(f"Note: {warning}.")
-    return "\n".join(lines) + "\n"
+        return [*lines, f"No answer: {answer.no_answer}."]
+    notes = (f"Note: {warning}." for warning in answer.warnings)
+    return [*lines, *_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer), *notes]
 
 
 def _label(label: str) -> str:
@@ -104,6 +106,8 @@ def _contrasts(answer: Answer) -> Iterator[str]:
         yield f"  {_comparison(answer.whole)}"
     for other in answer.others:
         yield f"  {_comparison(other)}"
+    for other in answer.longer:
+        yield f"  {_comparison(other)}"
     if answer.parts_at is not None:
         share, p = answer.parts_at
         where = f"{percent(share)} of the parameters"
@@ -146,7 +150,8 @@ def _comparison(found: Comparison) -> str:
 
 def _verdict(found: Comparison) -> str:
     if found.verdict == NOT_TESTED or found.p is None:
-        return "an estimate, no test" if found.why.endswith("carry no test") else f"not tested, {found.why}"
+        few = not found.why or found.why.endswith("carry no test")
+        return "an estimate, no test" if few else f"not tested, {found.why}"
     by_holm = "" if found.adjusted == found.p else f", by Holm {found.adjusted:.2g}"
     return f"{found.verdict} (p = {found.p:.2g}{by_holm})"
 
@@ -204,7 +209,9 @@ def _given(answer: Answer) -> Iterator[str]:
             f"{some.kind} {some.scored:,.0f}" + (f" after {some.before:,.0f}" if some.before else "")
             for some in answer.given
         )
-        yield f"Mean {unit} of the scored trainings: {told}."
+        searched = ", ".join(f"{some.kind} {some.search:,.0f}" for some in answer.given if some.search)
+        search = f" Before them, to find the ticket of the last level: {searched}." if searched else ""
+        yield f"Mean {unit} of the scored trainings: {told}.{search}"
     phrases = unequal(answer.given)
     if phrases:
         yield (

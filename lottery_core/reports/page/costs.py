@@ -26,6 +26,9 @@ def costs_section(subject: Subject) -> Section:
         caption = "time of the finished runs; trainings side by side count each"
         section.tables.append(Table(caption, head, [*lines, _line("all", rows)]))
     states = subject.states
+    if subject.folder is None:
+        section.title = "Costs"
+        return section
     if not states:
         section.text.append("The folder has no configuration, so what is left is not known.")
         return section

@@ -100,7 +100,7 @@ class Section:
 
     :param key: its id, unique within the experiment
     :param title: its heading
-    :param text: paragraphs
+    :param text: paragraphs, and lists within the text
     :param charts: its charts
     :param tables: its tables
     :param items: entries of a list
@@ -109,7 +109,7 @@ class Section:
 
     key: str
     title: str
-    text: list[str] = field(default_factory=list)
+    text: list[str | list[str]] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
