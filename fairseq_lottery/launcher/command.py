@@ -20,7 +20,7 @@ from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, sco
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
-from lottery_core.cli import run_command, run_experiment, search_lines
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
@@ -129,7 +129,18 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
 
     for line in search_lines(experiment):
         Progress(quiet=args.quiet).say(line)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, None, training, args.stop_at_floor)
+    run_experiment(
+        experiment,
+        framework,
+        trainer,
+        args.dry_run,
+        args.quiet,
+        None,
+        training,
+        stop_at_floor=args.stop_at_floor,
+        budget=args.budget,
+        chosen=chosen_of(given),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,9 +9,10 @@ import shlex
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
+from lottery_core.cli.budget import parse_budget, run_within
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import (
     Executor,
@@ -85,6 +86,8 @@ def run_experiment(
     seconds: float | None = None,
     training: Callable[[Run], str] | None = None,
     stop_at_floor: int | None = None,
+    budget: str | None = None,
+    chosen: Iterable[str] = (),
 ) -> None:
     """Train the runs of an experiment, then print its table and draw its picture.
 
@@ -97,12 +100,23 @@ def run_experiment(
     :param seconds: upper bound on the duration of a run, if it was measured beforehand
     :param training: returns the framework's own command that the command of a run starts, where there is one
     :param stop_at_floor: number of scored levels in a row at the floor after which a kind ends in its repeat
+    :param budget: what the experiment may take, see :func:`lottery_core.cli.budget.parse_budget`; ``None``: no limit
+    :param chosen: settings that the user chose, which a budget leaves as they are
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
+    if budget is not None:
+        parse_budget(budget)
     if dry_run:
         _print_plan(experiment, framework, executor, seconds, training)
         return
-    Runner(experiment, framework, executor, Progress(quiet=quiet, seconds=seconds), stop_at_floor).run()
+
+    def run(some: Experiment) -> object:
+        return Runner(some, framework, executor, Progress(quiet=quiet, seconds=seconds), stop_at_floor).run()
+
+    if budget is None:
+        run(experiment)
+    else:
+        run_within(budget, experiment, chosen, executor.jobs, run, Progress(quiet=quiet).say)
     report([experiment.out])
 
 

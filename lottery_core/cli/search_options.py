@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lottery_core.errors import ConfigError
@@ -25,11 +25,12 @@ SEARCH_DEFAULTS: dict[str, Any] = {
     "first": None,
     "search": SEARCH_FULL,
     "stop_at_floor": None,
+    "budget": None,
 }
 
 
 def add_search_options(group: argparse._ActionsContainer) -> None:
-    """Add ``--score-at``, ``--score-rounds``, ``--first``, ``--search`` and ``--stop-at-floor``.
+    """Add ``--score-at``, ``--score-rounds``, ``--first``, ``--search``, ``--stop-at-floor`` and ``--budget``.
 
     :param group: a parser or an argument group
     """
@@ -60,6 +61,13 @@ def add_search_options(group: argparse._ActionsContainer) -> None:
         f"{BOUND:.0%}% of the distance from the measured floor to the dense score; a later command without this option "
         "trains them",
     )
+    add(
+        "--budget",
+        metavar="AMOUNT",
+        help="what the whole experiment may take: 6h, 90min or 2d of wall-clock time with --jobs, 12cpuh of CPU time, "
+        "or 40runs. Levels, search and seeds that are not given are chosen from what the dense run took; the seeds are "
+        "fixed from the spread of the first three alone",
+    )
 
 
 def search_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, Any]:
@@ -84,6 +92,16 @@ def search_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, 
     if scored and rounds and max(scored) > rounds:
         raise ConfigError(f"--rounds {rounds} ends before the last scored round, {max(scored)}: leave --rounds out")
     return {"rounds": rounds, "first": first, "search": str(search), "score_rounds": scored if rounds else ()}
+
+
+def chosen_of(given: Iterable[str]) -> set[str]:
+    """Return which settings the user chose, so that ``--budget`` leaves them: ``levels``, ``search``, ``seeds``.
+
+    :param given: names of the options that were given
+    """
+    names = set(given)
+    levels = {"levels"} if names & {"score_at", "score_rounds", "rounds"} else set()
+    return levels | (names & {"search", "seeds"})
 
 
 def search_lines(experiment: Experiment) -> list[str]:

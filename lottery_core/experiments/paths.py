@@ -21,6 +21,7 @@ JOB_END = "job-end.json"  # exit status of that job
 NOT_RUN = "not-run.json"  # why a run was left out
 FLOOR = "floor.json"  # the score without any learning
 EXPERIMENT = "experiment.json"
+BUDGET = "budget.json"  # what was chosen for --budget
 RESULTS = "results.csv"
 SEARCHED = "search.csv"  # every finished search run
 SCORES = "scores.csv"  # every score of every run, if some were replaced

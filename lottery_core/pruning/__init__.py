@@ -31,6 +31,7 @@ from lottery_core.pruning.settling import (
     parse_search,
     parse_share,
     rounds_of_levels,
+    settles_at,
 )
 from lottery_core.pruning.timepoints import (
     AFTER_REWIND,
@@ -88,6 +89,7 @@ __all__ = [
     "prune",
     "prune_masks",
     "rounds_of_levels",
+    "settles_at",
     "schedule",
     "starts_rewound",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lottery_core.cli import run_command, run_experiment, search_lines
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress, read_floor, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
@@ -87,7 +87,17 @@ def _run(args: argparse.Namespace) -> None:
     if stop is not None and not args.dry_run:
         _measure_floor(request, args.quiet)
     seconds = _seconds(vars(args), request)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, seconds, stop_at_floor=stop)
+    run_experiment(
+        experiment,
+        framework,
+        trainer,
+        args.dry_run,
+        args.quiet,
+        seconds,
+        stop_at_floor=stop,
+        budget=vars(args).get("budget"),
+        chosen=chosen_of(vars(args)),
+    )
 
 
 def _measure_floor(request: Request, quiet: bool) -> None:

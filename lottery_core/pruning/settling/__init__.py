@@ -1,7 +1,7 @@
 """When a search round has found its mask: distances between masks, the rule that stops it, and what users type."""
 
 from lottery_core.pruning.settling.distance import PackedMask, changed, jaccard
-from lottery_core.pruning.settling.rule import CHECKS, Look, Settling
+from lottery_core.pruning.settling.rule import CHECKS, Look, Settling, settles_at
 from lottery_core.pruning.settling.watch import MaskWatch
 from lottery_core.pruning.settling.words import (
     SEARCH_FULL,
@@ -30,4 +30,5 @@ __all__ = [
     "parse_search",
     "parse_share",
     "rounds_of_levels",
+    "settles_at",
 ]
