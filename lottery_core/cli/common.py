@@ -24,10 +24,11 @@ from lottery_core.experiments import (
     commands,
     duration,
     read_marker,
+    read_searches,
     seconds_left,
 )
 from lottery_core.files import printable
-from lottery_core.reports import report
+from lottery_core.reports import report, saved_lines
 
 _LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
 _LONGEST = 2000  # maximum characters of an error message, which may quote untrusted files
@@ -155,4 +156,4 @@ def _print_plan(
         left, source = seconds_left(waiting, {waiting[0].pace: [seconds]}, jobs), "at most, at the measured speed"
     if left is not None:
         line += f": about {duration(left)} with {jobs} at a time ({source})"
-    print(line)
+    print("\n".join([line, *saved_lines(experiment, read_searches(experiment.out, experiment))]))

@@ -154,6 +154,11 @@ class Experiment:
         """Return the runs that must be done before ``run`` can start."""
         return needs(run, self.searches)
 
+    @staticmethod
+    def plain_needs(run: Run) -> list[Run]:
+        """Return what ``run`` needs where every round is trained in full."""
+        return needs(run)
+
     def alike(self, run: Run) -> Run | None:
         """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
         return alike(run, self.kinds, self.rewind)

@@ -18,6 +18,7 @@ from lottery_core.reports.answer import (
 )
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
+from lottery_core.reports.saved import costs, saved_lines
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
 from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.steps import steps_lines
@@ -37,6 +38,7 @@ __all__ = [
     "Source",
     "State",
     "answer",
+    "costs",
     "evaluated",
     "filled",
     "is_file",
@@ -50,6 +52,7 @@ __all__ = [
     "question_of",
     "render",
     "report",
+    "saved_lines",
     "sentences",
     "source_of",
     "statements",

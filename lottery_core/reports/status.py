@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,9 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
     for state in run_states:
         if state.row is not None and not state.row.same_as:
             spent[state.run.pace].append(state.row.wall_seconds)
+    searched = [state.row.share for state in run_states if state.row is not None and state.row.search]
+    if searched:
+        lines.append(f"search rounds: {statistics.fmean(searched):.0%} of a training on average")
     left = [state.run for state in run_states if state.word not in (DONE, FAILED_, LEFT_OUT)]
     seconds = seconds_left(left, spent, max(1, counts[RUNNING]))
     if seconds is not None:

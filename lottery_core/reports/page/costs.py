@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from lottery_core.experiments import Row, duration, seconds_left
-from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured
+from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured, saved_lines
 from lottery_core.reports.page.figures import Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
 
@@ -24,7 +24,14 @@ def costs_section(subject: Subject) -> Section:
         lines = [_line(kind, [row for row in rows if row.kind == kind]) for kind in kinds]
         head = ["kind", "runs", "CPU time", "wall time", "mean wall time of a run", "mean steps of a run"]
         caption = "time of the finished runs; trainings side by side count each"
-        section.tables.append(Table(caption, head, [*lines, _line("all", rows)]))
+        searches = [state.row for state in subject.states if state.row is not None and state.row.search]
+        lines += [
+            _line(f"{kind}, search only", [row for row in searches if row.kind == kind])
+            for kind in dict.fromkeys(row.kind for row in searches)
+        ]
+        section.tables.append(Table(caption, head, [*lines, _line("all", [*rows, *searches])]))
+        if subject.experiment is not None:
+            section.text += saved_lines(subject.experiment, searches)
     states = subject.states
     if subject.folder is None:
         section.title = "Costs"
