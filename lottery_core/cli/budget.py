@@ -16,7 +16,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, dense, duration, paths, read_marker, read_rows
 from lottery_core.files import read_curve, read_object, write_json
 from lottery_core.pruning import SEARCH_FULL, Look, parse_search, rounds_of_levels, settles_at
-from lottery_core.reports import answer, of_rows
+from lottery_core.reports import answer, looks_of, of_rows
 
 WALL, CPU, RUNS = "wall-clock time", "CPU time", "trainings"
 PILOT = 3  # seeds that show the spread
@@ -194,7 +194,8 @@ def run_within(
         experiment, chosen = replace(_as_kept(experiment, kept), seeds=experiment.seeds), {*chosen, "levels", "search"}
     if kept.get("budget") != word:
         first = dense_row(experiment, run)
-        options = ways(experiment, chosen, looks_of(experiment))
+        curve = experiment.out / dense(experiment.seeds[0]).folder / paths.LEARNING
+        options = ways(experiment, chosen, looks_of(read_curve(curve)))
         pilot = plan_within(budget, first, options, seeds, jobs, most=PILOT)
         kept = {"budget": word, **_choice(pilot.experiment), "share": pilot.share, "fixed": False}
         write_json(experiment.out / paths.BUDGET, kept)
@@ -229,19 +230,6 @@ def dense_row(experiment: Experiment, run: Callable[[Experiment], object]) -> Ro
         row = read_marker(folder, experiment)
     assert row is not None
     return row
-
-
-def looks_of(experiment: Experiment) -> list[Look]:
-    """Return the checks of the mask in the dense run of the first seed, from its learning curve.
-
-    :param experiment: the configuration
-    """
-    run: Run = dense(experiment.seeds[0])
-    points = read_curve(experiment.out / run.folder / paths.LEARNING)
-    length = max((point.steps for point in points), default=1)
-    return [
-        Look(point.steps / length, point.distance, bool(point.slows)) for point in points if point.distance is not None
-    ]
 
 
 def sentence(budget: Budget, first: Row, plan: Plan, jobs: int) -> str:

@@ -18,7 +18,7 @@ from lottery_core.reports.answer import (
 )
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
-from lottery_core.reports.saved import costs, saved_lines
+from lottery_core.reports.saved import costs, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
 from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.steps import steps_lines
@@ -43,6 +43,7 @@ __all__ = [
     "filled",
     "is_file",
     "of_rows",
+    "looks_of",
     "measured",
     "not_run_line",
     "once",
@@ -60,4 +61,5 @@ __all__ = [
     "steps_lines",
     "table",
     "tables",
+    "threshold_line",
 ]

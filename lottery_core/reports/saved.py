@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, plan_runs
-from lottery_core.pruning import parse_search
+from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, paths, plan_runs
+from lottery_core.files import CurvePoint, read_curve
+from lottery_core.pruning import Look, parse_search, settles_at
+
+_THRESHOLDS = (0.05, 0.02, 0.01)
 
 
 def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
@@ -52,3 +56,32 @@ def saved_lines(experiment: Experiment, searches: Sequence[Row]) -> list[str]:
         f"round trained and scored; {own.critical:.1f} one after the other instead of {plain.critical:.0f}"
     )
     return lines
+
+
+def threshold_line(out: Path, runs: Iterable[Run]) -> str | None:
+    """Return where searches would have ended in finished trainings, for several thresholds.
+
+    :param out: the experiment's folder
+    :param runs: the runs, dense ones say
+    :returns: a line; ``None`` if no run has checked its mask
+    """
+    found = {run: looks for run in runs if (looks := looks_of(read_curve(out / run.folder / paths.LEARNING)))}
+    if not found:
+        return None
+    ends = []
+    for threshold in _THRESHOLDS:
+        shares = [settles_at(looks, threshold) or 1.0 for looks in found.values()]
+        ends.append(f"settled:{threshold:g} at {statistics.fmean(shares):.0%}")
+    who = ", ".join(map(str, found)) if len(found) < 3 else f"{len(found)} dense runs"
+    return f"searches would have ended, as a share of the training, in {who}: {', '.join(ends)}"
+
+
+def looks_of(points: Sequence[CurvePoint]) -> list[Look]:
+    """Return the checks of the mask in a finished training.
+
+    :param points: its learning curve
+    """
+    length = max((point.steps for point in points), default=1)
+    return [
+        Look(point.steps / length, point.distance, bool(point.slows)) for point in points if point.distance is not None
+    ]

@@ -13,7 +13,6 @@ from lottery_core.cli.budget import (
     RUNS,
     WALL,
     Budget,
-    looks_of,
     parse_budget,
     plan_within,
     run_within,
@@ -29,7 +28,6 @@ from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import Row, Score, read_rows, write_floor
 from lottery_core.experiments.runner import Runner
-from lottery_core.files import CurveFile, CurvePoint
 from lottery_core.pruning import Look
 from tests.lottery_core.toy import Here, Toy, experiment
 
@@ -183,10 +181,3 @@ def test_the_budget_limits_the_seeds_that_the_spread_asks_for(tmp_path: Path) ->
     assert len(result.seeds) == 4
     assert len(trained) <= 21
     assert "4 are trained" in said[-1]
-
-
-def test_looks_come_from_the_learning_curve(tmp_path: Path) -> None:
-    file = CurveFile(tmp_path / dense(1).folder / paths.LEARNING, pause=0.0)
-    file.add(CurvePoint(1, 50, 1.0, distance=0.5, slows=False))
-    file.add(CurvePoint(2, 100, 2.0, distance=0.01, slows=True))
-    assert looks_of(paper(tmp_path)) == [Look(0.5, 0.5, False), Look(1.0, 0.01, True)]

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from lottery_core.cli.common import run_experiment
-from lottery_core.experiments import read_searches
+from lottery_core.experiments import paths, read_searches
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.runner import Runner
+from lottery_core.files import CurveFile, CurvePoint
 from lottery_core.reports import costs, render, report, saved_lines, states
-from lottery_core.reports.page import subject_of, write_page
+from lottery_core.reports.page import render_page, subject_of, write_page
 from tests.lottery_core.toy import Here, Toy, experiment
 
 CHEAP = {"rounds": 4, "search": "0.5", "score_rounds": (2, 4)}
@@ -69,3 +70,18 @@ def test_the_page_says_it(cheap: Path, tmp_path: Path) -> None:
     text = path.read_text()
     assert LINES[1] in text
     assert "winning, search only" in text
+
+
+def test_a_dense_run_says_what_thresholds_would_save(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x"
+    Runner(experiment(out, rounds=0), Toy(), Here(out), Progress(io.StringIO())).run()
+    report([out])
+    assert "searches would have ended" not in capsys.readouterr().out
+    curve = CurveFile(out / "seed-1/dense" / paths.LEARNING, pause=0.0)
+    for check in range(1, 21):
+        distance = 0.1 if check < 4 else 0.03 if check < 9 else 0.001
+        curve.add(CurvePoint(check, 10 * check, 1.0, distance=distance, slows=check > 2))
+    report([out])
+    line = "in seed 1 dense: settled:0.05 at 30%, settled:0.02 at 55%, settled:0.01 at 55%"
+    assert line in capsys.readouterr().out
+    assert line in render_page([subject_of(out, lambda name: None)])
