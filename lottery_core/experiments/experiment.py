@@ -26,6 +26,7 @@ from lottery_core.pruning import (
     check_rate,
     check_scope_shares,
     criterion_named,
+    needs_rewind_point,
 )
 from lottery_core.tickets import ALL, TOGETHER, versions
 
@@ -101,6 +102,10 @@ class Experiment:
             raise ConfigError(
                 f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
                 f"the rewind point is '{self.rewind}'"
+            )
+        for kind in filter(needs_rewind_point, self.kinds if self.rewind in KEPT else ()):
+            raise ConfigError(
+                f"the kind {kind} is pruned at the rewind point, and there is none: the rewind point is '{self.rewind}'"
             )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)

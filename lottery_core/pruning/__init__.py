@@ -15,12 +15,12 @@ from lottery_core.pruning.kinds import (
     any_rewinds,
     check_kind,
     control_ticket,
+    needs_rewind_point,
     starts_rewound,
 )
-from lottery_core.pruning.masks import prune_masks
 from lottery_core.pruning.prune import check_rate, prune, schedule
 from lottery_core.pruning.seeds import derive_seed
-from lottery_core.pruning.shares import check_scope_shares
+from lottery_core.pruning.selection import check_scope_shares, prune_masks
 from lottery_core.pruning.timepoints import (
     AFTER_REWIND,
     FULL,
@@ -59,6 +59,7 @@ __all__ = [
     "Criterion",
     "any_rewinds",
     "check_kind",
+    "needs_rewind_point",
     "check_rate",
     "check_scope_shares",
     "control_ticket",

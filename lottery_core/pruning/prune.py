@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lottery_core.errors import PruneError
-from lottery_core.pruning.checks import check_start
 from lottery_core.pruning.criteria import MAGNITUDE, criterion_named
-from lottery_core.pruning.masks import select
-from lottery_core.pruning.rounding import rounded_to
-from lottery_core.pruning.shares import check_scope_shares
+from lottery_core.pruning.selection import check_scope_shares, check_start, rounded_to, select
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,

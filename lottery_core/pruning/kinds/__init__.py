@@ -10,6 +10,7 @@ from lottery_core.pruning.kinds.registry import (
     UNPRUNED,
     any_rewinds,
     check_kind,
+    needs_rewind_point,
     starts_rewound,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "WINNING",
     "any_rewinds",
     "check_kind",
+    "needs_rewind_point",
     "control_ticket",
     "starts_rewound",
 ]

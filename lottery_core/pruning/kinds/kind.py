@@ -46,12 +46,15 @@ class Control:
     :param make: (winning ticket, the values that the kind needs, random generator) -> masks and start values
     :param needs: which values ``make`` gets: ``"fresh"`` (from the model's own initialiser under another seed),
         ``"rewind"`` (all weights at the rewind point) or ``"nothing"`` (the winning ticket suffices)
+    :param alone: whether ``make`` uses no more of the winning ticket than its shapes and its number of survivors, so
+        that the kind can be made without a winning ticket
     """
 
     name: str
     meaning: str
     make: Callable[[Ticket, Values, torch.Generator], tuple[Masks, Values]]
     needs: str
+    alone: bool = False
 
 
 Kind = Chain | Control

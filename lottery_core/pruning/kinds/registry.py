@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from lottery_core.errors import unknown_choice
 from lottery_core.pruning.kinds import (
+    at_start,
     erk,
     no_rewind,
     one_shot,
@@ -19,7 +20,7 @@ from lottery_core.pruning.kinds import (
     uniform,
     winning,
 )
-from lottery_core.pruning.kinds.kind import FRESH, Chain, Control, Kind
+from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, Kind
 
 _KINDS: tuple[Kind, ...] = (
     winning.KIND,
@@ -31,6 +32,7 @@ _KINDS: tuple[Kind, ...] = (
     shuffled.KIND,
     uniform.KIND,
     erk.KIND,
+    at_start.KIND,
     signs.KIND,
     random_scaled.KIND,
     rewound_dense.KIND,
@@ -54,6 +56,11 @@ def starts_rewound(kind: str) -> bool:
     if kind in CHAINS:
         return CHAINS[kind].rewinds
     return kind in CONTROLS and CONTROLS[kind].needs != FRESH
+
+
+def needs_rewind_point(kind: str) -> bool:
+    """Return whether tickets of a kind are found at the rewind point itself, so that there must be one."""
+    return kind in CONTROLS and CONTROLS[kind].needs == REWIND and CONTROLS[kind].alone
 
 
 def check_kind(kind: str) -> str:

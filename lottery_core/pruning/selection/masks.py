@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import MaskError, PruneError
-from lottery_core.pruning.checks import check_types
 from lottery_core.pruning.criteria import MAGNITUDE, Criterion
-from lottery_core.pruning.rounding import spread
-from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above, tied, without
-from lottery_core.pruning.shares import groups, share_out
+from lottery_core.pruning.selection.checks import check_types
+from lottery_core.pruning.selection.pool import Candidate, Pool, smallest, survivors_above, tied, without
+from lottery_core.pruning.selection.rounding import spread
+from lottery_core.pruning.selection.shares import groups, share_out
 from lottery_core.tickets import (
     Masks,
     highest_of_each_slice,
