@@ -2,7 +2,7 @@
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
-from lottery_core.experiments.next_ticket import make_control
+from lottery_core.experiments.next_ticket import make_control, prune_in_training
 from lottery_core.experiments.plan import MOST_SEEDS, Run, dense, needs
 from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
@@ -53,6 +53,7 @@ __all__ = [
     "make_control",
     "needs",
     "parse_point",
+    "prune_in_training",
     "paths",
     "percents",
     "read_csv",

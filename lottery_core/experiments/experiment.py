@@ -19,10 +19,12 @@ from lottery_core.files import differences, from_json, printable, read_json, sig
 from lottery_core.pruning import (
     AFTER_REWIND,
     FULL,
+    GRADUAL,
     KEPT,
     KINDS,
     MAGNITUDE,
     REMAINING,
+    PruningSchedule,
     check_rate,
     check_scope_shares,
     criterion_named,
@@ -45,7 +47,7 @@ _KEYS = {
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
 # Settings that folders of 0.1 lack, with the values that 0.1 used.
-_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
+_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL, "gradual": str(GRADUAL)}
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param gradual: begin, end and steps of the schedule of tickets that are pruned gradually, in one training
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -91,10 +94,12 @@ class Experiment:
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    gradual: str = str(GRADUAL)
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
+        object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
         self.plan()
@@ -287,5 +292,6 @@ class _Row:
     criterion: str = MAGNITUDE.name
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
+    gradual: str = str(GRADUAL)
     scoring: Mapping[str, Any] = field(default_factory=dict)
     version_0_1: Mapping[str, str] = field(default_factory=dict)

@@ -15,9 +15,20 @@ from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.plan import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row
-from lottery_core.pruning import CHAINS, DENSE, KEPT, any_rewinds, control_ticket, prune, schedule
+from lottery_core.pruning import (
+    CHAINS,
+    DENSE,
+    IN_TRAINING,
+    KEPT,
+    PruningInTraining,
+    PruningSchedule,
+    any_rewinds,
+    control_ticket,
+    prune,
+    schedule,
+)
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
+from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -65,6 +76,36 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
     return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+
+
+def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, PruningInTraining]:
+    """Prepare a run whose ticket is found while it trains; called in the process that trains it.
+
+    :param out: the experiment's folder
+    :param run: a run whose kind is one of :data:`lottery_core.pruning.IN_TRAINING`
+    :param epochs: length of the training in epochs
+    :returns: the ticket to start from, in which everything survives, and what finds its masks. In the end,
+        ``ticket.with_masks(pruning.masks)`` is to be written beside the trained weights
+    :raises DamagedError: the dense run's file cannot be read
+    """
+    experiment, kind = Experiment.load(out), IN_TRAINING[run.kind]
+    folder = out / dense(run.seed).folder
+    with _intact(folder):
+        start = Weights.load(folder / (paths.REWIND if kind.rewinds else paths.INIT))
+    origin = Origin(
+        kind=run.kind,
+        round=run.round,
+        scope=experiment.scope,
+        prune_rate=None,
+        rewind=experiment.rewind if kind.rewinds else AT_INIT,
+        seed=run.seed,
+        scope_shares=experiment.scope_shares,
+    )
+    names = start.pool(experiment.scope)
+    ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
+    survivors = schedule(ticket.masks.pool, experiment.prune_rate, run.round)[run.round]
+    planned = PruningSchedule.parse(experiment.gradual).for_kind(kind, epochs)
+    return ticket, PruningInTraining.of(ticket, planned, survivors)
 
 
 def is_readable(ticket: Path) -> bool:

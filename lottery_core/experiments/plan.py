@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, KINDS, WINNING, check_kind, derive_seed
 
 _MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
@@ -73,6 +73,8 @@ def dense(seed: int) -> Run:
 def pruned_run(run: Run) -> Run:
     """Return the run whose trained weights are pruned for the ticket of ``run``, or for a control's winning ticket."""
     kind = WINNING if run.kind in CONTROLS else run.kind
+    if kind in IN_TRAINING:  # nothing is pruned before; the dense run has the start values
+        return dense(run.seed)
     iterative = CHAINS[kind].iterative and run.round > 1
     return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
 

@@ -23,7 +23,7 @@ from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, wr
 from lottery_core.experiments.restart import identity, is_same_start, prepare_folder, started_as
 from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts
-from lottery_core.pruning import CHAINS, DENSE
+from lottery_core.pruning import CHAINS, DENSE, IN_TRAINING
 
 
 class Runner:
@@ -153,8 +153,9 @@ class Runner:
         return row
 
     def _ticket_of(self, run: Run) -> Path | None:
-        # A control reads the winning ticket of its round, which may not have been pruned yet.
-        if run.kind == DENSE:
+        # A control reads the winning ticket of its round, which may not have been pruned yet. A ticket that is pruned
+        # in training is written at the end of it.
+        if run.kind == DENSE or run.kind in IN_TRAINING:
             return None
         return self.out / (run if run.kind in CHAINS else run.winning).folder / paths.TICKET
 

@@ -67,6 +67,8 @@ class MaskKeeper:
         self._held = HeldMasks(same, masks)
         # Includes parameters without pruned elements, because each parameter may have only one keeper.
         self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
+        self._pool = {name: [TensorWeakRef(parameter) for parameter in each] for name, each in same.items()}
+        self._guards = False
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
         for optimizer in optimizers:
@@ -98,11 +100,28 @@ class MaskKeeper:
 
         :param model: the model whose modules own the parameters; its masks must be attached already
         """
+        self._guards = True
         for module, owned in owners(model, self._names()):
             self._handles.append(module.register_forward_pre_hook(ModuleHook(self._erase_owned, owned)))
         for name, parameter in self._held.living():
             if parameter.requires_grad:
                 self._handles.append(zero_every_gradient(parameter, self.masks[name]))
+
+    def change(self, masks: Masks) -> None:
+        """Hold other masks from now on; newly pruned parameters, their optimizer state and their gradients become 0.
+
+        Call it between two updates.
+
+        :param masks: masks of the same pool
+        """
+        same = {name: _living(self._pool[name]) for name in masks}
+        self.masks = masks
+        self._held = HeldMasks(same, masks)
+        self.attach()
+        self._held.zero_gradients()
+        model = None if self._model is None else self._model()
+        if self._guards and model is not None:
+            self.guard(model)
 
     def detach(self) -> None:
         """Remove the hooks; calling it twice is safe. Training without the hooks brings pruned parameters back."""
@@ -201,6 +220,7 @@ class MaskKeeper:
             if known.get(id(parameter)) != name:  # load_state_dict(assign=True) has replaced the tensor
                 self._held.replace(name, parameter)
                 self._parameters.append(TensorWeakRef(parameter))
+                self._pool[name].append(TensorWeakRef(parameter))
                 _KEEPERS[parameter] = weakref.ref(self)
                 self._mask_gradients(name, parameter)
 

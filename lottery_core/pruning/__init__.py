@@ -1,17 +1,20 @@
 """Pruning: one round of it, the criteria that rank parameters, the kinds of ticket, and rewind points."""
 
 from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
+from lottery_core.pruning.in_training import GRADUAL, GradientSums, PruningInTraining, PruningSchedule
 from lottery_core.pruning.kinds import (
     CHAINS,
     CONTROLS,
     DENSE,
     FLOOR,
     FRESH,
+    IN_TRAINING,
     KINDS,
     MEANINGS,
     REWIND,
     UNPRUNED,
     WINNING,
+    InTraining,
     any_rewinds,
     check_kind,
     control_ticket,
@@ -32,9 +35,19 @@ from lottery_core.pruning.timepoints import (
     Point,
     parse_point,
 )
+from lottery_core.pruning.without_search import WITHOUT_SEARCH, survivors_of, ticket_without_search
 from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
+    "IN_TRAINING",
+    "WITHOUT_SEARCH",
+    "InTraining",
+    "survivors_of",
+    "ticket_without_search",
+    "GRADUAL",
+    "GradientSums",
+    "PruningInTraining",
+    "PruningSchedule",
     "AFTER_REWIND",
     "FULL",
     "INIT",

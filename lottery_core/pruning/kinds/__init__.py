@@ -1,10 +1,16 @@
-"""The kinds of ticket, one file per kind: chains found by pruning, and controls made from the winning ticket."""
+"""The kinds of ticket, one file per kind: found by pruning in rounds, made from the winning ticket, or in training."""
 
-from lottery_core.pruning.kinds.control_ticket import control_ticket
-from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, REWIND, WINNING
+from lottery_core.pruning.kinds.control_ticket import (
+    WITHOUT_SEARCH,
+    control_ticket,
+    survivors_of,
+    ticket_without_search,
+)
+from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, REWIND, WINNING, InTraining
 from lottery_core.pruning.kinds.registry import (
     CHAINS,
     CONTROLS,
+    IN_TRAINING,
     KINDS,
     MEANINGS,
     UNPRUNED,
@@ -15,6 +21,8 @@ from lottery_core.pruning.kinds.registry import (
 )
 
 __all__ = [
+    "IN_TRAINING",
+    "InTraining",
     "CHAINS",
     "CONTROLS",
     "DENSE",

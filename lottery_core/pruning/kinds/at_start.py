@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from lottery_core.pruning.criteria import MAGNITUDE
 from lottery_core.pruning.kinds.kind import REWIND, Control, Values
-from lottery_core.pruning.selection import select
+from lottery_core.pruning.selection import prune_masks
 from lottery_core.tickets import SEPARATE, Masks, Ticket, network_of_each
 
 
 def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
     """Keep as many parameters as the winning ticket does, those of the largest magnitude at the rewind point."""
     networks = network_of_each(start) if winning.origin.scope_shares == SEPARATE else None
-    names = list(winning.masks)
-    return select(start, names, None, winning.masks.surviving, MAGNITUDE, None, networks)[0], start
+    return prune_masks(start, list(winning.masks), winning.masks.surviving, networks=networks), start
 
 
 KIND = Control(

@@ -1,4 +1,7 @@
-"""The two sorts of kinds: tickets found by pruning in a chain of rounds, and controls made from the winning ticket."""
+"""The three sorts of kinds.
+
+Tickets found by pruning in a chain of rounds; controls made from the winning ticket; tickets found while they train.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,30 @@ class Control:
     alone: bool = False
 
 
-Kind = Chain | Control
+@dataclass(frozen=True)
+class InTraining:
+    """A kind of ticket whose mask is found while it trains, in steps of pruning; nothing is trained before.
+
+    :param name: the kind's name in options and files
+    :param meaning: a one-line description for users
+    :param rewinds: whether the training starts from the rewind point; otherwise from the initialisation
+    :param left: (pool, survivors, share of the steps of pruning that are done) -> number of parameters left
+    :param by_gradient: whether parameters are ranked by the sum of gradient x value over the updates since the previous
+        step of pruning; otherwise by their magnitude
+    :param steps: number of steps of pruning at the beginning of the training; 0 if they follow ``--gradual``
+    :param epoch_share: share of an epoch within which these steps are due
+    """
+
+    name: str
+    meaning: str
+    rewinds: bool
+    left: Callable[[int, int, float], int]
+    by_gradient: bool = False
+    steps: int = 0
+    epoch_share: float = 0.0
+
+
+Kind = Chain | Control | InTraining
 
 
 def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:
