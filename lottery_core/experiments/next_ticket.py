@@ -18,6 +18,7 @@ from lottery_core.experiments.results import Row
 from lottery_core.pruning import (
     CHAINS,
     DENSE,
+    GRADUALLY,
     IN_TRAINING,
     KEPT,
     PruningInTraining,
@@ -154,6 +155,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         networks=networks,
         scope_shares=experiment.scope_shares,
         score_label=experiment.score_label,
+        gradual=experiment.gradual if run.kind == GRADUALLY else "",
         **asdict(score),
     )
 

@@ -88,6 +88,7 @@ class Row:
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     score_label: str = ""  # description of the score; missing in rows of 0.1
+    gradual: str = ""  # begin, end and steps of the schedule of a ticket that was pruned gradually
     noise: int = 0  # number of the repetition that trains the same ticket under other noise
 
     @property

@@ -8,6 +8,7 @@ from lottery_core.pruning.kinds import (
     DENSE,
     FLOOR,
     FRESH,
+    GRADUALLY,
     IN_TRAINING,
     KINDS,
     MEANINGS,
@@ -35,7 +36,12 @@ from lottery_core.pruning.timepoints import (
     Point,
     parse_point,
 )
-from lottery_core.pruning.without_search import WITHOUT_SEARCH, survivors_of, ticket_without_search
+from lottery_core.pruning.without_search import (
+    WITHOUT_SEARCH,
+    check_without_search,
+    survivors_of,
+    ticket_without_search,
+)
 from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
@@ -45,6 +51,7 @@ __all__ = [
     "survivors_of",
     "ticket_without_search",
     "GRADUAL",
+    "GRADUALLY",
     "GradientSums",
     "PruningInTraining",
     "PruningSchedule",
@@ -72,6 +79,7 @@ __all__ = [
     "Criterion",
     "any_rewinds",
     "check_kind",
+    "check_without_search",
     "needs_rewind_point",
     "check_rate",
     "check_scope_shares",

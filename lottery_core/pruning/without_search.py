@@ -34,10 +34,7 @@ def ticket_without_search(
     :raises ConfigError: the kind needs a winning ticket, or the share is outside (0, 1]
     :raises ScopeError: the scope selects nothing
     """
-    if kind not in WITHOUT_SEARCH:
-        raise ConfigError(
-            f"a ticket of kind '{kind}' needs a ticket to start from; without one there are {', '.join(WITHOUT_SEARCH)}"
-        )
+    check_without_search(kind, surviving)
     names = start.pool(scope)
     whole = Masks.ones({name: start.tensors[name] for name in names})
     origin = Origin(kind=kind, scope=as_scope(scope), rewind=INIT, seed=seed, scope_shares=scope_shares)
@@ -48,6 +45,20 @@ def ticket_without_search(
     counted = Ticket.of(prune_masks(start.tensors, names, survivors), start.tensors, origin)
     made = control_ticket(kind, counted, seed, fresh=start, rewind=start)
     return made.with_origin(parent=None)
+
+
+def check_without_search(kind: str, surviving: float | None) -> None:
+    """Check that a kind needs no winning ticket, and that the surviving share is given.
+
+    :raises ConfigError: it needs one, or the share is missing or outside (0, 1]
+    """
+    if kind not in WITHOUT_SEARCH:
+        raise ConfigError(
+            f"a ticket of kind '{kind}' needs a ticket to start from; without one there are {', '.join(WITHOUT_SEARCH)}"
+        )
+    if surviving is None:
+        raise ConfigError(f"a ticket of kind '{kind}' without another one needs its surviving share, e.g. 0.1")
+    survivors_of(surviving, 1)
 
 
 def survivors_of(surviving: float, pool: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import any_rewinds
+from lottery_core.pruning import GRADUAL, GRADUALLY, PruningSchedule, any_rewinds
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
 from sb3_lottery.find.references import worker_command
@@ -44,6 +44,7 @@ def find_tickets(
     criterion: str = "magnitude",
     scope_shares: str = "together",
     after_rewind: str = FULL,
+    gradual: str | Sequence[float] = str(GRADUAL),
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
 ) -> Found:
@@ -79,6 +80,7 @@ def find_tickets(
     :param scope_shares: ``"together"``: actor and critic are one pool; ``"separate"``: each is pruned at the same rate
     :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
         what remains of it, with schedules that continue from the rewind point
+    :param gradual: begin, end and steps of the schedule of tickets of kind ``"gradual"``, as shares of the training
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
@@ -102,7 +104,10 @@ def find_tickets(
     evaluation = _evaluation(eval_episodes, deterministic)
     spec = spec_of_length(total_timesteps, rewind, score_episodes, after_rewind)
     call_callbacks(callbacks, seeds[0])
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, Path(out) if rewind is None else None)
+    schedule = PruningSchedule.parse(gradual, "gradual")
+    default_rewind = Path(out) if rewind is None else None
+    steps = schedule if GRADUALLY in kinds else None
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, default_rewind, steps)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -124,6 +129,7 @@ def find_tickets(
         criterion=criterion,
         scope_shares=scope_shares,
         after_rewind=after_rewind,
+        gradual=str(schedule),
     )
     shown = Progress(quiet=not progress)
     for line in model.notes:

@@ -67,6 +67,12 @@ class Recorder(BaseCallback):
             return self.num_timesteps  # SB3's count already includes what was trained before
         return self.begin.get(unit, 0) + {"episodes": self.episodes.count, "updates": self.updates}[unit]
 
+    def share(self) -> float:
+        """Return the share of the training that is done."""
+        unit = self.spec.length.unit
+        begin = self.begin.get(unit, 0)
+        return (self._reached(unit) - begin) / max(1, self.spec.length.count - begin)
+
     def _keep_if_reached(self) -> None:
         point = self.spec.rewind
         if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:

@@ -13,9 +13,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
-from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
+from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, prune_in_training, write_score
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH, IN_TRAINING, PruningInTraining, starts_rewound
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
@@ -37,6 +37,7 @@ def train(
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     begin: Mapping[str, int] | None = None,
     more: Sequence[BaseCallback] = (),
+    pruning: PruningInTraining | None = None,
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
 
@@ -52,6 +53,7 @@ def train(
     :param begin: unit -> number that counts as trained already: only the rest of the length is trained, with schedules
         that continue from there; ``None`` trains the whole length
     :param more: the user's own callbacks
+    :param pruning: finds the masks of the ticket while it trains; the ticket is then written as well
     :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -66,12 +68,17 @@ def train(
     else:
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
         lottery.warns = False
+        lottery.pruning = pruning
         callbacks.append(lottery)
     recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING))
+    if ticket is not None:
+        lottery.share = recorder.share
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
     _check_recorded(recorder, spec, model.num_timesteps)
     if recorder.kept_at:
         write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
+    if ticket is not None and pruning is not None:
+        ticket.with_masks(pruning.masks).save(folder / paths.TICKET)
     _save(model, folder)
     episodes = recorder.episodes
     score = Score(
@@ -123,7 +130,7 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> N
 
 def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
     # Controls train as long as the winning ticket; a chain that starts from the initialisation trains the whole length.
-    resets = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    resets = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
     if spec.after_rewind != REMAINING or run.kind == DENSE or resets:
         return None
     path = out / dense(run.seed).folder / paths.REWIND_COUNTS
@@ -170,8 +177,10 @@ def train_run(
     control = CONTROLS.get(run.kind)
     model = make_model(run.control_seed if control and control.needs == FRESH else run.seed)
     try:
-        ticket = None
-        if control:
+        ticket = pruning = None
+        if run.kind in IN_TRAINING:
+            ticket, pruning = prune_in_training(out, run, spec.epochs)
+        elif control:
             ticket = make_control(out, run, weights_of(model))
             ticket.save(folder / paths.TICKET)
         elif run.kind != DENSE:
@@ -179,7 +188,7 @@ def train_run(
             if not spec.rate_restarts and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more)
+        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more, pruning)
     finally:
         if model.env is not None:
             model.env.close()

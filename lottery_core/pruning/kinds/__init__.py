@@ -1,12 +1,7 @@
 """The kinds of ticket, one file per kind: found by pruning in rounds, made from the winning ticket, or in training."""
 
-from lottery_core.pruning.kinds.control_ticket import (
-    WITHOUT_SEARCH,
-    control_ticket,
-    survivors_of,
-    ticket_without_search,
-)
-from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, REWIND, WINNING, InTraining
+from lottery_core.pruning.kinds.control_ticket import control_ticket
+from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, GRADUALLY, REWIND, WINNING, InTraining
 from lottery_core.pruning.kinds.registry import (
     CHAINS,
     CONTROLS,
@@ -28,6 +23,7 @@ __all__ = [
     "DENSE",
     "FLOOR",
     "FRESH",
+    "GRADUALLY",
     "KINDS",
     "MEANINGS",
     "UNPRUNED",

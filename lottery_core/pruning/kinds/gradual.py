@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lottery_core.pruning.kinds.kind import InTraining
+from lottery_core.pruning.kinds.kind import GRADUALLY, InTraining
 
 
 def left(pool: int, survivors: int, done: float) -> int:
@@ -16,5 +16,5 @@ def left(pool: int, survivors: int, done: float) -> int:
 
 
 KIND = InTraining(
-    "gradual", "Pruned by magnitude during its one training, by the cubic schedule of --gradual.", False, left
+    GRADUALLY, "Pruned by magnitude during its one training, by the cubic schedule of --gradual.", False, left
 )

@@ -17,6 +17,7 @@ from lottery_core.tickets import Masks, Ticket, highest_of_each_slice, normalise
 DENSE = "dense"
 FLOOR = "floor"  # no kind of ticket: the score without any learning, a row of the results
 WINNING = "winning"
+GRADUALLY = "gradual"
 FRESH, REWIND, NOTHING = "fresh", "rewind", "nothing"
 Values = Mapping[str, Tensor]
 

@@ -5,6 +5,8 @@ The gradients are those of the training that runs anyway, which goes on while th
 
 from __future__ import annotations
 
+import math
+
 from lottery_core.pruning.kinds.kind import InTraining
 
 
@@ -15,7 +17,7 @@ def left(pool: int, survivors: int, done: float) -> int:
     :param survivors: number that survive in the end
     :param done: share of the steps of pruning that are done, from 0 to 1
     """
-    return round(float(pool) ** (1 - done) * float(survivors) ** done)
+    return round(math.pow(pool, 1 - done) * math.pow(survivors, done))
 
 
 KIND = InTraining(
