@@ -11,3 +11,4 @@ LAST = "checkpoint_last.pt"
 AVERAGED = "averaged.pt"
 TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the trained ticket
 PRECISION = "precision"  # key beside it, for runs in half precision: state that fairseq itself does not keep
+PRUNING = "pruning"  # key beside it, for runs that are pruned while they train: masks, and steps of pruning done

@@ -32,7 +32,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
 from lottery_core.tickets import snapshot
 
 
@@ -57,6 +57,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     ):
         require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    if GRADUALLY in experiment.kinds and limits[0]:
+        PruningSchedule.parse(experiment.gradual).check_fits(limits[0], "updates")
     if experiment.rewind not in KEPT:
         # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)

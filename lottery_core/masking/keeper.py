@@ -67,7 +67,6 @@ class MaskKeeper:
         self._held = HeldMasks(same, masks)
         # Includes parameters without pruned elements, because each parameter may have only one keeper.
         self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
-        self._pool = {name: [TensorWeakRef(parameter) for parameter in each] for name, each in same.items()}
         self._guards = False
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
@@ -114,9 +113,8 @@ class MaskKeeper:
 
         :param masks: masks of the same pool
         """
-        same = {name: _living(self._pool[name]) for name in masks}
         self.masks = masks
-        self._held = HeldMasks(same, masks)
+        self._held.change(masks)
         self.attach()
         self._held.zero_gradients()
         model = None if self._model is None else self._model()
@@ -220,7 +218,6 @@ class MaskKeeper:
             if known.get(id(parameter)) != name:  # load_state_dict(assign=True) has replaced the tensor
                 self._held.replace(name, parameter)
                 self._parameters.append(TensorWeakRef(parameter))
-                self._pool[name].append(TensorWeakRef(parameter))
                 _KEEPERS[parameter] = weakref.ref(self)
                 self._mask_gradients(name, parameter)
 

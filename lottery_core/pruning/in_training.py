@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import ConfigError, RunError
+from lottery_core.pruning.criteria import MAGNITUDE
 from lottery_core.pruning.kinds import IN_TRAINING, InTraining
-from lottery_core.pruning.selection import prune_masks
+from lottery_core.pruning.selection import rounded_to, select
 from lottery_core.tickets import SEPARATE, Masks, Ticket, network_of_each
 
 _ROUNDED = 1e-9  # a step is due although its share of the training was rounded
@@ -143,6 +144,7 @@ class PruningInTraining:
     :param pool: tensors of the pool by name, for their shapes
     :param survivors: number of parameters that survive in the end
     :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
+    :param rest: tensors outside the pool by name, for their shapes: a norm may divide a tensor of the pool
     :raises ConfigError: more should survive than there are
     """
 
@@ -153,7 +155,9 @@ class PruningInTraining:
         pool: Mapping[str, Tensor],
         survivors: int,
         networks: Mapping[str, str] | None = None,
+        rest: Mapping[str, Tensor] | None = None,
     ) -> None:
+        self._rest = {name: tensor.to("meta") for name, tensor in (rest or {}).items()}
         self.kind, self.schedule, self.survivors, self.networks = kind, schedule, survivors, networks
         self.masks = Masks.ones(pool)
         self.done = 0  # steps of pruning
@@ -169,7 +173,7 @@ class PruningInTraining:
         :param survivors: number of parameters that survive in the end
         """
         networks = network_of_each(ticket.start()) if ticket.origin.scope_shares == SEPARATE else None
-        return cls(IN_TRAINING[ticket.origin.kind], schedule, ticket.weights, survivors, networks)
+        return cls(IN_TRAINING[ticket.origin.kind], schedule, ticket.weights, survivors, networks, ticket.rest)
 
     @property
     def complete(self) -> bool:
@@ -190,7 +194,12 @@ class PruningInTraining:
         """
         done = self.done + 1 if self.kind.by_gradient else self.schedule.due(share)
         count = self.kind.left(self.masks.pool, self.survivors, done / self.schedule.steps)
-        self.masks = prune_masks(values, self.masks, min(count, self.masks.surviving), networks=self.networks)
+        # Weights rounded to fp16 or bf16 tie by the thousand: those that are pruned are spread over the pool.
+        ties = None if rounded_to(values[name] for name in self.masks) is None else [0, 0]
+        left = min(count, self.masks.surviving)
+        self.masks = select(
+            {**self._rest, **values}, list(self.masks), self.masks, left, MAGNITUDE, None, self.networks, ties
+        )[0]
         self.done = done
         return self.masks
 

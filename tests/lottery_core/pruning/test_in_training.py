@@ -185,3 +185,20 @@ def test_surviving_is_a_share(share: float) -> None:
 def test_kinds_that_need_a_ticket_say_so(kind: str) -> None:
     with pytest.raises(ConfigError, match=f"'{kind}' needs a ticket .* there are uniform, erk, at-start"):
         ticket_without_search(kind, snapshot(mlp()), 0.1)
+
+
+def test_a_normalised_weight_keeps_a_survivor_in_each_slice() -> None:
+    """Also where its norms are outside the scope: a row without a survivor would be divided by a norm of 0."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(8, 16)))
+    with torch.no_grad():
+        model[0].parametrizations.weight.original1[3] *= 1e-3
+    ticket = ticket_without_search("gradual", snapshot(model), 0.25, scope=r".*original1")
+    pruning = PruningInTraining.of(ticket, PruningSchedule(0, 1, 2), 32)
+    with apply_ticket(ticket, model, torch.optim.SGD(model.parameters(), lr=0.1)) as keeper:
+        for share in (0.5, 1.0):
+            keeper.change(pruning.prune(dict(model.named_parameters()), share))
+    (mask,) = pruning.masks.values()
+    assert int(mask.sum()) == 32
+    assert bool(mask.any(1).all())
+    assert bool(torch.isfinite(model(torch.randn(3, 8))).all())
