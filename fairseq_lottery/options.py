@@ -42,6 +42,13 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
         default=None,
         metadata={"help": "weights at the rewind point, for --ticket-kind shuffled and --after-rewind remaining"},
     )
+    outside: str = field(
+        default="rewind",
+        metadata={
+            "help": "where parameters outside the scope start in a control with fresh values: rewind: as in the "
+            "ticket; fresh: at fresh values, too"
+        },
+    )
     after_rewind: str = field(
         default="full",
         metadata={

@@ -28,7 +28,7 @@ from lottery_core.version import VERSION
 # Arguments of fairseq-train that fairseq-lottery sets itself.
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
-    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--surviving", "--gradual"),
+    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--surviving", "--gradual", "--outside"),
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -170,6 +170,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         scope_shares=args.scope_shares,
         after_rewind=args.after_rewind,
         gradual=args.gradual,
+        outside=args.outside,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),

@@ -14,7 +14,7 @@ from fairseq_lottery.names import LAST
 from lottery_core.errors import RunError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
-from lottery_core.tickets import Weights
+from lottery_core.tickets import ALL, Weights
 
 # Options that give the dense run its initial weights.
 _INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
@@ -59,6 +59,8 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning = out / run.winning.folder / paths.TICKET
     arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
+    if tuple(experiment.scope) != (ALL,):
+        arguments = arguments.plus("--outside", experiment.outside)
     return arguments.plus("--ticket-seed", str(run.control_seed))
 
 

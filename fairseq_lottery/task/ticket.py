@@ -106,7 +106,15 @@ def ticket_without_file(options: Any, model: nn.Module) -> Ticket:
 
 
 def ticket_to_train(
-    given: Ticket, path: Path, kind: str, seed: int, model: nn.Module, rewind: Path | None, folder: Path, write: bool
+    given: Ticket,
+    path: Path,
+    kind: str,
+    seed: int,
+    model: nn.Module,
+    rewind: Path | None,
+    folder: Path,
+    write: bool,
+    outside: str = REWIND,
 ) -> Ticket:
     """Return the ticket that a run trains; a control is written to ``ticket.safetensors``, and reread on resume.
 
@@ -118,6 +126,7 @@ def ticket_to_train(
     :param rewind: file of the weights at the rewind point, for the kind ``"shuffled"``
     :param folder: folder of the run
     :param write: whether this process writes files, as exactly one rank must
+    :param outside: where parameters outside the scope start, see :func:`lottery_core.control_ticket`
     :raises LotteryError: the model has another architecture, a required file is missing, or the kind is unknown
     """
     if kind in (WINNING, given.origin.kind):
@@ -130,7 +139,7 @@ def ticket_to_train(
         if CONTROLS[kind].needs == REWIND and rewind is None:
             raise ConfigError(f"a {kind} ticket starts from the rewind point: give its weights, --rewind FILE")
         weights = None if rewind is None else read_weights(rewind)
-        made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights)
+        made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights, outside=outside)
         if write:
             made.save(target)
     return made

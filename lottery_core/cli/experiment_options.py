@@ -9,7 +9,7 @@ from typing import Any
 
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
-from lottery_core.pruning import CRITERIA, GRADUAL, MAGNITUDE, MEANINGS
+from lottery_core.pruning import CRITERIA, FRESH, GRADUAL, MAGNITUDE, MEANINGS, REWIND
 from lottery_core.tickets import TOGETHER
 
 _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "after_rewind": FULL,
     "scope_shares": TOGETHER,
     "gradual": str(GRADUAL),
+    "outside": "",
 }
 
 
@@ -84,6 +85,12 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
         metavar="HOW",
         help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
         "each pruned at the same rate",
+    )
+    add(
+        "--outside",
+        choices=[REWIND, FRESH],
+        help="where parameters outside the scope start in controls with fresh values: at the rewind point, as in the "
+        "winning ticket (default), or at fresh values",
     )
     add(
         "--gradual",

@@ -18,13 +18,16 @@ from lottery_core.experiments.plan import Run, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
+    FRESH,
     FULL,
     GRADUAL,
     KEPT,
     KINDS,
     MAGNITUDE,
     REMAINING,
+    REWIND,
     PruningSchedule,
+    check_outside,
     check_rate,
     check_scope_shares,
     criterion_named,
@@ -47,7 +50,13 @@ _KEYS = {
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
 # Settings that folders of 0.1 lack, with the values that 0.1 used.
-_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL, "gradual": str(GRADUAL)}
+_DEFAULTS = {
+    "criterion": MAGNITUDE.name,
+    "scope_shares": TOGETHER,
+    "after_rewind": FULL,
+    "gradual": str(GRADUAL),
+    "outside": FRESH,
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param outside: where parameters outside the scope start in controls with fresh values, see
+        :func:`lottery_core.control_ticket`; empty is as before in this folder, else ``"rewind"``
     :param gradual: begin, end and steps of the schedule of tickets that are pruned gradually, in one training
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
@@ -95,6 +106,7 @@ class Experiment:
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
     gradual: str = str(GRADUAL)
+    outside: str = ""
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
@@ -102,6 +114,7 @@ class Experiment:
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
@@ -119,6 +132,12 @@ class Experiment:
                 "training only what remains after the rewind point needs one, and there is none: "
                 f"the rewind point is '{self.rewind}'"
             )
+
+    def _outside_before(self) -> str:
+        before = read_row(self.out)
+        if tuple(self.scope) == (ALL,):  # nothing is outside
+            return FRESH
+        return str(before.get("outside", FRESH)) if before else REWIND
 
     @property
     def name(self) -> str:
@@ -293,5 +312,6 @@ class _Row:
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
     gradual: str = str(GRADUAL)
+    outside: str = FRESH
     scoring: Mapping[str, Any] = field(default_factory=dict)
     version_0_1: Mapping[str, str] = field(default_factory=dict)

@@ -74,9 +74,10 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     :param run: a run whose kind is one of :data:`lottery_core.CONTROLS`
     :param fresh: weights that the model's own initialiser drew with ``run.control_seed``
     """
+    outside = Experiment.load(out).outside
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
-    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind, outside=outside)
 
 
 def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, PruningInTraining]:

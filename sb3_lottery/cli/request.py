@@ -67,6 +67,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         criterion=values["criterion"],
         after_rewind=values["after_rewind"],
         gradual=values["gradual"],
+        outside=values["outside"],
         scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))

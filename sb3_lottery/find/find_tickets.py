@@ -45,6 +45,7 @@ def find_tickets(
     scope_shares: str = "together",
     after_rewind: str = FULL,
     gradual: str | Sequence[float] = str(GRADUAL),
+    outside: str = "",
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
 ) -> Found:
@@ -81,6 +82,8 @@ def find_tickets(
     :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
         what remains of it, with schedules that continue from the rewind point
     :param gradual: begin, end and steps of the schedule of tickets of kind ``"gradual"``, as shares of the training
+    :param outside: where parameters outside the scope start in controls with fresh values: ``"rewind"``, as in the
+        winning ticket, or ``"fresh"``; empty is as before in this folder, in a new one ``"rewind"``
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
@@ -130,6 +133,7 @@ def find_tickets(
         scope_shares=scope_shares,
         after_rewind=after_rewind,
         gradual=str(schedule),
+        outside=outside,
     )
     shown = Progress(quiet=not progress)
     for line in model.notes:

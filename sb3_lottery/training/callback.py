@@ -16,10 +16,12 @@ from lottery_core.masking import MaskKeeper, ModuleHook, apply_ticket
 from lottery_core.pruning import (
     GRADUAL,
     IN_TRAINING,
+    REWIND,
     WINNING,
     PruningInTraining,
     PruningSchedule,
     check_kind,
+    check_outside,
     check_without_search,
     control_ticket,
     survivors_of,
@@ -80,6 +82,8 @@ class LotteryCallback(BaseCallback):
     :param scope: which parameters are in the pool of a kind without a ticket, see :func:`lottery_core.pool_names`; also
         ``"actor"``, ``"critic"``
     :param gradual: begin, end and steps of the schedule of ``kind="gradual"``, as shares of the training
+    :param outside: where parameters outside the scope start in a control with fresh values: ``"rewind"``, as in the
+        ticket, or ``"fresh"``
     :raises ConfigError: the kind is unknown, needs a ticket, or a value is outside its range
     :raises TicketError: there is no such file
     """
@@ -96,11 +100,12 @@ class LotteryCallback(BaseCallback):
         surviving: float | None = None,
         scope: str | Sequence[str] = ALL,
         gradual: str | Sequence[float] = str(GRADUAL),
+        outside: str = REWIND,
     ) -> None:
         super().__init__(verbose)
         self.ticket, self.seed, self.rewind, self.restart = ticket, seed, rewind, restart
         self.kind = check_kind(kind)
-        self.surviving, self.scope = surviving, scope
+        self.surviving, self.scope, self.outside = surviving, scope, check_outside(outside)
         self.schedule = PruningSchedule.parse(gradual, "gradual")
         self.pruning: PruningInTraining | None = None
         self.share: Callable[[], float] = self._share_of_timesteps
@@ -177,7 +182,8 @@ class LotteryCallback(BaseCallback):
         if self.kind in (WINNING, ticket.origin.kind):
             return ticket
         rewind = None if self.rewind is None else read_weights(self.rewind)
-        return control_ticket(self.kind, ticket, self.seed, fresh=weights_of(self.model), rewind=rewind)
+        fresh = weights_of(self.model)
+        return control_ticket(self.kind, ticket, self.seed, fresh=fresh, rewind=rewind, outside=self.outside)
 
     def _ticket_without_search(self) -> Ticket:
         assert self.surviving is not None

@@ -1,6 +1,6 @@
 """The kinds of ticket, one file per kind: found by pruning in rounds, made from the winning ticket, or in training."""
 
-from lottery_core.pruning.kinds.control_ticket import control_ticket
+from lottery_core.pruning.kinds.control_ticket import check_outside, control_ticket
 from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, GRADUALLY, REWIND, WINNING, InTraining
 from lottery_core.pruning.kinds.registry import (
     CHAINS,
@@ -16,6 +16,7 @@ from lottery_core.pruning.kinds.registry import (
 )
 
 __all__ = [
+    "check_outside",
     "IN_TRAINING",
     "InTraining",
     "CHAINS",

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lottery_core import CONTROLS, KINDS, Masks, Ticket, Weights, control_ticket, snapshot
+from lottery_core import CONTROLS, KINDS, Masks, Ticket, Weights, control_ticket, prune, snapshot
 from lottery_core.errors import ConfigError, MismatchError
 from lottery_core.pruning import check_kind, derive_seed
 from lottery_core.pruning.kinds.erk import erk_counts
@@ -155,6 +155,29 @@ def test_at_start_prunes_each_network_at_the_same_rate_if_the_winning_ticket_doe
         winning = Ticket.of(masks, start.tensors, Origin(scope_shares=shares))
         found = control_ticket("at-start", winning, 1, rewind=start).masks.survivors()
         assert {name: found[name] for name in counts} == counts
+
+
+@pytest.mark.parametrize("kind", [name for name, control in CONTROLS.items() if control.needs == "fresh"])
+def test_what_is_outside_the_scope_keeps_its_rewind_values_unless_asked(kind: str) -> None:
+    model = mlp(seed=0)
+    winning = prune(snapshot(model), REWIND, rate=0.5, scope=".*weight")
+    assert set(winning.rest) == {"0.bias", "2.bias", "4.bias"}
+    for outside, expected in (("rewind", REWIND), ("fresh", FRESH)):
+        found = control_ticket(kind, winning, 1, fresh=FRESH, outside=outside)
+        assert all(torch.equal(found.rest[name], expected.tensors[name]) for name in winning.rest)
+    assert starts_at(control_ticket("random", winning, 1, fresh=FRESH), FRESH)
+    with pytest.raises(ConfigError, match="unknown start of parameters outside the scope 'old'"):
+        control_ticket(kind, winning, 1, fresh=FRESH, outside="old")
+
+
+def test_statistics_of_fresh_values_are_fresh() -> None:
+    """A buffer is not outside of the scope by the user's choice."""
+    norm = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    fresh = snapshot(norm)
+    norm[1].running_mean += 3
+    winning = prune(snapshot(norm), snapshot(norm), rate=0.5, scope="0.*")
+    found = control_ticket("random", winning, 1, fresh=fresh)
+    assert not found.rest["1.running_mean"].any()
 
 
 def test_controls_need_their_weights_and_of_the_same_architecture() -> None:
