@@ -29,7 +29,7 @@ from lottery_core.pruning import (
     schedule,
 )
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, ticket_warnings
+from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -133,12 +133,12 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     score = framework.score(folder)
     if run.kind == DENSE:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
-        collapsed, digest, networks = [], "", ""
+        collapsed, digest, networks, scale = [], "", "", None
     else:
         ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
-        networks = _by_network(ticket)
+        networks, scale = _by_network(ticket), output_scale(ticket)
     return Row(
         experiment=experiment.name,
         seed=run.seed,
@@ -156,6 +156,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         networks=networks,
         scope_shares=experiment.scope_shares,
         score_label=experiment.score_label,
+        output_scale=scale,
         gradual=experiment.gradual if run.kind == GRADUALLY else "",
         **asdict(score),
     )

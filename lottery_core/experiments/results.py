@@ -88,6 +88,7 @@ class Row:
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     score_label: str = ""  # description of the score; missing in rows of 0.1
+    output_scale: float | None = None  # product of the layers' root mean squares at the start of a ticket
     gradual: str = ""  # begin, end and steps of the schedule of a ticket that was pruned gradually
     noise: int = 0  # number of the repetition that trains the same ticket under other noise
 
@@ -162,8 +163,8 @@ def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> 
         value = getattr(row, name)
         if value is not None and not 0 <= value < math.inf:
             raise damaged(f"'{name}' must be a number of at least 0, not {value}")
-    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se"):
-        value = getattr(row, name)
+    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se", "output_scale"):
+        value = getattr(row, name, None)
         if value is not None and math.isfinite(value) and abs(value) > _LARGEST:
             raise damaged(f"'{name}' is {value:g}, more than can be averaged")
 

@@ -11,6 +11,7 @@ from lottery_core.reports.answer import (
     question_of,
     sentences,
 )
+from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
@@ -43,6 +44,8 @@ __all__ = [
     "sentences",
     "source_of",
     "states",
+    "cost_lines",
+    "search_cost",
     "steps_lines",
     "table",
     "tables",

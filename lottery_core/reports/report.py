@@ -12,6 +12,7 @@ from lottery_core.experiments import FULL, Experiment, Row, paths, write_csv
 from lottery_core.files import printable, refuse_inputs, write_json
 from lottery_core.pruning import FLOOR
 from lottery_core.reports.answer import Answer, answer, once, sentences
+from lottery_core.reports.costs import cost_lines
 from lottery_core.reports.plot import plot
 from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
 from lottery_core.reports.steps import steps_lines
@@ -94,7 +95,7 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     dialect = dialects.named(source.framework)
     returns = dialect.returns_asked(experiment.settings if experiment else {})
     notes = _setting_notes(experiment)
-    last = [*steps_lines(rows, dialect.steps), *_mixed(rows, experiment)]
+    last = [*steps_lines(rows, dialect.steps), *cost_lines(rows, dialect.steps), *_mixed(rows, experiment)]
     texts = _tables(rows, source.label or "score", returns, last, notes)
     for name, some in further_scores(rows).items():
         texts += _tables(some, _further_label(name, experiment, source.framework), notes=notes)

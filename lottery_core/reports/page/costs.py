@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from lottery_core.experiments import Row, duration, seconds_left
-from lottery_core.reports import DONE, FAILED_, RUNNING
-from lottery_core.reports.page.figures import Cell, Section, Table, exact, kinds_among, mean
+from lottery_core.reports import DONE, FAILED_, RUNNING, search_cost
+from lottery_core.reports.page.figures import NOTHING, Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
 
 _MOST_ROWS = 200
@@ -21,10 +21,11 @@ def costs_section(subject: Subject) -> Section:
     rows = list(subject.rows)
     if rows:
         kinds = kinds_among(rows)
-        lines = [_line(kind, [row for row in rows if row.kind == kind]) for kind in kinds]
+        lines = [_line(kind, [row for row in rows if row.kind == kind], _ticket(rows, kind)) for kind in kinds]
         head = ["kind", "runs", "CPU time", "wall time", "mean wall time of a run", "mean steps of a run"]
+        head.append("steps for one ticket of its last round, search and training")
         caption = "time of the finished runs; trainings side by side count each"
-        section.tables.append(Table(caption, head, [*lines, _line("all", rows)]))
+        section.tables.append(Table(caption, head, [*lines, _line("all", rows, Cell(NOTHING))]))
     states = subject.states
     if not states:
         section.text.append("The folder has no configuration, so what is left is not known.")
@@ -52,7 +53,17 @@ def costs_section(subject: Subject) -> Section:
     return section
 
 
-def _line(kind: str, rows: list[Row]) -> list[Cell]:
+def _ticket(rows: list[Row], kind: str) -> Cell:
+    own = [row for row in rows if row.kind == kind]
+    last = max(row.round for row in own)
+    search = search_cost(rows, kind, last)
+    if search is None:
+        return Cell(NOTHING)
+    total = search + mean([row.steps for row in own if row.round == last])
+    return Cell(f"{total:,.0f}", exact(total))
+
+
+def _line(kind: str, rows: list[Row], ticket: Cell) -> list[Cell]:
     cpu, wall = sum(row.cpu_seconds for row in rows), sum(row.wall_seconds for row in rows)
     return [
         Cell(kind),
@@ -61,4 +72,5 @@ def _line(kind: str, rows: list[Row]) -> list[Cell]:
         Cell(duration(wall), exact(wall)),
         Cell(duration(wall / len(rows)), exact(wall / len(rows))),
         Cell(f"{mean([row.steps for row in rows]):,.0f}"),
+        ticket,
     ]

@@ -22,6 +22,7 @@ from lottery_core.reports.page.layers import inputs_section, layers_section
 from lottery_core.reports.page.learning import learning_section
 from lottery_core.reports.page.notes import configuration_section, warnings_section
 from lottery_core.reports.page.overlap import overlap_section
+from lottery_core.reports.page.scale import scale_section
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
@@ -137,6 +138,7 @@ def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Sectio
         layers_section(tickets, budget),
         overlap_section(tickets, subject.rows, budget),
         inputs_section(subject, tickets, budget),
+        scale_section(subject.rows),
         learning_section(subject, budget),
         costs_section(subject),
         configuration_section(subject),

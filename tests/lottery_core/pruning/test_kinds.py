@@ -11,7 +11,7 @@ from lottery_core import CONTROLS, KINDS, Masks, Ticket, Weights, control_ticket
 from lottery_core.errors import ConfigError, MismatchError
 from lottery_core.pruning import check_kind, derive_seed
 from lottery_core.pruning.kinds.erk import erk_counts
-from lottery_core.tickets import Origin
+from lottery_core.tickets import Origin, output_scale
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights
 
 FRESH = snapshot(mlp(seed=77))
@@ -207,3 +207,15 @@ def test_derived_seeds_are_fixed_and_differ() -> None:
     seeds = {derive_seed("control", seed, kind, round_) for seed in (1, 2) for kind in KINDS for round_ in range(20)}
     assert len(seeds) == 2 * len(KINDS) * 20
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_output_scale_is_the_winning_tickets_in_kinds_that_keep_its_values_or_its_scale() -> None:
+    winning, _ = control("random")
+    scale = output_scale(winning)
+    by_hand = 1.0
+    for name in ("0.weight", "2.weight", "4.weight"):
+        by_hand *= float(winning.weights[name][winning.masks[name]].square().mean().sqrt())
+    assert scale == pytest.approx(by_hand)
+    for kind in ("permuted", "random-scaled"):
+        assert output_scale(control(kind)[1]) == pytest.approx(scale, rel=1e-4)
+    assert output_scale(control("random")[1]) != pytest.approx(scale, rel=0.05)
