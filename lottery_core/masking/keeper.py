@@ -68,6 +68,7 @@ class MaskKeeper:
         # Includes parameters without pruned elements, because each parameter may have only one keeper.
         self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
         self._guards = False
+        self._preserving: dict[int, bool] = {}  # by the optimizer's id; trying one takes milliseconds
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
         for optimizer in optimizers:
@@ -178,7 +179,9 @@ class MaskKeeper:
         self._held.zero_state(_state_of(optimizer))
         if not self._held:
             return
-        if not preserves_zeros(optimizer):
+        if id(optimizer) not in self._preserving:
+            self._preserving[id(optimizer)] = preserves_zeros(optimizer)
+        if not self._preserving[id(optimizer)]:
             self._handles.append(follow_steps(optimizer, lambda _: self.enforce()))
         elif slowed_by_zeros(optimizer):
             self._handles.append(follow_steps(optimizer, self._lift_moments()))

@@ -16,11 +16,11 @@ def test_the_scale_is_a_mean_over_seeds_by_kind_and_round() -> None:
     assert section is not None
     (table,) = section.tables
     assert table.head == ["round", "winning", "random"]
-    assert [[cell.text for cell in line] for line in table.lines] == [
+    assert [[cell.text for cell in line] for line in table.rows] == [
         ["1", "3", "0.25"],
         ["2", "1e-05", "\N{EN DASH}"],
     ]
-    assert float(table.lines[0][1].value or 0) == pytest.approx(3.0)
+    assert float(table.rows[0][1].value or 0) == pytest.approx(3.0)
 
 
 def test_rows_of_earlier_versions_have_none() -> None:
