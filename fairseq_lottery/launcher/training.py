@@ -32,7 +32,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     """
     folder = out / run.folder
     arguments = _apart(arguments, run)
-    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
+    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.noise_seed))
     if arguments.log_format is None:
         arguments = arguments.plus("--log-format", "json")
     count = experiment.scoring["average"]
@@ -40,7 +40,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         arguments = arguments.plus("--keep-last-epochs", str(count))
     elif count == 1 and not arguments.no_epoch_checkpoints:
         arguments = arguments.plus("--no-epoch-checkpoints")
-    if run.kind == DENSE:
+    if not run.has_ticket:
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
@@ -53,8 +53,9 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         share = surviving_share(experiment, run, before)
         arguments = arguments.plus("--ticket", str(folder / paths.START), "--ticket-kind", run.kind)
         return arguments.plus("--surviving", repr(share), "--gradual", experiment.gradual)
-    if run.kind not in CONTROLS:
-        if experiment.rewind == NOTHING and CHAINS[run.kind].rewinds and (before / LAST).exists():
+    if run.kind not in CONTROLS or run.noise > 1:
+        rewinds = run.kind in CHAINS and CHAINS[run.kind].rewinds
+        if experiment.rewind == NOTHING and rewinds and (before / LAST).exists():
             arguments = at_one_rate(arguments, last_rate(before))
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning = out / run.winning.folder / paths.TICKET

@@ -41,7 +41,7 @@ from lottery_core.experiments import (
 )
 from lottery_core.experiments.executors import die_with, hide_gpus
 from lottery_core.files import write_json
-from lottery_core.pruning import DENSE, IN_TRAINING
+from lottery_core.pruning import IN_TRAINING
 from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
@@ -139,9 +139,9 @@ def _run(args: argparse.Namespace) -> None:
         if not (folder / paths.TICKET).exists():
             raise RunError(f"the training ended before the last step of pruning, so there is no {run.kind} ticket", 2)
         (folder / paths.START).unlink(missing_ok=True)
-    if run.kind == DENSE and experiment.rewind in KEPT:  # used by tickets, and by some controls
+    if not run.has_ticket and experiment.rewind in KEPT:  # used by tickets, and by some controls
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
-    if run.kind == DENSE and not (folder / paths.REWIND).exists():
+    if not run.has_ticket and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     score = _score(experiment, folder)
     rewind = out / dense(run.seed).folder / paths.REWIND
@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace) -> None:
     score = replace(
         score,
         steps=CheckpointProgress.of(folder / LAST).updates - earlier,
-        rewind_steps=before_rewind if run.kind == DENSE else None,
+        rewind_steps=before_rewind if not run.has_ticket else None,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )

@@ -6,10 +6,12 @@ from lottery_core.reports.answer import (
     Margin,
     Question,
     answer,
+    once,
     parse_effect,
     parse_margin,
     question_of,
     sentences,
+    statements,
 )
 from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.plot import plot
@@ -35,6 +37,7 @@ __all__ = [
     "evaluated",
     "is_file",
     "of_rows",
+    "once",
     "parse_effect",
     "parse_margin",
     "plot",
@@ -43,6 +46,7 @@ __all__ = [
     "report",
     "sentences",
     "source_of",
+    "statements",
     "states",
     "cost_lines",
     "search_cost",

@@ -63,17 +63,18 @@ def train_run(out: Path, run: Run) -> None:
     experiment = Experiment.load(out)
     folder, settings = out / run.folder, experiment.settings
     control = CONTROLS.get(run.kind)
-    model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
+    fresh = control and control.needs == FRESH and run.noise == 1
+    model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
-    if run.kind == DENSE_KIND:
+    if not run.has_ticket:
         snapshot(model).save(folder / paths.INIT)
-        train(model, optimizer, steps=5, seed=run.seed)
+        train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)
     elif run.kind in IN_TRAINING:
         ticket, pruning = prune_in_training(out, run, epochs=2)
         keeper = apply_ticket(ticket, model, optimizer)
     else:
-        if control:
+        if control and run.noise == 1:
             make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
         keeper = apply_ticket(Ticket.load(folder / paths.TICKET), model, optimizer)
     write_json(folder / "progress.json", {"text": "half way"})
@@ -81,11 +82,11 @@ def train_run(out: Path, run: Run) -> None:
     if settings.get("fail") == str(run.folder):
         raise RuntimeError("the toy is broken")
     if run.kind in IN_TRAINING:
-        train_and_prune(model, optimizer, keeper, pruning, settings["steps"], run.seed)
+        train_and_prune(model, optimizer, keeper, pruning, settings["steps"], run.noise_seed)
         ticket.with_masks(pruning.masks).save(folder / paths.TICKET)
     else:
-        train(model, optimizer, steps=settings["steps"], seed=run.seed)
-    if run.kind != DENSE_KIND:
+        train(model, optimizer, steps=settings["steps"], seed=run.noise_seed)
+    if run.has_ticket:
         keeper.check()
     value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
     trained = snapshot(model)
@@ -120,9 +121,6 @@ def train_and_prune(
                 break
     hook.remove()
     assert pruning.complete
-
-
-DENSE_KIND = "dense"
 
 
 class Here:
