@@ -32,7 +32,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
 from lottery_core.tickets import snapshot
 
 
@@ -57,6 +57,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     ):
         require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    if GRADUALLY in experiment.kinds:
+        _check_gradual(PruningSchedule.parse(experiment.gradual), experiment.scoring["average"], *limits)
     if experiment.rewind not in KEPT:
         # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)
@@ -80,6 +82,16 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
+
+
+def _check_gradual(schedule: PruningSchedule, average: int, max_update: int, max_epoch: int) -> None:
+    if max_update:
+        schedule.check_fits(max_update, "updates")
+    if average > 1 and max_epoch and schedule.end * max_epoch > max_epoch - average + 1:
+        raise ConfigError(
+            f"--average {average} takes checkpoints from before the last step of pruning, in which more survives: let "
+            f"--gradual end before {(max_epoch - average + 1) / max_epoch:g}"
+        )
 
 
 def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:

@@ -28,7 +28,8 @@ from lottery_core.version import VERSION
 # Arguments of fairseq-train that fairseq-lottery sets itself.
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
-    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--mask-watch"),
+    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--surviving", "--gradual", "--outside"),
+    "--mask-watch",
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -169,6 +170,8 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         criterion=args.criterion,
         scope_shares=args.scope_shares,
         after_rewind=args.after_rewind,
+        gradual=args.gradual,
+        outside=args.outside,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),

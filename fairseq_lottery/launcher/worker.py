@@ -29,9 +29,20 @@ from fairseq_lottery.task import Beginning
 from lottery_core.checkpoints import read_weights
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import KEPT, Experiment, Run, Score, dense, paths, read_marker, write_score
+from lottery_core.experiments import (
+    KEPT,
+    Experiment,
+    Run,
+    Score,
+    dense,
+    paths,
+    prune_in_training,
+    read_marker,
+    write_score,
+)
 from lottery_core.experiments.executors import die_with, hide_gpus
 from lottery_core.files import read_object, write_json
+from lottery_core.pruning import IN_TRAINING
 from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
@@ -119,8 +130,16 @@ def _run(args: argparse.Namespace) -> None:
     else:
         words = training_arguments(arguments, experiment, run, out)
         Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not
+        if run.kind in IN_TRAINING:
+            prune_in_training(out, run)[0].save(folder / paths.START)
+            if before is None:  # an earlier training of this run may have left one
+                (folder / paths.TICKET).unlink(missing_ok=True)
         curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
         _train(words, folder, args.launcher, curve)
+    if run.kind in IN_TRAINING:
+        if not (folder / paths.TICKET).exists():
+            raise RunError(f"the training ended before the last step of pruning, so there is no {run.kind} ticket", 2)
+        (folder / paths.START).unlink(missing_ok=True)
     if not run.has_ticket and experiment.rewind in KEPT:  # used by tickets, and by some controls
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if not run.has_ticket and not (folder / paths.REWIND).exists():

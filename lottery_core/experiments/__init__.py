@@ -3,7 +3,7 @@
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
 from lottery_core.experiments.graph import BOUND, FRESH_APART, MOST_SEEDS, SHARED, Cost, Run, cost_of, dense, plan_runs
-from lottery_core.experiments.next_ticket import make_control, mask_watch
+from lottery_core.experiments.next_ticket import make_control, mask_watch, prune_in_training
 from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
@@ -60,6 +60,7 @@ __all__ = [
     "make_control",
     "mask_watch",
     "parse_point",
+    "prune_in_training",
     "paths",
     "outcome",
     "percents",

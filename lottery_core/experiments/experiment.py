@@ -20,15 +20,21 @@ from lottery_core.files import differences, from_json, printable, read_json, sig
 from lottery_core.pruning import (
     AFTER_REWIND,
     DENSE,
+    FRESH,
     FULL,
+    GRADUAL,
     KEPT,
     KINDS,
     MAGNITUDE,
     REMAINING,
+    REWIND,
     SEARCH_FULL,
+    PruningSchedule,
+    check_outside,
     check_rate,
     check_scope_shares,
     criterion_named,
+    needs_rewind_point,
     parse_search,
     schedule,
 )
@@ -46,6 +52,8 @@ _DEFAULTS: dict[str, Any] = {
     "scope_shares": TOGETHER,
     "after_rewind": FULL,
     "seeding": FRESH_APART,
+    "gradual": str(GRADUAL),
+    "outside": FRESH,
     "search": SEARCH_FULL,
     "first": None,
     "score_rounds": [],
@@ -76,6 +84,9 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param outside: where parameters outside the scope start in controls with fresh values, see
+        :func:`lottery_core.control_ticket`; empty is as before in this folder, else ``"rewind"``
+    :param gradual: begin, end and steps of the schedule of tickets that are pruned gradually, in one training
     :param search: how far search rounds train, see :func:`lottery_core.pruning.parse_search`; ``"full"``: a round that
         searches is also scored
     :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
@@ -104,6 +115,8 @@ class Experiment:
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    gradual: str = str(GRADUAL)
+    outside: str = ""
     search: str = SEARCH_FULL
     first: float | None = None
     score_rounds: tuple[int, ...] = ()
@@ -113,17 +126,23 @@ class Experiment:
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
+        object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
         parse_search(self.search)
         if self.first is not None:
             check_rate(self.first, "share that survives the first round")
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
         object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
                 f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
                 f"the rewind point is '{self.rewind}'"
+            )
+        for kind in filter(needs_rewind_point, self.kinds if self.rewind in KEPT else ()):
+            raise ConfigError(
+                f"the kind {kind} is pruned at the rewind point, and there is none: the rewind point is '{self.rewind}'"
             )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
@@ -134,6 +153,12 @@ class Experiment:
                 "training only what remains after the rewind point needs one, and there is none: "
                 f"the rewind point is '{self.rewind}'"
             )
+
+    def _outside_before(self) -> str:
+        before = read_row(self.out)
+        if tuple(self.scope) == (ALL,):  # nothing is outside
+            return FRESH
+        return str(before.get("outside", FRESH)) if before else REWIND
 
     @property
     def name(self) -> str:
@@ -358,6 +383,8 @@ class _Row:
     criterion: str = MAGNITUDE.name
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
+    gradual: str = str(GRADUAL)
+    outside: str = FRESH
     scoring: Mapping[str, Any] = field(default_factory=dict)
     search: str = SEARCH_FULL
     first: float | None = None

@@ -20,16 +20,20 @@ from lottery_core.pruning import (
     CHAINS,
     DENSE,
     FULL,
+    GRADUALLY,
+    IN_TRAINING,
     KEPT,
     NOTHING,
     MaskWatch,
+    PruningInTraining,
+    PruningSchedule,
     any_rewinds,
     control_ticket,
     parse_search,
     prune,
 )
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, networks_of, ticket_warnings
+from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -88,9 +92,40 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     :param fresh: weights that the model's own initialiser drew with ``run.control_seed``; the model that is trained
         is made with ``run.noise_seed``, so that all kinds share the noise of training
     """
+    outside = Experiment.load(out).outside
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
-    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind, outside=outside)
+
+
+def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, PruningInTraining]:
+    """Prepare a run whose ticket is found while it trains; called in the process that trains it.
+
+    :param out: the experiment's folder
+    :param run: a run whose kind is one of :data:`lottery_core.pruning.IN_TRAINING`
+    :param epochs: length of the training in epochs
+    :returns: the ticket to start from, in which everything survives, and what finds its masks. In the end,
+        ``ticket.with_masks(pruning.masks)`` is to be written beside the trained weights
+    :raises DamagedError: the dense run's file cannot be read
+    """
+    experiment, kind = Experiment.load(out), IN_TRAINING[run.kind]
+    folder = out / dense(run.seed).folder
+    with _intact(folder):
+        start = Weights.load(folder / (paths.REWIND if kind.rewinds else paths.INIT))
+    origin = Origin(
+        kind=run.kind,
+        round=run.round,
+        scope=experiment.scope,
+        prune_rate=None,
+        rewind=experiment.rewind if kind.rewinds else AT_INIT,
+        seed=run.seed,
+        scope_shares=experiment.scope_shares,
+    )
+    names = start.pool(experiment.scope)
+    ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
+    survivors = experiment.schedule(ticket.masks.pool, run.round)[run.round]
+    planned = PruningSchedule.parse(experiment.gradual).for_kind(kind, epochs)
+    return ticket, PruningInTraining.of(ticket, planned, survivors)
 
 
 def mask_watch(
@@ -103,8 +138,10 @@ def mask_watch(
     :param weights: its start values
     :param ticket: its ticket; ``None`` for a dense run
     :param epochs: epochs of its training, each of which ends with a check
-    :returns: the watch; ``None`` if the next round would prune nothing
+    :returns: the watch; ``None`` if the next round would prune nothing, or the run's own mask changes as it trains
     """
+    if run.kind in IN_TRAINING:
+        return None
     masks = weights.pool(experiment.scope) if ticket is None else ticket.masks
     pool = _pool(experiment, weights) if ticket is None else ticket.masks.pool
     left = pool if ticket is None else ticket.masks.surviving
@@ -165,12 +202,12 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
     if not run.has_ticket:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
-        collapsed, digest, networks = [], "", ""
+        collapsed, digest, networks, scale = [], "", "", None
     else:
         ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
-        networks = _by_network(ticket)
+        networks, scale = _by_network(ticket), output_scale(ticket)
     return Row(
         experiment=experiment.name,
         seed=run.seed,
@@ -189,6 +226,8 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         networks=networks,
         scope_shares=experiment.scope_shares,
         score_label=experiment.score_label,
+        output_scale=scale,
+        gradual=experiment.gradual if run.kind == GRADUALLY else "",
         same_as=same_as,
         **asdict(score),
     )

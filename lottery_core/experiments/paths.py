@@ -27,3 +27,4 @@ SEARCHED = "search.csv"  # every finished search run
 SCORES = "scores.csv"  # every score of every run, if some were replaced
 CURVE = "curve.png"
 CURVE_EVAL = "curve-eval.png"  # picture of the scores of evaluations
+START = "start.safetensors"  # all that a ticket starts from which is pruned in training; removed after it

@@ -103,6 +103,8 @@ class Row:
     noise: int = 1  # number of the training of this ticket; further ones have other noise
     not_run: str = ""  # why the run was left out, "at the floor"; it has no score then
     same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
+    output_scale: float | None = None  # product of the layers' root mean squares at the start of a ticket
+    gradual: str = ""  # begin, end and steps of the schedule of a ticket that was pruned gradually
 
     @property
     def run(self) -> Run:
@@ -175,8 +177,8 @@ def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> 
         value = getattr(row, name)
         if value is not None and not 0 <= value < math.inf:
             raise damaged(f"'{name}' must be a number of at least 0, not {value}")
-    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se"):
-        value = getattr(row, name)
+    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se", "output_scale"):
+        value = getattr(row, name, None)
         if value is not None and math.isfinite(value) and abs(value) > _LARGEST:
             raise damaged(f"'{name}' is {value:g}, more than can be averaged")
 

@@ -31,7 +31,7 @@ from lottery_core.experiments.results import (
     write_not_run,
 )
 from lottery_core.files import FolderLock, remove_parts
-from lottery_core.pruning import CHAINS
+from lottery_core.pruning import CHAINS, IN_TRAINING
 
 
 class Runner:
@@ -184,8 +184,9 @@ class Runner:
         return row
 
     def _ticket_of(self, run: Run) -> Path | None:
-        # A control reads the winning ticket of its round, which may not have been pruned yet.
-        if not run.has_ticket:
+        # A control reads the winning ticket of its round, which may not have been pruned yet. A ticket that is pruned
+        # in training is written at the end of it.
+        if not run.has_ticket or run.kind in IN_TRAINING:
             return None
         own = run.kind in CHAINS or run.noise > 1
         return self.out / (run if own else run.winning).folder / paths.TICKET

@@ -1,20 +1,26 @@
 """Pruning: one round of it, the criteria that rank parameters, the kinds of ticket, and rewind points."""
 
 from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
+from lottery_core.pruning.in_training import GRADUAL, GradientSums, PruningInTraining, PruningSchedule
 from lottery_core.pruning.kinds import (
     CHAINS,
     CONTROLS,
     DENSE,
     FLOOR,
     FRESH,
+    GRADUALLY,
+    IN_TRAINING,
     KINDS,
     MEANINGS,
     REWIND,
     UNPRUNED,
     WINNING,
+    InTraining,
     any_rewinds,
     check_kind,
+    check_outside,
     control_ticket,
+    needs_rewind_point,
     starts_rewound,
 )
 from lottery_core.pruning.prune import check_rate, prune, schedule
@@ -44,9 +50,25 @@ from lottery_core.pruning.timepoints import (
     Point,
     parse_point,
 )
+from lottery_core.pruning.without_search import (
+    WITHOUT_SEARCH,
+    check_without_search,
+    survivors_of,
+    ticket_without_search,
+)
 from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
+    "IN_TRAINING",
+    "WITHOUT_SEARCH",
+    "InTraining",
+    "survivors_of",
+    "ticket_without_search",
+    "GRADUAL",
+    "GRADUALLY",
+    "GradientSums",
+    "PruningInTraining",
+    "PruningSchedule",
     "AFTER_REWIND",
     "FULL",
     "INIT",
@@ -76,6 +98,9 @@ __all__ = [
     "Criterion",
     "any_rewinds",
     "check_kind",
+    "check_outside",
+    "check_without_search",
+    "needs_rewind_point",
     "check_rate",
     "check_scope_shares",
     "control_ticket",

@@ -16,6 +16,7 @@ from lottery_core.reports.answer import (
     sentences,
     statements,
 )
+from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
 from lottery_core.reports.saved import costs, looks_of, saved_lines, threshold_line
@@ -58,6 +59,8 @@ __all__ = [
     "source_of",
     "statements",
     "states",
+    "cost_lines",
+    "search_cost",
     "steps_lines",
     "table",
     "tables",

@@ -69,6 +69,8 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
     notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
     notes += ["networks pruned separately"] if any(row.scope_shares == SEPARATE for row in rows) else []
+    schedules = sorted({row.gradual for row in rows} - {""})
+    notes += [f"gradual: begin, end and steps {schedule}" for schedule in schedules]
     notes += more
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []

@@ -15,7 +15,7 @@ from lottery_core.cli import chosen_of, run_command, run_experiment, search_line
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress, read_floor, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import any_rewinds, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
@@ -33,7 +33,7 @@ from sb3_lottery.models import (
     weights_of,
     with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, early_rewind, whole_rollouts
+from sb3_lottery.training import Sb3, check_model, check_pruning, early_rewind, whole_rollouts
 
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
@@ -55,6 +55,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
         training = request.settings.training
+        if GRADUALLY in experiment.kinds:
+            check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
         return [line for line in (longer, early) if line]

@@ -68,6 +68,8 @@ def request_of(given: Mapping[str, Any]) -> Request:
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],
         after_rewind=values["after_rewind"],
+        gradual=values["gradual"],
+        outside=values["outside"],
         scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))

@@ -10,7 +10,7 @@ from lottery_core.cli import DEFAULTS, search_lines, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import SEARCH_FULL, any_rewinds
+from lottery_core.pruning import GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
 from sb3_lottery.find.references import worker_command
@@ -45,6 +45,8 @@ def find_tickets(
     criterion: str = "magnitude",
     scope_shares: str = "together",
     after_rewind: str = FULL,
+    gradual: str | Sequence[float] = str(GRADUAL),
+    outside: str = "",
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
     repeat_noise: int = 1,
@@ -86,6 +88,9 @@ def find_tickets(
     :param scope_shares: ``"together"``: actor and critic are one pool; ``"separate"``: each is pruned at the same rate
     :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
         what remains of it, with schedules that continue from the rewind point
+    :param gradual: begin, end and steps of the schedule of tickets of kind ``"gradual"``, as shares of the training
+    :param outside: where parameters outside the scope start in controls with fresh values: ``"rewind"``, as in the
+        winning ticket, or ``"fresh"``; empty is as before in this folder, in a new one ``"rewind"``
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
@@ -120,7 +125,10 @@ def find_tickets(
     values |= {"rounds": DEFAULTS["rounds"] if rounds is None else rounds, "prune_rate": prune_rate}
     chosen = search_settings(values, rounds is not None)
     call_callbacks(callbacks, seeds[0])
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, Path(out) if rewind is None else None)
+    schedule = PruningSchedule.parse(gradual, "gradual")
+    default_rewind = Path(out) if rewind is None else None
+    steps = schedule if GRADUALLY in kinds else None
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, default_rewind, steps)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -143,6 +151,8 @@ def find_tickets(
         criterion=criterion,
         scope_shares=scope_shares,
         after_rewind=after_rewind,
+        gradual=str(schedule),
+        outside=outside,
     )
     shown = Progress(quiet=not progress)
     for line in search_lines(experiment):

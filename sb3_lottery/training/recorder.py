@@ -72,6 +72,12 @@ class Recorder(BaseCallback):
             return self.num_timesteps  # SB3's count already includes what was trained before
         return self.begin.get(unit, 0) + {"episodes": self.episodes.count, "updates": self.updates}[unit]
 
+    def share(self) -> float:
+        """Return the share of the training that is done."""
+        unit = self.spec.length.unit
+        begin = self.begin.get(unit, 0)
+        return (self._reached(unit) - begin) / max(1, self.spec.length.count - begin)
+
     def _keep_if_reached(self) -> None:
         point = self.spec.rewind
         if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
@@ -83,10 +89,9 @@ class Recorder(BaseCallback):
         if self.watch is not None:
             self.watch.rewind(weights.tensors)
 
-    def _look(self, reached: int) -> Look | None:
+    def _look(self) -> Look | None:
         # The mask is checked at the end of every epoch, and more often in a training of few epochs.
-        begun = self.begin.get(self.spec.length.unit, 0)
-        share = (reached - begun) / (self.spec.length.count - begun)
+        share = self.share()
         if self.watch is None or not self.watch.due(share):
             return None
         look = self.watch.check(share, weights_of(self.model).tensors)
@@ -106,7 +111,7 @@ class Recorder(BaseCallback):
         self._keep_if_reached()
         length, epoch = self.spec.length, self.spec.epoch
         reached = self._reached(length.unit)
-        look = self._look(reached)
+        look = self._look()
         # A rollout may continue beyond the end of the last epoch.
         if self.epoch < self.spec.epochs and reached >= epoch.count * (self.epoch + 1):
             self.epoch = min(reached // epoch.count, self.spec.epochs)

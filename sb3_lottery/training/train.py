@@ -25,11 +25,21 @@ from lottery_core.experiments import (
     make_control,
     mask_watch,
     paths,
+    prune_in_training,
     read_row,
     write_score,
 )
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH, MaskWatch
+from lottery_core.pruning import (
+    CHAINS,
+    CONTROLS,
+    DENSE,
+    FRESH,
+    IN_TRAINING,
+    MaskWatch,
+    PruningInTraining,
+    starts_rewound,
+)
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
@@ -51,6 +61,7 @@ def train(
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     begin: Mapping[str, int] | None = None,
     more: Sequence[BaseCallback] = (),
+    pruning: PruningInTraining | None = None,
     watch: MaskWatch | None = None,
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
@@ -67,6 +78,7 @@ def train(
     :param begin: unit -> number that counts as trained already: only the rest of the length is trained, with schedules
         that continue from there; ``None`` trains the whole length
     :param more: the user's own callbacks
+    :param pruning: finds the masks of the ticket while it trains; the ticket is then written as well
     :param watch: watches the mask that pruning would give, and ends a search run; ``None`` for none
     :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
@@ -82,13 +94,18 @@ def train(
     else:
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
         lottery.warns = False
+        lottery.pruning = pruning
         callbacks.append(lottery)
     recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING), watch)
+    if ticket is not None:
+        lottery.share = recorder.share
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
     searches = watch is not None and not watch.search.full
     _check_recorded(recorder, spec, model.num_timesteps, searches)
     if recorder.kept_at:
         write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
+    if ticket is not None and pruning is not None:
+        ticket.with_masks(pruning.masks).save(folder / paths.TICKET)
     _save(model, folder)
     episodes = recorder.episodes
     score = Score(
@@ -142,7 +159,7 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int, sear
 
 def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
     # Controls train as long as the winning ticket; a chain that starts from the initialisation trains the whole length.
-    resets = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    resets = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
     if spec.after_rewind != REMAINING or run.kind == DENSE or resets:
         return None
     path = out / dense(run.seed).folder / paths.REWIND_COUNTS
@@ -204,8 +221,10 @@ def train_run(
     fresh = _initial(make_fresh or make_model, run.control_seed) if draws and seeding != FRESH_APART else None
     model = make_model(run.control_seed if draws and fresh is None else run.noise_seed)
     try:
-        ticket = None
-        if control and run.noise == 1:
+        ticket = pruning = None
+        if run.kind in IN_TRAINING:
+            ticket, pruning = prune_in_training(out, run, spec.epochs)
+        elif control and run.noise == 1:
             ticket = make_control(out, run, fresh or weights_of(model))
             ticket.save(folder / paths.TICKET)
         elif run.has_ticket:
@@ -214,7 +233,7 @@ def train_run(
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
         watch = _watch(out, run, model, spec, ticket)
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more, watch)
+        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more, pruning, watch)
     finally:
         if model.env is not None:
             model.env.close()

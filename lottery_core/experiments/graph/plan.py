@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, INIT, KINDS, WINNING, check_kind, derive_seed
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, INIT, KINDS, WINNING, check_kind, derive_seed
 
 ROUND, SEARCH = "round-", "search-"  # of folders
 # Who shares the noise of training (environments, actions, order of the data, dropout) within a repeat: all kinds and
@@ -121,6 +121,8 @@ def pruned_run(run: Run, searches: bool = False) -> Run:
     :param searches: whether rounds are searched in runs of their own
     """
     kind = WINNING if run.kind in CONTROLS else run.kind
+    if kind in IN_TRAINING:  # nothing is pruned before; the dense run has the start values
+        return dense(run.seed)
     iterative = CHAINS[kind].iterative and run.round > 1
     return Run(run.seed, kind, run.round - 1, search=searches) if iterative else dense(run.seed)
 

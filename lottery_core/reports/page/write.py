@@ -23,6 +23,7 @@ from lottery_core.reports.page.layers import inputs_section, layers_section
 from lottery_core.reports.page.learning import learning_section
 from lottery_core.reports.page.notes import configuration_section, warnings_section
 from lottery_core.reports.page.overlap import overlap_section
+from lottery_core.reports.page.scale import scale_section
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
@@ -143,7 +144,14 @@ def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Sectio
             learning_section(subject, budget),
         ]
     )
-    found = [warnings_section(subject, tickets), *of_folder, costs_section(subject), configuration_section(subject)]
+    scale = scale_section(subject.rows)
+    found = [
+        warnings_section(subject, tickets),
+        *of_folder,
+        scale,
+        costs_section(subject),
+        configuration_section(subject),
+    ]
     return [section for section in found if section is not None]
 
 
