@@ -21,7 +21,7 @@ from lottery_core import Ticket, apply_ticket, prune, read_weights, schedule, sn
 from lottery_core.cli import main as lottery
 from lottery_core.errors import CheckpointError, ConfigError
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner

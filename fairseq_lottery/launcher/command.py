@@ -21,9 +21,9 @@ from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, sco
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
-from lottery_core.cli import run_command, run_experiment
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -33,7 +33,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
 from lottery_core.tickets import snapshot
 
 
@@ -58,6 +58,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     ):
         require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    if GRADUALLY in experiment.kinds:
+        _check_gradual(PruningSchedule.parse(experiment.gradual), experiment.scoring["average"], *limits)
     if experiment.rewind not in KEPT:
         # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)
@@ -81,6 +83,16 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
+
+
+def _check_gradual(schedule: PruningSchedule, average: int, max_update: int, max_epoch: int) -> None:
+    if max_update:
+        schedule.check_fits(max_update, "updates")
+    if average > 1 and max_epoch and schedule.end * max_epoch > max_epoch - average + 1:
+        raise ConfigError(
+            f"--average {average} takes checkpoints from before the last step of pruning, in which more survives: let "
+            f"--gradual end before {(max_epoch - average + 1) / max_epoch:g}"
+        )
 
 
 def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
@@ -128,7 +140,20 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
         words = training_arguments(arguments, experiment, run, experiment.out)
         return shlex.join(training_command(words, args.launcher))
 
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, None, training)
+    for line in search_lines(experiment):
+        Progress(quiet=args.quiet).say(line)
+    run_experiment(
+        experiment,
+        framework,
+        trainer,
+        args.dry_run,
+        args.quiet,
+        None,
+        training,
+        stop_at_floor=args.stop_at_floor,
+        budget=args.budget,
+        chosen=chosen_of(given),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from fairseq_lottery.launcher.scoring import (
 )
 from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
-from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
+from lottery_core.cli import DEFAULTS, Parser, add_experiment_options, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
@@ -28,7 +28,8 @@ from lottery_core.version import VERSION
 # Arguments of fairseq-train that fairseq-lottery sets itself.
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
-    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind"),
+    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--surviving", "--gradual", "--outside"),
+    "--mask-watch",
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -89,7 +90,7 @@ def resolve(given: Mapping[str, Any]) -> argparse.Namespace:
     """
     if "out" not in given:
         raise ConfigError("--out is missing: give the experiment's folder")
-    return argparse.Namespace(**{**_DEFAULTS, **given})
+    return argparse.Namespace(**{**_DEFAULTS, **given}, rounds_given="rounds" in given)
 
 
 def with_task(arguments: FairseqArguments) -> FairseqArguments:
@@ -177,11 +178,13 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         criterion=args.criterion,
         scope_shares=args.scope_shares,
         after_rewind=args.after_rewind,
+        gradual=args.gradual,
+        outside=args.outside,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
-        rounds=args.rounds,
+        **search_settings(vars(args), args.rounds_given),
         repeat_noise=args.repeat_noise,
         versions=all_versions(),
     )

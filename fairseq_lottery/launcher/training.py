@@ -13,7 +13,8 @@ from fairseq_lottery.checkpoint import load_state
 from fairseq_lottery.names import LAST
 from lottery_core.errors import RunError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
+from lottery_core.tickets import ALL, Weights
 
 # Options that give the dense run its initial weights.
 _INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
@@ -32,6 +33,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     folder = out / run.folder
     arguments = _apart(arguments, run)
     arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.noise_seed))
+    arguments = arguments.plus("--mask-watch")
     if arguments.log_format is None:
         arguments = arguments.plus("--log-format", "json")
     count = experiment.scoring["average"]
@@ -48,6 +50,10 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         arguments = arguments.plus("--after-rewind", REMAINING)
     if late or run.kind in CONTROLS:
         arguments = arguments.plus("--rewind", str(before / paths.REWIND))
+    if run.kind in IN_TRAINING:
+        share = surviving_share(experiment, run, before)
+        arguments = arguments.plus("--ticket", str(folder / paths.START), "--ticket-kind", run.kind)
+        return arguments.plus("--surviving", repr(share), "--gradual", experiment.gradual)
     if run.kind not in CONTROLS or run.noise > 1:
         rewinds = run.kind in CHAINS and CHAINS[run.kind].rewinds
         if experiment.rewind == NOTHING and rewinds and (before / LAST).exists():
@@ -55,6 +61,8 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning = out / run.winning.folder / paths.TICKET
     arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
+    if tuple(experiment.scope) != (ALL,):
+        arguments = arguments.plus("--outside", experiment.outside)
     return arguments.plus("--ticket-seed", str(run.control_seed))
 
 
@@ -64,8 +72,24 @@ def begins_late(experiment: Experiment, run: Run) -> bool:
     :param experiment: the experiment
     :param run: one of its runs
     """
-    from_the_start = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    from_the_start = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
     return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
+
+
+def surviving_share(experiment: Experiment, run: Run, before: Path) -> float:
+    """Return the share of the pool that survives in a run's round: the schedule's count, to the parameter.
+
+    Before the dense run has begun, the size of the pool is not known, and the share is that of the schedule.
+
+    :param experiment: the experiment
+    :param run: one of its runs
+    :param before: folder of the dense run
+    """
+    if not (before / paths.INIT).exists():
+        return (1 - experiment.prune_rate) ** run.round
+    start = Weights.load(before / paths.INIT)
+    pool = sum(start.tensors[name].numel() for name in start.pool(experiment.scope))
+    return schedule(pool, experiment.prune_rate, run.round)[run.round] / pool
 
 
 def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:

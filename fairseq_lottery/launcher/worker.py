@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import re
 import resource
@@ -36,12 +37,14 @@ from lottery_core.experiments import (
     dense,
     floor_scoring,
     paths,
+    prune_in_training,
     read_marker,
     write_floor,
     write_score,
 )
 from lottery_core.experiments.executors import die_with, hide_gpus
-from lottery_core.files import write_json
+from lottery_core.files import read_object, write_json
+from lottery_core.pruning import IN_TRAINING
 from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
@@ -130,13 +133,21 @@ def _run(args: argparse.Namespace) -> None:
     else:
         words = training_arguments(arguments, experiment, run, out)
         Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not
+        if run.kind in IN_TRAINING:
+            prune_in_training(out, run)[0].save(folder / paths.START)
+            if before is None:  # an earlier training of this run may have left one
+                (folder / paths.TICKET).unlink(missing_ok=True)
         curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
         _train(words, folder, args.launcher, curve)
+    if run.kind in IN_TRAINING:
+        if not (folder / paths.TICKET).exists():
+            raise RunError(f"the training ended before the last step of pruning, so there is no {run.kind} ticket", 2)
+        (folder / paths.START).unlink(missing_ok=True)
     if not run.has_ticket and experiment.rewind in KEPT:  # used by tickets, and by some controls
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if not run.has_ticket and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    score = _score(experiment, folder)
+    score = _searched(experiment, folder) if run.search else _score(experiment, folder)
     rewind = out / dense(run.seed).folder / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
@@ -164,6 +175,16 @@ def _measure_floor(experiment: Experiment, run: Run, wanted: bool) -> None:
     if found is not None:
         write_floor(experiment.out, *found)
         print(f"floor {found[0].score:.6g} ({found[1]})")
+
+
+def _searched(experiment: Experiment, folder: Path) -> Score:
+    # A search run is not scored: generating translations may take longer than the search itself.
+    end = read_object(folder / paths.SEARCH_END)
+    share, stopped = end.get("share"), end.get("stopped")
+    if not isinstance(share, float) or not isinstance(stopped, str):
+        raise RunError(f"{folder / paths.SEARCH_END} does not say where the search run ended")
+    print(stopped)
+    return Score(score=math.nan, returns=0, search=experiment.search, share=share, stopped=stopped)
 
 
 def _score(experiment: Experiment, folder: Path) -> Score:

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
-from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
+from lottery_core.pruning import CRITERIA, FRESH, GRADUAL, MAGNITUDE, MEANINGS, REWIND
 from lottery_core.tickets import TOGETHER
 
 _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
@@ -25,6 +26,9 @@ DEFAULTS: dict[str, Any] = {
     "criterion": MAGNITUDE.name,
     "after_rewind": FULL,
     "scope_shares": TOGETHER,
+    "gradual": str(GRADUAL),
+    "outside": "",
+    **SEARCH_DEFAULTS,
 }
 
 
@@ -91,6 +95,19 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
         help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
         "each pruned at the same rate",
     )
+    add(
+        "--outside",
+        choices=[REWIND, FRESH],
+        help="where parameters outside the scope start in controls with fresh values: at the rewind point, as in the "
+        "winning ticket (default), or at fresh values",
+    )
+    add(
+        "--gradual",
+        nargs=3,
+        metavar=("BEGIN", "END", "STEPS"),
+        help=f"when tickets of kind gradual are pruned: two shares of the training, and a number of steps ({GRADUAL})",
+    )
+    add_search_options(group)
     add_executor_options(group)
     add(
         "--dry-run",

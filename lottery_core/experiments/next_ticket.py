@@ -12,13 +12,28 @@ import torch
 from lottery_core.errors import CheckpointError, DamagedError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run, dense, pruned_run
+from lottery_core.experiments.graph import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object
-from lottery_core.pruning import CHAINS, DENSE, FULL, KEPT, NOTHING, any_rewinds, control_ticket, prune, schedule
+from lottery_core.pruning import (
+    CHAINS,
+    DENSE,
+    FULL,
+    GRADUALLY,
+    IN_TRAINING,
+    KEPT,
+    NOTHING,
+    MaskWatch,
+    PruningInTraining,
+    PruningSchedule,
+    any_rewinds,
+    control_ticket,
+    parse_search,
+    prune,
+)
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, ticket_warnings
+from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -34,7 +49,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     if run.noise > 1:
         return _again(experiment, run)
     chain = CHAINS[run.kind]
-    source, start = pruned_run(run), out / dense(run.seed).folder
+    source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
@@ -46,7 +61,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     ticket = prune(
         trained,
         trained if kept else rewind,
-        survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
+        survivors=experiment.schedule(pool, run.round)[run.round],
         previous=previous,
         scope=experiment.scope,
         kind=run.kind,
@@ -80,9 +95,64 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     :param fresh: weights that the model's own initialiser drew with ``run.control_seed``; the model that is trained
         is made with ``run.noise_seed``, so that all kinds share the noise of training
     """
+    outside = Experiment.load(out).outside
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
-    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind, outside=outside)
+
+
+def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, PruningInTraining]:
+    """Prepare a run whose ticket is found while it trains; called in the process that trains it.
+
+    :param out: the experiment's folder
+    :param run: a run whose kind is one of :data:`lottery_core.pruning.IN_TRAINING`
+    :param epochs: length of the training in epochs
+    :returns: the ticket to start from, in which everything survives, and what finds its masks. In the end,
+        ``ticket.with_masks(pruning.masks)`` is to be written beside the trained weights
+    :raises DamagedError: the dense run's file cannot be read
+    """
+    experiment, kind = Experiment.load(out), IN_TRAINING[run.kind]
+    folder = out / dense(run.seed).folder
+    with _intact(folder):
+        start = Weights.load(folder / (paths.REWIND if kind.rewinds else paths.INIT))
+    origin = Origin(
+        kind=run.kind,
+        round=run.round,
+        scope=experiment.scope,
+        prune_rate=None,
+        rewind=experiment.rewind if kind.rewinds else AT_INIT,
+        seed=run.seed,
+        scope_shares=experiment.scope_shares,
+    )
+    names = start.pool(experiment.scope)
+    ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
+    survivors = experiment.schedule(ticket.masks.pool, run.round)[run.round]
+    planned = PruningSchedule.parse(experiment.gradual).for_kind(kind, epochs)
+    return ticket, PruningInTraining.of(ticket, planned, survivors)
+
+
+def mask_watch(
+    experiment: Experiment, run: Run, weights: Weights, ticket: Ticket | None, epochs: int = 1
+) -> MaskWatch | None:
+    """Make the watch over the mask that the round after ``run`` would get, for the process that trains ``run``.
+
+    :param experiment: the configuration
+    :param run: the run
+    :param weights: its start values
+    :param ticket: its ticket; ``None`` for a dense run
+    :param epochs: epochs of its training, each of which ends with a check
+    :returns: the watch; ``None`` if the next round would prune nothing, or the run's own mask changes as it trains
+    """
+    if run.kind in IN_TRAINING:
+        return None
+    masks = weights.pool(experiment.scope) if ticket is None else ticket.masks
+    pool = _pool(experiment, weights) if ticket is None else ticket.masks.pool
+    left = pool if ticket is None else ticket.masks.surviving
+    survivors = experiment.schedule(pool, run.round + 1)[run.round + 1]
+    if survivors >= left and not run.search:
+        return None
+    search = parse_search(experiment.search) if run.search else None
+    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares)
 
 
 def trained_already(experiment: Experiment, run: Run) -> Run | None:
@@ -135,12 +205,12 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
     if not run.has_ticket:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
-        collapsed, digest, networks = [], "", ""
+        collapsed, digest, networks, scale = [], "", "", None
     else:
         ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
-        networks = _by_network(ticket)
+        networks, scale = _by_network(ticket), output_scale(ticket)
     return Row(
         experiment=experiment.name,
         seed=run.seed,
@@ -159,6 +229,8 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         networks=networks,
         scope_shares=experiment.scope_shares,
         score_label=experiment.score_label,
+        output_scale=scale,
+        gradual=experiment.gradual if run.kind == GRADUALLY else "",
         same_as=same_as,
         **asdict(score),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from lottery_core.errors import WriteError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.files import read_json, remove_parts, why_not_regular, write_json
 

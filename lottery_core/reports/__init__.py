@@ -6,6 +6,9 @@ from lottery_core.reports.answer import (
     Margin,
     Question,
     answer,
+    filled,
+    measured,
+    not_run_line,
     once,
     parse_effect,
     parse_margin,
@@ -13,10 +16,12 @@ from lottery_core.reports.answer import (
     sentences,
     statements,
 )
+from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
+from lottery_core.reports.saved import costs, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
-from lottery_core.reports.status import DONE, FAILED_, RUNNING, STOPPED, State, render, states
+from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, table
 
@@ -24,6 +29,7 @@ __all__ = [
     "DONE",
     "EFFECT",
     "FAILED_",
+    "LEFT_OUT",
     "RUNNING",
     "STOPPED",
     "Answer",
@@ -33,9 +39,14 @@ __all__ = [
     "Source",
     "State",
     "answer",
+    "costs",
     "evaluated",
+    "filled",
     "is_file",
     "of_rows",
+    "looks_of",
+    "measured",
+    "not_run_line",
     "once",
     "parse_effect",
     "parse_margin",
@@ -43,11 +54,15 @@ __all__ = [
     "question_of",
     "render",
     "report",
+    "saved_lines",
     "sentences",
     "source_of",
     "statements",
     "states",
+    "cost_lines",
+    "search_cost",
     "steps_lines",
     "table",
     "tables",
+    "threshold_line",
 ]

@@ -183,6 +183,13 @@ class Ticket:
             raise TicketError(f"cannot read {path}: the content does not match its digest (file damaged?)")
         return ticket
 
+    def with_masks(self, masks: Masks) -> Ticket:
+        """Return the ticket of these masks with the same start values.
+
+        :param masks: masks of the same pool that prune what this ticket's do, and more
+        """
+        return Ticket.of(masks, self.start(), self.origin)
+
     def with_origin(self, **changes: Any) -> Ticket:
         """Return a copy with some fields of the origin changed."""
         return replace(self, origin=replace(self.origin, **changes))

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lottery_core.cli import run_command, run_experiment
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress
+from lottery_core.experiments import Progress, read_floor, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import any_rewinds, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
+from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
@@ -32,7 +33,7 @@ from sb3_lottery.models import (
     weights_of,
     with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, early_rewind, whole_rollouts
+from sb3_lottery.training import Sb3, check_model, check_pruning, early_rewind, whole_rollouts
 
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
@@ -54,6 +55,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
         training = request.settings.training
+        if GRADUALLY in experiment.kinds:
+            check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
         return [line for line in (longer, early) if line]
@@ -78,10 +81,34 @@ def _run(args: argparse.Namespace) -> None:
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
+        *search_lines(experiment),
     )
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, _seconds(vars(args), request))
+    stop = vars(args).get("stop_at_floor")
+    if stop is not None and not args.dry_run:
+        _measure_floor(request, args.quiet)
+    seconds = _seconds(vars(args), request)
+    run_experiment(
+        experiment,
+        framework,
+        trainer,
+        args.dry_run,
+        args.quiet,
+        seconds,
+        stop_at_floor=stop,
+        budget=vars(args).get("budget"),
+        chosen=chosen_of(vars(args)),
+    )
+
+
+def _measure_floor(request: Request, quiet: bool) -> None:
+    # Only with --stop-at-floor, which compares with it; sb3-lottery floor measures it for any experiment.
+    experiment = request.experiment
+    if read_floor(experiment.out) is None:
+        score, policy, _ = floor(request.settings.model, experiment.seeds[0])
+        write_floor(experiment.out, score, policy)
+        Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
 
 
 def _env_threads(args: argparse.Namespace, model: ModelSettings) -> tuple[int | None, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lottery_core.cli import search_settings
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point, read_row
 from sb3_lottery.backends import GYMNASIUM, atari_game
@@ -62,12 +63,14 @@ def request_of(given: Mapping[str, Any]) -> Request:
         scope=scope_words(values["scope"], model.algorithm),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
-        rounds=values["rounds"],
+        **search_settings(values, "rounds" in given),
         repeat_noise=values["repeat_noise"],
         score_label=score_label(settings.training.score_episodes, settings.evaluation),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],
         after_rewind=values["after_rewind"],
+        gradual=values["gradual"],
+        outside=values["outside"],
         scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))

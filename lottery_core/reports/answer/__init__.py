@@ -2,6 +2,7 @@
 
 from lottery_core.reports.answer.answer import Answer, answer, check_one_experiment
 from lottery_core.reports.answer.curves import once, percent, place
+from lottery_core.reports.answer.not_run import filled, measured, not_run_line
 from lottery_core.reports.answer.question import EFFECT, Margin, Question, parse_effect, parse_margin, question_of
 from lottery_core.reports.answer.scale import MEASURED
 from lottery_core.reports.answer.sentences import sentences, statements
@@ -18,6 +19,9 @@ __all__ = [
     "Threshold",
     "answer",
     "check_one_experiment",
+    "filled",
+    "measured",
+    "not_run_line",
     "once",
     "parse_effect",
     "parse_margin",

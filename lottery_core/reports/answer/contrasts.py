@@ -51,6 +51,11 @@ CONTRASTS = (
     Contrast("the places of the mask", WINNING, "shuffled"),
     Contrast("the shares of layers", "random", "uniform"),
     Contrast("the shares of layers", "random", "erk"),
+    Contrast("more than the signs of the start", WINNING, "signs"),
+    Contrast("the scale of the start", "random-scaled", "random"),
+    Contrast("training before pruning", WINNING, "at-start"),
+    Contrast("training before pruning", WINNING, "snip"),
+    Contrast("rounds instead of one training", WINNING, "gradual"),
 )
 
 

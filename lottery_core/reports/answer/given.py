@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, WINNING, starts_rewound
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
 from lottery_core.reports.answer.curves import kinds_in
 
 LITTLE = 0.05  # share by which lengths may differ
@@ -22,7 +22,8 @@ class Given:
     :param shortest: the mean over seeds at the level with the shortest runs
     :param longest: the mean over seeds at the level with the longest runs
     :param before: how long its start values were trained before the rewind point; None if that is unknown
-    :param search: length of the runs that found the ticket of its last level: dense, and the rounds before
+    :param search: length of the runs that found the ticket of its last level: dense, and the rounds before;
+        0 for kinds that need none of these
     """
 
     kind: str
@@ -46,7 +47,8 @@ def given_to(rows: Sequence[Row]) -> list[Given]:
         if not rounds:
             continue
         before = 0.0 if not starts_rewound(kind) or kind == DENSE else statistics.fmean(known) if known else None
-        search = 0.0 if kind == DENSE else dense + _rounds_before(kind, lengths)
+        alone = kind in (DENSE, *WITHOUT_SEARCH, *UNPRUNED)
+        search = 0.0 if alone else dense + _rounds_before(kind, lengths)
         values = list(rounds.values())
         result.append(Given(kind, statistics.fmean(values), min(values), max(values), before, search))
     return result

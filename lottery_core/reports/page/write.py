@@ -15,6 +15,7 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.files import printable, refuse_inputs, write_text
+from lottery_core.reports import measured
 from lottery_core.reports.page.costs import costs_section
 from lottery_core.reports.page.curve import curve_section
 from lottery_core.reports.page.figures import Budget, Cell, Section, Table, number
@@ -22,6 +23,7 @@ from lottery_core.reports.page.layers import inputs_section, layers_section
 from lottery_core.reports.page.learning import learning_section
 from lottery_core.reports.page.notes import configuration_section, warnings_section
 from lottery_core.reports.page.overlap import overlap_section
+from lottery_core.reports.page.scale import scale_section
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
@@ -142,12 +144,19 @@ def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Sectio
             learning_section(subject, budget),
         ]
     )
-    found = [warnings_section(subject, tickets), *of_folder, costs_section(subject), configuration_section(subject)]
+    scale = scale_section(subject.rows)
+    found = [
+        warnings_section(subject, tickets),
+        *of_folder,
+        scale,
+        costs_section(subject),
+        configuration_section(subject),
+    ]
     return [section for section in found if section is not None]
 
 
 def _lead(subject: Subject) -> str:
-    rows = subject.rows
+    rows = measured(subject.rows)
     if not rows:
         return f"{subject.name}: no run has finished yet"
     seeds = len({row.seed for row in rows})

@@ -13,7 +13,7 @@ from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher import command as cli
 from fairseq_lottery.launcher.options import experiment_of, parser, resolve
 from fairseq_lottery.launcher.worker import begins_late, training_arguments
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.results import read_rows
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import load

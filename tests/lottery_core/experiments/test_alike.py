@@ -12,8 +12,8 @@ from lottery_core.cli.common import run_experiment
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.graph.plan import Run, alike
 from lottery_core.experiments.next_ticket import trained_already
-from lottery_core.experiments.plan import Run, alike
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_marker, read_rows
 from lottery_core.experiments.runner import Runner

@@ -19,7 +19,7 @@ from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress, duration
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner, commands

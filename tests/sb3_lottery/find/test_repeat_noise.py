@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lottery_core import Ticket, Weights
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from sb3_lottery import find_tickets
 from tests.sb3_lottery import tiny
 from tests.sb3_lottery.trace import Trace

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, INIT, KINDS, WINNING, check_kind, derive_seed
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, INIT, KINDS, WINNING, check_kind, derive_seed
 
+ROUND, SEARCH = "round-", "search-"  # of folders
 # Who shares the noise of training (environments, actions, order of the data, dropout) within a repeat: all kinds and
 # rounds; or, in folders of earlier versions, all but the kinds with fresh values, whose seed gave both.
 SHARED, FRESH_APART = "shared", "fresh apart"
@@ -29,19 +31,21 @@ class Run:
     :param kind: ``"dense"`` or a kind of ticket
     :param round: 0 where nothing is pruned, from 1 for tickets
     :param noise: 1 for the first training of the ticket; further ones train it again under other noise
+    :param search: whether the run only trains until the next ticket can be pruned from it; it is not scored
     """
 
     seed: int
     kind: str
     round: int
     noise: int = 1
+    search: bool = False
 
     @property
     def folder(self) -> Path:
         """The run's folder within the experiment's."""
         top = Path(f"seed-{self.seed}")
         top = (top if self.noise == 1 else top / f"{_NOISE}{self.noise}") / self.kind
-        return top if self.kind == DENSE else top / f"round-{self.round:02d}"
+        return top if self.kind == DENSE else top / f"{SEARCH if self.search else ROUND}{self.round:02d}"
 
     @classmethod
     def of_folder(cls, folder: Path) -> tuple[Path, Run]:
@@ -57,14 +61,22 @@ class Run:
                 noise, deep = int(above.removeprefix(_NOISE)), deep + 1
             seed = int(folder.parts[-deep].removeprefix("seed-"))
             kind = DENSE if last == DENSE else folder.parts[-2]
-            run = cls(seed, kind, 0 if last == DENSE else int(last.removeprefix("round-")), noise)
+            search = last.startswith(SEARCH)
+            number = 0 if last == DENSE else int(last.removeprefix(SEARCH if search else ROUND))
+            run = cls(seed, kind, number, noise, search)
         except (ValueError, IndexError):
             run = None
         if run is None or folder.parts[-deep:] != run.folder.parts:
             raise ConfigError(
-                f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense or EXPERIMENT/seed-N/KIND/round-NN)"
+                f"{folder} is not a run's folder (EXPERIMENT/seed-N/dense, or EXPERIMENT/seed-N/KIND/round-NN or "
+                "/search-NN)"
             )
         return folder.parents[deep - 1], run
+
+    @property
+    def pace(self) -> str:
+        """The name under which durations are averaged: the kind, apart for runs that only search."""
+        return f"{self.kind} search" if self.search else self.kind
 
     @property
     def winning(self) -> Run:
@@ -93,7 +105,7 @@ class Run:
 
     def __str__(self) -> str:
         again = "" if self.noise == 1 else f", noise {self.noise}"
-        round_ = "" if self.kind == DENSE else f" round {self.round}"
+        round_ = "" if self.kind == DENSE else f" {'search ' if self.search else ''}round {self.round}"
         return f"seed {self.seed} {self.kind}{round_}{again}"
 
 
@@ -102,11 +114,17 @@ def dense(seed: int) -> Run:
     return Run(seed, DENSE, 0)
 
 
-def pruned_run(run: Run) -> Run:
-    """Return the run whose trained weights are pruned for the ticket of ``run``, or for a control's winning ticket."""
+def pruned_run(run: Run, searches: bool = False) -> Run:
+    """Return the run whose trained weights are pruned for the ticket of ``run``, or for a control's winning ticket.
+
+    :param run: a run of a ticket
+    :param searches: whether rounds are searched in runs of their own
+    """
     kind = WINNING if run.kind in CONTROLS else run.kind
+    if kind in IN_TRAINING:  # nothing is pruned before; the dense run has the start values
+        return dense(run.seed)
     iterative = CHAINS[kind].iterative and run.round > 1
-    return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
+    return Run(run.seed, kind, run.round - 1, search=searches) if iterative else dense(run.seed)
 
 
 def alike(run: Run, kinds: Sequence[str], rewind: str) -> Run | None:
@@ -132,26 +150,41 @@ def _rule(kind: str, round_: int, rewind: str) -> tuple[bool, bool] | None:
     return CHAINS[kind].iterative and round_ > 1, CHAINS[kind].rewinds and rewind != INIT
 
 
-def needs(run: Run) -> list[Run]:
+def needs(run: Run, searches: bool = False) -> list[Run]:
     """Return the runs that must be done before ``run`` can start.
 
     A control needs the winning ticket of its round, but that ticket need not be trained yet. A further training needs
     the first one, which has the ticket.
+
+    :param run: a run
+    :param searches: whether rounds are searched in runs of their own
     """
     if run.noise > 1:
         return list(dict.fromkeys([run.first, dense(run.seed)]))
     if run.kind == DENSE:
         return []
-    return list(dict.fromkeys([pruned_run(run), dense(run.seed)]))
+    return list(dict.fromkeys([pruned_run(run, searches), dense(run.seed)]))
 
 
-def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int, noises: int = 1) -> list[Run]:
+def plan_runs(
+    kinds: Sequence[str],
+    seeds: Iterable[int],
+    rounds: int,
+    noises: int = 1,
+    scored: Sequence[int] = (),
+    searches: bool = False,
+) -> list[Run]:
     """Return all runs of an experiment, by noise, seed and round, each after the runs that it needs.
+
+    Where rounds are searched in runs of their own, these form the chain, and the scored runs hang off it. Otherwise the
+    scored runs are the chain, and a kind that prunes iteratively trains in every round, scored or not.
 
     :param kinds: kinds of ticket; winning is added where a control needs it
     :param seeds: the seeds of the repeats
     :param rounds: number of pruning rounds; 0: only the dense runs, which a later command may prune
-    :param noises: how often each ticket is trained, under different noise
+    :param noises: how often each scored ticket is trained, under different noise
+    :param scored: the rounds whose tickets are trained in full and scored; empty for all
+    :param searches: whether rounds are searched in runs of their own
     :raises ConfigError: a kind is unknown, there is no seed, or a seed, ``rounds`` or ``noises`` is out of range
     """
     seeds = list(dict.fromkeys(seeds))
@@ -166,13 +199,28 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int, noises: i
         raise ConfigError(f"rounds must not be negative, but they are {rounds}")
     if any(not 0 <= seed < 2**32 for seed in seeds):
         raise ConfigError("seeds must not be negative, and must be below 2**32")
+    wrong = rounds and any(not 1 <= round_ <= rounds for round_ in scored)
+    if wrong or any(after <= before for before, after in pairwise(scored)):
+        raise ConfigError(f"scored rounds must rise and lie between 1 and {rounds}, not {' '.join(map(str, scored))}")
     order = [kind for kind in KINDS if kind in chosen]
     runs = []
     for seed in seeds:
         runs.append(dense(seed))
         runs += [Run(seed, kind, 0) for kind in order if rounds and not _prunes(kind)]
-        runs += [Run(seed, kind, round_) for round_ in range(1, rounds + 1) for kind in order if _prunes(kind)]
-    return [replace(run, noise=noise) for noise in range(1, noises + 1) for run in runs]
+        last = min(rounds, scored[-1]) if scored else rounds
+        for round_ in range(1, last + 1):
+            found = [kind for kind in order if _prunes(kind)]
+            on = [kind for kind in found if _prunes_on(kind)]
+            runs += [Run(seed, kind, round_, search=True) for kind in on if searches and round_ < last]
+            is_scored = not scored or round_ in scored
+            runs += [Run(seed, kind, round_) for kind in found if is_scored or (not searches and kind in on)]
+    again = [run for run in runs if not run.search and (not scored or run.round in (0, *scored))]
+    return [*runs, *(replace(run, noise=noise) for noise in range(2, noises + 1) for run in again)]
+
+
+def _prunes_on(kind: str) -> bool:
+    # Whether a round's trained ticket is pruned for the next one.
+    return kind in CHAINS and CHAINS[kind].iterative
 
 
 def _prunes(kind: str) -> bool:
