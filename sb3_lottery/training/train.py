@@ -26,7 +26,7 @@ from lottery_core.experiments import (
     write_score,
 )
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH, IN_TRAINING, PruningInTraining, starts_rewound
+from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, FRESH, IN_TRAINING, PruningInTraining, starts_rewound
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
@@ -208,7 +208,10 @@ def train_run(
             if not spec.rate_restarts and run.kind in CHAINS and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more, pruning)
+        begin = _begin(out, run, spec)
+        if run.kind in BUDGET:
+            spec, begin = spec.of_whole_search(run.round, (begin or {}).get(spec.length.unit, 0)), None
+        return train(model, spec, folder, ticket, report, evaluate, begin, more, pruning)
     finally:
         if model.env is not None:
             model.env.close()
