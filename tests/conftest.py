@@ -14,6 +14,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import pytest
 import torch
 
+from tests import preloaded
+
+preloaded.install()
 Result = subprocess.CompletedProcess[str]
 
 
@@ -28,6 +31,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Times that a test measures are no use to anybody else, nor anybody's to a test; nor is the key of signatures."""
     os.environ["LOTTERY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands start from nothing in a test with the mark ``real_starts``."""
+    if request.node.get_closest_marker("real_starts"):
+        monkeypatch.setenv(preloaded.REAL, "1")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import random
@@ -84,31 +83,6 @@ def run(
     return done
 
 
-# Loads fairseq once and forks fairseq-trains, side by side, for each line it reads: a start from nothing costs seconds.
-_SERVER = """
-import json, os, sys
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # fairseq logs to standard output while it is imported
-import fairseq_cli.train
-sys.argv[0] = "fairseq-train"
-for line in sys.stdin:
-    children = []
-    for words, path, environment in json.loads(line):
-        child = os.fork()
-        if child == 0:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
-            sys.argv[1:] = words
-            os.environ.update(environment)
-            fairseq_cli.train.cli_main()
-            sys.exit(0)
-        children.append(child)
-    print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), file=answers, flush=True)
-"""
-_server: subprocess.Popen[str] | None = None
-
-
 def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0, **env: str) -> str:
     """fairseq-train with the user-dir, a process of its own; its output."""
     return side_by_side([[data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]], [env], status)[0]
@@ -131,21 +105,14 @@ def two_ranks(data: Path, save_dir: Path, *arguments: object, status: int = 0, o
 
 def side_by_side(commands: list[list[Any]], environments: list[dict[str, str]], status: int | None = 0) -> list[str]:
     """Several fairseq-trains at once, each with its arguments and environment; their outputs."""
-    global _server
-    if _server is None:
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        _server = subprocess.Popen([sys.executable, "-c", _SERVER], env=environment(), **pipes)
-        atexit.register(_server.kill)
-    assert _server.stdin
-    assert _server.stdout
     with ExitStack() as stack:
-        logs = [stack.enter_context(tempfile.NamedTemporaryFile("r", suffix=".log")) for _ in commands]
-        jobs = [
-            ([*map(str, words)], log.name, env) for words, log, env in zip(commands, logs, environments, strict=True)
+        logs = [stack.enter_context(tempfile.NamedTemporaryFile("w+", suffix=".log")) for _ in commands]
+        started = [
+            subprocess.Popen(command("fairseq-train", *words), stdout=log, stderr=log, env=environment(**more))
+            for words, log, more in zip(commands, logs, environments, strict=True)
         ]
-        print(json.dumps(jobs), file=_server.stdin, flush=True)
-        statuses = [*map(int, _server.stdout.readline().split())]
-        texts = [log.read() for log in logs]
+        statuses = [process.wait() for process in started]
+        texts = [Path(log.name).read_text() for log in logs]
     for code, text in zip(statuses, texts, strict=True):
         assert status is None or code == status, f"exit {code}\n{text[-4000:]}"
     return texts
