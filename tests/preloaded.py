@@ -39,11 +39,12 @@ from typing import Any
 
 REAL = "LOTTERY_TEST_REAL_STARTS"
 ROOT = Path(__file__).parents[1]
+_CORE = ("torch._dynamo", "lottery_core.cli", "matplotlib.pyplot")  # torch loads its compiler with the first optimizer
 # What each parent loads. Not the commands themselves, nor fairseq_lottery: their imports register and patch.
 LOADED = {
-    "core": ("lottery_core.cli", "matplotlib.pyplot"),
-    "sb3": ("sb3_contrib", "sb3_lottery.models", "sb3_lottery.training", "matplotlib.pyplot"),
-    "fairseq": ("fairseq.tasks", "fairseq.models", "fairseq.trainer", "lottery_core.cli", "matplotlib.pyplot"),
+    "core": (*_CORE,),
+    "sb3": (*_CORE, "sb3_contrib", "sb3_lottery.models", "sb3_lottery.training"),
+    "fairseq": (*_CORE, "fairseq.tasks", "fairseq.models", "fairseq.trainer", "torch.distributed.fsdp", "sacrebleu"),
 }
 _FAIRSEQ = ("train", "preprocess", "generate", "validate", "interactive")
 MODULES = {
@@ -70,6 +71,7 @@ _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
 _SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
 _LIBC = ctypes.CDLL(None)
 _start: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+_SIGNATURE = inspect.signature(_start)
 _lock = threading.Lock()
 _parents: dict[str, socket.socket | None] = {}  # by name; None: there is none, and none is started
 
@@ -82,7 +84,7 @@ def install() -> None:
 
 @functools.wraps(_start)
 def _execute_child(self: Any, *args: Any) -> None:
-    given = inspect.signature(_start).bind(self, *args).arguments
+    given = _SIGNATURE.bind(self, *args).arguments
     pid = _fork(given)
     if pid is None:
         _start(self, *args)
@@ -175,6 +177,8 @@ def main(name: str, number: int) -> None:
     for module in LOADED[name]:
         importlib.import_module(module)
     install()
+    for folder in {"", *own["PYTHONPATH"].split(os.pathsep)}.intersection(sys.path):  # each command has its own
+        sys.path.remove(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
@@ -253,10 +257,10 @@ def _differs(order: dict[str, Any], own: dict[str, str], loaded: dict[str, str])
     keys = {key for key in {*env, *own} if _AT_START.match(key)}
     if any(env.get(key) not in (own.get(key), loaded.get(key, own.get(key))) for key in keys):
         return True
-    folders = [folder for folder in _front(order) if folder != str(ROOT)]
-    names = {"sitecustomize", "usercustomize", *(name.partition(".")[0] for name in sys.modules)}
-    entries = {entry.removesuffix(".py") for folder in folders if os.path.isdir(folder) for entry in os.listdir(folder)}
-    return bool(names & entries)
+    folders = [folder for folder in _front(order) if folder != str(ROOT) and os.path.isdir(folder)]
+    entries = [entry for folder in folders for entry in os.scandir(folder)]
+    found = {entry.name.partition(".")[0] for entry in entries if entry.is_dir() or entry.name.endswith((".py", ".so"))}
+    return not found.isdisjoint({"sitecustomize", "usercustomize", *(name.partition(".")[0] for name in sys.modules)})
 
 
 def _front(order: dict[str, Any]) -> list[str]:
@@ -283,7 +287,7 @@ def _become(order: dict[str, Any], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     front = _front(order)
-    sys.path[:] = [*front, *(folder for folder in sys.path if folder and folder not in front)]
+    sys.path[:] = [*front, *(folder for folder in sys.path if folder not in front)]
     importlib.invalidate_caches()
     if order["env"].get("PYTHONUNBUFFERED"):
         raw = io.FileIO(1, "w", closefd=False)

@@ -72,6 +72,25 @@ def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
     assert told == real_told == ""
 
 
+@pytest.mark.parametrize("name", preloaded.SCRIPTS)
+def test_the_scripts_are_forks_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an environment, by their path there; not those of another."""
+    begin, from_nothing = preloaded._start, list[Path]()
+
+    def start(process: Any, args: list[Path], *more: Any) -> None:
+        from_nothing.append(args[0])
+        begin(process, args, *more)
+
+    monkeypatch.setattr(preloaded, "_start", start)
+    own, other = Path(sys.executable).parent / name, tmp_path / name
+    done = subprocess.run([own, "--help"], capture_output=True, text=True, check=True, env=environment())
+    assert f"usage: {name}" in done.stdout
+    assert own not in from_nothing
+    with pytest.raises(FileNotFoundError):
+        subprocess.run([other, "--help"], check=False)
+    assert from_nothing[-1] == other
+
+
 def test_forks_draw_differently() -> None:
     (first, _), (second, _) = start(), start()
     assert first["preloaded"]
