@@ -46,13 +46,15 @@ LOADED = {
     "sb3": (*_CORE, "sb3_contrib", "sb3_lottery.models", "sb3_lottery.training"),
     "fairseq": (*_CORE, "fairseq.tasks", "fairseq.models", "fairseq.trainer", "torch.distributed.fsdp", "sacrebleu"),
 }
-_FAIRSEQ = ("train", "preprocess", "generate", "validate", "interactive")
+_FAIRSEQ = ("train", "preprocess", "generate", "validate", "interactive", "eval_lm")
 MODULES = {
     "lottery_core.cli": "core",
     "tests.lottery_core.toy": "core",
     "tests.started": "core",
     **dict.fromkeys(("sb3_lottery.cli", "sb3_lottery.cli.worker", "sb3_lottery.find.worker"), "sb3"),
     **dict.fromkeys(("fairseq_lottery.launcher", "fairseq_lottery.launcher.worker"), "fairseq"),
+    "rl_zoo3.train": "sb3",
+    "tests.fairseq_lottery.unguarded": "fairseq",
     **dict.fromkeys((f"fairseq_cli.{name}" for name in _FAIRSEQ), "fairseq"),
 }
 # Scripts beside the interpreter -> their parent and what they call.
@@ -60,7 +62,7 @@ SCRIPTS = {
     "lottery": ("core", "lottery_core.cli:main"),
     "sb3-lottery": ("sb3", "sb3_lottery.cli:main"),
     "fairseq-lottery": ("fairseq", "fairseq_lottery.launcher:main"),
-    **{f"fairseq-{name}": ("fairseq", f"fairseq_cli.{name}:cli_main") for name in _FAIRSEQ},
+    **{f"fairseq-{name.replace('_', '-')}": ("fairseq", f"fairseq_cli.{name}:cli_main") for name in _FAIRSEQ},
 }
 # Read by the interpreter, the C library or a package when a process starts; a fork must have those of its parent.
 _AT_START = re.compile(r"PYTHON(?!PATH$|UNBUFFERED$)|LANG|LC_|LD_|MPL|(OMP|MKL|KMP|GOMP|OPENBLAS|ATEN|TORCH)_")
