@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before anything asks for GPUs: the tests train on the CPU, where a framework must not count those of the machine.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import numpy
 import pytest
 import torch
 
+from tests import preloaded
+
+preloaded.install()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 Result = subprocess.CompletedProcess[str]
+
+
+def draw_alike(name: str) -> None:
+    """Seed what draws numbers at random: a test draws the same ones wherever, whenever and beside whatever it runs."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    if isinstance(collector, pytest.Module):
+        draw_alike(collector.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+    draw_alike(f"{fixturedef.baseid}:{fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    draw_alike(item.nodeid)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,6 +60,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Times that a test measures are no use to anybody else, nor anybody's to a test; nor is the key of signatures."""
     os.environ["LOTTERY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands start from nothing in a test with the mark ``real_starts``."""
+    if request.node.get_closest_marker("real_starts"):
+        monkeypatch.setenv(preloaded.REAL, "1")
 
 
 @pytest.fixture

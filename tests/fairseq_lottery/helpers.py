@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
-import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from shlex import split
@@ -84,31 +83,6 @@ def run(
     return done
 
 
-# Loads fairseq once and forks fairseq-trains, side by side, for each line it reads: a start from nothing costs seconds.
-_SERVER = """
-import json, os, sys
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # fairseq logs to standard output while it is imported
-import fairseq_cli.train
-sys.argv[0] = "fairseq-train"
-for line in sys.stdin:
-    children = []
-    for words, path, environment in json.loads(line):
-        child = os.fork()
-        if child == 0:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
-            sys.argv[1:] = words
-            os.environ.update(environment)
-            fairseq_cli.train.cli_main()
-            sys.exit(0)
-        children.append(child)
-    print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), file=answers, flush=True)
-"""
-_server: subprocess.Popen[str] | None = None
-
-
 def train(data: Path, save_dir: Path, *arguments: object, status: int | None = 0, **env: str) -> str:
     """fairseq-train with the user-dir, a process of its own; its output."""
     return side_by_side([[data, "--user-dir", USER_DIR, "--save-dir", save_dir, *COMMON, *arguments]], [env], status)[0]
@@ -131,63 +105,62 @@ def two_ranks(data: Path, save_dir: Path, *arguments: object, status: int = 0, o
 
 def side_by_side(commands: list[list[Any]], environments: list[dict[str, str]], status: int | None = 0) -> list[str]:
     """Several fairseq-trains at once, each with its arguments and environment; their outputs."""
-    global _server
-    if _server is None:
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        _server = subprocess.Popen([sys.executable, "-c", _SERVER], env=environment(), **pipes)
-        atexit.register(_server.kill)
-    assert _server.stdin
-    assert _server.stdout
     with ExitStack() as stack:
-        logs = [stack.enter_context(tempfile.NamedTemporaryFile("r", suffix=".log")) for _ in commands]
-        jobs = [
-            ([*map(str, words)], log.name, env) for words, log, env in zip(commands, logs, environments, strict=True)
+        logs = [stack.enter_context(tempfile.NamedTemporaryFile("w+", suffix=".log")) for _ in commands]
+        started = [
+            subprocess.Popen(command("fairseq-train", *words), stdout=log, stderr=log, env=environment(**more))
+            for words, log, more in zip(commands, logs, environments, strict=True)
         ]
-        print(json.dumps(jobs), file=_server.stdin, flush=True)
-        statuses = [*map(int, _server.stdout.readline().split())]
-        texts = [log.read() for log in logs]
+        statuses = [process.wait() for process in started]
+        texts = [Path(log.name).read_text() for log in logs]
     for code, text in zip(statuses, texts, strict=True):
         assert status is None or code == status, f"exit {code}\n{text[-4000:]}"
     return texts
 
 
-# Loads fairseq once, then forks a child for each command line, side by side. A name that is no command loads a model
-# without the guard, which looks at options.
-_COMMANDS = """
-import importlib, json, os, sys
-import fairseq_lottery, fairseq_cli.generate, fairseq_cli.validate, fairseq_cli.interactive
-from fairseq import checkpoint_utils
-from fairseq_lottery.patches import excepthook, load_checkpoint
-children = []
-for name, words, path in json.loads(sys.argv.pop()):
-    child = os.fork()
-    if child == 0:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.argv[:] = [f"fairseq-{name}", *words]
-        excepthook.install()
-        if name == "unguarded":
-            load_checkpoint.require_plain_state = lambda *_: None
-            checkpoint_utils.load_model_ensemble(words)
-        else:
-            importlib.import_module(f"fairseq_cli.{name}").cli_main()
-        os._exit(0)
-    children.append(child)
-    if len(children) % 2 == 0:
-        os.waitid(os.P_PID, children[-2], os.WEXITED | os.WNOWAIT)
-print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), file=sys.__stdout__)
-"""
-
-
 def commands(lines: list[tuple[str, list[Any]]]) -> list[tuple[int, str]]:
-    """Exit status and output of fairseq's commands, each a name and its arguments."""
-    with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder) / str(number) for number in range(len(lines))]
-        jobs = [(name, [*map(str, words)], str(log)) for (name, words), log in zip(lines, logs, strict=True)]
-        done = run([sys.executable, "-c", _COMMANDS, json.dumps(jobs)], timeout=900)
-        statuses = [int(word) for word in done.stdout.splitlines()[-1].split()]
-        return list(zip(statuses, [log.read_text() for log in logs], strict=True))
+    """Exit status and output of fairseq's commands, each a name and its arguments.
+
+    The name ``unguarded`` stands for loading models without the guard, which looks at options.
+    """
+    own = [sys.executable, "-m", "tests.fairseq_lottery.unguarded"]
+    done = []
+    for name, words in lines:
+        line = [*own, *map(str, words)] if name == "unguarded" else command(f"fairseq-{name}", *words)
+        ended = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
+        done.append((ended.returncode, ended.stdout))
+    return done
+
+
+def status_of(pid: int) -> tuple[str, int]:
+    """State and parent of a process, as Linux tells them; a process that is gone is a zombie without parent."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z", 0
+    return state, int(parent)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    return status_of(pid)[0] != "Z"
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    parents = {int(path.name): status_of(int(path.name))[1] for path in Path("/proc").glob("[0-9]*")}
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 900) -> bool:
+    """Wait for something; whether it came."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
 
 
 def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:

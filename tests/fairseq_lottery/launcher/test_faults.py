@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,13 +57,12 @@ def assert_same(out: Path, whole: Path) -> None:
 def kill_when(condition: Callable[[], bool], command: list[str]) -> None:
     """Start a chain and kill it with no chance to tidy up."""
     started = subprocess.Popen(command, env=helpers.environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 900
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert helpers.wait_until(condition)
     assert started.poll() is None, "it came to its end first"
+    of_it = helpers.descendants(started.pid)
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
-    time.sleep(0.5)  # fairseq-train dies with it, a moment later
+    assert helpers.wait_until(lambda: not any(map(helpers.alive, of_it))), "its training went on"
 
 
 def test_a_killed_chain_ends_like_an_undisturbed_one(whole: Path, lm_data: Path, tmp_path: Path) -> None:

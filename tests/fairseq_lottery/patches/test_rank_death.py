@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
@@ -17,21 +16,13 @@ from tests.fairseq_lottery.patches.upstream import source
 # As torchrun does: the rank in a session of its own. It is killed after the rank has told that it is ready.
 TORCHRUN = """
 import subprocess, sys
-rank = "import os, time; import fairseq_lottery; print(os.getpid(), flush=True); time.sleep(120)"
+rank = "import os, time; import fairseq_lottery; print(os.getpid(), flush=True); time.sleep(3600)"
 subprocess.run([sys.executable, "-c", rank], start_new_session=True)
 """
 
 
 def test_upstream_starts_a_session() -> None:
     assert 'kwargs["start_new_session"] = True' in source(SubprocessHandler._popen)
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal")
@@ -45,9 +36,7 @@ def test_a_rank_dies_with_torchrun(by_torchrun: bool) -> None:
     rank = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + (20 if by_torchrun else 1)
-    while alive(rank) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert alive(rank) != by_torchrun
+    gone = helpers.wait_until(lambda: not helpers.alive(rank), 900 if by_torchrun else 1)
+    assert gone == by_torchrun
     if not by_torchrun:
         os.kill(rank, signal.SIGKILL)

@@ -125,19 +125,20 @@ def test_an_ending_that_is_no_picture(tmp_path: Path) -> None:
 
 def test_ctrl_c_is_one_line_and_no_traceback_through_this_project(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
-        "from sb3_lottery import find_tickets\nfrom tests.sb3_lottery.helpers import make\n"
+        "from pathlib import Path\nfrom sb3_lottery import find_tickets\nfrom stable_baselines3.common.callbacks import"
+        " BaseCallback\nfrom tests.sb3_lottery.helpers import make\n"
+        "class Begun(BaseCallback):\n    def _on_step(self):\n        Path('begun').touch()\n        return True\n"
         "def make_model(seed):\n    return make('ppo', seed)\n"
-        "find_tickets(make_model, 'x', total_timesteps=10**7, rounds=0)\n"
+        "find_tickets(make_model, 'x', total_timesteps=10**7, rounds=0, callbacks=lambda seed: [Begun()])\n"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
     ) as process:
-        for _ in range(9000):
-            if (tmp_path / "x/seed-1/dense/init.safetensors").exists():
+        for _ in range(90000):
+            if (tmp_path / "begun").exists():
                 break
-            time.sleep(0.1)
-        time.sleep(0.5)
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=900)
     assert process.returncode != 0

@@ -1,0 +1,175 @@
+"""A command from a preloaded parent is what a start from nothing would have given."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lottery_core.experiments.executors import die_with
+from lottery_core.files import FolderLock
+from tests import preloaded
+
+WORDS = [sys.executable, "-m", "tests.started"]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parents are for Linux")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that a command runs in, with what its path needs."""
+    (tmp_path / "here").mkdir()
+    return tmp_path / "here"
+
+
+def environment(**more: str) -> dict[str, str]:
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return {**os.environ, **threads, "PYTHONPATH": str(preloaded.ROOT), **more}
+
+
+def start(*words: str, status: int = 0, **options: Any) -> tuple[dict[str, Any], str]:
+    """What a process says of its start, and what it wrote to standard error."""
+    options = {"env": environment(), "capture_output": True, "text": True, **options}
+    done = subprocess.run([*WORDS, *words], check=False, **options)
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
+    """Arguments, folder, path, environment, input, open files, parent, session, limits, signals, threads."""
+    read, write = os.pipe()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    mask = os.umask(0o027)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**8, before[1]))
+    try:
+        options: dict[str, Any] = {"cwd": folder, "input": "some words", "pass_fds": [write], "start_new_session": True}
+        env = environment(ONE="two\n=ü")
+        fork, told = start("3", "ü", "", status=3, env=env, **options)
+        real, real_told = start("3", "ü", "", status=3, env={**env, preloaded.REAL: "1"}, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        os.umask(mask)
+        os.close(read)
+        os.close(write)
+    assert (fork.pop("preloaded"), real.pop("preloaded")) == (True, False)
+    assert fork.pop("pid") != real.pop("pid")
+    for one, other in zip(fork.pop("drawn"), real.pop("drawn"), strict=True):
+        assert one != other
+    del real["environment"][preloaded.REAL]
+    assert fork == real
+    assert real["input"] == "some words"
+    assert real["parent"] == os.getpid()
+    assert real["leads"] == [True, True]
+    assert real["umask"] == 0o027
+    assert told == real_told == ""
+
+
+@pytest.mark.parametrize("name", preloaded.SCRIPTS)
+def test_the_scripts_are_forks_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an environment, by their path there; not those of another."""
+    begin, from_nothing = preloaded._start, list[Path]()
+
+    def start(process: Any, args: list[Path], *more: Any) -> None:
+        from_nothing.append(args[0])
+        begin(process, args, *more)
+
+    monkeypatch.setattr(preloaded, "_start", start)
+    own, other = Path(sys.executable).parent / name, tmp_path / name
+    done = subprocess.run([own, "--help"], capture_output=True, text=True, check=True, env=environment())
+    assert f"usage: {name}" in done.stdout
+    assert own not in from_nothing
+    with pytest.raises(FileNotFoundError):
+        subprocess.run([other, "--help"], check=False)
+    assert from_nothing[-1] == other
+
+
+def test_forks_draw_differently() -> None:
+    (first, _), (second, _) = start(), start()
+    assert first["preloaded"]
+    assert second["preloaded"]
+    for one, other in zip(first["drawn"], second["drawn"], strict=True):
+        assert one != other
+
+
+def test_a_forks_own_command_is_a_fork_too() -> None:
+    """It is the child of the command that starts it, and leads a session of its own."""
+    done = subprocess.run([*WORDS, "nested"], capture_output=True, text=True, check=True, env=environment())
+    outer, status, inner = json.loads(done.stdout)
+    assert status == 3
+    assert inner["preloaded"]
+    assert inner["parent"] == outer["pid"]
+    assert outer["leads"] == [False, False]
+    assert inner["leads"] == [True, True]
+
+
+@pytest.mark.parametrize(("words", "last"), [("fail", "RuntimeError: on purpose"), ("words", "a last word")])
+def test_an_error_ends_like_one(words: str, last: str) -> None:
+    seen, errors = start(words, status=1)
+    assert seen["preloaded"]
+    assert errors.splitlines()[-1] == last
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_a_fork_and_all_that_it_holds(number: int, tmp_path: Path) -> None:
+    """The exit status names the signal; the folder's lock, which it held, is free, and its output ends."""
+    with FolderLock(tmp_path) as lock:
+        options: dict[str, Any] = {"pass_fds": (lock.fileno,), "preexec_fn": die_with(os.getpid())}
+        process = subprocess.Popen([*WORDS, "wait"], stdout=subprocess.PIPE, text=True, env=environment(), **options)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["preloaded"]
+    process.send_signal(number)
+    assert process.wait(600) == -number
+    assert process.stdout.read() == ""
+    process.stdout.close()
+    with FolderLock(tmp_path, patience=60):
+        pass
+
+
+def test_a_fork_dies_with_its_parent(tmp_path: Path) -> None:
+    """``die_with`` of the executor holds for a fork."""
+    code = """
+import os, subprocess, sys
+from lottery_core.experiments.executors import die_with
+from tests import preloaded
+preloaded.install()
+words = [sys.executable, "-m", "tests.started", "wait"]
+child = subprocess.Popen(words, start_new_session=True, preexec_fn=die_with(os.getpid()))
+child.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment()) as driver:
+        assert driver.stdout is not None
+        child = json.loads(driver.stdout.readline())
+        assert child["preloaded"]
+        assert child["parent"] == driver.pid
+        driver.kill()
+        assert driver.stdout.read() == ""  # ends once nobody holds it
+
+
+def test_what_a_fork_could_not_be_starts_from_nothing(tmp_path: Path) -> None:
+    """Another hash seed, more threads, other modules first on the path, a function of this process."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path/torch.py").write_text("def initial_seed(): return 7\ndef get_num_threads(): return 5\n")
+    assert start(env=environment(PYTHONHASHSEED="5"))[0]["preloaded"] is False
+    assert start(env=environment(OMP_NUM_THREADS="2", MKL_NUM_THREADS="2"))[0]["threads"] == 2
+    assert start(env=environment(PYTHONPATH=f"{tmp_path}/path{os.pathsep}{preloaded.ROOT}"))[0]["threads"] == 5
+    changed = list[int]()
+    assert start(preexec_fn=lambda: changed.append(1))[0]["preloaded"] is False
+    assert start(preexec_fn=partial(os.nice, 1))[0]["preloaded"] is True
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        subprocess.run(WORDS, cwd=tmp_path / "nowhere", check=False)
+
+
+@pytest.mark.real_starts
+def test_the_mark_starts_from_nothing() -> None:
+    assert start()[0]["preloaded"] is False
