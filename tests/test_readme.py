@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lottery_core import KINDS, schedule
+from lottery_core.version import VERSION
 from tests.sb3_lottery.helpers import request_for
 
 HERE = Path(__file__).parents[1]
@@ -101,3 +102,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
         reached.add(page)
         todo += [(page.parent / link).resolve() for link in re.findall(r"\]\(([^)\s#]+)", PAGES[page])]
     assert reached == set(PAGES)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {VERSION}\n" in (HERE / "CITATION.cff").read_text()
