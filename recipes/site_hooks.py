@@ -3,7 +3,7 @@
 - ``README.md``, ``CONTRIBUTING.md``, ``CHANGELOG.md`` and ``recipes`` (its page and its results) become pages.
 - Links between files of the repository become links between pages; a link to a file that is not on the site loses its
   link and keeps its text.
-- ``<!-- api: NAME -->``, which a repository page does not show, becomes what mkdocstrings makes of NAME's docstring.
+- What stands between ``<!-- api: NAME -->`` and ``<!-- end -->`` becomes what mkdocstrings makes of NAME's docstring.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 _TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(```.*?^```|<svg.*?^</svg>)$", re.MULTILINE | re.DOTALL)
-_API = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
+_API = re.compile(r"^<!-- api: ([\w.]+) -->$.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):(?=<code>)")
 
 
