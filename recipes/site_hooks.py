@@ -3,7 +3,8 @@
 - ``README.md``, ``CONTRIBUTING.md``, ``CHANGELOG.md`` and ``recipes`` (its page and its results) become pages.
 - Links between files of the repository become links between pages; a link to a file that is not on the site loses its
   link and keeps its text.
-- What stands between ``<!-- api: NAME -->`` and ``<!-- end -->`` becomes what mkdocstrings makes of NAME's docstring.
+- What stands between ``<!-- api: NAME -->`` and ``<!-- end -->`` becomes the signature and what mkdocstrings makes of
+  NAME's docstring.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 _TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(```.*?^```|<svg.*?^</svg>)$", re.MULTILINE | re.DOTALL)
-_API = re.compile(r"^<!-- api: ([\w.]+) -->$.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
+_API = re.compile(r"^<!-- api: ([\w.]+) -->\n`(.*?)`$.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):(?=<code>)")
 
 
@@ -76,7 +77,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     uri = page.file.src_uri
     parts = _FENCE.split(markdown)
     parts[::2] = [relink(part, uri, known) for part in parts[::2]]
-    return _API.sub(r"::: \1", "".join(parts))
+    return _API.sub(r"```python\n\2\n```\n\n::: \1", "".join(parts))
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:

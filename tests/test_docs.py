@@ -81,6 +81,16 @@ def test_whole_commands_are_accepted(page: str, command: str) -> None:
     parsers[" ".join(own[:deep])].parse_args(own[deep:])  # SystemExit, with the line of the error, where it is refused
 
 
+def test_scripts_that_a_page_names_exist() -> None:
+    named = {
+        (page, script)
+        for page, text in PAGES.items()
+        for script in re.findall(r"\b(?:bash|python) ((?:recipes|tests)/[\w/-]+\.(?:sh|py))", text)
+    }
+    assert len(named) > 20
+    assert {(page, script) for page, script in named if not (ROOT / script).exists()} == set()
+
+
 def test_a_wrong_option_is_seen() -> None:
     (command,) = commands("Try `lottery report RUN --htlm page.html`.")
     assert not {"--htlm"} <= options_of(command.split())
