@@ -153,6 +153,7 @@ def test_the_first_ticket_with_sb3(tmp_path: Path) -> None:
 
 FAIRSEQ = {
     "--rounds 4": "--rounds 1",
+    "--kinds winning random": "--kinds winning",
     "update:50": "update:1",
     "--max-epoch 4": "--max-update 2",
     "--beam 1": "--beam 1 --max-len-b 5",
