@@ -173,6 +173,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
         rounds=args.rounds,
+        repeat_noise=args.repeat_noise,
         versions=all_versions(),
     )
     return with_scoring(experiment, scoring)

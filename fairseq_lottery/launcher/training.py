@@ -31,7 +31,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     """
     folder = out / run.folder
     arguments = _apart(arguments, run)
-    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
+    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.noise_seed))
     if arguments.log_format is None:
         arguments = arguments.plus("--log-format", "json")
     count = experiment.scoring["average"]
@@ -39,7 +39,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         arguments = arguments.plus("--keep-last-epochs", str(count))
     elif count == 1 and not arguments.no_epoch_checkpoints:
         arguments = arguments.plus("--no-epoch-checkpoints")
-    if run.kind == DENSE:
+    if not run.has_ticket:
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
@@ -48,8 +48,9 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         arguments = arguments.plus("--after-rewind", REMAINING)
     if late or run.kind in CONTROLS:
         arguments = arguments.plus("--rewind", str(before / paths.REWIND))
-    if run.kind not in CONTROLS:
-        if experiment.rewind == NOTHING and CHAINS[run.kind].rewinds and (before / LAST).exists():
+    if run.kind not in CONTROLS or run.noise > 1:
+        rewinds = run.kind in CHAINS and CHAINS[run.kind].rewinds
+        if experiment.rewind == NOTHING and rewinds and (before / LAST).exists():
             arguments = at_one_rate(arguments, last_rate(before))
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning = out / run.winning.folder / paths.TICKET

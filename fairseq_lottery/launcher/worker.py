@@ -31,7 +31,6 @@ from lottery_core.errors import RunError, WriteError
 from lottery_core.experiments import KEPT, Experiment, Run, Score, dense, paths, read_marker, write_score
 from lottery_core.experiments.executors import die_with, hide_gpus
 from lottery_core.files import write_json
-from lottery_core.pruning import DENSE
 from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
@@ -121,9 +120,9 @@ def _run(args: argparse.Namespace) -> None:
         Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not
         curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
         _train(words, folder, args.launcher, curve)
-    if run.kind == DENSE and experiment.rewind in KEPT:  # used by tickets, and by some controls
+    if not run.has_ticket and experiment.rewind in KEPT:  # used by tickets, and by some controls
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
-    if run.kind == DENSE and not (folder / paths.REWIND).exists():
+    if not run.has_ticket and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     score = _score(experiment, folder)
     rewind = out / dense(run.seed).folder / paths.REWIND
@@ -133,7 +132,7 @@ def _run(args: argparse.Namespace) -> None:
     score = replace(
         score,
         steps=CheckpointProgress.of(folder / LAST).updates - earlier,
-        rewind_steps=before_rewind if run.kind == DENSE else None,
+        rewind_steps=before_rewind if not run.has_ticket else None,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )

@@ -126,21 +126,27 @@ def _print_plan(
 ) -> None:
     jobs = executor.jobs
     done: dict[str, list[float]] = defaultdict(list)
-    waiting = []
+    waiting, finished, copied = [], 0, 0
     for run, folder, command in commands(experiment, framework):
         row = read_marker(folder, experiment) if folder.exists() else None
-        if row is None:
+        same = experiment.alike(run)
+        if row is None and same is None:
             waiting.append(run)
-        else:
+        elif row is not None and not row.same_as:
             done[row.kind].append(row.wall_seconds)
-        print(f"{run}{'' if row is None else ' (done)'}\n  {folder}\n  {shlex.join(command)}")
+        copied += row is None and same is not None
+        known = f" (will be the same as {same}, not trained again)" if same is not None else ""
+        if row is not None:
+            known = f" (done, the same as {row.same_as})" if row.same_as else " (done)"
+        finished += row is not None
+        print(f"{run}{known}\n  {folder}\n  {shlex.join(command)}")
         if training is not None:
             print(f"  which runs: {training(run)}")
     describe: Callable[[], str] | None = getattr(executor, "description", None)
     if describe is not None and describe():
         print(describe())
-    finished = sum(map(len, done.values()))
-    line = f"{finished + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    line = f"{finished + copied + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    line += f", {copied} to copy" if copied else ""
     left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"
     if left is None and waiting and seconds is not None:
         left, source = seconds_left(waiting, {waiting[0].kind: [seconds]}, jobs), "at most, at the measured speed"

@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "rewind": "epoch:1",
     "kinds": ["winning", "random"],
     "seeds": [1],
+    "repeat_noise": 1,
     "scope": ["all"],
     "criterion": MAGNITUDE.name,
     "after_rewind": FULL,
@@ -76,6 +77,12 @@ def add_experiment_options(
         action=_Joined,
         metavar="SEED",
         help="one repeat of the whole experiment per seed (1); 1-10 is a range",
+    )
+    add(
+        "--repeat-noise",
+        type=int,
+        metavar="N",
+        help="train each ticket N times, under different noise of training, to tell luck from tickets (1)",
     )
     add(
         "--dry-run",

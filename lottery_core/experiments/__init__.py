@@ -3,8 +3,8 @@
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
 from lottery_core.experiments.next_ticket import make_control
-from lottery_core.experiments.plan import MOST_SEEDS, Run, dense, needs
-from lottery_core.experiments.progress import Progress, duration, percents, seconds_left
+from lottery_core.experiments.plan import FRESH_APART, MOST_SEEDS, SHARED, Run, dense, needs
+from lottery_core.experiments.progress import Progress, duration, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
     Row,
@@ -36,6 +36,7 @@ __all__ = [
     "FinishedInProcess",
     "Executor",
     "Experiment",
+    "FRESH_APART",
     "Framework",
     "KEPT",
     "LEARNING_RATE",
@@ -46,6 +47,7 @@ __all__ = [
     "Row",
     "Run",
     "Runner",
+    "SHARED",
     "Score",
     "commands",
     "dense",
@@ -61,6 +63,7 @@ __all__ = [
     "read_rows",
     "read_score",
     "seconds_left",
+    "took",
     "write_csv",
     "write_floor",
     "write_score",

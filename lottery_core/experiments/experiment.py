@@ -14,7 +14,7 @@ from typing import Any
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, plan_runs, with_winning
+from lottery_core.experiments.plan import FRESH_APART, SEEDINGS, SHARED, Run, alike, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -30,21 +30,13 @@ from lottery_core.pruning import (
 from lottery_core.tickets import ALL, TOGETHER, versions
 
 _KEYS = {
-    "framework",
-    "settings",
-    "prune_rate",
-    "rewind",
-    "scope",
-    "score_label",
-    "kinds",
-    "seeds",
-    "rounds",
-    "versions",
+    *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
+    *("kinds", "seeds", "rounds", "versions"),
 }
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
-# Settings that folders of 0.1 lack, with the values that 0.1 used.
-_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
+# Settings that folders of earlier versions lack, with the values that these used.
+_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL, "seeding": FRESH_APART}
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,9 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param repeat_noise: how often each ticket is trained, under different noise
+    :param seeding: which runs of a repeat share the noise of training, one of
+        :data:`~lottery_core.experiments.plan.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -90,12 +85,15 @@ class Experiment:
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    seeding: str = ""
+    repeat_noise: int = 1
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
@@ -104,6 +102,8 @@ class Experiment:
             )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
+        if self.seeding not in SEEDINGS:
+            raise unknown_choice(self.seeding, "seeding", SEEDINGS)
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
                 "training only what remains after the rewind point needs one, and there is none: "
@@ -117,13 +117,17 @@ class Experiment:
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
-        return plan_runs(self.kinds, self.seeds, self.rounds)
+        return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise)
+
+    def alike(self, run: Run) -> Run | None:
+        """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
+        return alike(run, self.kinds, self.rewind)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.
 
-        Kinds, seeds and rounds may be added. Settings that folders of 0.1 lack are left out if they have their default.
-        The scoring is not included.
+        Kinds, seeds, rounds and trainings may be added. Settings that earlier folders lack are left out at their
+        default. The scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
         return {
@@ -161,7 +165,7 @@ class Experiment:
         return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:
-        """Write ``experiment.json``, keeping kinds, seeds and rounds of earlier commands in the same folder.
+        """Write ``experiment.json``, keeping kinds, seeds, rounds of earlier commands in the folder.
 
         :raises ConfigError: the folder holds an experiment of another configuration; the message shows the differences
         :raises WriteError: the file cannot be written
@@ -174,8 +178,9 @@ class Experiment:
                 kinds=tuple(kind for kind in KINDS if kind in {*before["kinds"], *self.kinds}),
                 seeds=tuple(dict.fromkeys([*before["seeds"], *self.seeds])),
                 rounds=max(before["rounds"], self.rounds),
+                repeat_noise=max(before.get("repeat_noise", 1), self.repeat_noise),
             )
-        fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
+        fields = {name: getattr(whole, name) for name in ("kinds", "seeds", "rounds", "repeat_noise")}
         # Keys that this version does not know were written by a later one, and are kept.
         row = {
             **before,
@@ -225,7 +230,7 @@ class Experiment:
             return ConfigError(f"cannot read {out / paths.EXPERIMENT}: {why}")
 
         try:
-            return from_json(cls, {**row, "out": None}, damaged, convert={"out": lambda _: out})
+            return from_json(cls, {**_DEFAULTS, **row, "out": None}, damaged, convert={"out": lambda _: out})
         except LotteryError as error:
             line = str(error)
             raise error if str(out) in line else damaged(line) from error
@@ -247,6 +252,11 @@ def read_row(out: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not an experiment's configuration")
     from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
     return _with_scoring(row)
+
+
+def _seeding_of(out: Path) -> str:
+    row = read_row(out)
+    return str({**_DEFAULTS, **row}["seeding"]) if row else SHARED
 
 
 def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
@@ -283,4 +293,6 @@ class _Row:
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    seeding: str = FRESH_APART
+    repeat_noise: int = 1
     version_0_1: Mapping[str, str] = field(default_factory=dict)

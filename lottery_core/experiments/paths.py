@@ -6,6 +6,7 @@ TICKET = "ticket.safetensors"  # the ticket that the run trains
 REWIND = "rewind.safetensors"  # dense: weights at the rewind point
 INIT = "init.safetensors"  # dense: weights at the initialisation
 REWIND_COUNTS = "rewind.json"  # dense: how far the run had come at the rewind point
+SAME_AS = "same-as.json"  # the run of the same ticket whose files were copied instead of training again
 STARTED = "started.json"  # identity of the run that was last started in the folder
 LOG = "train.log"  # output of the run, appended
 PROGRESS = "progress.json"  # how far the run has come

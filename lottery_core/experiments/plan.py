@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, KINDS, WINNING, check_kind, derive_seed
+from lottery_core.pruning import CHAINS, CONTROLS, DENSE, INIT, KINDS, WINNING, check_kind, derive_seed
 
+# Who shares the noise of training (environments, actions, order of the data, dropout) within a repeat: all kinds and
+# rounds; or, in folders of earlier versions, all but the kinds with fresh values, whose seed gave both.
+SHARED, FRESH_APART = "shared", "fresh apart"
+SEEDINGS = (SHARED, FRESH_APART)
+
+# Chains that prune trained weights by the experiment's criterion and are trained like any ticket.
+_BY_MAGNITUDE = (WINNING, "one-shot", "no-rewind")
+_NOISE = "noise-"  # of a folder
+_MOST_NOISES = 100
 _MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
 
@@ -19,16 +28,19 @@ class Run:
     :param seed: the seed of the repeat
     :param kind: ``"dense"`` or a kind of ticket
     :param round: 0 where nothing is pruned, from 1 for tickets
+    :param noise: 1 for the first training of the ticket; further ones train it again under other noise
     """
 
     seed: int
     kind: str
     round: int
+    noise: int = 1
 
     @property
     def folder(self) -> Path:
         """The run's folder within the experiment's."""
-        top = Path(f"seed-{self.seed}") / self.kind
+        top = Path(f"seed-{self.seed}")
+        top = (top if self.noise == 1 else top / f"{_NOISE}{self.noise}") / self.kind
         return top if self.kind == DENSE else top / f"round-{self.round:02d}"
 
     @classmethod
@@ -40,9 +52,12 @@ class Run:
         last = folder.name
         deep = 2 if last == DENSE else 3
         try:
+            above, noise = folder.parts[-deep], 1
+            if above.startswith(_NOISE):
+                noise, deep = int(above.removeprefix(_NOISE)), deep + 1
             seed = int(folder.parts[-deep].removeprefix("seed-"))
             kind = DENSE if last == DENSE else folder.parts[-2]
-            run = cls(seed, kind, 0 if last == DENSE else int(last.removeprefix("round-")))
+            run = cls(seed, kind, 0 if last == DENSE else int(last.removeprefix("round-")), noise)
         except (ValueError, IndexError):
             run = None
         if run is None or folder.parts[-deep:] != run.folder.parts:
@@ -57,12 +72,29 @@ class Run:
         return Run(self.seed, WINNING, self.round)
 
     @property
+    def first(self) -> Run:
+        """The first training of the same ticket."""
+        return replace(self, noise=1)
+
+    @property
+    def has_ticket(self) -> bool:
+        """Whether the run starts from a ticket; further trainings of the dense network have one that keeps all."""
+        return self.kind != DENSE or self.noise > 1
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed of the noise of training, which all kinds and rounds of a repeat share."""
+        return self.seed if self.noise == 1 else derive_seed("noise", self.seed, self.noise)
+
+    @property
     def control_seed(self) -> int:
         """The seed of a control's fresh values and shuffles; it differs by experiment seed, kind and round."""
         return derive_seed("control", self.seed, self.kind, self.round)
 
     def __str__(self) -> str:
-        return f"seed {self.seed} dense" if self.kind == DENSE else f"seed {self.seed} {self.kind} round {self.round}"
+        again = "" if self.noise == 1 else f", noise {self.noise}"
+        round_ = "" if self.kind == DENSE else f" round {self.round}"
+        return f"seed {self.seed} {self.kind}{round_}{again}"
 
 
 def dense(seed: int) -> Run:
@@ -77,23 +109,50 @@ def pruned_run(run: Run) -> Run:
     return Run(run.seed, kind, run.round - 1) if iterative else dense(run.seed)
 
 
+def alike(run: Run, kinds: Sequence[str], rewind: str) -> Run | None:
+    """Return the run of another kind that trains the same ticket by the rules of both kinds; ``None`` if there is none.
+
+    In round 1 iterative and one-shot pruning are the same; if the rewind point is the initialisation, so are winning
+    and no-rewind tickets. Such a run waits for the other one and takes over its result.
+
+    :param run: the run
+    :param kinds: the kinds of the experiment
+    :param rewind: the rewind point of the experiment
+    """
+    own = _rule(run.kind, run.round, rewind)
+    earlier = KINDS[: KINDS.index(run.kind)] if own is not None else ()
+    same = [kind for kind in earlier if kind in kinds and _rule(kind, run.round, rewind) == own]
+    return replace(run, kind=same[0]) if same else None
+
+
+def _rule(kind: str, round_: int, rewind: str) -> tuple[bool, bool] | None:
+    # Whether the trained ticket of the round before is pruned, and whether the survivors are rewound late.
+    if kind not in _BY_MAGNITUDE:
+        return None
+    return CHAINS[kind].iterative and round_ > 1, CHAINS[kind].rewinds and rewind != INIT
+
+
 def needs(run: Run) -> list[Run]:
     """Return the runs that must be done before ``run`` can start.
 
-    A control needs the winning ticket of its round, but that ticket need not be trained yet.
+    A control needs the winning ticket of its round, but that ticket need not be trained yet. A further training needs
+    the first one, which has the ticket.
     """
+    if run.noise > 1:
+        return list(dict.fromkeys([run.first, dense(run.seed)]))
     if run.kind == DENSE:
         return []
     return list(dict.fromkeys([pruned_run(run), dense(run.seed)]))
 
 
-def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[Run]:
-    """Return all runs of an experiment, by seed and round, each after the runs that it needs.
+def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int, noises: int = 1) -> list[Run]:
+    """Return all runs of an experiment, by noise, seed and round, each after the runs that it needs.
 
     :param kinds: kinds of ticket; winning is added where a control needs it
     :param seeds: the seeds of the repeats
     :param rounds: number of pruning rounds; 0: only the dense runs, which a later command may prune
-    :raises ConfigError: a kind is unknown, there is no seed, or a seed or ``rounds`` is out of range
+    :param noises: how often each ticket is trained, under different noise
+    :raises ConfigError: a kind is unknown, there is no seed, or a seed, ``rounds`` or ``noises`` is out of range
     """
     seeds = list(dict.fromkeys(seeds))
     chosen = with_winning(kinds)
@@ -101,6 +160,8 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
         raise ConfigError("no seed was given: give at least one")
     if rounds > _MOST_ROUNDS or len(seeds) > MOST_SEEDS:
         raise ConfigError(f"at most {_MOST_ROUNDS} rounds and {MOST_SEEDS} seeds, not {rounds} and {len(seeds)}")
+    if not 1 <= noises <= _MOST_NOISES:
+        raise ConfigError(f"--repeat-noise must be from 1 to {_MOST_NOISES}, not {noises}")
     if rounds < 0:
         raise ConfigError(f"rounds must not be negative, but they are {rounds}")
     if any(not 0 <= seed < 2**32 for seed in seeds):
@@ -111,7 +172,7 @@ def plan_runs(kinds: Sequence[str], seeds: Iterable[int], rounds: int) -> list[R
         runs.append(dense(seed))
         runs += [Run(seed, kind, 0) for kind in order if rounds and not _prunes(kind)]
         runs += [Run(seed, kind, round_) for round_ in range(1, rounds + 1) for kind in order if _prunes(kind)]
-    return runs
+    return [replace(run, noise=noise) for noise in range(1, noises + 1) for run in runs]
 
 
 def _prunes(kind: str) -> bool:

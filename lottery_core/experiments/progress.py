@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
 from lottery_core.experiments.plan import Run
@@ -37,6 +38,11 @@ def percents(row: Row) -> str:
     return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}{shares and f' ({shares})'}"
 
 
+def took(row: Row) -> str:
+    """Say how long a run took, or whose outcome it has because that run trained the same ticket."""
+    return f"the same as {row.same_as}" if row.same_as else duration(row.wall_seconds)
+
+
 def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
     """Estimate how long the ``waiting`` runs will take.
 
@@ -50,13 +56,13 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
     if not known or not runs:
         return None
     overall, total = statistics.fmean(known), 0.0
-    chains: dict[tuple[int, str], float] = defaultdict(float)
+    chains: dict[Run, float] = defaultdict(float)
     for run in runs:
         some = seconds.get(run.kind)
         each = statistics.fmean(some) if some else overall
         total += each
-        chains[run.seed, run.kind] += each
-    # The runs of a chain are trained one after the other, whatever the number of jobs.
+        chains[run if run.noise > 1 else replace(run, round=0)] += each
+    # The first trainings of a chain follow one another, whatever the number of jobs.
     return max(total / jobs, *chains.values())
 
 
@@ -92,7 +98,8 @@ class Progress:
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         for row in finished:
-            self._seconds[row.kind].append(row.wall_seconds)
+            if not row.same_as:
+                self._seconds[row.kind].append(row.wall_seconds)
         if finished:
             self.say(f"{self.done} of {self.total} runs are done already")
         if self._waiting:
@@ -125,11 +132,10 @@ class Progress:
         self.done += 1
         # Measured from start to end, because the process also takes seconds that its row does not count.
         began = self._began.pop(run, None)
-        self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
+        if not row.same_as:
+            self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
         self._waiting = [other for other in self._waiting if other != run]
-        self.say(
-            f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}"
-        )
+        self.say(f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {took(row)}{self._left()}")
 
     def again(self, run: Run) -> None:
         """Count a finished run as waiting again."""

@@ -27,12 +27,19 @@ class RunQueue:
     :param done: the runs that are done already
     :param executor: the executor, which sets the number of parallel runs and of retries
     :param progress: display of events
+    :param alike: the run that trains the same ticket as a given one, which then waits for it; ``None`` if there is none
     """
 
     def __init__(
-        self, out: Path, waiting: Iterable[Run], done: Iterable[Run], executor: Executor, progress: Progress
+        self,
+        out: Path,
+        waiting: Iterable[Run],
+        done: Iterable[Run],
+        executor: Executor,
+        progress: Progress,
+        alike: Callable[[Run], Run | None] = lambda run: None,
     ) -> None:
-        self.out, self.progress = out, progress
+        self.out, self.progress, self.alike = out, progress, alike
         self.jobs, self.retries = executor.jobs, executor.retries
         self.waiting, self.done = list(waiting), set(done)
         self.running: dict[Run, Training] = {}
@@ -62,7 +69,12 @@ class RunQueue:
         self._raise_first_failure()
 
     def _ready(self) -> list[Run]:
-        return [run for run in self.waiting if all(other in self.done for other in needs(run))]
+        unfinished = {*self.waiting, *self.running}
+        return [
+            run
+            for run in self.waiting
+            if all(other in self.done for other in needs(run)) and self.alike(run) not in unfinished
+        ]
 
     def _begin(self, run: Run, begin: Callable[[Run], Training]) -> None:
         self.waiting.remove(run)

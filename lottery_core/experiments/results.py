@@ -88,12 +88,13 @@ class Row:
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     score_label: str = ""  # description of the score; missing in rows of 0.1
-    noise: int = 0  # number of the repetition that trains the same ticket under other noise
+    noise: int = 1  # number of the training of this ticket; further ones have other noise
+    same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
 
     @property
     def run(self) -> Run:
         """The run that this row records."""
-        return Run(self.seed, self.kind, self.round)
+        return Run(self.seed, self.kind, self.round, self.noise)
 
 
 def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
@@ -152,7 +153,7 @@ def _read(folder: Path) -> _Marker | None:
     for name, count in (("pruned_fraction", row.pruned), ("surviving_fraction", row.surviving)):
         if not abs(getattr(row, name) - count / row.pool) < _ROUNDED:
             raise damaged(f"'{name}' is {getattr(row, name)}, and {count} of {row.pool} are {count / row.pool}")
-    return _Marker(value["configuration"], row)
+    return _Marker(value["configuration"], replace(row, noise=max(1, row.noise)))
 
 
 def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> None:
@@ -176,7 +177,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
     own = row.run.folder.parts
     if folder.absolute().parts[-len(own) :] != own:
         return f"it is the marker of {printable(row.run, 80)}"
-    if row.kind == DENSE:
+    if not row.run.has_ticket:
         return None
     try:
         digest = claimed_digest(folder / paths.TICKET)
@@ -211,7 +212,7 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
         raise ConfigError(f"{out} holds no finished run")
     rows += _floor_row(out, rows[0])
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
-    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round, row.noise))
 
 
 def write_floor(out: Path, floor: Score, policy: str) -> None:
@@ -323,6 +324,7 @@ def _row_of(line: dict[str, Any], where: str) -> Row:
         raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
     if math.isfinite(row.score) and abs(row.score) > _LARGEST:
         raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
+    row = replace(row, noise=max(1, row.noise))
     return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
 
 

@@ -14,16 +14,16 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, warnings_about
+from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
 from lottery_core.experiments.plan import Run
 from lottery_core.experiments.progress import Progress
-from lottery_core.experiments.protocols import Executor, Framework, Training
+from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue
 from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
-from lottery_core.experiments.restart import identity, is_same_start, prepare_folder, started_as
+from lottery_core.experiments.restart import copy_outcome, identity, is_same_start, prepare_folder, started_as
 from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
 from lottery_core.files import FolderLock, remove_parts
-from lottery_core.pruning import CHAINS, DENSE
+from lottery_core.pruning import CHAINS
 
 
 class Runner:
@@ -56,7 +56,7 @@ class Runner:
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
-            queue = RunQueue(self.out, waiting, done, self.executor, self.progress)
+            queue = RunQueue(self.out, waiting, done, self.executor, self.progress, self.experiment.alike)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score)
             return self._write_rows()
 
@@ -84,8 +84,9 @@ class Runner:
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
-        if ticket is not None and (run.kind in CHAINS or not is_readable(ticket)):
-            chain_run = run if run.kind in CHAINS else run.winning
+        own = run.kind in CHAINS or run.noise > 1
+        if ticket is not None and (own or not is_readable(ticket)):
+            chain_run = run if own else run.winning
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 found = find_ticket(self.experiment, self.framework, chain_run)
@@ -95,9 +96,13 @@ class Runner:
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:
-        """Start training ``run``; an interrupted run is resumed if that gives the same bits."""
+        """Start training ``run``, if no other kind has trained this ticket; resume it if that gives the same bits."""
         folder = self.out / run.folder
         (folder / paths.FAILED).unlink(missing_ok=True)
+        other = trained_already(self.experiment, run)
+        if other is not None:
+            copy_outcome(other, self.out / other.folder, folder)
+            return FinishedInProcess()
         prepare_folder(run, folder, identity(self.experiment, ticket), self.framework, self.experiment.accepts)
         return self.executor.start(run, folder, lock)
 
@@ -113,7 +118,8 @@ class Runner:
     def _what(self) -> str:
         seeds, kinds, rounds = len(set(self.experiment.seeds)), len(self.experiment.kinds), self.experiment.rounds
         tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} round{'s' * (rounds > 1)}" if rounds else ""
-        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets})"
+        times = f", each trained {self.experiment.repeat_noise} times" if self.experiment.repeat_noise > 1 else ""
+        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}){times}"
 
     def _open_folder(self) -> None:
         remove_parts(self.out)
@@ -154,9 +160,10 @@ class Runner:
 
     def _ticket_of(self, run: Run) -> Path | None:
         # A control reads the winning ticket of its round, which may not have been pruned yet.
-        if run.kind == DENSE:
+        if not run.has_ticket:
             return None
-        return self.out / (run if run.kind in CHAINS else run.winning).folder / paths.TICKET
+        own = run.kind in CHAINS or run.noise > 1
+        return self.out / (run if own else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:
         # An earlier command may have submitted a job; it is cancelled if it trains something else.

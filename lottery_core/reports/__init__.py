@@ -6,10 +6,12 @@ from lottery_core.reports.answer import (
     Margin,
     Question,
     answer,
+    once,
     parse_effect,
     parse_margin,
     question_of,
     sentences,
+    statements,
 )
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
@@ -34,6 +36,7 @@ __all__ = [
     "evaluated",
     "is_file",
     "of_rows",
+    "once",
     "parse_effect",
     "parse_margin",
     "plot",
@@ -42,6 +45,7 @@ __all__ = [
     "report",
     "sentences",
     "source_of",
+    "statements",
     "states",
     "steps_lines",
     "table",

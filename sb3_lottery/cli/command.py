@@ -30,10 +30,10 @@ from sb3_lottery.models import (
     make_model,
     several_gpus,
     weights_of,
+    with_few_environments,
 )
 from sb3_lottery.training import Sb3, check_model, early_rewind, whole_rollouts
 
-_A_FEW = 16  # environments
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
 
@@ -44,9 +44,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
     check_environment(settings)
     if here:  # the nodes of a cluster may have a GPU that its front end lacks
         check_device(settings.device)
-    # On the CPU: this process would hold a context on the GPU during the whole experiment. With few environments: a
-    # thousand emulators take minutes to start.
-    few = replace(settings, device="cpu", n_envs=min(settings.n_envs, _A_FEW))
+    # On the CPU: this process would hold a context on the GPU during the whole experiment.
+    few = replace(with_few_environments(settings), device="cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = make_model(few, experiment.seeds[0])

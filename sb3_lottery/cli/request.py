@@ -62,6 +62,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
         rounds=values["rounds"],
+        repeat_noise=values["repeat_noise"],
         score_label=score_label(settings.training.score_episodes),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],

@@ -46,6 +46,7 @@ def find_tickets(
     after_rewind: str = FULL,
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
+    repeat_noise: int = 1,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
@@ -83,6 +84,8 @@ def find_tickets(
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
         only in their callbacks are not told apart
+    :param repeat_noise: how often each ticket is trained, under different noise of training (environments, actions);
+        the answer then says how much of the spread is luck
     :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -95,6 +98,7 @@ def find_tickets(
         score_episodes=score_episodes,
         eval_episodes=eval_episodes,
         jobs=jobs,
+        repeat_noise=repeat_noise,
         seeds=seeds,
     )
     if jobs < 1:
@@ -119,6 +123,7 @@ def find_tickets(
         kinds=kinds,
         seeds=seeds,
         rounds=rounds,
+        repeat_noise=repeat_noise,
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
@@ -135,7 +140,13 @@ def find_tickets(
     executor: Executor
     if jobs == 1:
         executor = InProcess(
-            experiment.out, make_model, spec, lambda run, state: shown.status({run: state}), evaluation, callbacks
+            experiment.out,
+            make_model,
+            spec,
+            lambda run, state: shown.status({run: state}),
+            evaluation,
+            callbacks,
+            experiment.seeding,
         )
     else:
         command = partial(worker_command, make_model, callbacks)

@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
-from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
+from lottery_core.experiments import FRESH_APART, REMAINING, SHARED, Run, Score, dense, make_control, paths, write_score
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
 from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
 from lottery_core.tickets import Ticket, Weights
@@ -152,10 +152,13 @@ def train_run(
     report: Report,
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     more: Sequence[BaseCallback] = (),
+    seeding: str = SHARED,
+    make_fresh: Callable[[int], BaseAlgorithm] | None = None,
 ) -> Score:
     """Train one run of an experiment: make its model, load its ticket, and call :func:`train`.
 
-    A control is made here, where the model's own initialisation can provide its fresh values.
+    A control is made here, where the model's own initialisation can provide its fresh values: those of a second model
+    with a seed of its own, so that the environments and the actions of the run are those of the other kinds.
 
     :param out: the experiment's folder
     :param run: the run
@@ -164,22 +167,37 @@ def train_run(
     :param report: called with the progress at the end of every epoch
     :param evaluate: adds an evaluation of the trained model to the score
     :param more: the user's own callbacks
+    :param seeding: the experiment's seeding: under :data:`~lottery_core.experiments.FRESH_APART` a control with fresh
+        values is trained by the model that drew them
+    :param make_fresh: makes a model whose initial weights are the same as those of ``make_model``, and which is not
+        trained; ``None`` is ``make_model``
     :raises LotteryError: see :func:`train`
     """
     folder = out / run.folder
     control = CONTROLS.get(run.kind)
-    model = make_model(run.control_seed if control and control.needs == FRESH else run.seed)
+    draws = control is not None and control.needs == FRESH and run.noise == 1
+    fresh = _initial(make_fresh or make_model, run.control_seed) if draws and seeding != FRESH_APART else None
+    model = make_model(run.control_seed if draws and fresh is None else run.noise_seed)
     try:
         ticket = None
-        if control:
-            ticket = make_control(out, run, weights_of(model))
+        if control and run.noise == 1:
+            ticket = make_control(out, run, fresh or weights_of(model))
             ticket.save(folder / paths.TICKET)
-        elif run.kind != DENSE:
+        elif run.has_ticket:
             ticket = Ticket.load(folder / paths.TICKET)
-            if not spec.rate_restarts and CHAINS[run.kind].rewinds:
+            if not spec.rate_restarts and run.kind in CHAINS and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
         return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more)
+    finally:
+        if model.env is not None:
+            model.env.close()
+
+
+def _initial(make_model: Callable[[int], BaseAlgorithm], seed: int) -> Weights:
+    model = make_model(seed)
+    try:
+        return weights_of(model)
     finally:
         if model.env is not None:
             model.env.close()

@@ -60,31 +60,29 @@ def train_run(out: Path, run: Run) -> None:
     experiment = Experiment.load(out)
     folder, settings = out / run.folder, experiment.settings
     control = CONTROLS.get(run.kind)
-    model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
+    fresh = control and control.needs == FRESH and run.noise == 1
+    model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
-    if run.kind == DENSE_KIND:
+    if not run.has_ticket:
         snapshot(model).save(folder / paths.INIT)
-        train(model, optimizer, steps=5, seed=run.seed)
+        train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)
     else:
-        if control:
+        if control and run.noise == 1:
             make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
         keeper = apply_ticket(Ticket.load(folder / paths.TICKET), model, optimizer)
     write_json(folder / "progress.json", {"text": "half way"})
     time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
     if settings.get("fail") == str(run.folder):
         raise RuntimeError("the toy is broken")
-    train(model, optimizer, steps=settings["steps"], seed=run.seed)
-    if run.kind != DENSE_KIND:
+    train(model, optimizer, steps=settings["steps"], seed=run.noise_seed)
+    if run.has_ticket:
         keeper.check()
     value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
     trained = snapshot(model)
     Weights({name: tensor * value for name, tensor in trained.tensors.items()}).save(folder / "trained.safetensors")
     score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
     write_score(folder, Score(score, 0.5, 10, settings["steps"], 0.1, 0.1))
-
-
-DENSE_KIND = "dense"
 
 
 class Here:

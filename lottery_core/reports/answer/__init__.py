@@ -4,7 +4,7 @@ from lottery_core.reports.answer.answer import Answer, answer, check_one_experim
 from lottery_core.reports.answer.curves import once, percent, place
 from lottery_core.reports.answer.question import EFFECT, Margin, Question, parse_effect, parse_margin, question_of
 from lottery_core.reports.answer.scale import MEASURED
-from lottery_core.reports.answer.sentences import sentences
+from lottery_core.reports.answer.sentences import sentences, statements
 from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "place",
     "question_of",
     "sentences",
+    "statements",
 ]

@@ -11,7 +11,15 @@ from typing import Any
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
-from lottery_core.reports.answer.contrasts import WHOLE, Comparison, compare, contrasts_of, parting, tested
+from lottery_core.reports.answer.contrasts import (
+    WHOLE,
+    Comparison,
+    compare,
+    contrasts_of,
+    longer_training,
+    parting,
+    tested,
+)
 from lottery_core.reports.answer.curves import curves_of, once
 from lottery_core.reports.answer.given import Given, given_to
 from lottery_core.reports.answer.luck import Luck, luck_of
@@ -41,6 +49,7 @@ class Answer:
     :param thresholds: how small each kind can be; empty without a margin
     :param whole: winning against random tickets; None if one of them is missing
     :param others: the other contrasts
+    :param longer: kinds that keep everything, e.g. rewound-dense, against dense; estimates without a test
     :param parts_at: share of the pool at the first level from which winning and random differ, and its p value
     :param needed: number of seeds that the whole effect needs, then the number that all other contrasts need
     :param luck: noise of training against differences between tickets, if tickets were trained several times
@@ -58,6 +67,7 @@ class Answer:
     thresholds: tuple[Threshold, ...] = ()
     whole: Comparison | None = None
     others: tuple[Comparison, ...] = ()
+    longer: tuple[Comparison, ...] = ()
     parts_at: tuple[float, float] | None = None
     needed: tuple[SeedsNeeded, ...] = ()
     luck: tuple[Luck, ...] = ()
@@ -85,13 +95,13 @@ def answer(rows: Sequence[Row], question: Question) -> Answer:
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
-    rows = [row for row in rows if row.kind not in UNPRUNED] or rows
     sign = question.sign
-    trained = once(rows)
+    everything = once(rows)
+    trained = [row for row in everything if row.kind not in UNPRUNED] or everything
     curves = curves_of(trained, sign)
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
     pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)
-    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(trained)))
+    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(everything)))
     reason = why_no_answer(trained, curves)
     if reason is not None:
         return replace(empty, no_answer=reason)
@@ -116,6 +126,7 @@ def answer(rows: Sequence[Row], question: Question) -> Answer:
         thresholds=thresholds,
         whole=whole,
         others=tuple(others),
+        longer=tuple(longer_training(everything, sign, scale.distance)),
         parts_at=parting(curves, whole),
         needed=tuple(need for need in needs if need is not None),
         luck=tuple(luck_of(rows)),

@@ -26,6 +26,9 @@ def costs_section(subject: Subject) -> Section:
         caption = "time of the finished runs; trainings side by side count each"
         section.tables.append(Table(caption, head, [*lines, _line("all", rows)]))
     states = subject.states
+    if subject.folder is None:
+        section.title = "Costs"
+        return section
     if not states:
         section.text.append("The folder has no configuration, so what is left is not known.")
         return section
@@ -33,7 +36,8 @@ def costs_section(subject: Subject) -> Section:
     section.text.append(f"{', '.join(f'{count} {word}' for word, count in counts.items())}, of {len(states)} runs.")
     took: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        took[row.kind].append(row.wall_seconds)
+        if not row.same_as:
+            took[row.kind].append(row.wall_seconds)
     left = [state.run for state in states if state.word not in (DONE, FAILED_)]
     jobs = max(1, counts[RUNNING])
     seconds = seconds_left(left, took, jobs)

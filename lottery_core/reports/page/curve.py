@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lottery_core.experiments import Row
-from lottery_core.reports import evaluated
+from lottery_core.reports import evaluated, once
 from lottery_core.reports.page.figures import (
     NOTHING,
     Budget,
@@ -42,9 +42,9 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     section = Section("curve", "Score against what survives")
     panels: dict[str, list[tuple[Subject, Sequence[Row]]]] = defaultdict(list)
     for subject in subjects:
-        panels[subject.label].append((subject, subject.rows))
+        panels[subject.label].append((subject, once(subject.rows)))
     for subject in subjects:
-        fresh = evaluated(subject.rows)
+        fresh = evaluated(once(subject.rows))
         if fresh:
             panels[f"evaluation: mean of {max(row.eval_episodes for row in fresh)} fresh episodes"].append(
                 (subject, fresh)

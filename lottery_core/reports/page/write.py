@@ -132,15 +132,17 @@ def _render(subjects: Sequence[Subject], tickets: Sequence[Tickets], budget: Bud
 
 
 def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Section]:
-    found = [
-        warnings_section(subject, tickets),
-        layers_section(tickets, budget),
-        overlap_section(tickets, subject.rows, budget),
-        inputs_section(subject, tickets, budget),
-        learning_section(subject, budget),
-        costs_section(subject),
-        configuration_section(subject),
-    ]
+    of_folder = (
+        []
+        if subject.folder is None
+        else [
+            layers_section(tickets, budget),
+            overlap_section(tickets, subject.rows, budget),
+            inputs_section(subject, tickets, budget),
+            learning_section(subject, budget),
+        ]
+    )
+    found = [warnings_section(subject, tickets), *of_folder, costs_section(subject), configuration_section(subject)]
     return [section for section in found if section is not None]
 
 
@@ -158,9 +160,9 @@ def _lead(subject: Subject) -> str:
 
 def _answer_section(subject: Subject, several: bool) -> Section | None:
     answer = subject.answer
-    if answer is None or not (answer.sentences or answer.contrasts):
+    if answer is None or not (answer.statements or answer.contrasts):
         return None
-    section = Section("answer", f"Answer: {subject.name}" if several else "Answer", list(answer.sentences))
+    section = Section("answer", f"Answer: {subject.name}" if several else "Answer", _nested(answer.statements))
     if answer.contrasts:
         lines = []
         for contrast in answer.contrasts:
@@ -171,6 +173,19 @@ def _answer_section(subject: Subject, several: bool) -> Section | None:
         head = ["contrast", "estimate", "95% from", "to", "p"]
         section.tables.append(Table("differences between kinds of ticket, with their intervals", head, lines))
     return section
+
+
+def _nested(statements: Sequence[str]) -> list[str | list[str]]:
+    # Paragraphs, and lists of what belongs to the one above.
+    found: list[str | list[str]] = []
+    for statement in statements:
+        if not statement.startswith(" "):
+            found.append(statement)
+        elif found and isinstance(found[-1], list):
+            found[-1].append(statement.strip())
+        else:
+            found.append([statement.strip()])
+    return found
 
 
 def _number_charts(sections: Sequence[dict[str, Any]]) -> None:
