@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, sco
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
-from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
@@ -162,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: command line, by default ``sys.argv[1:]``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
-    options, words = split(sys.argv[1:] if argv is None else argv)
+    options, words = split(typed_words() if argv is None else argv)
     if options[:1] == ["rescore"]:
         return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
     if options[:1] == ["floor"]:

@@ -9,10 +9,12 @@ import shlex
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from lottery_core.cli.budget import parse_budget, run_within
+from lottery_core.cli.completion import complete
+from lottery_core.cli.help_text import HelpFormatter
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import (
     Executor,
@@ -39,6 +41,17 @@ class Parser(argparse.ArgumentParser):
 
     # Option of another tool -> what to use instead, for the message about an unknown option.
     hints: Mapping[str, str] = {}
+    # Subcommands that other parsers serve, for the shell's completion.
+    commands: Sequence[str] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", HelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, or answer the shell that completes a command line."""
+        complete(self, self.commands)
+        return super().parse_args(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         listed = _LISTED.search(message)

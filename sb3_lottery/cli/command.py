@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress, read_floor, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
@@ -136,10 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: arguments; ``None`` is ``sys.argv``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    words = typed_words() if argv is None else list(argv)
     if argv is None and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as with python -m: --env MODULE:ID may name a file in the current folder
     if words and words[0] in analyse.COMMANDS:
         return analyse.main(words)
-    args = parser().parse_args(words)
+    own = parser()
+    own.commands = tuple(analyse.COMMANDS)
+    args = own.parse_args(words)
     return run_command(lambda: _run(args), "sb3-lottery")

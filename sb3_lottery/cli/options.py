@@ -6,12 +6,12 @@ import argparse
 from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
-from lottery_core.cli import Parser, add_experiment_options
+from lottery_core.cli import Parser, accept, add_experiment_options, version_line
 from lottery_core.experiments import LEARNING_RATE
-from lottery_core.version import VERSION
 from sb3_lottery.cli.environment_options import DEFAULTS as ENVIRONMENT_DEFAULTS
 from sb3_lottery.cli.environment_options import add_environment_options
 from sb3_lottery.cli.key_value import KeyValue
+from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.zoo import INSTALLED
 from sb3_lottery.models import ACTIVATIONS, ALGORITHMS, OPTIMIZERS
 from sb3_lottery.training import SCORES, TRAINING
@@ -49,12 +49,25 @@ def parser() -> Parser:
     result = _Sb3Parser(
         prog="sb3-lottery",
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls alongside.",
+        usage="sb3-lottery --preset NAME --out DIR [option ...]\n"
+        "       sb3-lottery --algo NAME --env ID --epoch LENGTH --out DIR [option ...]\n"
+        "       sb3-lottery play|inputs|floor RUN [option ...]  (see sb3-lottery play -h)",
         epilog="For a finished run: sb3-lottery play RUN shows or records the agent, sb3-lottery inputs RUN lists the "
-        "inputs that a ticket still reads.",
+        "inputs that a ticket still reads, sb3-lottery floor RUN measures what an agent scores without any learning.",
         argument_default=argparse.SUPPRESS,
     )
-    result.add_argument("--version", action="version", version=f"sb3-lottery {VERSION}")
-    _add_experiment(result.add_argument_group("experiment"))
+    packages = ("stable-baselines3", "sb3-contrib", "gymnasium")
+    result.add_argument("--version", action="version", version=version_line("sb3-lottery", *packages))
+    _add_settings(result.add_argument_group("settings to start from"))
+    experiment, method, _ = add_experiment_options(result, _REWIND, _SCOPE)
+    experiment.add_argument(
+        "--tensorboard", action="store_true", default=False, help="write TensorBoard files to each run's folder"
+    )
+    method.add_argument(
+        "--rewind-what",
+        choices=["weights", LEARNING_RATE],
+        help="lr: the survivors keep their trained weights, only the learning rate schedule restarts (weights)",
+    )
     _add_training(result.add_argument_group("training and score"))
     _add_agent(result.add_argument_group("agent"))
     return result
@@ -72,10 +85,11 @@ class _Sb3Parser(Parser):
     }
 
 
-def _add_experiment(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+def _add_settings(group: argparse._ArgumentGroup) -> None:
+    preset = group.add_argument(
         "--preset", metavar="NAME", help="a game with its settings, see --list-presets; options override it"
     )
+    accept(preset, PRESETS)
     group.add_argument(
         "--zoo",
         nargs="?",
@@ -89,15 +103,6 @@ def _add_experiment(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         default=False,
         help="print the presets, their sources and the cost of a run",
-    )
-    add_experiment_options(group, _REWIND, _SCOPE)
-    group.add_argument(
-        "--rewind-what",
-        choices=["weights", LEARNING_RATE],
-        help="lr: the survivors keep their trained weights, only the learning rate schedule restarts (weights)",
-    )
-    group.add_argument(
-        "--tensorboard", action="store_true", default=False, help="write TensorBoard files to each run's folder"
     )
 
 
@@ -134,7 +139,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_agent(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}")
+    accept(group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}"), ALGORITHMS)
     group.add_argument("--env", metavar="ID", help="id of an environment, e.g. CartPole-v1, BreakoutNoFrameskip-v4")
     add_environment_options(group)
     group.add_argument("--n-envs", type=int, metavar="N", help="number of environments (1)")
