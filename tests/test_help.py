@@ -43,8 +43,8 @@ def test_the_options_of_an_experiment_are_grouped(monkeypatch: pytest.MonkeyPatc
     text = sb3_parsers()["sb3-lottery"].format_help()
     heads = re.findall(r"^(\w[^:\n]*):$", text, re.MULTILINE)
     assert heads[1:] == [
-        *("settings to start from", "experiment", "pruning and rewinding", "where runs train"),
-        *("training and score", "agent"),
+        *("settings to start from", "experiment", "pruning and rewinding"),
+        *("fewer and shorter trainings", "where runs train", "training and score", "agent"),
     ]
     options = text[text.index("\noptions:") : text.index("\nsettings to start from:")]
     assert re.findall(r"^  (-\S+)", options, re.MULTILINE) == ["-h,", "--version"]
