@@ -141,10 +141,13 @@ class Runner:
             write_not_run(self.experiment, run, first)
 
     def _what(self) -> str:
-        seeds, kinds, rounds = len(set(self.experiment.seeds)), len(self.experiment.kinds), self.experiment.rounds
-        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} round{'s' * (rounds > 1)}" if rounds else ""
-        times = f", each trained {self.experiment.repeat_noise} times" if self.experiment.repeat_noise > 1 else ""
-        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}){times}"
+        chosen = self.experiment
+        seeds, kinds, rounds = len(set(chosen.seeds)), len(chosen.kinds), len(chosen.score_rounds) or chosen.rounds
+        each = "level" if chosen.score_rounds else "round"
+        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
+        searches = f" + searches by {chosen.search}" if chosen.searches and rounds else ""
+        times = f", each trained {chosen.repeat_noise} times" if chosen.repeat_noise > 1 else ""
+        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}{searches}){times}"
 
     def _open_folder(self) -> None:
         remove_parts(self.out)
