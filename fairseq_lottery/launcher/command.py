@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments, split
+from fairseq_lottery.launcher.floor import floor
 from fairseq_lottery.launcher.framework import Fairseq
 from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
@@ -129,7 +130,7 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     _check_tasks(args)
     arguments = with_task(FairseqArguments(words))
     experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
-    framework = Fairseq(args.launcher)
+    framework = Fairseq(args.launcher, not args.no_floor)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
@@ -164,5 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, words = split(sys.argv[1:] if argv is None else argv)
     if options[:1] == ["rescore"]:
         return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
+    if options[:1] == ["floor"]:
+        return run_command(lambda: floor([*options[1:], *words]), "fairseq-lottery floor")
     given = vars(parser().parse_args(options))
     return run_command(lambda: _run(given, words), "fairseq-lottery")

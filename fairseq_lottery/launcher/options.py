@@ -45,7 +45,8 @@ def parser() -> Parser:
     result = Parser(
         prog="fairseq-lottery",
         usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]\n"
-        "       fairseq-lottery rescore DIR [option ...]   (see fairseq-lottery rescore --help)",
+        "       fairseq-lottery rescore DIR [option ...]   (see fairseq-lottery rescore --help)\n"
+        "       fairseq-lottery floor DIR",
         description="Find winning tickets with fairseq-train, and train controls alongside.",
         argument_default=argparse.SUPPRESS,
     )
@@ -66,6 +67,13 @@ def parser() -> Parser:
         help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
     )
     add_scoring_options(result)
+    add(
+        "--no-floor",
+        action="store_true",
+        default=False,
+        help="do not measure the floor: a unigram model of the training text for log_ppl, the untrained network for "
+        "other scores, by the dense run of the first seed; for the report",
+    )
     add(
         "--launcher",
         metavar="CMD",

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.checkpoint import load_state
+from fairseq_lottery.checkpoint import CheckpointProgress, load_state
 from fairseq_lottery.names import LAST
+from fairseq_lottery.task import Beginning
 from lottery_core.errors import RunError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
+from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
 from lottery_core.tickets import ALL, Weights
 
 # Options that give the dense run its initial weights.
@@ -45,6 +46,8 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
+    if run.kind in BUDGET:
+        arguments = with_whole_budget(arguments, experiment, run, before)
     late = begins_late(experiment, run)
     if late:
         arguments = arguments.plus("--after-rewind", REMAINING)
@@ -73,7 +76,33 @@ def begins_late(experiment: Experiment, run: Run) -> bool:
     :param run: one of its runs
     """
     from_the_start = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
-    return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
+    return experiment.after_rewind == REMAINING and run.kind not in (DENSE, *BUDGET) and not from_the_start
+
+
+def with_whole_budget(arguments: FairseqArguments, experiment: Experiment, run: Run, before: Path) -> FairseqArguments:
+    """Make a run as long as finding and training the winning ticket of its round: dense, and a ticket in each round.
+
+    ``--total-num-update`` is multiplied, too, so that a schedule of that length stretches over the run.
+
+    :param arguments: arguments of ``fairseq-train``
+    :param experiment: the experiment
+    :param run: the run
+    :param before: folder of the dense run
+    """
+    times = 1.0 + run.round
+    if experiment.after_rewind == REMAINING and (before / paths.REWIND_COUNTS).exists() and (before / LAST).exists():
+        updates = CheckpointProgress.of(before / LAST).updates
+        total = updates + run.round * (updates - Beginning.beside(before / paths.REWIND).updates)
+        times = total / updates
+        arguments = arguments.without("--max-epoch", "--max-update").plus("--max-update", str(total))
+        options: tuple[str, ...] = ("--total-num-update",)
+    else:
+        options = ("--max-epoch", "--max-update", "--total-num-update")
+    for option in options:
+        value = arguments.value(option)
+        if value is not None and value.isdecimal():
+            arguments = arguments.without(option).plus(option, str(round(times * int(value))))
+    return arguments
 
 
 def surviving_share(experiment: Experiment, run: Run, before: Path) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.learning import LearningCurve
-from fairseq_lottery.launcher.scoring import score_run
+from fairseq_lottery.launcher.scoring import measure_floor, score_run
 from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
 from fairseq_lottery.names import LAST
 from fairseq_lottery.task import Beginning
@@ -35,9 +35,11 @@ from lottery_core.experiments import (
     Run,
     Score,
     dense,
+    floor_scoring,
     paths,
     prune_in_training,
     read_marker,
+    write_floor,
     write_score,
 )
 from lottery_core.experiments.executors import die_with, hide_gpus
@@ -121,6 +123,7 @@ def _run(args: argparse.Namespace) -> None:
     done = read_marker(folder)
     if done is not None:
         write_score(folder, replace(_score(experiment, folder), **{name: getattr(done, name) for name in _COST}))
+        _measure_floor(experiment, run, (out / paths.FLOOR).exists())
         return
     # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
@@ -157,6 +160,21 @@ def _run(args: argparse.Namespace) -> None:
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )
     write_score(folder, score)
+    _measure_floor(experiment, run, args.floor)
+
+
+def _measure_floor(experiment: Experiment, run: Run, wanted: bool) -> None:
+    # Once for each scoring, by the dense run of the first seed, whose checkpoint and initial weights are there.
+    if not wanted or run != dense(experiment.seeds[0]) or floor_scoring(experiment.out) == experiment.scoring_text:
+        return
+    try:
+        found = measure_floor(experiment, experiment.out / run.folder)
+    except Exception as error:  # a user's task or model may raise anything, and the run has been trained
+        print(f"the floor could not be measured: {type(error).__name__}: {error}")
+        return
+    if found is not None:
+        write_floor(experiment.out, *found)
+        print(f"floor {found[0].score:.6g} ({found[1]})")
 
 
 def _searched(experiment: Experiment, folder: Path) -> Score:
@@ -185,6 +203,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = Parser(prog="fairseq_lottery.launcher.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of a run, in an experiment that fairseq-lottery has started")
+    parser.add_argument(
+        "--floor", action="store_true", help="also measure the floor, in the dense run of the first seed"
+    )
     parser.add_argument("--launcher", help="command that starts the training instead of python")
     args = parser.parse_args(argv)
     return run_command(lambda: _run(args), "fairseq_lottery.launcher.worker")

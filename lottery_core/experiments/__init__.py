@@ -9,6 +9,7 @@ from lottery_core.experiments.protocols import Executor, FinishedInProcess, Fram
 from lottery_core.experiments.results import (
     Row,
     Score,
+    floor_scoring,
     read_csv,
     read_floor,
     read_marker,
@@ -57,6 +58,7 @@ __all__ = [
     "cost_of",
     "dense",
     "duration",
+    "floor_scoring",
     "make_control",
     "mask_watch",
     "parse_point",

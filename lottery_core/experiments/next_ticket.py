@@ -33,7 +33,7 @@ from lottery_core.pruning import (
     prune,
 )
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
+from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -47,7 +47,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     """
     out = experiment.out
     if run.noise > 1:
-        return _again(out, run)
+        return _again(experiment, run)
     chain = CHAINS[run.kind]
     source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
     with _intact(start):
@@ -73,15 +73,18 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
 
 
-def _again(out: Path, run: Run) -> Ticket:
+def _again(experiment: Experiment, run: Run) -> Ticket:
     # The ticket of the first training; for the dense network one that keeps everything and starts where it started.
-    folder = out / run.first.folder
+    folder = experiment.out / run.first.folder
     with _intact(folder):
         if run.kind != DENSE:
             return Ticket.load(folder / paths.TICKET)
         start = Weights.load(folder / paths.INIT)
-    whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
-    return Ticket.of(whole, start.tensors, Origin(kind=DENSE, round=0, rewind=AT_INIT, seed=run.seed))
+    whole = Masks(
+        {name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(experiment.scope)}
+    )
+    origin = Origin(kind=DENSE, round=0, rewind=AT_INIT, seed=run.seed, scope=tuple(experiment.scope))
+    return Ticket.of(whole, start.tensors, origin)
 
 
 def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:

@@ -307,6 +307,12 @@ def write_floor(out: Path, floor: Score, policy: str) -> None:
     write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
 
 
+def floor_scoring(out: Path) -> str | None:
+    """Return how the floor of the experiment in ``out`` was scored; ``None`` if there is no floor."""
+    value = read_object(out / paths.FLOOR)
+    return str(value.get("scoring", "")) if value else None
+
+
 def _damaged_floor(out: Path, why: object) -> ConfigError:
     return ConfigError(f"cannot read {out / paths.FLOOR}: {why}")
 
@@ -316,8 +322,10 @@ def _floor_row(out: Path, some: Row) -> list[Row]:
     if not value:
         return []
     found = from_json(Score, value, partial(_damaged_floor, out))
+    if found.scoring != some.scoring:  # runs were scored again since
+        return []
     whole = {"pruned": 0, "surviving": some.pool, "pruned_fraction": 0.0, "surviving_fraction": 1.0}
-    names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": ""}
+    names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": "", "noise": 1, "same_as": ""}
     values: dict[str, Any] = {**names, **whole, **asdict(found)}
     return [replace(some, **values)]
 

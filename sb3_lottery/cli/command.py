@@ -74,7 +74,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     told, threads = _env_threads(args, model)
-    framework = Sb3(args.tensorboard, told)
+    framework = Sb3(args.tensorboard, told, not args.no_floor)
     cpus = max(args.threads, threads)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
     warned = _preflight(request, args.executor != SLURM)

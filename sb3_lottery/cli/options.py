@@ -14,6 +14,7 @@ from sb3_lottery.cli.environment_options import add_environment_options
 from sb3_lottery.cli.key_value import KeyValue
 from sb3_lottery.cli.zoo import INSTALLED
 from sb3_lottery.models import ACTIVATIONS, ALGORITHMS, OPTIMIZERS
+from sb3_lottery.training import SCORES, TRAINING
 
 # Values of options that neither the user nor a preset gives.
 DEFAULTS: dict[str, Any] = {
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 20,
     "score_episodes": 100,
     "eval_episodes": None,
+    "score_by": TRAINING,
     "n_envs": 1,
     "reward_scale": 1.0,
     "net_arch": [64, 64],
@@ -114,7 +116,20 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         "--eval-episodes", type=int, metavar="N", help="also evaluate each trained agent in N fresh episodes (none)"
     )
     group.add_argument(
+        "--score-by",
+        choices=SCORES,
+        help="the score: the mean return of the last training episodes, or of the fresh episodes of --eval-episodes "
+        "(training; presets that end in -steps: evaluation)",
+    )
+    group.add_argument(
         "--deterministic", action="store_true", default=False, help="evaluate with the best action instead of sampling"
+    )
+    group.add_argument(
+        "--no-floor",
+        action="store_true",
+        default=False,
+        help="do not measure the floor: the best mean return of 100 episodes of random actions, of each constant "
+        "action and of the untrained network, by the dense run of the first seed; for the report",
     )
 
 

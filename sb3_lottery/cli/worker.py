@@ -17,9 +17,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.distributions import Distribution
 
 from lottery_core.cli import Parser, run_command
-from lottery_core.experiments import Experiment, Run, paths
+from lottery_core.experiments import Experiment, Run, dense, paths, write_floor
 from lottery_core.files import write_json
-from sb3_lottery.models import environment_line, make_env, make_model, with_few_environments
+from sb3_lottery.analysis import floor
+from sb3_lottery.models import ModelSettings, environment_line, make_env, make_model, with_few_environments
 from sb3_lottery.training import RunSettings, train_run
 
 
@@ -57,6 +58,18 @@ def _train(args: argparse.Namespace) -> None:
     print(f"score {score.score:.6g} ± {score.score_se:.3g} over {score.returns} episodes")
     if score.eval_episodes:
         print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")
+    if args.floor and run == dense(experiment.seeds[0]) and not (out / paths.FLOOR).exists():
+        _measure_floor(out, settings.model, run.seed)
+
+
+def _measure_floor(out: Path, settings: ModelSettings, seed: int) -> None:
+    try:
+        score, policy, _ = floor(settings, seed)
+    except Exception as error:  # a user's environment may raise anything, and the run has been trained
+        print(f"the floor could not be measured: {type(error).__name__}: {error}")
+        return
+    write_floor(out, score, policy)
+    print(f"floor {score.score:.6g} ({policy})")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="sb3_lottery.cli.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="the run's folder, in an experiment that sb3-lottery began")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard files")
+    parser.add_argument(
+        "--floor", action="store_true", help="also measure the floor, in the dense run of the first seed"
+    )
     parser.add_argument("--env-threads", type=int, metavar="N", help="threads that step the environments")
     args = parser.parse_args(argv)
     return run_command(lambda: _train(args), "sb3_lottery.cli.worker")

@@ -31,6 +31,7 @@ from lottery_core.experiments import (
 )
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
 from lottery_core.pruning import (
+    BUDGET,
     CHAINS,
     CONTROLS,
     DENSE,
@@ -232,8 +233,11 @@ def train_run(
             if not spec.rate_restarts and run.kind in CHAINS and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
+        begin = _begin(out, run, spec)
+        if run.kind in BUDGET:
+            spec, begin = spec.of_whole_search(run.round, (begin or {}).get(spec.length.unit, 0)), None
         watch = _watch(out, run, model, spec, ticket)
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more, pruning, watch)
+        return train(model, spec, folder, ticket, report, evaluate, begin, more, pruning, watch)
     finally:
         if model.env is not None:
             model.env.close()

@@ -3,6 +3,7 @@
 from lottery_core.pruning.kinds.control_ticket import check_outside, control_ticket
 from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, GRADUALLY, REWIND, WINNING, InTraining
 from lottery_core.pruning.kinds.registry import (
+    BUDGET,
     CHAINS,
     CONTROLS,
     IN_TRAINING,
@@ -16,6 +17,7 @@ from lottery_core.pruning.kinds.registry import (
 )
 
 __all__ = [
+    "BUDGET",
     "check_outside",
     "IN_TRAINING",
     "InTraining",

@@ -52,6 +52,7 @@ class Control:
         ``"rewind"`` (all weights at the rewind point) or ``"nothing"`` (the winning ticket suffices)
     :param alone: whether ``make`` uses no more of the winning ticket than its shapes and its number of survivors, so
         that the kind can be made without a winning ticket
+    :param budget: whether to train as long as finding and training the winning ticket of the round takes
     """
 
     name: str
@@ -59,6 +60,7 @@ class Control:
     make: Callable[[Ticket, Values, torch.Generator], tuple[Masks, Values]]
     needs: str
     alone: bool = False
+    budget: bool = False
 
 
 @dataclass(frozen=True)

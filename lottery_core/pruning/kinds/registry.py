@@ -13,6 +13,7 @@ from lottery_core.pruning.kinds import (
     one_shot,
     permuted,
     random,
+    random_budget,
     random_scaled,
     reinit,
     rewound_dense,
@@ -37,6 +38,7 @@ _KINDS: tuple[Kind, ...] = (
     at_start.KIND,
     signs.KIND,
     random_scaled.KIND,
+    random_budget.KIND,
     rewound_dense.KIND,
     snip.KIND,
     gradual.KIND,
@@ -46,6 +48,8 @@ KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
 CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
 # Kinds whose tickets keep every parameter, in a single run a seed.
 UNPRUNED: tuple[str, ...] = tuple(name for name, chain in CHAINS.items() if not chain.prunes)
+# Kinds whose runs are longer than the others by what their name says.
+BUDGET: tuple[str, ...] = tuple(kind.name for kind in _KINDS if isinstance(kind, Control) and kind.budget)
 CONTROLS: dict[str, Control] = {kind.name: kind for kind in _KINDS if isinstance(kind, Control)}
 IN_TRAINING: dict[str, InTraining] = {kind.name: kind for kind in _KINDS if isinstance(kind, InTraining)}
 MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}

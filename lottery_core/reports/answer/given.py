@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
+from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
 from lottery_core.reports.answer.curves import kinds_in
 
 LITTLE = 0.05  # share by which lengths may differ
@@ -75,7 +75,7 @@ def unequal(given: Sequence[Given]) -> list[str]:
     phrases = []
     for some in given:
         worst = max((some.scored, some.shortest, some.longest), key=lambda length: abs(length - dense))
-        if some.kind != DENSE and abs(worst - dense) > LITTLE * dense:
+        if some.kind not in (DENSE, *BUDGET) and abs(worst - dense) > LITTLE * dense:
             phrases.append(f"{some.kind} {_times(some.shortest / dense)} to {_times(some.longest / dense)}")
     return phrases
 

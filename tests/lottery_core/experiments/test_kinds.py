@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lottery_core import Ticket, Weights
-from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, paths
+from lottery_core.errors import ConfigError, DamagedError
+from lottery_core.experiments import Experiment, Run, paths, prune_in_training
 from tests.lottery_core.experiments.test_runner import here
 from tests.lottery_core.toy import experiment
 
@@ -42,3 +42,23 @@ def test_a_random_ticket_starts_outside_the_scope_where_asked(outside: str, tmp_
     rewind = Weights.load(tmp_path / "seed-1/dense" / paths.REWIND).tensors
     assert all(torch.equal(value, rewind[name]) == (outside == "rewind") for name, value in ticket.rest.items())
     assert ticket.rest
+
+
+def test_noise_repeats_the_whole_pruning_in_training_from_the_same_start(tmp_path: Path) -> None:
+    rows, _ = here(tmp_path, kinds=("gradual",), rounds=1, repeat_noise=2)
+    found = [Ticket.load(tmp_path / row.run.folder / paths.TICKET) for row in rows if row.kind == "gradual"]
+    assert len(found) == 2
+    assert found[0].masks != found[1].masks
+    start = Weights.load(tmp_path / "seed-1/dense" / paths.INIT).tensors
+    for ticket in found:
+        assert ticket.masks.surviving == 193
+        assert all(torch.equal(ticket.weights[name], ticket.masks.apply(start)[name]) for name in ticket.masks)
+
+
+@pytest.mark.parametrize(("kind", "file"), [("gradual", paths.INIT), ("snip", paths.REWIND)])
+def test_a_file_that_the_dense_run_did_not_keep_is_named(kind: str, file: str, tmp_path: Path) -> None:
+    here(tmp_path, kinds=("winning",), rounds=1)
+    (tmp_path / "seed-1/dense" / file).unlink()
+    with pytest.raises(DamagedError, match=file) as caught:
+        prune_in_training(tmp_path, Run(1, kind, 1))
+    assert "\n" not in str(caught.value)

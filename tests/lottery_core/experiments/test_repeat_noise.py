@@ -49,13 +49,14 @@ def test_the_runs_their_folders_and_what_they_need() -> None:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("noise")
-    here(folder, kinds=(*KINDS, "one-shot"), seeds=(1, 2), rounds=2, repeat_noise=3)
+    here(folder, kinds=(*KINDS, "one-shot"), seeds=(1, 2), rounds=2, repeat_noise=3, scope=("weight",))
     return folder
 
 
 def test_the_same_tickets_other_noise(out: Path) -> None:
     rows = {row.run: row for row in read_rows(out)}
     assert len(rows) == 2 * (1 + 4 * 2) * 3
+    assert len({row.pool for row in rows.values()}) == 1
     for run, row in rows.items():
         one = rows[run.first]
         assert (row.noise, row.surviving) == (run.noise, one.surviving)
