@@ -97,4 +97,5 @@ def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_r
 
 def _finished(experiment: Experiment) -> dict[Any, Any]:
     plan = Experiment.load(experiment.out).plan() if read_row(experiment.out) else []
-    return {run: row for run in plan if (row := read_marker(experiment.out / run.folder, experiment))}
+    scored = (run for run in plan if not run.search)
+    return {run: row for run in scored if (row := read_marker(experiment.out / run.folder, experiment))}

@@ -6,12 +6,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, DamagedError, LostError, LotteryError, RunError, WriteError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import FloorStop, Run
+from lottery_core.experiments.graph import FloorStop, Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Training
 from lottery_core.experiments.results import Row, read_floor
@@ -166,21 +167,24 @@ class RunQueue:
         raise RunError(f"{first} failed: {cause}{more}", cause.status) from cause
 
 
-def floor_stop(experiment: Experiment, done: Mapping[Run, Row], count: int | None) -> FloorStop | None:
+def floor_stop(
+    experiment: Experiment, done: Mapping[Run, Row], count: int | None, measures: bool = False
+) -> FloorStop | None:
     """Return what leaves runs out once their kind has ended at the floor; ``None`` if all runs are to be done.
 
     :param experiment: the configuration
     :param done: the runs that are done, with their rows
     :param count: number of scored levels in a row at the floor; ``None`` leaves no run out
-    :raises ConfigError: the floor was not measured
+    :param measures: whether the first dense run measures the floor
+    :raises ConfigError: the floor was not measured, and will not be
     """
     if count is None:
         return None
-    floor = read_floor(experiment.out)
-    if floor is None:
+    measures = measures and dense(experiment.seeds[0]) not in done
+    if read_floor(experiment.out) is None and not measures:
         raise ConfigError(f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing")
     scored = experiment.score_rounds or range(1, experiment.rounds + 1)
-    stop = FloorStop(count, floor, scored, experiment.needs)
+    stop = FloorStop(count, partial(read_floor, experiment.out), scored, experiment.needs)
     for run, row in done.items():
         stop.learn(run, row.score)
     return stop

@@ -7,14 +7,14 @@ the last finished run, or within the interrupted run, and gives the same tickets
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import Run, dense
+from lottery_core.experiments.graph import FloorStop, Run, dense
 from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
@@ -74,7 +74,7 @@ class Runner:
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
-            graph = self.experiment.needs, self.experiment.alike, floor_stop(self.experiment, done, self.stop_at_floor)
+            graph = self.experiment.needs, self.experiment.alike, self._floor_stop(done)
             queue = RunQueue(self.out, waiting, done, self.executor, self.progress, *graph)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score, leave_out=self.leave_out)
             return self._write_rows()
@@ -140,11 +140,18 @@ class Runner:
         if not run.search and first is not None:
             write_not_run(self.experiment, run, first)
 
+    def _floor_stop(self, done: Mapping[Run, Row]) -> FloorStop | None:
+        measures = bool(getattr(self.framework, "floor", False))
+        return floor_stop(self.experiment, done, self.stop_at_floor, measures)
+
     def _what(self) -> str:
-        seeds, kinds, rounds = len(set(self.experiment.seeds)), len(self.experiment.kinds), self.experiment.rounds
-        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} round{'s' * (rounds > 1)}" if rounds else ""
-        times = f", each trained {self.experiment.repeat_noise} times" if self.experiment.repeat_noise > 1 else ""
-        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}){times}"
+        chosen = self.experiment
+        seeds, kinds, rounds = len(set(chosen.seeds)), len(chosen.kinds), len(chosen.score_rounds) or chosen.rounds
+        each = "level" if chosen.score_rounds else "round"
+        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
+        searches = f" + searches by {chosen.search}" if chosen.searches and rounds else ""
+        times = f", each trained {chosen.repeat_noise} times" if chosen.repeat_noise > 1 else ""
+        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}{searches}){times}"
 
     def _open_folder(self) -> None:
         remove_parts(self.out)

@@ -19,7 +19,7 @@ from lottery_core.reports.answer import (
 from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
-from lottery_core.reports.saved import costs, looks_of, saved_lines, threshold_line
+from lottery_core.reports.saved import costs, length, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
 from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.steps import steps_lines
@@ -44,6 +44,7 @@ __all__ = [
     "filled",
     "is_file",
     "of_rows",
+    "length",
     "looks_of",
     "measured",
     "not_run_line",

@@ -51,14 +51,14 @@ def report(
         source = source_of(run)
         shown = source.evaluated() if evaluations else source
         name = source.name if source.name not in sources else str(run)
-        sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked))
+        sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked), shown.searches)
         texts += [sentences(answers[name]), *tables(source.rows, source.experiment)]
         everything += source.rows
         if not evaluations:
             for further, rows in further_scores(source.rows).items():
                 more = replace(source, rows=rows, label=_further_label(further, source.experiment, source.framework))
                 sources[f"{name}, {further}"] = more
-                answers[f"{name}, {further}"] = answer(more.rows, more.question(asked))
+                answers[f"{name}, {further}"] = answer(more.rows, more.question(asked), more.searches)
     if picture is None and len(runs) == 1:
         picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
     inputs = [path for run in runs for path in _inputs(run)]

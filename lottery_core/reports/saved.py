@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, paths, plan_runs
 from lottery_core.files import CurvePoint, read_curve
-from lottery_core.pruning import Look, parse_search, settles_at
+from lottery_core.pruning import BUDGET, Look, parse_search, settles_at
 
 _THRESHOLDS = (0.05, 0.02, 0.01)
 
@@ -26,11 +26,16 @@ def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
     usual = statistics.fmean(shares.values()) if shares else parse_search(experiment.search).share or 1.0
 
     def share(run: Run) -> float:
-        return shares.get(run, usual) if run.search else 1.0
+        return shares.get(run, usual) if run.search else length(run)
 
     plain = plan_runs(experiment.kinds, experiment.seeds, experiment.rounds, experiment.repeat_noise)
     own = cost_of(experiment.plan(), experiment.needs, share)
-    return own, cost_of(plain, experiment.plain_needs, lambda run: 1.0)
+    return own, cost_of(plain, experiment.plain_needs, length)
+
+
+def length(run: Run) -> float:
+    """Return how many full trainings a scored run takes: one, or as many as a whole search, see ``random-budget``."""
+    return run.round + 1.0 if run.kind in BUDGET else 1.0
 
 
 def saved_lines(experiment: Experiment, searches: Sequence[Row]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress, read_floor, write_floor
+from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
 from sb3_lottery.analysis import floor
@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> None:
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
     stop = vars(args).get("stop_at_floor")
-    if stop is not None and not args.dry_run:
+    if stop is not None and not args.dry_run and not args.no_floor:
         _measure_floor(request, args.quiet)
     seconds = _seconds(vars(args), request)
     run_experiment(
@@ -103,10 +103,11 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _measure_floor(request: Request, quiet: bool) -> None:
-    # Only with --stop-at-floor, which compares with it; sb3-lottery floor measures it for any experiment.
-    experiment = request.experiment
-    if read_floor(experiment.out) is None:
-        score, policy, _ = floor(request.settings.model, experiment.seeds[0])
+    # The first dense run measures the floor; here it is missing in a folder whose dense run is done already.
+    experiment, model = request.experiment, request.settings.model
+    done = read_marker(experiment.out / dense(experiment.seeds[0]).folder, experiment)
+    if done is not None and read_floor(experiment.out) is None:
+        score, policy, _ = floor(replace(model, device="cpu"), experiment.seeds[0])
         write_floor(experiment.out, score, policy)
         Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
 

@@ -69,16 +69,24 @@ class FloorStop:
     """Decides which runs are left out because their kind has ended at the floor in their repeat.
 
     :param count: number of scored levels in a row at the floor after which a kind ends, at least 1
-    :param floor: the measured score without any learning
+    :param floor: returns the measured score without any learning; ``None`` as long as it is not measured
     :param scored: all scored rounds, rising
     :param needs: returns the runs that must be done before a run can start
     :raises ConfigError: ``count`` is below 1
     """
 
-    def __init__(self, count: int, floor: float, scored: Iterable[int], needs: Callable[[Run], Iterable[Run]]) -> None:
+    def __init__(
+        self,
+        count: int,
+        floor: Callable[[], float | None],
+        scored: Iterable[int],
+        needs: Callable[[Run], Iterable[Run]],
+    ) -> None:
         if count < 1:
             raise ConfigError(f"--stop-at-floor must be at least 1 level, not {count}")
-        self.count, self.floor, self.needs = count, floor, needs
+        self.count, self.needs = count, needs
+        self._read = floor
+        self._floor: float | None = None
         self.scored = sorted(scored)
         self._scores: dict[Run, float] = {}
 
@@ -120,17 +128,23 @@ class FloorStop:
         return len(before) == self.count and unknown and all(score is None or self._low(run, score) for score in scores)
 
     def _ended(self, run: Run) -> bool:
-        dense_score = self._scores.get(dense(run.seed))
-        if dense_score is None or run.round not in self.scored:
+        dense_score, floor = self._scores.get(dense(run.seed)), self._measured()
+        if dense_score is None or floor is None or run.round not in self.scored:
             return False
         levels = [
             Level(other.round, score)
             for other, score in self._scores.items()
             if (other.seed, other.kind) == (run.seed, run.kind)
         ]
-        end = ends_after(levels, self.scored, dense_score, self.floor, self.count)
+        end = ends_after(levels, self.scored, dense_score, floor, self.count)
         return end is not None and run.round > end
 
     def _low(self, run: Run, score: float) -> bool:
-        dense_score = self._scores.get(dense(run.seed))
-        return dense_score is not None and at_floor(score, dense_score, self.floor)
+        dense_score, floor = self._scores.get(dense(run.seed)), self._measured()
+        return dense_score is not None and floor is not None and at_floor(score, dense_score, floor)
+
+    def _measured(self) -> float | None:
+        # The process of the first dense run may measure it.
+        if self._floor is None:
+            self._floor = self._read()
+        return self._floor

@@ -88,7 +88,7 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def answer(rows: Sequence[Row], question: Question) -> Answer:
+def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()) -> Answer:
     """Answer a question from the rows of one experiment; reads and writes no file.
 
     Levels that were not run because their kind had ended are taken for the floor. The answer is also computed with them
@@ -96,14 +96,15 @@ def answer(rows: Sequence[Row], question: Question) -> Answer:
 
     :param rows: rows of one experiment, finished or not
     :param question: the question
+    :param searches: rows of runs that only searched
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
-    low = _answer(filled(rows), question)
+    low = _answer(filled(rows), question, searches)
     missing = len(rows) - len(measured(rows))
     if not missing or low.no_answer is not None:
         return low
-    high = _answer(filled(rows, BOUND), question)
+    high = _answer(filled(rows, BOUND), question, searches)
     return replace(low, warnings=(*low.warnings, _ends(missing, low, high)))
 
 
@@ -124,14 +125,14 @@ def _ends(missing: int, low: Answer, high: Answer) -> str:
     return f"{line}; the two ends DISAGREE: {'; '.join(changed)}: run these levels, without --stop-at-floor"
 
 
-def _answer(rows: Sequence[Row], question: Question) -> Answer:
+def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) -> Answer:
     sign = question.sign
     everything = once(rows)
     trained = [row for row in everything if row.kind not in UNPRUNED] or everything
     curves = curves_of(trained, sign)
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
     pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)
-    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(measured(everything))))
+    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(measured(everything), searches)))
     reason = why_no_answer(trained, curves)
     if reason is not None:
         return replace(empty, no_answer=reason)

@@ -34,11 +34,13 @@ class Given:
     search: float
 
 
-def given_to(rows: Sequence[Row]) -> list[Given]:
+def given_to(rows: Sequence[Row], searches: Sequence[Row] = ()) -> list[Given]:
     """Compute how long each kind was trained.
 
     :param rows: rows of one experiment, one per run
+    :param searches: rows of runs that only searched, where rounds were searched in runs of their own
     """
+    searched = {row.kind: _by_round([other for other in searches if other.kind == row.kind]) for row in searches}
     lengths = {kind: _by_round([row for row in rows if row.kind == kind]) for kind in (DENSE, *kinds_in(rows))}
     dense = lengths[DENSE].get(0, 0.0)
     known = [row.rewind_steps for row in rows if row.kind == DENSE and row.rewind_steps is not None]
@@ -48,7 +50,7 @@ def given_to(rows: Sequence[Row]) -> list[Given]:
             continue
         before = 0.0 if not starts_rewound(kind) or kind == DENSE else statistics.fmean(known) if known else None
         alone = kind in (DENSE, *WITHOUT_SEARCH, *UNPRUNED)
-        search = 0.0 if alone else dense + _rounds_before(kind, lengths)
+        search = 0.0 if alone else dense + _rounds_before(kind, lengths, searched)
         values = list(rounds.values())
         result.append(Given(kind, statistics.fmean(values), min(values), max(values), before, search))
     return result
@@ -59,12 +61,12 @@ def _by_round(rows: Sequence[Row]) -> dict[int, float]:
     return {round_: statistics.fmean(row.steps for row in rows if row.round == round_) for round_ in rounds}
 
 
-def _rounds_before(kind: str, lengths: dict[str, dict[int, float]]) -> float:
+def _rounds_before(kind: str, lengths: dict[str, dict[int, float]], searched: dict[str, dict[int, float]]) -> float:
     chain = WINNING if kind in CONTROLS else kind
     if chain in CHAINS and not CHAINS[chain].iterative:
         return 0.0
     last = max(lengths[kind])
-    return sum(length for round_, length in lengths.get(chain, {}).items() if round_ < last)
+    return sum(length for round_, length in (searched or lengths).get(chain, {}).items() if round_ < last)
 
 
 def unequal(given: Sequence[Given]) -> list[str]:

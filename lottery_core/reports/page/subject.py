@@ -95,7 +95,8 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
     """
     if not subject.rows:
         return subject
-    found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked))
+    searches = [state.row for state in subject.states if state.row is not None and state.row.search]
+    found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked), searches)
     contrasts = []
     for each in (found.whole, *found.others, *found.longer):
         if each is not None:

@@ -139,3 +139,23 @@ def test_search_runs_end_with_the_last_kind(tmp_path: Path) -> None:
 def test_the_floor_must_be_measured(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--stop-at-floor needs the measured floor, and .*floor\.json is missing"):
         done(tmp_path, 2)
+
+
+class Measuring(Scripted):
+    """A toy whose first dense run measures the floor, as the processes of sb3-lottery do."""
+
+    floor = True
+
+    def score(self, folder: Path) -> Score:
+        if Run.of_folder(folder)[1] == dense(1):
+            write_floor(folder.parents[1], Score(20.0, 0.5, 100), "random actions")
+        return super().score(folder)
+
+
+def test_the_first_dense_run_may_measure_the_floor(tmp_path: Path) -> None:
+    executor = Here(tmp_path)
+    Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()
+    assert [run.round for run in executor.trained if run.kind == "random"] == [1, 2, 3]
+    (tmp_path / paths.FLOOR).unlink()
+    with pytest.raises(ConfigError, match="needs the measured floor"):  # it will not be measured again
+        Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()

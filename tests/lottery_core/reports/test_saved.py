@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from lottery_core.cli.common import run_experiment
+from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths, read_searches
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.runner import Runner
 from lottery_core.files import CurveFile, CurvePoint
-from lottery_core.reports import costs, render, report, saved_lines, states
+from lottery_core.reports import answer, costs, render, report, saved_lines, source_of, states
 from lottery_core.reports.page import render_page, subject_of, write_page
 from tests.lottery_core.toy import Here, Toy, experiment
 
@@ -85,3 +86,18 @@ def test_a_dense_run_says_what_thresholds_would_save(tmp_path: Path, capsys: pyt
     line = "in seed 1 dense: settled:0.05 at 30%, settled:0.02 at 55%, settled:0.01 at 55%"
     assert line in capsys.readouterr().out
     assert line in render_page([subject_of(out, lambda name: None)])
+
+
+def test_the_length_of_a_search_is_that_of_its_runs(cheap: Path) -> None:
+    source = source_of(cheap)
+    given = {each.kind: each for each in answer(source.rows, source.question(None), source.searches).given}
+    assert given["winning"].search == 20 + 3 * 10  # a dense run of 20 steps, three searches of half of that
+    assert given["dense"].search == 0
+
+
+def test_a_ticket_of_the_whole_budget_needs_full_searches(tmp_path: Path) -> None:
+    kinds = ("winning", "random-budget")
+    with pytest.raises(ConfigError, match=r"random-budget ticket trains as long as a search .* --search 0.5 out"):
+        experiment(tmp_path, **CHEAP, kinds=kinds)
+    chosen = experiment(tmp_path, rounds=2, score_rounds=(2,), kinds=kinds)
+    assert costs(chosen, [])[0].total == 1 + 2 + 3

@@ -43,7 +43,7 @@ def test_a_kind_ends_after_levels_in_a_row() -> None:
 
 
 def stop(count: int = 2) -> FloorStop:
-    found = FloorStop(count, 20, SCORED, lambda run: needs(run, True))
+    found = FloorStop(count, lambda: 20, SCORED, lambda run: needs(run, True))
     found.learn(dense(1), 200)
     return found
 
