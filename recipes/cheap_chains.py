@@ -292,9 +292,10 @@ def table(found: Sequence[Line]) -> str:
     ]
     rows = [head, ["---"] * len(head)]
     for line in found:
+        bound = "-" if math.isnan(line.bound) else f"{line.bound:+.3f}"
         inferior = "-" if math.isnan(line.bound) else "yes" if line.bound > MARGIN else "not shown"
-        small = [f"{100 * value:.2g}%" for value in (line.small_plain, line.small)]
-        areas = [f"{line.area_plain:.3f}", f"{line.area:.3f}", f"{line.difference:+.3f}", f"{line.bound:+.3f}"]
+        small = ["-" if math.isnan(value) else f"{100 * value:.2g}%" for value in (line.small_plain, line.small)]
+        areas = [f"{line.area_plain:.3f}", f"{line.area:.3f}", f"{line.difference:+.3f}", bound]
         ends = [inferior, f"{line.overlap:.2f}", f"{line.chance:.2f}"]
         first = [line.experiment, line.way, str(line.seeds), f"{line.cost:.2f}", f"{line.critical:.1f}"]
         rows.append([*first, *small, *areas, *ends])
