@@ -17,8 +17,9 @@ import pytest
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import FolderLock
 from tests import preloaded
+from tests.preloaded import client
 
-WORDS = [sys.executable, "-m", "tests.started"]
+WORDS = [sys.executable, "-m", "tests.preloaded.started"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parents are for Linux")
 
@@ -59,11 +60,13 @@ def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
         os.umask(mask)
         os.close(read)
         os.close(write)
-    assert (fork.pop("preloaded"), real.pop("preloaded")) == (True, False)
+    for loaded in ("preloaded", "project"):
+        assert (fork.pop(loaded), real.pop(loaded)) == (True, False)
     assert fork.pop("pid") != real.pop("pid")
     for one, other in zip(fork.pop("drawn"), real.pop("drawn"), strict=True):
         assert one != other
     del real["environment"][preloaded.REAL]
+    fork["environment"].pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch's compiler sets it when it is loaded
     assert fork == real
     assert real["input"] == "some words"
     assert real["parent"] == os.getpid()
@@ -75,13 +78,13 @@ def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
 @pytest.mark.parametrize("name", preloaded.SCRIPTS)
 def test_the_scripts_are_forks_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an environment, by their path there; not those of another."""
-    begin, from_nothing = preloaded._start, list[Path]()
+    begin, from_nothing = client._start, list[Path]()
 
     def start(process: Any, args: list[Path], *more: Any) -> None:
         from_nothing.append(args[0])
         begin(process, args, *more)
 
-    monkeypatch.setattr(preloaded, "_start", start)
+    monkeypatch.setattr(client, "_start", start)
     own, other = Path(sys.executable).parent / name, tmp_path / name
     done = subprocess.run([own, "--help"], capture_output=True, text=True, check=True, env=environment())
     assert f"usage: {name}" in done.stdout
@@ -139,8 +142,9 @@ def test_a_fork_dies_with_its_parent(tmp_path: Path) -> None:
 import os, subprocess, sys
 from lottery_core.experiments.executors import die_with
 from tests import preloaded
+from tests.preloaded import client
 preloaded.install()
-words = [sys.executable, "-m", "tests.started", "wait"]
+words = [sys.executable, "-m", "tests.preloaded.started", "wait"]
 child = subprocess.Popen(words, start_new_session=True, preexec_fn=die_with(os.getpid()))
 child.wait()
 """
@@ -163,6 +167,25 @@ def test_what_a_fork_could_not_be_starts_from_nothing(tmp_path: Path) -> None:
     changed = list[int]()
     assert start(preexec_fn=lambda: changed.append(1))[0]["preloaded"] is False
     assert start(preexec_fn=partial(os.nice, 1))[0]["preloaded"] is True
+
+
+def test_another_copy_of_the_project_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tests' own is not first on the path, a parent that has not loaded it starts the command."""
+    asked: list[tuple[str, bool]] = []
+    ask = client._ask
+
+    def remembered(name: str, *order: Any) -> int:
+        asked.append((name, bool(pid := ask(name, *order))))
+        return pid
+
+    (tmp_path / "copy/lottery_core").mkdir(parents=True)
+    seen, _ = start(env=environment(PYTHONPATH=f"{tmp_path}/copy{os.pathsep}{preloaded.ROOT}"))
+    assert (seen["preloaded"], seen["project"]) == (True, False)
+    monkeypatch.setattr(client, "_ask", remembered)
+    script = Path(sys.executable).parent / "fairseq-train"
+    plain = environment(PYTHONPATH="", PYTHONSAFEPATH="1")
+    subprocess.run([script, "--help"], env=plain, cwd=preloaded.ROOT, check=True, capture_output=True)
+    assert asked[-2:] == [("fairseq", False), ("fairseq-bare", True)]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
