@@ -10,18 +10,17 @@ import json
 import os
 import pickle
 import resource
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
-from tests.preloaded.commands import BARE, LOADED, ROOT, parents_of
+from tests.preloaded.commands import ADDRESS, BARE, LIMITS, LOADED, PARENTS, REAL, ROOT, SCRIPTS, SIZE, parents_of
 
-REAL = "LOTTERY_TEST_REAL_STARTS"
-LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
-SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LIBC = ctypes.CDLL(None)
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
@@ -58,7 +57,7 @@ def _fork(given: dict[str, Any]) -> int | None:
     if not names or any(given[other] for other in others) or env.get(REAL) or not os.path.isdir(cwd):
         return None
     try:
-        preexec = pickle.dumps(given["preexec_fn"]).hex()
+        preexec = "" if given["preexec_fn"] is None else pickle.dumps(given["preexec_fn"]).hex()
     except (AttributeError, TypeError, pickle.PicklingError):  # a function that only this process has
         return None
     standard = [given[pipe] for pipe in ("p2cread", "c2pwrite", "errwrite")]
@@ -99,20 +98,44 @@ def _ask(name: str, order: bytes, files: list[int]) -> int:
 def _parent(name: str) -> socket.socket | None:
     if name not in _parents:
         ours, theirs = pair()
+        listener = high(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind(ADDRESS.format(os.getpid(), name))
+        listener.listen(64)
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        options |= {"env": {**os.environ, "PYTHONPATH": path, **ONE_THREAD}, "pass_fds": [theirs.fileno()]}
-        process = subprocess.Popen(_command(name, theirs.fileno()), **options)
+        options["env"] = {**os.environ, "PYTHONPATH": path, **ONE_THREAD}
+        numbers = [theirs.fileno(), listener.fileno()]
+        process = subprocess.Popen(_command(name, numbers), pass_fds=numbers, **options)
         process.returncode = 0  # it ends when this process does, and nobody waits for it
         theirs.close()
+        listener.close()
         _parents[name] = ours
     return _parents[name]
 
 
-def _command(name: str, number: int) -> list[str]:
+def _command(name: str, numbers: list[int]) -> list[str]:
     if name.endswith(BARE):
-        return [sys.executable, "-c", f"from tests.preloaded import parent; parent.main({name!r}, {number})"]
-    return [sys.executable, "-m", "tests.preloaded.parent", name, str(number)]  # a fork of the bare one
+        return [sys.executable, "-c", f"from tests.preloaded import parent; parent.main({name!r}, {numbers})"]
+    # A fork of the bare one.
+    return [sys.executable, "-m", "tests.preloaded.parent", name, *map(str, numbers)]
+
+
+def scripts(folder: Path, **commands: list[str]) -> dict[str, str]:
+    """Write scripts for a shell that start commands from parents.
+
+    :param folder: where they are written; made if missing
+    :param commands: name -> command line of further ones, beside this environment's (:data:`SCRIPTS`)
+    :returns: what the shell's environment must have beside the ``PATH``
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {name: [str(Path(sys.executable).parent / name)] for name in SCRIPTS}
+    for name, words in {**own, **commands}.items():
+        line = shlex.join([sys.executable, "-SE", str(Path(__file__).parent / "shell.py"), *words])
+        (folder / name).write_text(f'#!/bin/sh\nexec {line} "$@"\n')
+        (folder / name).chmod(0o755)
+        for parent in parents_of([*words, ""]):
+            _parent(parent)
+    return {PARENTS: str(os.getpid())}
 
 
 def only(name: str, parent: socket.socket) -> None:
@@ -123,5 +146,10 @@ def only(name: str, parent: socket.socket) -> None:
 
 def pair() -> list[socket.socket]:
     """Two ends of a connection, with numbers that no order asks for."""
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return [socket.socket(fileno=fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 512)) for end in ends]
+    return [*map(high, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))]
+
+
+def high(end: socket.socket) -> socket.socket:
+    """The same socket with such a number."""
+    with end:
+        return socket.socket(fileno=fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 512))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+REAL = "LOTTERY_TEST_REAL_STARTS"  # set: every command starts from nothing
+PARENTS = "LOTTERY_TEST_PARENTS"  # the process whose parents serve shell scripts
+ADDRESS = "\0lottery-tests-{}-{}"  # where they listen: that process, the parent's name
+LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
+SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
+ROOT = Path(__file__).resolve().parents[2]
 BARE = "-bare"  # the parent that has not loaded this project
 _TORCH = ("torch._dynamo", "matplotlib.pyplot", "safetensors.torch")  # the first is torch's compiler, for optimizers
 _FAIRSEQ = ("fairseq.tasks", "fairseq.models", "fairseq.trainer", "torch.distributed.fsdp", "sacrebleu")

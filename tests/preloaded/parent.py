@@ -14,16 +14,18 @@ import pickle
 import re
 import resource
 import runpy
+import select
 import signal
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from tests.preloaded.client import LIBC, LIMITS, ONE_THREAD, SIZE, install, only, pair
-from tests.preloaded.commands import BARE, LOADED, ROOT, SCRIPTS
+from tests.preloaded.client import LIBC, ONE_THREAD, install, only, pair
+from tests.preloaded.commands import BARE, LIMITS, LOADED, ROOT, SCRIPTS, SIZE
 
 # Read by the interpreter, the C library or a package when a process starts; a fork must have those of its parent.
 _AT_START = re.compile(
@@ -34,11 +36,11 @@ _environment: dict[str, str] = {}  # with which the first parent of this one sta
 _loaded: dict[str, str] = {}  # what packages have set there since
 
 
-def main(name: str, number: int) -> None:
+def main(name: str, numbers: list[int]) -> None:
     """Load what a parent loads and serve; in a fork, run the command that was ordered and end.
 
     :param name: the parent, a key of :data:`LOADED`
-    :param number: file descriptor of the connection to the process that it serves
+    :param numbers: file descriptors of the connection to the process that it serves, and of the socket where it listens
     """
     path = os.environ["PYTHONPATH"].split(os.pathsep)
     if not _environment:
@@ -52,7 +54,8 @@ def main(name: str, number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
-    words = _serve(socket.socket(fileno=number), name)
+    client, listener = (socket.socket(fileno=number) for number in numbers)
+    words = _serve(client, listener, name)
     status = 0
     try:
         _run(words)
@@ -79,36 +82,40 @@ def _tidy_up() -> None:
         raise SystemExit(120) from error
 
 
-def _serve(client: socket.socket, name: str) -> list[str]:
-    """Fork a child of the client for each order; returns the command line, in that child alone."""
+def _serve(client: socket.socket, listener: socket.socket | None, name: str) -> list[str]:
+    """Fork a child for each order; returns the command line, in that child alone.
+
+    :param client: its orders are children of the client
+    :param listener: whoever connects gets a child of another process, which passes on signals and the exit status
+    :param name: the parent's name
+    """
     while True:
-        message, files, *_ = socket.recv_fds(client, SIZE, 64)
-        if not message:  # the client has ended
+        heard, _, _ = select.select([client, listener] if listener else [client], [], [])
+        asking = client if client in heard or listener is None else listener.accept()[0]
+        message, files, *_ = socket.recv_fds(asking, SIZE, 64)
+        if not message and asking is client:  # the client has ended
             os._exit(0)
-        order = json.loads(message)
-        if _differs(order, name):
-            client.send(b"0")
+        order = json.loads(message or b"{}")
+        if not order or _differs(order, name):
+            asking.send(b"0")
         elif between := os.fork():
-            os.waitpid(between, 0)
+            if asking is client:
+                os.waitpid(between, 0)
         else:
+            if listener is not None:
+                listener.close()
             between = os.getpid()
-            if os.fork():
-                os._exit(0)
-            while os.getppid() == between:
-                time.sleep(0.0002)
-            if os.getppid() != order["client"]:
-                os._exit(1)
-            if order["session"]:
-                os.setsid()
-            elif order["group"] >= 0:
-                os.setpgid(0, order["group"])
+            if child := os.fork():
+                _mind(child, None if asking is client else asking)
+            _begin(order, between)
             parents, theirs = pair()
             command = os.getpid()
-            if os.fork():  # the child of the client, the command; the other one is the parent of its commands
+            if os.fork():  # the command; the other one is the parent of its commands
                 theirs.close()
                 only(name, parents)
                 _become(order, files)
-                client.send(str(command).encode())
+                asking.send(str(command).encode())
+                asking.close()
                 client.close()
                 return list(order["args"])
             LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
@@ -116,9 +123,47 @@ def _serve(client: socket.socket, name: str) -> list[str]:
                 os._exit(1)
             parents.close()
             client.close()
-            client = theirs
+            asking.close()
+            client, listener, asking = theirs, None, theirs
         for file in files:
             os.close(file)
+        if asking is not client:
+            asking.close()
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:  # those that have minded a command
+                    pass
+
+
+def _mind(child: int, asking: socket.socket | None) -> NoReturn:
+    """Be the parent of a command for one that could not be it, or leave it to the client, which can."""
+    if asking is None:
+        os._exit(0)
+    ended = os.pidfd_open(child)
+    while ended not in select.select([asking, ended], [], [])[0]:
+        number = asking.recv(SIZE)
+        os.kill(child, int(number or signal.SIGKILL))
+        if not number:
+            os._exit(1)
+    asking.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    os._exit(0)
+
+
+def _begin(order: dict[str, Any], between: int) -> None:
+    """Get the parent, the session and the process group of an order.
+
+    :param between: the process that has forked this one
+    """
+    if order["client"]:
+        while os.getppid() == between:
+            time.sleep(0.0002)
+        if os.getppid() != order["client"]:
+            os._exit(1)
+    else:
+        LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if order["session"]:
+        os.setsid()
+    elif order["group"] >= 0:
+        os.setpgid(0, order["group"])
 
 
 def _differs(order: dict[str, Any], name: str) -> bool:
@@ -173,9 +218,8 @@ def _become(order: dict[str, Any], files: list[int]) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.modules["numpy"].random.seed()  # each process draws its own
     sys.modules["torch"].default_generator.seed()
-    preexec = pickle.loads(bytes.fromhex(order["preexec"]))
-    if preexec is not None:
-        preexec()
+    if order["preexec"]:
+        pickle.loads(bytes.fromhex(order["preexec"]))()
 
 
 def _run(words: list[str]) -> None:
@@ -190,7 +234,7 @@ def _run(words: list[str]) -> None:
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
     if module == __name__:
-        main(words[3], int(words[4]))
+        main(words[3], [*map(int, words[4:])])
     elif module:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import FolderLock
 from tests import preloaded
+from tests.conftest import wait_until
 from tests.preloaded import client
 
 WORDS = [sys.executable, "-m", "tests.preloaded.started"]
@@ -142,7 +144,6 @@ def test_a_fork_dies_with_its_parent(tmp_path: Path) -> None:
 import os, subprocess, sys
 from lottery_core.experiments.executors import die_with
 from tests import preloaded
-from tests.preloaded import client
 preloaded.install()
 words = [sys.executable, "-m", "tests.preloaded.started", "wait"]
 child = subprocess.Popen(words, start_new_session=True, preexec_fn=die_with(os.getpid()))
@@ -155,6 +156,53 @@ child.wait()
         assert child["parent"] == driver.pid
         driver.kill()
         assert driver.stdout.read() == ""  # ends once nobody holds it
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a shell script in which ``started`` is the command of these tests."""
+    more = preloaded.scripts(tmp_path / "bin", started=[*WORDS])
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+
+    def script(text: str, **env: str) -> subprocess.Popen[str]:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        env = environment(PATH=path, **more, **env)
+        return subprocess.Popen(["bash", "-c", text], env=env, text=True, start_new_session=True, **pipes)
+
+    return script
+
+
+def test_a_shell_script(shell: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Arguments, folder, input, environment and exit status; a script of this environment; one that starts really."""
+    text = f"cd {tmp_path}; echo word | ONE=1 started 3 'a b'; echo $?; lottery --version; {preloaded.REAL}=1 started"
+    out, errors = shell(text, TWO="2").communicate()
+    fork, status, version, real = out.splitlines()
+    seen = json.loads(fork)
+    assert (seen["preloaded"], seen["argv"], seen["input"], status) == (True, ["3", "a b"], "word\n", "3")
+    assert (seen["folder"], seen["environment"]["ONE"], seen["environment"]["TWO"]) == (str(tmp_path), "1", "2")
+    assert version.startswith("lottery ")
+    assert not json.loads(real)["preloaded"]
+    assert errors == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_a_command_of_a_shell(number: int, shell: Callable[..., subprocess.Popen[str]]) -> None:
+    """To the one that the shell knows, and by Ctrl-C to its process group."""
+    process = shell("started wait & echo $!; set +e; wait $!; echo $?" if number != signal.SIGINT else "started wait")
+    assert process.stdin
+    assert process.stdout
+    process.stdin.close()
+    words = [process.stdout.readline() for _ in range(1 if number == signal.SIGINT else 2)]
+    (fork,) = [json.loads(word) for word in words if word.startswith("{")]
+    assert fork["preloaded"]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+        assert process.wait() == -number
+    else:
+        os.kill(next(int(word) for word in words if not word.startswith("{")), number)
+        assert process.stdout.read().split() == [str(128 + number)]
+    assert wait_until(lambda: not Path(f"/proc/{fork['pid']}").exists())
+    process.communicate()
 
 
 def test_what_a_fork_could_not_be_starts_from_nothing(tmp_path: Path) -> None:
