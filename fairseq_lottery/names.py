@@ -10,4 +10,6 @@ SCORES = (LOG_PPL, LOSS, *TRANSLATED)
 LAST = "checkpoint_last.pt"
 AVERAGED = "averaged.pt"
 TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the trained ticket
+SEARCH = "search"  # key beside it, for search runs: the masks of earlier checks
 PRECISION = "precision"  # key beside it, for runs in half precision: state that fairseq itself does not keep
+PRUNING = "pruning"  # key beside it, for runs that are pruned while they train: masks, and steps of pruning done

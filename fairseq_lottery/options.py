@@ -9,6 +9,8 @@ from typing import Any, List, Optional
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
+from lottery_core.pruning import GRADUAL
+
 
 @dataclass
 class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
@@ -19,12 +21,33 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     )
     ticket_kind: str = field(
         default="winning",
-        metadata={"help": "winning: the ticket as it is; or a control made from it: random, reinit, permuted, ..."},
+        metadata={
+            "help": "winning: the ticket as it is; or a control made from it: random, reinit, permuted, ...; or, "
+            "without a ticket: gradual, erk, ..."
+        },
     )
     ticket_seed: int = field(default=1, metadata={"help": "seed of a control's shuffles and fresh values"})
+    surviving: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "share of the scope that survives, in (0, 1], for a --ticket-kind that needs no ticket: gradual "
+            "and snip prune while they train, erk, uniform and at-start before"
+        },
+    )
+    gradual: str = field(
+        default=str(GRADUAL),
+        metadata={"help": "--ticket-kind gradual: 'BEGIN END STEPS', two shares of the training and a number of steps"},
+    )
     rewind: Optional[str] = field(
         default=None,
         metadata={"help": "weights at the rewind point, for --ticket-kind shuffled and --after-rewind remaining"},
+    )
+    outside: str = field(
+        default="rewind",
+        metadata={
+            "help": "where parameters outside the scope start in a control with fresh values: rewind: as in the "
+            "ticket; fresh: at fresh values, too"
+        },
     )
     after_rewind: str = field(
         default="full",
@@ -36,6 +59,13 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     rewind_point: Optional[str] = field(
         default=None,
         metadata={"help": "dense run: write rewind.safetensors into --save-dir at update:N, epoch:N or init"},
+    )
+    mask_watch: bool = field(
+        default=False,
+        metadata={
+            "help": "set by fairseq-lottery: log how far the mask moves that pruning would give, and end a search run "
+            "as the experiment in whose folder --save-dir lies says"
+        },
     )
     scope: Optional[str] = field(
         default=None,

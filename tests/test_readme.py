@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lottery_core import KINDS, schedule
+from lottery_core import KINDS, Ticket, schedule
+from lottery_core.version import VERSION
 from tests.sb3_lottery.helpers import request_for
 
 HERE = Path(__file__).parents[1]
@@ -101,3 +102,16 @@ def test_every_page_is_reached_from_the_readme() -> None:
         reached.add(page)
         todo += [(page.parent / link).resolve() for link in re.findall(r"\]\(([^)\s#]+)", PAGES[page])]
     assert reached == set(PAGES)
+
+
+def test_the_guide_of_kinds_has_every_kind_and_its_example_runs(tmp_path: Path) -> None:
+    guide = (HERE / "docs/guides/kinds.md").read_text()
+    assert {line.split("`")[1] for line in guide.splitlines() if re.match(r"\| `[a-z-]+` \|", line)} == set(KINDS)
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    run(code, tmp_path)
+    ticket = Ticket.load(tmp_path / "ticket.safetensors")
+    assert ticket.masks.surviving == round(0.1 * ticket.masks.pool)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {VERSION}\n" in (HERE / "CITATION.cff").read_text()

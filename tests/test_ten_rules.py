@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +20,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from lottery_core import Ticket, apply_ticket, prune, read_weights, schedule, snapshot
 from lottery_core.cli import main as lottery
 from lottery_core.errors import CheckpointError, ConfigError
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner
-from lottery_core.files import read_json
+from lottery_core.files import read_json, write_json
 from lottery_core.reports import answer, sentences
 from lottery_core.reports.source import of_rows
 from sb3_lottery import LotteryCallback, find_tickets
@@ -29,7 +33,9 @@ from sb3_lottery.models.parameters import weights_of
 from tests.conftest import Result, one_line
 from tests.lottery_core.reports.test_report import rows_of
 from tests.lottery_core.toy import Here, Toy, experiment
+from tests.sb3_lottery import tiny
 from tests.sb3_lottery.helpers import assert_dead, make, ticket_for
+from tests.sb3_lottery.trace import Trace
 
 
 class Canary:
@@ -194,6 +200,66 @@ def test_rule_9_bad_input_is_one_clear_line(tmp_path: Path, call: Callable[..., 
     )
     one_line(call("lottery_core.cli", "inspect", tmp_path / "no.safetensors"), "lottery: error:", "No such file")
     assert list(tmp_path.iterdir()) == []
+
+
+def traced(out: Path, kinds: tuple[str, ...], **changes: Any) -> dict[Run, list[bytes]]:
+    """Train an experiment; the observations and the draws of each of its runs."""
+    traces: list[Trace] = []
+
+    def callbacks(seed: int) -> Trace:
+        traces.append(Trace())
+        return traces[-1]
+
+    find_tickets(lambda seed: tiny.make("a2c", seed), out, kinds=kinds, callbacks=callbacks, **SHORT, **changes)
+    runs = Experiment.load(out).plan()
+    return dict(zip(runs, [trace.seen for trace in traces[-len(runs) :]], strict=True))
+
+
+RANDOMLY = ("winning", "random", "reinit", "permuted", "uniform")
+SHORT = {"total_timesteps": 96, "rewind": "timesteps:24", "score_episodes": 5, "prune_rate": 0.5, "progress": False}
+
+
+def test_rule_11_kinds_differ_only_in_what_their_name_says(tmp_path: Path) -> None:
+    """Within a repeat they share the noise of training; fresh values and shuffles differ by kind and by round."""
+    traces = traced(tmp_path, RANDOMLY, seeds=(1, 2), rounds=2)
+    for seed in (1, 2):
+        first, *others = [seen for run, seen in traces.items() if run.seed == seed]
+        assert len(first) == 2 * 96
+        assert all(seen == first for seen in others)
+    assert traces[dense(1)] != traces[dense(2)]
+    drawn = [Run(seed, kind, k) for seed in (1, 2) for kind in RANDOMLY[1:] for k in (1, 2)]
+    starts = {run: Ticket.load(tmp_path / run.folder / "ticket.safetensors") for run in drawn}
+    values = [start.weights["action_net.weight"].numpy().tobytes() for start in starts.values()]
+    masks = [
+        start.masks["action_net.weight"].numpy().tobytes() for run, start in starts.items() if run.kind == "random"
+    ]
+    assert len(set(values)) == len(values)
+    assert len(set(masks)) == len(masks)
+
+
+def test_rule_11_a_folder_that_began_with_other_seeds_keeps_them(tmp_path: Path) -> None:
+    """Before, the seed of a ticket with fresh values was also that of its training."""
+    traced(tmp_path, ("winning", "random"), rounds=1)
+    began = read_json(tmp_path / "experiment.json")
+    assert began.pop("seeding") == "shared"
+    shutil.rmtree(tmp_path / "seed-1")
+    write_json(tmp_path / "experiment.json", began)
+    traces = traced(tmp_path, ("winning", "random"), rounds=1)
+    again = Experiment.load(tmp_path)
+    assert "seeding" not in again.fixed()
+    assert "seeding" not in read_json(tmp_path / "experiment.json")
+    random = Run(1, "random", 1)
+    assert traces[Run(1, "winning", 1)] == traces[dense(1)]
+    assert traces[random] != traces[dense(1)]
+    trace = Trace()
+    model = tiny.make("a2c", random.control_seed)
+    start = weights_of(model).tensors
+    ticket = Ticket.load(tmp_path / random.folder / "ticket.safetensors")
+    assert all(torch.equal(ticket.weights[name][mask], start[name][mask]) for name, mask in ticket.masks.items())
+    model.learn(96, callback=[LotteryCallback(ticket, restart=True), trace])
+    assert trace.seen == traces[random]
+    with pytest.raises(ConfigError, match="seeding: fresh apart -> shared"):
+        replace(again, seeding="shared").check_same_as_before()
 
 
 def test_rule_12_a_sentence_about_results_comes_from_rows(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments, split
+from fairseq_lottery.launcher.floor import floor
 from fairseq_lottery.launcher.framework import Fairseq
 from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
@@ -20,9 +20,9 @@ from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, sco
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
-from lottery_core.cli import run_command, run_experiment
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -32,7 +32,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
 from lottery_core.tickets import snapshot
 
 
@@ -57,6 +57,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     ):
         require_flat_masters()
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    if GRADUALLY in experiment.kinds:
+        _check_gradual(PruningSchedule.parse(experiment.gradual), experiment.scoring["average"], *limits)
     if experiment.rewind not in KEPT:
         # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)
@@ -80,6 +82,16 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
+
+
+def _check_gradual(schedule: PruningSchedule, average: int, max_update: int, max_epoch: int) -> None:
+    if max_update:
+        schedule.check_fits(max_update, "updates")
+    if average > 1 and max_epoch and schedule.end * max_epoch > max_epoch - average + 1:
+        raise ConfigError(
+            f"--average {average} takes checkpoints from before the last step of pruning, in which more survives: let "
+            f"--gradual end before {(max_epoch - average + 1) / max_epoch:g}"
+        )
 
 
 def _with_gpus(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
@@ -117,7 +129,7 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
     _check_tasks(args)
     arguments = with_task(FairseqArguments(words))
     experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
-    framework = Fairseq(args.launcher)
+    framework = Fairseq(args.launcher, not args.no_floor)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
@@ -127,7 +139,20 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
         words = training_arguments(arguments, experiment, run, experiment.out)
         return shlex.join(training_command(words, args.launcher))
 
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, None, training)
+    for line in search_lines(experiment):
+        Progress(quiet=args.quiet).say(line)
+    run_experiment(
+        experiment,
+        framework,
+        trainer,
+        args.dry_run,
+        args.quiet,
+        None,
+        training,
+        stop_at_floor=args.stop_at_floor,
+        budget=args.budget,
+        chosen=chosen_of(given),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,8 +161,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: command line, by default ``sys.argv[1:]``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
-    options, words = split(sys.argv[1:] if argv is None else argv)
+    options, words = split(typed_words() if argv is None else argv)
     if options[:1] == ["rescore"]:
         return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
+    if options[:1] == ["floor"]:
+        return run_command(lambda: floor([*options[1:], *words]), "fairseq-lottery floor")
     given = vars(parser().parse_args(options))
     return run_command(lambda: _run(given, words), "fairseq-lottery")

@@ -16,16 +16,18 @@ class Fairseq:
     """fairseq as a :class:`lottery_core.experiments.Framework`.
 
     :param launcher: command that starts training instead of python, e.g. ``"torchrun --nproc_per_node 2"``
+    :param floor: whether the first dense run also measures the floor, the score without any learning
     """
 
     name = "fairseq"
 
-    def __init__(self, launcher: str | None = None) -> None:
-        self.launcher = launcher
+    def __init__(self, launcher: str | None = None, floor: bool = False) -> None:
+        self.launcher, self.floor = launcher, floor
 
     def command(self, run: Run, folder: Path) -> list[str]:
         """Return the command of the process that trains and scores a run; the rest is in ``experiment.json``."""
         more = [] if self.launcher is None else ["--launcher", self.launcher]
+        more += ["--floor"] if self.floor and not run.has_ticket else []
         return [sys.executable, "-m", "fairseq_lottery.launcher.worker", str(folder), *more]
 
     def why_not_resumable(self, run: Run, folder: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ class LearningCurve:
         score = _number(stats[f"{tag}_{measure}"])
         epoch, steps = _number(stats.get("epoch")), _number(stats.get(f"{tag}_num_updates"))
         if math.isfinite(epoch) and math.isfinite(steps):
-            self.file.add(CurvePoint(int(epoch), int(steps), score, f"{measure.replace('_', ' ')}, {tag}"))
+            distance, slows = (_number(stats.get(f"{tag}_{name}")) for name in ("mask_distance", "mask_slows"))
+            point = CurvePoint(int(epoch), int(steps), score, f"{measure.replace('_', ' ')}, {tag}")
+            checked = math.isfinite(distance)
+            self.file.add(replace(point, distance=distance, slows=slows == 1) if checked else point)
 
 
 def _number(value: Any) -> float:

@@ -19,16 +19,17 @@ from fairseq_lottery.launcher.scoring import (
 )
 from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
-from lottery_core.cli import DEFAULTS, Parser, add_experiment_options
+from lottery_core.cli import DEFAULTS, Parser, add_experiment_options, search_settings, version_line
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
-from lottery_core.version import VERSION
 
+_PACKAGES = ("fairseq-fixed", "fairseq", "sacrebleu")  # whose versions can change results
 # Arguments of fairseq-train that fairseq-lottery sets itself.
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
-    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind"),
+    *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--surviving", "--gradual", "--outside"),
+    "--mask-watch",
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -43,29 +44,37 @@ def parser() -> Parser:
     """Make the parser of ``fairseq-lottery``, for everything before ``--``; see :func:`resolve` for the defaults."""
     result = Parser(
         prog="fairseq-lottery",
-        usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train argument ...]\n"
-        "       fairseq-lottery rescore DIR [option ...]   (see fairseq-lottery rescore --help)",
+        usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train option ...]\n"
+        "       fairseq-lottery rescore DIR [option ...]  (see fairseq-lottery rescore -h)\n"
+        "       fairseq-lottery floor DIR",
         description="Find winning tickets with fairseq-train, and train controls alongside.",
         argument_default=argparse.SUPPRESS,
     )
-    result.add_argument("--version", action="version", version=f"fairseq-lottery {VERSION}")
+    result.add_argument("--version", action="version", version=version_line("fairseq-lottery", *_PACKAGES))
     result.add_argument(
         "--print-user-dir", action="version", version=USER_DIR, help="print the plugin's path, for --user-dir"
     )
-    add_experiment_options(
+    _, method, where = add_experiment_options(
         result,
         rewind="rewind point: update:N, epoch:N or init (epoch:1); none: the survivors keep their trained weights and "
         "train on at the last learning rate",
         scope="all, layers, or regular expressions for names of parameters (all)",
     )
-    add = result.add_argument
-    add(
+    method.add_argument(
         "--rewind-what",
         choices=["weights", LEARNING_RATE],
         help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
     )
-    add_scoring_options(result)
-    add(
+    scores = result.add_argument_group("scores")
+    add_scoring_options(scores)
+    scores.add_argument(
+        "--no-floor",
+        action="store_true",
+        default=False,
+        help="do not measure the floor: a unigram model of the training text for log_ppl, the untrained network for "
+        "other scores, by the dense run of the first seed; for the report",
+    )
+    where.add_argument(
         "--launcher",
         metavar="CMD",
         help="command that starts the training instead of python, e.g. 'torchrun --nproc_per_node 2'",
@@ -81,7 +90,7 @@ def resolve(given: Mapping[str, Any]) -> argparse.Namespace:
     """
     if "out" not in given:
         raise ConfigError("--out is missing: give the experiment's folder")
-    return argparse.Namespace(**{**_DEFAULTS, **given})
+    return argparse.Namespace(**{**_DEFAULTS, **given}, rounds_given="rounds" in given)
 
 
 def with_task(arguments: FairseqArguments) -> FairseqArguments:
@@ -169,11 +178,14 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         criterion=args.criterion,
         scope_shares=args.scope_shares,
         after_rewind=args.after_rewind,
+        gradual=args.gradual,
+        outside=args.outside,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
         kinds=tuple(args.kinds),
         seeds=tuple(args.seeds),
-        rounds=args.rounds,
+        **search_settings(vars(args), args.rounds_given),
+        repeat_noise=args.repeat_noise,
         versions=all_versions(),
     )
     return with_scoring(experiment, scoring)
@@ -199,7 +211,7 @@ def all_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     result = versions()
-    for name in ("fairseq-fixed", "fairseq", "sacrebleu"):
+    for name in _PACKAGES:
         try:
             result[name] = version(name)
         except PackageNotFoundError:

@@ -29,7 +29,8 @@ from lottery_core.experiments.executors import add_executor_options, make_execut
 from lottery_core.reports import report
 
 
-def _parser() -> Parser:
+def rescore_parser() -> Parser:
+    """Make the parser of ``fairseq-lottery rescore``."""
     result = Parser(
         prog="fairseq-lottery rescore",
         description="Score the finished runs of an experiment again, without training. An option that is not given "
@@ -37,8 +38,8 @@ def _parser() -> Parser:
         argument_default=argparse.SUPPRESS,
     )
     result.add_argument("out", type=Path, metavar="DIR", help="folder of the experiment, finished or not")
-    add_scoring_options(result)
-    add_executor_options(result)
+    add_scoring_options(result.add_argument_group("scores"))
+    add_executor_options(result.add_argument_group("where runs are scored"))
     add = result.add_argument
     add("--again", action="store_true", default=False, help="also runs whose scores came from the same settings")
     add("--quiet", action="store_true", default=False, help="no progress")
@@ -54,7 +55,7 @@ def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
     """
     from fairseq import tasks
 
-    args = _parser().parse_args(list(words))
+    args = rescore_parser().parse_args(list(words))
     if training:
         raise ConfigError("rescore trains nothing: leave out what follows --")
     before = Experiment.load(args.out)
@@ -96,4 +97,5 @@ def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_r
 
 def _finished(experiment: Experiment) -> dict[Any, Any]:
     plan = Experiment.load(experiment.out).plan() if read_row(experiment.out) else []
-    return {run: row for run in plan if (row := read_marker(experiment.out / run.folder, experiment))}
+    scored = (run for run in plan if not run.search)
+    return {run: row for run in scored if (row := read_marker(experiment.out / run.folder, experiment))}

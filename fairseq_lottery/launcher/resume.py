@@ -16,7 +16,6 @@ from fairseq_lottery.names import LAST
 from fairseq_lottery.task import parse_rewind
 from lottery_core.errors import CheckpointError
 from lottery_core.experiments import Run, paths
-from lottery_core.pruning import DENSE
 
 # With other values than these defaults, a checkpoint lacks something that the rest of the run depends on.
 _NOT_KEPT: dict[str, dict[str, Any]] = {
@@ -56,7 +55,7 @@ def why_not_resumable(run: Run, folder: Path, average: int = 1) -> str | None:
         return str(error)
     if damaged:
         return f"{checkpoint} is damaged ({damaged})"
-    lost = _rewind_lost(progress, folder) if run.kind == DENSE else None
+    lost = None if run.has_ticket else _rewind_lost(progress, folder)
     return _not_kept(progress) or _too_few(progress, average) or lost
 
 

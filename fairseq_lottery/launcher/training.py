@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.checkpoint import load_state
+from fairseq_lottery.checkpoint import CheckpointProgress, load_state
 from fairseq_lottery.names import LAST
+from fairseq_lottery.task import Beginning
 from lottery_core.errors import RunError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE
+from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
+from lottery_core.tickets import ALL, Weights
 
 # Options that give the dense run its initial weights.
 _INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
@@ -31,7 +33,8 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     """
     folder = out / run.folder
     arguments = _apart(arguments, run)
-    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.seed))
+    arguments = arguments.with_user_dir().plus("--save-dir", str(folder), "--seed", str(run.noise_seed))
+    arguments = arguments.plus("--mask-watch")
     if arguments.log_format is None:
         arguments = arguments.plus("--log-format", "json")
     count = experiment.scoring["average"]
@@ -39,21 +42,30 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         arguments = arguments.plus("--keep-last-epochs", str(count))
     elif count == 1 and not arguments.no_epoch_checkpoints:
         arguments = arguments.plus("--no-epoch-checkpoints")
-    if run.kind == DENSE:
+    if not run.has_ticket:
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
+    if run.kind in BUDGET:
+        arguments = with_whole_budget(arguments, experiment, run, before)
     late = begins_late(experiment, run)
     if late:
         arguments = arguments.plus("--after-rewind", REMAINING)
     if late or run.kind in CONTROLS:
         arguments = arguments.plus("--rewind", str(before / paths.REWIND))
-    if run.kind not in CONTROLS:
-        if experiment.rewind == NOTHING and CHAINS[run.kind].rewinds and (before / LAST).exists():
+    if run.kind in IN_TRAINING:
+        share = surviving_share(experiment, run, before)
+        arguments = arguments.plus("--ticket", str(folder / paths.START), "--ticket-kind", run.kind)
+        return arguments.plus("--surviving", repr(share), "--gradual", experiment.gradual)
+    if run.kind not in CONTROLS or run.noise > 1:
+        rewinds = run.kind in CHAINS and CHAINS[run.kind].rewinds
+        if experiment.rewind == NOTHING and rewinds and (before / LAST).exists():
             arguments = at_one_rate(arguments, last_rate(before))
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning = out / run.winning.folder / paths.TICKET
     arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
+    if tuple(experiment.scope) != (ALL,):
+        arguments = arguments.plus("--outside", experiment.outside)
     return arguments.plus("--ticket-seed", str(run.control_seed))
 
 
@@ -63,8 +75,50 @@ def begins_late(experiment: Experiment, run: Run) -> bool:
     :param experiment: the experiment
     :param run: one of its runs
     """
-    from_the_start = run.kind in CHAINS and not CHAINS[run.kind].rewinds
-    return experiment.after_rewind == REMAINING and run.kind != DENSE and not from_the_start
+    from_the_start = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
+    return experiment.after_rewind == REMAINING and run.kind not in (DENSE, *BUDGET) and not from_the_start
+
+
+def with_whole_budget(arguments: FairseqArguments, experiment: Experiment, run: Run, before: Path) -> FairseqArguments:
+    """Make a run as long as finding and training the winning ticket of its round: dense, and a ticket in each round.
+
+    ``--total-num-update`` is multiplied, too, so that a schedule of that length stretches over the run.
+
+    :param arguments: arguments of ``fairseq-train``
+    :param experiment: the experiment
+    :param run: the run
+    :param before: folder of the dense run
+    """
+    times = 1.0 + run.round
+    if experiment.after_rewind == REMAINING and (before / paths.REWIND_COUNTS).exists() and (before / LAST).exists():
+        updates = CheckpointProgress.of(before / LAST).updates
+        total = updates + run.round * (updates - Beginning.beside(before / paths.REWIND).updates)
+        times = total / updates
+        arguments = arguments.without("--max-epoch", "--max-update").plus("--max-update", str(total))
+        options: tuple[str, ...] = ("--total-num-update",)
+    else:
+        options = ("--max-epoch", "--max-update", "--total-num-update")
+    for option in options:
+        value = arguments.value(option)
+        if value is not None and value.isdecimal():
+            arguments = arguments.without(option).plus(option, str(round(times * int(value))))
+    return arguments
+
+
+def surviving_share(experiment: Experiment, run: Run, before: Path) -> float:
+    """Return the share of the pool that survives in a run's round: the schedule's count, to the parameter.
+
+    Before the dense run has begun, the size of the pool is not known, and the share is that of the schedule.
+
+    :param experiment: the experiment
+    :param run: one of its runs
+    :param before: folder of the dense run
+    """
+    if not (before / paths.INIT).exists():
+        return (1 - experiment.prune_rate) ** run.round
+    start = Weights.load(before / paths.INIT)
+    pool = sum(start.tensors[name].numel() for name in start.pool(experiment.scope))
+    return schedule(pool, experiment.prune_rate, run.round)[run.round] / pool
 
 
 def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import re
 import resource
@@ -21,17 +22,29 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.learning import LearningCurve
-from fairseq_lottery.launcher.scoring import score_run
+from fairseq_lottery.launcher.scoring import measure_floor, score_run
 from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
 from fairseq_lottery.names import LAST
 from fairseq_lottery.task import Beginning
 from lottery_core.checkpoints import read_weights
 from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
-from lottery_core.experiments import KEPT, Experiment, Run, Score, dense, paths, read_marker, write_score
+from lottery_core.experiments import (
+    KEPT,
+    Experiment,
+    Run,
+    Score,
+    dense,
+    floor_scoring,
+    paths,
+    prune_in_training,
+    read_marker,
+    write_floor,
+    write_score,
+)
 from lottery_core.experiments.executors import die_with, hide_gpus
-from lottery_core.files import write_json
-from lottery_core.pruning import DENSE
+from lottery_core.files import read_object, write_json
+from lottery_core.pruning import IN_TRAINING
 from lottery_core.tickets import Weights
 
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
@@ -110,6 +123,7 @@ def _run(args: argparse.Namespace) -> None:
     done = read_marker(folder)
     if done is not None:
         write_score(folder, replace(_score(experiment, folder), **{name: getattr(done, name) for name in _COST}))
+        _measure_floor(experiment, run, (out / paths.FLOOR).exists())
         return
     # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
@@ -119,13 +133,21 @@ def _run(args: argparse.Namespace) -> None:
     else:
         words = training_arguments(arguments, experiment, run, out)
         Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not
+        if run.kind in IN_TRAINING:
+            prune_in_training(out, run)[0].save(folder / paths.START)
+            if before is None:  # an earlier training of this run may have left one
+                (folder / paths.TICKET).unlink(missing_ok=True)
         curve = LearningCurve(folder, before.updates if before else None, not arguments.given("--disable-validation"))
         _train(words, folder, args.launcher, curve)
-    if run.kind == DENSE and experiment.rewind in KEPT:  # used by tickets, and by some controls
+    if run.kind in IN_TRAINING:
+        if not (folder / paths.TICKET).exists():
+            raise RunError(f"the training ended before the last step of pruning, so there is no {run.kind} ticket", 2)
+        (folder / paths.START).unlink(missing_ok=True)
+    if not run.has_ticket and experiment.rewind in KEPT:  # used by tickets, and by some controls
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
-    if run.kind == DENSE and not (folder / paths.REWIND).exists():
+    if not run.has_ticket and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    score = _score(experiment, folder)
+    score = _searched(experiment, folder) if run.search else _score(experiment, folder)
     rewind = out / dense(run.seed).folder / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
@@ -133,11 +155,36 @@ def _run(args: argparse.Namespace) -> None:
     score = replace(
         score,
         steps=CheckpointProgress.of(folder / LAST).updates - earlier,
-        rewind_steps=before_rewind if run.kind == DENSE else None,
+        rewind_steps=before_rewind if not run.has_ticket else None,
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
     )
     write_score(folder, score)
+    _measure_floor(experiment, run, args.floor)
+
+
+def _measure_floor(experiment: Experiment, run: Run, wanted: bool) -> None:
+    # Once for each scoring, by the dense run of the first seed, whose checkpoint and initial weights are there.
+    if not wanted or run != dense(experiment.seeds[0]) or floor_scoring(experiment.out) == experiment.scoring_text:
+        return
+    try:
+        found = measure_floor(experiment, experiment.out / run.folder)
+    except Exception as error:  # a user's task or model may raise anything, and the run has been trained
+        print(f"the floor could not be measured: {type(error).__name__}: {error}")
+        return
+    if found is not None:
+        write_floor(experiment.out, *found)
+        print(f"floor {found[0].score:.6g} ({found[1]})")
+
+
+def _searched(experiment: Experiment, folder: Path) -> Score:
+    # A search run is not scored: generating translations may take longer than the search itself.
+    end = read_object(folder / paths.SEARCH_END)
+    share, stopped = end.get("share"), end.get("stopped")
+    if not isinstance(share, float) or not isinstance(stopped, str):
+        raise RunError(f"{folder / paths.SEARCH_END} does not say where the search run ended")
+    print(stopped)
+    return Score(score=math.nan, returns=0, search=experiment.search, share=share, stopped=stopped)
 
 
 def _score(experiment: Experiment, folder: Path) -> Score:
@@ -156,6 +203,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = Parser(prog="fairseq_lottery.launcher.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of a run, in an experiment that fairseq-lottery has started")
+    parser.add_argument(
+        "--floor", action="store_true", help="also measure the floor, in the dense run of the first seed"
+    )
     parser.add_argument("--launcher", help="command that starts the training instead of python")
     args = parser.parse_args(argv)
     return run_command(lambda: _run(args), "fairseq_lottery.launcher.worker")

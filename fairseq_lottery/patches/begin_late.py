@@ -1,4 +1,4 @@
-"""Let a task say where a new run begins.
+"""Let a task know its trainer, and say where a new run begins.
 
 Mends ``fairseq/checkpoint_utils.py:load_checkpoint``: without a checkpoint, ``epoch_itr = trainer.get_train_iterator(
 epoch=1, load_dataset=True, ...)`` always begins at the first update.
@@ -21,6 +21,9 @@ def install() -> None:
 
 def _asking_the_task(original: Callable[..., Any]) -> Callable[..., Any]:
     def load_checkpoint(cfg: Any, trainer: Any, **options: Any) -> Any:
+        meet = getattr(trainer.task, "meet", None)
+        if meet is not None:
+            meet(trainer)
         state, batches = original(cfg, trainer, **options)
         begin = getattr(trainer.task, "begin_late", None)
         if state is None and begin is not None:

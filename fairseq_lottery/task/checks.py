@@ -14,8 +14,7 @@ from fairseq_lottery.inference import MODES
 from fairseq_lottery.names import LAST
 from lottery_core.errors import ConfigError, MismatchError, unknown_choice
 from lottery_core.experiments import AFTER_REWIND, REMAINING
-from lottery_core.pruning import WINNING
-from lottery_core.tickets import Ticket
+from lottery_core.pruning import IN_TRAINING, WINNING, WITHOUT_SEARCH, PruningSchedule, check_kind, survivors_of
 
 log = logging.getLogger("fairseq_lottery")
 
@@ -39,9 +38,23 @@ def check_options(options: Any) -> None:
         raise ConfigError(
             "--after-rewind remaining needs --ticket FILE and --rewind FILE, the rewind.safetensors of the dense run"
         )
-    if not options.ticket and options.ticket_kind != WINNING:
-        raise ConfigError(f"--ticket-kind {options.ticket_kind} needs --ticket FILE")
-    for name in ("finetune_from_model", "continue_once") if options.ticket else ():
+    kind = options.ticket_kind
+    without = not options.ticket and kind != WINNING
+    if without and check_kind(kind) not in WITHOUT_SEARCH:
+        raise ConfigError(
+            f"--ticket-kind {kind} needs --ticket FILE; without it there are "
+            f"{', '.join(WITHOUT_SEARCH)}, with --surviving SHARE"
+        )
+    if without and options.surviving is None:
+        raise ConfigError(f"--ticket-kind {kind} without --ticket FILE needs --surviving SHARE, e.g. 0.1")
+    if options.surviving is not None:
+        survivors_of(options.surviving, 1)
+        if kind not in (IN_TRAINING if options.ticket else WITHOUT_SEARCH):
+            raise ConfigError("--surviving is for kinds without a ticket: the ticket says how many weights survive")
+    PruningSchedule.parse(options.gradual)
+    if without and options.rewind_point:
+        raise ConfigError("--ticket-kind and --rewind-point exclude each other: only the dense run has a rewind point")
+    for name in ("finetune_from_model", "continue_once") if options.ticket or without else ():
         if getattr(options, name):
             raise ConfigError(
                 f"--{name.replace('_', '-')} and --ticket exclude each other: the ticket has its own initial weights"
@@ -58,19 +71,20 @@ def is_master() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def require_same_on_all_ranks(ticket: Ticket) -> None:
-    """Check that all ranks train the same ticket; every rank must call this.
+def require_same_on_all_ranks(digest: str, what: str) -> None:
+    """Check that all ranks have the same ticket or masks; every rank must call this.
 
-    :param ticket: the ticket of this rank
-    :raises MismatchError: the ranks have different tickets
+    :param digest: digest of what this rank has
+    :param what: what it is, in the plural, for the message
+    :raises MismatchError: the ranks differ
     """
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return
     digests: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(digests, ticket.digest)
+    torch.distributed.all_gather_object(digests, digest)
     if len(set(digests)) > 1:
-        raise MismatchError(f"the ranks have different tickets: {', '.join(str(digest)[:12] for digest in digests)}")
-    log.info("all %d ranks have the ticket %s", len(digests), ticket.digest[:12])
+        raise MismatchError(f"the ranks have different {what}: {', '.join(str(each)[:12] for each in digests)}")
+    log.info("all %d ranks have the same %s, %s", len(digests), what, digest[:12])
 
 
 def require_own_folder(options: Any, digest: str, task: str) -> None:

@@ -27,17 +27,28 @@ class TaskMasks(HeldMasks):
     """
 
     def __init__(self, model: nn.Module, masks: Masks) -> None:
-        super().__init__(dict(model.named_parameters()), masks)
-        self._names = {id(parameter): name for name, parameter in self.living()}
-        self._aliases = _aliases(model, self._names)
-        self._moments = self.second_moments()
-        self._known_state: Any = None
+        parameters = dict(model.named_parameters())
+        self._names_of_all = {id(parameters[name]): name for name in masks}
+        self._aliases_of_all = _aliases(model, self._names_of_all)
         self._preserves_zeros = False
-        self._flat: dict[int, Eraser] = {}
         self._followed: Any = None
         self._due = False
+        super().__init__(parameters, masks)
         self.enforce_once()
         _hook_loading(model, self)
+
+    def change(self, masks: Masks) -> None:
+        """Hold other masks from now on: the next :meth:`after_step` zeroes weights, masters and optimizer state.
+
+        :param masks: masks of the same pool
+        """
+        super().change(masks)
+        pruned = set(self._references)
+        self._names = {key: name for key, name in self._names_of_all.items() if name in pruned}
+        self._aliases = {alias: name for alias, name in self._aliases_of_all.items() if name in pruned}
+        self._moments = self.second_moments()
+        self._known_state: Any = None
+        self._flat: dict[int, Eraser] = {}
 
     def after_backward(self, optimizer: Any) -> None:
         """Note that gradients were accumulated; they are zeroed once per update, just before the optimizer reads them.

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
-from fairseq_lottery.names import PRECISION, TICKET
+from fairseq_lottery.names import PRECISION, PRUNING, SEARCH, TICKET
 from fairseq_lottery.task.batches import drawn_once
 from fairseq_lottery.task.beginning import Beginning
 from fairseq_lottery.task.checks import (
@@ -31,10 +30,13 @@ from fairseq_lottery.task.checks import (
 from fairseq_lottery.task.fp32_masters import FullValues, full_precision, in_half_precision, with_masters
 from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state
 from fairseq_lottery.task.masks import TaskMasks
+from fairseq_lottery.task.pruning import TaskPruning
 from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
-from fairseq_lottery.task.ticket import fresh_seed, log_ticket, masks_of_checkpoint, needs_fresh, ticket_to_train
+from fairseq_lottery.task.search import SearchWatch, stop_after
+from fairseq_lottery.task.ticket import build_ticket, log_ticket, shares_of_pool
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING
+from lottery_core.pruning import IN_TRAINING, WINNING
 from lottery_core.tickets import Ticket, Weights, snapshot
 
 log = logging.getLogger("fairseq_lottery")
@@ -59,7 +61,11 @@ class LotteryTask:
     _digest = ""  # digest of the ticket that is trained
     _loaded: Sequence[Any] = ()  # models built to load a checkpoint
     _begins: Beginning | None = None
+    _pruning: TaskPruning | None = None
+    _ticket: Ticket | None = None
     _updates = 0
+    _watch: SearchWatch | None = None
+    _trainer: Any = None
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -111,7 +117,7 @@ class LotteryTask:
             return model
         require_one_training()
         point = parse_rewind(options.rewind_point) if options.rewind_point else None
-        if not options.ticket:
+        if not options.ticket and options.ticket_kind == WINNING:
             require_own_folder(options, "", type(self).__name__)
             model = build(cfg)
             self._full_values = FullValues(model)
@@ -124,42 +130,27 @@ class LotteryTask:
             )
         else:
             model = self._build_ticket(lambda: build(cfg))
+        if options.mask_watch:
+            self._watch = SearchWatch.of(options, model, self._ticket, is_master())
         self._bare_model = model
         return model
 
     def _build_ticket(self, build: Callable[[], Any]) -> Any:
         options = self.lottery_options
-        given = Ticket.load(options.ticket)
-        if options.scope and tuple(options.scope.split()) != given.origin.scope:
-            raise ConfigError(f"--scope cannot change: {options.ticket} has scope {' '.join(given.origin.scope)}")
-        if needs_fresh(given, options.ticket_kind):
-            # The new values of a control must differ from the initial weights of the dense run with the same --seed.
-            before = torch.random.get_rng_state()
-            torch.default_generator.manual_seed(fresh_seed(options.ticket_seed))
-            model = build()
-            torch.random.set_rng_state(before)
-        else:
-            model = build()
-        ticket = ticket_to_train(
-            given,
-            Path(options.ticket),
-            options.ticket_kind,
-            options.ticket_seed,
-            model,
-            Path(options.rewind) if options.rewind else None,
-            Path(options.save_dir),
-            is_master(),
-        )
+        model, ticket = build_ticket(options, build)
         if options.after_rewind == REMAINING:
             self._begins = Beginning.beside(Path(options.rewind))
         self._digest = ticket.digest
         require_own_folder(options, self._digest, type(self).__name__)
-        require_same_on_all_ranks(ticket)
+        require_same_on_all_ranks(self._digest, "tickets")
         ticket = ticket.named_for(model)
         ticket.load_into(model)
+        self._ticket = ticket
         self._full_values = FullValues(model)
         self._full_values.keep(ticket.start())
         self._held = TaskMasks(model, ticket.masks)
+        if options.ticket_kind in IN_TRAINING and not ticket.masks.pruned:
+            self._pruning = TaskPruning(ticket, options, self._held, model)
         log_ticket(ticket)
         return model
 
@@ -175,6 +166,10 @@ class LotteryTask:
         if training:
             self._train_batches = batches
         return batches
+
+    def meet(self, trainer: Any) -> None:
+        """Remember the trainer, whose configuration limits the run; see :mod:`fairseq_lottery.patches.begin_late`."""
+        self._trainer = trainer
 
     def begin_late(self, trainer: Any, batches: Any, **options: Any) -> Any:
         """Move a new run to the rewind point under ``--after-rewind remaining``.
@@ -193,6 +188,10 @@ class LotteryTask:
         """
         super().begin_epoch(epoch, model)  # type: ignore[misc]
         self._check_due = True
+        if self._pruning is not None:
+            known = self._train_batches is not None and not self.has_sharded_data("train")  # type: ignore[attr-defined]
+            begin = self._begins.updates if self._begins else 0
+            self._pruning.plan(self.lottery_options, len(self._train_batches) if known else None, begin)
         if self._rewinding is None:
             return
         if not self._length_checked and self._train_batches is not None:
@@ -220,6 +219,8 @@ class LotteryTask:
             self._scaler = None
         if self._rewinding is not None:
             self._rewinding.before_update(update_num, self._weights)
+        if self._watch is not None:
+            self._watch.before_update(update_num, self._train_batches, self._weights)
         result = super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
         if self._held is not None:
             self._held.after_backward(optimizer)
@@ -229,7 +230,11 @@ class LotteryTask:
         """Run the optimizer step, then mask the masters and the weights."""
         if self._held is not None:
             self._held.zero_due_gradients()
+        if self._pruning is not None:
+            self._pruning.before_step(optimizer)
         super().optimizer_step(optimizer, model=model, update_num=update_num)  # type: ignore[misc]
+        if self._pruning is not None and self._pruning.after_step(optimizer, update_num + 1):
+            self._shares = None
         if self._held is not None:
             self._held.after_step(optimizer, update_num + 1)
         if self._rewinding is not None:
@@ -238,6 +243,8 @@ class LotteryTask:
             self._updates = update_num + 1
             at = None if batches is None else Beginning(self._updates, batches.state_dict())
             self._rewinding.after_update(self._updates, epoch, ends, self._weights, at)
+        if self._watch is not None and self._watch.after_update(update_num + 1, self._train_batches, self._weights):
+            stop_after(self._trainer.cfg, update_num + 1)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
         """Return the task's entries in a checkpoint: the ticket's digest, and the state of the loss scaler."""
@@ -246,12 +253,19 @@ class LotteryTask:
         half = self._bare_model is not None and in_half_precision(self._bare_model)
         scaler = scaler_state(self._optimizer)
         precision = {PRECISION: {"scaler": scaler}} if half or scaler else {}
-        return {**more, name: {**more.get(name, {}), TICKET: self._digest, **precision}}
+        pruning = {} if self._pruning is None else {PRUNING: self._pruning.state()}
+        state = self._watch.state() if self._watch is not None else {}
+        search = {SEARCH: state} if state else {}
+        return {**more, name: {**more.get(name, {}), TICKET: self._digest, **precision, **pruning, **search}}
 
     def set_checkpoint_dict(self, kept: dict[str, Any]) -> None:
         """Restore the entries that :meth:`get_checkpoint_dict` returned for the run that is resumed."""
         getattr(super(), "set_checkpoint_dict", lambda _: None)(kept)
         self._scaler = kept.get(PRECISION, {}).get("scaler")
+        if self._pruning is not None:
+            self._pruning.resume(kept.get(PRUNING))
+        if self._watch is not None:
+            self._watch.restore(kept.get(SEARCH, {}))
 
     def in_full_precision(self, state: Mapping[str, Any], optimizer: Any) -> Mapping[str, Any]:
         """Return the model's state dict with the fp32 masters in place of the rounded weights, for a checkpoint."""
@@ -274,23 +288,14 @@ class LotteryTask:
 
         super().reduce_metrics(logging_outputs, criterion)  # type: ignore[misc]
         if self._shares is None:
-            self._shares = self._shares_of_pool()
+            masks = None if self._held is None else self._held.masks
+            self._shares = shares_of_pool(self.lottery_options, masks, self._loaded)
         for name, value in self._shares.items():
             metrics.log_scalar(name, value, weight=0, priority=1900, round=5)
-
-    def _shares_of_pool(self) -> dict[str, float]:
-        masks = None if self._held is None else self._held.masks
-        ticket = self.lottery_options.ticket
-        if masks is None and ticket and self._loaded:  # under fairseq-validate
-            masks = masks_of_checkpoint(self.lottery_options, self._loaded[-1])
-            if masks is None:
-                log.warning(
-                    "the ticket of this checkpoint, %s, is not here: pruned and surviving are not known", ticket
-                )
-                return {}
-        if masks is None:
-            return {"pruned": 0.0, "surviving": 1.0}
-        return {"pruned": masks.pruned / masks.pool, "surviving": masks.surviving / masks.pool}
+        look = None if self._watch is None else self._watch.look
+        if look is not None:
+            metrics.log_scalar("mask_distance", look.distance, weight=0, priority=1901, round=5)
+            metrics.log_scalar("mask_slows", float(look.slows), weight=0, priority=1902, round=0)
 
     def check_masks_if_due(self) -> None:
         """Check the masks once after the start, and at the beginning of each epoch and of each validation.

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from fairseq_lottery.task.checks import is_master
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import paths
-from lottery_core.pruning import CHAINS, CONTROLS, FRESH, REWIND, WINNING, check_kind, control_ticket, derive_seed
-from lottery_core.tickets import Masks, Ticket, network_lines, snapshot, ticket_warnings, versions
+from lottery_core.pruning import (
+    CHAINS,
+    CONTROLS,
+    FRESH,
+    IN_TRAINING,
+    REWIND,
+    WINNING,
+    check_kind,
+    control_ticket,
+    derive_seed,
+    ticket_without_search,
+)
+from lottery_core.tickets import ALL, Masks, Ticket, network_lines, snapshot, ticket_warnings, versions
 
 log = logging.getLogger("fairseq_lottery")
 
@@ -34,13 +48,73 @@ def needs_fresh(ticket: Ticket, kind: str) -> bool:
     return CONTROLS[kind].needs == FRESH
 
 
+def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket]:
+    """Build the model of a run, and return it with the ticket that it trains.
+
+    :param options: the lottery task's configuration
+    :param build: builds a newly initialised model
+    :raises LotteryError: see :func:`ticket_to_train` and :func:`ticket_without_file`
+    """
+    kind = options.ticket_kind
+    if not options.ticket:
+        model = build()
+        return model, ticket_without_file(options, model)
+    given = Ticket.load(options.ticket)
+    if options.scope and tuple(options.scope.split()) != given.origin.scope:
+        raise ConfigError(f"--scope cannot change: {options.ticket} has scope {' '.join(given.origin.scope)}")
+    if kind in IN_TRAINING and (given.origin.kind != kind or given.masks.pruned or options.surviving is None):
+        raise ConfigError(
+            f"a {kind} ticket is found while it trains: leave --ticket out and give --surviving. To train one that is "
+            "found already, leave --ticket-kind out"
+        )
+    if needs_fresh(given, kind):
+        # The new values of a control must differ from the initial weights of the dense run with the same --seed.
+        before = torch.random.get_rng_state()
+        torch.default_generator.manual_seed(fresh_seed(options.ticket_seed))
+        model = build()
+        torch.random.set_rng_state(before)
+    else:
+        model = build()
+    rewind = Path(options.rewind) if options.rewind else None
+    folder = Path(options.save_dir)
+    ticket = ticket_to_train(given, Path(options.ticket), kind, options.ticket_seed, model, rewind, folder, is_master())
+    return model, ticket
+
+
 def fresh_seed(seed: int) -> int:
     """Derive the seed of a control's new initial values; it differs from any seed that users give to the dense run."""
     return derive_seed("fairseq fresh values", seed)
 
 
+def ticket_without_file(options: Any, model: nn.Module) -> Ticket:
+    """Return the ticket that a run without ``--ticket`` trains, made from the model's initial weights.
+
+    :param options: the lottery task's configuration
+    :param model: the model, newly initialised
+    :raises LotteryError: the kind needs a ticket, or the share or the scope is wrong
+    """
+    made = ticket_without_search(
+        options.ticket_kind,
+        snapshot(model),
+        options.surviving,
+        scope=options.scope.split() if options.scope else ALL,
+        seed=options.ticket_seed,
+    )
+    if options.ticket_kind not in IN_TRAINING and is_master():
+        made.save(Path(options.save_dir) / paths.TICKET)
+    return made
+
+
 def ticket_to_train(
-    given: Ticket, path: Path, kind: str, seed: int, model: nn.Module, rewind: Path | None, folder: Path, write: bool
+    given: Ticket,
+    path: Path,
+    kind: str,
+    seed: int,
+    model: nn.Module,
+    rewind: Path | None,
+    folder: Path,
+    write: bool,
+    outside: str = REWIND,
 ) -> Ticket:
     """Return the ticket that a run trains; a control is written to ``ticket.safetensors``, and reread on resume.
 
@@ -52,6 +126,7 @@ def ticket_to_train(
     :param rewind: file of the weights at the rewind point, for the kind ``"shuffled"``
     :param folder: folder of the run
     :param write: whether this process writes files, as exactly one rank must
+    :param outside: where parameters outside the scope start, see :func:`lottery_core.control_ticket`
     :raises LotteryError: the model has another architecture, a required file is missing, or the kind is unknown
     """
     if kind in (WINNING, given.origin.kind):
@@ -64,7 +139,7 @@ def ticket_to_train(
         if CONTROLS[kind].needs == REWIND and rewind is None:
             raise ConfigError(f"a {kind} ticket starts from the rewind point: give its weights, --rewind FILE")
         weights = None if rewind is None else read_weights(rewind)
-        made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights)
+        made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights, outside=outside)
         if write:
             made.save(target)
     return made
@@ -79,7 +154,7 @@ def masks_of_checkpoint(options: Any, model: nn.Module) -> Masks | None:
         ``model``
     """
     values = dict(model.named_parameters())
-    for path in (Path(options.save_dir) / paths.TICKET, Path(options.ticket)):
+    for path in (Path(options.save_dir) / paths.TICKET, *([Path(options.ticket)] if options.ticket else [])):
         try:
             masks = Ticket.load(path).named_for(model).masks
         except LotteryError:
@@ -87,6 +162,24 @@ def masks_of_checkpoint(options: Any, model: nn.Module) -> Masks | None:
         if all(not values[name].detach()[~mask.to(values[name].device)].any() for name, mask in masks.items()):
             return masks
     return None
+
+
+def shares_of_pool(options: Any, masks: Masks | None, loaded: Sequence[nn.Module]) -> dict[str, float]:
+    """Return the shares of the pool that are pruned and that survive; empty if they are not known.
+
+    :param options: the lottery task's configuration
+    :param masks: masks of the model that trains; ``None`` without a ticket
+    :param loaded: models that were loaded from a checkpoint, under ``fairseq-validate``
+    """
+    if masks is None and loaded and (options.ticket or options.ticket_kind != WINNING):
+        masks = masks_of_checkpoint(options, loaded[-1])
+        if masks is None:
+            where = options.ticket or Path(options.save_dir) / paths.TICKET
+            log.warning("the ticket of this checkpoint, %s, is not here: pruned and surviving are not known", where)
+            return {}
+    if masks is None:
+        return {"pruned": 0.0, "surviving": 1.0}
+    return {"pruned": masks.pruned / masks.pool, "surviving": masks.surviving / masks.pool}
 
 
 def _earlier_control(target: Path, given: Ticket, kind: str, seed: int) -> Ticket | None:

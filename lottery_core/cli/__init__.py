@@ -1,7 +1,27 @@
 """The command ``lottery``, and what the commands of the plugins share with it."""
 
 from lottery_core.cli.common import Parser, run_command, run_experiment
+from lottery_core.cli.completion import accept, typed_words
 from lottery_core.cli.experiment_options import DEFAULTS, add_experiment_options
+from lottery_core.cli.help_text import listed, version_line
 from lottery_core.cli.lottery import main
+from lottery_core.cli.lottery_options import parsers
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, chosen_of, search_lines, search_settings
 
-__all__ = ["DEFAULTS", "Parser", "add_experiment_options", "main", "run_command", "run_experiment"]
+__all__ = [
+    "DEFAULTS",
+    "Parser",
+    "SEARCH_DEFAULTS",
+    "accept",
+    "add_experiment_options",
+    "chosen_of",
+    "listed",
+    "main",
+    "parsers",
+    "run_command",
+    "run_experiment",
+    "search_lines",
+    "search_settings",
+    "typed_words",
+    "version_line",
+]

@@ -9,9 +9,12 @@ import shlex
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
+from lottery_core.cli.budget import parse_budget, run_within
+from lottery_core.cli.completion import complete
+from lottery_core.cli.help_text import HelpFormatter
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import (
     Executor,
@@ -23,10 +26,11 @@ from lottery_core.experiments import (
     commands,
     duration,
     read_marker,
+    read_searches,
     seconds_left,
 )
 from lottery_core.files import printable
-from lottery_core.reports import report
+from lottery_core.reports import report, saved_lines
 
 _LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
 _LONGEST = 2000  # maximum characters of an error message, which may quote untrusted files
@@ -37,6 +41,17 @@ class Parser(argparse.ArgumentParser):
 
     # Option of another tool -> what to use instead, for the message about an unknown option.
     hints: Mapping[str, str] = {}
+    # Subcommands that other parsers serve, for the shell's completion.
+    commands: Sequence[str] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", HelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, or answer the shell that completes a command line."""
+        complete(self, self.commands)
+        return super().parse_args(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         listed = _LISTED.search(message)
@@ -84,6 +99,9 @@ def run_experiment(
     quiet: bool = False,
     seconds: float | None = None,
     training: Callable[[Run], str] | None = None,
+    stop_at_floor: int | None = None,
+    budget: str | None = None,
+    chosen: Iterable[str] = (),
 ) -> None:
     """Train the runs of an experiment, then print its table and draw its picture.
 
@@ -95,12 +113,24 @@ def run_experiment(
     :param quiet: whether to show no progress
     :param seconds: upper bound on the duration of a run, if it was measured beforehand
     :param training: returns the framework's own command that the command of a run starts, where there is one
+    :param stop_at_floor: number of scored levels in a row at the floor after which a kind ends in its repeat
+    :param budget: what the experiment may take, see :func:`lottery_core.cli.budget.parse_budget`; ``None``: no limit
+    :param chosen: settings that the user chose, which a budget leaves as they are
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
+    if budget is not None:
+        parse_budget(budget)
     if dry_run:
         _print_plan(experiment, framework, executor, seconds, training)
         return
-    Runner(experiment, framework, executor, Progress(quiet=quiet, seconds=seconds)).run()
+
+    def run(some: Experiment) -> object:
+        return Runner(some, framework, executor, Progress(quiet=quiet, seconds=seconds), stop_at_floor).run()
+
+    if budget is None:
+        run(experiment)
+    else:
+        run_within(budget, experiment, chosen, executor.jobs, run, Progress(quiet=quiet).say)
     report([experiment.out])
 
 
@@ -113,24 +143,30 @@ def _print_plan(
 ) -> None:
     jobs = executor.jobs
     done: dict[str, list[float]] = defaultdict(list)
-    waiting = []
+    waiting, finished, copied = [], 0, 0
     for run, folder, command in commands(experiment, framework):
         row = read_marker(folder, experiment) if folder.exists() else None
-        if row is None:
+        same = experiment.alike(run)
+        if row is None and same is None:
             waiting.append(run)
-        else:
-            done[row.kind].append(row.wall_seconds)
-        print(f"{run}{'' if row is None else ' (done)'}\n  {folder}\n  {shlex.join(command)}")
+        elif row is not None and not row.same_as:
+            done[row.run.pace].append(row.wall_seconds)
+        copied += row is None and same is not None
+        known = f" (will be the same as {same}, not trained again)" if same is not None else ""
+        if row is not None:
+            known = f" (done, the same as {row.same_as})" if row.same_as else " (done)"
+        finished += row is not None
+        print(f"{run}{known}\n  {folder}\n  {shlex.join(command)}")
         if training is not None:
             print(f"  which runs: {training(run)}")
     describe: Callable[[], str] | None = getattr(executor, "description", None)
     if describe is not None and describe():
         print(describe())
-    finished = sum(map(len, done.values()))
-    line = f"{finished + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    line = f"{finished + copied + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    line += f", {copied} to copy" if copied else ""
     left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"
     if left is None and waiting and seconds is not None:
-        left, source = seconds_left(waiting, {waiting[0].kind: [seconds]}, jobs), "at most, at the measured speed"
+        left, source = seconds_left(waiting, {waiting[0].pace: [seconds]}, jobs), "at most, at the measured speed"
     if left is not None:
         line += f": about {duration(left)} with {jobs} at a time ({source})"
-    print(line)
+    print("\n".join([line, *saved_lines(experiment, read_searches(experiment.out, experiment))]))

@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli.completion import accept
+from lottery_core.cli.help_text import listed
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
-from lottery_core.pruning import CRITERIA, MAGNITUDE, MEANINGS
-from lottery_core.tickets import TOGETHER
+from lottery_core.pruning import CRITERIA, FRESH, GRADUAL, MAGNITUDE, MEANINGS, REWIND
+from lottery_core.tickets import SEPARATE, TOGETHER
 
 _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
 # Values of options that neither the user nor a preset gives; an option that was not given is absent from the namespace.
@@ -20,10 +23,14 @@ DEFAULTS: dict[str, Any] = {
     "rewind": "epoch:1",
     "kinds": ["winning", "random"],
     "seeds": [1],
+    "repeat_noise": 1,
     "scope": ["all"],
     "criterion": MAGNITUDE.name,
     "after_rewind": FULL,
     "scope_shares": TOGETHER,
+    "gradual": str(GRADUAL),
+    "outside": "",
+    **SEARCH_DEFAULTS,
 }
 
 
@@ -51,23 +58,22 @@ class _Joined(argparse.Action):
         setattr(namespace, self.dest, list(dict.fromkeys(seed for some in values for seed in some)))
 
 
-def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope: str) -> None:
-    """Add the options to a parser or to an argument group; its ``argument_default`` must be ``argparse.SUPPRESS``.
+def add_experiment_options(
+    parser: argparse.ArgumentParser, rewind: str, scope: str
+) -> tuple[argparse._ArgumentGroup, argparse._ArgumentGroup, argparse._ArgumentGroup]:
+    """Add the options to a parser, whose ``argument_default`` must be ``argparse.SUPPRESS``.
 
-    :param group: the parser or group
+    :param parser: the parser
     :param rewind: help text of ``--rewind``, which lists the accepted rewind points
     :param scope: help text of ``--scope``, which lists the accepted words
+    :returns: the groups of the options, to which a plugin may add its own: the experiment, the method, where runs train
     """
-    kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in MEANINGS.items())
-    criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
-    add = group.add_argument
+    experiment = parser.add_argument_group("experiment")
+    add = experiment.add_argument
     add("--out", type=Path, metavar="DIR", help="folder of the experiment; rerun the same command to resume in it")
     add("--rounds", type=int, metavar="N", help="rounds of pruning (20); 0: only the dense runs")
-    add("--prune-rate", type=float, metavar="P", help="share of the remaining parameters that each round removes (0.2)")
-    add("--rewind", metavar="POINT", help=rewind)
-    after = "; ".join(f"{word}: {meaning}" for word, meaning in AFTER_REWIND.items())
-    add("--after-rewind", metavar="WORD", help=f"training after the rewind point ({FULL}). {after}")
-    add("--kinds", nargs="+", metavar="KIND", help=f"kinds of ticket (winning random). {kinds}")
+    kinds = add("--kinds", nargs="+", metavar="KIND", help=listed("kinds of ticket (winning random)", MEANINGS))
+    accept(kinds, MEANINGS)
     add(
         "--seeds",
         nargs="+",
@@ -76,15 +82,12 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
         metavar="SEED",
         help="one repeat of the whole experiment per seed (1); 1-10 is a range",
     )
-    add("--scope", nargs="+", metavar="SCOPE", help=scope)
-    add("--criterion", metavar="NAME", help=f"how parameters are ranked for pruning (magnitude). {criteria}")
     add(
-        "--scope-shares",
-        metavar="HOW",
-        help="together: all networks are one pool (default); separate: actor and critic, or encoder and decoder, are "
-        "each pruned at the same rate",
+        "--repeat-noise",
+        type=int,
+        metavar="N",
+        help="train each ticket N times, under different noise of training, to tell luck from tickets (1)",
     )
-    add_executor_options(group)
     add(
         "--dry-run",
         action="store_true",
@@ -92,3 +95,40 @@ def add_experiment_options(group: argparse._ActionsContainer, rewind: str, scope
         help="only print the plan: each run, its command, whether it is done, and the time left",
     )
     add("--quiet", action="store_true", default=False, help="show no progress")
+    method = parser.add_argument_group("pruning and rewinding")
+    _add_method(method, rewind, scope)
+    add_search_options(parser.add_argument_group("fewer and shorter trainings"))
+    where = parser.add_argument_group("where runs train")
+    add_executor_options(where)
+    return experiment, method, where
+
+
+def _add_method(group: argparse._ArgumentGroup, rewind: str, scope: str) -> None:
+    add = group.add_argument
+    add("--prune-rate", type=float, metavar="P", help="share of the remaining parameters that each round removes (0.2)")
+    add("--rewind", metavar="POINT", help=rewind)
+    after = listed(f"training after the rewind point ({FULL})", AFTER_REWIND)
+    accept(add("--after-rewind", metavar="WORD", help=after), AFTER_REWIND)
+    add("--scope", nargs="+", metavar="SCOPE", help=scope)
+    criteria = {name: criterion.meaning for name, criterion in CRITERIA.items()}
+    ranking = listed("how parameters are ranked for pruning (magnitude)", criteria)
+    accept(add("--criterion", metavar="NAME", help=ranking), criteria)
+    shares = {
+        TOGETHER: "all networks are one pool",
+        SEPARATE: "actor and critic, or encoder and decoder, are each pruned at the same rate",
+    }
+    accept(
+        add("--scope-shares", metavar="HOW", help=listed(f"whether networks share a pool ({TOGETHER})", shares)), shares
+    )
+    outside = {
+        REWIND: "at the rewind point, as in the winning ticket",
+        FRESH: "at fresh values",
+    }
+    starts = listed(f"where controls with fresh values start outside the scope ({REWIND})", outside)
+    accept(add("--outside", choices=[REWIND, FRESH], metavar="HOW", help=starts), outside)
+    add(
+        "--gradual",
+        nargs=3,
+        metavar=("BEGIN", "END", "STEPS"),
+        help=f"when tickets of kind gradual are pruned: two shares of the training, and a number of steps ({GRADUAL})",
+    )

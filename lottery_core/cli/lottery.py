@@ -8,122 +8,22 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from lottery_core import dialects
 from lottery_core.checkpoints import read_with_facts
-from lottery_core.cli.common import Parser, run_command
+from lottery_core.cli.common import run_command
+from lottery_core.cli.doctor import doctor
 from lottery_core.cli.hand_pruned import rewind_word
+from lottery_core.cli.lottery_options import parser
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
-from lottery_core.inference import FORMS, export
-from lottery_core.pruning import CRITERIA, check_rate, check_scope_shares, criterion_named, prune
+from lottery_core.inference import export
+from lottery_core.pruning import check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, report, states
 from lottery_core.reports import render as render_status
 from lottery_core.reports.page import answered, check_page, subject_of, write_page
 from lottery_core.tickets import Ticket, Weights, by_names, describe, equal_bits, network_lines, render, ticket_warnings
-from lottery_core.version import VERSION
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="lottery", description="Lottery tickets: find one, inspect it, export it, report an experiment."
-    )
-    parser.add_argument("--version", action="version", version=f"lottery {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_prune(commands.add_parser("prune", help="find the next ticket from two files of weights"))
-
-    inspect = commands.add_parser("inspect", help="show what is in a ticket")
-    inspect.add_argument("ticket", type=Path, metavar="TICKET")
-    inspect.add_argument("--json", action="store_true", help="print JSON")
-
-    exporting = commands.add_parser("export", help="write a checkpoint that works without this project")
-    exporting.add_argument("checkpoint", type=Path, metavar="CKPT", help=_files())
-    exporting.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
-    forms = "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
-    exporting.add_argument("--form", default="plain", metavar="FORM", help=f"form of the output (plain). {forms}")
-    exporting.add_argument(
-        "--trust", action="store_true", help="run the code that a file brings along, in its pickled objects"
-    )
-
-    reporting = commands.add_parser("report", help="answer, table and picture of experiments, finished or not")
-    reporting.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments, or files of their rows (results.csv)"
-    )
-    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default, for one RUN: RUN/curve.png")
-    reporting.add_argument(
-        "--eval",
-        action="store_true",
-        help="draw the scores of the evaluations instead of those of training (picture: RUN/curve-eval.png)",
-    )
-    reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
-    reporting.add_argument("--json", type=Path, metavar="FILE", help="write everything that the answer says, as data")
-    reporting.add_argument(
-        "--margin",
-        metavar="M",
-        help="how much worse than dense is as good: a share of the distance from floor to dense (5%%), of the dense "
-        "score (dense:1%%), or a difference of scores (score:0.03); the default is the first, dense:1%% for BLEU and "
-        "score:0.03 for log perplexity",
-    )
-    reporting.add_argument(
-        "--effect",
-        metavar="E",
-        help="a difference that would matter, for the number of seeds: a share of the area under the curve, where "
-        "dense is 1 and the floor 0 (0.10)",
-    )
-    reporting.add_argument(
-        "--lower-is-better", action="store_true", help="lower scores are better, where the rows do not say so"
-    )
-    page = "write one page with everything that is known, which needs no network (extra 'html')"
-    reporting.add_argument("--html", type=Path, metavar="PAGE", help=page)
-
-    status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
-    status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
-    status.add_argument("--all", action="store_true", help="show done and waiting runs as well")
-    status.add_argument("--html", type=Path, metavar="PAGE", help=page)
-    return parser
-
-
-def _add_prune(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("trained", type=Path, metavar="TRAINED", help=f"trained weights: {_files()}")
-    add("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
-    add("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask is pruned further")
-    amount = parser.add_mutually_exclusive_group(required=True)
-    amount.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to prune")
-    amount.add_argument(
-        "--fraction", type=float, metavar="F", help="share of the whole pool that is pruned afterwards (one-shot)"
-    )
-    add(
-        "--scope",
-        nargs="+",
-        default=None,
-        metavar="SCOPE",
-        help="'all' (default), 'layers' (no embeddings, norms, output layers), 'trainable' (nothing frozen), 'actor' "
-        "or 'critic' of an agent, or regular expressions",
-    )
-    criteria = "; ".join(f"{name}: {criterion.meaning}" for name, criterion in CRITERIA.items())
-    ranking = "how parameters are ranked (as for --previous, else magnitude)"
-    add("--criterion", metavar="NAME", help=f"{ranking}. {criteria}")
-    add(
-        "--scope-shares",
-        metavar="HOW",
-        help="together: all networks are one pool; separate: actor and critic, or encoder and decoder, are each pruned "
-        "at the same rate (as for --previous, else together)",
-    )
-    add("--key", metavar="NAME", help="where the state dict is in files that hold several, e.g. generator")
-    add(
-        "--rewind-point",
-        metavar="WORD",
-        help="what EARLIER is, e.g. epoch:1; kept in the ticket (what the files say, else unknown)",
-    )
-    add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
-
-
-def _files() -> str:
-    return ", ".join(row.file for row in (*dialects.every()[1:], dialects.every()[0]) if row.file)
 
 
 def _prune(args: argparse.Namespace) -> None:
@@ -257,7 +157,18 @@ def _status(args: argparse.Namespace) -> None:
     _write_page(args, queue)
 
 
-_COMMANDS = {"prune": _prune, "inspect": _inspect, "export": _export, "report": _report, "status": _status}
+def _doctor(args: argparse.Namespace) -> int:
+    return doctor()
+
+
+_COMMANDS = {
+    "prune": _prune,
+    "inspect": _inspect,
+    "export": _export,
+    "report": _report,
+    "status": _status,
+    "doctor": _doctor,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -266,5 +177,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: command-line arguments; ``None`` means those of ``sys.argv``
     :returns: exit status: 0, or 2 for bad input
     """
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     return run_command(lambda: _COMMANDS[args.command](args), "lottery")

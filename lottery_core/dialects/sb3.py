@@ -79,6 +79,11 @@ def _origin(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"seed": seed} if type(seed) is int else {}
 
 
+def _returns_asked(settings: Mapping[str, Any]) -> int:
+    evaluation = settings.get("evaluation") or {}
+    return int(evaluation["episodes"] if evaluation.get("is_score") else settings.get("score_episodes", 1))
+
+
 def _evaluation_label(settings: Mapping[str, Any], episodes: int) -> str:
     how = ", deterministic actions" if settings.get("evaluation", {}).get("deterministic") else ""
     return f"mean return of {episodes} fresh episodes{how}"
@@ -107,7 +112,8 @@ SB3 = Dialect(
     networks=_networks,
     collapse_hint=_collapse_hint,
     steps="environment steps",
-    returns_asked=lambda settings: int(settings.get("score_episodes", 1)),
+    returns_asked=_returns_asked,
+    score_label=lambda scoring, name: f"mean return of the last {name} episodes",
     evaluation_label=_evaluation_label,
     packages=frozenset({"stable-baselines3"}),
     label_of_returns=lambda returns: f"mean return of the last {returns} training episodes",

@@ -8,43 +8,59 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, plan_runs, with_winning
+from lottery_core.experiments.graph import FRESH_APART, SEEDINGS, SHARED, Run, alike, needs, plan_runs, with_winning
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
+    BUDGET,
+    DENSE,
+    FRESH,
     FULL,
+    GRADUAL,
     KEPT,
     KINDS,
     MAGNITUDE,
     REMAINING,
+    REWIND,
+    SEARCH_FULL,
+    PruningSchedule,
+    check_outside,
     check_rate,
     check_scope_shares,
     criterion_named,
+    needs_rewind_point,
+    parse_search,
+    schedule,
 )
 from lottery_core.tickets import ALL, TOGETHER, versions
 
 _KEYS = {
-    "framework",
-    "settings",
-    "prune_rate",
-    "rewind",
-    "scope",
-    "score_label",
-    "kinds",
-    "seeds",
-    "rounds",
-    "versions",
+    *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
+    *("kinds", "seeds", "rounds", "versions"),
 }
 # The key under which entries of 0.1 are kept whose form has changed since.
 _OF_0_1 = "version_0_1"
-# Settings that folders of 0.1 lack, with the values that 0.1 used.
-_DEFAULTS = {"criterion": MAGNITUDE.name, "scope_shares": TOGETHER, "after_rewind": FULL}
+# Settings that folders of earlier versions lack, with the values that these used.
+_DEFAULTS: dict[str, Any] = {
+    "criterion": MAGNITUDE.name,
+    "scope_shares": TOGETHER,
+    "after_rewind": FULL,
+    "seeding": FRESH_APART,
+    "gradual": str(GRADUAL),
+    "outside": FRESH,
+    "search": SEARCH_FULL,
+    "first": None,
+    "score_rounds": [],
+}
+# Settings that say how tickets are searched for and which are scored; a folder with only dense runs takes any.
+_SEARCHING = ("search", "first", "score_rounds")
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,16 @@ class Experiment:
     :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
     :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
         scoring it is the same experiment, whose finished runs are scored again
+    :param outside: where parameters outside the scope start in controls with fresh values, see
+        :func:`lottery_core.control_ticket`; empty is as before in this folder, else ``"rewind"``
+    :param gradual: begin, end and steps of the schedule of tickets that are pruned gradually, in one training
+    :param search: how far search rounds train, see :func:`lottery_core.pruning.parse_search`; ``"full"``: a round that
+        searches is also scored
+    :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
+    :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
+    :param repeat_noise: how often each ticket is trained, under different noise
+    :param seeding: which runs of a repeat share the noise of training, one of
+        :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -90,25 +116,55 @@ class Experiment:
     after_rewind: str = FULL
     scope_shares: str = TOGETHER
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    gradual: str = str(GRADUAL)
+    outside: str = ""
+    search: str = SEARCH_FULL
+    first: float | None = None
+    score_rounds: tuple[int, ...] = ()
+    seeding: str = ""
+    repeat_noise: int = 1
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
+        object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
+        parse_search(self.search)
+        if self.searches and set(self.kinds) & set(BUDGET):
+            raise ConfigError(
+                f"a {BUDGET[0]} ticket trains as long as a search whose rounds are trained in full: leave it or "
+                f"--search {self.search} out"
+            )
+        if self.first is not None:
+            check_rate(self.first, "share that survives the first round")
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
+        object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
                 f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
                 f"the rewind point is '{self.rewind}'"
             )
+        for kind in filter(needs_rewind_point, self.kinds if self.rewind in KEPT else ()):
+            raise ConfigError(
+                f"the kind {kind} is pruned at the rewind point, and there is none: the rewind point is '{self.rewind}'"
+            )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
+        if self.seeding not in SEEDINGS:
+            raise unknown_choice(self.seeding, "seeding", SEEDINGS)
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
                 "training only what remains after the rewind point needs one, and there is none: "
                 f"the rewind point is '{self.rewind}'"
             )
+
+    def _outside_before(self) -> str:
+        before = read_row(self.out)
+        if tuple(self.scope) == (ALL,):  # nothing is outside
+            return FRESH
+        return str(before.get("outside", FRESH)) if before else REWIND
 
     @property
     def name(self) -> str:
@@ -117,15 +173,43 @@ class Experiment:
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
-        return plan_runs(self.kinds, self.seeds, self.rounds)
+        scored = self.score_rounds
+        return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise, scored, self.searches)
+
+    @property
+    def searches(self) -> bool:
+        """Whether rounds are searched in runs of their own, which end before scored runs do."""
+        return self.search != SEARCH_FULL
+
+    def needs(self, run: Run) -> list[Run]:
+        """Return the runs that must be done before ``run`` can start."""
+        return needs(run, self.searches)
+
+    @staticmethod
+    def plain_needs(run: Run) -> list[Run]:
+        """Return what ``run`` needs where every round is trained in full."""
+        return needs(run)
+
+    def alike(self, run: Run) -> Run | None:
+        """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
+        return alike(run, self.kinds, self.rewind)
+
+    def schedule(self, pool: int, rounds: int) -> list[int]:
+        """Return the number of survivors after 0, 1, ... ``rounds`` rounds of this experiment.
+
+        :param pool: number of parameters in the pool
+        :param rounds: number of rounds
+        """
+        return schedule(pool, self.prune_rate, rounds, self.first)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.
 
-        Kinds, seeds and rounds may be added. Settings that folders of 0.1 lack are left out if they have their default.
-        The scoring is not included.
+        Kinds, seeds, rounds and trainings may be added. Settings that earlier folders lack are left out at their
+        default. The scoring is not included.
         """
         later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
+        later.pop("score_rounds", None)  # no ticket and no score depends on which others are scored
         return {
             "framework": self.framework,
             "prune_rate": self.prune_rate,
@@ -136,8 +220,9 @@ class Experiment:
             **({} if self.scoring else {"score_label": self.score_label}),
         }
 
-    def _later(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in _DEFAULTS}
+    def _later(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in _DEFAULTS}
+        return {**values, "score_rounds": list(self.score_rounds)}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
@@ -145,11 +230,16 @@ class Experiment:
 
     def accepts(self, configuration: str) -> bool:
         """Return whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
-        if configuration == self.digest():
+        if configuration in (self.digest(), self._digest_of_dense):
             return True
         row = read_row(self.out)
         known = row.get(_OF_0_1, {}).get("configuration") == configuration
         return known and Experiment.load(self.out).digest() == self.digest()
+
+    @cached_property
+    def _digest_of_dense(self) -> str:
+        # Dense runs may be older than the decision how to search; other runs are not, see check_same_as_before.
+        return replace(self, search=SEARCH_FULL, first=None).digest()
 
     @property
     def scoring_text(self) -> str:
@@ -161,7 +251,7 @@ class Experiment:
         return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:
-        """Write ``experiment.json``, keeping kinds, seeds and rounds of earlier commands in the same folder.
+        """Write ``experiment.json``, keeping kinds, seeds, rounds of earlier commands in the folder.
 
         :raises ConfigError: the folder holds an experiment of another configuration; the message shows the differences
         :raises WriteError: the file cannot be written
@@ -174,12 +264,15 @@ class Experiment:
                 kinds=tuple(kind for kind in KINDS if kind in {*before["kinds"], *self.kinds}),
                 seeds=tuple(dict.fromkeys([*before["seeds"], *self.seeds])),
                 rounds=max(before["rounds"], self.rounds),
+                repeat_noise=max(before.get("repeat_noise", 1), self.repeat_noise),
             )
-        fields = {"kinds": whole.kinds, "seeds": whole.seeds, "rounds": whole.rounds}
+            before = {key: value for key, value in before.items() if key not in _SEARCHING}
+        fields = {name: getattr(whole, name) for name in ("kinds", "seeds", "rounds", "repeat_noise")}
         # Keys that this version does not know were written by a later one, and are kept.
         row = {
             **before,
             "name": self.name,
+            **{name: value for name, value in self._later().items() if value != _DEFAULTS[name]},
             **self.fixed(),
             **fields,
             **({"score_label": self.score_label, "scoring": dict(self.scoring)} if self.scoring else {}),
@@ -203,7 +296,10 @@ class Experiment:
         before = read_row(self.out)
         if before:
             now = json.loads(json.dumps({**self.fixed(), **self._later()}))
-            changes = differences({key: {**_DEFAULTS, **before}.get(key) for key in now}, now)
+            undecided = _SEARCHING if _only_dense(self.out) else ()
+            known = {key: {**_DEFAULTS, **before}.get(key) for key in now}
+            fixed = [key for key in now if key not in undecided]
+            changes = differences({key: known[key] for key in fixed}, {key: now[key] for key in fixed})
             if changes:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
@@ -225,7 +321,7 @@ class Experiment:
             return ConfigError(f"cannot read {out / paths.EXPERIMENT}: {why}")
 
         try:
-            return from_json(cls, {**row, "out": None}, damaged, convert={"out": lambda _: out})
+            return from_json(cls, {**_DEFAULTS, **row, "out": None}, damaged, convert={"out": lambda _: out})
         except LotteryError as error:
             line = str(error)
             raise error if str(out) in line else damaged(line) from error
@@ -247,6 +343,17 @@ def read_row(out: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not an experiment's configuration")
     from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
     return _with_scoring(row)
+
+
+def _only_dense(out: Path) -> bool:
+    # Whether no run other than a dense one has been started in the folder.
+    files = [path for name in (paths.STARTED, paths.MARKER) for path in out.glob(f"seed-*/**/{name}")]
+    return all(path.parent.name == DENSE for path in files)
+
+
+def _seeding_of(out: Path) -> str:
+    row = read_row(out)
+    return str({**_DEFAULTS, **row}["seeding"]) if row else SHARED
 
 
 def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
@@ -282,5 +389,12 @@ class _Row:
     criterion: str = MAGNITUDE.name
     scope_shares: str = TOGETHER
     after_rewind: str = FULL
+    gradual: str = str(GRADUAL)
+    outside: str = FRESH
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    search: str = SEARCH_FULL
+    first: float | None = None
+    score_rounds: tuple[int, ...] = ()
+    seeding: str = FRESH_APART
+    repeat_noise: int = 1
     version_0_1: Mapping[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -12,12 +12,28 @@ import torch
 from lottery_core.errors import CheckpointError, DamagedError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run, dense, pruned_run
+from lottery_core.experiments.graph import Run, dense, pruned_run
 from lottery_core.experiments.protocols import Framework
-from lottery_core.experiments.results import Row
-from lottery_core.pruning import CHAINS, DENSE, KEPT, any_rewinds, control_ticket, prune, schedule
+from lottery_core.experiments.results import Row, read_marker
+from lottery_core.files import read_object
+from lottery_core.pruning import (
+    CHAINS,
+    DENSE,
+    FULL,
+    GRADUALLY,
+    IN_TRAINING,
+    KEPT,
+    NOTHING,
+    MaskWatch,
+    PruningInTraining,
+    PruningSchedule,
+    any_rewinds,
+    control_ticket,
+    parse_search,
+    prune,
+)
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Ticket, Weights, networks_of, ticket_warnings
+from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -25,13 +41,15 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
 
     :param experiment: the configuration
     :param framework: reads the trained weights
-    :param run: a run of a chain
+    :param run: a run of a chain, or a further training of any ticket
     :raises PruneError: weights are NaN, or nothing is left to prune
     :raises DamagedError: a finished run's file cannot be read
     """
-    chain = CHAINS[run.kind]
     out = experiment.out
-    source, start = pruned_run(run), out / dense(run.seed).folder
+    if run.noise > 1:
+        return _again(experiment, run)
+    chain = CHAINS[run.kind]
+    source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
     with _intact(start):
         rewind = Weights.load(start / (paths.REWIND if chain.rewinds else paths.INIT))
     with _intact(out / source.folder):
@@ -43,7 +61,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     ticket = prune(
         trained,
         trained if kept else rewind,
-        survivors=schedule(pool, experiment.prune_rate, run.round)[run.round],
+        survivors=experiment.schedule(pool, run.round)[run.round],
         previous=previous,
         scope=experiment.scope,
         kind=run.kind,
@@ -55,16 +73,110 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
 
 
+def _again(experiment: Experiment, run: Run) -> Ticket:
+    # The ticket of the first training; for the dense network one that keeps everything and starts where it started.
+    folder = experiment.out / run.first.folder
+    with _intact(folder):
+        if run.kind != DENSE:
+            return Ticket.load(folder / paths.TICKET)
+        start = Weights.load(folder / paths.INIT)
+    whole = Masks(
+        {name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(experiment.scope)}
+    )
+    origin = Origin(kind=DENSE, round=0, rewind=AT_INIT, seed=run.seed, scope=tuple(experiment.scope))
+    return Ticket.of(whole, start.tensors, origin)
+
+
 def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     """Make the ticket of a control from the winning ticket of its round; called in the process that trains it.
 
     :param out: the experiment's folder
     :param run: a run whose kind is one of :data:`lottery_core.CONTROLS`
-    :param fresh: weights that the model's own initialiser drew with ``run.control_seed``
+    :param fresh: weights that the model's own initialiser drew with ``run.control_seed``; the model that is trained
+        is made with ``run.noise_seed``, so that all kinds share the noise of training
     """
+    outside = Experiment.load(out).outside
     winning = Ticket.load(out / run.winning.folder / paths.TICKET)
     rewind = Weights.load(out / dense(run.seed).folder / paths.REWIND)
-    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind)
+    return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind, outside=outside)
+
+
+def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, PruningInTraining]:
+    """Prepare a run whose ticket is found while it trains; called in the process that trains it.
+
+    :param out: the experiment's folder
+    :param run: a run whose kind is one of :data:`lottery_core.pruning.IN_TRAINING`
+    :param epochs: length of the training in epochs
+    :returns: the ticket to start from, in which everything survives, and what finds its masks. In the end,
+        ``ticket.with_masks(pruning.masks)`` is to be written beside the trained weights
+    :raises DamagedError: the dense run's file cannot be read
+    """
+    experiment, kind = Experiment.load(out), IN_TRAINING[run.kind]
+    folder = out / dense(run.seed).folder
+    with _intact(folder):
+        start = Weights.load(folder / (paths.REWIND if kind.rewinds else paths.INIT))
+    origin = Origin(
+        kind=run.kind,
+        round=run.round,
+        scope=experiment.scope,
+        prune_rate=None,
+        rewind=experiment.rewind if kind.rewinds else AT_INIT,
+        seed=run.seed,
+        scope_shares=experiment.scope_shares,
+    )
+    names = start.pool(experiment.scope)
+    ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
+    survivors = experiment.schedule(ticket.masks.pool, run.round)[run.round]
+    planned = PruningSchedule.parse(experiment.gradual).for_kind(kind, epochs)
+    return ticket, PruningInTraining.of(ticket, planned, survivors)
+
+
+def mask_watch(
+    experiment: Experiment, run: Run, weights: Weights, ticket: Ticket | None, epochs: int = 1
+) -> MaskWatch | None:
+    """Make the watch over the mask that the round after ``run`` would get, for the process that trains ``run``.
+
+    :param experiment: the configuration
+    :param run: the run
+    :param weights: its start values
+    :param ticket: its ticket; ``None`` for a dense run
+    :param epochs: epochs of its training, each of which ends with a check
+    :returns: the watch; ``None`` if the next round would prune nothing, or the run's own mask changes as it trains
+    """
+    if run.kind in IN_TRAINING:
+        return None
+    masks = weights.pool(experiment.scope) if ticket is None else ticket.masks
+    pool = _pool(experiment, weights) if ticket is None else ticket.masks.pool
+    left = pool if ticket is None else ticket.masks.surviving
+    survivors = experiment.schedule(pool, run.round + 1)[run.round + 1]
+    if survivors >= left and not run.search:
+        return None
+    search = parse_search(experiment.search) if run.search else None
+    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares)
+
+
+def trained_already(experiment: Experiment, run: Run) -> Run | None:
+    """Return a finished run of another kind that trained the same ticket under the same noise, or ``None``.
+
+    :param experiment: the configuration
+    :param run: a run whose ticket was found
+    """
+    ticket = experiment.out / run.folder / paths.TICKET
+    if run.kind not in CHAINS or not ticket.exists():
+        return None
+    begins_alike = experiment.after_rewind == FULL and experiment.rewind != NOTHING
+    content = Ticket.load(ticket).content
+    for kind, chain in CHAINS.items():
+        other = replace(run, kind=kind)
+        if kind == run.kind or not (begins_alike or chain.rewinds == CHAINS[run.kind].rewinds):
+            continue
+        folder = experiment.out / other.folder
+        row = read_marker(folder, experiment)
+        if row is None or row.same_as or not is_readable(folder / paths.TICKET):
+            continue
+        if Ticket.load(folder / paths.TICKET).content == content:
+            return other
+    return None
 
 
 def is_readable(ticket: Path) -> bool:
@@ -88,19 +200,23 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     """
     folder = experiment.out / run.folder
     score = framework.score(folder)
-    if run.kind == DENSE:
+    same_as = str(read_object(folder / paths.SAME_AS).get("run", ""))
+    if same_as:
+        score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
+    if not run.has_ticket:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
-        collapsed, digest, networks = [], "", ""
+        collapsed, digest, networks, scale = [], "", "", None
     else:
         ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
-        networks = _by_network(ticket)
+        networks, scale = _by_network(ticket), output_scale(ticket)
     return Row(
         experiment=experiment.name,
         seed=run.seed,
         kind=run.kind,
         round=run.round,
+        noise=run.noise,
         pool=pool,
         pruned=pool - surviving,
         surviving=surviving,
@@ -113,6 +229,9 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         networks=networks,
         scope_shares=experiment.scope_shares,
         score_label=experiment.score_label,
+        output_scale=scale,
+        gradual=experiment.gradual if run.kind == GRADUALLY else "",
+        same_as=same_as,
         **asdict(score),
     )
 
@@ -133,9 +252,9 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind != DENSE:
+    if run.kind != DENSE and run.noise == 1:
         yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
-    rewinds_late = run.kind == DENSE and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
+    rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (
             f"WARNING: {run}: nothing had changed at the rewind point {experiment.rewind} (no update before it, or "

@@ -10,9 +10,10 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.experiments.results import Row
 from lottery_core.files import printable
 
@@ -37,11 +38,21 @@ def percents(row: Row) -> str:
     return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}{shares and f' ({shares})'}"
 
 
+def outcome(row: Row) -> str:
+    """Say what a run has reached: its score or, for a run that only searched, where it ended."""
+    return row.stopped if row.search else f"score {row.score:.4g}"
+
+
+def took(row: Row) -> str:
+    """Say how long a run took, or whose outcome it has because that run trained the same ticket."""
+    return f"the same as {row.same_as}" if row.same_as else duration(row.wall_seconds)
+
+
 def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
     """Estimate how long the ``waiting`` runs will take.
 
     :param waiting: runs that are not done
-    :param seconds: kind of ticket -> seconds that its finished runs took
+    :param seconds: :attr:`Run.pace` -> seconds that such finished runs took
     :param jobs: number of parallel runs
     :returns: seconds; ``None`` if no duration is known or no run is waiting
     """
@@ -50,13 +61,16 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
     if not known or not runs:
         return None
     overall, total = statistics.fmean(known), 0.0
-    chains: dict[tuple[int, str], float] = defaultdict(float)
+    searching = {run.seed for run in runs if run.search}
+    chains: dict[Run, float] = defaultdict(float)
     for run in runs:
-        some = seconds.get(run.kind)
+        some = seconds.get(run.pace)
         each = statistics.fmean(some) if some else overall
         total += each
-        chains[run.seed, run.kind] += each
-    # The runs of a chain are trained one after the other, whatever the number of jobs.
+        apart = run.noise > 1 or (run.seed in searching and not run.search)
+        chains[run if apart else replace(run, round=0)] += each
+    # The first trainings of a chain follow one another, whatever the number of jobs; where rounds are searched in runs
+    # of their own, only these do.
     return max(total / jobs, *chains.values())
 
 
@@ -92,7 +106,8 @@ class Progress:
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         for row in finished:
-            self._seconds[row.kind].append(row.wall_seconds)
+            if not row.same_as:
+                self._seconds[row.run.pace].append(row.wall_seconds)
         if finished:
             self.say(f"{self.done} of {self.total} runs are done already")
         if self._waiting:
@@ -102,7 +117,7 @@ class Progress:
         if any(self._seconds.values()):
             left, source = seconds_left(self._waiting, self._seconds, self.jobs), "as long as the runs that are done"
         elif self.seconds is not None:
-            first = {self._waiting[0].kind: [self.seconds]}
+            first = {self._waiting[0].pace: [self.seconds]}
             left, source = seconds_left(self._waiting, first, self.jobs), "at most, at the measured speed"
         else:
             return "how long they take is told once the first is done"
@@ -125,16 +140,22 @@ class Progress:
         self.done += 1
         # Measured from start to end, because the process also takes seconds that its row does not count.
         began = self._began.pop(run, None)
-        self._seconds[run.kind].append(row.wall_seconds if began is None else time.monotonic() - began)
+        if not row.same_as:
+            self._seconds[run.pace].append(row.wall_seconds if began is None else time.monotonic() - began)
         self._waiting = [other for other in self._waiting if other != run]
-        self.say(
-            f"{self._count()} {run}: {percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}{self._left()}"
-        )
+        self.say(f"{self._count()} {run}: {percents(row)}, {outcome(row)}, {took(row)}{self._left()}")
 
     def again(self, run: Run) -> None:
         """Count a finished run as waiting again."""
         self.done -= 1
         self._waiting.append(run)
+
+    def left_out(self, run: Run) -> None:
+        """Show that a run is left out."""
+        self.total -= 1
+        self._waiting = [other for other in self._waiting if other != run]
+        if not run.search:
+            self.say(f"{self._count()} {run}: not run: at the floor")
 
     def failed(self, run: Run, reason: str) -> None:
         """Show that a run has failed."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from lottery_core.errors import DamagedError, LostError, LotteryError, RunError, WriteError
+from lottery_core.errors import ConfigError, DamagedError, LostError, LotteryError, RunError, WriteError
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, needs
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.graph import FloorStop, Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Training
-from lottery_core.experiments.results import Row
+from lottery_core.experiments.results import Row, read_floor
 from lottery_core.files import write_json
 
 POLL = 0.2  # seconds between two checks of the runs in progress
@@ -27,32 +29,52 @@ class RunQueue:
     :param done: the runs that are done already
     :param executor: the executor, which sets the number of parallel runs and of retries
     :param progress: display of events
+    :param stop: leaves runs out whose kind has ended at the floor; ``None`` does all
+    :param needs: returns the runs that must be done before a run can start
+    :param alike: the run that trains the same ticket as a given one, which then waits for it; ``None`` if there is none
     """
 
     def __init__(
-        self, out: Path, waiting: Iterable[Run], done: Iterable[Run], executor: Executor, progress: Progress
+        self,
+        out: Path,
+        waiting: Iterable[Run],
+        done: Iterable[Run],
+        executor: Executor,
+        progress: Progress,
+        needs: Callable[[Run], Iterable[Run]],
+        alike: Callable[[Run], Run | None] = lambda run: None,
+        stop: FloorStop | None = None,
     ) -> None:
-        self.out, self.progress = out, progress
+        self.out, self.progress, self.needs, self.alike = out, progress, needs, alike
         self.jobs, self.retries = executor.jobs, executor.retries
         self.waiting, self.done = list(waiting), set(done)
+        self.stop = stop
         self.running: dict[Run, Training] = {}
         self.failed: dict[Run, LotteryError] = {}
         self._attempts: dict[Run, int] = defaultdict(int)
         self._damaged: set[Run] = set()
 
-    def work(self, begin: Callable[[Run], Training], finish: Callable[[Run], Row]) -> None:
+    def work(
+        self,
+        begin: Callable[[Run], Training],
+        finish: Callable[[Run], Row],
+        leave_out: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         """Do all runs; after a failure, the runs that do not need the failed run are still done.
 
         :param begin: prepares a run and starts its training
         :param finish: records a run whose training has succeeded
+        :param leave_out: records a run that is left out at the floor
         :raises RunError: a run failed; the message names the first one
         """
         try:
+            self._leave_out(leave_out)
             while self.running or self._ready():
                 for run in self._ready()[: self.jobs - len(self.running)]:
                     self._begin(run, begin)
                 for run, training in list(self.running.items()):
                     self._look_at(run, training, finish)
+                self._leave_out(leave_out)
                 self.progress.status({run: training.progress() for run, training in self.running.items()})
                 if self.running:
                     time.sleep(POLL)
@@ -62,7 +84,20 @@ class RunQueue:
         self._raise_first_failure()
 
     def _ready(self) -> list[Run]:
-        return [run for run in self.waiting if all(other in self.done for other in needs(run))]
+        unfinished = {*self.waiting, *self.running}
+        return [
+            run
+            for run in self.waiting
+            if all(other in self.done for other in self.needs(run))
+            and self.alike(run) not in unfinished
+            and not (self.stop is not None and self.stop.holds(run))
+        ]
+
+    def _leave_out(self, leave_out: Callable[[Run], None]) -> None:
+        for run in self.stop.left_out(self.waiting) if self.stop is not None else ():
+            self.waiting.remove(run)
+            self.progress.left_out(run)
+            leave_out(run)
 
     def _begin(self, run: Run, begin: Callable[[Run], Training]) -> None:
         self.waiting.remove(run)
@@ -78,8 +113,11 @@ class RunQueue:
         try:
             if training.finished():
                 del self.running[run]
-                self.progress.finished(run, finish(run))
+                row = finish(run)
+                self.progress.finished(run, row)
                 self.done.add(run)
+                if self.stop is not None:
+                    self.stop.learn(run, row.score)
         except LostError as error:
             del self.running[run]
             self._try_again(run, error)
@@ -127,3 +165,26 @@ class RunQueue:
         if len(self.failed) + len(self.waiting) > 1:
             more = f" ({len(self.failed)} runs failed, {len(self.waiting)} could not start)"
         raise RunError(f"{first} failed: {cause}{more}", cause.status) from cause
+
+
+def floor_stop(
+    experiment: Experiment, done: Mapping[Run, Row], count: int | None, measures: bool = False
+) -> FloorStop | None:
+    """Return what leaves runs out once their kind has ended at the floor; ``None`` if all runs are to be done.
+
+    :param experiment: the configuration
+    :param done: the runs that are done, with their rows
+    :param count: number of scored levels in a row at the floor; ``None`` leaves no run out
+    :param measures: whether the first dense run measures the floor
+    :raises ConfigError: the floor was not measured, and will not be
+    """
+    if count is None:
+        return None
+    measures = measures and dense(experiment.seeds[0]) not in done
+    if read_floor(experiment.out) is None and not measures:
+        raise ConfigError(f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing")
+    scored = experiment.score_rounds or range(1, experiment.rounds + 1)
+    stop = FloorStop(count, partial(read_floor, experiment.out), scored, experiment.needs)
+    for run, row in done.items():
+        stop.learn(run, row.score)
+    return stop

@@ -9,18 +9,18 @@ from typing import Any
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.experiments.results import Row, Score, write_lines
 from lottery_core.files import read_object, write_json
 
 
 def stale(done: Mapping[Run, Row], experiment: Experiment) -> list[Run]:
-    """Return the finished runs that were scored with other settings than the experiment's.
+    """Return the finished runs that were scored with other settings than the experiment's; search runs have no score.
 
     :param done: run -> its row
     :param experiment: the configuration
     """
-    return [run for run, row in done.items() if row.scoring != experiment.scoring_text]
+    return [run for run, row in done.items() if row.scoring != experiment.scoring_text and not run.search]
 
 
 def rescored(row: Row, score: Score) -> Row:

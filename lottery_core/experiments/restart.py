@@ -12,9 +12,15 @@ from typing import Any
 from lottery_core.errors import WriteError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.experiments.protocols import Framework
 from lottery_core.files import read_json, remove_parts, why_not_regular, write_json
+
+# Files that are of one run, whatever ticket it trains.
+_ITS_OWN = {
+    *(paths.TICKET, paths.MARKER, paths.STARTED, paths.LOG, paths.PROGRESS, paths.SAME_AS, paths.EARLIER_SCORES),
+    *(paths.FAILED, paths.JOB, paths.JOB_END),
+}
 
 
 def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
@@ -89,6 +95,24 @@ def _log(folder: Path, text: str) -> None:
             log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} the run was interrupted, and {text}\n")
     except OSError as error:
         raise WriteError(f"cannot write {folder / paths.LOG}: {error.strerror or error}") from error
+
+
+def copy_outcome(other: Run, source: Path, folder: Path) -> None:
+    """Copy what a finished run left, instead of training the same ticket again; ``same-as.json`` names that run.
+
+    :param other: the finished run
+    :param source: its folder
+    :param folder: the folder of the run that trains the same ticket
+    :raises WriteError: the files cannot be copied
+    """
+    clear(folder)
+    write_json(folder / paths.SAME_AS, {"run": other.folder.relative_to(other.folder.parts[0]).as_posix()})
+    try:
+        for path in source.iterdir():
+            if path.is_file() and path.name not in _ITS_OWN:
+                shutil.copy2(path, folder / path.name)
+    except OSError as error:
+        raise WriteError(f"cannot copy {source} to {folder}: {error.strerror or error}") from error
 
 
 def clear(folder: Path) -> None:

@@ -6,21 +6,24 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, TicketError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
 from lottery_core.tickets import TOGETHER, claimed_digest
 
 _LARGEST = 1e100  # tables square and sum values, which must not overflow
 _MORE = "score: "  # prefix of the columns of further scores
+AT_FLOOR = "at the floor"
+_OF_SEARCH = ("search", "share", "stopped")  # columns of search.csv only
 _ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
 
 
@@ -40,6 +43,9 @@ class Score:
     :param rewind_steps: steps, as in ``steps``, that the dense run had trained at the rewind point; None if unknown
     :param more: name -> value of further scores of the same run
     :param scoring: how the run was scored, as options of a command line; empty if training itself gives the score
+    :param search: how far the run was to train, if it only searched for the next ticket; empty for a scored run
+    :param share: share of the training that was done, in (0, 1]
+    :param stopped: where a search run ended, for users
     """
 
     score: float
@@ -54,6 +60,9 @@ class Score:
     rewind_steps: int | None = None
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     scoring: str = ""
+    search: str = ""
+    share: float = 1.0
+    stopped: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,12 +97,19 @@ class Row:
     scoring: str = ""
     more: Mapping[str, float] = field(default_factory=dict, hash=False)
     score_label: str = ""  # description of the score; missing in rows of 0.1
-    noise: int = 0  # number of the repetition that trains the same ticket under other noise
+    search: str = ""  # how far a search run was to train; empty for a scored run
+    share: float = 1.0  # of the training that was done
+    stopped: str = ""  # where a search run ended
+    noise: int = 1  # number of the training of this ticket; further ones have other noise
+    not_run: str = ""  # why the run was left out, "at the floor"; it has no score then
+    same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
+    output_scale: float | None = None  # product of the layers' root mean squares at the start of a ticket
+    gradual: str = ""  # begin, end and steps of the schedule of a ticket that was pruned gradually
 
     @property
     def run(self) -> Run:
         """The run that this row records."""
-        return Run(self.seed, self.kind, self.round)
+        return Run(self.seed, self.kind, self.round, self.noise, bool(self.search))
 
 
 def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
@@ -114,7 +130,7 @@ def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | Non
     marker = _read(folder)
     if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
         return None
-    return None if why_foreign(marker.row, folder) else _scored(marker.row, experiment)
+    return None if why_foreign(marker.row, folder) or marker.row.not_run else _scored(marker.row, experiment)
 
 
 def _scored(row: Row, experiment: Experiment | None) -> Row:
@@ -130,8 +146,8 @@ class _Marker:
     row: Row
 
 
-def _read(folder: Path) -> _Marker | None:
-    path = folder / paths.MARKER
+def _read(folder: Path, name: str = paths.MARKER) -> _Marker | None:
+    path = folder / name
 
     def damaged(why: object) -> ConfigError:
         return ConfigError(f"cannot read {path}: {printable(why)} (without it the run is not done)")
@@ -152,19 +168,55 @@ def _read(folder: Path) -> _Marker | None:
     for name, count in (("pruned_fraction", row.pruned), ("surviving_fraction", row.surviving)):
         if not abs(getattr(row, name) - count / row.pool) < _ROUNDED:
             raise damaged(f"'{name}' is {getattr(row, name)}, and {count} of {row.pool} are {count / row.pool}")
-    return _Marker(value["configuration"], row)
+    return _Marker(value["configuration"], replace(row, noise=max(1, row.noise)))
 
 
 def _check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> None:
     # A score may be NaN or infinite, but not a time or a count; and no value may be larger than any run can produce.
-    for name in ("returns", "steps", "wall_seconds", "cpu_seconds", "eval_episodes", "rewind_steps"):
+    for name in ("returns", "steps", "wall_seconds", "cpu_seconds", "eval_episodes", "rewind_steps", "share"):
         value = getattr(row, name)
         if value is not None and not 0 <= value < math.inf:
             raise damaged(f"'{name}' must be a number of at least 0, not {value}")
-    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se"):
-        value = getattr(row, name)
+    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se", "output_scale"):
+        value = getattr(row, name, None)
         if value is not None and math.isfinite(value) and abs(value) > _LARGEST:
             raise damaged(f"'{name}' is {value:g}, more than can be averaged")
+
+
+def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
+    """Record that a run was left out at the floor; a later command that does not leave it out removes the record.
+
+    :param experiment: the configuration
+    :param run: the run
+    :param dense: row of the dense run of its repeat
+    :raises WriteError: the record cannot be written
+    """
+    survivors = experiment.schedule(dense.pool, run.round)[run.round]
+    row = replace(
+        dense,
+        kind=run.kind,
+        round=run.round,
+        noise=run.noise,
+        not_run=AT_FLOOR,
+        ticket="",
+        networks="",
+        pruned=dense.pool - survivors,
+        pruned_fraction=1 - survivors / dense.pool,
+        surviving=survivors,
+        surviving_fraction=survivors / dense.pool,
+        score=math.nan,
+        score_se=math.nan,
+        returns=0,
+        steps=0,
+        wall_seconds=0.0,
+        cpu_seconds=0.0,
+        eval_score=None,
+        eval_se=None,
+        eval_episodes=0,
+        rewind_steps=None,
+        more={},
+    )
+    write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
 
 
 def why_foreign(row: Row, folder: Path) -> str | None:
@@ -176,7 +228,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
     own = row.run.folder.parts
     if folder.absolute().parts[-len(own) :] != own:
         return f"it is the marker of {printable(row.run, 80)}"
-    if row.kind == DENSE:
+    if not row.run.has_ticket:
         return None
     try:
         digest = claimed_digest(folder / paths.TICKET)
@@ -186,7 +238,7 @@ def why_foreign(row: Row, folder: Path) -> str | None:
 
 
 def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
-    """Read the rows of all finished runs in the experiment folder ``out``, sorted by seed, kind and round.
+    """Read the rows of all finished, scored runs in the experiment folder ``out``, sorted by seed, kind and round.
 
     Markers that belong to another run, or name another ticket, are skipped with a warning.
 
@@ -197,21 +249,51 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
-    rows = []
-    for path in sorted(out.glob(f"seed-*/**/{paths.MARKER}")):
-        marker = _read(path.parent)
-        if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
-            continue
-        reason = why_foreign(marker.row, path.parent)
-        if reason is None:
-            rows.append(_scored(marker.row, experiment))
-        else:
-            (warn or _warn)(f"WARNING: {path} is left out: {reason}")
+    rows = [row for row in _read_all(out, experiment, warn or _warn) if not row.search]
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
     rows += _floor_row(out, rows[0])
+    return _in_order(rows)
+
+
+def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
+    """Read the rows of all finished search runs in an experiment's folder, sorted by seed, kind and round.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    """
+    return _in_order([row for row in _read_all(out, experiment, lambda line: None) if row.search])
+
+
+def _in_order(rows: Iterable[Row]) -> list[Row]:
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
-    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round))
+    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round, row.noise))
+
+
+def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
+    files = (path for name in (paths.MARKER, paths.NOT_RUN) for path in out.glob(f"seed-*/**/{name}"))
+    for path in sorted(files):
+        marker = _read(path.parent, path.name)
+        if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
+            continue
+        if marker.row.not_run and (path.parent / paths.MARKER).exists():  # done by a later command
+            continue
+        reason = None if marker.row.not_run else why_foreign(marker.row, path.parent)
+        if reason is None:
+            yield _scored(marker.row, experiment)
+        else:
+            warn(f"WARNING: {path} is left out: {reason}")
+
+
+def read_floor(out: Path) -> float | None:
+    """Return the measured score without any learning; ``None`` if it was not measured.
+
+    :param out: the experiment's folder
+    :raises ConfigError: the file is damaged
+    """
+    value = read_object(out / paths.FLOOR)
+    damaged = partial(_damaged_floor, out)
+    return from_json(Score, value, damaged).score if value else None
 
 
 def write_floor(out: Path, floor: Score, policy: str) -> None:
@@ -225,13 +307,25 @@ def write_floor(out: Path, floor: Score, policy: str) -> None:
     write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
 
 
+def floor_scoring(out: Path) -> str | None:
+    """Return how the floor of the experiment in ``out`` was scored; ``None`` if there is no floor."""
+    value = read_object(out / paths.FLOOR)
+    return str(value.get("scoring", "")) if value else None
+
+
+def _damaged_floor(out: Path, why: object) -> ConfigError:
+    return ConfigError(f"cannot read {out / paths.FLOOR}: {why}")
+
+
 def _floor_row(out: Path, some: Row) -> list[Row]:
     value = read_object(out / paths.FLOOR)
     if not value:
         return []
-    found = from_json(Score, value, lambda why: ConfigError(f"cannot read {out / paths.FLOOR}: {why}"))
+    found = from_json(Score, value, partial(_damaged_floor, out))
+    if found.scoring != some.scoring:  # runs were scored again since
+        return []
     whole = {"pruned": 0, "surviving": some.pool, "pruned_fraction": 0.0, "surviving_fraction": 1.0}
-    names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": ""}
+    names = {"kind": FLOOR, "round": 0, "ticket": "", "collapsed": (), "networks": "", "noise": 1, "same_as": ""}
     values: dict[str, Any] = {**names, **whole, **asdict(found)}
     return [replace(some, **values)]
 
@@ -246,7 +340,9 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     :raises WriteError: the file cannot be written
     """
     rows = list(rows)
-    names = [entry.name for entry in fields(Row) if entry.name != "more"]
+    left_out = ["more", *(() if any(row.search for row in rows) else _OF_SEARCH)]
+    left_out += [] if any(row.not_run for row in rows) else ["not_run"]
+    names = [entry.name for entry in fields(Row) if entry.name not in left_out]
     more = list(dict.fromkeys(name for row in rows for name in row.more))
     lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]
     for row in rows:
@@ -323,6 +419,7 @@ def _row_of(line: dict[str, Any], where: str) -> Row:
         raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
     if math.isfinite(row.score) and abs(row.score) > _LARGEST:
         raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
+    row = replace(row, noise=max(1, row.noise))
     return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
 
 

@@ -7,23 +7,31 @@ the last finished run, or within the interrupted run, and gives the same tickets
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, warnings_about
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import FloorStop, Run, dense
+from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
 from lottery_core.experiments.progress import Progress
-from lottery_core.experiments.protocols import Executor, Framework, Training
-from lottery_core.experiments.queue import RunQueue
+from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
+from lottery_core.experiments.queue import RunQueue, floor_stop
 from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
-from lottery_core.experiments.restart import identity, is_same_start, prepare_folder, started_as
-from lottery_core.experiments.results import Row, read_marker, read_rows, write_csv, write_marker
+from lottery_core.experiments.restart import copy_outcome, identity, is_same_start, prepare_folder, started_as
+from lottery_core.experiments.results import (
+    Row,
+    read_marker,
+    read_rows,
+    read_searches,
+    write_csv,
+    write_marker,
+    write_not_run,
+)
 from lottery_core.files import FolderLock, remove_parts
-from lottery_core.pruning import CHAINS, DENSE
+from lottery_core.pruning import CHAINS, IN_TRAINING
 
 
 class Runner:
@@ -33,9 +41,19 @@ class Runner:
     :param framework: makes the command of each run, and reads the weights and the score of a trained run
     :param executor: starts training runs, at most its ``jobs`` at a time
     :param progress: display of progress
+    :param stop_at_floor: number of scored levels in a row at the measured floor after which a kind ends in its repeat;
+        ``None`` does every run
     """
 
-    def __init__(self, experiment: Experiment, framework: Framework, executor: Executor, progress: Progress) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        framework: Framework,
+        executor: Executor,
+        progress: Progress,
+        stop_at_floor: int | None = None,
+    ) -> None:
+        self.stop_at_floor = stop_at_floor
         self.experiment, self.framework = experiment, framework
         self.executor, self.progress = executor, progress
         self.out = experiment.out
@@ -56,8 +74,9 @@ class Runner:
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
-            queue = RunQueue(self.out, waiting, done, self.executor, self.progress)
-            queue.work(begin=partial(self.begin, lock=lock), finish=self.score)
+            graph = self.experiment.needs, self.experiment.alike, self._floor_stop(done)
+            queue = RunQueue(self.out, waiting, done, self.executor, self.progress, *graph)
+            queue.work(begin=partial(self.begin, lock=lock), finish=self.score, leave_out=self.leave_out)
             return self._write_rows()
 
     def rescore(self, everything: bool = False) -> list[Row]:
@@ -73,7 +92,7 @@ class Runner:
             finished = self._finished()
             if not finished:
                 raise ConfigError(f"{self.out} holds no finished run, so there is nothing to score again")
-            runs = list(finished) if everything else stale(finished, self.experiment)
+            runs = [run for run in finished if not run.search] if everything else stale(finished, self.experiment)
             self._score_again(runs, finished, lock)
             return self._write_rows()
 
@@ -84,8 +103,9 @@ class Runner:
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
-        if ticket is not None and (run.kind in CHAINS or not is_readable(ticket)):
-            chain_run = run if run.kind in CHAINS else run.winning
+        own = run.kind in CHAINS or run.noise > 1
+        if ticket is not None and (own or not is_readable(ticket)):
+            chain_run = run if own else run.winning
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 found = find_ticket(self.experiment, self.framework, chain_run)
@@ -95,9 +115,13 @@ class Runner:
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:
-        """Start training ``run``; an interrupted run is resumed if that gives the same bits."""
+        """Start training ``run``, if no other kind has trained this ticket; resume it if that gives the same bits."""
         folder = self.out / run.folder
         (folder / paths.FAILED).unlink(missing_ok=True)
+        other = trained_already(self.experiment, run)
+        if other is not None:
+            copy_outcome(other, self.out / other.folder, folder)
+            return FinishedInProcess()
         prepare_folder(run, folder, identity(self.experiment, ticket), self.framework, self.experiment.accepts)
         return self.executor.start(run, folder, lock)
 
@@ -110,10 +134,24 @@ class Runner:
         self._write_rows()
         return row
 
+    def leave_out(self, run: Run) -> None:
+        """Record that ``run`` is left out, because its kind has ended at the floor."""
+        first = read_marker(self.out / dense(run.seed).folder, self.experiment)
+        if not run.search and first is not None:
+            write_not_run(self.experiment, run, first)
+
+    def _floor_stop(self, done: Mapping[Run, Row]) -> FloorStop | None:
+        measures = bool(getattr(self.framework, "floor", False))
+        return floor_stop(self.experiment, done, self.stop_at_floor, measures)
+
     def _what(self) -> str:
-        seeds, kinds, rounds = len(set(self.experiment.seeds)), len(self.experiment.kinds), self.experiment.rounds
-        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} round{'s' * (rounds > 1)}" if rounds else ""
-        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets})"
+        chosen = self.experiment
+        seeds, kinds, rounds = len(set(chosen.seeds)), len(chosen.kinds), len(chosen.score_rounds) or chosen.rounds
+        each = "level" if chosen.score_rounds else "round"
+        tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
+        searches = f" + searches by {chosen.search}" if chosen.searches and rounds else ""
+        times = f", each trained {chosen.repeat_noise} times" if chosen.repeat_noise > 1 else ""
+        return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}{searches}){times}"
 
     def _open_folder(self) -> None:
         remove_parts(self.out)
@@ -132,7 +170,7 @@ class Runner:
             return
         self.progress.say(f"{len(runs)} of {len(done)} finished runs are scored again ({self.experiment.scoring_text})")
         self.progress.begin(runs, [], self.executor.jobs)
-        queue = RunQueue(self.out, runs, done, self.executor, self.progress)
+        queue = RunQueue(self.out, runs, done, self.executor, self.progress, self.experiment.needs)
         queue.work(begin=partial(self._start_scoring, lock=lock), finish=lambda run: self._rescored(run, done))
 
     def _start_scoring(self, run: Run, lock: FolderLock) -> Training:
@@ -153,10 +191,12 @@ class Runner:
         return row
 
     def _ticket_of(self, run: Run) -> Path | None:
-        # A control reads the winning ticket of its round, which may not have been pruned yet.
-        if run.kind == DENSE:
+        # A control reads the winning ticket of its round, which may not have been pruned yet. A ticket that is pruned
+        # in training is written at the end of it.
+        if not run.has_ticket or run.kind in IN_TRAINING:
             return None
-        return self.out / (run if run.kind in CHAINS else run.winning).folder / paths.TICKET
+        own = run.kind in CHAINS or run.noise > 1
+        return self.out / (run if own else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:
         # An earlier command may have submitted a job; it is cancelled if it trains something else.
@@ -175,6 +215,9 @@ class Runner:
     def _write_rows(self) -> list[Row]:
         rows = read_rows(self.out, self.experiment, self.progress.say)
         write_csv(self.out / paths.RESULTS, rows)
+        searched = read_searches(self.out, self.experiment)
+        if searched:
+            write_csv(self.out / paths.SEARCHED, searched)
         write_scores(self.out, rows)
         return rows
 

@@ -14,8 +14,10 @@ from lottery_core.files.atomic import write_text
 from lottery_core.files.regular import why_not_regular
 
 _COLUMNS = ("epoch", "steps", "score", "measure")
+_OF_MASKS = ("mask_distance", "mask_slows")  # in files of runs that check the mask
 _PAUSE = 1.0  # seconds between two writes: a file of many short epochs is not flushed to the disk at each of them
 _MOST_BYTES = 1 << 24
+_WORDS = {None: "", True: "yes", False: "no"}
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,17 @@ class CurvePoint:
     :param steps: environment steps or updates trained
     :param score: the score; NaN where there is none yet
     :param measure: what the score is, e.g. ``"loss, valid"``; empty where it is the experiment's own score
+    :param distance: share of the next round's survivors that change in a twentieth of the training; ``None`` without a
+        check of the mask
+    :param slows: whether the mask has moved and now moves more slowly; ``None`` without a check
     """
 
     epoch: int
     steps: int
     score: float
     measure: str = ""
+    distance: float | None = None
+    slows: bool | None = None
 
 
 class CurveFile:
@@ -70,10 +77,12 @@ class CurveFile:
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
+        checked = any(point.distance is not None for point in self.points)
+        writer.writerow([*_COLUMNS, *(_OF_MASKS if checked else ())])
         for point in self.points:
             score = "" if math.isnan(point.score) else repr(point.score)
-            writer.writerow([point.epoch, point.steps, score, point.measure])
+            mask = ["" if point.distance is None else repr(point.distance), _WORDS[point.slows]]
+            writer.writerow([point.epoch, point.steps, score, point.measure, *(mask if checked else ())])
         write_text(self.path, text.getvalue())
         self._written = time.monotonic()
 
@@ -97,8 +106,14 @@ def read_curve(path: Path) -> list[CurvePoint]:
 def _points(lines: Iterable[dict[str, str]]) -> Iterable[CurvePoint]:
     for line in lines:
         try:
+            distance, slows = line.get("mask_distance"), line.get("mask_slows")
             point = CurvePoint(
-                int(line["epoch"]), int(line["steps"]), float(line["score"]), str(line.get("measure") or "")
+                int(line["epoch"]),
+                int(line["steps"]),
+                float(line["score"]),
+                str(line.get("measure") or ""),
+                float(distance) if distance else None,
+                slows == _WORDS[True] if slows else None,
             )
         except (KeyError, TypeError, ValueError):
             continue

@@ -28,12 +28,16 @@ class HeldMasks:
     """
 
     def __init__(self, parameters: Mapping[str, Tensor | Sequence[Tensor]], masks: Masks) -> None:
+        self._pool = {name: [TensorWeakRef(parameter) for parameter in _as_list(parameters[name])] for name in masks}
+        self.change(masks)
+
+    def change(self, masks: Masks) -> None:
+        """Hold other masks from now on; nothing is zeroed yet.
+
+        :param masks: masks of the same pool
+        """
         self.masks = masks
-        self._references = {
-            name: [TensorWeakRef(parameter) for parameter in _as_list(parameters[name])]
-            for name, mask in masks.items()
-            if not bool(mask.all())
-        }
+        self._references = {name: self._pool[name] for name, mask in masks.items() if not bool(mask.all())}
         self._erasers: dict[str, dict[int, Eraser]] = {name: {} for name in self._references}
 
     def __bool__(self) -> bool:
@@ -49,8 +53,8 @@ class HeldMasks:
 
     def replace(self, name: str, parameter: Tensor) -> None:
         """Hold the mask of ``name`` over another tensor as well, which has replaced the previous one."""
-        living = [reference for reference in self._references[name] if reference() is not None]
-        self._references[name] = [*living, TensorWeakRef(parameter)]
+        self._pool[name][:] = [reference for reference in self._pool[name] if reference() is not None]
+        self._pool[name].append(TensorWeakRef(parameter))
 
     def eraser(self, name: str, like: Tensor) -> Eraser:
         """Return the object that erases the pruned elements of a tensor.

@@ -67,6 +67,8 @@ class MaskKeeper:
         self._held = HeldMasks(same, masks)
         # Includes parameters without pruned elements, because each parameter may have only one keeper.
         self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
+        self._guards = False
+        self._preserving: dict[int, bool] = {}  # by the optimizer's id; trying one takes milliseconds
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
         for optimizer in optimizers:
@@ -98,11 +100,27 @@ class MaskKeeper:
 
         :param model: the model whose modules own the parameters; its masks must be attached already
         """
+        self._guards = True
         for module, owned in owners(model, self._names()):
             self._handles.append(module.register_forward_pre_hook(ModuleHook(self._erase_owned, owned)))
         for name, parameter in self._held.living():
             if parameter.requires_grad:
                 self._handles.append(zero_every_gradient(parameter, self.masks[name]))
+
+    def change(self, masks: Masks) -> None:
+        """Hold other masks from now on; newly pruned parameters, their optimizer state and their gradients become 0.
+
+        Call it between two updates.
+
+        :param masks: masks of the same pool
+        """
+        self.masks = masks
+        self._held.change(masks)
+        self.attach()
+        self._held.zero_gradients()
+        model = None if self._model is None else self._model()
+        if self._guards and model is not None:
+            self.guard(model)
 
     def detach(self) -> None:
         """Remove the hooks; calling it twice is safe. Training without the hooks brings pruned parameters back."""
@@ -161,7 +179,9 @@ class MaskKeeper:
         self._held.zero_state(_state_of(optimizer))
         if not self._held:
             return
-        if not preserves_zeros(optimizer):
+        if id(optimizer) not in self._preserving:
+            self._preserving[id(optimizer)] = preserves_zeros(optimizer)
+        if not self._preserving[id(optimizer)]:
             self._handles.append(follow_steps(optimizer, lambda _: self.enforce()))
         elif slowed_by_zeros(optimizer):
             self._handles.append(follow_steps(optimizer, self._lift_moments()))

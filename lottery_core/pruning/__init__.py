@@ -1,26 +1,45 @@
 """Pruning: one round of it, the criteria that rank parameters, the kinds of ticket, and rewind points."""
 
 from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
+from lottery_core.pruning.in_training import GRADUAL, GradientSums, PruningInTraining, PruningSchedule
 from lottery_core.pruning.kinds import (
+    BUDGET,
     CHAINS,
     CONTROLS,
     DENSE,
     FLOOR,
     FRESH,
+    GRADUALLY,
+    IN_TRAINING,
     KINDS,
     MEANINGS,
     REWIND,
     UNPRUNED,
     WINNING,
+    InTraining,
     any_rewinds,
     check_kind,
+    check_outside,
     control_ticket,
+    needs_rewind_point,
     starts_rewound,
 )
-from lottery_core.pruning.masks import prune_masks
 from lottery_core.pruning.prune import check_rate, prune, schedule
 from lottery_core.pruning.seeds import derive_seed
-from lottery_core.pruning.shares import check_scope_shares
+from lottery_core.pruning.selection import check_scope_shares, prune_masks
+from lottery_core.pruning.settling import (
+    CHECKS,
+    SEARCH_FULL,
+    Look,
+    MaskWatch,
+    Search,
+    level_after,
+    parse_levels,
+    parse_search,
+    parse_share,
+    rounds_of_levels,
+    settles_at,
+)
 from lottery_core.pruning.timepoints import (
     AFTER_REWIND,
     FULL,
@@ -32,9 +51,26 @@ from lottery_core.pruning.timepoints import (
     Point,
     parse_point,
 )
+from lottery_core.pruning.without_search import (
+    WITHOUT_SEARCH,
+    check_without_search,
+    survivors_of,
+    ticket_without_search,
+)
 from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
+    "BUDGET",
+    "IN_TRAINING",
+    "WITHOUT_SEARCH",
+    "InTraining",
+    "survivors_of",
+    "ticket_without_search",
+    "GRADUAL",
+    "GRADUALLY",
+    "GradientSums",
+    "PruningInTraining",
+    "PruningSchedule",
     "AFTER_REWIND",
     "FULL",
     "INIT",
@@ -45,28 +81,42 @@ __all__ = [
     "Point",
     "parse_point",
     "CHAINS",
+    "CHECKS",
     "CONTROLS",
     "CRITERIA",
     "DENSE",
     "FLOOR",
     "FRESH",
     "KINDS",
+    "Look",
     "MAGNITUDE",
     "MEANINGS",
+    "MaskWatch",
+    "SEARCH_FULL",
+    "Search",
     "UNPRUNED",
     "REWIND",
     "WINNING",
     "Criterion",
     "any_rewinds",
     "check_kind",
+    "check_outside",
+    "check_without_search",
+    "needs_rewind_point",
     "check_rate",
     "check_scope_shares",
     "control_ticket",
     "criterion_named",
     "derive_seed",
     "forgotten_masks",
+    "level_after",
+    "parse_levels",
+    "parse_search",
+    "parse_share",
     "prune",
     "prune_masks",
+    "rounds_of_levels",
+    "settles_at",
     "schedule",
     "starts_rewound",
 ]

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lottery_core.errors import PruneError
-from lottery_core.pruning.checks import check_start
 from lottery_core.pruning.criteria import MAGNITUDE, criterion_named
-from lottery_core.pruning.masks import select
-from lottery_core.pruning.rounding import rounded_to
-from lottery_core.pruning.shares import check_scope_shares
+from lottery_core.pruning.selection import check_scope_shares, check_start, rounded_to, select
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
@@ -36,19 +33,21 @@ def check_rate(rate: float, name: str = "prune rate") -> float:
     return rate
 
 
-def schedule(pool: int, rate: float, rounds: int) -> list[int]:
+def schedule(pool: int, rate: float, rounds: int, first: float | None = None) -> list[int]:
     """Return the number of survivors after 0, 1, ... ``rounds`` rounds; each round prunes ``round(rate x left)``.
 
     :param pool: number of parameters in the pool
     :param rate: share of the remaining parameters that each round prunes, in (0, 1)
     :param rounds: number of rounds
+    :param first: share of the pool that survives the first round, in (0, 1); ``None`` if it prunes as the others do
     :returns: ``rounds + 1`` counts, the first of which is ``pool``
-    :raises PruneError: the rate is outside (0, 1)
+    :raises PruneError: a rate is outside (0, 1)
     """
     check_rate(rate)
+    rates = [rate if first is None else 1 - check_rate(first, "share that survives the first round")]
     left = [pool]
-    for _ in range(rounds):
-        left.append(left[-1] - round(rate * left[-1]))
+    for some in [*rates, *[rate] * (rounds - 1)][:rounds]:
+        left.append(left[-1] - round(some * left[-1]))
     return left
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from lottery_core.pruning.checks import RANKED
+from lottery_core.pruning.selection import RANKED
 from lottery_core.tickets import Weights
 
 _FEW = 0.001  # share of zeros that training may leave by itself

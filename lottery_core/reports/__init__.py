@@ -6,15 +6,22 @@ from lottery_core.reports.answer import (
     Margin,
     Question,
     answer,
+    filled,
+    measured,
+    not_run_line,
+    once,
     parse_effect,
     parse_margin,
     question_of,
     sentences,
+    statements,
 )
+from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.plot import plot
 from lottery_core.reports.report import report, tables
+from lottery_core.reports.saved import costs, length, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
-from lottery_core.reports.status import DONE, FAILED_, RUNNING, STOPPED, State, render, states
+from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, table
 
@@ -22,6 +29,7 @@ __all__ = [
     "DONE",
     "EFFECT",
     "FAILED_",
+    "LEFT_OUT",
     "RUNNING",
     "STOPPED",
     "Answer",
@@ -31,19 +39,31 @@ __all__ = [
     "Source",
     "State",
     "answer",
+    "costs",
     "evaluated",
+    "filled",
     "is_file",
     "of_rows",
+    "length",
+    "looks_of",
+    "measured",
+    "not_run_line",
+    "once",
     "parse_effect",
     "parse_margin",
     "plot",
     "question_of",
     "render",
     "report",
+    "saved_lines",
     "sentences",
     "source_of",
+    "statements",
     "states",
+    "cost_lines",
+    "search_cost",
     "steps_lines",
     "table",
     "tables",
+    "threshold_line",
 ]

@@ -12,7 +12,7 @@ from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row
 from lottery_core.files import write_atomically
 from lottery_core.pruning import DENSE, FLOOR
-from lottery_core.reports.answer import Answer, once
+from lottery_core.reports.answer import Answer, filled, once
 from lottery_core.reports.plot_parts import STRIP, End, draw_strip, interval, interval_words, label_ends, look
 from lottery_core.reports.table import by_round, kinds_of
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _COLLAPSED: dict[str, Any] = {
     "linestyle": "none", "marker": "x", "color": "black", "markersize": 7, "markeredgewidth": 1.5, "zorder": 5,
+}  # fmt: skip
+_NOT_RUN: dict[str, Any] = {
+    "linestyle": "none", "marker": "o", "color": "black", "markersize": 8, "fillstyle": "none", "zorder": 5,
 }  # fmt: skip
 _SAME_LEVEL = 0.001  # of the pool
 _MANY = 4  # with more kinds, the bands are drawn fainter
@@ -38,8 +41,8 @@ def plot(
     The horizontal axis is spaced by rounds (the logarithm of the surviving fraction) and ends at the fraction that the
     last round pruned. Each kind has a line, its mean over seeds, and a bootstrap interval as a band, which stays within
     the range of the scores; dense is grey, the floor dotted. A cross marks a level at which a layer of some ticket has
-    collapsed. Scores with different labels get a panel each. A strip below shows the size down to which each kind keeps
-    the score.
+    collapsed, a ring a level that was not run in some seed, at the floor. Scores with different labels get a panel
+    each. A strip below shows the size down to which each kind keeps the score.
 
     :param experiments: name -> rows
     :param path: the picture's file; its suffix is the format (png, pdf, svg)
@@ -81,7 +84,7 @@ def draw(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn = {name: once(rows) for name, rows in experiments.items() if rows}
+    drawn = {name: once(filled(rows)) for name, rows in experiments.items() if rows}
     if not drawn:
         raise ConfigError("there is no finished run to draw")
     panels: dict[str, dict[str, list[Row]]] = {}
@@ -126,8 +129,11 @@ def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, sty
     axes.grid(alpha=0.25)
     axes.set_ylim(axes.get_ylim())
     label_ends(axes, ends)
-    if any(row.collapsed for rows in experiments.values() for row in rows):
-        handle = axes.plot([], [], label="a layer has collapsed", **_COLLAPSED)
+    everything = [row for rows in experiments.values() for row in rows]
+    marks = [("a layer has collapsed", _COLLAPSED)] if any(row.collapsed for row in everything) else []
+    marks += [("not run: at the floor", _NOT_RUN)] if any(row.not_run for row in everything) else []
+    if marks:
+        handle = [axes.plot([], [], label=text, **style)[0] for text, style in marks]
         legend = axes.get_legend()
         axes.legend(handles=handle, framealpha=0.85, edgecolor="none", fontsize=8.5, loc="best")
         if legend is not None:
@@ -201,6 +207,9 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float)
         gone = [index for index, (_, some) in enumerate(cells) if any(row.collapsed for row in some)]
         if gone:
             axes.plot([places[index] for index in gone], [means[index] for index in gone], **_COLLAPSED)
+        left = [index for index, (_, some) in enumerate(cells) if any(row.not_run for row in some)]
+        if left:
+            axes.plot([places[index] for index in left], [means[index] for index in left], **_NOT_RUN)
     return ends
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment, Row, paths, write_csv
+from lottery_core.experiments import FULL, Experiment, Row, paths, read_searches, write_csv
 from lottery_core.files import printable, refuse_inputs, write_json
-from lottery_core.pruning import FLOOR
-from lottery_core.reports.answer import Answer, answer, once, sentences
+from lottery_core.pruning import DENSE, FLOOR
+from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
+from lottery_core.reports.costs import cost_lines
 from lottery_core.reports.plot import plot
+from lottery_core.reports.saved import saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
 from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, further_scores, interval_table, table
@@ -49,14 +51,14 @@ def report(
         source = source_of(run)
         shown = source.evaluated() if evaluations else source
         name = source.name if source.name not in sources else str(run)
-        sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked))
+        sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked), shown.searches)
         texts += [sentences(answers[name]), *tables(source.rows, source.experiment)]
         everything += source.rows
         if not evaluations:
             for further, rows in further_scores(source.rows).items():
                 more = replace(source, rows=rows, label=_further_label(further, source.experiment, source.framework))
                 sources[f"{name}, {further}"] = more
-                answers[f"{name}, {further}"] = answer(more.rows, more.question(asked))
+                answers[f"{name}, {further}"] = answer(more.rows, more.question(asked), more.searches)
     if picture is None and len(runs) == 1:
         picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
     inputs = [path for run in runs for path in _inputs(run)]
@@ -87,14 +89,21 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     :returns: one text per table, each ending in a newline
     :raises ConfigError: there are no rows
     """
-    rows = once(row for row in rows if row.kind != FLOOR)
+    rows = once(row for row in filled(rows) if row.kind != FLOOR)
     if not rows:
         raise ConfigError("there is no finished run to report")
     source = of_rows(rows, experiment)
     dialect = dialects.named(source.framework)
     returns = dialect.returns_asked(experiment.settings if experiment else {})
     notes = _setting_notes(experiment)
-    last = [*steps_lines(rows, dialect.steps), *_mixed(rows, experiment)]
+    done = measured(rows)
+    searches = read_searches(experiment.out, experiment) if experiment is not None else []
+    costs = cost_lines(done, dialect.steps, searches)
+    last = [*steps_lines(done, dialect.steps), *costs, *_mixed(rows, experiment)]
+    if experiment is not None and {row.kind for row in rows} == {DENSE}:
+        line = threshold_line(experiment.out, [row.run for row in rows])
+        last += [] if line is None else [line]
+    last += saved_lines(experiment, searches) if experiment is not None else []
     texts = _tables(rows, source.label or "score", returns, last, notes)
     for name, some in further_scores(rows).items():
         texts += _tables(some, _further_label(name, experiment, source.framework), notes=notes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, Row, paths, read_csv, read_row, read_rows
+from lottery_core.experiments import Experiment, Row, paths, read_csv, read_row, read_rows, read_searches
 from lottery_core.pruning import FLOOR
 from lottery_core.reports.answer import EFFECT, Margin, Question, check_one_experiment, question_of
 from lottery_core.reports.table import evaluated
@@ -39,6 +39,7 @@ class Source:
     :param experiment: its configuration; None if there are only rows
     :param framework: the name of the framework's dialect
     :param label: description of the scores; empty if it is unknown
+    :param searches: rows of runs that only searched
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     experiment: Experiment | None
     framework: str
     label: str
+    searches: Sequence[Row] = ()
 
     def question(self, asked: Asked | None) -> Question:
         """Return the question about these scores with the user's choices."""
@@ -90,7 +92,7 @@ def source_of(run: Path) -> Source:
         return _of_file(run)
     experiment = Experiment.load(run) if read_row(run) else None
     rows = read_rows(run, experiment)
-    return replace(of_rows(rows, experiment), name=run.resolve().name)
+    return replace(of_rows(rows, experiment), name=run.resolve().name, searches=read_searches(run, experiment))
 
 
 def _of_file(path: Path) -> Source:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lottery_core.experiments import Experiment, Row, Run, duration, needs, paths, percents, read_marker, seconds_left
+from lottery_core.experiments import (
+    Experiment,
+    Row,
+    Run,
+    duration,
+    outcome,
+    paths,
+    percents,
+    read_marker,
+    seconds_left,
+    took,
+)
 from lottery_core.files import is_locked, last_line, printable, read_object
 
 DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
+LEFT_OUT = "not run"
 
 
 @dataclass(frozen=True)
@@ -20,7 +33,7 @@ class State:
 
     :param run: the run
     :param word: ``done``, ``running``, ``queued`` (a job that Slurm has not started), ``stopped`` (begun, but not being
-        trained now), ``failed`` or ``waiting``
+        trained now), ``failed``, ``waiting``, or ``not run`` (left out at the floor)
     :param text: details for users
     :param row: the result of a run that is done
     """
@@ -48,7 +61,7 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
     folder = experiment.out / run.folder
     row = read_marker(folder, experiment)
     if row is not None:
-        return State(run, DONE, f"{percents(row)}, score {row.score:.4g}, {duration(row.wall_seconds)}", row)
+        return State(run, DONE, f"{percents(row)}, {outcome(row)}, {took(row)}", row)
     failure = read_object(folder / paths.FAILED)
     if failure:
         return State(run, FAILED_, str(failure.get("reason", "")))
@@ -58,7 +71,12 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
     if (folder / paths.STARTED).exists():
         text = str(read_object(folder / paths.PROGRESS).get("text", ""))
         return State(run, RUNNING, text) if busy else State(run, STOPPED, text)
-    missing = [str(other) for other in needs(run) if read_marker(experiment.out / other.folder, experiment) is None]
+    reason = read_object(folder / paths.NOT_RUN).get("not_run")
+    if reason:
+        return State(run, LEFT_OUT, str(reason))
+    same = experiment.alike(run)
+    others = [*experiment.needs(run), *([] if same is None else [same])]
+    missing = [str(other) for other in others if read_marker(experiment.out / other.folder, experiment) is None]
     return State(run, WAITING, f"for {missing[0]}" if missing else "")
 
 
@@ -85,19 +103,22 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
     :param everything: whether to show done and waiting runs as well
     """
     counts = Counter(state.word for state in run_states)
-    order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING)
+    order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING, LEFT_OUT)
     lines = [
         f"{name}: {', '.join(f'{counts[word]} {word}' for word in order if counts[word])}, of {len(run_states)} runs"
     ]
-    shown = [state for state in run_states if everything or state.word not in (DONE, WAITING)]
+    shown = [state for state in run_states if everything or state.word not in (DONE, WAITING, LEFT_OUT)]
     width = max((len(str(state.run)) for state in shown), default=0)
     lines += [f"{state.word:8} {state.run!s:{width}}  {state.text}".rstrip() for state in shown]
-    took: dict[str, list[float]] = defaultdict(list)
+    spent: dict[str, list[float]] = defaultdict(list)
     for state in run_states:
-        if state.row is not None:
-            took[state.run.kind].append(state.row.wall_seconds)
-    left = [state.run for state in run_states if state.word not in (DONE, FAILED_)]
-    seconds = seconds_left(left, took, max(1, counts[RUNNING]))
+        if state.row is not None and not state.row.same_as:
+            spent[state.run.pace].append(state.row.wall_seconds)
+    searched = [state.row.share for state in run_states if state.row is not None and state.row.search]
+    if searched:
+        lines.append(f"search rounds: {statistics.fmean(searched):.0%} of a training on average")
+    left = [state.run for state in run_states if state.word not in (DONE, FAILED_, LEFT_OUT)]
+    seconds = seconds_left(left, spent, max(1, counts[RUNNING]))
     if seconds is not None:
         lines.append(f"about {duration(seconds)} left, with {max(1, counts[RUNNING])} at a time")
     if counts[STOPPED] or (counts[WAITING] and not counts[RUNNING] and not counts[QUEUED]):

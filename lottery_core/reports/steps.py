@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import DENSE, starts_rewound
+from lottery_core.pruning import BUDGET, DENSE, starts_rewound
 from lottery_core.reports.table import by_round, kinds_of
 
 _MOST = 0.05  # share by which the lengths of runs may differ
@@ -26,7 +26,13 @@ def steps_lines(rows: Sequence[Row], unit: str) -> list[str]:
         return []
     lines = [f"mean {unit} of a scored run: {', '.join(f'{kind} {mean:,.0f}' for kind, mean in means.items())}"]
     dense = means.get(DENSE, 0)
-    differing = [text for kind in kinds if kind != DENSE and dense for text in [_difference(rows, kind, dense)] if text]
+    differing = [
+        text
+        for kind in kinds
+        if kind not in (DENSE, *BUDGET) and dense
+        for text in [_difference(rows, kind, dense)]
+        if text
+    ]
     if differing:
         lines.append(
             f"WARNING: runs of different lengths, compared with dense: {'; '.join(differing)}: this may explain part "

@@ -11,6 +11,7 @@ from dataclasses import replace
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE
+from lottery_core.reports.answer import measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
 from lottery_core.tickets import SEPARATE
 
@@ -39,7 +40,8 @@ def kinds_of(rows: Iterable[Row]) -> list[str]:
 def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, more: Sequence[str] = ()) -> str:
     """Format the rows of one experiment as a table: one line per round, one column per kind, and the dense score.
 
-    With several seeds a cell is mean ± standard deviation; a cell marked ``*`` had a collapsed layer.
+    With several seeds a cell is mean ± standard deviation; a cell marked ``*`` had a collapsed layer, one marked ``†``
+    has seeds in which the kind had ended at the floor.
 
     :param rows: rows of one experiment
     :param score_label: description of the score
@@ -67,10 +69,14 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
     notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
     notes += ["networks pruned separately"] if any(row.scope_shares == SEPARATE for row in rows) else []
+    schedules = sorted({row.gradual for row in rows} - {""})
+    notes += [f"gradual: begin, end and steps {schedule}" for schedule in schedules]
     notes += more
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
-    fewest = min(row.returns for row in rows)
+    missing = not_run_line(rows)
+    last += [missing] if missing is not None else []
+    fewest = min((row.returns for row in measured(rows)), default=returns)
     if fewest < returns:
         last.append(f"in some runs fewer than {returns} episodes ended, as few as {fewest}")
     return "\n".join([", ".join(notes), *text, *last])
@@ -82,12 +88,13 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def evaluated(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that have an evaluation, with the evaluation as their score."""
-    return [
+    """Return the rows that have an evaluation, with the evaluation as their score, and levels that were not run."""
+    found = [
         replace(row, score=row.eval_score, score_se=math.nan if row.eval_se is None else row.eval_se)
         for row in rows
         if row.eval_score is not None
     ]
+    return [*found, *(row for row in rows if row.not_run)] if found else []
 
 
 def further_scores(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -145,4 +152,5 @@ def _digits(mean: float) -> int:
 
 def _cell(rows: Sequence[Row], seeds: int) -> str:
     partial = f" (n={len(rows)})" if 0 < len(rows) < seeds else ""  # the experiment is unfinished
-    return _mean([row.score for row in rows]) + ("*" if any(row.collapsed for row in rows) else "") + partial
+    marks = ("*" if any(row.collapsed for row in rows) else "") + ("†" if any(row.not_run for row in rows) else "")
+    return _mean([row.score for row in rows]) + marks + partial

@@ -1,6 +1,13 @@
 """The ticket itself: masks, weights, which parameters are in the pool, and the ticket file."""
 
-from lottery_core.tickets.describe import collapse_warning, describe, network_lines, render, ticket_warnings
+from lottery_core.tickets.describe import (
+    collapse_warning,
+    describe,
+    network_lines,
+    output_scale,
+    render,
+    ticket_warnings,
+)
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes, why_not_stored
 from lottery_core.tickets.masks import Masks
 from lottery_core.tickets.names import EXTRA_STATE, is_own, matching, plain_names
@@ -33,6 +40,7 @@ __all__ = [
     "claimed_digest",
     "collapse_warning",
     "describe",
+    "output_scale",
     "equal_bits",
     "highest_of_each_slice",
     "is_own",

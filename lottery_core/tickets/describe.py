@@ -34,6 +34,7 @@ def describe(ticket: Ticket) -> dict[str, Any]:
         "pruned_fraction": masks.pruned / masks.pool,
         "surviving_fraction": masks.surviving / masks.pool,
         "collapsed": masks.collapsed(),
+        "output_scale": output_scale(ticket),
         "networks": [asdict(network) for network in networks_of(masks, ticket.rest)],
         "tensors": [
             {
@@ -48,6 +49,21 @@ def describe(ticket: Ticket) -> dict[str, Any]:
         ],
         "outside_scope": sorted(ticket.rest),
     }
+
+
+def output_scale(ticket: Ticket) -> float:
+    """Return the product of the root mean squares of every layer's survivors at the start; 0 if one is all zero.
+
+    Layers without survivors are left out. Between tickets with as many survivors in each layer, the ratio is how much
+    larger the outputs of the one are than those of the other, as far as activations are linear.
+
+    :param ticket: the ticket
+    """
+    scale = 1.0
+    for name, mask in ticket.masks.items():
+        if is_layer(name, mask) and bool(mask.any()):
+            scale *= float(ticket.weights[name][mask].double().square().mean().sqrt())
+    return scale
 
 
 def _dead_units(name: str, mask: Tensor) -> dict[str, int]:
@@ -76,6 +92,7 @@ def render(ticket: Ticket, colour: bool = False) -> str:
         f"pool {facts['pool']:,}: pruned {facts['pruned']:,} ({facts['pruned_fraction']:.2%}), "
         f"surviving {facts['surviving']:,} ({facts['surviving_fraction']:.2%})",
     ]
+    lines.append(f"output scale {facts['output_scale']:.4g} (product of the layers' root mean squares at the start)")
     lines += network_lines(ticket)
     lines = [printable(line, _MOST) for line in lines]
     names = {entry["name"]: printable(entry["name"]) for entry in facts["tensors"]}

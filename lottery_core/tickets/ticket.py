@@ -139,7 +139,16 @@ class Ticket:
 
         It is computed from uncompressed masks and values, so it does not depend on the version of zstd.
         """
-        digest = hashlib.sha256(json.dumps(header_of(self.masks, self.weights, self.origin), sort_keys=True).encode())
+        header = json.dumps(header_of(self.masks, self.weights, self.origin), sort_keys=True)
+        return self._digest_after(header)
+
+    @cached_property
+    def content(self) -> str:
+        """Return the SHA-256 of the masks and the values alone: tickets with the same content train alike."""
+        return self._digest_after("")
+
+    def _digest_after(self, header: str) -> str:
+        digest = hashlib.sha256(header.encode())
         for name, mask in self.masks.items():
             _add(digest, "mask", name, mask)
             _add(digest, "values", name, self.weights[name][mask])
@@ -173,6 +182,13 @@ class Ticket:
         if ticket.digest != content.digest:
             raise TicketError(f"cannot read {path}: the content does not match its digest (file damaged?)")
         return ticket
+
+    def with_masks(self, masks: Masks) -> Ticket:
+        """Return the ticket of these masks with the same start values.
+
+        :param masks: masks of the same pool that prune what this ticket's do, and more
+        """
+        return Ticket.of(masks, self.start(), self.origin)
 
     def with_origin(self, **changes: Any) -> Ticket:
         """Return a copy with some fields of the origin changed."""

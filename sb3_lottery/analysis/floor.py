@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy
@@ -14,10 +14,15 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Score
 from lottery_core.pruning import derive_seed
-from sb3_lottery.models import ModelSettings, make_env, make_model
+from sb3_lottery.models import ModelSettings, make_env, make_model, with_few_environments
 from sb3_lottery.training import Evaluation
 
 _MOST_ACTIONS = 32  # number of constant actions that are tried
+_MOST_STEPS = 1000  # steps of an episode on average: an action may be one with which an episode never ends
+
+
+class _EnoughError(Exception):
+    """Ends the episodes of a policy that takes too many steps."""
 
 
 class _Actions:
@@ -40,6 +45,9 @@ class _Actions:
 def floor(settings: ModelSettings, seed: int, episodes: int = 100) -> tuple[Score, str, dict[str, float]]:
     """Measure the floor: the best of random actions, each constant action, and the untrained network.
 
+    There are at most 16 environments. A policy that takes more than 1,000 steps an episode is stopped; the episodes
+    that have ended by then count, and without any it is left out.
+
     :param settings: settings of the agent and its environments
     :param seed: seed of the environments, the actions and the network
     :param episodes: number of episodes for each of them
@@ -49,6 +57,7 @@ def floor(settings: ModelSettings, seed: int, episodes: int = 100) -> tuple[Scor
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, not {episodes}")
     own = derive_seed("floor", seed)
+    settings = with_few_environments(settings)
     model = make_model(settings, own)
     try:
         untrained = Evaluation(episodes)(model, Score(0.0), lambda number: make_env(settings, number), own)
@@ -61,19 +70,31 @@ def floor(settings: ModelSettings, seed: int, episodes: int = 100) -> tuple[Scor
     constant = range(int(space.n)) if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS else ()
     policies = {"random actions": _Actions(space, None), **{f"action {a} always": _Actions(space, a) for a in constant}}
     for name, policy in policies.items():
-        scores[name] = _played(settings, own, policy, episodes)
+        played = _played(settings, own, policy, episodes)
+        if played is not None:
+            scores[name] = played
     best = max(scores, key=lambda name: scores[name][0])
     score, error, count = scores[best]
     return Score(score, error, count), best, {name: found[0] for name, found in scores.items()}
 
 
-def _played(settings: ModelSettings, seed: int, policy: Any, episodes: int) -> tuple[float, float, int]:
+def _played(settings: ModelSettings, seed: int, policy: Any, episodes: int) -> tuple[float, float, int] | None:
     env = make_env(settings, seed)
+    steps, returns = 0, []
+
+    def count(evaluation: dict[str, Any], _: object) -> None:
+        nonlocal steps, returns
+        steps, returns = steps + 1, evaluation["episode_rewards"]
+        if steps > _MOST_STEPS * episodes:
+            raise _EnoughError
+
     try:
-        returns, _ = evaluate_policy(policy, env, episodes, return_episode_rewards=True, warn=False)
+        with suppress(_EnoughError):
+            evaluate_policy(policy, env, episodes, callback=count, return_episode_rewards=True, warn=False)
     finally:
         env.close()
-    assert isinstance(returns, Sequence)
     values = [float(value) for value in returns]
+    if not values:
+        return None
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return statistics.fmean(values), error, len(values)

@@ -39,12 +39,16 @@ def _parser(command: str, description: str) -> Parser:
     return parser
 
 
-def _play(argv: Sequence[str]) -> None:
+def _play_parser() -> Parser:
     parser = _parser("play", "Show or record a trained agent.")
     parser.add_argument("--episodes", type=int, default=1, metavar="N", help="number of episodes (1)")
     parser.add_argument("--deterministic", action="store_true", help="take the best action instead of sampling")
     parser.add_argument("-o", "--output", type=Path, metavar="VIDEO", help=".mp4 or .gif (a window on the screen)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _play(argv: Sequence[str]) -> None:
+    args = _play_parser().parse_args(argv)
     finished = FinishedRun.of(args.run, args.kind, args.round, args.seed, args.make_model, args.trust)
     returns = play_episodes(finished, args.episodes, args.deterministic, args.output)
     print(f"{finished.run}: return {', '.join(f'{value:g}' for value in returns)}")
@@ -52,8 +56,12 @@ def _play(argv: Sequence[str]) -> None:
         print(f"video: {args.output}")
 
 
+def _inputs_parser() -> Parser:
+    return _parser("inputs", "List how many weights of a ticket still read each input.")
+
+
 def _inputs(argv: Sequence[str]) -> None:
-    args = _parser("inputs", "List how many weights of a ticket still read each input.").parse_args(argv)
+    args = _inputs_parser().parse_args(argv)
     finished = FinishedRun.of(args.run, args.kind, args.round, args.seed, args.make_model, args.trust)
     model = finished.model()
     space, action = model.observation_space, model.action_space
@@ -71,12 +79,16 @@ def _inputs(argv: Sequence[str]) -> None:
     print(f"lost: {', '.join(lost) if lost else 'none'}")
 
 
-def _floor(argv: Sequence[str]) -> None:
+def _floor_parser() -> Parser:
     parser = Parser(prog="sb3-lottery floor", description="Measure what an agent scores that has learned nothing.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment; its report then has this floor")
     parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each policy (100)")
     _add_trust(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _floor(argv: Sequence[str]) -> None:
+    args = _floor_parser().parse_args(argv)
     experiment = Experiment.load(args.run)
     if experiment.framework != Sb3.name or saved_model(Sb3.name, experiment.settings) is None:
         raise ConfigError(f"{args.run} is no experiment of sb3-lottery, whose games can be made from its settings")
@@ -87,6 +99,11 @@ def _floor(argv: Sequence[str]) -> None:
         print(f"{name}: {mean:.4g}")
     write_floor(args.run, score, policy)
     print(f"floor: {score.score:.4g} ({policy}), in {args.run / paths.FLOOR}")
+
+
+def parsers() -> dict[str, Parser]:
+    """Return the parsers of the subcommands by the words that call them."""
+    return {parser.prog: parser for parser in (_play_parser(), _inputs_parser(), _floor_parser())}
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"play": _play, "inputs": _inputs, "floor": _floor}

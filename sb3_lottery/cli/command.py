@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lottery_core.cli import run_command, run_experiment
+from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress
+from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import any_rewinds, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
+from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
 from sb3_lottery.cli.options import parser
@@ -30,10 +31,10 @@ from sb3_lottery.models import (
     make_model,
     several_gpus,
     weights_of,
+    with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, early_rewind, whole_rollouts
+from sb3_lottery.training import Sb3, check_model, check_pruning, early_rewind, whole_rollouts
 
-_A_FEW = 16  # environments
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
 
@@ -44,9 +45,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
     check_environment(settings)
     if here:  # the nodes of a cluster may have a GPU that its front end lacks
         check_device(settings.device)
-    # On the CPU: this process would hold a context on the GPU during the whole experiment. With few environments: a
-    # thousand emulators take minutes to start.
-    few = replace(settings, device="cpu", n_envs=min(settings.n_envs, _A_FEW))
+    # On the CPU: this process would hold a context on the GPU during the whole experiment.
+    few = replace(with_few_environments(settings), device="cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = make_model(few, experiment.seeds[0])
@@ -55,6 +55,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
         training = request.settings.training
+        if GRADUALLY in experiment.kinds:
+            check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
         return [line for line in (longer, early) if line]
@@ -72,17 +74,42 @@ def _run(args: argparse.Namespace) -> None:
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     told, threads = _env_threads(args, model)
-    framework = Sb3(args.tensorboard, told)
+    framework = Sb3(args.tensorboard, told, not args.no_floor)
     cpus = max(args.threads, threads)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
     warned = _preflight(request, args.executor != SLURM)
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
+        *search_lines(experiment),
     )
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
-    run_experiment(experiment, framework, trainer, args.dry_run, args.quiet, _seconds(vars(args), request))
+    stop = vars(args).get("stop_at_floor")
+    if stop is not None and not args.dry_run and not args.no_floor:
+        _measure_floor(request, args.quiet)
+    seconds = _seconds(vars(args), request)
+    run_experiment(
+        experiment,
+        framework,
+        trainer,
+        args.dry_run,
+        args.quiet,
+        seconds,
+        stop_at_floor=stop,
+        budget=vars(args).get("budget"),
+        chosen=chosen_of(vars(args)),
+    )
+
+
+def _measure_floor(request: Request, quiet: bool) -> None:
+    # The first dense run measures the floor; here it is missing in a folder whose dense run is done already.
+    experiment, model = request.experiment, request.settings.model
+    done = read_marker(experiment.out / dense(experiment.seeds[0]).folder, experiment)
+    if done is not None and read_floor(experiment.out) is None:
+        score, policy, _ = floor(replace(model, device="cpu"), experiment.seeds[0])
+        write_floor(experiment.out, score, policy)
+        Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
 
 
 def _env_threads(args: argparse.Namespace, model: ModelSettings) -> tuple[int | None, int]:
@@ -110,10 +137,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: arguments; ``None`` is ``sys.argv``
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    words = typed_words() if argv is None else list(argv)
     if argv is None and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as with python -m: --env MODULE:ID may name a file in the current folder
     if words and words[0] in analyse.COMMANDS:
         return analyse.main(words)
-    args = parser().parse_args(words)
+    own = parser()
+    own.commands = tuple(analyse.COMMANDS)
+    args = own.parse_args(words)
     return run_command(lambda: _run(args), "sb3-lottery")

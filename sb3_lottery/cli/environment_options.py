@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli import accept, listed
 from lottery_core.experiments import read_row
 from sb3_lottery.backends import AUTO, BACKENDS, GYMNASIUM, SUCCESSORS, atari_game, choose_backend
 from sb3_lottery.cli.key_value import KeyValue
@@ -32,12 +33,12 @@ def add_environment_options(group: argparse._ArgumentGroup) -> None:
 
     :param group: group of a parser whose ``argument_default`` is ``argparse.SUPPRESS``
     """
-    backends = "; ".join(f"{name}: {meaning}" for name, meaning in BACKENDS.items())
-    group.add_argument(
+    backend = group.add_argument(
         "--env-backend",
         metavar="NAME",
-        help=f"what steps the environments (auto: the installed backend measured to be fastest). {backends}",
+        help=listed("what steps the environments (auto: the installed backend measured to be fastest)", BACKENDS),
     )
+    accept(backend, [AUTO, *BACKENDS])
     group.add_argument(
         "--subproc", action=argparse.BooleanOptionalAction, help="one process per environment, with gymnasium (no)"
     )
@@ -66,8 +67,7 @@ def add_environment_options(group: argparse._ArgumentGroup) -> None:
         metavar="NAME:VALUE",
         help="SB3's VecNormalize around the environments, e.g. --normalize norm_reward:False (no)",
     )
-    cnns = "; ".join(f"{name}: {meaning}" for name, meaning in CNNS.items())
-    group.add_argument("--cnn", metavar="NAME", help=f"network for images (nature). {cnns}")
+    accept(group.add_argument("--cnn", metavar="NAME", help=listed("network for images (nature)", CNNS)), CNNS)
 
 
 def choose_environment(

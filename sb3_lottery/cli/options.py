@@ -6,14 +6,15 @@ import argparse
 from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
-from lottery_core.cli import Parser, add_experiment_options
+from lottery_core.cli import Parser, accept, add_experiment_options, version_line
 from lottery_core.experiments import LEARNING_RATE
-from lottery_core.version import VERSION
 from sb3_lottery.cli.environment_options import DEFAULTS as ENVIRONMENT_DEFAULTS
 from sb3_lottery.cli.environment_options import add_environment_options
 from sb3_lottery.cli.key_value import KeyValue
+from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.zoo import INSTALLED
 from sb3_lottery.models import ACTIVATIONS, ALGORITHMS, OPTIMIZERS
+from sb3_lottery.training import SCORES, TRAINING
 
 # Values of options that neither the user nor a preset gives.
 DEFAULTS: dict[str, Any] = {
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 20,
     "score_episodes": 100,
     "eval_episodes": None,
+    "score_by": TRAINING,
     "n_envs": 1,
     "reward_scale": 1.0,
     "net_arch": [64, 64],
@@ -47,12 +49,25 @@ def parser() -> Parser:
     result = _Sb3Parser(
         prog="sb3-lottery",
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls alongside.",
+        usage="sb3-lottery --preset NAME --out DIR [option ...]\n"
+        "       sb3-lottery --algo NAME --env ID --epoch LENGTH --out DIR [option ...]\n"
+        "       sb3-lottery play|inputs|floor RUN [option ...]  (see sb3-lottery play -h)",
         epilog="For a finished run: sb3-lottery play RUN shows or records the agent, sb3-lottery inputs RUN lists the "
-        "inputs that a ticket still reads.",
+        "inputs that a ticket still reads, sb3-lottery floor RUN measures what an agent scores without any learning.",
         argument_default=argparse.SUPPRESS,
     )
-    result.add_argument("--version", action="version", version=f"sb3-lottery {VERSION}")
-    _add_experiment(result.add_argument_group("experiment"))
+    packages = ("stable-baselines3", "sb3-contrib", "gymnasium")
+    result.add_argument("--version", action="version", version=version_line("sb3-lottery", *packages))
+    _add_settings(result.add_argument_group("settings to start from"))
+    experiment, method, _ = add_experiment_options(result, _REWIND, _SCOPE)
+    experiment.add_argument(
+        "--tensorboard", action="store_true", default=False, help="write TensorBoard files to each run's folder"
+    )
+    method.add_argument(
+        "--rewind-what",
+        choices=["weights", LEARNING_RATE],
+        help="lr: the survivors keep their trained weights, only the learning rate schedule restarts (weights)",
+    )
     _add_training(result.add_argument_group("training and score"))
     _add_agent(result.add_argument_group("agent"))
     return result
@@ -70,10 +85,11 @@ class _Sb3Parser(Parser):
     }
 
 
-def _add_experiment(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+def _add_settings(group: argparse._ArgumentGroup) -> None:
+    preset = group.add_argument(
         "--preset", metavar="NAME", help="a game with its settings, see --list-presets; options override it"
     )
+    accept(preset, PRESETS)
     group.add_argument(
         "--zoo",
         nargs="?",
@@ -87,15 +103,6 @@ def _add_experiment(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         default=False,
         help="print the presets, their sources and the cost of a run",
-    )
-    add_experiment_options(group, _REWIND, _SCOPE)
-    group.add_argument(
-        "--rewind-what",
-        choices=["weights", LEARNING_RATE],
-        help="lr: the survivors keep their trained weights, only the learning rate schedule restarts (weights)",
-    )
-    group.add_argument(
-        "--tensorboard", action="store_true", default=False, help="write TensorBoard files to each run's folder"
     )
 
 
@@ -114,12 +121,25 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         "--eval-episodes", type=int, metavar="N", help="also evaluate each trained agent in N fresh episodes (none)"
     )
     group.add_argument(
+        "--score-by",
+        choices=SCORES,
+        help="the score: the mean return of the last training episodes, or of the fresh episodes of --eval-episodes "
+        "(training; presets that end in -steps: evaluation)",
+    )
+    group.add_argument(
         "--deterministic", action="store_true", default=False, help="evaluate with the best action instead of sampling"
+    )
+    group.add_argument(
+        "--no-floor",
+        action="store_true",
+        default=False,
+        help="do not measure the floor: the best mean return of 100 episodes of random actions, of each constant "
+        "action and of the untrained network, by the dense run of the first seed; for the report",
     )
 
 
 def _add_agent(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}")
+    accept(group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}"), ALGORITHMS)
     group.add_argument("--env", metavar="ID", help="id of an environment, e.g. CartPole-v1, BreakoutNoFrameskip-v4")
     add_environment_options(group)
     group.add_argument("--n-envs", type=int, metavar="N", help="number of environments (1)")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lottery_core.cli import search_settings
 from lottery_core.errors import ConfigError, unknown_choice
-from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point
+from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point, read_row
 from sb3_lottery.backends import GYMNASIUM, atari_game
 from sb3_lottery.cli.environment_options import choose_environment
 from sb3_lottery.cli.options import DEFAULTS
@@ -15,6 +16,7 @@ from sb3_lottery.cli.presets import PRESETS, SOURCE
 from sb3_lottery.cli.zoo import zoo_entry
 from sb3_lottery.models import ModelSettings, algorithm, checked_shares, scope_words
 from sb3_lottery.training import (
+    EVALUATION,
     UNITS,
     Evaluation,
     RunSettings,
@@ -61,11 +63,14 @@ def request_of(given: Mapping[str, Any]) -> Request:
         scope=scope_words(values["scope"], model.algorithm),
         kinds=tuple(values["kinds"]),
         seeds=tuple(values["seeds"]),
-        rounds=values["rounds"],
-        score_label=score_label(settings.training.score_episodes),
+        **search_settings(values, "rounds" in given),
+        repeat_noise=values["repeat_noise"],
+        score_label=score_label(settings.training.score_episodes, settings.evaluation),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
         criterion=values["criterion"],
         after_rewind=values["after_rewind"],
+        gradual=values["gradual"],
+        outside=values["outside"],
         scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))
@@ -75,6 +80,7 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     preset, notes = _preset(given)
     preset = _applicable(preset, given)
     values = {**DEFAULTS, **preset, **given, **_merged(given, preset), "notes": notes}
+    values |= _scored_as_before(values, given)
     _check_rewind_options(given)
     missing = [f"--{name.replace('_', '-')}" for name in _REQUIRED if name not in values]
     if missing:
@@ -84,6 +90,14 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     if values["fused"]:
         values |= _fused(values)
     return choose_environment(values, given, preset)
+
+
+def _scored_as_before(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    # A folder that a preset began before it had an evaluation goes on without one.
+    before = read_row(values["out"]).get("settings", {}) if "out" in values else {}
+    if not before or "evaluation" in before or {"eval_episodes", "score_by"} & given.keys():
+        return {}
+    return {name: DEFAULTS[name] for name in ("eval_episodes", "score_by")}
 
 
 def _preset(given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -168,5 +182,7 @@ def _evaluation(values: Mapping[str, Any]) -> Evaluation | None:
     if values["eval_episodes"] is None:
         if values["deterministic"]:
             raise ConfigError("--deterministic is for evaluations: it needs --eval-episodes N")
+        if values["score_by"] == EVALUATION:
+            raise ConfigError("--score-by evaluation needs --eval-episodes N")
         return None
-    return Evaluation(values["eval_episodes"], values["deterministic"])
+    return Evaluation(values["eval_episodes"], values["deterministic"], values["score_by"] == EVALUATION)

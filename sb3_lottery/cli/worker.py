@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,15 +17,17 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.distributions import Distribution
 
 from lottery_core.cli import Parser, run_command
-from lottery_core.experiments import Experiment, Run, paths
+from lottery_core.experiments import Experiment, Run, dense, paths, write_floor
 from lottery_core.files import write_json
-from sb3_lottery.models import environment_line, make_env, make_model
+from sb3_lottery.analysis import floor
+from sb3_lottery.models import ModelSettings, environment_line, make_env, make_model, with_few_environments
 from sb3_lottery.training import RunSettings, train_run
 
 
 def _train(args: argparse.Namespace) -> None:
     out, run = Run.of_folder(args.folder.absolute())
-    settings = RunSettings.of(Experiment.load(out))
+    experiment = Experiment.load(out)
+    settings = RunSettings.of(experiment)
     settings = replace(settings, model=replace(settings.model, env_threads=args.env_threads))
     torch.set_num_threads(settings.threads)
     print(f"environments: {environment_line(settings.model)}")
@@ -33,6 +36,11 @@ def _train(args: argparse.Namespace) -> None:
     def report(progress: Mapping[str, Any]) -> None:
         print(f"{progress['text']}, {progress['steps']} steps")
         write_json(out / run.folder / paths.PROGRESS, progress)
+
+    def make_fresh(seed: int) -> BaseAlgorithm:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a batch of fewer environments
+            return make_model(with_few_environments(settings.model), seed)
 
     def make(seed: int) -> BaseAlgorithm:
         model = make_model(settings.model, seed, log)
@@ -43,11 +51,25 @@ def _train(args: argparse.Namespace) -> None:
 
     evaluate = None
     if settings.evaluation is not None:
-        evaluate = partial(settings.evaluation, fresh_env=partial(make_env, settings.model), seed=run.seed)
-    score = train_run(out, run, make, settings.training, report, evaluate)
+        evaluate = partial(settings.evaluation, fresh_env=partial(make_env, settings.model), seed=run.noise_seed)
+    score = train_run(
+        out, run, make, settings.training, report, evaluate, seeding=experiment.seeding, make_fresh=make_fresh
+    )
     print(f"score {score.score:.6g} ± {score.score_se:.3g} over {score.returns} episodes")
     if score.eval_episodes:
         print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")
+    if args.floor and run == dense(experiment.seeds[0]) and not (out / paths.FLOOR).exists():
+        _measure_floor(out, settings.model, run.seed)
+
+
+def _measure_floor(out: Path, settings: ModelSettings, seed: int) -> None:
+    try:
+        score, policy, _ = floor(settings, seed)
+    except Exception as error:  # a user's environment may raise anything, and the run has been trained
+        print(f"the floor could not be measured: {type(error).__name__}: {error}")
+        return
+    write_floor(out, score, policy)
+    print(f"floor {score.score:.6g} ({policy})")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="sb3_lottery.cli.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="the run's folder, in an experiment that sb3-lottery began")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard files")
+    parser.add_argument(
+        "--floor", action="store_true", help="also measure the floor, in the dense run of the first seed"
+    )
     parser.add_argument("--env-threads", type=int, metavar="N", help="threads that step the environments")
     args = parser.parse_args(argv)
     return run_command(lambda: _train(args), "sb3_lottery.cli.worker")

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from lottery_core.cli import DEFAULTS, search_lines, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import any_rewinds
+from lottery_core.pruning import GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
 from sb3_lottery.find.references import worker_command
@@ -31,7 +32,7 @@ def find_tickets(
     out: str | Path,
     *,
     total_timesteps: int,
-    rounds: int = 20,
+    rounds: int | None = None,
     prune_rate: float = 0.2,
     rewind: str | None = None,
     kinds: Sequence[str] | str = ("winning", "random"),
@@ -44,8 +45,15 @@ def find_tickets(
     criterion: str = "magnitude",
     scope_shares: str = "together",
     after_rewind: str = FULL,
+    gradual: str | Sequence[float] = str(GRADUAL),
+    outside: str = "",
     jobs: int = 1,
     callbacks: MakeCallbacks | None = None,
+    repeat_noise: int = 1,
+    search: str = SEARCH_FULL,
+    first: float | str | None = None,
+    score_at: Sequence[float | str] | None = None,
+    score_rounds: Sequence[int] | None = None,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
@@ -60,7 +68,8 @@ def find_tickets(
     :param make_model: makes a fresh model with its environment from a seed, a new one in every call
     :param out: the experiment's folder
     :param total_timesteps: length of each training run in environment steps
-    :param rounds: rounds of pruning; with 0 only the dense runs are trained
+    :param rounds: rounds of pruning; with 0 only the dense runs are trained; ``None`` is 20, or as many as ``score_at``
+        or ``score_rounds`` need
     :param prune_rate: share of the remaining parameters that each round removes, in (0, 1)
     :param rewind: rewind point: ``"timesteps:N"``, ``"episodes:N"``, ``"updates:N"`` (optimizer steps) or ``"init"``.
         ``None`` is a twentieth of the length, which corresponds to the paper's end of epoch 1 of 20, or just after the
@@ -79,10 +88,20 @@ def find_tickets(
     :param scope_shares: ``"together"``: actor and critic are one pool; ``"separate"``: each is pruned at the same rate
     :param after_rewind: ``"full"``: tickets train for the whole length after the rewind point; ``"remaining"``: for
         what remains of it, with schedules that continue from the rewind point
+    :param gradual: begin, end and steps of the schedule of tickets of kind ``"gradual"``, as shares of the training
+    :param outside: where parameters outside the scope start in controls with fresh values: ``"rewind"``, as in the
+        winning ticket, or ``"fresh"``; empty is as before in this folder, in a new one ``"rewind"``
     :param jobs: number of parallel runs. With more than one, each run has a process of its own with one CPU thread,
         which imports ``make_model`` and ``callbacks``: they must be functions at the top of a module, not of the script
     :param callbacks: makes further callbacks for a run from its seed, new ones in every call; experiments that differ
         only in their callbacks are not told apart
+    :param repeat_noise: how often each ticket is trained, under different noise of training (environments, actions);
+        the answer then says how much of the spread is luck
+    :param search: how far rounds train that only search for the next ticket: ``"full"``, a share such as ``"0.5"``, or
+        ``"settled"`` or ``"settled:0.02"``, until the mask has settled
+    :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
+    :param score_at: levels, shares of the pool, near which tickets are trained in full and scored; ``None`` for all
+    :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
     :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -90,19 +109,26 @@ def find_tickets(
     seeds = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
     _check_types(
         total_timesteps=total_timesteps,
-        rounds=rounds,
+        rounds=0 if rounds is None else rounds,
         prune_rate=prune_rate,
         score_episodes=score_episodes,
         eval_episodes=eval_episodes,
         jobs=jobs,
+        repeat_noise=repeat_noise,
         seeds=seeds,
     )
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
     evaluation = _evaluation(eval_episodes, deterministic)
     spec = spec_of_length(total_timesteps, rewind, score_episodes, after_rewind)
+    values = {"search": search, "first": first, "score_at": score_at, "score_rounds": score_rounds}
+    values |= {"rounds": DEFAULTS["rounds"] if rounds is None else rounds, "prune_rate": prune_rate}
+    chosen = search_settings(values, rounds is not None)
     call_callbacks(callbacks, seeds[0])
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, Path(out) if rewind is None else None)
+    schedule = PruningSchedule.parse(gradual, "gradual")
+    default_rewind = Path(out) if rewind is None else None
+    steps = schedule if GRADUALLY in kinds else None
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, default_rewind, steps)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -118,14 +144,19 @@ def find_tickets(
         scope=model.scope,
         kinds=kinds,
         seeds=seeds,
-        rounds=rounds,
+        **chosen,
+        repeat_noise=repeat_noise,
         score_label=score_label(score_episodes),
         versions=all_versions(model.packages),
         criterion=criterion,
         scope_shares=scope_shares,
         after_rewind=after_rewind,
+        gradual=str(schedule),
+        outside=outside,
     )
     shown = Progress(quiet=not progress)
+    for line in search_lines(experiment):
+        shown.say(line)
     for line in model.notes:
         Progress().say(line)
     if model.length_note:
@@ -135,7 +166,13 @@ def find_tickets(
     executor: Executor
     if jobs == 1:
         executor = InProcess(
-            experiment.out, make_model, spec, lambda run, state: shown.status({run: state}), evaluation, callbacks
+            experiment.out,
+            make_model,
+            spec,
+            lambda run, state: shown.status({run: state}),
+            evaluation,
+            callbacks,
+            experiment.seeding,
         )
     else:
         command = partial(worker_command, make_model, callbacks)

@@ -50,7 +50,7 @@ class Found:
         :raises ConfigError: no run has finished
         """
         source = source_of(self.out)
-        return answer(source.rows, source.question(asked))
+        return answer(source.rows, source.question(asked), source.searches)
 
     def plot(self, path: str | Path) -> Path:
         """Plot the score against the pruned fraction.

@@ -11,7 +11,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.experiments import Point, read_row
-from lottery_core.pruning import check_scope_shares
+from lottery_core.pruning import PruningSchedule, check_scope_shares
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     NO_MONITOR,
@@ -20,6 +20,7 @@ from sb3_lottery.training import (
     call_make_model,
     check_model,
     check_not_shared,
+    check_pruning,
     describe_model,
     early_rewind,
     first_update,
@@ -57,6 +58,7 @@ def look_at(
     scope: str | Sequence[str],
     scope_shares: str,
     default_rewind: Path | None,
+    schedule: PruningSchedule | None = None,
 ) -> ModelFacts:
     """Make one model, check that it can be trained, and close its environment.
 
@@ -67,11 +69,14 @@ def look_at(
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each is pruned at the same rate
     :param default_rewind: the experiment's folder if the rewind point is the default, which may move; otherwise
         ``None``
+    :param schedule: schedule of pruning in training; ``None`` if no kind follows it
     :raises LotteryError: the model cannot be trained as specified
     """
     model: BaseAlgorithm = call_make_model(make_model, seed)
     try:
         check_model(model, spec)
+        if schedule is not None:
+            check_pruning(model, schedule, spec.length)
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
         check_scope_shares(scope_shares, weights.pool(words), weights.tensors)

@@ -38,6 +38,7 @@ def _train(args: argparse.Namespace) -> None:
         lambda _, progress: report(progress),
         None if evaluation is None else Evaluation(**evaluation),
         None if args.callbacks is None else function_named(args.callbacks, "--callbacks"),
+        experiment.seeding,
     )
     trainer.train(run)
 

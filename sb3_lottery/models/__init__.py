@@ -17,7 +17,7 @@ from sb3_lottery.models.parameters import (
     weights_of,
 )
 from sb3_lottery.models.scopes import algorithm_of, checked_shares, scope_words
-from sb3_lottery.models.settings import ModelSettings
+from sb3_lottery.models.settings import ModelSettings, with_few_environments
 
 __all__ = [
     "ACTIVATIONS",
@@ -50,5 +50,6 @@ __all__ = [
     "several_gpus",
     "target_names",
     "weights_of",
+    "with_few_environments",
     "writes_beside_optimizers",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecNormalize
@@ -17,6 +17,7 @@ from sb3_lottery.models.algorithms import Algorithm, algorithm
 from sb3_lottery.models.choices import ACTIVATIONS, AUTO, CNNS, NATURE, OPTIMIZERS, POLICIES, POOLING
 from sb3_lottery.models.hyperparameters import check_hyperparameters, check_policy_arguments
 
+_A_FEW = 16  # environments
 # Settings that folders of earlier versions lack: JSON leaves them out at their default.
 _LATER = {"policy_kwargs", "env_backend", "subproc", "frame_size", "clip_reward", "policy", "cnn", "normalize"}
 
@@ -121,6 +122,11 @@ class ModelSettings:
         """Read the values of :meth:`as_json`."""
         sizes = {name: None if value.get(name) is None else tuple(value[name]) for name in ("net_arch", "frame_size")}
         return cls(**{**value, **sizes})
+
+
+def with_few_environments(settings: ModelSettings) -> ModelSettings:
+    """Return the settings with at most 16 environments, for a model that is not trained: a thousand take minutes."""
+    return replace(settings, n_envs=min(settings.n_envs, _A_FEW))
 
 
 def _check_optimizer(settings: ModelSettings) -> None:

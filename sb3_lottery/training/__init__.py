@@ -1,9 +1,9 @@
 """Training of agents and tickets: the callback for any script, and the runs of an experiment with their scores."""
 
 from sb3_lottery.training.callback import LotteryCallback
-from sb3_lottery.training.checks import check_model, early_rewind, first_update, whole_rollouts
+from sb3_lottery.training.checks import check_model, check_pruning, early_rewind, first_update, whole_rollouts
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
-from sb3_lottery.training.evaluation import Evaluation
+from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation
 from sb3_lottery.training.fingerprint import describe_model
 from sb3_lottery.training.framework import Sb3, all_versions, score_label
 from sb3_lottery.training.in_process import (
@@ -19,6 +19,7 @@ from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind, spec_of
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
 
 __all__ = [
+    "EVALUATION",
     "Evaluation",
     "InProcess",
     "LotteryCallback",
@@ -28,7 +29,9 @@ __all__ = [
     "NORMALIZE",
     "NO_MONITOR",
     "RunSettings",
+    "SCORES",
     "Sb3",
+    "TRAINING",
     "TrainingSpec",
     "UNITS",
     "all_versions",
@@ -36,6 +39,7 @@ __all__ = [
     "call_make_model",
     "check_model",
     "check_not_shared",
+    "check_pruning",
     "describe_model",
     "early_rewind",
     "first_update",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -11,24 +11,41 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.checkpoints import read_weights
-from lottery_core.errors import TicketError
+from lottery_core.errors import ConfigError, TicketError
 from lottery_core.masking import MaskKeeper, ModuleHook, apply_ticket
-from lottery_core.pruning import WINNING, check_kind, control_ticket
-from lottery_core.tickets import Ticket, live_parameters, ticket_warnings
+from lottery_core.pruning import (
+    GRADUAL,
+    IN_TRAINING,
+    REWIND,
+    WINNING,
+    PruningInTraining,
+    PruningSchedule,
+    check_kind,
+    check_outside,
+    check_without_search,
+    control_ticket,
+    survivors_of,
+    ticket_without_search,
+)
+from lottery_core.tickets import ALL, Ticket, live_parameters, ticket_warnings
 from sb3_lottery.models import (
+    algorithm_of,
     bare_policy,
     copy_to_targets,
     mask_targets,
     optimizers_of,
+    scope_words,
     target_names,
     weights_of,
     writes_beside_optimizers,
 )
 from sb3_lottery.training.episodes import NO_MONITOR, Episodes
+from sb3_lottery.training.pruner import Pruner
 
 log = logging.getLogger("sb3_lottery")
 # A model that resumes its ticket has hardly a zero among the survivors; a model that holds a smaller ticket has many.
 _MOST_ZEROS = 0.001  # share of the survivors
+_EPOCHS = 20  # a learn without epochs counts as so many, as in find_tickets
 
 
 class LotteryCallback(BaseCallback):
@@ -47,9 +64,13 @@ class LotteryCallback(BaseCallback):
     It logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
     ``score_episodes`` training episodes).
 
-    :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`
+    Without a ticket, ``LotteryCallback(kind="gradual", surviving=0.1)`` makes a network sparse while it trains, and
+    ``kind="erk"`` trains a sparse random one; after ``learn``, :attr:`final_ticket` is the ticket.
+
+    :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`; ``None`` for a kind that needs none
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
-        with the model's present weights as its fresh values, so make the model with another seed
+        with the model's present weights as its fresh values, so make the model with another seed. Without a ticket one
+        of :data:`lottery_core.pruning.WITHOUT_SEARCH`, which starts from the model's present weights
     :param seed: seed of the control's shuffles
     :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only enforces the masks;
@@ -57,30 +78,57 @@ class LotteryCallback(BaseCallback):
         ticket otherwise
     :param score_episodes: L, the number of training episodes in the score
     :param verbose: 1 prints a line at the start of training
-    :raises ConfigError: the kind is unknown
+    :param surviving: share of the pool that survives, in (0, 1], for a kind without a ticket
+    :param scope: which parameters are in the pool of a kind without a ticket, see :func:`lottery_core.pool_names`; also
+        ``"actor"``, ``"critic"``
+    :param gradual: begin, end and steps of the schedule of ``kind="gradual"``, as shares of the training
+    :param outside: where parameters outside the scope start in a control with fresh values: ``"rewind"``, as in the
+        ticket, or ``"fresh"``
+    :raises ConfigError: the kind is unknown, needs a ticket, or a value is outside its range
     :raises TicketError: there is no such file
     """
 
     def __init__(
         self,
-        ticket: str | Path | Ticket,
+        ticket: str | Path | Ticket | None = None,
         kind: str = WINNING,
         seed: int = 0,
         rewind: str | Path | None = None,
         restart: bool | None = None,
         score_episodes: int = 100,
         verbose: int = 0,
+        surviving: float | None = None,
+        scope: str | Sequence[str] = ALL,
+        gradual: str | Sequence[float] = str(GRADUAL),
+        outside: str = REWIND,
     ) -> None:
         super().__init__(verbose)
         self.ticket, self.seed, self.rewind, self.restart = ticket, seed, rewind, restart
         self.kind = check_kind(kind)
-        if not isinstance(ticket, Ticket) and not Path(ticket).is_file():
+        self.surviving, self.scope, self.outside = surviving, scope, check_outside(outside)
+        self.schedule = PruningSchedule.parse(gradual, "gradual")
+        self.pruning: PruningInTraining | None = None
+        self.share: Callable[[], float] = self._share_of_timesteps
+        if ticket is None:
+            check_without_search(kind, surviving)
+        elif surviving is not None:
+            raise ConfigError("surviving is for a kind without a ticket: the ticket says how many survive")
+        elif not isinstance(ticket, Ticket) and not Path(ticket).is_file():
             raise TicketError(f"there is no ticket at {ticket}: No such file")
         self.episodes = Episodes(score_episodes)
         self.warns = True  # the runner of an experiment warns itself
         self._keeper: MaskKeeper | None = None
         self._loading: RemovableHandle | None = None
         self._record: dict[str, float] = {}
+        self._pruner: Pruner | None = None
+        self._start: Ticket | None = None
+
+    @property
+    def final_ticket(self) -> Ticket | None:
+        """The ticket that was trained, with the masks that pruning in training has found; ``None`` before ``learn``."""
+        if self._start is None or self.pruning is None:
+            return self._start
+        return self._start.with_masks(self.pruning.masks)
 
     def _on_training_start(self) -> None:
         """Load the ticket into the policy and enforce its masks.
@@ -92,9 +140,12 @@ class LotteryCallback(BaseCallback):
         policy = bare_policy(self.model)
         targets = target_names(policy)
         ticket = self._ticket().named_for(policy, targets)
+        self._start = self._start or ticket
         parameters = live_parameters(policy, targets)
         ticket.require_fit({name: tensor.shape for name, tensor in weights_of(self.model).tensors.items()})
         restart = self.restart
+        if self.pruning is not None and self.pruning.done:
+            restart = False  # a second learn goes on with the masks of the first
         if restart is None:
             restart = not _holds(ticket, {name: parameters[name][0] for name in ticket.masks})
         self._release()
@@ -105,8 +156,11 @@ class LotteryCallback(BaseCallback):
             copy_to_targets(policy)
         masks = ticket.masks
         mask_targets(policy, masks)
+        keeper = self._keeper
+        if self.pruning is not None and not self.pruning.complete:
+            self._pruner = Pruner(self.pruning, self.model, keeper, parameters, self.share)
         # Loading values during training (model.set_parameters) overwrites the target networks as well.
-        hook = ModuleHook(lambda module, _: mask_targets(module, masks))
+        hook = ModuleHook(lambda module, _: mask_targets(module, keeper.masks))
         self._loading = policy.register_load_state_dict_post_hook(hook)  # type: ignore[no-untyped-call]
         line = (
             f"{'training' if restart else 'resuming'} a {ticket.origin.kind} ticket, round {ticket.origin.round}: "
@@ -122,11 +176,40 @@ class LotteryCallback(BaseCallback):
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
 
     def _ticket(self) -> Ticket:
+        if self.ticket is None:
+            return self._ticket_without_search()
         ticket = self.ticket if isinstance(self.ticket, Ticket) else Ticket.load(self.ticket)
         if self.kind in (WINNING, ticket.origin.kind):
             return ticket
         rewind = None if self.rewind is None else read_weights(self.rewind)
-        return control_ticket(self.kind, ticket, self.seed, fresh=weights_of(self.model), rewind=rewind)
+        fresh = weights_of(self.model)
+        return control_ticket(self.kind, ticket, self.seed, fresh=fresh, rewind=rewind, outside=self.outside)
+
+    def _ticket_without_search(self) -> Ticket:
+        assert self.surviving is not None
+        if self._start is None or self.restart:
+            self.pruning, words = None, scope_words(self.scope, algorithm_of(self.model))
+            self._start = ticket_without_search(
+                self.kind, weights_of(self.model), self.surviving, scope=words, seed=self.seed
+            )
+            if self.kind in IN_TRAINING:
+                schedule = self.schedule.for_kind(IN_TRAINING[self.kind], _EPOCHS)
+                survivors = survivors_of(self.surviving, self._start.masks.pool)
+                self.pruning = PruningInTraining.of(self._start, schedule, survivors)
+        return self._start if self.pruning is None else self._start.with_masks(self.pruning.masks)
+
+    def _share_of_timesteps(self) -> float:
+        # SB3's count and its total include what earlier learns have trained.
+        begin = self.model._num_timesteps_at_start
+        return (self.num_timesteps - begin) / max(1, self.model._total_timesteps - begin)
+
+    def _on_rollout_start(self) -> None:
+        if self._pruner is not None and self._pruner.before_rollout():
+            self._note_masks()
+
+    def _note_masks(self) -> None:
+        if self._keeper is not None:
+            self._record["lottery/surviving"] = self._keeper.masks.surviving / self._keeper.masks.pool
 
     def _on_step(self) -> bool:
         before = self.episodes.summed
@@ -143,11 +226,16 @@ class LotteryCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         # rl_zoo3 calls this twice for its first callback.
+        if self._pruner is not None and self._pruner.finish():
+            self._note_masks()
         if self._keeper is not None and self._keeper.attached:
             self._keeper.enforce()
         self._release()
 
     def _release(self) -> None:
+        if self._pruner is not None:
+            self._pruner.detach()
+            self._pruner = None
         if self._keeper is not None:
             self._keeper.detach()
         if self._loading is not None:

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
 from lottery_core.masking import check_optimizer
+from lottery_core.pruning import PruningSchedule
 from sb3_lottery.models import optimizers_of
 from sb3_lottery.training.spec import TrainingSpec
 
@@ -196,3 +197,35 @@ def most_reached(model: BaseAlgorithm, length: Point, n_envs: int | None = None)
             each = model.gradient_steps if model.gradient_steps >= 0 else rollout
             most["updates"] = max(0, trainings * each)
     return most
+
+
+def rollout_length(model: BaseAlgorithm, n_envs: int | None = None) -> int | None:
+    """Return the number of timesteps in a rollout; ``None`` if rollouts end with episodes.
+
+    :param model: model with its environment
+    :param n_envs: number of environments in training; ``None`` is that of the model
+    """
+    envs = n_envs or (1 if model.env is None else model.env.num_envs)
+    frequency = getattr(model, "train_freq", None)
+    if isinstance(frequency, TrainFreq):
+        return frequency.frequency * envs if frequency.unit == TrainFrequencyUnit.STEP else None
+    steps = getattr(model, "n_steps", None)
+    return int(steps) * envs if isinstance(model, OnPolicyAlgorithm) and steps else None
+
+
+def check_pruning(
+    model: BaseAlgorithm, schedule: PruningSchedule, length: Point | None = None, n_envs: int | None = None
+) -> None:
+    """Check that the training has a rollout for each step of pruning, as far as its length is known in timesteps.
+
+    :param model: model with its environment
+    :param schedule: when the steps of pruning are due
+    :param length: length of the training; ``None`` is that of the ``learn`` that has begun
+    :param n_envs: number of environments in training; ``None`` is that of the model
+    :raises ConfigError: there are more steps of pruning than rollouts
+    """
+    rollout = rollout_length(model, n_envs)
+    if length is None:
+        length = Point("timesteps", model._total_timesteps - model._num_timesteps_at_start)
+    if rollout and length.unit == "timesteps":
+        schedule.check_fits(math.ceil(length.count / rollout), f"rollouts of {rollout:,} timesteps")

@@ -18,6 +18,8 @@ from lottery_core.pruning import derive_seed
 from sb3_lottery.models import needs_action_masks
 
 FreshEnv = Callable[[int], VecEnv]
+TRAINING, EVALUATION = "training", "evaluation"  # which returns are the score of a run
+SCORES = (TRAINING, EVALUATION)
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,23 @@ class Evaluation:
 
     :param episodes: number of fresh episodes, at least 1
     :param deterministic: whether to take the best action instead of sampling
+    :param is_score: whether its mean return is the score of the run, with that of the training episodes as a further
+        score; otherwise it stands beside the score
     :raises ConfigError: ``episodes`` is below 1
     """
 
     episodes: int
     deterministic: bool = False
+    is_score: bool = False
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ConfigError(f"an evaluation needs at least 1 episode, not {self.episodes}")
 
     def as_json(self) -> dict[str, Any]:
-        """Return JSON values for the settings of an experiment."""
-        return asdict(self)
+        """Return JSON values for the settings of an experiment; earlier folders lack ``is_score``."""
+        values = asdict(self)
+        return values if self.is_score else {name: value for name, value in values.items() if name != "is_score"}
 
     def __call__(self, model: BaseAlgorithm, score: Score, fresh_env: FreshEnv, seed: int) -> Score:
         """Add the mean return of fresh episodes to a score, by SB3's ``evaluate_policy`` (returns of ``Monitor``).
@@ -64,7 +70,13 @@ class Evaluation:
             env.close()
         assert isinstance(returns, list)
         error = statistics.stdev(returns) / math.sqrt(len(returns)) if len(returns) > 1 else None
-        return replace(score, eval_score=float(statistics.fmean(returns)), eval_se=error, eval_episodes=len(returns))
+        mean = float(statistics.fmean(returns))
+        if self.is_score:
+            more = {**score.more, TRAINING: score.score}
+            return replace(
+                score, score=mean, score_se=math.nan if error is None else error, returns=len(returns), more=more
+            )
+        return replace(score, eval_score=mean, eval_se=error, eval_episodes=len(returns))
 
 
 def _evaluate(model: BaseAlgorithm) -> Any:

@@ -10,9 +10,11 @@ from pathlib import Path
 import gymnasium
 import stable_baselines3
 
+from lottery_core import dialects
 from lottery_core.checkpoints import read_weights
 from lottery_core.experiments import Run, Score, read_score
 from lottery_core.tickets import Weights, versions
+from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.train import MODEL
 
 _PACKAGES = {"sb3_contrib": "sb3-contrib", "envpool": "envpool", "ale": "ale-py"}
@@ -23,12 +25,13 @@ class Sb3:
 
     :param tensorboard: whether each run also writes TensorBoard files to ``tensorboard`` in its folder
     :param env_threads: threads that step the environments of each run; ``None`` leaves them to the run
+    :param floor: whether the first dense run also measures the floor, the score without any learning
     """
 
     name = "sb3"
 
-    def __init__(self, tensorboard: bool = False, env_threads: int | None = None) -> None:
-        self.tensorboard, self.env_threads = tensorboard, env_threads
+    def __init__(self, tensorboard: bool = False, env_threads: int | None = None, floor: bool = False) -> None:
+        self.tensorboard, self.env_threads, self.floor = tensorboard, env_threads, floor
 
     def command(self, run: Run, folder: Path) -> list[str]:
         """Return the command line that trains a run; it reads the settings from ``experiment.json``.
@@ -38,6 +41,7 @@ class Sb3:
         """
         more = ["--tensorboard"] if self.tensorboard else []
         more += ["--env-threads", str(self.env_threads)] if self.env_threads else []
+        more += ["--floor"] if self.floor and not run.has_ticket else []
         return [sys.executable, "-m", "sb3_lottery.cli.worker", str(folder), *more]
 
     def why_not_resumable(self, run: Run, folder: Path) -> str:
@@ -86,9 +90,13 @@ def find_version(package: str) -> str | None:
         return None
 
 
-def score_label(score_episodes: int) -> str:
+def score_label(score_episodes: int, evaluation: Evaluation | None = None) -> str:
     """Return the description of the score, for tables and plots.
 
     :param score_episodes: L, the number of training episodes whose mean return is the score
+    :param evaluation: the evaluation, which may give the score instead; ``None`` if there is none
     """
+    if evaluation is not None and evaluation.is_score:
+        settings = {"evaluation": evaluation.as_json()}
+        return dialects.named(Sb3.name).evaluation_label(settings, evaluation.episodes)
     return f"mean return of the last {score_episodes} training episodes"

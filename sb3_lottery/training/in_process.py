@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError, RunError
-from lottery_core.experiments import FinishedInProcess, Run
+from lottery_core.experiments import SHARED, FinishedInProcess, Run
 from lottery_core.files import FolderLock
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.spec import TrainingSpec
@@ -96,6 +96,7 @@ class InProcess:
     :param report: called with a run and its progress at the end of every epoch
     :param evaluation: how the trained models are evaluated; ``None`` for no evaluation
     :param callbacks: makes the user's own callbacks from a seed; ``None`` for none
+    :param seeding: the experiment's seeding
     """
 
     jobs = 1
@@ -109,9 +110,10 @@ class InProcess:
         report: Callable[[Run, Mapping[str, Any]], None],
         evaluation: Evaluation | None,
         callbacks: MakeCallbacks | None = None,
+        seeding: str = SHARED,
     ) -> None:
         self.out, self.spec, self.report, self.evaluation = out, spec, report, evaluation
-        self.callbacks = callbacks
+        self.callbacks, self.seeding = callbacks, seeding
         self.make_model = partial(call_make_model, make_model)
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> FinishedInProcess:
@@ -134,10 +136,11 @@ class InProcess:
         """
         evaluate = None
         if self.evaluation is not None:
-            evaluate = partial(self.evaluation, fresh_env=self._fresh_env, seed=run.seed)
+            evaluate = partial(self.evaluation, fresh_env=self._fresh_env, seed=run.noise_seed)
+        report = partial(self.report, run)
         try:
-            more = call_callbacks(self.callbacks, run.seed)
-            train_run(self.out, run, self.make_model, self.spec, partial(self.report, run), evaluate, more)
+            more = call_callbacks(self.callbacks, run.noise_seed)
+            train_run(self.out, run, self.make_model, self.spec, report, evaluate, more, self.seeding)
         except LotteryError:
             raise
         except Exception as error:  # a user's model may raise anything

@@ -9,6 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.files import CurveFile, CurvePoint
+from lottery_core.pruning import Look, MaskWatch
 from lottery_core.tickets import Weights
 from sb3_lottery.models import optimizers_of, weights_of
 from sb3_lottery.training.episodes import Episodes
@@ -30,6 +31,7 @@ class Recorder(BaseCallback):
     :param report: called with the progress at the end of every epoch
     :param begin: unit -> number at which the counts begin, for a ticket that trains what remains after the rewind point
     :param curve: where the score at the end of every epoch is kept; ``None`` keeps none
+    :param watch: watches the mask that pruning would give, logs its distance, and ends a search run; ``None`` for none
     """
 
     def __init__(
@@ -39,12 +41,13 @@ class Recorder(BaseCallback):
         report: Report,
         begin: Mapping[str, int] | None = None,
         curve: CurveFile | None = None,
+        watch: MaskWatch | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.keep, self.report = spec, keep, report
         self.episodes = Episodes(spec.score_episodes)
         self.begin = dict(begin or {})
-        self.curve = curve
+        self.curve, self.watch = curve, watch
         self.updates = 0
         self.epoch = self.begin.get(spec.length.unit, 0) // spec.epoch.count
         self.kept = keep is None
@@ -55,6 +58,8 @@ class Recorder(BaseCallback):
         # The last optimizer (the critic's) steps at every update, before the actor's.
         self.episodes.watch(self.training_env)
         self._hook = optimizers_of(self.model)[-1].register_step_pre_hook(self._before_update)
+        if self.watch is not None:
+            self.watch.start(weights_of(self.model).tensors)
         self._keep_if_reached()
 
     def _before_update(self, *_: object) -> None:
@@ -67,26 +72,56 @@ class Recorder(BaseCallback):
             return self.num_timesteps  # SB3's count already includes what was trained before
         return self.begin.get(unit, 0) + {"episodes": self.episodes.count, "updates": self.updates}[unit]
 
+    def share(self) -> float:
+        """Return the share of the training that is done."""
+        unit = self.spec.length.unit
+        begin = self.begin.get(unit, 0)
+        return (self._reached(unit) - begin) / max(1, self.spec.length.count - begin)
+
     def _keep_if_reached(self) -> None:
         point = self.spec.rewind
         if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
             return
         self.kept = True
         self.kept_at = {unit: self._reached(unit) for unit in UNITS}
-        self.keep(weights_of(self.model))
+        weights = weights_of(self.model)
+        self.keep(weights)
+        if self.watch is not None:
+            self.watch.rewind(weights.tensors)
+
+    def _look(self) -> Look | None:
+        # The mask is checked at the end of every epoch, and more often in a training of few epochs.
+        share = self.share()
+        if self.watch is None or not self.watch.due(share):
+            return None
+        look = self.watch.check(share, weights_of(self.model).tensors)
+        if look is not None:
+            self.logger.record("lottery/mask_distance", look.distance)
+        return look
+
+    def _point(self, look: Look | None) -> None:
+        if self.curve is not None:
+            distance, slows = (None, None) if look is None else (look.distance, look.slows)
+            self.curve.add(
+                CurvePoint(self.epoch, self.num_timesteps, self.episodes.score, distance=distance, slows=slows)
+            )
 
     def _on_step(self) -> bool:
         self.episodes.add(self.locals)
         self._keep_if_reached()
         length, epoch = self.spec.length, self.spec.epoch
         reached = self._reached(length.unit)
+        look = self._look()
         # A rollout may continue beyond the end of the last epoch.
         if self.epoch < self.spec.epochs and reached >= epoch.count * (self.epoch + 1):
             self.epoch = min(reached // epoch.count, self.spec.epochs)
-            if self.curve is not None:
-                self.curve.add(CurvePoint(self.epoch, self.num_timesteps, self.episodes.score))
+            self._point(look)
             text = f"epoch {self.epoch}/{self.spec.epochs}, score {self.episodes.score:.4g}"
             self.report({"epoch": self.epoch, "epochs": self.spec.epochs, "steps": self.num_timesteps, "text": text})
+        elif look is not None:
+            self._point(look)
+        if self.watch is not None and self.watch.stopped:
+            return False
         return length.unit == "timesteps" or reached < length.count
 
     def _on_rollout_end(self) -> None:

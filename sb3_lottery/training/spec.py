@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lottery_core.errors import ConfigError
@@ -58,6 +58,21 @@ class TrainingSpec:
         if self.after_rewind != REMAINING or point is None or (point.count and point.unit != self.length.unit):
             return None
         return Point(self.length.unit, self.length.count - point.count)
+
+    def of_whole_search(self, rounds: int, rewound: int = 0) -> TrainingSpec:
+        """Return the specification of a run as long as a search: dense, and a ticket in each round.
+
+        Schedules stretch over the whole length.
+
+        :param rounds: number of rounds
+        :param rewound: length before the rewind point, which tickets do not train; 0 if they train the whole length
+        """
+        length = self.length
+        if not rewound:
+            return replace(self, epochs=self.epochs * (rounds + 1), after_rewind=FULL)
+        total = length.count + rounds * (length.count - rewound)
+        epochs = next(count for count in range(self.epochs * (rounds + 1), 0, -1) if total % count == 0)
+        return replace(self, epoch=Point(length.unit, total // epochs), epochs=epochs, after_rewind=FULL)
 
     @property
     def rewind_word(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -13,9 +14,33 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from lottery_core.errors import RunError
-from lottery_core.experiments import REMAINING, Run, Score, dense, make_control, paths, write_score
+from lottery_core.experiments import (
+    FRESH_APART,
+    REMAINING,
+    SHARED,
+    Experiment,
+    Run,
+    Score,
+    dense,
+    make_control,
+    mask_watch,
+    paths,
+    prune_in_training,
+    read_row,
+    write_score,
+)
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, FRESH
+from lottery_core.pruning import (
+    BUDGET,
+    CHAINS,
+    CONTROLS,
+    DENSE,
+    FRESH,
+    IN_TRAINING,
+    MaskWatch,
+    PruningInTraining,
+    starts_rewound,
+)
 from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
@@ -37,6 +62,8 @@ def train(
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     begin: Mapping[str, int] | None = None,
     more: Sequence[BaseCallback] = (),
+    pruning: PruningInTraining | None = None,
+    watch: MaskWatch | None = None,
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
 
@@ -52,6 +79,8 @@ def train(
     :param begin: unit -> number that counts as trained already: only the rest of the length is trained, with schedules
         that continue from there; ``None`` trains the whole length
     :param more: the user's own callbacks
+    :param pruning: finds the masks of the ticket while it trains; the ticket is then written as well
+    :param watch: watches the mask that pruning would give, and ends a search run; ``None`` for none
     :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -66,12 +95,18 @@ def train(
     else:
         lottery = LotteryCallback(ticket, restart=True, score_episodes=spec.score_episodes)
         lottery.warns = False
+        lottery.pruning = pruning
         callbacks.append(lottery)
-    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING))
+    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING), watch)
+    if ticket is not None:
+        lottery.share = recorder.share
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
-    _check_recorded(recorder, spec, model.num_timesteps)
+    searches = watch is not None and not watch.search.full
+    _check_recorded(recorder, spec, model.num_timesteps, searches)
     if recorder.kept_at:
         write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
+    if ticket is not None and pruning is not None:
+        ticket.with_masks(pruning.masks).save(folder / paths.TICKET)
     _save(model, folder)
     episodes = recorder.episodes
     score = Score(
@@ -83,7 +118,9 @@ def train(
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
     )
-    if evaluate is not None:
+    if watch is not None and searches:
+        score = replace(score, search=str(watch.search), share=watch.share, stopped=watch.outcome())
+    elif evaluate is not None:
         score = evaluate(model, score)
     write_score(folder, score)
     return score
@@ -109,7 +146,7 @@ def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallbac
     return before
 
 
-def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> None:
+def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int, searches: bool) -> None:
     episodes = recorder.episodes.count
     if not recorder.kept:
         raise RunError(
@@ -117,13 +154,13 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> N
             f"{episodes} episodes, {recorder.updates} updates, {timesteps} timesteps",
             status=2,
         )
-    if not episodes:
+    if not episodes and not searches:
         raise RunError("no episode ended in this run, so there is no score: train longer")
 
 
 def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
     # Controls train as long as the winning ticket; a chain that starts from the initialisation trains the whole length.
-    resets = run.kind in CHAINS and not CHAINS[run.kind].rewinds
+    resets = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
     if spec.after_rewind != REMAINING or run.kind == DENSE or resets:
         return None
     path = out / dense(run.seed).folder / paths.REWIND_COUNTS
@@ -133,6 +170,12 @@ def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
     if counts[spec.length.unit] >= spec.length.count:
         raise RunError(f"nothing remains of {spec.length} after the rewind point {spec.rewind}", status=2)
     return counts
+
+
+def _watch(out: Path, run: Run, model: BaseAlgorithm, spec: TrainingSpec, ticket: Ticket | None) -> MaskWatch | None:
+    if not read_row(out):
+        return None
+    return mask_watch(Experiment.load(out), run, weights_of(model), ticket, spec.epochs)
 
 
 def _save(model: BaseAlgorithm, folder: Path) -> None:
@@ -152,10 +195,13 @@ def train_run(
     report: Report,
     evaluate: Callable[[BaseAlgorithm, Score], Score] | None = None,
     more: Sequence[BaseCallback] = (),
+    seeding: str = SHARED,
+    make_fresh: Callable[[int], BaseAlgorithm] | None = None,
 ) -> Score:
     """Train one run of an experiment: make its model, load its ticket, and call :func:`train`.
 
-    A control is made here, where the model's own initialisation can provide its fresh values.
+    A control is made here, where the model's own initialisation can provide its fresh values: those of a second model
+    with a seed of its own, so that the environments and the actions of the run are those of the other kinds.
 
     :param out: the experiment's folder
     :param run: the run
@@ -164,22 +210,43 @@ def train_run(
     :param report: called with the progress at the end of every epoch
     :param evaluate: adds an evaluation of the trained model to the score
     :param more: the user's own callbacks
+    :param seeding: the experiment's seeding: under :data:`~lottery_core.experiments.FRESH_APART` a control with fresh
+        values is trained by the model that drew them
+    :param make_fresh: makes a model whose initial weights are the same as those of ``make_model``, and which is not
+        trained; ``None`` is ``make_model``
     :raises LotteryError: see :func:`train`
     """
     folder = out / run.folder
     control = CONTROLS.get(run.kind)
-    model = make_model(run.control_seed if control and control.needs == FRESH else run.seed)
+    draws = control is not None and control.needs == FRESH and run.noise == 1
+    fresh = _initial(make_fresh or make_model, run.control_seed) if draws and seeding != FRESH_APART else None
+    model = make_model(run.control_seed if draws and fresh is None else run.noise_seed)
     try:
-        ticket = None
-        if control:
-            ticket = make_control(out, run, weights_of(model))
+        ticket = pruning = None
+        if run.kind in IN_TRAINING:
+            ticket, pruning = prune_in_training(out, run, spec.epochs)
+        elif control and run.noise == 1:
+            ticket = make_control(out, run, fresh or weights_of(model))
             ticket.save(folder / paths.TICKET)
-        elif run.kind != DENSE:
+        elif run.has_ticket:
             ticket = Ticket.load(folder / paths.TICKET)
-            if not spec.rate_restarts and CHAINS[run.kind].rewinds:
+            if not spec.rate_restarts and run.kind in CHAINS and CHAINS[run.kind].rewinds:
                 model.learning_rate = last_rate(model)
                 model._setup_lr_schedule()
-        return train(model, spec, folder, ticket, report, evaluate, _begin(out, run, spec), more)
+        begin = _begin(out, run, spec)
+        if run.kind in BUDGET:
+            spec, begin = spec.of_whole_search(run.round, (begin or {}).get(spec.length.unit, 0)), None
+        watch = _watch(out, run, model, spec, ticket)
+        return train(model, spec, folder, ticket, report, evaluate, begin, more, pruning, watch)
+    finally:
+        if model.env is not None:
+            model.env.close()
+
+
+def _initial(make_model: Callable[[int], BaseAlgorithm], seed: int) -> Weights:
+    model = make_model(seed)
+    try:
+        return weights_of(model)
     finally:
         if model.env is not None:
             model.env.close()

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from lottery_core import Ticket, Weights, apply_ticket, read_weights, snapshot
+from lottery_core import MaskKeeper, Ticket, Weights, apply_ticket, read_weights, snapshot
 from lottery_core.cli.lottery import run_command
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.next_ticket import make_control
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph.plan import Run
+from lottery_core.experiments.next_ticket import make_control, mask_watch, prune_in_training
 from lottery_core.experiments.protocols import FinishedInProcess
 from lottery_core.experiments.results import Score, read_score, write_score
 from lottery_core.files import FolderLock, write_json
-from lottery_core.pruning.kinds import CONTROLS, FRESH
+from lottery_core.pruning.in_training import GradientSums, PruningInTraining
+from lottery_core.pruning.kinds import CONTROLS, FRESH, IN_TRAINING
 from tests.lottery_core.helpers import mlp, train
 
 
@@ -51,6 +53,7 @@ def experiment(out: Path, **changes: Any) -> Experiment:
         "kinds": ("winning", "random"),
         "seeds": (1,),
         "rounds": 3,
+        "gradual": "0 0.75 5",
     }
     return Experiment(out=out, **{**options, **changes})
 
@@ -60,31 +63,69 @@ def train_run(out: Path, run: Run) -> None:
     experiment = Experiment.load(out)
     folder, settings = out / run.folder, experiment.settings
     control = CONTROLS.get(run.kind)
-    model = mlp(run.control_seed if control and control.needs == FRESH else run.seed)
+    fresh = control and control.needs == FRESH and run.noise == 1
+    model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
-    if run.kind == DENSE_KIND:
+    if not run.has_ticket:
         snapshot(model).save(folder / paths.INIT)
-        train(model, optimizer, steps=5, seed=run.seed)
+        train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)
+    elif run.kind in IN_TRAINING:
+        ticket, pruning = prune_in_training(out, run, epochs=2)
+        keeper = apply_ticket(ticket, model, optimizer)
     else:
-        if control:
+        if control and run.noise == 1:
             make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
-        keeper = apply_ticket(Ticket.load(folder / paths.TICKET), model, optimizer)
+        ticket = Ticket.load(folder / paths.TICKET)
+        keeper = apply_ticket(ticket, model, optimizer)
     write_json(folder / "progress.json", {"text": "half way"})
     time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
     if settings.get("fail") == str(run.folder):
         raise RuntimeError("the toy is broken")
-    train(model, optimizer, steps=settings["steps"], seed=run.seed)
-    if run.kind != DENSE_KIND:
+    watch = mask_watch(experiment, run, snapshot(model), ticket) if run.search else None
+    share = 1.0 if watch is None or watch.search.share is None else watch.search.share
+    steps = round(settings["steps"] * share)
+    if run.kind in IN_TRAINING:
+        train_and_prune(model, optimizer, keeper, pruning, settings["steps"], run.noise_seed)
+        ticket.with_masks(pruning.masks).save(folder / paths.TICKET)
+    else:
+        train(model, optimizer, steps=steps, seed=run.noise_seed)
+    if run.has_ticket:
         keeper.check()
     value = float("nan") if settings.get("nan") == str(run.folder) else 1.0
     trained = snapshot(model)
     Weights({name: tensor * value for name, tensor in trained.tensors.items()}).save(folder / "trained.safetensors")
     score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
-    write_score(folder, Score(score, 0.5, 10, settings["steps"], 0.1, 0.1))
+    more = {"search": experiment.search, "share": share, "stopped": f"stopped at {share:.0%}"} if run.search else {}
+    write_score(folder, Score(score, 0.5, 10, steps, 0.1 * share, 0.1 * share, **more))
 
 
-DENSE_KIND = "dense"
+def train_and_prune(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keeper: MaskKeeper,
+    pruning: PruningInTraining,
+    steps: int,
+    seed: int = 1,
+) -> None:
+    """Train, and prune whenever a step of pruning is due."""
+    parameters, sums = dict(model.named_parameters()), GradientSums(pruning.masks)
+
+    def before_update(*_: object) -> None:
+        for name, parameter in parameters.items():
+            sums.add(name, parameter)
+
+    hook = optimizer.register_step_pre_hook(before_update)
+    for step in range(1, steps + 1):
+        train(model, optimizer, steps=1, seed=1000 * seed + step)
+        while pruning.is_due(step / steps):
+            values = sums.over(parameters) if pruning.kind.by_gradient else parameters
+            keeper.change(pruning.prune(values, step / steps))
+            if pruning.kind.by_gradient:
+                sums.clear()
+                break
+    hook.remove()
+    assert pruning.complete
 
 
 class Here:

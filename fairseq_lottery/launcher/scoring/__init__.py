@@ -1,6 +1,7 @@
 """How trained runs are scored (log perplexity, loss, BLEU and similar, or a command), and checks before training."""
 
 from fairseq_lottery.launcher.scoring.checks import check_checkpoints, check_scoring
+from fairseq_lottery.launcher.scoring.floor import measure_floor
 from fairseq_lottery.launcher.scoring.scores import score_run
 from fairseq_lottery.launcher.scoring.settings import (
     SCORING_OPTIONS,
@@ -17,6 +18,7 @@ __all__ = [
     "check_checkpoints",
     "check_scoring",
     "default_score",
+    "measure_floor",
     "score_run",
     "scoring_of",
     "try_scoring",

@@ -57,7 +57,7 @@ def score_run(experiment: Experiment, folder: Path) -> tuple[dict[str, float], i
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
     """A trained model, ready to be evaluated, and the batches of a split."""
 
     model: Any
@@ -66,7 +66,13 @@ class _Loaded:
     batches: Callable[[], Iterator[Any]]
 
 
-def _load(checkpoint: Path, split: str, cpu: bool) -> _Loaded:
+def load(checkpoint: Path, split: str, cpu: bool) -> Loaded:
+    """Load a trained model and a split.
+
+    :param checkpoint: checkpoint of a model that was trained by a lottery task
+    :param split: the split
+    :param cpu: whether to use the CPU even if there is a GPU
+    """
     from fairseq import checkpoint_utils, utils
 
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)])
@@ -84,7 +90,7 @@ def _load(checkpoint: Path, split: str, cpu: bool) -> _Loaded:
         for batch in batches_of(task, cfg, model, split, cfg.dataset.max_tokens_valid, sentences):
             yield utils.move_to_cuda(batch) if cuda else batch
 
-    return _Loaded(model, cfg, task, batches)
+    return Loaded(model, cfg, task, batches)
 
 
 def batches_of(task: Any, cfg: Any, model: Any, split: str, tokens: int | None, sentences: int | None) -> Iterator[Any]:
@@ -120,7 +126,7 @@ def log_perplexity(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]
     :returns: nats per token, and the number of tokens
     :raises RunError: the split has no words
     """
-    loaded = _load(checkpoint, split, cpu)
+    loaded = load(checkpoint, split, cpu)
     total, count = 0.0, 0
     with torch.no_grad():
         for sample in loaded.batches():
@@ -156,7 +162,7 @@ def task_loss(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]:
     :returns: the loss as fairseq logs it, in bits per token for its cross entropies, and the number of tokens
     :raises RunError: the split is empty
     """
-    loaded = _load(checkpoint, split, cpu)
+    loaded = load(checkpoint, split, cpu)
     criterion = loaded.task.build_criterion(loaded.cfg.criterion).eval()
     logs = [loaded.task.valid_step(sample, loaded.model, criterion)[2] for sample in loaded.batches()]
     if not logs:

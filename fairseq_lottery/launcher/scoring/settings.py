@@ -11,6 +11,7 @@ from typing import Any
 
 from fairseq_lottery.names import BLEU, LOG_PPL, LOSS, PREFIX, SCORES
 from lottery_core import dialects
+from lottery_core.cli import accept
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment
 
@@ -27,7 +28,7 @@ SCORING_OPTIONS = ("score", *_DEFAULTS)
 def add_scoring_options(group: argparse._ActionsContainer) -> None:
     """Add the scoring options to a parser whose ``argument_default`` is ``argparse.SUPPRESS``."""
     add = group.add_argument
-    add(
+    score = add(
         "--score",
         nargs="+",
         metavar="SCORE",
@@ -35,6 +36,7 @@ def add_scoring_options(group: argparse._ActionsContainer) -> None:
         "with LOTTERY_CHECKPOINT set; the first one is drawn, further ones stand beside it (log_ppl for language "
         "models, bleu for translation, else loss)",
     )
+    accept(score, SCORES)
     add("--lower-is-better", action="store_true", help="lower scores of that command are better; for the report")
     add("--average", type=int, metavar="N", help="score the mean of the checkpoints of the last N epochs (1)")
     add("--gen-subset", metavar="SPLIT", help="split to score (test)")

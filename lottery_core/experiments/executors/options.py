@@ -10,7 +10,7 @@ from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.executors.slurm import MANY, RETRIES, Slurm
 from lottery_core.experiments.executors.slurm_queue import gpus_of_a_task, slurm_options, tasks_of_a_node, with_cpus
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph import Run
 from lottery_core.experiments.protocols import Executor
 
 LOCAL, SLURM = "local", "slurm"

@@ -1,24 +1,32 @@
-"""The kinds of ticket, one file per kind: chains found by pruning, and controls made from the winning ticket."""
+"""The kinds of ticket, one file per kind: found by pruning in rounds, made from the winning ticket, or in training."""
 
-from lottery_core.pruning.kinds.control_ticket import control_ticket
-from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, REWIND, WINNING
+from lottery_core.pruning.kinds.control_ticket import check_outside, control_ticket
+from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, GRADUALLY, REWIND, WINNING, InTraining
 from lottery_core.pruning.kinds.registry import (
+    BUDGET,
     CHAINS,
     CONTROLS,
+    IN_TRAINING,
     KINDS,
     MEANINGS,
     UNPRUNED,
     any_rewinds,
     check_kind,
+    needs_rewind_point,
     starts_rewound,
 )
 
 __all__ = [
+    "BUDGET",
+    "check_outside",
+    "IN_TRAINING",
+    "InTraining",
     "CHAINS",
     "CONTROLS",
     "DENSE",
     "FLOOR",
     "FRESH",
+    "GRADUALLY",
     "KINDS",
     "MEANINGS",
     "UNPRUNED",
@@ -26,6 +34,7 @@ __all__ = [
     "WINNING",
     "any_rewinds",
     "check_kind",
+    "needs_rewind_point",
     "control_ticket",
     "starts_rewound",
 ]

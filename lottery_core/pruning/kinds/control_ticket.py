@@ -5,13 +5,29 @@ from __future__ import annotations
 import torch
 
 from lottery_core.errors import ConfigError, unknown_choice
-from lottery_core.pruning.kinds.kind import FRESH, NOTHING, REWIND
+from lottery_core.pruning.kinds.kind import FRESH, NOTHING, REWIND, Values
 from lottery_core.pruning.kinds.registry import CONTROLS
 from lottery_core.tickets import Origin, Ticket, Weights, require_same_shapes
 
 
+def check_outside(outside: str) -> str:
+    """Check where parameters outside the scope start, and return it unchanged.
+
+    :raises ConfigError: it is neither ``"rewind"`` nor ``"fresh"``
+    """
+    if outside not in (REWIND, FRESH):
+        raise unknown_choice(outside, "start of parameters outside the scope", (REWIND, FRESH))
+    return outside
+
+
 def control_ticket(
-    kind: str, winning: Ticket, seed: int, *, fresh: Weights | None = None, rewind: Weights | None = None
+    kind: str,
+    winning: Ticket,
+    seed: int,
+    *,
+    fresh: Weights | None = None,
+    rewind: Weights | None = None,
+    outside: str = REWIND,
 ) -> Ticket:
     """Make a control for a winning ticket: as many survivors, with another mask or other start values.
 
@@ -20,11 +36,14 @@ def control_ticket(
     :param seed: seeds the shuffles; the same seed gives the same control, bit for bit
     :param fresh: weights that the model's own initialiser drew under another seed; required for random, reinit, uniform
     :param rewind: weights at the rewind point; required for shuffled
-    :raises ConfigError: the kind is unknown, or the weights that it needs are missing
+    :param outside: where parameters outside the scope start if those in it are fresh: at the ``"rewind"`` point, as in
+        the winning ticket, or at ``"fresh"`` values, as in version 0.1
+    :raises ConfigError: the kind or ``outside`` is unknown, or the weights that it needs are missing
     :raises MismatchError: the weights belong to another architecture
     """
     if kind not in CONTROLS:
         raise unknown_choice(kind, "control", CONTROLS)
+    check_outside(outside)
     control = CONTROLS[kind]
     source = {FRESH: fresh, REWIND: rewind, NOTHING: None}[control.needs]
     if source is None and control.needs != NOTHING:
@@ -34,7 +53,11 @@ def control_ticket(
         given = {name: tensor.shape for name, tensor in source.tensors.items()}
         require_same_shapes(expected, given, "the winning ticket", source.source)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same masks whatever the device
-    masks, start = control.make(winning, {} if source is None else source.tensors, generator)
+    values: Values = {} if source is None else source.tensors
+    if source is not None and control.needs == FRESH and outside == REWIND:
+        # Only parameters: fresh buffers (statistics of norms) belong to fresh values.
+        values = {**values, **{name: value for name, value in winning.rest.items() if name not in source.outside}}
+    masks, start = control.make(winning, values, generator)
     origin = Origin(
         kind=kind,
         round=winning.origin.round,

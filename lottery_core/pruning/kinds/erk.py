@@ -47,4 +47,6 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
     return random_masks(winning, with_full_slices(winning, counts), generator), start
 
 
-KIND = Control("erk", "A random mask with Erdos-Renyi-Kernel densities by layer, fresh values.", make, FRESH)
+KIND = Control(
+    "erk", "A random mask with Erdos-Renyi-Kernel densities by layer, fresh values.", make, FRESH, alone=True
+)

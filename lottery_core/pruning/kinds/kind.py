@@ -1,4 +1,7 @@
-"""The two sorts of kinds: tickets found by pruning in a chain of rounds, and controls made from the winning ticket."""
+"""The three sorts of kinds.
+
+Tickets found by pruning in a chain of rounds; controls made from the winning ticket; tickets found while they train.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from lottery_core.tickets import Masks, Ticket, highest_of_each_slice, normalise
 DENSE = "dense"
 FLOOR = "floor"  # no kind of ticket: the score without any learning, a row of the results
 WINNING = "winning"
+GRADUALLY = "gradual"
 FRESH, REWIND, NOTHING = "fresh", "rewind", "nothing"
 Values = Mapping[str, Tensor]
 
@@ -46,15 +50,43 @@ class Control:
     :param make: (winning ticket, the values that the kind needs, random generator) -> masks and start values
     :param needs: which values ``make`` gets: ``"fresh"`` (from the model's own initialiser under another seed),
         ``"rewind"`` (all weights at the rewind point) or ``"nothing"`` (the winning ticket suffices)
+    :param alone: whether ``make`` uses no more of the winning ticket than its shapes and its number of survivors, so
+        that the kind can be made without a winning ticket
+    :param budget: whether to train as long as finding and training the winning ticket of the round takes
     """
 
     name: str
     meaning: str
     make: Callable[[Ticket, Values, torch.Generator], tuple[Masks, Values]]
     needs: str
+    alone: bool = False
+    budget: bool = False
 
 
-Kind = Chain | Control
+@dataclass(frozen=True)
+class InTraining:
+    """A kind of ticket whose mask is found while it trains, in steps of pruning; nothing is trained before.
+
+    :param name: the kind's name in options and files
+    :param meaning: a one-line description for users
+    :param rewinds: whether the training starts from the rewind point; otherwise from the initialisation
+    :param left: (pool, survivors, share of the steps of pruning that are done) -> number of parameters left
+    :param by_gradient: whether parameters are ranked by the sum of gradient x value over the updates since the previous
+        step of pruning; otherwise by their magnitude
+    :param steps: number of steps of pruning at the beginning of the training; 0 if they follow ``--gradual``
+    :param epoch_share: share of an epoch within which these steps are due
+    """
+
+    name: str
+    meaning: str
+    rewinds: bool
+    left: Callable[[int, int, float], int]
+    by_gradient: bool = False
+    steps: int = 0
+    epoch_share: float = 0.0
+
+
+Kind = Chain | Control | InTraining
 
 
 def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:

@@ -6,20 +6,24 @@ from collections.abc import Iterable
 
 from lottery_core.errors import unknown_choice
 from lottery_core.pruning.kinds import (
+    at_start,
     erk,
+    gradual,
     no_rewind,
     one_shot,
     permuted,
     random,
+    random_budget,
     random_scaled,
     reinit,
     rewound_dense,
     shuffled,
     signs,
+    snip,
     uniform,
     winning,
 )
-from lottery_core.pruning.kinds.kind import FRESH, Chain, Control, Kind
+from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, InTraining, Kind
 
 _KINDS: tuple[Kind, ...] = (
     winning.KIND,
@@ -31,29 +35,45 @@ _KINDS: tuple[Kind, ...] = (
     shuffled.KIND,
     uniform.KIND,
     erk.KIND,
+    at_start.KIND,
     signs.KIND,
     random_scaled.KIND,
+    random_budget.KIND,
     rewound_dense.KIND,
+    snip.KIND,
+    gradual.KIND,
 )
 
 KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
 CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
 # Kinds whose tickets keep every parameter, in a single run a seed.
 UNPRUNED: tuple[str, ...] = tuple(name for name, chain in CHAINS.items() if not chain.prunes)
+# Kinds whose runs are longer than the others by what their name says.
+BUDGET: tuple[str, ...] = tuple(kind.name for kind in _KINDS if isinstance(kind, Control) and kind.budget)
 CONTROLS: dict[str, Control] = {kind.name: kind for kind in _KINDS if isinstance(kind, Control)}
+IN_TRAINING: dict[str, InTraining] = {kind.name: kind for kind in _KINDS if isinstance(kind, InTraining)}
 MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}
 
 
 def any_rewinds(kinds: Iterable[str]) -> bool:
-    """Return whether any of the kinds is a chain that resets its survivors to the rewind point."""
-    return any(kind in CHAINS and CHAINS[kind].rewinds for kind in kinds)
+    """Return whether any of the kinds resets its survivors to the rewind point, or starts there."""
+    return any((kind in CHAINS or kind in IN_TRAINING) and starts_rewound(kind) for kind in kinds)
 
 
 def starts_rewound(kind: str) -> bool:
     """Return whether tickets of a kind start from values of the rewind point, not from fresh or initial values."""
     if kind in CHAINS:
         return CHAINS[kind].rewinds
+    if kind in IN_TRAINING:
+        return IN_TRAINING[kind].rewinds
     return kind in CONTROLS and CONTROLS[kind].needs != FRESH
+
+
+def needs_rewind_point(kind: str) -> bool:
+    """Return whether tickets of a kind are found at the rewind point itself, so that there must be one."""
+    if kind in IN_TRAINING:
+        return IN_TRAINING[kind].rewinds
+    return kind in CONTROLS and CONTROLS[kind].needs == REWIND and CONTROLS[kind].alone
 
 
 def check_kind(kind: str) -> str:

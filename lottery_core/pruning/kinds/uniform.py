@@ -26,4 +26,5 @@ KIND = Control(
     "As many survivors as the winning ticket, drawn over the whole pool, fresh values.",
     make,
     FRESH,
+    alone=True,
 )

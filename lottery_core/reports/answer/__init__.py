@@ -2,9 +2,10 @@
 
 from lottery_core.reports.answer.answer import Answer, answer, check_one_experiment
 from lottery_core.reports.answer.curves import once, percent, place
+from lottery_core.reports.answer.not_run import filled, measured, not_run_line
 from lottery_core.reports.answer.question import EFFECT, Margin, Question, parse_effect, parse_margin, question_of
 from lottery_core.reports.answer.scale import MEASURED
-from lottery_core.reports.answer.sentences import sentences
+from lottery_core.reports.answer.sentences import sentences, statements
 from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "Threshold",
     "answer",
     "check_one_experiment",
+    "filled",
+    "measured",
+    "not_run_line",
     "once",
     "parse_effect",
     "parse_margin",
@@ -25,4 +29,5 @@ __all__ = [
     "place",
     "question_of",
     "sentences",
+    "statements",
 ]

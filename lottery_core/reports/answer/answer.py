@@ -9,12 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Row
+from lottery_core.experiments import BOUND, Row
 from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
-from lottery_core.reports.answer.contrasts import WHOLE, Comparison, compare, contrasts_of, parting, tested
-from lottery_core.reports.answer.curves import curves_of, once
+from lottery_core.reports.answer.contrasts import (
+    WHOLE,
+    Comparison,
+    compare,
+    contrasts_of,
+    longer_training,
+    parting,
+    tested,
+)
+from lottery_core.reports.answer.curves import curves_of, once, percent
 from lottery_core.reports.answer.given import Given, given_to
 from lottery_core.reports.answer.luck import Luck, luck_of
+from lottery_core.reports.answer.not_run import filled, measured
 from lottery_core.reports.answer.question import Question
 from lottery_core.reports.answer.scale import (
     Scale,
@@ -41,6 +50,7 @@ class Answer:
     :param thresholds: how small each kind can be; empty without a margin
     :param whole: winning against random tickets; None if one of them is missing
     :param others: the other contrasts
+    :param longer: kinds that keep everything, e.g. rewound-dense, against dense; estimates without a test
     :param parts_at: share of the pool at the first level from which winning and random differ, and its p value
     :param needed: number of seeds that the whole effect needs, then the number that all other contrasts need
     :param luck: noise of training against differences between tickets, if tickets were trained several times
@@ -58,6 +68,7 @@ class Answer:
     thresholds: tuple[Threshold, ...] = ()
     whole: Comparison | None = None
     others: tuple[Comparison, ...] = ()
+    longer: tuple[Comparison, ...] = ()
     parts_at: tuple[float, float] | None = None
     needed: tuple[SeedsNeeded, ...] = ()
     luck: tuple[Luck, ...] = ()
@@ -77,21 +88,51 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def answer(rows: Sequence[Row], question: Question) -> Answer:
+def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()) -> Answer:
     """Answer a question from the rows of one experiment; reads and writes no file.
+
+    Levels that were not run because their kind had ended are taken for the floor. The answer is also computed with them
+    at the other end, the bound below which a kind ends; a warning says if that changes a conclusion.
 
     :param rows: rows of one experiment, finished or not
     :param question: the question
+    :param searches: rows of runs that only searched
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
-    rows = [row for row in rows if row.kind not in UNPRUNED] or rows
+    low = _answer(filled(rows), question, searches)
+    missing = len(rows) - len(measured(rows))
+    if not missing or low.no_answer is not None:
+        return low
+    high = _answer(filled(rows, BOUND), question, searches)
+    return replace(low, warnings=(*low.warnings, _ends(missing, low, high)))
+
+
+def _ends(missing: int, low: Answer, high: Answer) -> str:
+    line = f"{missing} levels were not run: at the floor; they lie between it and {BOUND:.0%} of the distance to dense"
+    changed = [
+        f"{one.kind} down to {percent(one.surviving)} or {percent(other.surviving)}"
+        for one, other in zip(low.thresholds, high.thresholds, strict=True)
+        if one.surviving != other.surviving
+    ]
+    pairs = zip((low.whole, *low.others), (high.whole, *high.others), strict=True)
+    for one, other in ((one, other) for one, other in pairs if one is not None and other is not None):
+        ends = [(end.normalised or end.difference).estimate for end in (one, other)]
+        if one.verdict != other.verdict or min(ends) < 0 < max(ends):
+            changed.append(f"{one.contrast.name} {ends[0]:+.2g}, {one.verdict}, or {ends[1]:+.2g}, {other.verdict}")
+    if not changed:
+        return f"{line}, and both ends give the same conclusions"
+    return f"{line}; the two ends DISAGREE: {'; '.join(changed)}: run these levels, without --stop-at-floor"
+
+
+def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) -> Answer:
     sign = question.sign
-    trained = once(rows)
+    everything = once(rows)
+    trained = [row for row in everything if row.kind not in UNPRUNED] or everything
     curves = curves_of(trained, sign)
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
     pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)
-    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(trained)))
+    empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(measured(everything), searches)))
     reason = why_no_answer(trained, curves)
     if reason is not None:
         return replace(empty, no_answer=reason)
@@ -116,9 +157,10 @@ def answer(rows: Sequence[Row], question: Question) -> Answer:
         thresholds=thresholds,
         whole=whole,
         others=tuple(others),
+        longer=tuple(longer_training(everything, sign, scale.distance)),
         parts_at=parting(curves, whole),
         needed=tuple(need for need in needs if need is not None),
-        luck=tuple(luck_of(rows)),
+        luck=tuple(luck_of(measured(rows))),
         warnings=tuple(_warnings(rows, scale, better_than_dense(scale, curves, margin, sign))),
     )
 

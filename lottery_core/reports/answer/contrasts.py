@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lottery_core.pruning import WINNING
-from lottery_core.reports.answer.curves import Curves, area, common_rounds, share
+from lottery_core.experiments import Row
+from lottery_core.pruning import DENSE, UNPRUNED, WINNING
+from lottery_core.reports.answer.curves import Curve, Curves, area, common_rounds, share
 from lottery_core.reports.answer.significance import (
     ALPHA,
     FEWEST_FOR_A_TEST,
@@ -39,6 +40,7 @@ class Contrast:
 
 
 WHOLE = Contrast("the whole effect", WINNING, "random")
+LONGER = "training longer after rewinding"
 CONTRASTS = (
     Contrast("the start", WINNING, "reinit"),
     Contrast("the exact values of the start", WINNING, "permuted"),
@@ -49,6 +51,11 @@ CONTRASTS = (
     Contrast("the places of the mask", WINNING, "shuffled"),
     Contrast("the shares of layers", "random", "uniform"),
     Contrast("the shares of layers", "random", "erk"),
+    Contrast("more than the signs of the start", WINNING, "signs"),
+    Contrast("the scale of the start", "random-scaled", "random"),
+    Contrast("training before pruning", WINNING, "at-start"),
+    Contrast("training before pruning", WINNING, "snip"),
+    Contrast("rounds instead of one training", WINNING, "gradual"),
 )
 
 
@@ -139,6 +146,23 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
     normalised = None if distance is None else interval.scaled(1 / distance)
     result = Comparison(contrast, paired, count, left_out, levels, interval, normalised, ahead=ahead)
     return replace(result, differences=differences, p=None if paired or count < 2 else welch_p(*sides))
+
+
+def longer_training(rows: Sequence[Row], sign: float, distance: float | None) -> list[Comparison]:
+    """Compare kinds whose tickets keep everything, e.g. rewound-dense, with the dense network they come from.
+
+    :param rows: rows of one experiment, one per run
+    :param sign: 1 where higher scores are better, -1 where lower ones are
+    :param distance: the distance from floor to dense
+    :returns: one estimate for each such kind, at the level of the dense network; there is no test
+    """
+    whole = [row for row in rows if row.kind in (DENSE, *UNPRUNED) and math.isfinite(row.score)]
+    curves: dict[str, dict[int, Curve]] = {}
+    for row in whole:
+        curves.setdefault(row.kind, {})[row.seed] = Curve(row.seed, {0: (0.0, sign * row.score)})
+    contrasts = [Contrast(LONGER, kind, DENSE) for kind in UNPRUNED]
+    found = [compare(contrast, curves, distance) for contrast in contrasts]
+    return [replace(each, p=None, ahead=None) for each in found if each is not None]
 
 
 def _missing(seeds: Sequence[int], used: Sequence[int]) -> list[int]:

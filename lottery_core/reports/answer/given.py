@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, WINNING, starts_rewound
+from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
 from lottery_core.reports.answer.curves import kinds_in
 
 LITTLE = 0.05  # share by which lengths may differ
@@ -22,7 +22,8 @@ class Given:
     :param shortest: the mean over seeds at the level with the shortest runs
     :param longest: the mean over seeds at the level with the longest runs
     :param before: how long its start values were trained before the rewind point; None if that is unknown
-    :param search: length of the runs that found the ticket of its last level: dense, and the rounds before
+    :param search: length of the runs that found the ticket of its last level: dense, and the rounds before;
+        0 for kinds that need none of these
     """
 
     kind: str
@@ -33,11 +34,13 @@ class Given:
     search: float
 
 
-def given_to(rows: Sequence[Row]) -> list[Given]:
+def given_to(rows: Sequence[Row], searches: Sequence[Row] = ()) -> list[Given]:
     """Compute how long each kind was trained.
 
     :param rows: rows of one experiment, one per run
+    :param searches: rows of runs that only searched, where rounds were searched in runs of their own
     """
+    searched = {row.kind: _by_round([other for other in searches if other.kind == row.kind]) for row in searches}
     lengths = {kind: _by_round([row for row in rows if row.kind == kind]) for kind in (DENSE, *kinds_in(rows))}
     dense = lengths[DENSE].get(0, 0.0)
     known = [row.rewind_steps for row in rows if row.kind == DENSE and row.rewind_steps is not None]
@@ -46,7 +49,8 @@ def given_to(rows: Sequence[Row]) -> list[Given]:
         if not rounds:
             continue
         before = 0.0 if not starts_rewound(kind) or kind == DENSE else statistics.fmean(known) if known else None
-        search = 0.0 if kind == DENSE else dense + _rounds_before(kind, lengths)
+        alone = kind in (DENSE, *WITHOUT_SEARCH, *UNPRUNED)
+        search = 0.0 if alone else dense + _rounds_before(kind, lengths, searched)
         values = list(rounds.values())
         result.append(Given(kind, statistics.fmean(values), min(values), max(values), before, search))
     return result
@@ -57,12 +61,12 @@ def _by_round(rows: Sequence[Row]) -> dict[int, float]:
     return {round_: statistics.fmean(row.steps for row in rows if row.round == round_) for round_ in rounds}
 
 
-def _rounds_before(kind: str, lengths: dict[str, dict[int, float]]) -> float:
+def _rounds_before(kind: str, lengths: dict[str, dict[int, float]], searched: dict[str, dict[int, float]]) -> float:
     chain = WINNING if kind in CONTROLS else kind
     if chain in CHAINS and not CHAINS[chain].iterative:
         return 0.0
     last = max(lengths[kind])
-    return sum(length for round_, length in lengths.get(chain, {}).items() if round_ < last)
+    return sum(length for round_, length in (searched or lengths).get(chain, {}).items() if round_ < last)
 
 
 def unequal(given: Sequence[Given]) -> list[str]:
@@ -73,7 +77,7 @@ def unequal(given: Sequence[Given]) -> list[str]:
     phrases = []
     for some in given:
         worst = max((some.scored, some.shortest, some.longest), key=lambda length: abs(length - dense))
-        if some.kind != DENSE and abs(worst - dense) > LITTLE * dense:
+        if some.kind not in (DENSE, *BUDGET) and abs(worst - dense) > LITTLE * dense:
             phrases.append(f"{some.kind} {_times(some.shortest / dense)} to {_times(some.longest / dense)}")
     return phrases
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
+from lottery_core.pruning import DENSE
 from lottery_core.reports.answer.answer import Answer
 from lottery_core.reports.answer.contrasts import NOT_TESTED, Comparison, seeds_for
 from lottery_core.reports.answer.curves import percent
@@ -19,7 +20,13 @@ _INDENT = "  "
 
 
 def sentences(answer: Answer) -> str:
-    """Return the answer as text, which ends with an empty line."""
+    """Return the answer as text for a terminal, which ends with an empty line."""
+    title, *rest = statements(answer)
+    return "\n".join([title, *(line for statement in rest for line in _wrapped(statement))]) + "\n"
+
+
+def statements(answer: Answer) -> list[str]:
+    """Return the statements of the answer, the title first; those that belong to the one above are indented."""
     question = answer.question
     way = "lower" if question.lower_is_better else "higher"
     assumed = ", which is assumed" if question.assumed else ""
@@ -29,13 +36,9 @@ def sentences(answer: Answer) -> str:
         f"({_label(question.label)}; {way} is better{assumed})"
     ]
     if answer.no_answer is not None:
-        lines += _wrapped(f"No answer: {answer.no_answer}.")
-    else:
-        for line in (*_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer)):
-            lines += _wrapped(line)
-        for warning in answer.warnings:
-            lines += _wrapped(f"Note: {warning}.")
-    return "\n".join(lines) + "\n"
+        return [*lines, f"No answer: {answer.no_answer}."]
+    notes = (f"Note: {warning}." for warning in answer.warnings)
+    return [*lines, *_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer), *notes]
 
 
 def _label(label: str) -> str:
@@ -103,6 +106,8 @@ def _contrasts(answer: Answer) -> Iterator[str]:
         yield f"  {_comparison(answer.whole)}"
     for other in answer.others:
         yield f"  {_comparison(other)}"
+    for other in answer.longer:
+        yield f"  {_comparison(other)}"
     if answer.parts_at is not None:
         share, p = answer.parts_at
         where = f"{percent(share)} of the parameters"
@@ -145,7 +150,8 @@ def _comparison(found: Comparison) -> str:
 
 def _verdict(found: Comparison) -> str:
     if found.verdict == NOT_TESTED or found.p is None:
-        return "an estimate, no test" if found.why.endswith("carry no test") else f"not tested, {found.why}"
+        few = not found.why or found.why.endswith("carry no test")
+        return "an estimate, no test" if few else f"not tested, {found.why}"
     by_holm = "" if found.adjusted == found.p else f", by Holm {found.adjusted:.2g}"
     return f"{found.verdict} (p = {found.p:.2g}{by_holm})"
 
@@ -185,14 +191,15 @@ def _luck(answer: Answer) -> Iterator[str]:
 
 
 def _one_luck(luck: Luck) -> str:
+    what = "dense networks" if luck.kind == DENSE else f"{luck.kind} tickets"
     line = (
-        f"{luck.kind} tickets trained again under other noise ({luck.trainings} trainings of {luck.tickets} tickets) "
-        f"spread by {luck.noise:.3g}"
+        f"{what} trained again under other noise ({luck.trainings} trainings of {luck.tickets}) spread by "
+        f"{luck.noise:.3g}"
     )
     if luck.tickets_differ is None:
         return line
     part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
-    return f"{line}, tickets of one level by {luck.tickets_differ:.3g}{part}"
+    return f"{line}, {'those' if luck.kind == DENSE else 'tickets of one level'} by {luck.tickets_differ:.3g}{part}"
 
 
 def _given(answer: Answer) -> Iterator[str]:
@@ -202,7 +209,9 @@ def _given(answer: Answer) -> Iterator[str]:
             f"{some.kind} {some.scored:,.0f}" + (f" after {some.before:,.0f}" if some.before else "")
             for some in answer.given
         )
-        yield f"Mean {unit} of the scored trainings: {told}."
+        searched = ", ".join(f"{some.kind} {some.search:,.0f}" for some in answer.given if some.search)
+        search = f" Before them, to find the ticket of the last level: {searched}." if searched else ""
+        yield f"Mean {unit} of the scored trainings: {told}.{search}"
     phrases = unequal(answer.given)
     if phrases:
         yield (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from lottery_core.experiments import Row, duration, seconds_left
-from lottery_core.reports import DONE, FAILED_, RUNNING
-from lottery_core.reports.page.figures import Cell, Section, Table, exact, kinds_among, mean
+from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured, saved_lines, search_cost
+from lottery_core.reports.page.figures import NOTHING, Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
 
 _MOST_ROWS = 200
@@ -18,14 +18,27 @@ def costs_section(subject: Subject) -> Section:
     :param subject: the experiment
     """
     section = Section("costs", "Costs and what is left")
-    rows = list(subject.rows)
+    rows = measured(subject.rows)
     if rows:
         kinds = kinds_among(rows)
-        lines = [_line(kind, [row for row in rows if row.kind == kind]) for kind in kinds]
+        searches = [state.row for state in subject.states if state.row is not None and state.row.search]
+        lines = [
+            _line(kind, [row for row in rows if row.kind == kind], _ticket(rows, kind, searches)) for kind in kinds
+        ]
         head = ["kind", "runs", "CPU time", "wall time", "mean wall time of a run", "mean steps of a run"]
+        head.append("steps for one ticket of its last round, search and training")
         caption = "time of the finished runs; trainings side by side count each"
-        section.tables.append(Table(caption, head, [*lines, _line("all", rows)]))
+        lines += [
+            _line(f"{kind}, search only", [row for row in searches if row.kind == kind], Cell(NOTHING))
+            for kind in dict.fromkeys(row.kind for row in searches)
+        ]
+        section.tables.append(Table(caption, head, [*lines, _line("all", [*rows, *searches], Cell(NOTHING))]))
+        if subject.experiment is not None:
+            section.text += saved_lines(subject.experiment, searches)
     states = subject.states
+    if subject.folder is None:
+        section.title = "Costs"
+        return section
     if not states:
         section.text.append("The folder has no configuration, so what is left is not known.")
         return section
@@ -33,8 +46,9 @@ def costs_section(subject: Subject) -> Section:
     section.text.append(f"{', '.join(f'{count} {word}' for word, count in counts.items())}, of {len(states)} runs.")
     took: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        took[row.kind].append(row.wall_seconds)
-    left = [state.run for state in states if state.word not in (DONE, FAILED_)]
+        if not row.same_as:
+            took[row.run.pace].append(row.wall_seconds)
+    left = [state.run for state in states if state.word not in (DONE, FAILED_, LEFT_OUT)]
     jobs = max(1, counts[RUNNING])
     seconds = seconds_left(left, took, jobs)
     if seconds is not None:
@@ -52,7 +66,17 @@ def costs_section(subject: Subject) -> Section:
     return section
 
 
-def _line(kind: str, rows: list[Row]) -> list[Cell]:
+def _ticket(rows: list[Row], kind: str, searches: list[Row]) -> Cell:
+    own = [row for row in rows if row.kind == kind]
+    last = max(row.round for row in own)
+    search = search_cost(rows, kind, last, searches)
+    if search is None:
+        return Cell(NOTHING)
+    total = search + mean([row.steps for row in own if row.round == last])
+    return Cell(f"{total:,.0f}", exact(total))
+
+
+def _line(kind: str, rows: list[Row], ticket: Cell) -> list[Cell]:
     cpu, wall = sum(row.cpu_seconds for row in rows), sum(row.wall_seconds for row in rows)
     return [
         Cell(kind),
@@ -61,4 +85,5 @@ def _line(kind: str, rows: list[Row]) -> list[Cell]:
         Cell(duration(wall), exact(wall)),
         Cell(duration(wall / len(rows)), exact(wall / len(rows))),
         Cell(f"{mean([row.steps for row in rows]):,.0f}"),
+        ticket,
     ]

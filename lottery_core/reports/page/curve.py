@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lottery_core.experiments import Row
-from lottery_core.reports import evaluated
+from lottery_core.reports import evaluated, filled, not_run_line, once
 from lottery_core.reports.page.figures import (
     NOTHING,
     Budget,
@@ -42,9 +42,9 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     section = Section("curve", "Score against what survives")
     panels: dict[str, list[tuple[Subject, Sequence[Row]]]] = defaultdict(list)
     for subject in subjects:
-        panels[subject.label].append((subject, subject.rows))
+        panels[subject.label].append((subject, once(filled(subject.rows))))
     for subject in subjects:
-        fresh = evaluated(subject.rows)
+        fresh = evaluated(once(filled(subject.rows)))
         if fresh:
             panels[f"evaluation: mean of {max(row.eval_episodes for row in fresh)} fresh episodes"].append(
                 (subject, fresh)
@@ -57,6 +57,7 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
         section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
     share = budget.share(len(subjects)).rows
     section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if subject.rows]
+    section.text += [line for subject in subjects if (line := not_run_line(subject.rows)) is not None]
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section

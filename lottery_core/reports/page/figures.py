@@ -100,7 +100,7 @@ class Section:
 
     :param key: its id, unique within the experiment
     :param title: its heading
-    :param text: paragraphs
+    :param text: paragraphs, and lists within the text
     :param charts: its charts
     :param tables: its tables
     :param items: entries of a list
@@ -109,7 +109,7 @@ class Section:
 
     key: str
     title: str
-    text: list[str] = field(default_factory=list)
+    text: list[str | list[str]] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
@@ -141,8 +141,7 @@ def kinds_among(rows: Sequence[Row]) -> list[str]:
 
 def seed_of(row: Row) -> str:
     """Format the repeat that a row belongs to."""
-    noise = getattr(row, "noise", 0)
-    return f"seed {row.seed}, repeat {noise}" if noise else f"seed {row.seed}"
+    return f"seed {row.seed}, noise {row.noise}" if row.noise > 1 else f"seed {row.seed}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

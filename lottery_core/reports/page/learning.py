@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lottery_core import dialects
 from lottery_core.experiments import Run, paths
 from lottery_core.files import CurvePoint, read_curve
 from lottery_core.pruning import DENSE
+from lottery_core.reports import threshold_line
 from lottery_core.reports.page.figures import Budget, Cell, Chart, Section, Table, exact, look, number
 from lottery_core.reports.page.subject import Subject
 
 _FEWEST = 8  # minimum number of points that are kept of a curve
 _MOST_ROWS = 300
 _ALL = "all rounds"
+_DISTANCE = "mask distance (share of the next round's survivors that change in a twentieth of the training)"
 
 
 def learning_section(subject: Subject, budget: Budget) -> Section:
@@ -36,8 +39,19 @@ def learning_section(subject: Subject, budget: Budget) -> Section:
     for measure, some in measures.items():
         most = max(_FEWEST, budget.points // len(curves))
         section.charts.append(_chart(measure or subject.label, some, dialect.steps, most))
+    checked = {run: looked for run, points in curves.items() if (looked := _distances(points))}
+    if checked:
+        most = max(_FEWEST, budget.points // len(checked))
+        section.charts.append(_chart(_DISTANCE, checked, dialect.steps, most))
+        first = [run for run in checked if run.kind == DENSE]
+        line = threshold_line(subject.folder, first) if subject.folder is not None else None
+        section.text += [] if line is None else [line[0].upper() + line[1:] + "."]
     section.tables.append(_table(curves, dialect.steps))
     return section
+
+
+def _distances(points: Sequence[CurvePoint]) -> list[CurvePoint]:
+    return [replace(point, score=point.distance) for point in points if point.distance is not None]
 
 
 def _curves(subject: Subject) -> dict[Run, list[CurvePoint]]:

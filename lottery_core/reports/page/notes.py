@@ -95,9 +95,11 @@ def configuration_section(subject: Subject) -> Section:
     section = Section("configuration", "Command, configuration and versions")
     experiment = subject.experiment
     versions = dict.fromkeys(row.versions for row in subject.rows)
-    if experiment is None:
+    if subject.folder is None:
+        section.text.append("This page is made from rows alone: it has no tickets, learning curves or configuration.")
+    elif experiment is None:
         section.text.append("There is no configuration: experiment.json is missing.")
-    else:
+    if experiment is not None:
         section.code = experiment.command
         plan = {"kinds": list(experiment.kinds), "seeds": list(experiment.seeds), "rounds": experiment.rounds}
         values = {**plan, **experiment.fixed()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lottery_core.experiments import Experiment, Row, read_row, read_rows
-from lottery_core.reports import Asked, State, answer, is_file, of_rows, sentences, source_of, states
+from lottery_core.reports import Asked, State, answer, is_file, of_rows, source_of, statements, states
 
 
 class Contrast(NamedTuple):
@@ -32,11 +32,11 @@ class Contrast(NamedTuple):
 class PageAnswer:
     """The part of an experiment's answer that the page shows first.
 
-    :param sentences: the answer in words
+    :param statements: the answer in words; what belongs to the one above is indented
     :param contrasts: differences between kinds of ticket
     """
 
-    sentences: Sequence[str]
+    statements: Sequence[str]
     contrasts: Sequence[Contrast] = ()
 
 
@@ -95,13 +95,13 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
     """
     if not subject.rows:
         return subject
-    found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked))
-    lines = [line for line in sentences(found).splitlines() if line.strip()]
+    searches = [state.row for state in subject.states if state.row is not None and state.row.search]
+    found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked), searches)
     contrasts = []
-    for each in (found.whole, *found.others):
+    for each in (found.whole, *found.others, *found.longer):
         if each is not None:
             size = each.normalised or each.difference
             p = each.p if each.adjusted is None else each.adjusted
             name = f"{each.contrast.name}: {each.contrast.first} - {each.contrast.second}"
             contrasts.append(Contrast(name, size.estimate, size.low, size.high, p))
-    return replace(subject, answer=PageAnswer(lines, contrasts))
+    return replace(subject, answer=PageAnswer(statements(found), contrasts))

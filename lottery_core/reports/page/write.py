@@ -15,6 +15,7 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.files import printable, refuse_inputs, write_text
+from lottery_core.reports import measured
 from lottery_core.reports.page.costs import costs_section
 from lottery_core.reports.page.curve import curve_section
 from lottery_core.reports.page.figures import Budget, Cell, Section, Table, number
@@ -22,6 +23,7 @@ from lottery_core.reports.page.layers import inputs_section, layers_section
 from lottery_core.reports.page.learning import learning_section
 from lottery_core.reports.page.notes import configuration_section, warnings_section
 from lottery_core.reports.page.overlap import overlap_section
+from lottery_core.reports.page.scale import scale_section
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
 
@@ -132,12 +134,21 @@ def _render(subjects: Sequence[Subject], tickets: Sequence[Tickets], budget: Bud
 
 
 def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Section]:
+    of_folder = (
+        []
+        if subject.folder is None
+        else [
+            layers_section(tickets, budget),
+            overlap_section(tickets, subject.rows, budget),
+            inputs_section(subject, tickets, budget),
+            learning_section(subject, budget),
+        ]
+    )
+    scale = scale_section(subject.rows)
     found = [
         warnings_section(subject, tickets),
-        layers_section(tickets, budget),
-        overlap_section(tickets, subject.rows, budget),
-        inputs_section(subject, tickets, budget),
-        learning_section(subject, budget),
+        *of_folder,
+        scale,
         costs_section(subject),
         configuration_section(subject),
     ]
@@ -145,7 +156,7 @@ def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Sectio
 
 
 def _lead(subject: Subject) -> str:
-    rows = subject.rows
+    rows = measured(subject.rows)
     if not rows:
         return f"{subject.name}: no run has finished yet"
     seeds = len({row.seed for row in rows})
@@ -158,9 +169,9 @@ def _lead(subject: Subject) -> str:
 
 def _answer_section(subject: Subject, several: bool) -> Section | None:
     answer = subject.answer
-    if answer is None or not (answer.sentences or answer.contrasts):
+    if answer is None or not (answer.statements or answer.contrasts):
         return None
-    section = Section("answer", f"Answer: {subject.name}" if several else "Answer", list(answer.sentences))
+    section = Section("answer", f"Answer: {subject.name}" if several else "Answer", _nested(answer.statements))
     if answer.contrasts:
         lines = []
         for contrast in answer.contrasts:
@@ -171,6 +182,19 @@ def _answer_section(subject: Subject, several: bool) -> Section | None:
         head = ["contrast", "estimate", "95% from", "to", "p"]
         section.tables.append(Table("differences between kinds of ticket, with their intervals", head, lines))
     return section
+
+
+def _nested(statements: Sequence[str]) -> list[str | list[str]]:
+    # Paragraphs, and lists of what belongs to the one above.
+    found: list[str | list[str]] = []
+    for statement in statements:
+        if not statement.startswith(" "):
+            found.append(statement)
+        elif found and isinstance(found[-1], list):
+            found[-1].append(statement.strip())
+        else:
+            found.append([statement.strip()])
+    return found
 
 
 def _number_charts(sections: Sequence[dict[str, Any]]) -> None:

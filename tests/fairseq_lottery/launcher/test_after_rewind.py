@@ -13,10 +13,10 @@ from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher import command as cli
 from fairseq_lottery.launcher.options import experiment_of, parser, resolve
 from fairseq_lottery.launcher.worker import begins_late, training_arguments
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.results import read_rows
 from tests.fairseq_lottery import helpers
-from tests.fairseq_lottery.helpers import load
+from tests.fairseq_lottery.helpers import load, split
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 from tests.fairseq_lottery.launcher.test_faults import FIRST, LAST, kill_when
 
@@ -81,6 +81,24 @@ def test_which_runs_begin_late(tmp_path: Path) -> None:
         made = training_arguments(arguments, late, run, tmp_path)
         assert (made.value("--after-rewind") == "remaining") == begins_late(late, run)
         assert not begins_late(late, run) or made.value("--rewind") == rewind
+
+
+@pytest.mark.parametrize("word", ["full", "remaining"])
+def test_a_random_ticket_at_the_whole_budget(word: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Dense and two rounds of what a ticket trains; the dense run is not there yet, or its checkpoint says how long."""
+    arguments = FairseqArguments([*split("bin --task lottery_translation --max-epoch 2 --total-num-update 12 --cpu")])
+    given = vars(parser().parse_args(["--out", str(tmp_path), "--rewind", "update:3", "--after-rewind", word]))
+    experiment = experiment_of(resolve(given), arguments)
+    before = tmp_path / "seed-1" / "dense"
+    shutil.copytree(request.getfixturevalue("dense"), before)  # the name of a function here
+    run = Run(1, "random-budget", 2)
+    made = training_arguments(arguments, experiment, run, tmp_path)
+    assert made.value("--after-rewind") is None
+    if word == "full":
+        assert (made.value("--max-epoch"), made.value("--total-num-update")) == ("6", "36")
+    else:
+        assert (made.value("--max-epoch"), made.value("--max-update")) == (None, str(12 + 2 * 9))
+        assert made.value("--total-num-update") == str(12 + 2 * 9)
 
 
 @pytest.mark.parametrize(

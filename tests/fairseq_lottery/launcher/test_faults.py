@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import read_curve
 from tests.conftest import SmallDisk, wait_until

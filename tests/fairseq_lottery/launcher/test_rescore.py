@@ -29,7 +29,7 @@ RUNS = ("seed-1/dense", "seed-1/winning/round-01")
 
 
 def words(out: Path, data: Path, *own: object) -> list[str]:
-    first = ["--out", out, "--rounds", 0, "--kinds", "winning", "--rewind", "update:2", *own]
+    first = ["--out", out, "--rounds", 0, "--kinds", "winning", "--rewind", "update:2", "--no-floor", *own]
     return chain(*first, "--", data, *TRAINING)
 
 

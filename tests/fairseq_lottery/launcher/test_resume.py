@@ -13,7 +13,7 @@ import torch
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.resume import why_not_resumable
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from tests.fairseq_lottery.helpers import load
 
 LAST = "checkpoint_last.pt"

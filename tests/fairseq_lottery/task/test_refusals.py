@@ -46,6 +46,21 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
         "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
         "no rewind": ([*kind, "shuffled"], "give its weights, --rewind FILE"),
         "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
+        "share": (
+            ["--ticket-kind", "gradual", "--surviving", "1.5"],
+            "the surviving share must lie in (0, 1], not 1.5",
+        ),
+        "no share": (["--ticket-kind", "erk"], "--ticket-kind erk without --ticket FILE needs --surviving SHARE"),
+        "two shares": ([*kind, "random", "--surviving", "0.1"], "--surviving is for kinds without a ticket"),
+        "found already": ([*kind, "gradual", "--surviving", "0.1"], "a gradual ticket is found while it trains"),
+        "schedule": (
+            ["--ticket-kind", "gradual", "--surviving", "0.1", "--gradual", "soon"],
+            "--gradual 'soon' is not understood",
+        ),
+        "too short": (
+            ["--ticket-kind", "gradual", "--surviving", "0.1", "--gradual", "0 0.5 9"],
+            "has 9 steps, and between 0 and 0.5 of the training there are only 6 updates",
+        ),
         "folder": (
             ["--ticket", str(ticket), "--save-dir", str(dense)],
             "checkpoint_last.pt belongs to a training run without this ticket, and fairseq would resume from it",

@@ -18,7 +18,7 @@ import pytest
 from lottery_core.errors import RunError, WriteError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import Processes
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner

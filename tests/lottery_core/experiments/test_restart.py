@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments import paths
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.restart import clear, identity, prepare_folder
 from lottery_core.experiments.runner import Runner

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from lottery_core import CONTROLS, KINDS, Ticket, control_ticket, snapshot
+from lottery_core import CONTROLS, KINDS, Masks, Ticket, Weights, control_ticket, prune, snapshot
 from lottery_core.errors import ConfigError, MismatchError
 from lottery_core.pruning import check_kind, derive_seed
 from lottery_core.pruning.kinds.erk import erk_counts
+from lottery_core.tickets import Origin, output_scale
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights
 
 FRESH = snapshot(mlp(seed=77))
@@ -26,7 +27,7 @@ def control(kind: str, seed: int = 3) -> tuple[Ticket, Ticket]:
 def test_as_many_survive_as_in_the_winning_ticket(kind: str) -> None:
     winning, found = control(kind)
     assert found.masks.surviving == winning.masks.surviving
-    if kind not in ("uniform", "erk"):
+    if kind not in ("uniform", "erk", "at-start"):
         assert found.masks.survivors() == winning.masks.survivors()
     assert found.origin.kind == kind
     assert found.origin.parent == winning.digest
@@ -36,7 +37,7 @@ def test_as_many_survive_as_in_the_winning_ticket(kind: str) -> None:
 @pytest.mark.parametrize("kind", CONTROLS)
 def test_the_same_seed_gives_the_same_control_and_another_another(kind: str) -> None:
     assert control(kind)[1].to_bytes() == control(kind)[1].to_bytes()
-    if kind not in ("reinit", "signs"):
+    if kind not in ("reinit", "signs", "at-start"):
         assert control(kind, seed=4)[1].start().keys() == control(kind)[1].start().keys()
         assert control(kind, seed=4)[1].to_bytes() != control(kind)[1].to_bytes()
 
@@ -135,6 +136,50 @@ def test_random_scaled_is_random_at_the_winning_scale() -> None:
             assert torch.allclose(values / fresh, (values / fresh).mean())
 
 
+def test_at_start_keeps_the_largest_of_the_rewind_point() -> None:
+    winning, found = control("at-start")
+    assert starts_at(found, REWIND)
+    assert found.masks != winning.masks
+    kept = torch.cat([REWIND.tensors[name][mask].abs() for name, mask in found.masks.items()])
+    pruned = torch.cat([REWIND.tensors[name][~mask].abs() for name, mask in found.masks.items()])
+    assert kept.min() >= pruned.max()
+    assert kept.numel() == winning.masks.surviving
+
+
+def test_at_start_prunes_each_network_at_the_same_rate_if_the_winning_ticket_does() -> None:
+    """What is smaller in one network must not cost it more parameters."""
+    start = random_weights(actor__weight=(10, 10), critic__weight=(20, 5))
+    start = Weights({**start.tensors, "critic.weight": start.tensors["critic.weight"] / 100})
+    masks = Masks({name: torch.arange(100).reshape(tensor.shape) < 40 for name, tensor in start.tensors.items()})
+    for shares, counts in (("together", {"actor.weight": 80}), ("separate", {"actor.weight": 40, "critic.weight": 40})):
+        winning = Ticket.of(masks, start.tensors, Origin(scope_shares=shares))
+        found = control_ticket("at-start", winning, 1, rewind=start).masks.survivors()
+        assert {name: found[name] for name in counts} == counts
+
+
+@pytest.mark.parametrize("kind", [name for name, control in CONTROLS.items() if control.needs == "fresh"])
+def test_what_is_outside_the_scope_keeps_its_rewind_values_unless_asked(kind: str) -> None:
+    model = mlp(seed=0)
+    winning = prune(snapshot(model), REWIND, rate=0.5, scope=".*weight")
+    assert set(winning.rest) == {"0.bias", "2.bias", "4.bias"}
+    for outside, expected in (("rewind", REWIND), ("fresh", FRESH)):
+        found = control_ticket(kind, winning, 1, fresh=FRESH, outside=outside)
+        assert all(torch.equal(found.rest[name], expected.tensors[name]) for name in winning.rest)
+    assert starts_at(control_ticket("random", winning, 1, fresh=FRESH), FRESH)
+    with pytest.raises(ConfigError, match="unknown start of parameters outside the scope 'old'"):
+        control_ticket(kind, winning, 1, fresh=FRESH, outside="old")
+
+
+def test_statistics_of_fresh_values_are_fresh() -> None:
+    """A buffer is not outside of the scope by the user's choice."""
+    norm = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    fresh = snapshot(norm)
+    norm[1].running_mean += 3
+    winning = prune(snapshot(norm), snapshot(norm), rate=0.5, scope="0.*")
+    found = control_ticket("random", winning, 1, fresh=fresh)
+    assert not found.rest["1.running_mean"].any()
+
+
 def test_controls_need_their_weights_and_of_the_same_architecture() -> None:
     winning = a_ticket()
     with pytest.raises(ConfigError, match="needs fresh weights"):
@@ -152,7 +197,8 @@ def test_an_unknown_kind_names_the_near_ones() -> None:
         control_ticket("winning", a_ticket(), 1)
     assert set(KINDS) == {
         "winning", "random", "reinit", "permuted", "shuffled", "uniform", "one-shot", "no-rewind",
-        "erk", "signs", "random-scaled", "rewound-dense",
+        "at-start", "erk", "signs", "random-scaled", "rewound-dense",
+        "gradual", "snip", "random-budget",
     }  # fmt: skip
 
 
@@ -161,3 +207,15 @@ def test_derived_seeds_are_fixed_and_differ() -> None:
     seeds = {derive_seed("control", seed, kind, round_) for seed in (1, 2) for kind in KINDS for round_ in range(20)}
     assert len(seeds) == 2 * len(KINDS) * 20
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_output_scale_is_the_winning_tickets_in_kinds_that_keep_its_values_or_its_scale() -> None:
+    winning, _ = control("random")
+    scale = output_scale(winning)
+    by_hand = 1.0
+    for name in ("0.weight", "2.weight", "4.weight"):
+        by_hand *= float(winning.weights[name][winning.masks[name]].square().mean().sqrt())
+    assert scale == pytest.approx(by_hand)
+    for kind in ("permuted", "random-scaled"):
+        assert output_scale(control(kind)[1]) == pytest.approx(scale, rel=1e-4)
+    assert output_scale(control("random")[1]) != pytest.approx(scale, rel=0.05)

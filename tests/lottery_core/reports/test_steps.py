@@ -9,6 +9,8 @@ import pytest
 
 from lottery_core.experiments.results import Row
 from lottery_core.experiments.runner import Runner
+from lottery_core.reports.answer.given import given_to
+from lottery_core.reports.costs import cost_lines, search_cost
 from lottery_core.reports.report import report
 from lottery_core.reports.steps import steps_lines
 from tests.lottery_core.experiments.test_runner import quiet
@@ -71,3 +73,31 @@ def test_what_tickets_train_after_the_rewind_point_is_in_the_title(
         report([out])
         shown = "tickets train what remains after the rewind point updates:5" in capsys.readouterr().out
         assert shown == told
+
+
+def test_a_ticket_costs_its_search_and_its_training() -> None:
+    """Round 2: dense 100 and the first round come before the winning ticket, and before what is made from it."""
+    own = {"winning": 90, "one-shot": 100, "no-rewind": 100, "random": 90, "erk": 90, "snip": 95, "gradual": 100}
+    made = [replace(row("dense", 0, 9.0), steps=100, rewind_steps=10), replace(row("rewound-dense", 0, 9.0), steps=90)]
+    made += [replace(row(kind, round_, 9.0), steps=steps) for kind, steps in own.items() for round_ in (1, 2)]
+    before = {kind: search_cost(made, kind, 2) for kind in own}
+    assert before == {
+        "winning": 190,
+        "random": 190,
+        "one-shot": 100,
+        "no-rewind": 200,
+        "erk": 0,
+        "gradual": 0,
+        "snip": 10,
+    }
+    assert search_cost(made, "rewound-dense", 0) == 10
+    (line,) = cost_lines(made, "updates")
+    assert line.startswith("mean updates for one ticket of round 2 (search + training): winning 280 (190 + 90), ")
+    assert line.endswith("rewound-dense 100 (10 + 90), snip 105 (10 + 95), gradual 100")
+    assert search_cost([each for each in made if each.round != 1], "random", 2) is None, "its first round is not here"
+
+
+def test_search_and_training_of_kinds_that_need_no_search_in_the_answer() -> None:
+    made = [replace(row("dense", 0, 9.0), steps=100)]
+    made += [replace(row(kind, round_, 9.0), steps=50) for kind in ("winning", "gradual") for round_ in (1, 2)]
+    assert {each.kind: each.search for each in given_to(made)} == {"dense": 0, "winning": 150, "gradual": 0}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import gymnasium
+import numpy
 import pytest
+from gymnasium import spaces
 
+from lottery_core.experiments import read_csv
 from sb3_lottery.analysis import floor
 from sb3_lottery.cli import main
 from tests.sb3_lottery.helpers import request_for
@@ -28,6 +33,45 @@ def test_the_floor_of_a_game(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads((tmp_path / "floor.json").read_text())["returns"] == 5
     assert main(["floor", str(tmp_path), "--episodes", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+class Waits(gymnasium.Env[Any, Any]):
+    """It waits for action 1, for ever."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), numpy.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return numpy.zeros(1, numpy.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return numpy.zeros(1, numpy.float32), 1.0, bool(action == 1), False, {}
+
+
+gymnasium.register("Waits-v0", Waits)
+
+
+def test_an_action_with_which_no_episode_ends_is_left_out(tmp_path: Path) -> None:
+    words = [*WORDS, "--env", "Waits-v0", "--n-envs", "2", "--out", str(tmp_path)]
+    score, policy, means = floor(request_for(words).settings.model, 1, episodes=4)
+    assert set(means) == {"the untrained network", "random actions", "action 1 always"}
+    assert means["action 1 always"] == 1
+    assert (score.score, score.returns) == (means[policy], 4)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_first_dense_run_measures_it(wanted: bool, tmp_path: Path) -> None:
+    words = [*WORDS, "--env", "CartPole-v1", "--out", str(tmp_path), "--seeds", "1-2", "--kinds", "winning"]
+    assert main([*words, "--rounds", "0", *([] if wanted else ["--no-floor"])]) == 0
+    assert (tmp_path / "floor.json").exists() == wanted
+    rows = read_csv(tmp_path / "results.csv")
+    assert [row.kind for row in rows] == (["dense", "floor", "dense"] if wanted else ["dense", "dense"])
+    told = [(tmp_path / f"seed-{seed}/dense/train.log").read_text().count("\nfloor ") for seed in (1, 2)]
+    assert told == [int(wanted), 0]
+    if wanted:
+        floor_ = next(row for row in rows if row.kind == "floor")
+        assert (floor_.returns, floor_.noise, floor_.same_as) == (100, 1, "")
+        assert floor_.score == floor(request_for(words).settings.model, 1)[0].score
 
 
 def test_continuous_actions_and_normalised_observations(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.plan import dense
+from lottery_core.experiments.graph.plan import dense
 from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.analysis.play import _episode, play_episodes
 from sb3_lottery.models.settings import ModelSettings

@@ -26,11 +26,11 @@ def test_the_list_shows_the_arithmetic_of_each_cost(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("game", ["cartpole", "acrobot", "lunarlander"])
-def test_a_preset_with_equal_steps_is_the_papers_but_for_the_length(game: str) -> None:
+def test_a_preset_with_equal_steps_is_the_papers_but_for_length_and_score(game: str) -> None:
     """As long as a dense run of the committed results was, in whole rollouts."""
     paper, equal = PRESETS[game], PRESETS[f"{game}-steps"]
     differing = {name for name in equal if equal[name] != paper.get(name)}
-    assert differing == {"epoch", "source"}
+    assert differing == {"epoch", "source", "eval_episodes", "score_by"}
     request = request_for(f"--preset {game}-steps --out x --env-backend gymnasium")
     length = request.settings.training.length
     assert length.unit == "timesteps"

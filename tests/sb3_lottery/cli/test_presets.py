@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from lottery_core import Ticket, read_weights
+from lottery_core.errors import ConfigError
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import read_json
 from sb3_lottery.backends.ale_vec import installed as ale_installed
@@ -22,6 +24,7 @@ from sb3_lottery.cli.command import main
 from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.models.build import make_model
 from sb3_lottery.models.settings import ModelSettings
+from sb3_lottery.training.evaluation import Evaluation
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import assert_dead, request_for
 
@@ -175,3 +178,47 @@ def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) 
         [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert result.stdout == "SharedTrunk\n", result.stderr
+
+
+@pytest.mark.parametrize("name", ["cartpole-steps", "acrobot-steps", "lunarlander-steps"])
+def test_presets_made_for_comparison_are_scored_by_fresh_episodes(name: str, tmp_path: Path) -> None:
+    request = request_for(f"--preset {name} --out {tmp_path}")
+    assert request.settings.evaluation == Evaluation(100, is_score=True)
+    assert request.experiment.settings["evaluation"] == {"episodes": 100, "deterministic": False, "is_score": True}
+    assert request.experiment.score_label == "mean return of 100 fresh episodes"
+    by_training = request_for(f"--preset {name} --out {tmp_path} --score-by training")
+    assert by_training.experiment.settings["evaluation"] == {"episodes": 100, "deterministic": False}
+    assert by_training.experiment.score_label == "mean return of the last 100 training episodes"
+    assert request_for(f"--preset {name.removesuffix('-steps')} --out {tmp_path}").settings.evaluation is None
+
+
+def test_the_score_of_a_run_is_that_of_its_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"--preset cartpole-steps --out {tmp_path} --epoch timesteps:512 --epochs 2 --rounds 0 --no-floor --quiet"
+    assert main([*words.split(), "--eval-episodes", "7"]) == 0
+    (row,) = read_rows(tmp_path)
+    assert (row.returns, row.eval_score, row.eval_episodes) == (7, None, 0)
+    assert row.score * 7 == pytest.approx(round(row.score * 7))
+    assert row.more["training"] != row.score
+    assert row.score_se > 0
+    out = capsys.readouterr().out
+    assert "mean return of 7 fresh episodes; 1 seed" in out
+    assert "mean return of the last training episodes; 1 seed" in out
+    assert "fewer than" not in out
+
+
+def test_a_folder_that_began_without_an_evaluation_goes_on_without(tmp_path: Path) -> None:
+    words = f"--preset cartpole-steps --out {tmp_path}"
+    now = request_for(words).experiment
+    settings = {name: value for name, value in now.settings.items() if name != "evaluation"}
+    label = "mean return of the last 100 training episodes"
+    replace(now, settings=settings, score_label=label).write()
+    again = request_for(words)
+    assert again.settings.evaluation is None
+    assert again.experiment.check_same_as_before()["score_label"] == label
+    with pytest.raises(ConfigError, match=r"settings\.evaluation"):
+        request_for(f"{words} --eval-episodes 100").experiment.check_same_as_before()
+
+
+def test_a_score_by_an_evaluation_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--score-by evaluation needs --eval-episodes N"):
+        request_for(f"--preset cartpole --out {tmp_path} --score-by evaluation")

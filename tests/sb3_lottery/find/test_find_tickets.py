@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from lottery_core import Ticket, read_weights
 from lottery_core.errors import ConfigError, PruneError, RunError
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.results import read_rows
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.training.fingerprint import describe_model

@@ -14,7 +14,7 @@ from lottery_core.errors import RunError, WriteError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.slurm import Job, Work
 from lottery_core.experiments.executors.slurm_queue import Queue
-from lottery_core.experiments.plan import dense
+from lottery_core.experiments.graph.plan import dense
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import write_json
 from sb3_lottery import find_tickets

@@ -14,7 +14,7 @@ from lottery_core.errors import ConfigError, LostError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.slurm import Job, Slurm, Work
 from lottery_core.experiments.executors.slurm_queue import Queue, slurm_options, with_cpus
-from lottery_core.experiments.plan import Run, dense
+from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner

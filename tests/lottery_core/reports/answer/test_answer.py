@@ -219,8 +219,8 @@ def test_luck_is_split_into_noise_of_training_and_tickets() -> None:
     """Two tickets, three trainings each: the tickets differ by 0.4, trainings of one by 0.01."""
     data = rows({"winning": [[0.9], [0.5]], "random": [[0.1], [0.2]]}, (1.0, 1.0))
     again = [
-        replace(some, noise=noise, score=some.score + 0.01 * noise)
-        for some in data for noise in (1, -1) if some.kind == "winning"
+        replace(some, noise=noise, score=some.score + shift)
+        for some in data for noise, shift in ((2, 0.01), (3, -0.01)) if some.kind == "winning"
     ]  # fmt: skip
     (luck,) = answer([*data, *again], Question()).luck
     assert (luck.kind, luck.tickets, luck.trainings) == ("winning", 2, 6)

@@ -11,7 +11,7 @@ import torch
 
 from lottery_core import Masks, Ticket
 from lottery_core.experiments import Experiment, paths
-from lottery_core.experiments.plan import Run
+from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.results import Row, read_rows, write_csv, write_marker
 from lottery_core.files import CurveFile, CurvePoint, write_json
 from lottery_core.pruning import DENSE, schedule

@@ -10,13 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from lottery_core import Ticket
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row, paths
 from lottery_core.files import write_json
 from lottery_core.pruning import KINDS
-from lottery_core.reports.page import Contrast, PageAnswer, Subject, check_page, render_page, subject_of, write_page
+from lottery_core.reports import answer, of_rows, sentences
+from lottery_core.reports.page import (
+    Contrast,
+    PageAnswer,
+    Subject,
+    answered,
+    check_page,
+    render_page,
+    subject_of,
+    write_page,
+)
 from tests.lottery_core.reports.page.made import LAYERS, write_experiment
 from tests.lottery_core.reports.page.parsed import Page
 from tests.lottery_core.reports.test_report import row
@@ -221,6 +232,21 @@ def test_the_answer_stands_first() -> None:
     assert [value for _, value in rows[1]][1:4] == ["0.31", "0.22", "0.4"]
     assert rows[2][4][0] == "not tested"
     assert "Answer" not in Page(render_page([Subject("x", [row("dense", 0, 1.0)])])).words
+
+
+def test_the_answer_of_committed_rows_is_not_cut_into_lines() -> None:
+    """Statements are paragraphs and lists, however a terminal would wrap them; what rows lack has no section."""
+    subject = answered(subject_of(Path("recipes/results/cartpole/results.csv"), no_job))
+    assert subject.answer is not None
+    text = render_page([subject])
+    for statement in subject.answer.statements:
+        tag = "li" if statement.startswith(" ") else "p"
+        assert f"<{tag}>{escape(statement.strip())}</{tag}>" in text
+    joined = " ".join(" ".join(subject.answer.statements).split())
+    assert joined == " ".join(sentences(answer(subject.rows, of_rows(subject.rows, None).question(None))).split())
+    titles = [title for _, title in Page(text).headings]
+    assert "Learning curves" not in titles
+    assert "made from rows alone" in text
 
 
 def test_a_page_stays_small() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.plan import Run, dense, needs, plan_runs, pruned_run
+from lottery_core.experiments.graph.plan import Run, dense, needs, plan_runs, pruned_run
 from lottery_core.pruning.kinds import KINDS
 from lottery_core.pruning.timepoints import Point, parse_point
 

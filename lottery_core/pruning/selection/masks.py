@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import MaskError, PruneError
-from lottery_core.pruning.checks import check_types
 from lottery_core.pruning.criteria import MAGNITUDE, Criterion
-from lottery_core.pruning.rounding import spread
-from lottery_core.pruning.selection import Candidate, Pool, smallest, survivors_above, tied, without
-from lottery_core.pruning.shares import groups, share_out
+from lottery_core.pruning.selection.checks import check_types
+from lottery_core.pruning.selection.pool import Candidate, Pool, smallest, survivors_above, tied, without
+from lottery_core.pruning.selection.rounding import spread
+from lottery_core.pruning.selection.shares import groups, share_out
 from lottery_core.tickets import (
     Masks,
     highest_of_each_slice,
@@ -27,6 +27,7 @@ def prune_masks(
     survivors: int,
     criterion: Criterion = MAGNITUDE,
     rewind: Mapping[str, Tensor] | None = None,
+    networks: Mapping[str, str] | None = None,
 ) -> Masks:
     """Return masks that leave exactly ``survivors`` parameters, those with the highest scores.
 
@@ -39,6 +40,7 @@ def prune_masks(
     :param survivors: number of parameters to leave, at least 1
     :param criterion: ranks the parameters; the paper's global magnitude by default
     :param rewind: weights at the rewind point by name, for criteria that use them
+    :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
     :raises MaskError: a tensor of the pool is missing or has another shape than its mask
     :raises PruneError: a weight or score is NaN or infinite, ``survivors`` is too small or larger than what is left, or
         the criterion needs ``rewind``
@@ -50,7 +52,7 @@ def prune_masks(
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
-    return select(weights, names, old, survivors, criterion, rewind)[0]
+    return select(weights, names, old, survivors, criterion, rewind, networks)[0]
 
 
 def select(

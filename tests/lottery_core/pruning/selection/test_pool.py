@@ -9,7 +9,7 @@ import torch
 
 from lottery_core import Masks, prune_masks
 from lottery_core.errors import PruneError
-from lottery_core.pruning.selection import Candidate, Pool, smallest
+from lottery_core.pruning.selection.pool import Candidate, Pool, smallest
 
 
 def reference(tensors: dict[str, torch.Tensor], alive: dict[str, torch.Tensor], survivors: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lottery_core import prune
-from lottery_core.pruning.rounding import rounded_to, spread
+from lottery_core.pruning.selection.rounding import rounded_to, spread
 from lottery_core.tickets import Ticket, Weights
 
 

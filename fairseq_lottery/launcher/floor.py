@@ -1,0 +1,47 @@
+"""``fairseq-lottery floor``: measure the floor of an experiment that has none, e.g. of an earlier version."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairseq_lottery.launcher.framework import Fairseq
+from fairseq_lottery.launcher.scoring import measure_floor
+from lottery_core.cli import Parser
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, dense, paths, read_marker, write_floor
+from lottery_core.files import unsigned
+
+
+def floor(words: Sequence[str]) -> None:
+    """Run ``fairseq-lottery floor``.
+
+    :param words: words of the command line after ``floor``
+    :raises LotteryError: bad input, or the floor cannot be measured
+    """
+    parser = Parser(prog="fairseq-lottery floor", description="Measure what a model scores that has learned nothing.")
+    parser.add_argument("out", type=Path, metavar="DIR", help="folder of an experiment; its report then has this floor")
+    parser.add_argument(
+        "--trust", action="store_true", help="run the code in a folder that your own commands did not write"
+    )
+    args = parser.parse_args(list(words))
+    out = args.out
+    experiment = Experiment.load(out)
+    if experiment.framework != Fairseq.name:
+        raise ConfigError(f"{out} is not an experiment of fairseq-lottery")
+    run = dense(experiment.seeds[0])
+    if read_marker(out / run.folder, experiment) is None:
+        raise ConfigError(f"{out}: {run} has not finished, and its model and its task are needed")
+    if not args.trust and unsigned([out / paths.EXPERIMENT]):
+        raise ConfigError(
+            f"{out} can run code by its --user-dir, and your own commands on this machine did not write "
+            f"{paths.EXPERIMENT}. If you trust whoever made it, add --trust"
+        )
+    logging.getLogger().setLevel(logging.ERROR)
+    found = measure_floor(experiment, out / run.folder)
+    if found is None:
+        raise ConfigError(f"there is no floor for scores of the command '{experiment.scoring['score'][0]}'")
+    score, what = found
+    write_floor(out, score, what)
+    print(f"floor: {score.score:.4g} ({what}), in {out / paths.FLOOR}")

@@ -1,0 +1,94 @@
+"""The floor of an experiment: the score without any learning, with which reports compare."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.checkpoint import load_state
+from fairseq_lottery.launcher.scoring.generation import generate_arguments, score_translations, translate
+from fairseq_lottery.launcher.scoring.scores import load, task_loss
+from fairseq_lottery.names import LAST, LOG_PPL, LOSS, TRANSLATED
+from lottery_core.errors import RunError
+from lottery_core.experiments import Experiment, Score, paths
+from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights
+
+UNIGRAM, UNTRAINED = "a unigram model of the training text", "the untrained network"
+# An untrained network does not end its sentences: fairseq's default is 200 words each.
+_SHORT = ("--max-len-a", "1.2", "--max-len-b", "10")
+
+
+def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | None:
+    """Measure the floor of each score: a unigram model for the log perplexity, the untrained network for the others.
+
+    A score that a command of the user computes has no floor.
+
+    :param experiment: the experiment
+    :param folder: the folder of a finished dense run, with its checkpoint and its initial weights
+    :returns: the floor and what has it; ``None`` if the first score has no floor
+    :raises LotteryError: a score cannot be computed
+    """
+    scoring = experiment.scoring
+    arguments = FairseqArguments(experiment.settings["arguments"])
+    names = [name for name in scoring["score"] if name in (LOG_PPL, LOSS, *TRANSLATED)]
+    if not names or names[0] != scoring["score"][0]:
+        return None
+    values: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="lottery-floor-") as place:
+        untrained = Path(place) / "untrained.pt"
+        if set(names) - {LOG_PPL}:
+            _write_untrained(folder, untrained)
+        if set(names).intersection(TRANSLATED):
+            generating = generate_arguments(arguments, experiment.settings["data"], scoring)
+            translations = translate(untrained, generating.plus(*_SHORT), Path(place))
+            values |= score_translations(translations, generating, scoring, Path(place))
+        if LOSS in names:
+            values[LOSS], _ = task_loss(untrained, scoring["gen_subset"], arguments.cpu)
+        if LOG_PPL in names:
+            values[LOG_PPL] = unigram_log_perplexity(folder / LAST, scoring["gen_subset"])
+    first, *more = names
+    score = Score(values[first], more={name: values[name] for name in more}, scoring=experiment.scoring_text)
+    return score, UNIGRAM if first == LOG_PPL else UNTRAINED
+
+
+def unigram_log_perplexity(checkpoint: Path, split: str) -> float:
+    """Compute the log perplexity of a unigram model: each symbol as often as in the training text, plus once.
+
+    :param checkpoint: checkpoint of a model that was trained by a lottery task; only its task is used
+    :param split: split to score
+    :returns: nats per token
+    :raises RunError: a split has no words
+    """
+    train = load_state(checkpoint)["cfg"]["dataset"]["train_subset"]
+    seen, scored = (_counts(checkpoint, name) for name in (train, split))
+    smoothed = seen + 1
+    return float(-(scored * (smoothed / smoothed.sum()).log()).sum() / scored.sum())
+
+
+def _counts(checkpoint: Path, split: str) -> Tensor:
+    # How often each symbol of the dictionary, except the padding, is a target.
+    loaded = load(checkpoint, split, cpu=True)
+    symbols = loaded.task.target_dictionary
+    counts = torch.zeros(len(symbols), dtype=torch.float64)
+    for sample in loaded.batches():
+        target = sample["target"].reshape(-1)
+        counts += torch.bincount(target[target != symbols.pad()], minlength=len(symbols))
+    if not counts.any():
+        raise RunError(f"the {split} split has no words")
+    return counts[torch.arange(len(symbols)) != symbols.pad()]
+
+
+def _write_untrained(folder: Path, path: Path) -> None:
+    from fairseq import checkpoint_utils
+
+    models, _, _ = checkpoint_utils.load_model_ensemble_and_task([str(folder / LAST)])
+    model: Any = models[0].float()
+    start = Weights.load(folder / paths.INIT)
+    whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
+    Ticket.of(whole, start.tensors, Origin()).load_into(model)
+    torch.save({**load_state(folder / LAST), "model": model.state_dict(), "last_optimizer_state": None}, path)

@@ -1,0 +1,120 @@
+"""The options of ``lottery`` and its subcommands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lottery_core import dialects
+from lottery_core.cli.common import Parser
+from lottery_core.cli.completion import accept
+from lottery_core.cli.help_text import listed, version_line
+from lottery_core.inference import FORMS
+from lottery_core.pruning import CRITERIA
+
+
+def parsers() -> dict[str, Parser]:
+    """Return the parsers of the command by the words that call them, for the reference."""
+    return {"lottery": parser()}
+
+
+def parser() -> Parser:
+    """Make the parser of ``lottery``."""
+    result = Parser(
+        prog="lottery", description="Lottery tickets: find one, inspect it, export it, report an experiment."
+    )
+    result.add_argument("--version", action="version", version=version_line("lottery"))
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    _add_prune(commands.add_parser("prune", help="find the next ticket from two files of weights"))
+
+    inspect = commands.add_parser("inspect", help="show what is in a ticket")
+    inspect.add_argument("ticket", type=Path, metavar="TICKET", help="a ticket file")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+
+    exporting = commands.add_parser("export", help="write a checkpoint that works without this project")
+    exporting.add_argument("checkpoint", type=Path, metavar="CKPT", help=_files())
+    exporting.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
+    forms = listed("form of the output (plain)", FORMS)
+    accept(exporting.add_argument("--form", default="plain", metavar="FORM", help=forms), FORMS)
+    exporting.add_argument(
+        "--trust", action="store_true", help="run the code that a file brings along, in its pickled objects"
+    )
+
+    reporting = commands.add_parser("report", help="answer, table and picture of experiments, finished or not")
+    reporting.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments, or files of their rows (results.csv)"
+    )
+    reporting.add_argument("-o", "--output", type=Path, metavar="PICTURE", help="default, for one RUN: RUN/curve.png")
+    reporting.add_argument(
+        "--eval",
+        action="store_true",
+        help="draw the scores of the evaluations instead of those of training (picture: RUN/curve-eval.png)",
+    )
+    reporting.add_argument("--csv", type=Path, metavar="FILE", help="write all result rows")
+    reporting.add_argument("--json", type=Path, metavar="FILE", help="write everything that the answer says, as data")
+    reporting.add_argument(
+        "--margin",
+        metavar="M",
+        help="how much worse than dense is as good: a share of the distance from floor to dense (5%%), of the dense "
+        "score (dense:1%%), or a difference of scores (score:0.03); the default is the first, dense:1%% for BLEU and "
+        "score:0.03 for log perplexity",
+    )
+    reporting.add_argument(
+        "--effect",
+        metavar="E",
+        help="a difference that would matter, for the number of seeds: a share of the area under the curve, where "
+        "dense is 1 and the floor 0 (0.10)",
+    )
+    reporting.add_argument(
+        "--lower-is-better", action="store_true", help="lower scores are better, where the rows do not say so"
+    )
+    page = "write one page with everything that is known, which needs no network (extra 'html')"
+    reporting.add_argument("--html", type=Path, metavar="PAGE", help=page)
+
+    status = commands.add_parser("status", help="which runs are done, running, waiting or failed; the time left")
+    status.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of experiments")
+    status.add_argument("--all", action="store_true", help="show done and waiting runs as well")
+    status.add_argument("--html", type=Path, metavar="PAGE", help=page)
+
+    commands.add_parser("doctor", help="what is installed here and what is missing, for a report of a fault")
+    return result
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("trained", type=Path, metavar="TRAINED", help=f"trained weights: {_files()}")
+    add("--rewind", type=Path, required=True, metavar="EARLIER", help="weights at the rewind point")
+    add("--previous", type=Path, metavar="TICKET", help="the ticket that was trained; its mask is pruned further")
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--rate", type=float, metavar="P", help="share of the remaining parameters to prune")
+    amount.add_argument(
+        "--fraction", type=float, metavar="F", help="share of the whole pool that is pruned afterwards (one-shot)"
+    )
+    add(
+        "--scope",
+        nargs="+",
+        default=None,
+        metavar="SCOPE",
+        help="'all' (default), 'layers' (no embeddings, norms, output layers), 'trainable' (nothing frozen), 'actor' "
+        "or 'critic' of an agent, or regular expressions",
+    )
+    criteria = {name: criterion.meaning for name, criterion in CRITERIA.items()}
+    ranking = listed("how parameters are ranked (as for --previous, else magnitude)", criteria)
+    accept(add("--criterion", metavar="NAME", help=ranking), criteria)
+    add(
+        "--scope-shares",
+        metavar="HOW",
+        help="together: all networks are one pool; separate: actor and critic, or encoder and decoder, are each pruned "
+        "at the same rate (as for --previous, else together)",
+    )
+    add("--key", metavar="NAME", help="where the state dict is in files that hold several, e.g. generator")
+    add(
+        "--rewind-point",
+        metavar="WORD",
+        help="what EARLIER is, e.g. epoch:1; kept in the ticket (what the files say, else unknown)",
+    )
+    add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
+
+
+def _files() -> str:
+    return ", ".join(row.file for row in (*dialects.every()[1:], dialects.every()[0]) if row.file)

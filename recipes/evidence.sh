@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# The experiments behind the table of the paper's claims, cheapest first: every kind of ticket with the same number of steps,
+# the noise of training shared within a seed, games scored over 100 evaluation episodes. About 60 CPU hours in all.
+#   bash recipes/evidence.sh [--dry-run] [SEEDS=1-8] [JOBS=2] [OUT=runs/evidence] [DESIGN ...]
+# Designs: luck cartpole episodes acrobot ppo dqn lunarlander (the default), and, with DATA=DIR, lstm transformer layers.
+# Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+designs=() dry=() SEEDS=${SEEDS:-1-8} JOBS=${JOBS:-2} OUT=${OUT:-runs/evidence} DATA=${DATA:-}
+fail() {
+    echo "evidence: error: $*" >&2
+    exit 2
+}
+for word in "$@"; do
+    case $word in
+        --dry-run) dry=(--dry-run) ;;
+        SEEDS=* | JOBS=* | OUT=* | DATA=*) declare "${word%%=*}=${word#*=}" ;;
+        luck | cartpole | episodes | acrobot | ppo | dqn | lunarlander) designs+=("$word") ;;
+        lstm | transformer | layers) designs+=("$word") ;;
+        *) fail "unknown word '$word'; see the head of recipes/evidence.sh" ;;
+    esac
+done
+if ((${#designs[@]} == 0)); then designs=(luck cartpole episodes acrobot ppo dqn lunarlander); fi
+if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
+export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# Six levels in equal steps of the logarithm of the size: 58% to 3.8% survive.
+levels=(--rounds 6 --prune-rate 0.42)
+causes=(winning random reinit permuted shuffled one-shot no-rewind)
+
+game() { # name, then options of sb3-lottery
+    local name=$1
+    shift
+    echo "evidence: $name" >&2
+    sb3-lottery --out "$OUT/$name" --eval-episodes 100 --jobs "$JOBS" ${dry[@]+"${dry[@]}"} "$@"
+}
+
+text() { # name, recipe, then its settings
+    local name=$1 recipe=$2
+    shift 2
+    [[ -n $DATA ]] || fail "$name needs DATA=DIR, the folder of its texts"
+    echo "evidence: $name" >&2
+    bash "recipes/$recipe.sh" ${dry[@]+"${dry[@]}"} --out "$OUT/$name" "JOBS=$JOBS" "SEEDS=$(seeds)" "$@"
+}
+
+# SEEDS as the recipes take them: 1-3 is 1 2 3.
+seeds() {
+    local part all=()
+    for part in ${SEEDS//,/ }; do
+        # shellcheck disable=SC2207 # numbers
+        if [[ $part == *-* ]]; then all+=($(seq "${part%-*}" "${part#*-}")); else all+=("$part"); fi
+    done
+    echo "${all[*]}"
+}
+
+# Luck: three tickets of three levels, each trained with five noises.
+luck() {
+    game luck --preset cartpole-steps --rounds 3 --prune-rate 0.5 --kinds winning --seeds 1-3 --repeat-noise 5
+}
+
+cartpole() {
+    game cartpole --preset cartpole-steps "${levels[@]}" --kinds "${causes[@]}" rewound-dense --seeds "$SEEDS"
+}
+
+# The paper's length in episodes: how much of the effect is the length of training.
+episodes() {
+    game episodes --preset cartpole "${levels[@]}" --kinds winning random --seeds "$SEEDS"
+}
+
+acrobot() {
+    game acrobot --preset acrobot-steps "${levels[@]}" --kinds winning random one-shot no-rewind rewound-dense \
+        --seeds "$SEEDS"
+}
+
+lunarlander() {
+    game lunarlander --preset lunarlander-steps --rounds 5 --prune-rate 0.45 --kinds winning random rewound-dense \
+        --seeds "$SEEDS"
+}
+
+ppo() {
+    game ppo --zoo --algo ppo --env CartPole-v1 --rounds 8 --prune-rate 0.42 --kinds winning random no-rewind rewound-dense \
+        --seeds "$SEEDS"
+}
+
+dqn() {
+    game dqn --zoo --algo dqn --env CartPole-v1 --rounds 8 --prune-rate 0.42 --kinds winning random rewound-dense \
+        --seeds "$SEEDS"
+}
+
+lstm() {
+    [[ -n $DATA ]] || fail "lstm needs DATA=DIR, the folder of valid.txt.gz and test.txt.gz"
+    echo "evidence: lstm" >&2
+    (
+        export DATA JOBS ROUNDS=6 WORK="$OUT/lstm-data"
+        OUT="$OUT/lstm" bash recipes/wikitext2_valid_lstm.sh --seeds "$SEEDS" \
+            --kinds winning random one-shot no-rewind rewound-dense ${dry[@]+"${dry[@]}"}
+    )
+}
+
+transformer() {
+    text transformer multi30k_transformer --from "$DATA" EPOCHS=12 ROUNDS=4 PRUNE_RATE=0.45 \
+        KINDS="winning random one-shot rewound-dense"
+}
+
+# Only the layers are pruned, the embeddings stay; compared at equal parameters of the whole network, too.
+layers() {
+    text layers multi30k_transformer --from "$DATA" EPOCHS=12 ROUNDS=4 PRUNE_RATE=0.45 SCOPE=layers KINDS="winning random"
+}
+
+for design in "${designs[@]}"; do "$design"; done

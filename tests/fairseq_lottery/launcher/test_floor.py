@@ -1,0 +1,90 @@
+"""The floor of an experiment: a unigram model of the training text, the untrained network; and further noise."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fairseq_lottery.launcher import command as cli
+from fairseq_lottery.launcher.scoring.floor import unigram_log_perplexity
+from lottery_core import Ticket
+from lottery_core.experiments import read_csv
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import TRANSFORMER, split
+from tests.fairseq_lottery.launcher.test_command import LSTM, chain
+
+
+def unigram(folder: Path) -> float:
+    """The log perplexity of the test text, with words counted from the text itself."""
+    texts = {name: (folder / f"{name}.de").read_text().splitlines() for name in ("train", "test")}
+    counts = {name: Counter(word for line in text for word in [*line.split(), "</s>"]) for name, text in texts.items()}
+    symbols = len((folder / "bin/dict.txt").read_text().splitlines()) + 4 - 1  # with fairseq's own, but the padding
+    total = sum(counts["train"].values()) + symbols
+    nats = -sum(count * math.log((counts["train"][word] + 1) / total) for word, count in counts["test"].items())
+    return nats / sum(counts["test"].values())
+
+
+def test_a_language_model_and_its_repetitions(lm_data: Path, tmp_path: Path) -> None:
+    """A chain with one-shot and further noise: the floor is a row, round 1 is trained once under each noise."""
+    own = ["--out", tmp_path / "x", "--rounds", 1, "--kinds", "winning", "one-shot", "random", "--repeat-noise", 2]
+    helpers.run(chain(*own, "--score", "log_ppl", "loss", "--", lm_data, *LSTM, "--max-epoch", 1))
+    rows = read_csv(tmp_path / "x/results.csv")
+    (floor,) = [row for row in rows if row.kind == "floor"]
+    assert floor.score == pytest.approx(unigram(lm_data.parent), abs=1e-6)
+    assert 0 < floor.more["loss"] < 20
+    assert json.loads((tmp_path / "x/floor.json").read_text())["policy"] == "a unigram model of the training text"
+    folder = tmp_path / "x/seed-1"
+    assert unigram_log_perplexity(folder / "dense/checkpoint_last.pt", "test") == floor.score
+    assert {row.noise: row.same_as for row in rows if row.kind == "one-shot"} == {
+        1: "winning/round-01", 2: "noise-2/winning/round-01",
+    }  # fmt: skip
+    for kind in ("winning", "random"):
+        one, other = (folder / part / kind / "round-01/ticket.safetensors" for part in ("", "noise-2"))
+        assert one.read_bytes() == other.read_bytes()
+        scores = {row.noise: row.score for row in rows if row.kind == kind}
+        assert scores[1] != scores[2]
+    helpers.assert_dead(
+        helpers.load(folder / "noise-2/random/round-01/checkpoint_last.pt")["model"],
+        Ticket.load(folder / "random/round-01/ticket.safetensors"),
+    )
+
+
+def test_a_translation_has_that_of_the_untrained_network(translation_data: Path, tmp_path: Path) -> None:
+    words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 1 --optimizer adam --lr 0.01 --cpu")]
+    own = ["--out", tmp_path, "--rounds", 0, "--rewind", "update:2", "--generate", "--beam 1"]
+    helpers.run(chain(*own, "--", translation_data, *words))
+    floor = json.loads((tmp_path / "floor.json").read_text())
+    assert floor["policy"] == "the untrained network"
+    assert 0 <= floor["score"] < 5
+    assert floor["scoring"] == read_csv(tmp_path / "results.csv")[0].scoring
+    assert not list(tmp_path.rglob("untrained.pt"))
+    # Another scoring measures the floor again.
+    helpers.run([*chain("rescore"), str(tmp_path), "--score", "chrf", "--generate=--beam 2"])
+    again = json.loads((tmp_path / "floor.json").read_text())
+    assert "chrf" in again["scoring"]
+    assert [row.score for row in read_csv(tmp_path / "results.csv") if row.kind == "floor"] == [again["score"]]
+
+
+def test_it_can_be_left_out_and_added_later(lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    helpers.run(chain("--out", tmp_path, "--rounds", 0, "--no-floor", "--", lm_data, *LSTM, "--max-epoch", 1))
+    assert not (tmp_path / "floor.json").exists()
+    assert {row.kind for row in read_csv(tmp_path / "results.csv")} == {"dense"}
+    assert cli.main(["floor", str(tmp_path)]) == 0
+    floor = json.loads((tmp_path / "floor.json").read_text())["score"]
+    assert floor == pytest.approx(unigram(lm_data.parent), abs=1e-6)
+    assert f"floor: {floor:.4g} (a unigram model of the training text)" in capsys.readouterr().out
+    settings = (tmp_path / "experiment.json").read_text()
+    (tmp_path / "experiment.json").write_text(settings + "\n")
+    assert cli.main(["floor", str(tmp_path)]) == 2
+    assert "your own commands on this machine did not write" in capsys.readouterr().err
+    assert cli.main(["floor", str(tmp_path), "--trust"]) == 0
+    capsys.readouterr()
+    (tmp_path / "seed-1/dense/result.json").unlink()
+    assert cli.main(["floor", str(tmp_path)]) == 2
+    assert "seed 1 dense has not finished" in capsys.readouterr().err
+    assert cli.main(["floor", str(tmp_path / "nowhere")]) == 2
+    assert "holds no experiment" in capsys.readouterr().err

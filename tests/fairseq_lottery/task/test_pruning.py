@@ -1,0 +1,111 @@
+"""Pruning in training, in real fairseq-train processes: exact zeros, exact counts, the same bits after a resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lottery_core import Ticket
+from lottery_core.tickets.weights import Weights
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, assert_dead, load, split, train
+from tests.fairseq_lottery.task.test_masks import ALIASES, OPTIMIZERS
+from tests.fairseq_lottery.task.test_precisions import PRECISIONS, words_of
+
+BASE = [*TRANSLATION, *TRANSFORMER]
+GRADUAL = ["--ticket-kind", "gradual", "--surviving", "0.2", "--gradual", "0 0.75 4"]
+SNIP = ["--ticket-kind", "snip", "--surviving", "0.2"]
+
+
+def found(folder: Path) -> Ticket:
+    ticket = Ticket.load(folder / "ticket.safetensors")
+    assert ticket.masks.surviving == round(0.2 * ticket.masks.pool)
+    return ticket
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradual_under_every_optimizer(name: str, translation_data: Path, tmp_path: Path) -> None:
+    """A moving average is masked, too; the ticket starts at the initialisation, and can be trained again."""
+    ema = split("--store-ema --ema-decay 0.9 --ema-fp32") if name == "adam" else []
+    text = train(translation_data, tmp_path, *BASE, *split(OPTIMIZERS[name]), *GRADUAL, *ema)
+    state, ticket = load(tmp_path / "checkpoint_last.pt"), found(tmp_path)
+    assert_dead(state["model"], ticket, ALIASES)
+    if ema:
+        assert_dead(state["extra_state"]["ema"], ticket, ALIASES)
+        assert_dead(state["extra_state"]["ema_fp32_params"], ticket, ALIASES)
+    share = round(ticket.masks.pruned / ticket.masks.pool, 5)
+    assert f'"train_pruned": "{share}", "train_surviving": "{round(1 - share, 5)}"' in text
+    assert (ticket.origin.kind, ticket.origin.rewind) == ("gradual", "init")
+
+
+QUICK = ("bf16", "flat-fp16")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PRECISIONS if name != "fp32"],
+)
+def test_gradual_under_every_precision(name: str, translation_data: Path, tmp_path: Path) -> None:
+    words = [*BASE, *ADAM, *split("--weight-decay 0.01"), *GRADUAL, *words_of(name, tmp_path)]
+    train(translation_data, tmp_path / "run", *words)
+    assert_dead(load(tmp_path / "run/checkpoint_last.pt")["model"], found(tmp_path / "run"), ALIASES)
+
+
+@pytest.mark.parametrize("kind", [GRADUAL, SNIP], ids=["gradual", "snip"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_resuming_inside_the_schedule_has_the_same_bits(
+    kind: list[str], precision: str, translation_data: Path, tmp_path: Path
+) -> None:
+    words = [*BASE, *ADAM, *kind, *words_of(precision, tmp_path)]
+    at_once = [
+        [translation_data, "--user-dir", helpers.USER_DIR, "--save-dir", tmp_path / folder, *helpers.COMMON, *words]
+        for folder in ("whole", "parts")
+    ]
+    at_once[1] += ["--save-interval-updates", "3", "--keep-interval-updates", "9"]
+    helpers.side_by_side(at_once, [{}, {}])
+    middle = tmp_path / "parts/checkpoint_1_3.pt"
+    (_, pruning) = next(
+        (name, value["pruning"])
+        for name, value in load(middle)["extra_state"].items()
+        if isinstance(value, dict) and "pruning" in value
+    )
+    assert 0 < pruning["done"] < (4 if kind is GRADUAL else 5), "the checkpoint is not from within the schedule"
+    middle.rename(tmp_path / "parts/checkpoint_last.pt")
+    (tmp_path / "parts/ticket.safetensors").unlink()
+    train(translation_data, tmp_path / "parts", *words)
+    whole, parts = (load(tmp_path / folder / "checkpoint_last.pt") for folder in ("whole", "parts"))
+    assert helpers.same(whole["model"], parts["model"])
+    assert found(tmp_path / "whole").digest == found(tmp_path / "parts").digest
+    assert_dead(parts["model"], found(tmp_path / "parts"), ALIASES)
+
+
+def test_two_ranks_prune_alike(translation_data: Path, tmp_path: Path) -> None:
+    texts = helpers.two_ranks(translation_data, tmp_path, *BASE, *ADAM, *GRADUAL)
+    lines = [line.rpartition("| ")[2] for line in texts[0].splitlines() if "ranks have the same masks" in line]
+    assert len(set(lines)) == 4
+    assert_dead(load(tmp_path / "checkpoint_last.pt")["model"], found(tmp_path), ALIASES)
+
+
+def test_snip_starts_from_the_given_weights_and_from_the_model(translation_data: Path, tmp_path: Path) -> None:
+    train(translation_data, tmp_path, *BASE, *ADAM, *SNIP)
+    ticket = found(tmp_path)
+    assert_dead(load(tmp_path / "checkpoint_last.pt")["model"], ticket, ALIASES)
+    assert ticket.origin.kind == "snip"
+
+
+@pytest.mark.parametrize("kind", ["erk", "at-start"])
+def test_kinds_that_need_neither_ticket_nor_training(
+    kind: str, translation_data: Path, dense: Path, tmp_path: Path
+) -> None:
+    """The same seed gives the dense run's initialisation; a restart finds the same ticket."""
+    words = [*BASE, *ADAM, "--ticket-kind", kind, "--surviving", "0.2"]
+    train(translation_data, tmp_path, *words, "--max-update", 2)
+    before = found(tmp_path)
+    start = before.masks.apply(Weights.load(dense / "init.safetensors").tensors)
+    assert all(torch.equal(before.weights[name], start[name]) for name in before.masks)
+    text = train(translation_data, tmp_path, *words, "--max-update", 4)
+    assert "@ 2 updates" in text
+    assert found(tmp_path).digest == before.digest
+    assert_dead(load(tmp_path / "checkpoint_last.pt")["model"], before, ALIASES)

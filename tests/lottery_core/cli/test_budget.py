@@ -1,0 +1,183 @@
+"""``--budget``: what is chosen from a dense run, and that seeds follow from the spread alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from lottery_core.cli.budget import (
+    CPU,
+    RUNS,
+    WALL,
+    Budget,
+    parse_budget,
+    plan_within,
+    run_within,
+    seeds_by_spread,
+    sentence,
+    ways,
+)
+from lottery_core.cli.search_options import chosen_of
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import paths
+from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.graph import Run, dense
+from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.results import Row, Score, read_rows, write_floor
+from lottery_core.experiments.runner import Runner
+from lottery_core.pruning import Look
+from tests.lottery_core.toy import Here, Toy, experiment
+
+# A mask that comes to rest at a quarter of the training.
+LOOKS = [Look(check / 20, 0.1 if check < 3 else 0.005, check > 1) for check in range(1, 21)]
+
+
+def first(wall: float = 100.0, cpu: float = 50.0) -> Row:
+    counts = {"pool": 1000, "pruned": 0, "surviving": 1000, "pruned_fraction": 0.0, "surviving_fraction": 1.0}
+    took = {"steps": 20, "wall_seconds": wall, "cpu_seconds": cpu, "collapsed": (), "ticket": "", "versions": ""}
+    return Row(
+        experiment="x", seed=1, kind="dense", round=0, score=1.0, score_se=0.1, returns=1, **counts, **took
+    )  # fmt: skip
+
+
+def paper(out: Path, **changes) -> Experiment:
+    return experiment(out, **{"rounds": 20, "prune_rate": 0.2, **changes})
+
+
+@pytest.mark.parametrize(
+    ("word", "budget"),
+    [
+        ("6h", Budget(WALL, 6 * 3600)),
+        ("90min", Budget(WALL, 5400)),
+        ("1.5d", Budget(WALL, 1.5 * 86400)),
+        ("12cpuh", Budget(CPU, 12 * 3600)),
+        ("40runs", Budget(RUNS, 40)),
+        ("40", Budget(RUNS, 40)),
+    ],
+)
+def test_words(word: str, budget: Budget) -> None:
+    assert parse_budget(word) == budget
+
+
+@pytest.mark.parametrize("word", ["", "soon", "0h", "6 weeks", "-3h", "40cpu", "40cpuruns", "h"])
+def test_bad_words_are_one_line(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"not understood; accepted: 6h, 90min, 2d, 12cpuh, or 40runs"):
+        parse_budget(word)
+
+
+def planned(out: Path, budget: str, chosen: tuple[str, ...] = (), jobs: int = 1, looks=LOOKS, **changes):
+    options = ways(paper(out, **changes), chosen, looks)
+    return plan_within(parse_budget(budget), first(), options, range(1, 100), jobs, most=3)
+
+
+def test_a_large_budget_changes_nothing(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "200runs")
+    assert (plan.experiment.score_rounds, plan.experiment.search, plan.experiment.seeds) == ((), "full", (1, 2, 3))
+    assert plan.cost.total == 3 * 41
+
+
+def test_fewer_levels_before_shorter_searches(tmp_path: Path) -> None:
+    # Three seeds of 18 winning rounds and 5 random ones are 72 trainings; 3 x 41 are too many.
+    plan = planned(tmp_path, "80runs")
+    assert plan.experiment.score_rounds == (3, 7, 10, 13, 18)
+    assert plan.experiment.search == "full"
+    assert plan.cost.total == 3 * (1 + 18 + 5)
+    plan = planned(tmp_path, "50runs")
+    assert plan.experiment.search == "settled:0.02"
+    assert plan.share == 0.25
+    assert plan.cost.total == pytest.approx(3 * (1 + 17 * 0.25 + 2 * 5))
+    assert "--search settled:0.02, of which the dense run expects 25% of a training" in sentence(
+        parse_budget("50runs"), first(), plan, 1
+    )
+
+
+def test_a_small_budget_has_fewer_seeds_and_a_smaller_one_is_refused(tmp_path: Path) -> None:
+    assert planned(tmp_path, "20runs").experiment.seeds == (1,)
+    with pytest.raises(ConfigError, match=r"--budget 10 trainings is too small: the dense run alone took 2 min"):
+        planned(tmp_path, "10runs")
+
+
+def test_wall_clock_time_counts_jobs_and_the_longest_chain(tmp_path: Path) -> None:
+    one, two = (planned(tmp_path, "2500s", jobs=jobs).experiment for jobs in (1, 2))
+    assert len(one.seeds) < len(two.seeds)
+    many = planned(tmp_path, "2500s", jobs=1000)
+    assert many.cost.critical * 100 <= 2500  # a chain of 20 rounds takes 2100 s, however many jobs there are
+    assert many.experiment.score_rounds == ()
+    assert len(planned(tmp_path, "40cpuh").experiment.seeds) == 3
+
+
+def test_what_the_user_chose_stays(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "60runs", ("levels",))
+    assert plan.experiment.score_rounds == ()
+    plan = planned(tmp_path, "80runs", ("search",), search="0.5")
+    assert plan.experiment.search == "0.5"
+    assert plan.share == 0.5
+    assert chosen_of({"rounds": 8, "out": "x"}) == {"levels"}
+    assert chosen_of({"search": "full", "seeds": [1], "score_at": ["50%"]}) == {"levels", "search", "seeds"}
+
+
+def test_a_mask_that_never_settles_saves_nothing(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "80runs", looks=[Look(check / 20, 0.1, True) for check in range(1, 21)])
+    assert plan.experiment.search == "full"
+
+
+class Scripted(Toy):
+    """Scores with a given difference and spread between seeds."""
+
+    def __init__(self, difference: float, spread: float) -> None:
+        self.difference, self.spread = difference, spread
+
+    def score(self, folder: Path) -> Score:
+        run = Run.of_folder(folder)[1]
+        noise = self.spread * (run.seed % 3 - 1)
+        values = {"dense": 100.0, "winning": 90.0 + self.difference + noise, "random": 90.0}
+        return Score(values[run.kind], 0.5, 10, 20, 10.0, 5.0)
+
+
+def done(out: Path, word: str, framework: Toy, chosen: tuple[str, ...] = ("levels", "search"), **changes):
+    said: list[str] = []
+    trained: list[Run] = []
+
+    def run(some: Experiment) -> object:
+        executor = Here(out)
+        result = Runner(some, framework, executor, Progress(io.StringIO())).run()
+        trained.extend(executor.trained)
+        return result
+
+    asked = experiment(out, **{"rounds": 2, "kinds": ("winning", "random"), **changes})
+    return run_within(word, asked, chosen, 1, run, said.append), trained, said
+
+
+def test_the_spread_of_the_pilot_fixes_the_seeds(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    result, trained, said = done(tmp_path, "1000runs", Scripted(5.0, 8.0))
+    assert trained[0] == dense(1)
+    pilot = [row for row in read_rows(tmp_path) if row.seed in (1, 2, 3, -1)]
+    wanted = seeds_by_spread(result, pilot)
+    assert wanted is not None
+    assert len(result.seeds) == wanted > 3
+    assert f"the spread asks for {wanted} seeds, {wanted} are trained" in said[-1]
+    kept = json.loads((tmp_path / paths.BUDGET).read_text())
+    assert kept["fixed"] is True
+    # The same command has nothing left to do, whatever came out of the seeds.
+    again, more, _ = done(tmp_path, "1000runs", Scripted(5.0, 8.0))
+    assert (again.seeds, more) == (result.seeds, [])
+
+
+def test_the_difference_plays_no_part(tmp_path: Path) -> None:
+    seeds = []
+    for name, difference in (("no", 0.0), ("large", 60.0)):
+        write_floor(tmp_path / name, Score(0.0, 0.5, 100), "random actions")
+        seeds.append(done(tmp_path / name, "1000runs", Scripted(difference, 8.0))[0].seeds)
+    assert seeds[0] == seeds[1]
+
+
+def test_the_budget_limits_the_seeds_that_the_spread_asks_for(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    result, trained, said = done(tmp_path, "21runs", Scripted(5.0, 8.0))
+    assert len(result.seeds) == 4
+    assert len(trained) <= 21
+    assert "4 are trained" in said[-1]

@@ -1,0 +1,161 @@
+"""``--stop-at-floor``: which runs are left out, what rows and reports say, and that they can be done later."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import paths
+from lottery_core.experiments.graph import Run, dense
+from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.results import Score, read_csv, read_rows, write_floor
+from lottery_core.experiments.runner import Runner
+from lottery_core.reports import filled, measured, render, report, source_of, states
+from lottery_core.reports.answer import answer
+from tests.lottery_core.toy import Here, Toy, experiment
+
+SCORES = {"dense": [200.0], "winning": [199.0, 150.0, 90.0, 60.0, 40.0], "random": [190.0, 22.0, 21.0, 20.0, 20.0]}
+SETTINGS = {"rounds": 5, "prune_rate": 0.4}
+
+
+class Scripted(Toy):
+    """A toy whose scores are given: kind -> score of each round."""
+
+    def __init__(self, scores: Mapping[str, list[float]]) -> None:
+        self.scores = scores
+
+    def score(self, folder: Path) -> Score:
+        run = Run.of_folder(folder)[1]
+        return Score(self.scores[run.kind][max(0, run.round - 1)], 0.5, 10, 20, 0.1, 0.1)
+
+
+def done(out: Path, stop: int | None, scores: Mapping[str, list[float]] = SCORES, **changes) -> list[Run]:
+    executor, shown = Here(out), io.StringIO()
+    Runner(experiment(out, **{**SETTINGS, **changes}), Scripted(scores), executor, Progress(shown), stop).run()
+    return executor.trained
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    out = tmp_path / "x"
+    write_floor(out, Score(20.0, 0.5, 100), "random actions")
+    trained = done(out, 2)
+    assert [run.round for run in trained if run.kind == "random"] == [1, 2, 3]
+    assert [run.round for run in trained if run.kind == "winning"] == [1, 2, 3, 4, 5]
+    return out
+
+
+def test_rows_say_that_levels_were_not_run(stopped: Path) -> None:
+    rows = {row.run: row for row in read_rows(stopped) if row.kind != "floor"}
+    missing = {run: row for run, row in rows.items() if row.not_run}
+    assert set(missing) == {Run(1, "random", 4), Run(1, "random", 5)}
+    for run, row in missing.items():
+        assert (row.not_run, row.returns, row.ticket) == ("at the floor", 0, "")
+        assert math.isnan(row.score)
+        assert row.surviving == rows[Run(1, "winning", run.round)].surviving
+    again = {row.run: row.not_run for row in read_csv(stopped / paths.RESULTS) if row.not_run}
+    assert again == dict.fromkeys(missing, "at the floor")
+
+
+def test_tables_and_curves_take_them_for_the_floor(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report([stopped])
+    out = capsys.readouterr().out
+    table = [line.split() for line in out.splitlines() if line.strip().startswith(("4 ", "5 "))]
+    assert [line[4] for line in table] == ["20.00†", "20.00†"]
+    assert "† not run: at the floor (2 levels of 1 chains, taken as the floor)" in out
+    assert (stopped / paths.CURVE).exists()
+    rows = filled(read_rows(stopped), 0.05)
+    assert {row.score for row in rows if row.not_run} == {20 + 0.05 * 180}
+    assert len(measured(rows)) == len(rows) - 2
+
+
+def test_both_ends_are_answered(stopped: Path) -> None:
+    source = source_of(stopped)
+    found = answer(source.rows, source.question(None))
+    (line,) = [line for line in found.warnings if "not run" in line]
+    assert "2 levels were not run: at the floor" in line
+    assert "both ends give the same conclusions" in line
+    assert found.whole is not None
+    assert found.whole.difference.estimate > 0
+
+
+def test_ends_that_disagree_are_said(tmp_path: Path) -> None:
+    """Two kinds at the floor: which one is ahead depends on what the missing levels are taken for."""
+    out = tmp_path / "x"
+    write_floor(out, Score(20.0, 0.5, 100), "random actions")
+    scores = {**SCORES, "random": [190.0, 22.0, 21.0, 20.0, 20.0], "winning": [183.0, 23.0, 27.0, 26.0, 26.0]}
+    done(out, None, scores)
+    for round_ in (4, 5):  # as if random had ended at round 3
+        for name in (paths.MARKER, paths.STARTED):
+            (out / f"seed-1/random/round-{round_:02d}" / name).unlink(missing_ok=True)
+    source = source_of(out)
+    assert not any("DISAGREE" in line for line in answer(source.rows, source.question(None)).warnings)
+    stopped = Runner(experiment(out, **SETTINGS), Scripted(scores), Here(out), Progress(io.StringIO()), 2)
+    stopped.run()
+    source = source_of(out)
+    (line,) = [line for line in answer(source.rows, source.question(None)).warnings if "not run" in line]
+    assert "the two ends DISAGREE: the whole effect" in line
+
+
+def test_a_later_command_trains_them(stopped: Path) -> None:
+    assert done(stopped, 2) == []  # the same command leaves the same out
+    assert done(stopped, None) == [Run(1, "random", 4), Run(1, "random", 5)]
+    rows = read_rows(stopped)
+    assert not any(row.not_run for row in rows)
+    assert "not_run" not in (stopped / paths.RESULTS).read_text().partition("\n")[0]
+    assert {row.score for row in rows if row.kind == "random"} == set(SCORES["random"])
+
+
+def test_the_state_of_levels_that_were_not_run(stopped: Path) -> None:
+    found = states(experiment(stopped, **SETTINGS), lambda name: None)
+    assert {state.run for state in found if state.word == "not run"} == {Run(1, "random", 4), Run(1, "random", 5)}
+    text = render("x", found)
+    assert "9 done, 2 not run, of 11 runs" in text.replace("x: ", "")
+    assert "left" not in text
+
+
+def test_winning_rounds_go_on_while_another_kind_needs_them(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
+    scores = {**SCORES, "winning": SCORES["random"], "random": SCORES["winning"]}
+    trained = done(tmp_path, 2, scores)
+    # Round 4 is pruned from the winning round 3; the last winning round gives nobody a ticket.
+    assert [run.round for run in trained if run.kind == "winning"] == [1, 2, 3, 4]
+    assert [run.round for run in trained if run.kind == "random"] == [1, 2, 3, 4, 5]
+
+
+def test_search_runs_end_with_the_last_kind(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
+    low = [20.0] * 5
+    trained = done(tmp_path, 1, {**SCORES, "winning": [150.0, *low], "random": low}, search="0.5")
+    assert [run.round for run in trained if run.search] == [1, 2]  # of four: each begins before its round is scored
+    assert dense(1) in trained
+
+
+def test_the_floor_must_be_measured(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--stop-at-floor needs the measured floor, and .*floor\.json is missing"):
+        done(tmp_path, 2)
+
+
+class Measuring(Scripted):
+    """A toy whose first dense run measures the floor, as the processes of sb3-lottery do."""
+
+    floor = True
+
+    def score(self, folder: Path) -> Score:
+        if Run.of_folder(folder)[1] == dense(1):
+            write_floor(folder.parents[1], Score(20.0, 0.5, 100), "random actions")
+        return super().score(folder)
+
+
+def test_the_first_dense_run_may_measure_the_floor(tmp_path: Path) -> None:
+    executor = Here(tmp_path)
+    Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()
+    assert [run.round for run in executor.trained if run.kind == "random"] == [1, 2, 3]
+    (tmp_path / paths.FLOOR).unlink()
+    with pytest.raises(ConfigError, match="needs the measured floor"):  # it will not be measured again
+        Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()

@@ -1,0 +1,167 @@
+"""Pruning in training: every algorithm, without a ticket and as runs of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from lottery_core import Ticket
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import paths
+from lottery_core.pruning import IN_TRAINING, schedule
+from sb3_lottery import LotteryCallback, find_tickets
+from sb3_lottery.models.algorithms import ALGORITHMS
+from sb3_lottery.models.parameters import weights_of
+from tests.sb3_lottery import tiny
+from tests.sb3_lottery.helpers import assert_dead, make
+
+
+class Watch(BaseCallback):
+    """Keeps the number of survivors at every step; what is pruned is zero, in target networks as well."""
+
+    def __init__(self, lottery: LotteryCallback) -> None:
+        super().__init__()
+        self.lottery, self.counts = lottery, list[int]()
+
+    def _on_step(self) -> bool:
+        masks = self.lottery._keeper.masks
+        state = self.model.policy.state_dict()
+        assert_dead(state, masks)
+        for name, mask in masks.items():
+            head, dot, rest = name.partition(".")
+            if f"{head}_target{dot}{rest}" in state:
+                assert not state[f"{head}_target{dot}{rest}"][~mask].any()
+        self.counts.append(masks.surviving)
+        return True
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_gradual_in_one_line_for_every_algorithm(algo: str) -> None:
+    model = tiny.make(algo)
+    start = weights_of(model)
+    lottery = LotteryCallback(kind="gradual", surviving=0.25, gradual="0.1 0.8 4")
+    watch = Watch(lottery)
+    model.learn(120, callback=[lottery, watch])
+    found = lottery.final_ticket
+    assert found is not None
+    assert found.masks.surviving == round(0.25 * found.masks.pool)
+    pruned = [found.masks.pool - count for count in dict.fromkeys(watch.counts)]
+    dead = found.masks.pruned
+    assert pruned == [0, *(round(dead * (1 - (1 - step / 4) ** 3)) for step in (1, 2, 3, 4))]
+    assert_dead(model.policy.state_dict(), found.masks)
+    assert all(torch.equal(found.start()[name], found.masks.apply(start.tensors)[name]) for name in found.masks)
+
+
+@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if name != "trpo"])
+def test_snip_ranks_by_the_gradients_of_the_training(algo: str) -> None:
+    model = tiny.make(algo)
+    lottery = LotteryCallback(kind="snip", surviving=0.25)
+    model.learn(240, callback=[lottery, Watch(lottery)])
+    found = lottery.final_ticket
+    assert found is not None
+    assert found.masks.surviving == round(0.25 * found.masks.pool)
+    assert_dead(model.policy.state_dict(), found.masks)
+    by_magnitude = LotteryCallback(kind="at-start", surviving=0.25)
+    tiny.make(algo).learn(1, callback=by_magnitude)
+    assert by_magnitude.final_ticket is not None
+    assert by_magnitude.final_ticket.masks != found.masks
+
+
+def test_snip_needs_gradients_that_pass_through_an_optimizer() -> None:
+    with pytest.raises(ConfigError, match="TRPO steps its policy without an optimizer"):
+        tiny.make("trpo").learn(24, callback=LotteryCallback(kind="snip", surviving=0.25))
+
+
+@pytest.mark.parametrize("kind", ["erk", "uniform", "at-start"])
+def test_a_sparse_network_without_any_search(kind: str) -> None:
+    model = make("ppo")
+    lottery = LotteryCallback(kind=kind, surviving=0.2, scope="actor", seed=3)
+    model.learn(64, callback=lottery)
+    found = lottery.final_ticket
+    assert found is not None
+    assert found.masks.surviving == round(0.2 * found.masks.pool)
+    assert not [name for name in found.masks if "value" in name]
+    assert_dead(model.policy.state_dict(), found.masks)
+
+
+def test_the_masks_of_the_end_are_held_in_a_second_learn(tmp_path: Path) -> None:
+    model, lottery = make("ppo"), LotteryCallback(kind="gradual", surviving=0.3, gradual=(0, 0.9, 3))
+    model.learn(160, callback=lottery)
+    first = lottery.final_ticket
+    values = weights_of(model).tensors
+    model.learn(32, callback=[lottery, Watch(lottery)], reset_num_timesteps=False)
+    assert lottery.final_ticket.masks == first.masks
+    assert_dead(model.policy.state_dict(), first.masks)
+    assert any(not torch.equal(values[name], tensor) for name, tensor in weights_of(model).tensors.items())
+    model.save(tmp_path / "sparse.zip")
+    assert_dead(PPO.load(tmp_path / "sparse.zip", device="cpu").policy.state_dict(), first.masks)
+
+
+def test_the_last_step_is_done_where_the_training_ends() -> None:
+    """An end of 1.0 lies after the last rollout has begun."""
+    model, lottery = make("ppo"), LotteryCallback(kind="gradual", surviving=0.3, gradual="0 1 2")
+    model.learn(64, callback=lottery)
+    assert_dead(model.policy.state_dict(), lottery.final_ticket.masks)
+    assert lottery.final_ticket.masks.surviving == round(0.3 * lottery.final_ticket.masks.pool)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "'winning' needs a ticket to start from; without one there are uniform, erk"),
+        ({"kind": "random", "surviving": 0.1}, "'random' needs a ticket"),
+        ({"kind": "gradual"}, "needs its surviving share"),
+        ({"kind": "gradual", "surviving": 0.0}, r"surviving share must lie in \(0, 1\]"),
+        ({"kind": "erk", "surviving": 1.5}, r"surviving share must lie in \(0, 1\]"),
+        ({"kind": "gradual", "surviving": 0.1, "gradual": "0 2 3"}, "END <= 1"),
+        ({"kind": "gradual", "surviving": 0.1, "gradual": "often"}, "gradual 'often' is not understood"),
+        ({"ticket": "somewhere", "surviving": 0.1}, "surviving is for a kind without a ticket"),
+    ],
+)
+def test_what_cannot_be_is_one_line(options: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        LotteryCallback(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_steps_than_rollouts_are_refused_before_the_first() -> None:
+    model = make("ppo")
+    with pytest.raises(ConfigError, match="there are only 2 rollouts of 32 timesteps"):
+        model.learn(96, callback=LotteryCallback(kind="gradual", surviving=0.1))
+    assert model.num_timesteps == 0
+
+
+def test_a_whole_experiment_with_what_is_pruned_in_training(tmp_path: Path) -> None:
+    """Counts as in the winning ticket, the initialisation of the dense run, equal lengths; trained again, the same."""
+    options = {"total_timesteps": 480, "rounds": 2, "prune_rate": 0.5, "progress": False, "score_episodes": 5}
+    kinds = ("winning", "at-start", *IN_TRAINING)
+    found = find_tickets(lambda seed: make("ppo", seed), tmp_path, kinds=kinds, gradual=(0, 0.8, 5), **options)
+    pool = found.rows[0].pool
+    for row in found.rows:
+        assert row.surviving == schedule(pool, 0.5, 2)[row.round]
+        assert row.steps == 480
+    ticket = Ticket.load(tmp_path / "seed-1/gradual/round-02" / paths.TICKET)
+    assert (ticket.origin.kind, ticket.origin.round, ticket.origin.rewind) == ("gradual", 2, "init")
+    model = make("ppo", 1)
+    start = ticket.masks.apply(weights_of(model).tensors)
+    assert all(torch.equal(ticket.weights[name], start[name]) for name in ticket.masks)
+    model.learn(64, callback=LotteryCallback(ticket))
+    assert_dead(model.policy.state_dict(), ticket.masks)
+    assert {row.gradual for row in found.rows if row.kind == "gradual"} == {"0 0.8 5"}
+    assert "gradual: begin, end and steps 0 0.8 5" in str(found)
+    again = find_tickets(lambda seed: make("ppo", seed), tmp_path, kinds=kinds, gradual=(0, 0.8, 5), **options)
+    assert [row.score for row in again.rows] == [row.score for row in found.rows]
+    with pytest.raises(ConfigError, match=r"gradual: 0 0\.8 5 -> 0 0\.9 5"):
+        find_tickets(lambda seed: make("ppo", seed), tmp_path, kinds=kinds, gradual=(0, 0.9, 5), **options)
+
+
+def test_an_experiment_with_more_steps_than_rollouts_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there are only 7 rollouts of 32 timesteps"):
+        find_tickets(
+            lambda seed: make("ppo", seed), tmp_path / "out", total_timesteps=320, kinds="gradual", progress=False
+        )
+    assert not (tmp_path / "out").exists()
