@@ -12,7 +12,7 @@ its path, settings that an interpreter reads when it starts, more than one threa
 mark ``real_starts``, and of every test where ``LOTTERY_TEST_REAL_STARTS`` is set.
 """
 
-from tests.preloaded.client import install, scripts
+from tests.preloaded.client import install, scripts, served
 from tests.preloaded.commands import REAL, ROOT, SCRIPTS
 
-__all__ = ["REAL", "ROOT", "SCRIPTS", "install", "scripts"]
+__all__ = ["REAL", "ROOT", "SCRIPTS", "install", "scripts", "served"]

@@ -125,7 +125,7 @@ def scripts(folder: Path, **commands: list[str]) -> dict[str, str]:
 
     :param folder: where they are written; made if missing
     :param commands: name -> command line of further ones, beside this environment's (:data:`SCRIPTS`)
-    :returns: what the shell's environment must have beside the ``PATH``
+    :returns: see :func:`served`
     """
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: [str(Path(sys.executable).parent / name)] for name in SCRIPTS}
@@ -135,6 +135,11 @@ def scripts(folder: Path, **commands: list[str]) -> dict[str, str]:
         (folder / name).chmod(0o755)
         for parent in parents_of([*words, ""]):
             _parent(parent)
+    return served()
+
+
+def served() -> dict[str, str]:
+    """What a shell's environment must have beside the ``PATH``, that scripts are served by this process's parents."""
     return {PARENTS: str(os.getpid())}
 
 
