@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,14 @@ def call() -> Callable[..., Result]:
         )
 
     return run
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 900) -> bool:
+    """Wait for something; whether it came."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
 
 
 def one_line(result: Result, *words: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import house
+from tests import house, preloaded
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -79,13 +79,14 @@ class Copy:
 
     def run(self, commands: str) -> str:
         """Run shell commands that use the copy; assert that all end well; their output."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        parents = preloaded.scripts(self.folder.parent / "bin")
+        path = os.pathsep.join([str(self.folder.parent / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             capture_output=True,
             text=True,
             cwd=self.folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, "PYTHONPATH": str(self.folder)},
+            env={**os.environ, **parents, "OMP_NUM_THREADS": "1", "PATH": path, "PYTHONPATH": str(self.folder)},
             timeout=900,
             check=False,
         )

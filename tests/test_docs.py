@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments import Row, paths
+from tests import preloaded
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes"))
@@ -100,17 +101,14 @@ def test_a_wrong_option_is_seen() -> None:
 def run(script: str, folder: Path, language: str = "bash") -> str:
     """Run code of a page; assert that it ends well; its output."""
     tools = folder / "bin"
-    tools.mkdir(exist_ok=True)
-    for name, module in FACES.items():
-        (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
-        (tools / name).chmod(0o755)
+    parents = preloaded.scripts(tools, **{name: [sys.executable, "-m", module] for name, module in FACES.items()})
     where = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
     python = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     words = ["bash", "-euo", "pipefail", "-c", script] if language == "bash" else [sys.executable, "-c", script]
     done = subprocess.run(
         words,
         cwd=folder,
-        env={**os.environ, "PATH": where, "PYTHONPATH": python, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **parents, "PATH": where, "PYTHONPATH": python, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -7,8 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from shlex import split
@@ -153,14 +152,6 @@ def descendants(pid: int) -> list[int]:
     for each in found:
         found += [child for child, parent in parents.items() if parent == each]
     return found[1:]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 900) -> bool:
-    """Wait for something; whether it came."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:

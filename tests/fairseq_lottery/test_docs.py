@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lottery_core import Ticket
+from tests import preloaded
 from tests.fairseq_lottery import helpers
 
 pytestmark = pytest.mark.slow
@@ -70,11 +71,8 @@ def folder(piece_data: Path, lm_data: Path, tmp_path_factory: pytest.TempPathFac
         (name,) = re.findall(r"^# (\S+)$", code, re.M)[:1]
         (here / name).parent.mkdir(exist_ok=True)
         (here / name).write_text(short(code))
-    (here / "bin").mkdir()
-    for name, module in (("fairseq-lottery", "fairseq_lottery.launcher"), ("lottery", "lottery_core.cli")):
-        script = here / "bin" / name
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
-        script.chmod(0o755)
+    own = {"fairseq-lottery": "fairseq_lottery.launcher", "lottery": "lottery_core.cli"}
+    preloaded.scripts(here / "bin", **{name: [sys.executable, "-m", module] for name, module in own.items()})
     return here
 
 
@@ -85,7 +83,7 @@ def run(code: str, folder: Path) -> str:
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env={**helpers.environment(PATH=path)},
+        env=helpers.environment(**preloaded.served(), PATH=path),
         capture_output=True,
         text=True,
         check=False,

@@ -16,7 +16,7 @@ from lottery_core.experiments import paths
 from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.results import read_rows
 from lottery_core.files import read_curve
-from tests.conftest import SmallDisk
+from tests.conftest import SmallDisk, wait_until
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import assert_dead, load
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
@@ -57,12 +57,12 @@ def assert_same(out: Path, whole: Path) -> None:
 def kill_when(condition: Callable[[], bool], command: list[str]) -> None:
     """Start a chain and kill it with no chance to tidy up."""
     started = subprocess.Popen(command, env=helpers.environment(), stderr=subprocess.DEVNULL)
-    assert helpers.wait_until(condition)
+    assert wait_until(condition)
     assert started.poll() is None, "it came to its end first"
     of_it = helpers.descendants(started.pid)
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
-    assert helpers.wait_until(lambda: not any(map(helpers.alive, of_it))), "its training went on"
+    assert wait_until(lambda: not any(map(helpers.alive, of_it))), "its training went on"
 
 
 def test_a_killed_chain_ends_like_an_undisturbed_one(whole: Path, lm_data: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import pytest
 from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 
+from tests.conftest import wait_until
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.patches.upstream import source
 
@@ -36,7 +37,7 @@ def test_a_rank_dies_with_torchrun(by_torchrun: bool) -> None:
     rank = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    gone = helpers.wait_until(lambda: not helpers.alive(rank), 900 if by_torchrun else 1)
+    gone = wait_until(lambda: not helpers.alive(rank), 900 if by_torchrun else 1)
     assert gone == by_torchrun
     if not by_torchrun:
         os.kill(rank, signal.SIGKILL)

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import pytest
 from lottery_core.experiments.executors import die_with
 from lottery_core.files import FolderLock
 from tests import preloaded
+from tests.conftest import wait_until
+from tests.preloaded import client
 
-WORDS = [sys.executable, "-m", "tests.started"]
+WORDS = [sys.executable, "-m", "tests.preloaded.started"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parents are for Linux")
 
@@ -59,11 +62,13 @@ def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
         os.umask(mask)
         os.close(read)
         os.close(write)
-    assert (fork.pop("preloaded"), real.pop("preloaded")) == (True, False)
+    for loaded in ("preloaded", "project"):
+        assert (fork.pop(loaded), real.pop(loaded)) == (True, False)
     assert fork.pop("pid") != real.pop("pid")
     for one, other in zip(fork.pop("drawn"), real.pop("drawn"), strict=True):
         assert one != other
     del real["environment"][preloaded.REAL]
+    fork["environment"].pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch's compiler sets it when it is loaded
     assert fork == real
     assert real["input"] == "some words"
     assert real["parent"] == os.getpid()
@@ -75,13 +80,13 @@ def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
 @pytest.mark.parametrize("name", preloaded.SCRIPTS)
 def test_the_scripts_are_forks_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an environment, by their path there; not those of another."""
-    begin, from_nothing = preloaded._start, list[Path]()
+    begin, from_nothing = client._start, list[Path]()
 
     def start(process: Any, args: list[Path], *more: Any) -> None:
         from_nothing.append(args[0])
         begin(process, args, *more)
 
-    monkeypatch.setattr(preloaded, "_start", start)
+    monkeypatch.setattr(client, "_start", start)
     own, other = Path(sys.executable).parent / name, tmp_path / name
     done = subprocess.run([own, "--help"], capture_output=True, text=True, check=True, env=environment())
     assert f"usage: {name}" in done.stdout
@@ -140,7 +145,7 @@ import os, subprocess, sys
 from lottery_core.experiments.executors import die_with
 from tests import preloaded
 preloaded.install()
-words = [sys.executable, "-m", "tests.started", "wait"]
+words = [sys.executable, "-m", "tests.preloaded.started", "wait"]
 child = subprocess.Popen(words, start_new_session=True, preexec_fn=die_with(os.getpid()))
 child.wait()
 """
@@ -153,6 +158,54 @@ child.wait()
         assert driver.stdout.read() == ""  # ends once nobody holds it
 
 
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a shell script in which ``started`` is the command of these tests."""
+    more = preloaded.scripts(tmp_path / "bin", started=[*WORDS])
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+
+    def script(text: str, **env: str) -> subprocess.Popen[str]:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        env = environment(PATH=path, **more, **env)
+        return subprocess.Popen(["bash", "-c", text], env=env, text=True, start_new_session=True, **pipes)
+
+    return script
+
+
+def test_a_shell_script(shell: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Arguments, folder, input, environment and exit status; a script of this environment; one that starts really."""
+    text = f"cd {tmp_path}; echo word | ONE=1 started 3 'a b'; echo $?; lottery --version; {preloaded.REAL}=1 started"
+    out, errors = shell(text, TWO="2").communicate()
+    fork, status, version, real = out.splitlines()
+    seen = json.loads(fork)
+    assert (seen["preloaded"], seen["argv"], seen["input"], status) == (True, ["3", "a b"], "word\n", "3")
+    assert (seen["folder"], seen["environment"]["ONE"], seen["environment"]["TWO"]) == (str(tmp_path), "1", "2")
+    assert version.startswith("lottery ")
+    assert not json.loads(real)["preloaded"]
+    assert errors == ""
+
+
+WAITING = "started wait </dev/null & echo $!; wait $!; echo $?"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_a_command_of_a_shell(number: int, shell: Callable[..., subprocess.Popen[str]]) -> None:
+    """To the one that the shell knows, and by Ctrl-C to its process group."""
+    process = shell(WAITING if number != signal.SIGINT else "started wait </dev/null")
+    assert process.stdout
+    words = [process.stdout.readline() for _ in range(1 if number == signal.SIGINT else 2)]
+    (fork,) = [json.loads(word) for word in words if word.startswith("{")]
+    assert fork["preloaded"]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+        assert process.wait() == -number
+    else:
+        os.kill(next(int(word) for word in words if not word.startswith("{")), number)
+        assert process.stdout.read().split() == [str(128 + number)]
+    assert wait_until(lambda: not Path(f"/proc/{fork['pid']}").exists())
+    process.communicate()
+
+
 def test_what_a_fork_could_not_be_starts_from_nothing(tmp_path: Path) -> None:
     """Another hash seed, more threads, other modules first on the path, a function of this process."""
     (tmp_path / "path").mkdir()
@@ -163,6 +216,25 @@ def test_what_a_fork_could_not_be_starts_from_nothing(tmp_path: Path) -> None:
     changed = list[int]()
     assert start(preexec_fn=lambda: changed.append(1))[0]["preloaded"] is False
     assert start(preexec_fn=partial(os.nice, 1))[0]["preloaded"] is True
+
+
+def test_another_copy_of_the_project_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tests' own is not first on the path, a parent that has not loaded it starts the command."""
+    asked: list[tuple[str, bool]] = []
+    ask = client._ask
+
+    def remembered(name: str, *order: Any) -> int:
+        asked.append((name, bool(pid := ask(name, *order))))
+        return pid
+
+    (tmp_path / "copy/lottery_core").mkdir(parents=True)
+    seen, _ = start(env=environment(PYTHONPATH=f"{tmp_path}/copy{os.pathsep}{preloaded.ROOT}"))
+    assert (seen["preloaded"], seen["project"]) == (True, False)
+    monkeypatch.setattr(client, "_ask", remembered)
+    script = Path(sys.executable).parent / "fairseq-train"
+    plain = environment(PYTHONPATH="", PYTHONSAFEPATH="1")
+    subprocess.run([script, "--help"], env=plain, cwd=preloaded.ROOT, check=True, capture_output=True)
+    assert asked[-2:] == [("fairseq", False), ("fairseq-bare", True)]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a process was started with, as JSON: ``python -m tests.started [nested | wait | STATUS | fail]``."""
+"""What a process was started with, as JSON: ``-m tests.preloaded.started [nested | wait | STATUS | fail]``."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def facts() -> dict[str, Any]:
 def main() -> int:
     """Print the facts; then end as the first argument says."""
     drawn = [random.random(), numpy.random.random(), torch.initial_seed()]
-    seen = facts() | {"pid": os.getpid(), "drawn": drawn, "preloaded": "tests.preloaded" in sys.modules}
+    loaded = {"preloaded": "tests.preloaded.parent" in sys.modules, "project": "lottery_core" in sys.modules}
+    seen = facts() | loaded | {"pid": os.getpid(), "drawn": drawn}
     wanted = sys.argv[1] if len(sys.argv) > 1 else "0"
     if wanted == "nested":
-        words = [sys.executable, "-m", "tests.started", "3"]
+        words = [sys.executable, "-m", "tests.preloaded.started", "3"]
         inner = subprocess.run(words, capture_output=True, text=True, check=False, start_new_session=True)
         print(json.dumps([seen, inner.returncode, json.loads(inner.stdout)]))
         return 0

@@ -1,0 +1,62 @@
+"""Which commands start from which parent, and what a parent loads."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+REAL = "LOTTERY_TEST_REAL_STARTS"  # set: every command starts from nothing
+PARENTS = "LOTTERY_TEST_PARENTS"  # the process whose parents serve shell scripts
+ADDRESS = "\0lottery-tests-{}-{}"  # where they listen: that process, the parent's name
+LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
+SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
+ROOT = Path(__file__).resolve().parents[2]
+BARE = "-bare"  # the parent that has not loaded this project
+_TORCH = ("torch._dynamo", "matplotlib.pyplot", "safetensors.torch")  # the first is torch's compiler, for optimizers
+_FAIRSEQ = ("fairseq.tasks", "fairseq.models", "fairseq.trainer", "torch.distributed.fsdp", "sacrebleu")
+# What a parent loads. Not the commands themselves, nor fairseq_lottery: their imports register and patch.
+LOADED = {
+    "core-bare": _TORCH,
+    "core": ("lottery_core.cli",),
+    "sb3-bare": (*_TORCH, "sb3_contrib"),
+    "sb3": ("lottery_core.cli", "sb3_lottery.models", "sb3_lottery.training"),
+    "fairseq-bare": (*_TORCH, *_FAIRSEQ),
+    "fairseq": ("lottery_core.cli",),
+}
+_COMMANDS = ("train", "preprocess", "generate", "validate", "interactive", "eval_lm")
+MODULES = {
+    "lottery_core.cli": "core",
+    "tests.lottery_core.toy": "core",
+    "tests.preloaded.started": "core",
+    "sb3_lottery.cli": "sb3",
+    "sb3_lottery.cli.worker": "sb3",
+    "sb3_lottery.find.worker": "sb3",
+    "rl_zoo3.train": "sb3",
+    "fairseq_lottery.launcher": "fairseq",
+    "fairseq_lottery.launcher.worker": "fairseq",
+    "tests.fairseq_lottery.unguarded": "fairseq",
+    **dict.fromkeys((f"fairseq_cli.{name}" for name in _COMMANDS), "fairseq"),
+}
+# Scripts beside the interpreter -> their parent and what they call.
+SCRIPTS = {
+    "lottery": ("core", "lottery_core.cli:main"),
+    "sb3-lottery": ("sb3", "sb3_lottery.cli:main"),
+    "fairseq-lottery": ("fairseq", "fairseq_lottery.launcher:main"),
+    **{f"fairseq-{name.replace('_', '-')}": ("fairseq", f"fairseq_cli.{name}:cli_main") for name in _COMMANDS},
+}
+
+
+def parents_of(args: Any) -> tuple[str, ...]:
+    """The names of the parents that can start a command line, the better one first; none for a foreign command."""
+    words = [os.fspath(word) for word in args] if isinstance(args, list | tuple) else [""]
+    path = Path(words[0])
+    if words[0] == sys.executable and words[1:3] == ["-m", "tests.preloaded.parent"]:
+        return (words[3] + BARE,)
+    if words[0] == sys.executable and words[1:2] == ["-m"] and len(words) > 2:
+        name = MODULES.get(words[2])
+    else:
+        name = SCRIPTS.get(path.name, (None,))[0] if path.parent == Path(sys.executable).parent else None
+    return () if name is None else (name, name + BARE)
