@@ -101,5 +101,6 @@ def unknown_choice(word: str, what: str, accepted: Iterable[str]) -> ConfigError
     """
     known = sorted(accepted)
     similar = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(similar)}?" if similar else f"accepted: {', '.join(known[:40])}"
+    words = " or ".join(filter(None, [", ".join(similar[:-1]), *similar[-1:]]))
+    hint = f"did you mean {words}?" if similar else f"accepted: {', '.join(known[:40])}"
     return ConfigError(f"unknown {what} '{word}': {hint}")

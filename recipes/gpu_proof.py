@@ -153,7 +153,7 @@ class Proof:
         words += ["--cpu"] if self.device == "cpu" else []
         start = ["--nproc_per_node", 2, "--master_port", random.randint(20000, 60000), "-m", "fairseq_cli.train"]
         text = self.run("torch.distributed.run", *start, *words)
-        assert "all 2 ranks have the ticket" in text
+        assert "all 2 ranks have the same tickets" in text
         trained = load_checkpoint(self.work / backend / "checkpoint_last.pt")["model"]
         masks = Ticket.load(dense / "ticket.safetensors").masks
         assert not sum(int(trained[key][~mask].count_nonzero()) for key, mask in masks.items())

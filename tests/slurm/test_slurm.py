@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif("LOTTERY_TEST_SLURM" not in os.environ, reason="
 
 SB3 = (
     "--algo a2c --env CartPole-v1 --rounds 3 --prune-rate 0.5 --epoch timesteps:400 --epochs 2 --rewind epoch:1 "
-    "--n-envs 2 --net-arch 16 16 --score-episodes 10"
+    "--n-envs 2 --net-arch 16 16 --score-episodes 10 --no-floor"
 )
 ON_SLURM = ["--executor", "slurm", "--slurm", "partition=test,timeout_min=10"]
 
@@ -116,7 +116,7 @@ LSTM = shlex.split(
 
 
 def test_fairseq_interrupted_and_a_run_killed_on_its_node(lm_data: Path, tmp_path: Path) -> None:
-    own = shlex.split("--rounds 3 --prune-rate 0.4 --rewind update:5 --kinds winning")
+    own = shlex.split("--rounds 3 --prune-rate 0.4 --rewind update:5 --kinds winning --no-floor")
     with local_run([*command("fairseq-lottery", tmp_path / "local", *own), "--", str(lm_data), *LSTM]):
         fairseq_disturbed([*own, *ON_SLURM, "--", str(lm_data), *LSTM], tmp_path)
     rows = assert_same(tmp_path / "slurm", tmp_path / "local")
@@ -200,7 +200,9 @@ def limited(more: list[str], tmp_path: Path) -> str:
 
 def test_two_ranks_by_srun(lm_data: Path, tmp_path: Path) -> None:
     ranks = shlex.split("--distributed-world-size 2 --distributed-backend gloo --distributed-port 29519")
-    own = shlex.split("--rounds 1 --kinds winning --rewind update:5 --executor slurm --slurm tasks_per_node=2")
+    own = shlex.split(
+        "--rounds 1 --kinds winning --rewind update:5 --no-floor --executor slurm --slurm tasks_per_node=2"
+    )
     own += ["--launcher", f"srun --overlap --kill-on-bad-exit=1 --ntasks 2 {sys.executable}"]
     helpers.run([*command("fairseq-lottery", tmp_path, *own), "--", str(lm_data), *LSTM, *ranks])
     for row in read_rows(tmp_path):

@@ -26,7 +26,7 @@ SCHEDULE = ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 5, "--log-inte
 def words(out: Path, data: Path, *more: object) -> list[str]:
     own = ["--out", out, "--rounds", 1, "--kinds", "winning", "--rewind", "update:12", "--after-rewind", "remaining"]
     saving = ["--save-interval-updates", 10, "--keep-interval-updates", 1]
-    return chain(*own, *more, "--", data, *LSTM, *SCHEDULE, *saving)
+    return chain(*own, "--no-floor", *more, "--", data, *LSTM, *SCHEDULE, *saving)
 
 
 def rates(folder: Path) -> dict[int, float]:

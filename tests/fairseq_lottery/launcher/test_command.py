@@ -204,7 +204,7 @@ def test_the_gpus_and_the_cpus_of_a_job(
     """They are shown by ``--dry-run``; Slurm itself would give all ranks of a task one CPU."""
     seen: list[Any] = []
 
-    def only_remember(experiment: Experiment, framework: object, executor: Any, *_: bool) -> None:
+    def only_remember(experiment: Experiment, framework: object, executor: Any, *_: bool, **__: object) -> None:
         seen.extend([experiment.settings.get("gpus_per_run"), executor.options["cpus_per_task"]])
         assert f"cpus_per_task={cpus}, " in executor.description()
 
@@ -224,7 +224,7 @@ def test_jobs_share_the_gpus(
 ) -> None:
     given: list[Any] = []
 
-    def only_remember(experiment: Experiment, framework: object, executor: Processes, *flags: bool) -> None:
+    def only_remember(experiment: Experiment, framework: object, executor: Processes, *_: bool, **__: object) -> None:
         given.extend(executor.gpus)
 
     monkeypatch.setattr(cli, "visible_gpus", lambda: ["4", "5", "6", "7"])

@@ -22,7 +22,7 @@ GRADUAL, SNIP = Run(1, "gradual", 1), Run(1, "snip", 1)
 def words(out: Path, data: Path, *more: object) -> list[str]:
     own = ["--out", out, "--rounds", 1, "--prune-rate", 0.5, "--kinds", "gradual", "snip", "--rewind", "update:2"]
     saving = ["--save-interval-updates", 2, "--keep-interval-updates", 1, "--log-interval", 1]
-    return chain(*own, "--gradual", 0, 0.9, 6, *more, "--", data, *LSTM, *saving)
+    return chain(*own, "--gradual", 0, 0.9, 6, "--no-floor", *more, "--", data, *LSTM, *saving)
 
 
 def test_a_chain_killed_inside_the_schedule(lm_data: Path, tmp_path: Path) -> None:

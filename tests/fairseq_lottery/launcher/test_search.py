@@ -26,7 +26,7 @@ SEARCH, SCORED = Run(1, "winning", 1, search=True), Run(1, "winning", 2)
 def words(out: Path, data: Path, *more: object) -> list[str]:
     own = ["--out", out, "--score-rounds", 2, "--kinds", "winning", "--prune-rate", 0.36, "--rewind", "update:5"]
     saving = ["--save-interval-updates", 5, "--keep-interval-updates", 1]
-    return chain(*own, *more, "--", data, *LSTM, *SCHEDULE, *saving)
+    return chain(*own, "--no-floor", *more, "--", data, *LSTM, *SCHEDULE, *saving)
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def test_spaces_of_every_kind_go_through_the_file(
     assert main(["inspect", str(path)]) == 0
     shown = capsys.readouterr().out
     assert all(line.isprintable() for line in shown.splitlines())
-    assert len(shown.splitlines()) == 9
+    assert len(shown.splitlines()) == 10
 
 
 def test_control_characters_are_refused_before_they_are_written(tmp_path: Path) -> None:

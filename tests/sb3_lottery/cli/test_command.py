@@ -183,7 +183,10 @@ BAD = {
     "not a digit": ("--epoch timesteps:²", "--epoch 'timesteps:²' is not understood"),
     "rewind lr": ("--rewind lr", "--rewind lr: use --rewind-what lr"),
     "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
-    "kind": ("--kinds winning randm", "unknown kind of ticket 'randm': did you mean random or random-scaled?"),
+    "kind": (
+        "--kinds winning randm",
+        "unknown kind of ticket 'randm': did you mean random, random-scaled or",
+    ),
     "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole or"),
     "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
     "near algorithm": ("--algo trop", "unknown algorithm 'trop': did you mean trpo?"),

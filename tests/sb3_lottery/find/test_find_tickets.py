@@ -201,7 +201,7 @@ def test_later_calls_reuse_what_is_there_and_refuse_other_models(tmp_path: Path)
     find_tickets(counting, tmp_path, **SMALL)
     assert len(made) == 1  # the look before the start
     find_tickets(counting, tmp_path, **{**SMALL, "rounds": 3})
-    assert len(made) == 2 + 2
+    assert len(made) == 2 + 3  # a random ticket draws its values from a model of its own
     with pytest.raises(ConfigError, match=r"settings\.model\.parameters\.action_net\.weight: 2 16 -> 2 8"):
         find_tickets(lambda seed: make("ppo", seed, net_arch=[8, 8]), tmp_path, **SMALL)
     with pytest.raises(ConfigError, match=r"settings\.model\.gamma: 0\.99 -> 0\.9[);]"):
@@ -268,8 +268,8 @@ def test_memory_stays_flat_over_rounds(tmp_path: Path) -> None:
         return make_model(seed)
 
     find_tickets(counting, tmp_path / "x", **{**SMALL, "rounds": 6, "prune_rate": 0.2})
-    assert len(counts) == 14
-    assert max(counts[3:]) <= counts[3] + 5, counts
+    assert len(counts) == 14 + 6  # each random ticket draws its values from a model of its own
+    assert max(counts[12:]) <= max(counts[3:12]) + 5, counts
 
 
 def test_what_tells_models_apart_is_the_same_in_every_process_and_sees_changes() -> None:
