@@ -106,7 +106,7 @@ def sb3_disturbed(tmp_path: Path) -> None:
     assert (winning / "train.log").read_text().count(" job ") == 1  # trained once
     assert (dense / "train.log").read_text().count(" job ") == 2
     assert lottery_status(out).splitlines() == [f"{out}: 7 done, of 7 runs"]
-    assert not [name for name in names() if name.startswith("lottery-slurm-")]
+    wait_for(lambda: not [name for name in names() if name.startswith("lottery-slurm-")])
 
 
 LSTM = shlex.split(
