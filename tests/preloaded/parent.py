@@ -28,8 +28,9 @@ from tests.preloaded.client import LIBC, ONE_THREAD, install, only, pair
 from tests.preloaded.commands import BARE, LIMITS, LOADED, ROOT, SCRIPTS, SIZE
 
 # Read by the interpreter, the C library or a package when a process starts; a fork must have those of its parent.
+# KMP_ and LD_LIBRARY_PATH are not among them: packages set them, for the processes that they start.
 _AT_START = re.compile(
-    r"PYTHON(?!PATH$|UNBUFFERED$|SAFEPATH$)|LANG|LC_|LD_|MPL|(OMP|MKL|KMP|GOMP|OPENBLAS|ATEN|TORCH)_"
+    r"PYTHON(?!PATH$|UNBUFFERED$|SAFEPATH$)|LANG|LC_|LD_PRELOAD|MPL|(OMP|MKL|GOMP|OPENBLAS|ATEN|TORCH)_"
 )
 _SET_DEATH_SIGNAL = 1
 _environment: dict[str, str] = {}  # with which the first parent of this one started
