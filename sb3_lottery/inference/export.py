@@ -55,10 +55,10 @@ def export(path: Path, output: Path, form: str, trust: bool, *, shrunk: bool = F
         policy, kwargs, report = smaller(policy, data["policy_kwargs"], lambda kwargs: make_policy(data, kwargs))
     except ConfigError as error:
         raise ConfigError(f"cannot shrink {path}: {error}") from error
-    if form == ONNX:
-        return f"{report.line}; {write_onnx(policy, path, output, trust, **options)}"
     if not report:
         raise CheckpointError(f"{path}: {report.line}")
+    if form == ONNX:
+        return f"{write_onnx(policy, path, output, trust, **options)}; {report.line}"
     data["policy_kwargs"] = kwargs
     params[_POLICY] = policy.state_dict()
     for name in params:
