@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from argparse import Namespace
@@ -71,7 +70,6 @@ def compare(checkpoint: Path, model: Path, data: Path, kind: str) -> Comparison:
     :param data: folder with the dictionaries and the test split
     :param kind: type of the converted model's weights, ``"float32"`` or ``"int8"``
     """
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
     fairseq = _Fairseq(checkpoint, data)
     fast = _CTranslate2(model, kind, fairseq.longest)
     found: dict[int, tuple[Tokens, Tokens]] = {}

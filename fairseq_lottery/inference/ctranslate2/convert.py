@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+import warnings
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,7 @@ def convert(
     kind = _INT8 if int8 else _FLOAT32
 
     def write(target: Path) -> str:
-        with tempfile.TemporaryDirectory() as temporary:
+        with tempfile.TemporaryDirectory() as temporary, _quiet():
             plain = Path(temporary, "plain.pt")
             torch.save(dict(state), plain)
             _convert(plain, folder, languages, target, kind, path)
@@ -70,6 +73,22 @@ def convert(
         return f"{_options(state)['arch']}, {kind}, {size / 1e6:,.1f} MB; {comparison}"
 
     return write_folder(output, write)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # fairseq logs what it loads, and hydra warns of fairseq's ways.
+    loggers = {name: logging.getLogger(name) for name in ("fairseq", "hydra")}
+    levels = {name: logger.level for name, logger in loggers.items()}
+    try:
+        for logger in loggers.values():
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, logger in loggers.items():
+            logger.setLevel(levels[name])
 
 
 def _options(state: Mapping[str, Any]) -> dict[str, Any]:
