@@ -182,7 +182,7 @@ class Proof:
 
     def atari(self) -> str:
         """``--preset breakout`` shortened: all threads against one. On a CPU, where networks are slow, fewer games."""
-        seconds, games = {}, 1024 if self.device == "cuda" else 16
+        seconds, games = {}, 1024 if self.device == "cuda" else 2
         for threads in sorted({1, cores()}):
             out = self.work / f"breakout-{threads}"
             words = ["--preset", "breakout", "--out", out, "--rounds", 1, "--kinds", "winning", "--device", self.device,

@@ -13,7 +13,7 @@ from lottery_core.cli import DEFAULTS, search_lines, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, read_floor, write_floor
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
+from lottery_core.pruning import FLOOR, GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
 from sb3_lottery.find.floor import floor_of
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
@@ -193,6 +193,7 @@ def find_tickets(
     except KeyboardInterrupt:
         Progress().say("find_tickets: stopped; call it again to resume")
         raise KeyboardInterrupt from None
+    rows = [row for row in rows if row.kind != FLOOR]
     return Found(rows, experiment.out, experiment.score_label, score_episodes)
 
 

@@ -19,6 +19,7 @@ def test_each_draw_is_another_ticket_and_the_best_one_counts(tmp_path: Path) -> 
         rounds=2,
         kinds=("random-best",),
         score_episodes=5,
+        floor=False,
         repeat_noise=2,
         progress=False,
     )
