@@ -46,7 +46,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     :raises DamagedError: a finished run's file cannot be read
     """
     out = experiment.out
-    if run.noise > 1:
+    if run.repeats:
         return _again(experiment, run)
     chain = CHAINS[run.kind]
     source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
@@ -252,7 +252,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind != DENSE and run.noise == 1:
+    if run.kind != DENSE and not run.repeats:
         yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
