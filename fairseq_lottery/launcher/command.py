@@ -32,7 +32,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_reachable, check_scope_shares, layout_of_weights
 from lottery_core.tickets import snapshot
 
 
@@ -80,6 +80,9 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     model = task.build_model(cfg.model)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+    layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
+    if layout is not None:
+        check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
 

@@ -31,15 +31,17 @@ from lottery_core.pruning import (
     REWIND,
     SEARCH_FULL,
     PruningSchedule,
+    check_granularity,
     check_outside,
     check_rate,
     check_scope_shares,
+    check_units,
     criterion_named,
     needs_rewind_point,
     parse_search,
     schedule,
 )
-from lottery_core.tickets import ALL, TOGETHER, versions
+from lottery_core.tickets import ALL, TOGETHER, WEIGHT, versions
 
 _KEYS = {
     *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
@@ -57,6 +59,7 @@ _DEFAULTS: dict[str, Any] = {
     "outside": FRESH,
     "search": SEARCH_FULL,
     "first": None,
+    "granularity": WEIGHT,
     "score_rounds": [],
 }
 # Settings that say how tickets are searched for and which are scored; a folder with only dense runs takes any.
@@ -93,6 +96,7 @@ class Experiment:
     :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
     :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
     :param repeat_noise: how often each ticket is trained, under different noise
+    :param granularity: whether parameters are pruned one by one (``"weight"``), or whole units (``"unit"``)
     :param seeding: which runs of a repeat share the noise of training, one of
         :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :raises PruneError: a rate is outside (0, 1)
@@ -123,11 +127,14 @@ class Experiment:
     score_rounds: tuple[int, ...] = ()
     seeding: str = ""
     repeat_noise: int = 1
+    granularity: str = WEIGHT
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
+        for kind in self.kinds:
+            check_units(kind, check_granularity(self.granularity))
         parse_search(self.search)
         if self.searches and set(self.kinds) & set(BUDGET):
             raise ConfigError(
@@ -397,4 +404,5 @@ class _Row:
     score_rounds: tuple[int, ...] = ()
     seeding: str = FRESH_APART
     repeat_noise: int = 1
+    granularity: str = WEIGHT
     version_0_1: Mapping[str, str] = field(default_factory=dict)

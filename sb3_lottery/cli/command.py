@@ -15,7 +15,7 @@ from lottery_core.cli import chosen_of, run_command, run_experiment, search_line
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
@@ -23,6 +23,7 @@ from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
 from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.request import Request, request_of
+from sb3_lottery.inference import units_of
 from sb3_lottery.models import (
     ModelSettings,
     check_device,
@@ -54,6 +55,9 @@ def _preflight(request: Request, here: bool) -> list[str]:
         check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+        layout = units_of(model, weights, experiment.scope, experiment.granularity)
+        if layout is not None:
+            check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
         training = request.settings.training
         if GRADUALLY in experiment.kinds:
             check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)

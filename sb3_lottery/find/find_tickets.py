@@ -10,7 +10,7 @@ from lottery_core.cli import DEFAULTS, search_lines, search_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
+from lottery_core.pruning import GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds, check_reachable
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
 from sb3_lottery.find.references import worker_command
@@ -54,6 +54,7 @@ def find_tickets(
     first: float | str | None = None,
     score_at: Sequence[float | str] | None = None,
     score_rounds: Sequence[int] | None = None,
+    granularity: str = "weight",
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
@@ -102,6 +103,8 @@ def find_tickets(
     :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
     :param score_at: levels, shares of the pool, near which tickets are trained in full and scored; ``None`` for all
     :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
+    :param granularity: ``"weight"``: parameters are pruned one by one; ``"unit"``: whole units of hidden layers,
+        channels and units of LSTMs, with their biases
     :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -128,7 +131,7 @@ def find_tickets(
     schedule = PruningSchedule.parse(gradual, "gradual")
     default_rewind = Path(out) if rewind is None else None
     steps = schedule if GRADUALLY in kinds else None
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, default_rewind, steps)
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, granularity, default_rewind, steps)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -153,7 +156,10 @@ def find_tickets(
         after_rewind=after_rewind,
         gradual=str(schedule),
         outside=outside,
+        granularity=granularity,
     )
+    if model.layout is not None:
+        check_reachable(model.layout, experiment.schedule(model.layout.size, experiment.rounds)[-1])
     shown = Progress(quiet=not progress)
     for line in search_lines(experiment):
         shown.say(line)

@@ -12,6 +12,7 @@ from lottery_core.pruning.kinds.registry import (
     UNPRUNED,
     any_rewinds,
     check_kind,
+    check_units,
     needs_rewind_point,
     starts_rewound,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "WINNING",
     "any_rewinds",
     "check_kind",
+    "check_units",
     "needs_rewind_point",
     "control_ticket",
     "starts_rewound",

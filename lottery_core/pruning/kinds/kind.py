@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lottery_core.pruning.units import Layout, Survivors, drop_lowest, layout_of_ticket
 from lottery_core.tickets import Masks, Ticket, highest_of_each_slice, normalised_weights
 
 DENSE = "dense"
@@ -52,6 +53,7 @@ class Control:
         ``"rewind"`` (all weights at the rewind point) or ``"nothing"`` (the winning ticket suffices)
     :param alone: whether ``make`` uses no more of the winning ticket than its shapes and its number of survivors, so
         that the kind can be made without a winning ticket
+    :param units: whether ``make`` can draw whole units; otherwise the kind has single weights only
     :param budget: whether to train as long as finding and training the winning ticket of the round takes
     """
 
@@ -60,6 +62,7 @@ class Control:
     make: Callable[[Ticket, Values, torch.Generator], tuple[Masks, Values]]
     needs: str
     alone: bool = False
+    units: bool = True
     budget: bool = False
 
 
@@ -90,7 +93,15 @@ Kind = Chain | Control | InTraining
 
 
 def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:
-    """Shuffle the winning mask within each tensor; every tensor keeps its number of survivors."""
+    """Shuffle the winning mask within each tensor; every tensor keeps its number of survivors.
+
+    Of a ticket of whole units, each layer keeps as many units, drawn at random.
+    """
+    layout = layout_of_ticket(winning)
+    if layout is not None:
+        units = {layer: int(some.sum()) for layer, some in layout.alive(winning.masks).items()}
+        drawn = {layer: torch.randperm(count, generator=generator) for layer, count in layout.counts.items()}
+        return layout.masks({layer: order < units[layer] for layer, order in drawn.items()})
     return random_masks(winning, winning.masks.survivors(), generator)
 
 
@@ -111,6 +122,20 @@ def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch
         flat[torch.randperm(mask.numel(), generator=generator)[: survivors[name]]] = True
         result[name] = flat.reshape(mask.shape)
     return Masks(result)
+
+
+def random_units(layout: Layout, survivors: int, generator: torch.Generator) -> Masks:
+    """Draw masks of whole units over the whole pool, which leave ``survivors`` parameters to within one unit.
+
+    :param layout: the units of the pool
+    :param survivors: number of parameters that survive
+    :param generator: a random generator on the CPU
+    """
+    alive = layout.alive()
+    draws = {layer: torch.rand(count, generator=generator) for layer, count in layout.counts.items()}
+    count = Survivors(layout, alive)
+    drop_lowest(alive, draws, count, layout.counts, None, count.total - survivors)
+    return layout.masks(alive)
 
 
 def with_full_slices(winning: Ticket, survivors: Mapping[str, int]) -> dict[str, int]:
