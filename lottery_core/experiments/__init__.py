@@ -2,7 +2,18 @@
 
 from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
-from lottery_core.experiments.graph import BOUND, FRESH_APART, MOST_SEEDS, SHARED, Cost, Run, cost_of, dense, plan_runs
+from lottery_core.experiments.graph import (
+    BOUND,
+    FRESH_APART,
+    MOST_SEEDS,
+    SHARED,
+    Cost,
+    Run,
+    cost_of,
+    dense,
+    plan_runs,
+    trainings,
+)
 from lottery_core.experiments.next_ticket import make_control, mask_watch, prune_in_training
 from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
@@ -76,6 +87,7 @@ __all__ = [
     "read_searches",
     "seconds_left",
     "took",
+    "trainings",
     "write_csv",
     "write_floor",
     "write_score",

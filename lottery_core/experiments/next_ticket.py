@@ -29,7 +29,7 @@ from lottery_core.pruning import (
     PruningSchedule,
     any_rewinds,
     control_ticket,
-    layout_of,
+    layout_of_weights,
     parse_search,
     prune,
 )
@@ -57,7 +57,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     :raises DamagedError: a finished run's file cannot be read
     """
     out = experiment.out
-    if run.noise > 1:
+    if run.repeats:
         return _again(experiment, run)
     chain = CHAINS[run.kind]
     source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
@@ -166,10 +166,7 @@ def mask_watch(
     if survivors >= left and not run.search:
         return None
     search = parse_search(experiment.search) if run.search else None
-    layout = None
-    if experiment.granularity == UNIT:
-        heads = weights.heads or ({} if ticket is None else ticket.origin.heads)
-        layout = layout_of({name: tensor.shape for name, tensor in weights.tensors.items()}, masks, heads)
+    layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
     return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares, layout)
 
 
@@ -271,7 +268,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind != DENSE and run.noise == 1:
+    if run.kind != DENSE and not run.repeats:
         ticket = Ticket.load(folder / paths.TICKET)
         yield from (f"{run}: {line}" for line in asked_lines(ticket))
         yield from ticket_warnings(ticket, f"{run}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from lottery_core.experiments import Row
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
+from lottery_core.experiments import Row, trainings
+from lottery_core.pruning import BEST_OF, CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
 from lottery_core.reports.table import kinds_of
 
 
@@ -15,7 +15,8 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
 
     A chain needs the dense training and, if it is iterative, its earlier rounds. A control needs what its winning
     ticket does, also if it takes no more than the layers' shares from it. Kinds for which the number of survivors
-    suffices need no search; those that start from the rewind point need the dense training up to there.
+    suffices need no search; those that start from the rewind point need the dense training up to there. Where the best
+    of several tickets counts, the others were trained for it, too.
 
     :param rows: rows of one experiment
     :param kind: the kind
@@ -35,6 +36,9 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
         return None
     if CHAINS[chain].iterative:
         needed += [_mean(searches or rows, chain, earlier) for earlier in range(1, round_)]
+    if kind in BEST_OF:  # the draws that were not the best
+        own = _mean(rows, kind, round_)
+        needed.append(None if own is None else own * (trainings(round_) - 1))
     known = [each for each in needed if each is not None]
     return sum(known) if len(known) == len(needed) else None
 

@@ -13,6 +13,7 @@ from lottery_core.experiments.graph.plan import (
     needs,
     plan_runs,
     pruned_run,
+    trainings,
     with_winning,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "needs",
     "plan_runs",
     "pruned_run",
+    "trainings",
     "with_winning",
 ]

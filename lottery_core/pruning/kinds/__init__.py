@@ -3,6 +3,7 @@
 from lottery_core.pruning.kinds.control_ticket import check_outside, control_ticket
 from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, GRADUALLY, REWIND, WINNING, InTraining
 from lottery_core.pruning.kinds.registry import (
+    BEST_OF,
     BUDGET,
     CHAINS,
     CONTROLS,
@@ -18,6 +19,7 @@ from lottery_core.pruning.kinds.registry import (
 )
 
 __all__ = [
+    "BEST_OF",
     "BUDGET",
     "check_outside",
     "IN_TRAINING",

@@ -55,6 +55,8 @@ class Control:
         that the kind can be made without a winning ticket
     :param units: whether ``make`` can draw whole units; otherwise the kind has single weights only
     :param budget: whether to train as long as finding and training the winning ticket of the round takes
+    :param best_of: whether to draw and train as many tickets as finding and training the winning ticket of the round
+        takes trainings, of which the best counts
     """
 
     name: str
@@ -64,6 +66,7 @@ class Control:
     alone: bool = False
     units: bool = True
     budget: bool = False
+    best_of: bool = False
 
 
 @dataclass(frozen=True)
