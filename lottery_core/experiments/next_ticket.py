@@ -40,10 +40,9 @@ from lottery_core.tickets import (
     Origin,
     Ticket,
     Weights,
-    asked_lines,
     networks_of,
     output_scale,
-    ticket_warnings,
+    ticket_notes,
 )
 
 
@@ -269,9 +268,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     """
     folder = experiment.out / run.folder
     if run.kind != DENSE and not run.repeats:
-        ticket = Ticket.load(folder / paths.TICKET)
-        yield from (f"{run}: {line}" for line in asked_lines(ticket))
-        yield from ticket_warnings(ticket, f"{run}")
+        yield from ticket_notes(Ticket.load(folder / paths.TICKET), f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (

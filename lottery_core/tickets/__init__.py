@@ -7,6 +7,7 @@ from lottery_core.tickets.describe import (
     network_lines,
     output_scale,
     render,
+    ticket_notes,
     ticket_warnings,
 )
 from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, unpack_planes, why_not_stored
@@ -65,6 +66,7 @@ __all__ = [
     "render",
     "require_same_shapes",
     "snapshot",
+    "ticket_notes",
     "ticket_warnings",
     "tied_names",
     "unpack_gaps",

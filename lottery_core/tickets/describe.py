@@ -141,6 +141,15 @@ def network_lines(ticket: Ticket) -> list[str]:
     return [f"  {networks[0].flow}"] if networks and networks[0].flow else []
 
 
+def ticket_notes(ticket: Ticket, where: str) -> list[str]:
+    """Return how well whole units meet the count that was asked for, and the warnings, one line each.
+
+    :param ticket: the ticket
+    :param where: the run or the ticket, for the message
+    """
+    return [*(f"{where}: {line}" for line in asked_lines(ticket)), *ticket_warnings(ticket, where)]
+
+
 def ticket_warnings(ticket: Ticket, where: str) -> list[str]:
     """Return what users should know before they train a ticket, one line each.
 

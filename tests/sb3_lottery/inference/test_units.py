@@ -174,7 +174,7 @@ def test_kinds_of_units(tmp_path: Path) -> None:
     layout = layout_of_weights(weights, "all", "unit")
     assert layout is not None
     units = {layer: int(some.sum()) for layer, some in layout.alive(ticket.masks).items()}
-    for kind in ("random", "shuffled", "random-scaled", "random-budget"):
+    for kind in ("random", "shuffled", "random-scaled", "random-budget", "random-best"):
         made = control_ticket(kind, ticket, 5, fresh=fresh, rewind=weights)
         assert layout.are_whole(made.masks)
         assert {layer: int(some.sum()) for layer, some in layout.alive(made.masks).items()} == units
