@@ -18,7 +18,7 @@ from lottery_core.errors import LotteryError
 from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
-from lottery_core.inference import export
+from lottery_core.inference import OPTIONS, export
 from lottery_core.pruning import check_granularity, check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, report, states
 from lottery_core.reports import render as render_status
@@ -143,7 +143,8 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    print(f"{args.output}: {export(args.checkpoint, args.output, args.form, args.trust)}")
+    options = {name: getattr(args, name) for name in OPTIONS}
+    print(f"{args.output}: {export(args.checkpoint, args.output, args.form, args.trust, **options)}")
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@
 :func:`save_sparse` and :func:`load_sparse` write and read sparse files.
 """
 
-from lottery_core.inference.export import FORMS, SHRUNK, export
+from lottery_core.inference.export import CTRANSLATE2, FORMS, ONNX, OPTIONS, PLAIN, SHRUNK, export
 from lottery_core.inference.load_sparse import fill, give_memory, load_sparse, parameters_on_meta
 from lottery_core.inference.shrink import ELEMENTWISE, Activation, Reads, Report, Shrunk, Units, shrink
 from lottery_core.inference.sparse_file import SparseFile, is_sparse_file, save_sparse
@@ -16,9 +16,13 @@ __all__ = [
     "AUTO",
     "Activation",
     "CSR",
+    "CTRANSLATE2",
     "ELEMENTWISE",
     "FORMS",
     "Load",
+    "ONNX",
+    "OPTIONS",
+    "PLAIN",
     "Reads",
     "Report",
     "SHRUNK",

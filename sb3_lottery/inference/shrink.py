@@ -71,9 +71,10 @@ def make_policy(data: Mapping[str, Any], kwargs: Mapping[str, Any]) -> BasePolic
     """
     if data.get("use_sde"):
         kwargs = {**kwargs, "use_sde": True}
-    policy: BasePolicy = data["policy_class"](
-        data["observation_space"], data["action_space"], data["lr_schedule"], **kwargs
-    )
+    kind = data["policy_class"]
+    # ARS has no optimizer, so its policies take no learning rate.
+    rate = [] if any(base.__name__ == "ARSPolicy" for base in kind.__mro__) else [data["lr_schedule"]]
+    policy: BasePolicy = kind(data["observation_space"], data["action_space"], *rate, **kwargs)
     return policy
 
 
