@@ -23,7 +23,7 @@ from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
 from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.request import Request, request_of
-from sb3_lottery.inference import units_of
+from sb3_lottery.layers import units_of
 from sb3_lottery.models import (
     ModelSettings,
     check_device,

@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.experiments import Point, read_row
 from lottery_core.pruning import Layout, PruningSchedule, check_scope_shares
-from sb3_lottery.inference import units_of
+from sb3_lottery.layers import units_of
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     NO_MONITOR,

@@ -3,6 +3,5 @@
 from sb3_lottery.inference.export import export
 from sb3_lottery.inference.shrink import shrink_policy
 from sb3_lottery.inference.sparse import load_sparse_policy, sparsify_policy
-from sb3_lottery.inference.units import units_of
 
-__all__ = ["export", "load_sparse_policy", "shrink_policy", "sparsify_policy", "units_of"]
+__all__ = ["export", "load_sparse_policy", "shrink_policy", "sparsify_policy"]

@@ -15,7 +15,7 @@ from lottery_core.dialects import is_target
 from lottery_core.errors import ConfigError
 from lottery_core.inference import Report, shrink
 from lottery_core.masking import is_held
-from sb3_lottery.inference.layer_graph import LayerGraph, trunk_of
+from sb3_lottery.layers import LayerGraph, trunk_of
 from sb3_lottery.networks import NarrowNatureCNN, PoolingCNN, SharedTrunk
 
 
@@ -89,7 +89,7 @@ def smaller(
     :param make: makes a fresh policy from ``policy_kwargs``
     :returns: the smaller policy with a fresh optimizer, its ``policy_kwargs`` and a report of what was removed; the
         policy itself if it has no dead units
-    :raises ConfigError: see :class:`sb3_lottery.inference.layer_graph.LayerGraph`
+    :raises ConfigError: see :class:`sb3_lottery.layers.LayerGraph`
     """
     graph = LayerGraph(policy)
     tensors = {name: parameter.detach() for name, parameter in policy.named_parameters()}

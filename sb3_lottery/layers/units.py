@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import Layout, layout_of_weights
 from lottery_core.tickets import Weights
-from sb3_lottery.inference.layer_graph import LayerGraph, check_known, has_batch_norm
+from sb3_lottery.layers.layer_graph import LayerGraph, check_known, has_batch_norm
 from sb3_lottery.models import bare_policy
 
 

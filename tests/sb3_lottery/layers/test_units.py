@@ -17,8 +17,8 @@ from lottery_core.dialects import is_target
 from lottery_core.errors import ConfigError, PruneError
 from lottery_core.pruning import layout_of_weights
 from sb3_lottery import LotteryCallback, shrink_policy
-from sb3_lottery.inference import units_of
-from sb3_lottery.inference.layer_graph import LayerGraph
+from sb3_lottery.layers import units_of
+from sb3_lottery.layers.layer_graph import LayerGraph
 from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import weights_of
 from tests.sb3_lottery import tiny
