@@ -80,6 +80,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     model = task.build_model(cfg.model)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+    for line in experiment.check_transfer(weights):
+        Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
 

@@ -19,7 +19,7 @@ from fairseq_lottery.launcher.scoring import (
 )
 from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
-from lottery_core.cli import DEFAULTS, Parser, add_experiment_options, search_settings, version_line
+from lottery_core.cli import DEFAULTS, Parser, add_experiment_options, search_settings, transfer_settings, version_line
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
@@ -182,7 +182,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         outside=args.outside,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
-        kinds=tuple(args.kinds),
+        **transfer_settings(vars(args)),
         seeds=tuple(args.seeds),
         **search_settings(vars(args), args.rounds_given),
         repeat_noise=args.repeat_noise,

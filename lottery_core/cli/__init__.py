@@ -7,6 +7,7 @@ from lottery_core.cli.help_text import listed, version_line
 from lottery_core.cli.lottery import main
 from lottery_core.cli.lottery_options import parsers
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, chosen_of, search_lines, search_settings
+from lottery_core.cli.transfer_options import transfer_settings
 
 __all__ = [
     "DEFAULTS",
@@ -22,6 +23,7 @@ __all__ = [
     "run_experiment",
     "search_lines",
     "search_settings",
+    "transfer_settings",
     "typed_words",
     "version_line",
 ]

@@ -21,6 +21,7 @@ from lottery_core.experiments.results import (
     write_score,
 )
 from lottery_core.experiments.runner import Runner, commands
+from lottery_core.experiments.transfer import TicketSource
 from lottery_core.pruning import (
     AFTER_REWIND,
     FULL,
@@ -54,6 +55,7 @@ __all__ = [
     "Runner",
     "SHARED",
     "Score",
+    "TicketSource",
     "commands",
     "cost_of",
     "dense",

@@ -16,6 +16,7 @@ from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
 from lottery_core.experiments import paths
 from lottery_core.experiments.graph import FRESH_APART, SEEDINGS, SHARED, Run, alike, needs, plan_runs, with_winning
+from lottery_core.experiments.transfer import TicketSource
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -30,6 +31,7 @@ from lottery_core.pruning import (
     REMAINING,
     REWIND,
     SEARCH_FULL,
+    TRANSFERS,
     PruningSchedule,
     check_outside,
     check_rate,
@@ -39,7 +41,7 @@ from lottery_core.pruning import (
     parse_search,
     schedule,
 )
-from lottery_core.tickets import ALL, TOGETHER, versions
+from lottery_core.tickets import ALL, TOGETHER, Weights, versions
 
 _KEYS = {
     *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
@@ -95,6 +97,8 @@ class Experiment:
     :param repeat_noise: how often each ticket is trained, under different noise
     :param seeding: which runs of a repeat share the noise of training, one of
         :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
+    :param transfer: whose winning tickets the kinds of :data:`lottery_core.pruning.TRANSFERS` get, see
+        :meth:`TicketSource.as_json`; empty: as before in this folder
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -123,6 +127,7 @@ class Experiment:
     score_rounds: tuple[int, ...] = ()
     seeding: str = ""
     repeat_noise: int = 1
+    transfer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
@@ -140,6 +145,11 @@ class Experiment:
         object.__setattr__(self, "out", Path(self.out))
         object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
         object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
+        object.__setattr__(self, "transfer", self.transfer or dict(read_row(self.out).get("transfer", {})))
+        for kind in TRANSFERS.keys() & set(self.kinds) if self.tickets_from is None else ():
+            raise ConfigError(
+                f"the kind {kind} has the masks of another experiment: give its folder, --tickets-from RUN"
+            )
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
@@ -175,6 +185,22 @@ class Experiment:
         """Return the runs, in the order in which to do them."""
         scored = self.score_rounds
         return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise, scored, self.searches)
+
+    @property
+    def tickets_from(self) -> TicketSource | None:
+        """The other experiment whose tickets are transferred; ``None`` if there is none."""
+        return TicketSource.of_json(self.out, self.transfer) if self.transfer else None
+
+    def check_transfer(self, weights: Weights | None) -> list[str]:
+        """Check that each run that needs a ticket of another experiment has one, and return lines about what it gets.
+
+        :param weights: weights of a new network; ``None`` compares no tensors
+        :raises ConfigError: a ticket is missing, or no tensor has a partner there
+        """
+        source = self.tickets_from
+        runs = [run for run in self.plan() if run.kind in TRANSFERS]
+        waiting = [run for run in runs if not (self.out / run.folder / paths.MARKER).exists()]
+        return [] if source is None else source.check(self.out, waiting, weights, self.scope)
 
     @property
     def searches(self) -> bool:
@@ -275,6 +301,7 @@ class Experiment:
             **{name: value for name, value in self._later().items() if value != _DEFAULTS[name]},
             **self.fixed(),
             **fields,
+            **({"transfer": dict(self.transfer)} if self.transfer else {}),
             **({"score_label": self.score_label, "scoring": dict(self.scoring)} if self.scoring else {}),
             "versions": dict(self.versions),
             "command": self.command,
@@ -304,6 +331,12 @@ class Experiment:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
                     "use another --out, or the same options"
+                )
+            changes = differences(before.get("transfer", {}), dict(self.transfer)) if _has_transfers(self.out) else []
+            if changes:
+                raise ConfigError(
+                    f"{self.out} has tickets of another experiment already ({'; '.join(changes)}): use another --out, "
+                    "or the same --tickets-from, --map and --unmatched"
                 )
         return before
 
@@ -349,6 +382,10 @@ def _only_dense(out: Path) -> bool:
     # Whether no run other than a dense one has been started in the folder.
     files = [path for name in (paths.STARTED, paths.MARKER) for path in out.glob(f"seed-*/**/{name}")]
     return all(path.parent.name == DENSE for path in files)
+
+
+def _has_transfers(out: Path) -> bool:
+    return any(any(out.glob(f"seed-*/**/{kind}/*/{paths.STARTED}")) for kind in TRANSFERS)
 
 
 def _seeding_of(out: Path) -> str:
@@ -397,4 +434,5 @@ class _Row:
     score_rounds: tuple[int, ...] = ()
     seeding: str = FRESH_APART
     repeat_noise: int = 1
+    transfer: Mapping[str, Any] = field(default_factory=dict)
     version_0_1: Mapping[str, str] = field(default_factory=dict)

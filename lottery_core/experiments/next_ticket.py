@@ -24,6 +24,7 @@ from lottery_core.pruning import (
     IN_TRAINING,
     KEPT,
     NOTHING,
+    TRANSFERS,
     MaskWatch,
     PruningInTraining,
     PruningSchedule,
@@ -31,6 +32,7 @@ from lottery_core.pruning import (
     control_ticket,
     parse_search,
     prune,
+    transferred,
 )
 from lottery_core.pruning import INIT as AT_INIT
 from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
@@ -58,6 +60,8 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind) if previous is None else previous.masks.pool
     kept = chain.rewinds and experiment.rewind in KEPT
+    if run.kind in TRANSFERS:
+        return _transferred(experiment, run, trained if kept else rewind, trained)
     ticket = prune(
         trained,
         trained if kept else rewind,
@@ -71,6 +75,27 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         scope_shares=experiment.scope_shares,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
+
+
+def _transferred(experiment: Experiment, run: Run, start: Weights, trained: Weights) -> Ticket:
+    source = experiment.tickets_from
+    assert source is not None
+    ticket = transferred(
+        run.kind,
+        source.load(run),
+        start,
+        trained,
+        lambda pool: experiment.schedule(pool, run.round)[run.round],
+        renames=source.renames,
+        unmatched=source.unmatched,
+        scope=experiment.scope,
+        criterion=experiment.criterion,
+        scope_shares=experiment.scope_shares,
+        rewind_point=experiment.rewind,
+        seed=run.seed,
+        shuffle_seed=run.control_seed,
+    )
+    return ticket.with_origin(round=run.round)
 
 
 def _again(experiment: Experiment, run: Run) -> Ticket:
@@ -203,6 +228,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     same_as = str(read_object(folder / paths.SAME_AS).get("run", ""))
     if same_as:
         score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
+    carried: int | None = None
     if not run.has_ticket:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
         collapsed, digest, networks, scale = [], "", "", None
@@ -211,6 +237,9 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
         networks, scale = _by_network(ticket), output_scale(ticket)
+        if run.kind in TRANSFERS:
+            carried = sum(ticket.masks[name].numel() for name in ticket.origin.carried)
+    source = experiment.tickets_from if carried is not None else None
     return Row(
         experiment=experiment.name,
         seed=run.seed,
@@ -232,6 +261,8 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         output_scale=scale,
         gradual=experiment.gradual if run.kind == GRADUALLY else "",
         same_as=same_as,
+        carried=carried,
+        unmatched="" if source is None else source.unmatched,
         **asdict(score),
     )
 

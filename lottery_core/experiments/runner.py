@@ -19,8 +19,17 @@ from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue, floor_stop
-from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
-from lottery_core.experiments.restart import copy_outcome, identity, is_same_start, prepare_folder, started_as
+from lottery_core.experiments.restart import (
+    copy_outcome,
+    identity,
+    is_same_start,
+    keep_earlier,
+    prepare_folder,
+    rescored,
+    stale,
+    started_as,
+    write_scores,
+)
 from lottery_core.experiments.results import (
     Row,
     read_marker,

@@ -6,7 +6,17 @@ import statistics
 from collections.abc import Sequence
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
+from lottery_core.pruning import (
+    ALONE_PRUNED,
+    CHAINS,
+    CONTROLS,
+    DENSE,
+    TRANSFERS,
+    UNPRUNED,
+    WINNING,
+    WITHOUT_SEARCH,
+    starts_rewound,
+)
 from lottery_core.reports.table import kinds_of
 
 
@@ -15,7 +25,8 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
 
     A chain needs the dense training and, if it is iterative, its earlier rounds. A control needs what its winning
     ticket does, also if it takes no more than the layers' shares from it. Kinds for which the number of survivors
-    suffices need no search; those that start from the rewind point need the dense training up to there.
+    suffices need no search; those that start from the rewind point need the dense training up to there, and so do those
+    whose masks come from another experiment, unless the trained dense network prunes the tensors without a partner.
 
     :param rows: rows of one experiment
     :param kind: the kind
@@ -26,7 +37,8 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
     if kind == DENSE:
         return 0.0
     dense = [row for row in rows if row.kind == DENSE]
-    if kind in WITHOUT_SEARCH or kind in UNPRUNED:
+    elsewhere = kind in TRANSFERS and not any(row.kind == kind and row.unmatched == ALONE_PRUNED for row in rows)
+    if kind in WITHOUT_SEARCH or kind in UNPRUNED or elsewhere:
         before = [row.rewind_steps for row in dense if row.rewind_steps is not None]
         return (statistics.fmean(before) if before else None) if starts_rewound(kind) else 0.0
     chain = WINNING if kind in CONTROLS else kind

@@ -40,6 +40,8 @@ class Origin:
         weight
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
         decoder) is pruned at the same rate
+    :param carried: names of the tensors whose masks came from a ticket of another experiment, the parent; empty if the
+        ticket was found here
     :param further: keys of a file that are unknown to this version; they are kept
     """
 
@@ -54,18 +56,21 @@ class Origin:
     criterion: str = _CRITERION
     spared: Mapping[str, int] = field(default_factory=dict)
     scope_shares: str = TOGETHER
+    carried: tuple[str, ...] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the origin as plain values, without fields that earlier files lack if they have their default."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "further"}
-        values |= {"versions": dict(self.versions), "spared": dict(self.spared)}
+        values |= {"versions": dict(self.versions), "spared": dict(self.spared), "carried": list(self.carried)}
         if self.criterion == _CRITERION:
             del values["criterion"]
         if not self.spared:
             del values["spared"]
         if self.scope_shares == TOGETHER:
             del values["scope_shares"]
+        if not self.carried:
+            del values["carried"]
         return {**self.further, **values}
 
     @classmethod

@@ -54,12 +54,13 @@ def _preflight(request: Request, here: bool) -> list[str]:
         check_model(model, request.settings.training, settings.n_envs)
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+        carried = experiment.check_transfer(weights)
         training = request.settings.training
         if GRADUALLY in experiment.kinds:
             check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
-        return [line for line in (longer, early) if line]
+        return [*carried, *(line for line in (longer, early) if line)]
     finally:
         assert model.env is not None
         model.env.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lottery_core.cli import search_settings
+from lottery_core.cli import search_settings, transfer_settings
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point, read_row
 from sb3_lottery.backends import GYMNASIUM, atari_game
@@ -61,7 +61,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         prune_rate=values["prune_rate"],
         rewind=settings.training.rewind_word,
         scope=scope_words(values["scope"], model.algorithm),
-        kinds=tuple(values["kinds"]),
+        **transfer_settings(values),
         seeds=tuple(values["seeds"]),
         **search_settings(values, "rounds" in given),
         repeat_noise=values["repeat_noise"],

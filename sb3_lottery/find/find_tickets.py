@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lottery_core.cli import DEFAULTS, search_lines, search_settings
+from lottery_core.cli import DEFAULTS, search_lines, search_settings, transfer_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
 from lottery_core.experiments.executors import Processes
@@ -54,6 +54,9 @@ def find_tickets(
     first: float | str | None = None,
     score_at: Sequence[float | str] | None = None,
     score_rounds: Sequence[int] | None = None,
+    tickets_from: str | Path | None = None,
+    map: Sequence[str] = (),
+    unmatched: str | None = None,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
@@ -102,6 +105,11 @@ def find_tickets(
     :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
     :param score_at: levels, shares of the pool, near which tickets are trained in full and scored; ``None`` for all
     :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
+    :param tickets_from: folder of another experiment, whose winning tickets the kinds ``"transfer"``,
+        ``"transfer-values"`` and ``"transfer-random"`` get; or the folder of one of its seeds. Adds ``"transfer"`` if
+        none of them is among the kinds
+    :param map: changes of the names of the tensors there, as ``"REGEX=REPLACEMENT"``
+    :param unmatched: tensors without a partner there: ``"dense"`` or ``"prune"``; ``None`` is ``"dense"``
     :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -124,6 +132,8 @@ def find_tickets(
     values = {"search": search, "first": first, "score_at": score_at, "score_rounds": score_rounds}
     values |= {"rounds": DEFAULTS["rounds"] if rounds is None else rounds, "prune_rate": prune_rate}
     chosen = search_settings(values, rounds is not None)
+    place = None if tickets_from is None else Path(tickets_from)
+    from_another = {"tickets_from": place, "map": tuple(map) or None, "unmatched": unmatched}
     call_callbacks(callbacks, seeds[0])
     schedule = PruningSchedule.parse(gradual, "gradual")
     default_rewind = Path(out) if rewind is None else None
@@ -142,7 +152,7 @@ def find_tickets(
         prune_rate=prune_rate,
         rewind=spec.rewind_word,
         scope=model.scope,
-        kinds=kinds,
+        **transfer_settings({**from_another, "kinds": kinds, "out": out}),
         seeds=seeds,
         **chosen,
         repeat_noise=repeat_noise,
@@ -155,7 +165,7 @@ def find_tickets(
         outside=outside,
     )
     shown = Progress(quiet=not progress)
-    for line in search_lines(experiment):
+    for line in (*search_lines(experiment), *experiment.check_transfer(None)):
         shown.say(line)
     for line in model.notes:
         Progress().say(line)
