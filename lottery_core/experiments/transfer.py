@@ -63,7 +63,8 @@ class TicketSource:
             return ConfigError(f"cannot read the entry 'transfer' in {out / paths.EXPERIMENT}: {why}")
 
         row = from_json(_Row, value, damaged)
-        return cls(out / row.tickets_from, row.map, row.unmatched)
+        # Without the dots: the experiment's own folder may not exist yet.
+        return cls(Path(os.path.normpath(out.resolve() / row.tickets_from)), row.map, row.unmatched)
 
     def ticket(self, seed: int, round_: int) -> Path:
         """Return the file of the winning ticket for a seed and a round here; it may be missing.
@@ -88,7 +89,7 @@ class TicketSource:
         :raises ConfigError: the place is this experiment, a ticket is missing, or no tensor has a partner
         """
         if self._experiment.resolve() == out.resolve():
-            raise ConfigError(f"--tickets-from {self.place} is this experiment: give another one")
+            raise ConfigError(f"--tickets-from {_shown(self.place)} is this experiment: give another one")
         first: Path | None = None
         for run in runs:
             path = self.ticket(run.seed, run.round)
@@ -101,7 +102,7 @@ class TicketSource:
             found: Partners = partners(weights, scope, read_masks(first), self.renames)
         except TicketError as error:
             raise ConfigError(f"--tickets-from: {error}") from error
-        return [f"tickets from {self.place}: {found.describe(self.unmatched)}"]
+        return [f"tickets from {_shown(self.place)}: {found.describe(self.unmatched)}"]
 
     def load(self, run: Run) -> Ticket:
         """Read the winning ticket for a run here.
@@ -127,10 +128,11 @@ class TicketSource:
         if self._seed is None:
             seeds = sorted(int(found[1]) for path in self.place.glob("seed-*") if (found := _SEED.fullmatch(path.name)))
             if not seeds:
-                return f": {self.place} is not the folder of an experiment with winning tickets"
+                return f": {_shown(self.place)} is not the folder of an experiment with winning tickets"
             if run.seed not in seeds:
                 here = " ".join(map(str, seeds))
-                return f" (it has the seeds {here}): {self.place}/seed-{seeds[0]} gives every seed the tickets of one"
+                one = f"{_shown(self.place)}/seed-{seeds[0]}"
+                return f" (it has the seeds {here}): {one} gives every seed the tickets of that one"
             folder = self.place / f"seed-{run.seed}" / WINNING
         rounds = sorted({path.parent.name.rpartition("-")[2] for path in folder.glob(f"*/{paths.TICKET}")})
         return f" (it has rounds {rounds[0]} to {rounds[-1]})" if rounds else " (it has no winning ticket)"

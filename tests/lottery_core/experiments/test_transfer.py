@@ -92,7 +92,7 @@ def test_tickets_can_be_added_to_a_folder_and_stay_those_of_one_experiment(there
     here(out, kinds=("winning",), rounds=1)
     _, trained = here(out, kinds=("winning", "transfer-random"), rounds=1, transfer=source(there, out))
     assert trained == [Run(1, "transfer-random", 1)]
-    assert Experiment.load(out).tickets_from == TicketSource(out / source(there, out)["tickets_from"])
+    assert Experiment.load(out).tickets_from == TicketSource(there.resolve())
     with pytest.raises(ConfigError, match=r"has tickets of another experiment already .*tickets_from: "):
         here(out, kinds=("transfer",), rounds=1, transfer=source(again, out))
     rows, trained = here(out, kinds=("winning",), rounds=2)
