@@ -14,8 +14,20 @@ from typing import Any
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
-from lottery_core.experiments import paths
-from lottery_core.experiments.graph import FRESH_APART, SEEDINGS, SHARED, Run, alike, needs, plan_runs, with_winning
+from lottery_core.experiments.graph import (
+    FRESH_APART,
+    SEEDINGS,
+    SHARED,
+    Run,
+    alike,
+    needs,
+    paths,
+    plan_probe,
+    plan_runs,
+    probe_needs,
+    with_winning,
+)
+from lottery_core.experiments.probe import Probe
 from lottery_core.experiments.transfer import TicketSource
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
@@ -60,6 +72,7 @@ _DEFAULTS: dict[str, Any] = {
     "search": SEARCH_FULL,
     "first": None,
     "score_rounds": [],
+    "probe": {},
 }
 # Settings that say how tickets are searched for and which are scored; a folder with only dense runs takes any.
 _SEARCHING = ("search", "first", "score_rounds")
@@ -99,6 +112,8 @@ class Experiment:
         :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :param transfer: whose winning tickets the kinds of :data:`lottery_core.pruning.TRANSFERS` get, see
         :meth:`TicketSource.as_json`; empty: as before in this folder
+    :param probe: candidate rewind points whose stability is probed, see :meth:`Probe.as_json`: then there are no
+        tickets, but copies of the dense network from each of these points; empty for any other experiment
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -128,6 +143,7 @@ class Experiment:
     seeding: str = ""
     repeat_noise: int = 1
     transfer: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
@@ -183,6 +199,8 @@ class Experiment:
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
+        if self.probed is not None:
+            return plan_probe(self.seeds, len(self.probed.points))
         scored = self.score_rounds
         return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise, scored, self.searches)
 
@@ -190,6 +208,11 @@ class Experiment:
     def tickets_from(self) -> TicketSource | None:
         """The other experiment whose tickets are transferred; ``None`` if there is none."""
         return TicketSource.of_json(self.out, self.transfer) if self.transfer else None
+
+    @cached_property
+    def probed(self) -> Probe | None:
+        """The candidate rewind points that are probed; ``None`` for any experiment that is no probe."""
+        return Probe.of_json(self.out, self.probe) if self.probe else None
 
     def check_transfer(self, weights: Weights | None) -> list[str]:
         """Check that each run that needs a ticket of another experiment has one, and return lines about what it gets.
@@ -209,7 +232,7 @@ class Experiment:
 
     def needs(self, run: Run) -> list[Run]:
         """Return the runs that must be done before ``run`` can start."""
-        return needs(run, self.searches)
+        return needs(run, self.searches) if self.probed is None else probe_needs(run)
 
     @staticmethod
     def plain_needs(run: Run) -> list[Run]:
@@ -248,7 +271,7 @@ class Experiment:
 
     def _later(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in _DEFAULTS}
-        return {**values, "score_rounds": list(self.score_rounds)}
+        return {**values, "score_rounds": list(self.score_rounds), "probe": dict(self.probe)}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
@@ -435,4 +458,5 @@ class _Row:
     seeding: str = FRESH_APART
     repeat_noise: int = 1
     transfer: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
     version_0_1: Mapping[str, str] = field(default_factory=dict)

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import WriteError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, Score, write_lines
 from lottery_core.files import read_json, read_object, remove_parts, why_not_regular, write_json

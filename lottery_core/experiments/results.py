@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, TicketError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
 from lottery_core.tickets import TOGETHER, claimed_digest

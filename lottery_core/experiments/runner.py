@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import FloorStop, Run, dense
+from lottery_core.experiments.graph import COPY, FloorStop, Run, dense, paths
 from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
@@ -112,7 +111,7 @@ class Runner:
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
-        own = run.kind in CHAINS or run.noise > 1
+        own = run.kind in (*CHAINS, COPY) or run.noise > 1
         if ticket is not None and (own or not is_readable(ticket)):
             chain_run = run if own else run.winning
             with warnings.catch_warnings(record=True) as caught:
@@ -155,6 +154,11 @@ class Runner:
 
     def _what(self) -> str:
         chosen = self.experiment
+        if chosen.probed is not None:
+            count = len(chosen.seeds)
+            return (
+                f"{count} seed{'s' * (count > 1)} x (dense + {len(chosen.probed.points)} points x 2 copies and a line)"
+            )
         seeds, kinds, rounds = len(set(chosen.seeds)), len(chosen.kinds), len(chosen.score_rounds) or chosen.rounds
         each = "level" if chosen.score_rounds else "round"
         tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
@@ -204,7 +208,7 @@ class Runner:
         # in training is written at the end of it.
         if not run.has_ticket or run.kind in IN_TRAINING:
             return None
-        own = run.kind in CHAINS or run.noise > 1
+        own = run.kind in (*CHAINS, COPY) or run.noise > 1
         return self.out / (run if own else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, TicketError
-from lottery_core.experiments import paths
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import from_json
 from lottery_core.pruning import ALONE_DENSE, WINNING, Partners, Rename, check_unmatched, partners
 from lottery_core.tickets import Ticket, Weights, read_masks
