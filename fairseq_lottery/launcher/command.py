@@ -36,6 +36,7 @@ from lottery_core.cli import (
     chosen_of,
     chosen_point,
     probe_line,
+    refuse_probe_options,
     refuse_ticket_options,
     run_command,
     run_experiment,
@@ -154,6 +155,7 @@ def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
 
 
 def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    refuse_probe_options(given)
     if given.get("rewind") == AUTO and "out" in given:
         probe = given["out"] / paths.PROBE
         _stability({**without_ticket_options(given), "out": probe}, words)

@@ -24,7 +24,6 @@ from lottery_core.cli import (
     STABILITY,
     Parser,
     add_experiment_options,
-    add_stability_options,
     search_settings,
     transfer_settings,
     version_line,
@@ -103,7 +102,6 @@ def stability_parser() -> Parser:
         "and the models on the straight line between their ends are scored on the validation split."
     )
     result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
-    add_stability_options(result.add_argument_group("stability"))
     return result
 
 

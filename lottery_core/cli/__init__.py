@@ -15,6 +15,7 @@ from lottery_core.cli.stability import (
     chosen_point,
     probe_line,
     probe_of,
+    refuse_probe_options,
     refuse_ticket_options,
     without_ticket_options,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "chosen_point",
     "probe_line",
     "probe_of",
+    "refuse_probe_options",
     "refuse_ticket_options",
     "without_ticket_options",
     "Parser",

@@ -60,6 +60,17 @@ def refuse_ticket_options(given: Mapping[str, Any]) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} is for tickets: stability trains copies of one network")
 
 
+def refuse_probe_options(given: Mapping[str, Any]) -> None:
+    """Check that no option of a probe was given without one.
+
+    :param given: options that were given, by name
+    :raises ConfigError: such an option was given, and ``--rewind`` is not ``auto``
+    """
+    for name in PROBE_DEFAULTS if given.get("rewind") != AUTO else ():
+        if name in given:
+            raise ConfigError(f"--{name} is for the stability of rewind points: it needs --rewind {AUTO}")
+
+
 def without_ticket_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of an experiment without those that a probe of it does not have, for ``--rewind auto``.
 

@@ -20,6 +20,7 @@ from lottery_core.cli import (
     chosen_of,
     chosen_point,
     probe_line,
+    refuse_probe_options,
     refuse_ticket_options,
     run_command,
     run_experiment,
@@ -87,6 +88,7 @@ def _run(args: argparse.Namespace) -> None:
         print(preset_list())
         return
     given = vars(args)
+    refuse_probe_options(given)
     if given.get("rewind") == AUTO and "out" in given:
         probe = args.out / paths.PROBE
         _stability({**without_ticket_options(given), "out": probe})

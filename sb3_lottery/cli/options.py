@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
-from lottery_core.cli import STABILITY, Parser, accept, add_experiment_options, add_stability_options, version_line
+from lottery_core.cli import STABILITY, Parser, accept, add_experiment_options, version_line
 from lottery_core.experiments import LEARNING_RATE
 from sb3_lottery.cli.environment_options import DEFAULTS as ENVIRONMENT_DEFAULTS
 from sb3_lottery.cli.environment_options import add_environment_options
@@ -86,7 +86,6 @@ def stability_parser() -> Parser:
         "and the agents on the straight line between their ends are evaluated."
     )
     result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
-    add_stability_options(result.add_argument_group("stability"))
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -409,3 +410,19 @@ def test_the_transfer_matrix_has_all_pairs_and_one_network(tmp_path: Path) -> No
     )
     assert refused.returncode == 2
     assert "there is no game 'pong' here" in refused.stderr
+
+
+def test_probes_have_the_settings_of_the_recipes_whose_results_they_explain(tmp_path: Path) -> None:
+    env = {**os.environ, "LOTTERY_VENV": str(Path(sys.executable).parents[1]), "OUT": str(tmp_path), "SEEDS": "1"}
+    words = ["bash", str(ROOT / "recipes/stability.sh"), "--dry-run"]
+    done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stability of 5 points: init timesteps:5120 " in done.stderr
+    assert "16 runs, 0 done, 16 to do" in done.stdout
+    (line,) = re.findall(r"^fairseq-lottery stability .* -- (.*)$", done.stdout, re.MULTILINE)
+    _, behind = plan("multi30k_transformer", "--small", f"PREPARED={tmp_path}/numbers-data").chain()
+    assert shlex.split(line) == behind
+    assert not list(tmp_path.iterdir())
+    refused = subprocess.run([*words, "multi30k"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "multi30k needs DATA=DIR" in refused.stderr
