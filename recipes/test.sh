@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # The whole test suite: style, types, shell scripts, then the tests, long ones first. Arguments go to pytest.
 #   bash recipes/test.sh -k ticket
+#   bash recipes/test.sh --quick     while working: until the first failure, and only tests that take little time
+#   bash recipes/test.sh --slow      also long chains of real processes, ten minutes more
+# A path among the arguments is tested whole.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash recipes/setup.sh
@@ -10,14 +13,25 @@ export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .venv/bin/ruff format --check .
 .venv/bin/mypy
 .venv/bin/shellcheck -x recipes/*.sh .ci/run
-# Paths among the arguments replace these. Long chains of real processes, ten minutes more, need --slow or their path.
 paths=(tests/fairseq_lottery tests/sb3_lottery tests/test_*.py tests/recipes tests/lottery_core)
-marks=(-m "not slow")
-arguments=()
+marks=(-m "not slow") choice=() named='' arguments=()
 for argument in "$@"; do
-    [[ -e ${argument%%::*} ]] && paths=() && marks=()
-    if [[ $argument == --slow ]]; then marks=(); else arguments+=("$argument"); fi
+    case $argument in
+        --slow) marks=() ;;
+        --quick)
+            # The core, and of each plugin what makes its masks hold.
+            paths=(tests/test_imports.py tests/lottery_core tests/sb3_lottery/training/test_callback.py
+                tests/sb3_lottery/test_networks.py tests/fairseq_lottery/language_model)
+            # Not those that start, kill and wait for processes; by name, so that it holds wherever they lie.
+            choice=(-x -q -k "not (executors or killed or ctrl_c or side_by_side or get_longer or failed_run or resuming or two_ranks)")
+            ;;
+        *)
+            if [[ -e ${argument%%::*} ]]; then named=yes; fi
+            arguments+=("$argument")
+            ;;
+    esac
 done
+if [[ -n $named ]]; then paths=() marks=(); fi
 # Two processes; the tests of a file share what they have trained, so they stay together.
-exec .venv/bin/python -m pytest -n "${LOTTERY_TEST_WORKERS:-2}" --dist loadfile \
+exec .venv/bin/python -m pytest -n "${LOTTERY_TEST_WORKERS:-2}" --dist loadfile ${choice[@]+"${choice[@]}"} \
     ${marks[@]+"${marks[@]}"} ${paths[@]+"${paths[@]}"} ${arguments[@]+"${arguments[@]}"}

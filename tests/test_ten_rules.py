@@ -54,6 +54,7 @@ OPTIONS = {
     "rounds": 2,
     "prune_rate": 0.5,
     "score_episodes": 5,
+    "floor": False,
     "progress": False,
 }
 

@@ -59,7 +59,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         share = surviving_share(experiment, run, before)
         arguments = arguments.plus("--ticket", str(folder / paths.START), "--ticket-kind", run.kind)
         return arguments.plus("--surviving", repr(share), "--gradual", experiment.gradual)
-    if run.kind not in CONTROLS or run.noise > 1:
+    if run.kind not in CONTROLS or run.repeats:
         rewinds = run.kind in CHAINS and CHAINS[run.kind].rewinds
         if experiment.rewind == NOTHING and rewinds and (before / LAST).exists():
             arguments = at_one_rate(arguments, last_rate(before))

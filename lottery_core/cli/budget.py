@@ -15,8 +15,8 @@ from typing import Any
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, dense, duration, paths, read_marker, read_rows
 from lottery_core.files import read_curve, read_object, write_json
+from lottery_core.pruning import BEST_OF, SEARCH_FULL, Look, parse_search, rounds_of_levels, settles_at
 from lottery_core.pruning import BUDGET as BUDGET_KINDS
-from lottery_core.pruning import SEARCH_FULL, Look, parse_search, rounds_of_levels, settles_at
 from lottery_core.reports import answer, length, looks_of, of_rows
 
 WALL, CPU, RUNS = "wall-clock time", "CPU time", "trainings"
@@ -86,7 +86,7 @@ def ways(experiment: Experiment, chosen: Iterable[str], looks: Sequence[Look]) -
         scored = _levels_of(experiment)
         experiment = replace(experiment, score_rounds=scored, rounds=scored[-1])
         yield experiment, _share(own.share, own.threshold, looks)
-    if "search" not in chosen and own.full and not set(experiment.kinds) & set(BUDGET_KINDS):
+    if "search" not in chosen and own.full and not set(experiment.kinds) & {*BUDGET_KINDS, *BEST_OF}:
         settled = parse_search("settled")
         yield replace(experiment, search=str(settled)), _share(None, settled.threshold, looks)
 

@@ -17,6 +17,7 @@ from lottery_core.experiments.graph import (
     plan_runs,
     point_folder,
     start_folder,
+    trainings,
 )
 from lottery_core.experiments.next_ticket import line_between, make_control, mask_watch, prune_in_training
 from lottery_core.experiments.probe import (
@@ -121,6 +122,7 @@ __all__ = [
     "read_searches",
     "seconds_left",
     "took",
+    "trainings",
     "write_csv",
     "write_floor",
     "write_score",

@@ -32,6 +32,7 @@ from lottery_core.experiments.transfer import TicketSource
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
+    BEST_OF,
     BUDGET,
     DENSE,
     FRESH,
@@ -150,9 +151,10 @@ class Experiment:
         check_scope_shares(self.scope_shares)
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
         parse_search(self.search)
-        if self.searches and set(self.kinds) & set(BUDGET):
+        whole = [kind for kind in self.kinds if kind in (*BUDGET, *BEST_OF)]
+        if self.searches and whole:
             raise ConfigError(
-                f"a {BUDGET[0]} ticket trains as long as a search whose rounds are trained in full: leave it or "
+                f"{whole[0]} is given as much training as a search whose rounds are trained in full: leave it or "
                 f"--search {self.search} out"
             )
         if self.first is not None:

@@ -51,7 +51,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     out = experiment.out
     if run.kind == COPY:
         return _copy(experiment, run)
-    if run.noise > 1:
+    if run.repeats:
         return _again(experiment, run)
     chain = CHAINS[run.kind]
     source, start = pruned_run(run, experiment.searches), out / dense(run.seed).folder
@@ -323,7 +323,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind not in (DENSE, LINE) and run.noise == 1:
+    if run.kind not in (DENSE, LINE) and not run.repeats:
         yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):

@@ -111,7 +111,7 @@ class Runner:
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
-        own = run.kind in (*CHAINS, COPY) or run.noise > 1
+        own = run.kind in (*CHAINS, COPY) or run.repeats
         if ticket is not None and (own or not is_readable(ticket)):
             chain_run = run if own else run.winning
             with warnings.catch_warnings(record=True) as caught:
@@ -208,7 +208,7 @@ class Runner:
         # in training is written at the end of it.
         if not run.has_ticket or run.kind in IN_TRAINING:
             return None
-        own = run.kind in (*CHAINS, COPY) or run.noise > 1
+        own = run.kind in (*CHAINS, COPY) or run.repeats
         return self.out / (run if own else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:

@@ -3,6 +3,7 @@
 from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
 from lottery_core.pruning.in_training import GRADUAL, GradientSums, PruningInTraining, PruningSchedule
 from lottery_core.pruning.kinds import (
+    BEST_OF,
     BUDGET,
     CHAINS,
     CONTROLS,
@@ -71,6 +72,7 @@ from lottery_core.pruning.without_search import (
 from lottery_core.pruning.zeros import forgotten_masks
 
 __all__ = [
+    "BEST_OF",
     "BUDGET",
     "IN_TRAINING",
     "WITHOUT_SEARCH",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from lottery_core.experiments import Row
+from lottery_core.experiments import Row, trainings
 from lottery_core.pruning import (
     ALONE_PRUNED,
+    BEST_OF,
     BUDGET,
     CHAINS,
     CONTROLS,
@@ -31,6 +32,7 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
     ticket does, also if it takes no more than the layers' shares from it. Kinds for which the number of survivors
     suffices need no search; those that start from the rewind point need the dense training up to there, and so do those
     whose masks come from another experiment, unless the trained dense network prunes the tensors without a partner.
+    Where the best of several tickets counts, the others were trained for it, too.
 
     :param rows: rows of one experiment
     :param kind: the kind
@@ -51,6 +53,9 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
         return None
     if CHAINS[chain].iterative:
         needed += [_mean(searches or rows, chain, earlier) for earlier in range(1, round_)]
+    if kind in BEST_OF:  # the draws that were not the best
+        own = _mean(rows, kind, round_)
+        needed.append(None if own is None else own * (trainings(round_) - 1))
     known = [each for each in needed if each is not None]
     return sum(known) if len(known) == len(needed) else None
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, paths, plan_runs
+from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, paths, plan_runs, trainings
 from lottery_core.files import CurvePoint, read_curve
 from lottery_core.pruning import BUDGET, Look, parse_search, settles_at
 
@@ -35,7 +35,7 @@ def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
 
 def length(run: Run) -> float:
     """Return how many full trainings a scored run takes: one, or as many as a whole search, see ``random-budget``."""
-    return run.round + 1.0 if run.kind in BUDGET else 1.0
+    return float(trainings(run.round)) if run.kind in BUDGET else 1.0
 
 
 def saved_lines(experiment: Experiment, searches: Sequence[Row]) -> list[str]:

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
 from lottery_core.cli import DEFAULTS, search_lines, search_settings, transfer_settings
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner
+from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, read_floor, write_floor
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
+from lottery_core.pruning import FLOOR, GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
+from sb3_lottery.find.floor import floor_of
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
 from sb3_lottery.find.references import worker_command
@@ -22,6 +26,7 @@ from sb3_lottery.training import (
     Sb3,
     all_versions,
     call_callbacks,
+    call_make_model,
     score_label,
     spec_of_length,
 )
@@ -54,6 +59,7 @@ def find_tickets(
     first: float | str | None = None,
     score_at: Sequence[float | str] | None = None,
     score_rounds: Sequence[int] | None = None,
+    floor: bool = True,
     tickets_from: str | Path | None = None,
     map: Sequence[str] = (),
     unmatched: str | None = None,
@@ -105,6 +111,8 @@ def find_tickets(
     :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
     :param score_at: levels, shares of the pool, near which tickets are trained in full and scored; ``None`` for all
     :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
+    :param floor: whether to measure the floor once, in 100 episodes each of random actions, each constant action and
+        the untrained network; the answer counts scores from there
     :param tickets_from: folder of another experiment, whose winning tickets the kinds ``"transfer"``,
         ``"transfer-values"`` and ``"transfer-random"`` get; or the folder of one of its seeds. Adds ``"transfer"`` if
         none of them is among the kinds
@@ -188,12 +196,32 @@ def find_tickets(
         command = partial(worker_command, make_model, callbacks)
         executor = Processes(lambda _, folder: command(folder), jobs)
         command(experiment.out)  # a function that another process cannot import is refused here
+    if floor:
+        _measure_floor(experiment, make_model)
     try:
         rows = Runner(experiment, Sb3(), executor, shown).run()
     except KeyboardInterrupt:
         Progress().say("find_tickets: stopped; call it again to resume")
         raise KeyboardInterrupt from None
+    rows = [row for row in rows if row.kind != FLOOR]
     return Found(rows, experiment.out, experiment.score_label, score_episodes)
+
+
+def _measure_floor(experiment: Experiment, make_model: MakeModel) -> None:
+    if experiment.check_same_as_before() and read_floor(experiment.out) is not None:
+        return
+    make = partial(call_make_model, make_model)
+    try:
+        score, policy, _ = floor_of(make, lambda seed: _env_of(make(seed)), experiment.seeds[0])
+    except Exception as error:  # a user's environment may raise anything, and its training may be possible without
+        Progress().say(f"the floor could not be measured: {type(error).__name__}: {error}")
+        return
+    write_floor(experiment.out, score, policy)
+
+
+def _env_of(model: BaseAlgorithm) -> VecEnv:
+    assert model.env is not None  # see look_at
+    return model.env
 
 
 def _check_types(prune_rate: object, seeds: Sequence[object], **whole: object) -> None:

@@ -19,7 +19,7 @@ _PICTURES = (".png", ".pdf", ".svg")
 class Found:
     """The results of :func:`find_tickets`.
 
-    :param rows: one row per finished run
+    :param rows: one row per finished run, without that of the floor
     :param out: the experiment's folder
     :param score_label: description of the score
     :param score_episodes: L, the number of returns in a score unless fewer episodes ended
@@ -63,7 +63,8 @@ class Found:
         path = Path(path)
         if path.suffix.lower() not in _PICTURES:
             raise ConfigError(f"a picture must end in {', '.join(_PICTURES)}, not in '{path.suffix}' ({path.name})")
-        plot({self.out.resolve().name: self.rows}, path, self.score_label)
+        rows = source_of(self.out).rows if read_row(self.out) else self.rows  # with the floor
+        plot({self.out.resolve().name: rows}, path, self.score_label)
         return path
 
     def ticket(self, seed: int, kind: str, round: int) -> Path:

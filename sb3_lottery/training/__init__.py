@@ -3,7 +3,7 @@
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model, check_pruning, early_rewind, first_update, whole_rollouts
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
-from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation
+from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation, FreshEnv
 from sb3_lottery.training.fingerprint import describe_model
 from sb3_lottery.training.framework import Sb3, all_versions, score_label
 from sb3_lottery.training.in_process import (
@@ -21,6 +21,7 @@ from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
 __all__ = [
     "EVALUATION",
     "Evaluation",
+    "FreshEnv",
     "InProcess",
     "LotteryCallback",
     "MODEL",

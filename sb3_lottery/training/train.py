@@ -238,14 +238,14 @@ def train_run(
     """
     folder = out / run.folder
     control = CONTROLS.get(run.kind)
-    draws = control is not None and control.needs == FRESH and run.noise == 1
+    draws = control is not None and control.needs == FRESH and not run.repeats
     fresh = _initial(make_fresh or make_model, run.control_seed) if draws and seeding != FRESH_APART else None
     model = make_model(run.control_seed if draws and fresh is None else run.noise_seed)
     try:
         ticket = pruning = None
         if run.kind in IN_TRAINING:
             ticket, pruning = prune_in_training(out, run, spec.epochs)
-        elif control and run.noise == 1:
+        elif control and not run.repeats:
             ticket = make_control(out, run, fresh or weights_of(model))
             ticket.save(folder / paths.TICKET)
         elif run.has_ticket:

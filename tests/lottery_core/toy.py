@@ -70,7 +70,7 @@ def train_run(out: Path, run: Run) -> None:
         write_score(folder, Score(line.barrier, steps=0))
         return
     control = CONTROLS.get(run.kind)
-    fresh = control and control.needs == FRESH and run.noise == 1
+    fresh = control and control.needs == FRESH and not run.repeats
     model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
     if not run.has_ticket:
@@ -86,7 +86,7 @@ def train_run(out: Path, run: Run) -> None:
         ticket, pruning = prune_in_training(out, run, epochs=2)
         keeper = apply_ticket(ticket, model, optimizer)
     else:
-        if control and run.noise == 1:
+        if control and not run.repeats:
             make_control(out, run, snapshot(model)).save(folder / paths.TICKET)
         ticket = Ticket.load(folder / paths.TICKET)
         keeper = apply_ticket(ticket, model, optimizer)

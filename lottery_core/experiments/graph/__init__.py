@@ -16,6 +16,7 @@ from lottery_core.experiments.graph.plan import (
     needs,
     plan_runs,
     pruned_run,
+    trainings,
     with_winning,
 )
 from lottery_core.experiments.graph.probe import copies, plan_probe, point_folder, probe_needs, start_folder
@@ -46,5 +47,6 @@ __all__ = [
     "needs",
     "plan_runs",
     "pruned_run",
+    "trainings",
     "with_winning",
 ]

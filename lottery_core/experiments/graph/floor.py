@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.graph.plan import Run, dense
+from lottery_core.pruning import BEST_OF
 
 BOUND = 0.05  # share of the distance from the floor to the dense score
 
@@ -93,10 +94,11 @@ class FloorStop:
     def learn(self, run: Run, score: float) -> None:
         """Take note of a finished run.
 
-        :param run: the run; those that only search, or repeat a ticket under other noise, do not count
+        :param run: the run; those that only search, or repeat a ticket under other noise, do not count, nor does a
+            single draw of several
         :param score: its score
         """
-        if not run.search and run.noise == 1:
+        if not run.search and run.noise == 1 and run.kind not in BEST_OF:
             self._scores[run] = score
 
     def left_out(self, waiting: Iterable[Run]) -> list[Run]:

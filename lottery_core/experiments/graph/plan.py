@@ -8,7 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import CHAINS, CONTROLS, DENSE, IN_TRAINING, INIT, KINDS, WINNING, check_kind, derive_seed
+from lottery_core.pruning import (
+    BEST_OF,
+    CHAINS,
+    CONTROLS,
+    DENSE,
+    IN_TRAINING,
+    INIT,
+    KINDS,
+    WINNING,
+    check_kind,
+    derive_seed,
+)
 
 ROUND, SEARCH = "round-", "search-"  # of folders
 # Who shares the noise of training (environments, actions, order of the data, dropout) within a repeat: all kinds and
@@ -34,7 +45,8 @@ class Run:
     :param seed: the seed of the repeat
     :param kind: ``"dense"`` or a kind of ticket
     :param round: 0 where nothing is pruned, from 1 for tickets
-    :param noise: 1 for the first training of the ticket; further ones train it again under other noise
+    :param noise: 1 for the first training of the ticket; further ones train it again under other noise, or, of a kind
+        in :data:`~lottery_core.pruning.BEST_OF`, another ticket of the same round
     :param search: whether the run only trains until the next ticket can be pruned from it; it is not scored
     """
 
@@ -98,17 +110,24 @@ class Run:
         return self.kind not in _WITHOUT_TICKET or self.noise > 1
 
     @property
+    def repeats(self) -> bool:
+        """Whether the run trains the ticket of another run again, under other noise."""
+        return self.noise > 1 and self.kind not in BEST_OF
+
+    @property
     def noise_seed(self) -> int:
         """The seed of the noise of training, which all kinds and rounds of a repeat share."""
         return self.seed if self.noise == 1 else derive_seed("noise", self.seed, self.noise)
 
     @property
     def control_seed(self) -> int:
-        """The seed of a control's fresh values and shuffles; it differs by experiment seed, kind and round."""
-        return derive_seed("control", self.seed, self.kind, self.round)
+        """The seed of a control's fresh values and shuffles; it differs by experiment seed, kind, round and draw."""
+        draw = () if self.noise == 1 else (self.noise,)
+        return derive_seed("control", self.seed, self.kind, self.round, *draw)
 
     def __str__(self) -> str:
-        again = "" if self.noise == 1 else f", noise {self.noise}"
+        what = "draw" if self.kind in BEST_OF else "noise"
+        again = "" if self.noise == 1 else f", {what} {self.noise}"
         word = "point" if self.kind in _OF_PROBE else "search round" if self.search else "round"
         round_ = "" if self.kind == DENSE else f" {word} {self.round}"
         return f"seed {self.seed} {self.kind}{round_}{again}"
@@ -164,7 +183,7 @@ def needs(run: Run, searches: bool = False) -> list[Run]:
     :param run: a run
     :param searches: whether rounds are searched in runs of their own
     """
-    if run.noise > 1:
+    if run.repeats:
         return list(dict.fromkeys([run.first, dense(run.seed)]))
     if run.kind == DENSE:
         return []
@@ -220,7 +239,15 @@ def plan_runs(
             is_scored = not scored or round_ in scored
             runs += [Run(seed, kind, round_) for kind in found if is_scored or (not searches and kind in on)]
     again = [run for run in runs if not run.search and (not scored or run.round in (0, *scored))]
-    return [*runs, *(replace(run, noise=noise) for noise in range(2, noises + 1) for run in again)]
+    several = [run for run in again if run.kind in BEST_OF]
+    draws = [replace(run, noise=draw) for run in several for draw in range(2, trainings(run.round) + 1)]
+    repeated = [run for run in again if run.kind not in BEST_OF]
+    return [*runs, *draws, *(replace(run, noise=noise) for noise in range(2, noises + 1) for run in repeated)]
+
+
+def trainings(round_: int) -> int:
+    """Return how many trainings it takes to find and train the winning ticket of a round, the dense one included."""
+    return round_ + 1
 
 
 def _prunes_on(kind: str) -> bool:

@@ -13,6 +13,7 @@ from lottery_core.pruning.kinds.kind import (
     random_masks,
 )
 from lottery_core.pruning.kinds.registry import (
+    BEST_OF,
     BUDGET,
     CHAINS,
     CONTROLS,
@@ -28,6 +29,7 @@ from lottery_core.pruning.kinds.registry import (
 )
 
 __all__ = [
+    "BEST_OF",
     "BUDGET",
     "check_outside",
     "IN_TRAINING",

@@ -68,6 +68,8 @@ class Control:
     :param alone: whether ``make`` uses no more of the winning ticket than its shapes and its number of survivors, so
         that the kind can be made without a winning ticket
     :param budget: whether to train as long as finding and training the winning ticket of the round takes
+    :param best_of: whether to draw and train as many tickets as finding and training the winning ticket of the round
+        takes trainings, of which the best counts
     """
 
     name: str
@@ -76,6 +78,7 @@ class Control:
     needs: str
     alone: bool = False
     budget: bool = False
+    best_of: bool = False
 
 
 @dataclass(frozen=True)

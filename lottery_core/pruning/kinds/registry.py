@@ -13,6 +13,7 @@ from lottery_core.pruning.kinds import (
     one_shot,
     permuted,
     random,
+    random_best,
     random_budget,
     random_scaled,
     reinit,
@@ -42,6 +43,7 @@ _KINDS: tuple[Kind, ...] = (
     signs.KIND,
     random_scaled.KIND,
     random_budget.KIND,
+    random_best.KIND,
     rewound_dense.KIND,
     transfer.KIND,
     transfer_values.KIND,
@@ -58,6 +60,8 @@ TRANSFERS: dict[str, Transfer] = {kind.name: kind for kind in _KINDS if isinstan
 UNPRUNED: tuple[str, ...] = tuple(name for name, chain in CHAINS.items() if not chain.prunes)
 # Kinds whose runs are longer than the others by what their name says.
 BUDGET: tuple[str, ...] = tuple(kind.name for kind in _KINDS if isinstance(kind, Control) and kind.budget)
+# Kinds of which several tickets are drawn and trained in each round; the best one counts.
+BEST_OF: tuple[str, ...] = tuple(kind.name for kind in _KINDS if isinstance(kind, Control) and kind.best_of)
 CONTROLS: dict[str, Control] = {kind.name: kind for kind in _KINDS if isinstance(kind, Control)}
 IN_TRAINING: dict[str, InTraining] = {kind.name: kind for kind in _KINDS if isinstance(kind, InTraining)}
 MEANINGS: dict[str, str] = {kind.name: kind.meaning for kind in _KINDS}

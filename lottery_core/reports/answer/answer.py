@@ -127,7 +127,7 @@ def _ends(missing: int, low: Answer, high: Answer) -> str:
 
 def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) -> Answer:
     sign = question.sign
-    everything = once(rows)
+    everything = once(rows, sign)
     trained = [row for row in everything if row.kind not in UNPRUNED] or everything
     curves = curves_of(trained, sign)
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))

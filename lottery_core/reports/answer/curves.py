@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lottery_core import dialects
 from lottery_core.experiments import Row
-from lottery_core.pruning import DENSE, FLOOR, KINDS
+from lottery_core.pruning import BEST_OF, DENSE, FLOOR, KINDS
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,31 @@ def percent(share_: float) -> str:
     return f"{value:.0f}%" if value >= 9.95 else f"{value:.1f}%" if value >= 0.995 else f"{value:.2g}%"
 
 
-def once(rows: Iterable[Row]) -> list[Row]:
-    """Return one row per run: if a ticket was trained repeatedly, the row with the lowest noise number."""
+def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
+    """Return one row per ticket: of several trainings the one with the lowest noise number, of several draws the best.
+
+    :param rows: rows of one experiment
+    :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
+    """
+    rows = list(rows)
+    sign = sign if sign is not None else _usual_sign(rows)
     first: dict[tuple[int, str, int], Row] = {}
     for row in rows:
         known = first.get((row.seed, row.kind, row.round))
-        if known is None or row.noise < known.noise:
+        better = row.kind in BEST_OF and known is not None and _value(row, sign) > _value(known, sign)
+        if known is None or better or (row.kind not in BEST_OF and row.noise < known.noise):
             first[row.seed, row.kind, row.round] = row
     return list(first.values())
+
+
+def _usual_sign(rows: Sequence[Row]) -> float:
+    packages = {word.partition("=")[0] for row in rows for word in row.versions.split()}
+    label = next((row.score_label for row in rows if row.score_label), "")
+    return -1.0 if dialects.of_versions(packages).lower_is_better(label) else 1.0
+
+
+def _value(row: Row, sign: float) -> float:
+    return sign * row.score if math.isfinite(row.score) else -math.inf
 
 
 def kinds_in(rows: Iterable[Row]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import FLOOR
+from lottery_core.pruning import BEST_OF, FLOOR
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def luck_of(rows: Sequence[Row]) -> list[Luck]:
     """
     groups: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.kind != FLOOR:
+        if row.kind != FLOOR and row.kind not in BEST_OF:
             groups[row.kind][row.round, row.seed].append(row.score)
     result = []
     for kind, cells in groups.items():

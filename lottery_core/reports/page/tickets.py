@@ -64,7 +64,7 @@ class Tickets:
         self._kept: OrderedDict[Run, PackedMasks] = OrderedDict()
         self._bytes = 0
         seen: dict[str, tuple[int, ...]] | None = None
-        for run in dict.fromkeys(row.run for row in rows if row.kind != DENSE and row.round and row.noise == 1):
+        for run in dict.fromkeys(row.run for row in rows if row.kind != DENSE and row.round and not row.run.repeats):
             masks = self._load(run)
             if masks is None:
                 continue

@@ -153,7 +153,7 @@ def done(out: Path, word: str, framework: Toy, chosen: tuple[str, ...] = ("level
 
 def test_the_spread_of_the_pilot_fixes_the_seeds(tmp_path: Path) -> None:
     write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
-    result, trained, said = done(tmp_path, "1000runs", Scripted(5.0, 8.0))
+    result, trained, said = done(tmp_path, "1000runs", Scripted(5.0, 5.0))
     assert trained[0] == dense(1)
     pilot = [row for row in read_rows(tmp_path) if row.seed in (1, 2, 3, -1)]
     wanted = seeds_by_spread(result, pilot)
@@ -163,7 +163,7 @@ def test_the_spread_of_the_pilot_fixes_the_seeds(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / paths.BUDGET).read_text())
     assert kept["fixed"] is True
     # The same command has nothing left to do, whatever came out of the seeds.
-    again, more, _ = done(tmp_path, "1000runs", Scripted(5.0, 8.0))
+    again, more, _ = done(tmp_path, "1000runs", Scripted(5.0, 5.0))
     assert (again.seeds, more) == (result.seeds, [])
 
 
@@ -171,7 +171,7 @@ def test_the_difference_plays_no_part(tmp_path: Path) -> None:
     seeds = []
     for name, difference in (("no", 0.0), ("large", 60.0)):
         write_floor(tmp_path / name, Score(0.0, 0.5, 100), "random actions")
-        seeds.append(done(tmp_path / name, "1000runs", Scripted(difference, 8.0))[0].seeds)
+        seeds.append(done(tmp_path / name, "1000runs", Scripted(difference, 4.0))[0].seeds)
     assert seeds[0] == seeds[1]
 
 

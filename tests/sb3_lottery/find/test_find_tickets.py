@@ -22,12 +22,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from lottery_core import Ticket, read_weights
 from lottery_core.errors import ConfigError, PruneError, RunError
 from lottery_core.experiments.graph.plan import Run
-from lottery_core.experiments.results import read_rows
+from lottery_core.experiments.results import read_csv, read_floor, read_rows
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.training.fingerprint import describe_model
 from tests.sb3_lottery.helpers import assert_dead, make
 
-SMALL = {"total_timesteps": 256, "rounds": 2, "prune_rate": 0.5, "score_episodes": 5, "progress": False}
+SMALL = {"total_timesteps": 256, "rounds": 2, "prune_rate": 0.5, "score_episodes": 5, "progress": False, "floor": False}
 
 
 def make_model(seed: int):
@@ -355,3 +355,35 @@ def test_models_are_told_apart_by_more_than_numbers() -> None:
     different += [normalized(), normalized(norm_obs=False), normalized(gamma=0.9), pendulum(9.8), pendulum(5.0)]
     texts = [json.dumps(one, sort_keys=True) for one in different]
     assert len(set(texts)) == len(texts)
+
+
+def test_the_floor_is_measured_once_and_stands_in_the_answer(tmp_path: Path) -> None:
+    options = {**SMALL, "rounds": 1, "kinds": ("winning",), "floor": True}
+    found = find_tickets(make_model, tmp_path / "x", **options)
+    assert {row.kind for row in found.rows} == {"dense", "winning"}
+    measured = read_floor(tmp_path / "x")
+    assert measured is not None
+    assert 8 < measured < 60, "CartPole without learning"
+    assert found.answer().scale is None or found.answer().scale.floor == measured
+    (row,) = [row for row in read_csv(tmp_path / "x/results.csv") if row.kind == "floor"]
+    assert row.score == measured
+    made: list[int] = []
+
+    def counting(seed: int):
+        made.append(seed)
+        return make_model(seed)
+
+    assert find_tickets(counting, tmp_path / "x", **options).rows == found.rows
+    assert len(made) == 1, "only looked at"
+
+
+def test_a_floor_that_cannot_be_measured_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no episodes today")
+
+    monkeypatch.setattr(sys.modules[find_tickets.__module__], "floor_of", fails)
+    found = find_tickets(make_model, tmp_path / "x", **{**SMALL, "rounds": 0, "floor": True})
+    assert len(found.rows) == 1
+    assert "the floor could not be measured: RuntimeError: no episodes today" in capsys.readouterr().err

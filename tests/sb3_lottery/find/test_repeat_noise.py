@@ -12,7 +12,14 @@ from sb3_lottery import find_tickets
 from tests.sb3_lottery import tiny
 from tests.sb3_lottery.trace import Trace
 
-OPTIONS = {"total_timesteps": 96, "rewind": "timesteps:24", "rounds": 1, "prune_rate": 0.5, "score_episodes": 5}
+OPTIONS = {
+    "total_timesteps": 96,
+    "rewind": "timesteps:24",
+    "rounds": 1,
+    "prune_rate": 0.5,
+    "score_episodes": 5,
+    "floor": False,
+}
 
 
 def test_tickets_stay_and_noise_differs(tmp_path: Path) -> None:

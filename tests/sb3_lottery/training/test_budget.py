@@ -25,6 +25,7 @@ def test_a_random_ticket_trains_as_long_as_search_and_training_of_the_winning_on
         after_rewind=after_rewind,
         kinds=("random-budget",),
         score_episodes=5,
+        floor=False,
         progress=False,
     )
     steps = {(row.kind, row.round): row.steps for row in found.rows}

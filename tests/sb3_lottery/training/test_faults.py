@@ -28,6 +28,7 @@ OPTIONS: dict[str, Any] = {
     "kinds": ("winning",),
     "prune_rate": 0.5,
     "score_episodes": 5,
+    "floor": False,
 }
 
 

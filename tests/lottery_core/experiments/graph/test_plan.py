@@ -14,7 +14,8 @@ from lottery_core.pruning.timepoints import Point, parse_point
 
 def test_every_run_comes_after_those_it_needs() -> None:
     plan = plan_runs(KINDS, [1, 2], 5)
-    assert len(plan) == len(set(plan)) == 2 * (2 + 5 * (len(KINDS) - 1))  # rewound-dense is one run a seed
+    draws = sum(range(1, 6))  # of random-best: one more than the round
+    assert len(plan) == len(set(plan)) == 2 * (2 + 5 * (len(KINDS) - 1) + draws)  # rewound-dense is one run a seed
     for index, run in enumerate(plan):
         assert all(other in plan[:index] for other in needs(run))
 
@@ -36,6 +37,21 @@ def test_the_rewound_dense_network_is_one_run_a_seed() -> None:
     assert needs(run) == [dense(1)]
     assert run.folder == Path("seed-1/rewound-dense/round-00")
     assert plan_runs(["rewound-dense"], [1], 0) == [dense(1)]
+
+
+def test_the_best_of_several_random_tickets_has_a_draw_for_each_training_of_the_winning_one() -> None:
+    plan = plan_runs(["random-best"], [1], 3, noises=2, scored=[1, 3])
+    draws = [run for run in plan if run.kind == "random-best"]
+    assert sorted(run.noise for run in draws if run.round == 3) == [1, 2, 3, 4]
+    assert sorted(run.noise for run in draws if run.round == 1) == [1, 2]
+    assert {run.round for run in draws} == {1, 3}
+    last = draws[-1]
+    assert not last.repeats
+    assert last.noise > 1
+    assert needs(last) == [Run(1, "winning", last.round - 1), dense(1)]
+    assert last.folder == Path(f"seed-1/noise-{last.noise}/random-best/round-{last.round:02d}")
+    for seeds in ({run.control_seed for run in draws}, {(run.round, run.noise_seed) for run in draws}):
+        assert len(seeds) == len(draws)
 
 
 def test_controls_bring_the_winning_chain_with_them() -> None:

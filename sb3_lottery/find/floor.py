@@ -1,0 +1,107 @@
+"""The floor of a game: the score of an agent that has learned nothing."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy
+from gymnasium.spaces import Discrete
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Score
+from lottery_core.pruning import derive_seed
+from sb3_lottery.models import needs_action_masks
+from sb3_lottery.training import Evaluation, FreshEnv
+
+_MOST_ACTIONS = 32  # number of constant actions that are tried
+_MOST_STEPS = 1000  # steps of an episode on average: an action may be one with which an episode never ends
+
+
+class _EnoughError(Exception):
+    """Ends the episodes of a policy that takes too many steps."""
+
+
+class _Actions:
+    """Takes actions without looking at observations: always the same action, or random ones.
+
+    :param space: the action space
+    :param action: the action; ``None`` draws random actions
+    """
+
+    def __init__(self, space: Any, action: int | None) -> None:
+        self.space, self.action = space, action
+
+    def predict(self, observation: Any, state: Any = None, **_: Any) -> tuple[Any, Any]:
+        """Return the actions for a batch of observations."""
+        first = next(iter(observation.values())) if isinstance(observation, dict) else observation
+        actions = [self.space.sample() if self.action is None else self.action for _ in range(len(first))]
+        return numpy.asarray(actions), state
+
+
+def floor_of(
+    make: Callable[[int], BaseAlgorithm], fresh_env: FreshEnv, seed: int, episodes: int = 100
+) -> tuple[Score, str, dict[str, float]]:
+    """Measure the floor: the best of random actions, each constant action, and the untrained network.
+
+    A policy that takes more than 1,000 steps an episode is stopped; the episodes that have ended by then count, and
+    without any it is left out. A model that needs action masks is compared with no policy that ignores them.
+
+    :param make: makes a fresh model from a seed
+    :param fresh_env: makes environments from a seed; they are closed here
+    :param seed: seed of the environments, the actions and the network
+    :param episodes: number of episodes for each policy
+    :returns: the best score, the name of the policy that reached it, and the mean return of each policy
+    :raises ConfigError: ``episodes`` is below 1
+    """
+    if episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, not {episodes}")
+    own = derive_seed("floor", seed)
+    model = make(own)
+    try:
+        untrained = Evaluation(episodes)(model, Score(0.0), fresh_env, own)
+        space, masked = model.action_space, needs_action_masks(model)
+    finally:
+        if model.env is not None:
+            model.env.close()
+    scores = {"the untrained network": (untrained.eval_score or 0.0, untrained.eval_se or math.nan, episodes)}
+    space.seed(own)
+    constant = range(int(space.n)) if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS else ()
+    policies = {"random actions": _Actions(space, None), **{f"action {a} always": _Actions(space, a) for a in constant}}
+    for name, policy in () if masked else policies.items():
+        played = _played(fresh_env(own), policy, episodes)
+        if played is not None:
+            scores[name] = played
+    best = max(scores, key=lambda name: scores[name][0])
+    score, error, count = scores[best]
+    return Score(score, error, count), best, {name: found[0] for name, found in scores.items()}
+
+
+def _played(env: VecEnv, policy: Any, episodes: int) -> tuple[float, float, int] | None:
+    normalizer = unwrap_vec_normalize(env)
+    if normalizer is not None:
+        normalizer.norm_reward = False
+    steps, returns = 0, []
+
+    def count(evaluation: dict[str, Any], _: object) -> None:
+        nonlocal steps, returns
+        steps, returns = steps + 1, evaluation["episode_rewards"]
+        if steps > _MOST_STEPS * episodes:
+            raise _EnoughError
+
+    try:
+        with suppress(_EnoughError):
+            evaluate_policy(policy, env, episodes, callback=count, return_episode_rewards=True, warn=False)
+    finally:
+        env.close()
+    values = [float(value) for value in returns]
+    if not values:
+        return None
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.fmean(values), error, len(values)
