@@ -15,6 +15,7 @@ from lottery_core.pruning.kinds import (
     KINDS,
     MEANINGS,
     REWIND,
+    TRANSFERS,
     UNPRUNED,
     WINNING,
     InTraining,
@@ -52,6 +53,16 @@ from lottery_core.pruning.timepoints import (
     REMAINING,
     Point,
     parse_point,
+)
+from lottery_core.pruning.transfer import (
+    ALONE_DENSE,
+    ALONE_PRUNED,
+    UNMATCHED,
+    Partners,
+    Rename,
+    check_unmatched,
+    partners,
+    transferred,
 )
 from lottery_core.pruning.units import Layout, check_granularity, check_reachable, layout_of, layout_of_weights
 from lottery_core.pruning.without_search import (
@@ -100,6 +111,15 @@ __all__ = [
     "SEARCH_FULL",
     "Search",
     "UNPRUNED",
+    "ALONE_DENSE",
+    "ALONE_PRUNED",
+    "TRANSFERS",
+    "UNMATCHED",
+    "Partners",
+    "Rename",
+    "check_unmatched",
+    "partners",
+    "transferred",
     "REWIND",
     "WINNING",
     "Criterion",

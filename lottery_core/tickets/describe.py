@@ -94,6 +94,8 @@ def render(ticket: Ticket, colour: bool = False) -> str:
         f"surviving {facts['surviving']:,} ({facts['surviving_fraction']:.2%})",
     ]
     lines += asked_lines(ticket)
+    if origin.carried:
+        lines.append(f"masks from the parent, a ticket of another experiment: {', '.join(origin.carried)}")
     lines.append(f"output scale {facts['output_scale']:.4g} (product of the layers' root mean squares at the start)")
     lines += network_lines(ticket)
     lines = [printable(line, _MOST) for line in lines]

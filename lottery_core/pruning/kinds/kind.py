@@ -1,6 +1,7 @@
-"""The three sorts of kinds.
+"""The sorts of kinds.
 
-Tickets found by pruning in a chain of rounds; controls made from the winning ticket; tickets found while they train.
+Tickets found by pruning in a chain of rounds; tickets of another experiment; controls made from the winning ticket;
+tickets found while they train.
 """
 
 from __future__ import annotations
@@ -40,6 +41,20 @@ class Chain:
     iterative: bool
     rewinds: bool
     prunes: bool = True
+
+
+@dataclass(frozen=True)
+class Transfer(Chain):
+    """A kind of ticket whose mask is the winning one of the same round in another experiment.
+
+    :param values: whether tensors with a partner there also start from its values; otherwise from the rewind point here
+    :param shuffled: whether the mask is shuffled within each tensor
+    """
+
+    iterative: bool = False
+    rewinds: bool = True
+    values: bool = False
+    shuffled: bool = False
 
 
 @dataclass(frozen=True)

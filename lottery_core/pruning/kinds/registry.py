@@ -21,10 +21,13 @@ from lottery_core.pruning.kinds import (
     shuffled,
     signs,
     snip,
+    transfer,
+    transfer_random,
+    transfer_values,
     uniform,
     winning,
 )
-from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, InTraining, Kind
+from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, InTraining, Kind, Transfer
 from lottery_core.tickets import UNIT
 
 _KINDS: tuple[Kind, ...] = (
@@ -43,12 +46,17 @@ _KINDS: tuple[Kind, ...] = (
     random_budget.KIND,
     random_best.KIND,
     rewound_dense.KIND,
+    transfer.KIND,
+    transfer_values.KIND,
+    transfer_random.KIND,
     snip.KIND,
     gradual.KIND,
 )
 
 KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
 CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
+# Kinds whose masks come from another experiment.
+TRANSFERS: dict[str, Transfer] = {kind.name: kind for kind in _KINDS if isinstance(kind, Transfer)}
 # Kinds whose tickets keep every parameter, in a single run a seed.
 UNPRUNED: tuple[str, ...] = tuple(name for name, chain in CHAINS.items() if not chain.prunes)
 # Kinds whose runs are longer than the others by what their name says.
