@@ -8,7 +8,7 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.cli.common import Parser
 from lottery_core.cli.completion import accept
-from lottery_core.cli.help_text import listed, version_line
+from lottery_core.cli.help_text import GRANULARITIES, listed, version_line
 from lottery_core.inference import FORMS
 from lottery_core.pruning import CRITERIA
 
@@ -110,6 +110,8 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     criteria = {name: criterion.meaning for name, criterion in CRITERIA.items()}
     ranking = listed("how parameters are ranked (as for --previous, else magnitude)", criteria)
     accept(add("--criterion", metavar="NAME", help=ranking), criteria)
+    pieces = listed("what is pruned at once (as for --previous, else weight)", GRANULARITIES)
+    accept(add("--granularity", metavar="WORD", help=pieces), GRANULARITIES)
     add(
         "--scope-shares",
         metavar="HOW",

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment, Row, paths, read_searches, write_csv
+from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_searches, write_csv
 from lottery_core.files import printable, refuse_inputs, write_json
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
-from lottery_core.reports.costs import cost_lines
+from lottery_core.reports.costs import cost_lines, steps_lines
 from lottery_core.reports.plot import plot
 from lottery_core.reports.saved import saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
-from lottery_core.reports.steps import steps_lines
+from lottery_core.reports.stability import stability_report
 from lottery_core.reports.table import evaluated, further_scores, interval_table, table
 
 _LONGEST = 2000  # maximum characters of a line; names and labels come from files
@@ -43,6 +43,10 @@ def report(
     :raises ConfigError: a folder has no finished run, or no evaluation, or a file does not contain rows
     :raises WriteError: a file cannot be written
     """
+    for run in runs if len(runs) == 1 and not is_file(runs[0]) else ():
+        if read_row(run).get("probe"):
+            stability_report(run)
+            return
     texts: list[str] = []
     sources: dict[str, Source] = {}
     answers: dict[str, Answer] = {}
