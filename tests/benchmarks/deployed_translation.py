@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from fairseq.modules import MultiheadAttention
 
 from lottery_core.cli.lottery import main as lottery
 from lottery_core.inference.sparsify import sparsify
@@ -24,7 +25,10 @@ SMALL = "--encoder-layers 1 --decoder-layers 1 --encoder-ffn-embed-dim 256 --dec
 
 
 def without_units(model: Any, start: dict[str, torch.Tensor], percent: int) -> None:
-    """The start values without that share of the units of each feed-forward block, which no weight reads or feeds."""
+    """The start values without that share of the units of each feed-forward block, and of the heads of each attention.
+
+    No weight reads or feeds them. fairseq's own class has room for fewer units, CTranslate2 for fewer heads as well.
+    """
     torch.manual_seed(percent)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -35,6 +39,14 @@ def without_units(model: Any, start: dict[str, torch.Tensor], percent: int) -> N
             layer.fc1.weight[dead] = 0
             layer.fc1.bias[dead] = 0
             layer.fc2.weight[:, dead] = 0
+        for attention in (module for module in model.modules() if isinstance(module, MultiheadAttention)):
+            size = attention.head_dim
+            for head in torch.randperm(attention.num_heads)[: attention.num_heads * percent // 100].tolist():
+                rows = slice(head * size, (head + 1) * size)
+                for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+                    projection.weight[rows] = 0
+                    projection.bias[rows] = 0
+                attention.out_proj.weight[:, rows] = 0
 
 
 class Fairseq:
@@ -81,9 +93,9 @@ def translate(translator: Any, batches: Sequence[list[list[str]]]) -> None:
 
 def convert(path: Path, output: Path, data: Path, kind: str) -> Path:
     """The model for CTranslate2, without the check of its translations, which random weights cannot pass."""
-    from ctranslate2.converters import FairseqConverter
+    from fairseq_lottery.inference.ctranslate2 import convert_files
 
-    FairseqConverter(str(path), str(data), "en", "de").convert(str(output), quantization=kind)
+    convert_files(path, data, ("en", "de"), output, kind)
     return output
 
 

@@ -101,6 +101,30 @@ def test_shrunk_first(
     assert (tmp_path / "small" / "model.bin").stat().st_size < (tmp_path / "full" / "model.bin").stat().st_size
 
 
+def test_dead_heads_are_left_out(
+    trained: Path, translation_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Heads that nothing reads, and heads whose values are 0; the scores stay the same to the last bit but for int8."""
+    assert exported(trained, tmp_path / "whole") == 0
+    assert "attention heads" not in capsys.readouterr().out
+    state = load(trained)
+    weights = state["model"]
+    for name in ("encoder.layers.0.self_attn", "decoder.layers.0.encoder_attn"):
+        weights[f"{name}.out_proj.weight"][:, :8] = 0
+    weights["decoder.layers.0.self_attn.v_proj.weight"][8:] = weights["decoder.layers.0.self_attn.v_proj.bias"][8:] = 0
+    torch.save(state, tmp_path / "dead.pt")
+    assert exported(tmp_path / "dead.pt", tmp_path / "cut") == 0
+    assert "left out 3 of 6 attention heads, which are dead" in capsys.readouterr().out
+    facts = read_object(tmp_path / "cut" / "lottery.json")["check"]
+    assert facts["same"] + facts["ties"] == SENTENCES
+    sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("cut", "whole")]
+    assert sizes[0] < sizes[1] - 3 * 3 * 8 * 16 * 4
+    weights["decoder.layers.0.self_attn.v_proj.bias"][8:] = 1  # a constant that the output reads
+    torch.save(state, tmp_path / "alive.pt")
+    assert exported(tmp_path / "alive.pt", tmp_path / "constant") == 0
+    assert "left out 1 of 6 attention heads" in capsys.readouterr().out
+
+
 def test_the_plain_form_is_read_by_the_converter_itself(trained: Path, translation_data: Path, tmp_path: Path) -> None:
     """By the command that ships with CTranslate2, where this project is not importable; the shrunk form too."""
     state = load(trained)
