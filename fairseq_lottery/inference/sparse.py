@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from fairseq_lottery.inference.dead_units import remove_dead_units
+from fairseq_lottery.inference.decoding import take_shortcuts
 from lottery_core.inference import AUTO, CSR, Load, sparsify
 
 log = logging.getLogger("fairseq_lottery")
@@ -44,7 +45,9 @@ def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Load
 
 
 def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> object:
-    return sparsify(model, tokens=loads(model) if mode == AUTO else None, form=mode)
+    report = sparsify(model, tokens=loads(model) if mode == AUTO else None, form=mode)
+    take_shortcuts(model)
+    return report
 
 
 def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:

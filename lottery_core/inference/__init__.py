@@ -5,6 +5,7 @@
 """
 
 from lottery_core.inference.export import CTRANSLATE2, FORMS, ONNX, OPTIONS, PLAIN, SHRUNK, export
+from lottery_core.inference.layers import CsrMatrix, SparseLinear
 from lottery_core.inference.load_sparse import fill, give_memory, load_sparse, parameters_on_meta
 from lottery_core.inference.shrink import ELEMENTWISE, Activation, Reads, Report, Shrunk, Units, shrink
 from lottery_core.inference.sparse_file import SparseFile, is_sparse_file, save_sparse
@@ -17,6 +18,7 @@ __all__ = [
     "Activation",
     "CSR",
     "CTRANSLATE2",
+    "CsrMatrix",
     "ELEMENTWISE",
     "FORMS",
     "Load",
@@ -28,6 +30,7 @@ __all__ = [
     "SHRUNK",
     "Shrunk",
     "SparseFile",
+    "SparseLinear",
     "SparseReport",
     "Timings",
     "Units",

@@ -53,11 +53,12 @@ class Fairseq:
 
     def make_sparse(self, dataset: Any, batch: int) -> None:
         """As ``--sparse-inference auto`` does."""
-        from fairseq_lottery.inference import loads_of_generation
+        from fairseq_lottery.inference import loads_of_generation, take_shortcuts
 
         options = SimpleNamespace(gen_subset="test", batch_size=batch, max_tokens=None)
         task = SimpleNamespace(datasets={"test": dataset}, lottery_options=options)
         sparsify(self.model, tokens=loads_of_generation(task, self.model, BEAM))
+        take_shortcuts(self.model)
 
     def translate(self, samples: Sequence[Any]) -> None:
         for sample in samples:
