@@ -108,7 +108,8 @@ def _preflight(
     model = task.build_model(cfg.model)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
-    for line in experiment.check_transfer(weights):
+    frozen = experiment.frozen_line(weights)
+    for line in (*experiment.check_transfer(weights), *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
