@@ -55,7 +55,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_reachable, check_scope_shares, layout_of_weights
 from lottery_core.reports import stability, stability_report
 from lottery_core.tickets import snapshot
 
@@ -108,6 +108,9 @@ def _preflight(
     model = task.build_model(cfg.model)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+    layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
+    if layout is not None:
+        check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
     frozen = experiment.frozen_line(weights)
     for line in (*experiment.check_transfer(weights), *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)

@@ -203,6 +203,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         after_rewind=args.after_rewind,
         gradual=args.gradual,
         outside=args.outside,
+        granularity=args.granularity,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
         **transfer_settings(vars(args)),

@@ -46,15 +46,17 @@ from lottery_core.pruning import (
     SEARCH_FULL,
     TRANSFERS,
     PruningSchedule,
+    check_granularity,
     check_outside,
     check_rate,
     check_scope_shares,
+    check_units,
     criterion_named,
     needs_rewind_point,
     parse_search,
     schedule,
 )
-from lottery_core.tickets import ALL, TOGETHER, Weights, versions
+from lottery_core.tickets import ALL, TOGETHER, WEIGHT, Weights, versions
 
 _KEYS = {
     *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
@@ -72,6 +74,7 @@ _DEFAULTS: dict[str, Any] = {
     "outside": FRESH,
     "search": SEARCH_FULL,
     "first": None,
+    "granularity": WEIGHT,
     "score_rounds": [],
     "probe": {},
 }
@@ -109,6 +112,7 @@ class Experiment:
     :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
     :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
     :param repeat_noise: how often each ticket is trained, under different noise
+    :param granularity: whether parameters are pruned one by one (``"weight"``), or whole units (``"unit"``)
     :param seeding: which runs of a repeat share the noise of training, one of
         :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
     :param transfer: whose winning tickets the kinds of :data:`lottery_core.pruning.TRANSFERS` get, see
@@ -143,6 +147,7 @@ class Experiment:
     score_rounds: tuple[int, ...] = ()
     seeding: str = ""
     repeat_noise: int = 1
+    granularity: str = WEIGHT
     transfer: Mapping[str, Any] = field(default_factory=dict)
     probe: Mapping[str, Any] = field(default_factory=dict)
 
@@ -150,6 +155,8 @@ class Experiment:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
+        for kind in self.kinds:
+            check_units(kind, check_granularity(self.granularity))
         parse_search(self.search)
         whole = [kind for kind in self.kinds if kind in (*BUDGET, *BEST_OF)]
         if self.searches and whole:
@@ -473,6 +480,7 @@ class _Row:
     score_rounds: tuple[int, ...] = ()
     seeding: str = FRESH_APART
     repeat_noise: int = 1
+    granularity: str = WEIGHT
     transfer: Mapping[str, Any] = field(default_factory=dict)
     probe: Mapping[str, Any] = field(default_factory=dict)
     version_0_1: Mapping[str, str] = field(default_factory=dict)

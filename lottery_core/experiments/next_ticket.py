@@ -31,12 +31,22 @@ from lottery_core.pruning import (
     PruningSchedule,
     any_rewinds,
     control_ticket,
+    layout_of_weights,
     parse_search,
     prune,
     transferred,
 )
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
+from lottery_core.tickets import (
+    UNIT,
+    Masks,
+    Origin,
+    Ticket,
+    Weights,
+    networks_of,
+    output_scale,
+    ticket_notes,
+)
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -76,6 +86,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         seed=run.seed,
         criterion=experiment.criterion,
         scope_shares=experiment.scope_shares,
+        granularity=experiment.granularity,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
 
@@ -183,6 +194,8 @@ def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, P
         rewind=experiment.rewind if kind.rewinds else AT_INIT,
         seed=run.seed,
         scope_shares=experiment.scope_shares,
+        granularity=experiment.granularity,
+        heads=start.heads if experiment.granularity == UNIT else {},
     )
     names = start.pool(experiment.scope)
     ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
@@ -212,7 +225,8 @@ def mask_watch(
     if survivors >= left and not run.search:
         return None
     search = parse_search(experiment.search) if run.search else None
-    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares)
+    layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
+    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares, layout)
 
 
 def trained_already(experiment: Experiment, run: Run) -> Run | None:
@@ -297,6 +311,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         criterion=experiment.criterion,
         networks=networks,
         scope_shares=experiment.scope_shares,
+        granularity=experiment.granularity,
         score_label=experiment.score_label,
         output_scale=scale,
         gradual=experiment.gradual if run.kind == GRADUALLY else "",
@@ -324,7 +339,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     """
     folder = experiment.out / run.folder
     if run.kind not in (DENSE, LINE) and not run.repeats:
-        yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
+        yield from ticket_notes(Ticket.load(folder / paths.TICKET), f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (

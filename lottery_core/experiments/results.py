@@ -17,7 +17,7 @@ from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
-from lottery_core.tickets import TOGETHER, claimed_digest
+from lottery_core.tickets import TOGETHER, WEIGHT, claimed_digest
 
 _LARGEST = 1e100  # tables square and sum values, which must not overflow
 _MORE = "score: "  # prefix of the columns of further scores
@@ -105,6 +105,7 @@ class Row:
     same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
     output_scale: float | None = None  # product of the layers' root mean squares at the start of a ticket
     gradual: str = ""  # begin, end and steps of the schedule of a ticket that was pruned gradually
+    granularity: str = WEIGHT
     carried: int | None = None  # parameters in tensors whose masks came from another experiment; None for other kinds
     unmatched: str = ""  # what happened to the other tensors of such a ticket
 

@@ -13,7 +13,7 @@ from lottery_core.experiments import Row
 from lottery_core.pruning import ALONE_DENSE, ALONE_PRUNED, DENSE, FLOOR, KINDS, MAGNITUDE, TRANSFERS
 from lottery_core.reports.answer import measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
-from lottery_core.tickets import SEPARATE
+from lottery_core.tickets import SEPARATE, UNIT
 
 
 def spread(scores: Sequence[float]) -> float:
@@ -69,6 +69,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
     notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
     notes += ["networks pruned separately"] if any(row.scope_shares == SEPARATE for row in rows) else []
+    notes += ["whole units pruned"] if any(row.granularity == UNIT for row in rows) else []
     schedules = sorted({row.gradual for row in rows} - {""})
     notes += [f"gradual: begin, end and steps {schedule}" for schedule in schedules]
     notes += more

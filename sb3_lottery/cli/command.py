@@ -31,7 +31,7 @@ from lottery_core.cli import (
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Progress, dense, paths, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from lottery_core.reports import stability, stability_report
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
@@ -40,6 +40,7 @@ from sb3_lottery.cli.options import parser, stability_parser
 from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
 from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.request import Request, probe_request, request_of
+from sb3_lottery.layers import units_of
 from sb3_lottery.models import (
     ModelSettings,
     check_device,
@@ -73,6 +74,9 @@ def _preflight(request: Request, here: bool) -> list[str]:
             request.settings.start.load_into(model, experiment.out)
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+        layout = units_of(model, weights, experiment.scope, experiment.granularity)
+        if layout is not None:
+            check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
         carried = experiment.check_transfer(weights)
         training = request.settings.training
         if GRADUALLY in experiment.kinds:

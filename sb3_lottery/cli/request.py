@@ -76,6 +76,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         after_rewind=values["after_rewind"],
         gradual=values["gradual"],
         outside=values["outside"],
+        granularity=values["granularity"],
         scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))

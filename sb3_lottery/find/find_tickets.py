@@ -13,7 +13,15 @@ from lottery_core.cli import DEFAULTS, search_lines, search_settings, transfer_s
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, read_floor, write_floor
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import FLOOR, GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
+from lottery_core.pruning import (
+    FLOOR,
+    GRADUAL,
+    GRADUALLY,
+    SEARCH_FULL,
+    PruningSchedule,
+    any_rewinds,
+    check_reachable,
+)
 from sb3_lottery.find.floor import floor_of
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
@@ -60,6 +68,7 @@ def find_tickets(
     score_at: Sequence[float | str] | None = None,
     score_rounds: Sequence[int] | None = None,
     floor: bool = True,
+    granularity: str = "weight",
     tickets_from: str | Path | None = None,
     map: Sequence[str] = (),
     unmatched: str | None = None,
@@ -113,6 +122,8 @@ def find_tickets(
     :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
     :param floor: whether to measure the floor once, in 100 episodes each of random actions, each constant action and
         the untrained network; the answer counts scores from there
+    :param granularity: ``"weight"``: parameters are pruned one by one; ``"unit"``: whole units of hidden layers,
+        channels and units of LSTMs, with their biases
     :param tickets_from: folder of another experiment, whose winning tickets the kinds ``"transfer"``,
         ``"transfer-values"`` and ``"transfer-random"`` get; or the folder of one of its seeds. Adds ``"transfer"`` if
         none of them is among the kinds
@@ -146,7 +157,7 @@ def find_tickets(
     schedule = PruningSchedule.parse(gradual, "gradual")
     default_rewind = Path(out) if rewind is None else None
     steps = schedule if GRADUALLY in kinds else None
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, default_rewind, steps)
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, granularity, default_rewind, steps)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -171,7 +182,10 @@ def find_tickets(
         after_rewind=after_rewind,
         gradual=str(schedule),
         outside=outside,
+        granularity=granularity,
     )
+    if model.layout is not None:
+        check_reachable(model.layout, experiment.schedule(model.layout.size, experiment.rounds)[-1])
     shown = Progress(quiet=not progress)
     for line in (*search_lines(experiment), *experiment.check_transfer(None)):
         shown.say(line)

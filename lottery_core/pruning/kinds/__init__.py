@@ -24,6 +24,7 @@ from lottery_core.pruning.kinds.registry import (
     UNPRUNED,
     any_rewinds,
     check_kind,
+    check_units,
     needs_rewind_point,
     starts_rewound,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "WINNING",
     "any_rewinds",
     "check_kind",
+    "check_units",
     "needs_rewind_point",
     "control_ticket",
     "starts_rewound",

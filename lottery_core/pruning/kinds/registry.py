@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lottery_core.errors import unknown_choice
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.pruning.kinds import (
     at_start,
     erk,
@@ -28,6 +28,7 @@ from lottery_core.pruning.kinds import (
     winning,
 )
 from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, InTraining, Kind, Transfer
+from lottery_core.tickets import UNIT
 
 _KINDS: tuple[Kind, ...] = (
     winning.KIND,
@@ -86,6 +87,16 @@ def needs_rewind_point(kind: str) -> bool:
     if kind in IN_TRAINING:
         return IN_TRAINING[kind].rewinds
     return kind in CONTROLS and CONTROLS[kind].needs == REWIND and CONTROLS[kind].alone
+
+
+def check_units(kind: str, granularity: str) -> str:
+    """Check that a kind of ticket has tickets of a granularity, and return the kind unchanged.
+
+    :raises ConfigError: the kind has single weights only, and whole units are pruned
+    """
+    if granularity == UNIT and kind in CONTROLS and not CONTROLS[kind].units:
+        raise ConfigError(f"the kind {kind} draws single weights: it has no tickets of granularity '{UNIT}'")
+    return kind
 
 
 def check_kind(kind: str) -> str:
