@@ -57,6 +57,9 @@ from_files() {
     venv=$folder/venv
     if [[ ! -e $venv/.done ]]; then
         "$python" -m venv --system-site-packages "$venv"
+        # If that python is of an environment itself, its packages are not those of the system.
+        "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sep="\n")' \
+            >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/with-torch.pth"
         local pip=("$venv/bin/python" -m pip install --quiet --no-index --no-build-isolation --find-links "$folder/wheels")
         "${pip[@]}" --no-deps cython ninja wheel setuptools
         "${pip[@]}" "${packages[@]}"

@@ -16,12 +16,11 @@ from sb3_lottery.cli.environment_options import choose_environment
 from sb3_lottery.cli.options import DEFAULTS
 from sb3_lottery.cli.presets import PRESETS, SOURCE
 from sb3_lottery.cli.zoo import zoo_entry
-from sb3_lottery.models import ModelSettings, algorithm, checked_shares, scope_words
+from sb3_lottery.models import ModelSettings, Pretrained, algorithm, checked_shares, scope_words
 from sb3_lottery.training import (
     EVALUATION,
     UNITS,
     Evaluation,
-    Pretrained,
     RunSettings,
     Sb3,
     TrainingSpec,

@@ -14,7 +14,6 @@ from sb3_lottery.training.in_process import (
     call_make_model,
     check_not_shared,
 )
-from sb3_lottery.training.pretrained import Pretrained
 from sb3_lottery.training.run_settings import RunSettings, saved_model
 from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind, spec_of_length
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
@@ -30,7 +29,6 @@ __all__ = [
     "MakeModel",
     "NORMALIZE",
     "NO_MONITOR",
-    "Pretrained",
     "RunSettings",
     "SCORES",
     "Sb3",

@@ -8,10 +8,9 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment
-from sb3_lottery.models import ModelSettings
+from sb3_lottery.models import ModelSettings, Pretrained
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.framework import Sb3
-from sb3_lottery.training.pretrained import Pretrained
 from sb3_lottery.training.spec import TrainingSpec
 
 

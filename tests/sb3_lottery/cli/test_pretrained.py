@@ -15,8 +15,7 @@ from lottery_core import Ticket, Weights, read_weights
 from lottery_core.experiments import Run, dense, paths
 from sb3_lottery import find_tickets
 from sb3_lottery.cli.command import main
-from sb3_lottery.models import make_model, weights_of
-from sb3_lottery.training import Pretrained
+from sb3_lottery.models import Pretrained, make_model, weights_of
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import SMALL, request_for
 from tests.sb3_lottery.tiny import make

@@ -15,7 +15,7 @@ from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import set_values
 from lottery_core.files import why_not_regular
-from sb3_lottery.models import bare_policy, copy_to_targets, weights_of
+from sb3_lottery.models.parameters import bare_policy, copy_to_targets, weights_of
 
 
 @dataclass(frozen=True)
