@@ -6,6 +6,7 @@ import re
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from lottery_core.tickets import outside_by_name, without_copies
 
 # fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta and decoder.layers_msk of levenshtein.
 _BLOCK = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?layers\w*\.\d+)\.fc1\.weight$")
+_ATTENTION = re.compile(r"^(?:.*\.)?(encoder|decoder)\..*_attn\.out_proj\.weight$")
 _WIDTH = "ffn_embed_dim"
 # fairseq/models/lstm.py: the layers of lstm_lm are cells, with the names of torch's LSTM but for the number at the end.
 _CELL = re.compile(r"^decoder\.layers\.(\d+)\.((?:weight|bias)_[ih]h)$")
@@ -51,7 +53,9 @@ def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any],
     units = [Units(f"{block}.fc1", (Reads(f"{block}.fc2", (activation,)),)) for block in layers]
     level = [{f"{block}.fc1" for block in side} for side in blocks.values()]
     shrunk = shrink(model, units, level=level)
-    report = _report(model, shrunk, source)
+    dead = _dead_heads(model, options)
+    stay = f"; {dead} dead heads stay, as zeros: fairseq's attentions are as wide as their embeddings" if dead else ""
+    report = replace(_report(model, shrunk, source, stay), note=stay)
     widths = {(side, _WIDTH): shrunk.widths[f"{names[0]}.fc1"][1] for side, names in blocks.items()}
     return {**state, "cfg": _with_widths(state["cfg"], widths), "model": shrunk.tensors}, report
 
@@ -80,12 +84,22 @@ def _shrink_lstm(state: Mapping[str, Any], options: Mapping[str, Any], source: s
     return {**state, "cfg": cfg, "model": tensors}, report
 
 
-def _report(model: Mapping[str, Tensor], shrunk: Shrunk, source: str) -> Report:
+def _dead_heads(model: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
+    dead = 0
+    for name, weight in model.items():
+        match = _ATTENTION.match(name)
+        count = _option(options, f"{match[1]}_attention_heads") if match is not None else None
+        if type(count) is int and weight.shape[1] % count == 0:
+            dead += int((~(weight != 0).any(0).reshape(count, -1).any(1)).sum())
+    return dead
+
+
+def _report(model: Mapping[str, Tensor], shrunk: Shrunk, source: str, note: str = "") -> Report:
     counted = without_copies(model)
     outside = outside_by_name(counted)
     report = shrunk.report(counted, lambda name: name in outside or (name in model and name not in counted))
     if not report:
-        raise CheckpointError(f"{source}: {report.line}")
+        raise CheckpointError(f"{source}: {report.line}{note}")
     return report
 
 

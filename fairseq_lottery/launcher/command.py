@@ -111,7 +111,8 @@ def _preflight(
     layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
     if layout is not None:
         check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
-    for line in experiment.check_transfer(weights):
+    frozen = experiment.frozen_line(weights)
+    for line in (*experiment.check_transfer(weights), *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment

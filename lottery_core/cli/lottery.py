@@ -20,7 +20,7 @@ from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
 from lottery_core.inference import OPTIONS, export
 from lottery_core.pruning import check_granularity, check_rate, check_scope_shares, criterion_named, prune
-from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, report, states
+from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, refuse_probes, report, states
 from lottery_core.reports import render as render_status
 from lottery_core.reports.page import answered, check_page, subject_of, write_page
 from lottery_core.tickets import (
@@ -154,6 +154,7 @@ def _report(args: argparse.Namespace) -> None:
         True if args.lower_is_better else None,
     )
     if args.html is not None:
+        refuse_probes(args.runs)
         check_page(args.html, args.runs)
     report(args.runs, args.output, args.csv, args.eval, asked, args.json)
     _write_page(args, Queue(), asked)

@@ -234,6 +234,20 @@ class Experiment:
         waiting = [run for run in runs if not (self.out / run.folder / paths.MARKER).exists()]
         return [] if source is None else source.check(self.out, waiting, weights, self.scope)
 
+    def frozen_line(self, weights: Weights) -> str | None:
+        """Return a warning if parameters that do not train are in the pool; ``None`` if there are none.
+
+        :param weights: weights of a new network
+        """
+        frozen = [name for name in weights.pool(self.scope) if name in (weights.frozen or ())]
+        if not frozen:
+            return None
+        count = sum(weights.tensors[name].numel() for name in frozen)
+        return (
+            f"WARNING: {count:,} parameters that do not train are in the pool ({', '.join(frozen[:3])}, ...), and are "
+            "pruned by magnitude: --scope trainable leaves them out"
+        )
+
     @property
     def searches(self) -> bool:
         """Whether rounds are searched in runs of their own, which end before scored runs do."""

@@ -18,7 +18,7 @@ from lottery_core.reports.answer import (
 )
 from lottery_core.reports.costs import cost_lines, search_cost, steps_lines
 from lottery_core.reports.plot import plot
-from lottery_core.reports.report import report, tables
+from lottery_core.reports.report import refuse_probes, report, tables
 from lottery_core.reports.saved import costs, length, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
 from lottery_core.reports.stability import PointStability, Stability, stability, stability_report
@@ -57,6 +57,7 @@ __all__ = [
     "parse_margin",
     "plot",
     "question_of",
+    "refuse_probes",
     "render",
     "report",
     "saved_lines",

@@ -70,6 +70,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
         model = make_model(few, experiment.seeds[0])
     try:
         check_model(model, request.settings.training, settings.n_envs)
+        if request.settings.start is not None:
+            request.settings.start.load_into(model, experiment.out)
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
         layout = units_of(model, weights, experiment.scope, experiment.granularity)
@@ -81,7 +83,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
             check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
-        return [*carried, *(line for line in (longer, early) if line)]
+        frozen = experiment.frozen_line(weights)
+        return [*carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
     finally:
         assert model.env is not None
         model.env.close()

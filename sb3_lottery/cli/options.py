@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
@@ -35,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "optimizer_kwargs": {},
     "policy_kwargs": {},
     "device": "cpu",
+    "from_model": None,
     **ENVIRONMENT_DEFAULTS,
 }
 _REWIND = (
@@ -155,6 +157,13 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_agent(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--from",
+        dest="from_model",
+        type=Path,
+        metavar="MODEL.zip",
+        help="start the dense run from the weights of a trained model of the same architecture (new weights)",
+    )
     accept(group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}"), ALGORITHMS)
     group.add_argument("--env", metavar="ID", help="id of an environment, e.g. CartPole-v1, BreakoutNoFrameskip-v4")
     add_environment_options(group)

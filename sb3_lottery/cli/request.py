@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from lottery_core.cli import PROBE_DEFAULTS, probe_of, search_settings, transfer_settings, without_ticket_options
@@ -15,7 +16,7 @@ from sb3_lottery.cli.environment_options import choose_environment
 from sb3_lottery.cli.options import DEFAULTS
 from sb3_lottery.cli.presets import PRESETS, SOURCE
 from sb3_lottery.cli.zoo import zoo_entry
-from sb3_lottery.models import ModelSettings, algorithm, checked_shares, scope_words
+from sb3_lottery.models import ModelSettings, Pretrained, algorithm, checked_shares, scope_words
 from sb3_lottery.training import (
     EVALUATION,
     UNITS,
@@ -53,7 +54,9 @@ def request_of(given: Mapping[str, Any]) -> Request:
     """
     values = _with_defaults(given)
     model = _model(values)
-    settings = RunSettings(model, _training(values), _evaluation(values), values["threads"])
+    file = values["from_model"]
+    start = None if file is None else Pretrained.of(Path(values["out"]), file)
+    settings = RunSettings(model, _training(values), _evaluation(values), values["threads"], start)
     ale = model.env_backend == GYMNASIUM and atari_game(model.env) is not None
     experiment = Experiment(
         out=values["out"],

@@ -30,10 +30,12 @@ class Report:
 
     :param units: layer -> number of units before and after
     :param parameters: number of parameters of the whole network before and after
+    :param note: what else is to be said, at the end of the line
     """
 
     units: Mapping[str, tuple[int, int]]
     parameters: tuple[int, int]
+    note: str = ""
 
     @property
     def removed(self) -> int:
@@ -50,7 +52,8 @@ class Report:
         if not self:
             return f"no unit is dead: nothing to remove ({before:,} parameters)"
         total = sum(count for count, _ in self.units.values())
-        return f"removed {self.removed:,} of {total:,} units; parameters {before:,} -> {after:,} ({after / before:.1%})"
+        counts = f"{before:,} -> {after:,} ({after / before:.1%})"
+        return f"removed {self.removed:,} of {total:,} units; parameters {counts}{self.note}"
 
     def __str__(self) -> str:
         width = max([len("layer"), *map(len, self.units)])

@@ -96,6 +96,11 @@ def check_units(kind: str, granularity: str) -> str:
     """
     if granularity == UNIT and kind in CONTROLS and not CONTROLS[kind].units:
         raise ConfigError(f"the kind {kind} draws single weights: it has no tickets of granularity '{UNIT}'")
+    if granularity == UNIT and kind in TRANSFERS:
+        raise ConfigError(
+            f"the kind {kind} carries masks over tensor by tensor, which would break units: it has no tickets of "
+            f"granularity '{UNIT}'"
+        )
     return kind
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lottery_core import dialects
 from lottery_core.dialects import Shapes
-from lottery_core.errors import ConfigError, PruneError, ScopeError, unknown_choice
+from lottery_core.errors import ConfigError, MaskError, PruneError, ScopeError, unknown_choice
 from lottery_core.pruning.units.layout import Layout, restricted
 from lottery_core.tickets import UNIT, WEIGHT, Ticket, Weights
 
@@ -64,11 +64,16 @@ def layout_of_ticket(ticket: Ticket) -> Layout | None:
     """Return the units of a ticket's pool; ``None`` if its parameters are pruned one by one.
 
     :param ticket: the ticket
+    :raises LotteryError: see :func:`layout_of`
+    :raises MaskError: the ticket's origin says that it prunes whole units, and its masks do not
     """
     if ticket.origin.granularity != UNIT:
         return None
     shapes = {name: tensor.shape for name, tensor in ticket.start().items()}
-    return layout_of(shapes, ticket.masks, ticket.origin.heads)
+    layout = layout_of(shapes, ticket.masks, ticket.origin.heads)
+    if not layout.are_whole(ticket.masks):
+        raise MaskError(f"the masks of this {ticket.origin.kind} ticket do not prune whole units, as its origin says")
+    return layout
 
 
 def check_reachable(layout: Layout, survivors: int) -> None:

@@ -120,6 +120,8 @@ def test_what_is_refused(there: Path, tmp_path: Path) -> None:
         ConfigError, match=r"the kind transfer has the masks of another experiment: .*--tickets-from RUN"
     ):
         experiment(tmp_path, kinds=("transfer",))
+    with pytest.raises(ConfigError, match="the kind transfer carries masks over tensor by tensor"):
+        experiment(tmp_path, kinds=("transfer",), transfer=source(there, tmp_path), granularity="unit")
     with pytest.raises(ConfigError, match="is this experiment: give another one"):
         experiment(there, kinds=("transfer",), rounds=1, transfer=source(there, there)).check_transfer(None)
     with pytest.raises(ConfigError, match="is not the folder of an experiment with winning tickets"):

@@ -68,7 +68,7 @@ def test_what_is_missing_is_told_before_anything_is_written(
 
 
 def test_with_a_model_of_ones_own(tmp_path: Path) -> None:
-    options = {"total_timesteps": 96, "rounds": 1, "seeds": 1, "progress": False, "rewind": "init"}
+    options = {"total_timesteps": 96, "rounds": 1, "seeds": 1, "progress": False, "rewind": "init", "floor": False}
     find_tickets(lambda seed: make("a2c", seed), tmp_path / "a", kinds="winning", **options)
     find_tickets(
         lambda seed: make("ppo", seed), tmp_path / "b", kinds="transfer", tickets_from=tmp_path / "a", **options

@@ -11,10 +11,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import NatureCNN
 
-from lottery_core import Ticket, control_ticket, dialects, prune
+from lottery_core import Masks, Ticket, control_ticket, dialects, prune
 from lottery_core.cli.lottery import main
 from lottery_core.dialects import is_target
-from lottery_core.errors import ConfigError, PruneError
+from lottery_core.errors import ConfigError, MaskError, PruneError
 from lottery_core.pruning import layout_of_weights
 from sb3_lottery import LotteryCallback, shrink_policy
 from sb3_lottery.layers import units_of
@@ -188,6 +188,10 @@ def test_kinds_of_units(tmp_path: Path) -> None:
         assert made.masks != ticket.masks
     for kind in ("reinit", "permuted", "signs"):
         assert control_ticket(kind, ticket, 5, fresh=fresh, rewind=weights).masks == ticket.masks
+    torn = {name: mask.clone() for name, mask in ticket.masks.items()}
+    torn["action_net.bias"][0] = False
+    with pytest.raises(MaskError, match="the masks of this winning ticket do not prune whole units"):
+        control_ticket("random", ticket.with_masks(Masks(torn)), 5, fresh=fresh, rewind=weights)
     with pytest.raises(ConfigError, match="the kind erk draws single weights"):
         control_ticket("erk", ticket, 5, fresh=fresh, rewind=weights)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lottery_core import Masks, Weights, prune, prune_masks
-from lottery_core.errors import PruneError
-from lottery_core.pruning import MaskWatch, layout_of_weights, schedule
+from lottery_core import Masks, Origin, Ticket, Weights, prune, prune_masks
+from lottery_core.errors import PruneError, RunError
+from lottery_core.pruning import MaskWatch, PruningInTraining, PruningSchedule, layout_of_weights, schedule
 from lottery_core.pruning.criteria import CRITERIA
 from lottery_core.pruning.selection.whole_units import unit_scores
 from lottery_core.pruning.units import Layout
@@ -121,6 +121,30 @@ def test_the_watch_sees_the_masks_of_the_next_round(criterion: str) -> None:
     watch = MaskWatch(first.masks, count, None, 1, criterion, "together", layout())
     watch.start(rewind.tensors)
     assert watch.next_masks(end.tensors) == second.masks != first.masks
+
+
+@pytest.mark.parametrize("kind", ["gradual", "snip"])
+def test_pruning_in_training_prunes_units_and_resumes(kind: str) -> None:
+    origin = Origin(kind=kind, granularity="unit")
+    start = Ticket.of(Masks.ones(dict(weights().tensors)), weights().tensors, origin)
+    whole, killed = (PruningInTraining.of(start, PruningSchedule(0, 0.9, 4), 250) for _ in range(2))
+    values = [dict(weights(seed).tensors) for seed in range(4)]
+    for step, some in enumerate(values, 1):
+        masks = whole.prune(some, 0.9 * step / 4)
+        assert layout().are_whole(masks)
+    assert whole.complete
+    assert abs(whole.masks.surviving - 250) <= LARGEST / 2
+    for step, some in enumerate(values[:2], 1):
+        killed.prune(some, 0.9 * step / 4)
+    again = PruningInTraining.of(start, PruningSchedule(0, 0.9, 4), 250)
+    again.resume(killed.masks, 2)
+    for step, some in enumerate(values[2:], 3):
+        again.prune(some, 0.9 * step / 4)
+    assert again.masks == whole.masks
+    torn = {name: mask.clone() for name, mask in killed.masks.items()}
+    torn["action_net.bias"][0] = False
+    with pytest.raises(RunError, match="are not those of this schedule"):
+        again.resume(Masks(torn), 2)
 
 
 def test_nan_and_too_few_are_one_clear_line() -> None:

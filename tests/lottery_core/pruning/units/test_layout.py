@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save
 
+from lottery_core import Weights
 from lottery_core.dialects import Part, UnitFinder, UnitGroup
-from lottery_core.errors import ConfigError, PruneError, ScopeError
+from lottery_core.errors import CheckpointError, ConfigError, PruneError, ScopeError
 from lottery_core.pruning import check_granularity, check_reachable, layout_of
 from lottery_core.pruning.units import Layout, Survivors, drop_lowest
 from lottery_core.tickets import Masks
@@ -140,3 +144,12 @@ def test_norms_over_units_are_their_own() -> None:
             Part("s.3.weight", 1),
         ),
     )
+
+
+@pytest.mark.parametrize("heads", ["[1]", '{"a": 0}', '{"a": true}', '{"a": "8"}', "7"])
+def test_a_header_with_strange_numbers_of_heads_is_one_clear_line(heads: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    header = f'{{"format": "lottery-weights", "outside": [], "heads": {heads}}}'
+    path.write_bytes(save({"a.weight": torch.ones(2)}, {"lottery": header}))
+    with pytest.raises(CheckpointError, match="its header must have numbers of heads as 'heads'"):
+        Weights.load(path)
