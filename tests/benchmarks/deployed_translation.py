@@ -16,7 +16,6 @@ import torch
 from fairseq.modules import MultiheadAttention
 
 from lottery_core.cli.lottery import main as lottery
-from lottery_core.inference.sparsify import sparsify
 from tests.benchmarks import sparse_inference
 from tests.benchmarks.taking_turns import Row, megabytes, seconds, turns
 
@@ -65,12 +64,12 @@ class Fairseq:
 
     def make_sparse(self, dataset: Any, batch: int) -> None:
         """As ``--sparse-inference auto`` does."""
-        from fairseq_lottery.inference import loads_of_generation, take_shortcuts
+        from fairseq_lottery.inference import loads_of_generation, make_sparse
 
         options = SimpleNamespace(gen_subset="test", batch_size=batch, max_tokens=None)
         task = SimpleNamespace(datasets={"test": dataset}, lottery_options=options)
-        sparsify(self.model, tokens=loads_of_generation(task, self.model, BEAM))
-        take_shortcuts(self.model)
+        auto = SimpleNamespace(sparse_inference="auto")
+        make_sparse([self.model], auto, lambda model: loads_of_generation(task, model, BEAM))
 
     def translate(self, samples: Sequence[Any]) -> None:
         for sample in samples:
@@ -137,7 +136,7 @@ def translation(args: argparse.Namespace, work: Path) -> list[Row]:
     rows = {name: {"model": name, "runtime": "fairseq", "MB": megabytes(path)} for name, path in paths.items()}
     ways: dict[str, Row] = {}
     for name, row in rows.items():
-        ways[f"{name}/fairseq"] = {**row, "runtime": "fairseq, sparse auto" if "weights" in name else "fairseq"}
+        ways[f"{name}/fairseq"] = {**row, "runtime": "fairseq" if name == "dense" else "fairseq, sparse auto"}
     for (name, kind), folder in folders.items():
         ways[f"{name}/{kind}"] = {"model": name, "runtime": f"CTranslate2 {kind}", "MB": megabytes(folder)}
     loads: dict[str, Callable[[], float]] = {
@@ -177,7 +176,7 @@ def speeds(
     samples = [dataset.collater(rows[begin : begin + batch]) for begin in begins]
     sources = [words[begin : begin + batch] for begin in begins]
     for name, model in models.items():
-        if "weights" in name:
+        if name != "dense":
             model.make_sparse(dataset, batch)
         ways[f"{name}/fairseq"] = lambda model=model: count * LENGTH / seconds(lambda: model.translate(samples))
     for (name, kind), folder in folders.items():

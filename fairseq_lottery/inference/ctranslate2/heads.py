@@ -12,7 +12,8 @@ def leave_out_dead_heads(spec: Any) -> tuple[int, int]:
     """Remove heads whose output is always 0, in place; the translations stay the same.
 
     A head is dead if the output projection does not read it, or if its values are 0. All attention layers of an encoder
-    (or of a decoder) have as many heads as the one with the most live heads.
+    (or of a decoder) have as many heads as the one with the most live heads. A decoder whose alignments are those of
+    certain heads (``transformer_align``) keeps all.
 
     :param spec: ``ctranslate2.specs.TransformerSpec`` of a translation model, with the weights of its converter
     :returns: how many heads were removed, and how many there were
@@ -23,6 +24,8 @@ def leave_out_dead_heads(spec: Any) -> tuple[int, int]:
         layers = list(_attentions(side))
         live = [_live(layer, heads) for layer in layers]
         count = max(1, *(len(found) for found in live))
+        if getattr(side, "alignment_heads", 0):
+            count = heads
         total += heads * len(layers)
         if count == heads:
             continue
