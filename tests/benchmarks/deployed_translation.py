@@ -117,7 +117,9 @@ def translation(args: argparse.Namespace, work: Path) -> list[Row]:
     def saved(name: str, model: Any = model) -> Path:
         path, plain = work / f"{name}.trained.pt", work / f"{name}.pt"
         torch.save({**rest, "model": model.state_dict()}, path)
-        return exported(path, plain, "plain")
+        exported(path, plain, "plain")
+        path.unlink()  # a quarter of a gigabyte
+        return plain
 
     paths = {"dense": saved("dense")}
     for percent in args.pruned:
