@@ -15,7 +15,7 @@ fail() {
 
 # What the checks import, at our versions where the constraints name them.
 packages=(safetensors zstandard matplotlib scipy numpy stable-baselines3 sb3-contrib gymnasium ale-py opencv-python-headless
-    cython ninja wheel setuptools hydra-core omegaconf sacrebleu bitarray regex scikit-learn sentencepiece)
+    cython ninja wheel setuptools hydra-core omegaconf sacrebleu bitarray regex scikit-learn sentencepiece tqdm packaging)
 
 prepare() {
     local folder=$1 version number options=()
