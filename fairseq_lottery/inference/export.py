@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fairseq_lottery.checkpoint import load_state, without_namespaces
+from fairseq_lottery.checkpoint import load_state, with_attributes, without_namespaces
 from fairseq_lottery.inference import ctranslate2, sparse_checkpoints
 from fairseq_lottery.inference.shrink import shrink_state
 from fairseq_lottery.language_model import LanguageModelingOptions
@@ -98,8 +97,7 @@ def _args(options: Any) -> Any:
     """Return the options that a checkpoint has as "args", for models whose options are attributes.
 
     fairseq wrote them there before 0.10, as a ``Namespace``, and reads them from there still; CTranslate2's converter
-    reads attributes as well (``converters/fairseq.py``). torch unpickles an ``OrderedDict`` with attributes, unlike a
-    ``Namespace``, without being told to (``_weights_only_unpickler.py``).
+    reads attributes as well (``converters/fairseq.py``).
 
     :param options: options of the model, which with ``--arch`` are those of everything
     :returns: the options, as entries and as attributes; ``None`` if fairseq must take those in "cfg"
@@ -107,11 +105,7 @@ def _args(options: Any) -> Any:
     from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
     arch = None if isinstance(options, Namespace) else options.get("arch")
-    if ARCH_MODEL_NAME_REGISTRY.get(arch) not in _FROM_ATTRIBUTES:
-        return None
-    args: OrderedDict[str, Any] = OrderedDict(options)
-    vars(args).update(options)
-    return args
+    return with_attributes(options) if ARCH_MODEL_NAME_REGISTRY.get(arch) in _FROM_ATTRIBUTES else None
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from fairseq.modules import MultiheadAttention
 
 from lottery_core.cli.lottery import main as lottery
-from lottery_core.inference.sparsify import sparsify
 from tests.benchmarks import sparse_inference
 from tests.benchmarks.taking_turns import Row, megabytes, seconds, turns
 
@@ -24,7 +24,10 @@ SMALL = "--encoder-layers 1 --decoder-layers 1 --encoder-ffn-embed-dim 256 --dec
 
 
 def without_units(model: Any, start: dict[str, torch.Tensor], percent: int) -> None:
-    """The start values without that share of the units of each feed-forward block, which no weight reads or feeds."""
+    """The start values without that share of the units of each feed-forward block, and of the heads of each attention.
+
+    No weight reads or feeds them. fairseq's own class has room for fewer units, CTranslate2 for fewer heads as well.
+    """
     torch.manual_seed(percent)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -35,6 +38,14 @@ def without_units(model: Any, start: dict[str, torch.Tensor], percent: int) -> N
             layer.fc1.weight[dead] = 0
             layer.fc1.bias[dead] = 0
             layer.fc2.weight[:, dead] = 0
+        for attention in (module for module in model.modules() if isinstance(module, MultiheadAttention)):
+            size = attention.head_dim
+            for head in torch.randperm(attention.num_heads)[: attention.num_heads * percent // 100].tolist():
+                rows = slice(head * size, (head + 1) * size)
+                for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+                    projection.weight[rows] = 0
+                    projection.bias[rows] = 0
+                attention.out_proj.weight[:, rows] = 0
 
 
 class Fairseq:
@@ -53,12 +64,12 @@ class Fairseq:
 
     def make_sparse(self, dataset: Any, batch: int) -> None:
         """As ``--sparse-inference auto`` does."""
-        from fairseq_lottery.inference import loads_of_generation, take_shortcuts
+        from fairseq_lottery.inference import loads_of_generation, make_sparse
 
         options = SimpleNamespace(gen_subset="test", batch_size=batch, max_tokens=None)
         task = SimpleNamespace(datasets={"test": dataset}, lottery_options=options)
-        sparsify(self.model, tokens=loads_of_generation(task, self.model, BEAM))
-        take_shortcuts(self.model)
+        auto = SimpleNamespace(sparse_inference="auto")
+        make_sparse([self.model], auto, lambda model: loads_of_generation(task, model, BEAM))
 
     def translate(self, samples: Sequence[Any]) -> None:
         for sample in samples:
@@ -81,9 +92,9 @@ def translate(translator: Any, batches: Sequence[list[list[str]]]) -> None:
 
 def convert(path: Path, output: Path, data: Path, kind: str) -> Path:
     """The model for CTranslate2, without the check of its translations, which random weights cannot pass."""
-    from ctranslate2.converters import FairseqConverter
+    from fairseq_lottery.inference.ctranslate2 import convert_files
 
-    FairseqConverter(str(path), str(data), "en", "de").convert(str(output), quantization=kind)
+    convert_files(path, data, ("en", "de"), output, kind)
     return output
 
 
@@ -125,7 +136,7 @@ def translation(args: argparse.Namespace, work: Path) -> list[Row]:
     rows = {name: {"model": name, "runtime": "fairseq", "MB": megabytes(path)} for name, path in paths.items()}
     ways: dict[str, Row] = {}
     for name, row in rows.items():
-        ways[f"{name}/fairseq"] = {**row, "runtime": "fairseq, sparse auto" if "weights" in name else "fairseq"}
+        ways[f"{name}/fairseq"] = {**row, "runtime": "fairseq" if name == "dense" else "fairseq, sparse auto"}
     for (name, kind), folder in folders.items():
         ways[f"{name}/{kind}"] = {"model": name, "runtime": f"CTranslate2 {kind}", "MB": megabytes(folder)}
     loads: dict[str, Callable[[], float]] = {
@@ -165,7 +176,7 @@ def speeds(
     samples = [dataset.collater(rows[begin : begin + batch]) for begin in begins]
     sources = [words[begin : begin + batch] for begin in begins]
     for name, model in models.items():
-        if "weights" in name:
+        if name != "dense":
             model.make_sparse(dataset, batch)
         ways[f"{name}/fairseq"] = lambda model=model: count * LENGTH / seconds(lambda: model.translate(samples))
     for (name, kind), folder in folders.items():

@@ -4,10 +4,10 @@
         [--units 50 75 90] [--pairs 3] [--batches 1 8 64] [--work DIR] [--json FILE]
 
 Translation: a Transformer Base (63M parameters, 37,000 words, one embedding for all) with random weights, and random
-masks of its matrices (``--pruned``) or of whole feed-forward units (``--units``): for speed they do as well as a
-ticket's. fairseq's beam search, dense, with sparse layers and shrunk, and CTranslate2 in float32 and in 8 bits, of the
-dense model and of the shrunk ones. Beam 4, sentences of 20 to 30 words, 25 words each translated. A mask of single
-weights changes nothing for CTranslate2, whose speed with it is that of the dense model.
+masks of its matrices (``--pruned``) or of whole feed-forward units and attention heads (``--units``): for speed they do
+as well as a ticket's. fairseq's beam search, dense, with sparse layers and shrunk, and CTranslate2 in float32 and in 8
+bits, of the dense model and of the shrunk ones. Beam 4, sentences of 20 to 30 words, 25 words each translated. A mask
+of single weights changes nothing for CTranslate2, whose speed with it is that of the dense model.
 
 Policy: PPO with actor and critic of 256-256, 24 observed numbers and 4 continuous actions: ``model.predict``, with
 sparse layers, and onnxruntime in float32 and in 8 bits; dense, masked and shrunk.

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from fairseq.data import data_utils
 
-from fairseq_lottery.checkpoint import CheckpointProgress
+from fairseq_lottery.checkpoint import CheckpointProgress, with_attributes
 from fairseq_lottery.inference.ctranslate2.compare import SPLIT, compare
+from fairseq_lottery.inference.ctranslate2.heads import leave_out_dead_heads
 from lottery_core.errors import CheckpointError, ConfigError
 from lottery_core.experiments import paths
 from lottery_core.files import read_object, write_folder, write_json
@@ -58,19 +59,26 @@ def convert(
     """
     require_package()
     folder, languages = _data(state, path, data)
+    options = _options(state)
+    if options["arch"] is None:
+        raise CheckpointError(f"CTranslate2 cannot convert {path}: it was not trained with --arch")
     kind = _INT8 if int8 else _FLOAT32
 
     def write(target: Path) -> str:
         with tempfile.TemporaryDirectory() as temporary, _quiet():
             plain = Path(temporary, "plain.pt")
-            torch.save(dict(state), plain)
-            _convert(plain, folder, languages, target, kind, path)
+            torch.save({**state, "args": with_attributes(options)}, plain)
+            try:
+                removed, heads = convert_files(plain, folder, languages, target, kind)
+            except Exception as error:  # the converter names the option that it lacks, or fails at an architecture
+                raise CheckpointError(f"CTranslate2 cannot convert {path}: {_reason(error)}") from error
             comparison = compare(plain, target, folder, kind)
         if not int8 and not comparison.fine:
             raise CheckpointError(f"the converted model translates differently: {comparison}")
         write_json(target / FACTS, {**_facts(path), "weights": kind, "check": comparison.as_json()})
         size = sum(file.stat().st_size for file in target.iterdir())
-        return f"{_options(state)['arch']}, {kind}, {size / 1e6:,.1f} MB; {comparison}"
+        dead = f"; left out {removed:,} of {heads:,} attention heads, which are dead" if removed else ""
+        return f"{options['arch']}, {kind}, {size / 1e6:,.1f} MB; {comparison}{dead}"
 
     return write_folder(output, write)
 
@@ -94,18 +102,37 @@ def _quiet() -> Iterator[None]:
 def _options(state: Mapping[str, Any]) -> dict[str, Any]:
     model = state["cfg"]["model"]
     options = dict(vars(model)) if isinstance(model, Namespace) else dict(model)
-    return {"arch": options.get("_name"), **options}
+    return {"arch": None, **options}
 
 
-def _convert(plain: Path, data: Path, languages: tuple[str, str], target: Path, kind: str, path: Path) -> None:
+def convert_files(checkpoint: Path, data: Path, languages: tuple[str, str], target: Path, kind: str) -> tuple[int, int]:
+    """Convert a checkpoint with CTranslate2's own converter, without its dead attention heads.
+
+    :param checkpoint: plain checkpoint of fairseq
+    :param data: folder with the dictionaries
+    :param languages: source and target language
+    :param target: the folder to write
+    :param kind: type of the weights, ``"float32"`` or ``"int8"``
+    :returns: how many heads were left out, and how many there were
+    """
     from ctranslate2.converters import FairseqConverter
 
-    try:
-        FairseqConverter(str(plain), str(data), *languages).convert(str(target), quantization=kind, force=True)
-    except Exception as error:  # the converter names the option that it lacks, or fails at an architecture
-        reason = " ".join(str(error).split()).removeprefix("The model you are trying to convert is not supported by ")
-        shown = f"{type(error).__name__}: {reason}" if isinstance(error, (KeyError, AttributeError)) else reason
-        raise CheckpointError(f"CTranslate2 cannot convert {path}: {shown[:300]}") from error
+    heads = (0, 0)
+
+    class Converter(FairseqConverter):  # type: ignore[misc]
+        def _load(self) -> Any:
+            nonlocal heads
+            spec = super()._load()
+            heads = leave_out_dead_heads(spec)
+            return spec
+
+    Converter(str(checkpoint), str(data), *languages).convert(str(target), quantization=kind, force=True)
+    return heads
+
+
+def _reason(error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return (f"{type(error).__name__}: {reason}" if isinstance(error, (KeyError, AttributeError)) else reason)[:300]
 
 
 def _data(state: Mapping[str, Any], path: Path, data: Path | str | None) -> tuple[Path, tuple[str, str]]:

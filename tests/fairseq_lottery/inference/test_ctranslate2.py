@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import ctranslate2
+import numpy as np
 import pytest
 import torch
+from ctranslate2.converters import FairseqConverter
 
 from fairseq_lottery.inference.ctranslate2.compare import compare
 from fairseq_lottery.inference.ctranslate2.convert import EXTRA
+from fairseq_lottery.inference.ctranslate2.heads import leave_out_dead_heads
 from lottery_core import Ticket
 from lottery_core.cli.lottery import main
 from lottery_core.files import read_object
@@ -27,7 +30,7 @@ SENTENCES = 40
 def trained(translation_data: Path, ticket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a ticket that has learned to translate some words."""
     folder = tmp_path_factory.mktemp("trained")
-    train(translation_data, folder, *TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket, "--max-epoch", 15)
+    train(translation_data, folder, *TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket, "--max-epoch", 30)
     return folder / "checkpoint_last.pt"
 
 
@@ -99,6 +102,35 @@ def test_shrunk_first(
     small, full = (by_ctranslate2(tmp_path / name, translation_data) for name in ("small", "full"))
     assert same(small, full) >= SENTENCES - 2
     assert (tmp_path / "small" / "model.bin").stat().st_size < (tmp_path / "full" / "model.bin").stat().st_size
+
+
+def test_dead_heads_are_left_out(
+    trained: Path, translation_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Heads that nothing reads, and heads whose values are 0; the scores stay the same to the last bit but for int8."""
+    assert exported(trained, tmp_path / "whole") == 0
+    assert "attention heads" not in capsys.readouterr().out
+    state = load(trained)
+    weights = state["model"]
+    for name in ("encoder.layers.0.self_attn", "decoder.layers.0.encoder_attn"):
+        weights[f"{name}.out_proj.weight"][:, :8] = 0
+    weights["decoder.layers.0.self_attn.v_proj.weight"][8:] = weights["decoder.layers.0.self_attn.v_proj.bias"][8:] = 0
+    torch.save(state, tmp_path / "dead.pt")
+    assert exported(tmp_path / "dead.pt", tmp_path / "cut") == 0
+    assert "left out 3 of 6 attention heads, which are dead" in capsys.readouterr().out
+    facts = read_object(tmp_path / "cut" / "lottery.json")["check"]
+    assert facts["same"] + facts["ties"] == SENTENCES
+    sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("cut", "whole")]
+    assert sizes[0] < sizes[1] - 3 * 3 * 8 * 16 * 4
+    helpers.lottery("export", tmp_path / "dead.pt", "-o", tmp_path / "plain.pt")
+    for heads, expected in ((0, (3, 6)), (1, (1, 6))):  # with alignments of certain heads the decoder keeps all
+        spec = FairseqConverter(str(tmp_path / "plain.pt"), str(translation_data), "en", "de")._load()
+        spec.decoder.alignment_heads = np.dtype("int16").type(heads)
+        assert leave_out_dead_heads(spec) == expected
+    weights["decoder.layers.0.self_attn.v_proj.bias"][8:] = 1  # a constant that the output reads
+    torch.save(state, tmp_path / "alive.pt")
+    assert exported(tmp_path / "alive.pt", tmp_path / "constant") == 0
+    assert "left out 1 of 6 attention heads" in capsys.readouterr().out
 
 
 def test_the_plain_form_is_read_by_the_converter_itself(trained: Path, translation_data: Path, tmp_path: Path) -> None:
