@@ -24,6 +24,8 @@ from lottery_core.cli import (
     STABILITY,
     Parser,
     add_experiment_options,
+    add_stability_options,
+    add_transfer_options,
     search_settings,
     transfer_settings,
     version_line,
@@ -75,6 +77,8 @@ def parser() -> Parser:
         choices=["weights", LEARNING_RATE],
         help="lr: the survivors keep their trained weights, only the learning rate's schedule restarts (weights)",
     )
+    add_transfer_options(result.add_argument_group("tickets of another experiment"))
+    add_stability_options(result.add_argument_group("stability of rewind points, for --rewind auto"))
     scores = result.add_argument_group("scores")
     add_scoring_options(scores)
     scores.add_argument(

@@ -19,7 +19,7 @@ from lottery_core.cli.stability import (
     refuse_ticket_options,
     without_ticket_options,
 )
-from lottery_core.cli.transfer_options import transfer_settings
+from lottery_core.cli.transfer_options import add_transfer_options, transfer_settings
 
 __all__ = [
     "AUTO",
@@ -27,6 +27,7 @@ __all__ = [
     "PROBE_DEFAULTS",
     "STABILITY",
     "add_stability_options",
+    "add_transfer_options",
     "chosen_point",
     "probe_line",
     "probe_of",

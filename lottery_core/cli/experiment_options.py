@@ -10,8 +10,7 @@ from typing import Any
 from lottery_core.cli.completion import accept
 from lottery_core.cli.help_text import GRANULARITIES, listed
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options
-from lottery_core.cli.stability import add_stability_options
-from lottery_core.cli.transfer_options import TRANSFER_DEFAULTS, add_transfer_options
+from lottery_core.cli.transfer_options import TRANSFER_DEFAULTS
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, FRESH, GRADUAL, MAGNITUDE, MEANINGS, REWIND
@@ -102,8 +101,6 @@ def add_experiment_options(
     method = parser.add_argument_group("pruning and rewinding")
     _add_method(method, rewind, scope)
     add_search_options(parser.add_argument_group("fewer and shorter trainings"))
-    add_transfer_options(parser.add_argument_group("tickets of another experiment"))
-    add_stability_options(parser.add_argument_group("stability of rewind points, for --rewind auto"))
     where = parser.add_argument_group("where runs train")
     add_executor_options(where)
     return experiment, method, where

@@ -78,7 +78,7 @@ class Origin:
         if self.scope_shares == TOGETHER:
             del values["scope_shares"]
         values["heads"] = dict(self.heads)
-        for name, default in (("granularity", WEIGHT), ("asked", None), ("heads", {}), ("carried", ())):
+        for name, default in (("granularity", WEIGHT), ("asked", None), ("heads", {}), ("carried", [])):
             if values[name] == default:
                 del values[name]
         return {**self.further, **values}

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
-from lottery_core.cli import STABILITY, Parser, accept, add_experiment_options, version_line
+from lottery_core.cli import (
+    STABILITY,
+    Parser,
+    accept,
+    add_experiment_options,
+    add_stability_options,
+    add_transfer_options,
+    version_line,
+)
 from lottery_core.experiments import LEARNING_RATE
 from sb3_lottery.cli.environment_options import DEFAULTS as ENVIRONMENT_DEFAULTS
 from sb3_lottery.cli.environment_options import add_environment_options
@@ -73,6 +81,8 @@ def parser() -> Parser:
         choices=["weights", LEARNING_RATE],
         help="lr: the survivors keep their trained weights, only the learning rate schedule restarts (weights)",
     )
+    add_transfer_options(result.add_argument_group("tickets of another experiment"))
+    add_stability_options(result.add_argument_group("stability of rewind points, for --rewind auto"))
     _add_training(result.add_argument_group("training and score"))
     _add_agent(result.add_argument_group("agent"))
     return result
