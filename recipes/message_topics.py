@@ -49,7 +49,11 @@ TOPICS = (
     Topic(
         "Stability of rewind points",
         (
-            *("lottery_core.experiments.probe", "lottery_core.cli.stability", "lottery_core.reports.stability"),
+            *(
+                "lottery_core.experiments.configuration.probe",
+                "lottery_core.cli.stability",
+                "lottery_core.reports.stability",
+            ),
             "fairseq_lottery.launcher.probe",
         ),
         "A probe trains copies of one network from candidate points, each before the end of the training: "
@@ -57,7 +61,11 @@ TOPICS = (
     ),
     Topic(
         "Tickets of another experiment",
-        ("lottery_core.pruning.transfer", "lottery_core.experiments.transfer", "lottery_core.cli.transfer_options"),
+        (
+            "lottery_core.pruning.transfer",
+            "lottery_core.experiments.configuration.transfer",
+            "lottery_core.cli.transfer_options",
+        ),
         "`--tickets-from` needs the winning ticket of each seed and round there, and at least one tensor of the same "
         "name and shape: [transfer](../guides/transfer.md).",
     ),
@@ -77,7 +85,7 @@ TOPICS = (
     ),
     Topic(
         "The experiment's folder",
-        ("lottery_core.experiments.experiment", "lottery_core.experiments.plan", "lottery_core.experiments.results"),
+        ("lottery_core.experiments.configuration", "lottery_core.experiments.plan", "lottery_core.experiments.results"),
         "A folder belongs to one configuration. Another `--out`, or the options of before; kinds, seeds and rounds "
         "may be added. A damaged `result.json` or `results.csv` was edited, or the disk was full: delete the "
         "named file, and give the command again.",

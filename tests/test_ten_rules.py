@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from lottery_core import Ticket, apply_ticket, prune, read_weights, schedule, snapshot
 from lottery_core.cli import main as lottery
 from lottery_core.errors import CheckpointError, ConfigError
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows

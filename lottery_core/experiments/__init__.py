@@ -1,6 +1,20 @@
 """Experiments: their runs, and how these are trained, resumed and recorded."""
 
-from lottery_core.experiments.experiment import Experiment, read_row
+from lottery_core.experiments.configuration import (
+    POINTS,
+    STEPS,
+    THRESHOLD,
+    Experiment,
+    Line,
+    Probe,
+    TicketSource,
+    between,
+    mean_barrier,
+    parse_points,
+    read_row,
+    score_line,
+    set_values,
+)
 from lottery_core.experiments.graph import (
     BOUND,
     COPY,
@@ -20,18 +34,6 @@ from lottery_core.experiments.graph import (
     trainings,
 )
 from lottery_core.experiments.next_ticket import line_between, make_control, mask_watch, prune_in_training
-from lottery_core.experiments.probe import (
-    POINTS,
-    STEPS,
-    THRESHOLD,
-    Line,
-    Probe,
-    between,
-    mean_barrier,
-    parse_points,
-    score_line,
-    set_values,
-)
 from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
@@ -49,17 +51,7 @@ from lottery_core.experiments.results import (
     write_score,
 )
 from lottery_core.experiments.runner import Runner, commands
-from lottery_core.experiments.transfer import TicketSource
-from lottery_core.pruning import (
-    AFTER_REWIND,
-    FULL,
-    KEPT,
-    LEARNING_RATE,
-    NOTHING,
-    REMAINING,
-    Point,
-    parse_point,
-)
+from lottery_core.pruning import AFTER_REWIND, FULL, KEPT, LEARNING_RATE, NOTHING, REMAINING, Point, parse_point
 
 __all__ = [
     "AFTER_REWIND",

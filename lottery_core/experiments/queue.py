@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, DamagedError, LostError, LotteryError, RunError, WriteError
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import FloorStop, Run, dense, paths
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Training

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import WriteError
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, Score, write_lines

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import COPY, FloorStop, Run, dense, paths
-from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
+from lottery_core.experiments.next_ticket import find_ticket, is_readable
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue, floor_stop
@@ -38,6 +38,7 @@ from lottery_core.experiments.results import (
     write_marker,
     write_not_run,
 )
+from lottery_core.experiments.run_outcome import make_row, trained_already, warnings_about
 from lottery_core.files import FolderLock, remove_parts
 from lottery_core.pruning import CHAINS, IN_TRAINING
 

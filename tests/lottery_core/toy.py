@@ -16,7 +16,7 @@ from torch import nn
 from lottery_core import MaskKeeper, Ticket, Weights, apply_ticket, read_weights, snapshot
 from lottery_core.cli.lottery import run_command
 from lottery_core.experiments import LINE, line_between, paths, point_folder, set_values
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.next_ticket import make_control, mask_watch, prune_in_training
 from lottery_core.experiments.protocols import FinishedInProcess

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from tests.conftest import one_line
 from tests.recipes.helpers import RECIPES, ROOT, options, plan, plans, run
 from tests.sb3_lottery.helpers import request_for

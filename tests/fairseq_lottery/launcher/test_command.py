@@ -12,8 +12,8 @@ import torch
 from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.launcher import command as cli
 from lottery_core import Ticket
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
-from lottery_core.experiments.experiment import Experiment
 from lottery_core.files import read_curve
 from lottery_core.tickets import networks_of
 from tests.fairseq_lottery import helpers

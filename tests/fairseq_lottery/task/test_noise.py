@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher.training import training_arguments
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from tests.fairseq_lottery import helpers
 
 TELLS = """

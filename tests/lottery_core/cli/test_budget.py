@@ -23,7 +23,7 @@ from lottery_core.cli.budget import (
 from lottery_core.cli.search_options import chosen_of
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import Row, Score, read_rows, write_floor

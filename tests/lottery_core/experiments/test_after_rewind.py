@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from tests.lottery_core.toy import experiment
 
 

@@ -10,12 +10,12 @@ import pytest
 from lottery_core import Ticket, Weights
 from lottery_core.cli.common import run_experiment
 from lottery_core.experiments import paths
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
-from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.graph.plan import Run, alike
-from lottery_core.experiments.next_ticket import trained_already
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_marker, read_rows
+from lottery_core.experiments.run_outcome import trained_already
 from lottery_core.experiments.runner import Runner
 from lottery_core.files import read_json
 from lottery_core.reports import render, states

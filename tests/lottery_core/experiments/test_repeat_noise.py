@@ -13,7 +13,7 @@ from lottery_core import Ticket, Weights
 from lottery_core.cli import main as lottery
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph.plan import Run, dense, needs, plan_runs
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_rows

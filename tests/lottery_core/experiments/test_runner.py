@@ -17,8 +17,8 @@ import torch
 from lottery_core import KINDS, Ticket, Weights, schedule
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
-from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.progress import Progress, duration
 from lottery_core.experiments.results import read_rows

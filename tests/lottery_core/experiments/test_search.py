@@ -12,7 +12,7 @@ from lottery_core import Ticket, Weights, prune
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, search_lines, search_settings
 from lottery_core.errors import ConfigError, PruneError
 from lottery_core.experiments import paths
-from lottery_core.experiments.experiment import Experiment
+from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph.plan import Run, dense, needs, plan_runs
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_marker, read_rows, read_searches

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import sys
@@ -14,10 +13,20 @@ from typing import Any
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
+from lottery_core.experiments.configuration.probe import Probe
+from lottery_core.experiments.configuration.stored import (
+    DEFAULTS,
+    OF_0_1,
+    SEARCHING,
+    digest_of,
+    has_transfers,
+    only_dense,
+    read_row,
+    seeding_of,
+)
+from lottery_core.experiments.configuration.transfer import TicketSource
 from lottery_core.experiments.graph import (
-    FRESH_APART,
     SEEDINGS,
-    SHARED,
     Run,
     alike,
     needs,
@@ -27,14 +36,11 @@ from lottery_core.experiments.graph import (
     probe_needs,
     with_winning,
 )
-from lottery_core.experiments.probe import Probe
-from lottery_core.experiments.transfer import TicketSource
-from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
+from lottery_core.files import differences, from_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
     BEST_OF,
     BUDGET,
-    DENSE,
     FRESH,
     FULL,
     GRADUAL,
@@ -57,29 +63,6 @@ from lottery_core.pruning import (
     schedule,
 )
 from lottery_core.tickets import ALL, TOGETHER, WEIGHT, Weights, versions
-
-_KEYS = {
-    *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
-    *("kinds", "seeds", "rounds", "versions"),
-}
-# The key under which entries of 0.1 are kept whose form has changed since.
-_OF_0_1 = "version_0_1"
-# Settings that folders of earlier versions lack, with the values that these used.
-_DEFAULTS: dict[str, Any] = {
-    "criterion": MAGNITUDE.name,
-    "scope_shares": TOGETHER,
-    "after_rewind": FULL,
-    "seeding": FRESH_APART,
-    "gradual": str(GRADUAL),
-    "outside": FRESH,
-    "search": SEARCH_FULL,
-    "first": None,
-    "granularity": WEIGHT,
-    "score_rounds": [],
-    "probe": {},
-}
-# Settings that say how tickets are searched for and which are scored; a folder with only dense runs takes any.
-_SEARCHING = ("search", "first", "score_rounds")
 
 
 @dataclass(frozen=True)
@@ -169,7 +152,7 @@ class Experiment:
         object.__setattr__(self, "kinds", with_winning(self.kinds))
         object.__setattr__(self, "out", Path(self.out))
         object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
-        object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
+        object.__setattr__(self, "seeding", self.seeding or seeding_of(self.out))
         object.__setattr__(self, "transfer", self.transfer or dict(read_row(self.out).get("transfer", {})))
         for kind in TRANSFERS.keys() & set(self.kinds) if self.tickets_from is None else ():
             raise ConfigError(
@@ -280,7 +263,7 @@ class Experiment:
         Kinds, seeds, rounds and trainings may be added. Settings that earlier folders lack are left out at their
         default. The scoring is not included.
         """
-        later = {name: value for name, value in self._later().items() if value != _DEFAULTS[name]}
+        later = {name: value for name, value in self._later().items() if value != DEFAULTS[name]}
         later.pop("score_rounds", None)  # no ticket and no score depends on which others are scored
         return {
             "framework": self.framework,
@@ -293,19 +276,19 @@ class Experiment:
         }
 
     def _later(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in _DEFAULTS}
+        values = {name: getattr(self, name) for name in DEFAULTS}
         return {**values, "score_rounds": list(self.score_rounds), "probe": dict(self.probe)}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
-        return _digest(self.fixed())
+        return digest_of(self.fixed())
 
     def accepts(self, configuration: str) -> bool:
         """Return whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
         if configuration in (self.digest(), self._digest_of_dense):
             return True
         row = read_row(self.out)
-        known = row.get(_OF_0_1, {}).get("configuration") == configuration
+        known = row.get(OF_0_1, {}).get("configuration") == configuration
         return known and Experiment.load(self.out).digest() == self.digest()
 
     @cached_property
@@ -320,7 +303,7 @@ class Experiment:
 
     def scoring_of_0_1(self) -> str:
         """Return the scoring of runs whose markers were written by 0.1, which did not record it there."""
-        return str(read_row(self.out).get(_OF_0_1, {}).get("scoring", "")) if self.scoring else ""
+        return str(read_row(self.out).get(OF_0_1, {}).get("scoring", "")) if self.scoring else ""
 
     def write(self) -> None:
         """Write ``experiment.json``, keeping kinds, seeds, rounds of earlier commands in the folder.
@@ -338,13 +321,13 @@ class Experiment:
                 rounds=max(before["rounds"], self.rounds),
                 repeat_noise=max(before.get("repeat_noise", 1), self.repeat_noise),
             )
-            before = {key: value for key, value in before.items() if key not in _SEARCHING}
+            before = {key: value for key, value in before.items() if key not in SEARCHING}
         fields = {name: getattr(whole, name) for name in ("kinds", "seeds", "rounds", "repeat_noise")}
         # Keys that this version does not know were written by a later one, and are kept.
         row = {
             **before,
             "name": self.name,
-            **{name: value for name, value in self._later().items() if value != _DEFAULTS[name]},
+            **{name: value for name, value in self._later().items() if value != DEFAULTS[name]},
             **self.fixed(),
             **fields,
             **({"transfer": dict(self.transfer)} if self.transfer else {}),
@@ -369,8 +352,8 @@ class Experiment:
         before = read_row(self.out)
         if before:
             now = json.loads(json.dumps({**self.fixed(), **self._later()}))
-            undecided = _SEARCHING if _only_dense(self.out) else ()
-            known = {key: {**_DEFAULTS, **before}.get(key) for key in now}
+            undecided = SEARCHING if only_dense(self.out) else ()
+            known = {key: {**DEFAULTS, **before}.get(key) for key in now}
             fixed = [key for key in now if key not in undecided]
             changes = differences({key: known[key] for key in fixed}, {key: now[key] for key in fixed})
             if changes:
@@ -378,7 +361,7 @@ class Experiment:
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
                     "use another --out, or the same options"
                 )
-            changes = differences(before.get("transfer", {}), dict(self.transfer)) if _has_transfers(self.out) else []
+            changes = differences(before.get("transfer", {}), dict(self.transfer)) if has_transfers(self.out) else []
             if changes:
                 raise ConfigError(
                     f"{self.out} has tickets of another experiment already ({'; '.join(changes)}): use another --out, "
@@ -400,87 +383,7 @@ class Experiment:
             return ConfigError(f"cannot read {out / paths.EXPERIMENT}: {why}")
 
         try:
-            return from_json(cls, {**_DEFAULTS, **row, "out": None}, damaged, convert={"out": lambda _: out})
+            return from_json(cls, {**DEFAULTS, **row, "out": None}, damaged, convert={"out": lambda _: out})
         except LotteryError as error:
             line = str(error)
             raise error if str(out) in line else damaged(line) from error
-
-
-def read_row(out: Path) -> dict[str, Any]:
-    """Read ``experiment.json`` in the folder ``out``; empty if there is none.
-
-    :raises ConfigError: the file is not the configuration of an experiment; the message names the file and the key
-    """
-    path = out / paths.EXPERIMENT
-    try:
-        row = read_json(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {printable(error)}") from error
-    if row is None:
-        return {}
-    if not isinstance(row, dict) or not row.keys() >= _KEYS:
-        raise ConfigError(f"{path} is not an experiment's configuration")
-    from_json(_Row, row, lambda why: ConfigError(f"cannot read {path}: {why}"))
-    return _with_scoring(row)
-
-
-def _only_dense(out: Path) -> bool:
-    # Whether no run other than a dense one has been started in the folder.
-    files = [path for name in (paths.STARTED, paths.MARKER) for path in out.glob(f"seed-*/**/{name}")]
-    return all(path.parent.name == DENSE for path in files)
-
-
-def _has_transfers(out: Path) -> bool:
-    return any(any(out.glob(f"seed-*/**/{kind}/*/{paths.STARTED}")) for kind in TRANSFERS)
-
-
-def _seeding_of(out: Path) -> str:
-    row = read_row(out)
-    return str({**_DEFAULTS, **row}["seeding"]) if row else SHARED
-
-
-def _with_scoring(row: dict[str, Any]) -> dict[str, Any]:
-    # 0.1 stored the scoring among the settings, and included it in the digest of its markers.
-    settings, scoring = dialects.split_scoring(row["framework"], row["settings"])
-    if not scoring or "scoring" in row:
-        return row
-    fixed = {name: row[name] for name in ("framework", "prune_rate", "rewind", "scope", "score_label", "settings")}
-    later = {name: row[name] for name, default in _DEFAULTS.items() if row.get(name, default) != default}
-    of_0_1 = {"configuration": _digest({**fixed, **later}), "scoring": dialects.scoring_text(scoring)}
-    return {**row, "settings": settings, "scoring": scoring, _OF_0_1: of_0_1}
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Row:
-    """The entries of ``experiment.json`` with their types, see :meth:`Experiment.write`."""
-
-    framework: str
-    settings: Mapping[str, Any]
-    prune_rate: float
-    rewind: str
-    kinds: tuple[str, ...]
-    seeds: tuple[int, ...]
-    rounds: int
-    scope: tuple[str, ...]
-    score_label: str
-    versions: Mapping[str, str]
-    command: str = ""
-    criterion: str = MAGNITUDE.name
-    scope_shares: str = TOGETHER
-    after_rewind: str = FULL
-    gradual: str = str(GRADUAL)
-    outside: str = FRESH
-    scoring: Mapping[str, Any] = field(default_factory=dict)
-    search: str = SEARCH_FULL
-    first: float | None = None
-    score_rounds: tuple[int, ...] = ()
-    seeding: str = FRESH_APART
-    repeat_noise: int = 1
-    granularity: str = WEIGHT
-    transfer: Mapping[str, Any] = field(default_factory=dict)
-    probe: Mapping[str, Any] = field(default_factory=dict)
-    version_0_1: Mapping[str, str] = field(default_factory=dict)

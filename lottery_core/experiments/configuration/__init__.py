@@ -1,0 +1,33 @@
+"""The configuration of an experiment: its settings and file, tickets from elsewhere, a probe."""
+
+from lottery_core.experiments.configuration.experiment import Experiment
+from lottery_core.experiments.configuration.probe import (
+    POINTS,
+    STEPS,
+    THRESHOLD,
+    Line,
+    Probe,
+    between,
+    mean_barrier,
+    parse_points,
+    score_line,
+    set_values,
+)
+from lottery_core.experiments.configuration.stored import read_row
+from lottery_core.experiments.configuration.transfer import TicketSource
+
+__all__ = [
+    "Experiment",
+    "Line",
+    "POINTS",
+    "Probe",
+    "STEPS",
+    "THRESHOLD",
+    "between",
+    "mean_barrier",
+    "parse_points",
+    "score_line",
+    "set_values",
+    "read_row",
+    "TicketSource",
+]

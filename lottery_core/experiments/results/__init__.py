@@ -1,0 +1,34 @@
+"""Results: rows of finished runs, markers, scores and ``results.csv``."""
+
+from lottery_core.experiments.results.markers import (
+    AT_FLOOR,
+    read_marker,
+    read_rows,
+    read_searches,
+    why_foreign,
+    write_marker,
+    write_not_run,
+)
+from lottery_core.experiments.results.row import Row, Score
+from lottery_core.experiments.results.scores import floor_scoring, read_floor, read_score, write_floor, write_score
+from lottery_core.experiments.results.tables import read_csv, write_csv, write_lines
+
+__all__ = [
+    "AT_FLOOR",
+    "read_marker",
+    "read_rows",
+    "read_searches",
+    "why_foreign",
+    "write_marker",
+    "write_not_run",
+    "Row",
+    "Score",
+    "floor_scoring",
+    "read_floor",
+    "read_score",
+    "write_floor",
+    "write_score",
+    "read_csv",
+    "write_csv",
+    "write_lines",
+]

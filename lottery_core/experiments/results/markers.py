@@ -1,0 +1,186 @@
+"""Markers: the file that says that a run is done, or was left out, and the rows of all runs of a folder."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lottery_core.errors import ConfigError, TicketError
+from lottery_core.experiments.configuration import Experiment
+from lottery_core.experiments.graph import Run, paths
+from lottery_core.experiments.results.row import Row, check_numbers
+from lottery_core.experiments.results.scores import floor_row
+from lottery_core.files import from_json, printable, read_json, write_json
+from lottery_core.pruning import DENSE, KINDS
+from lottery_core.tickets import claimed_digest
+
+AT_FLOOR = "at the floor"
+_ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
+
+
+def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
+    """Write ``result.json``, the marker that the run is done, atomically and last.
+
+    :raises WriteError: the marker cannot be written
+    """
+    write_json(folder / paths.MARKER, {"configuration": experiment.digest(), **asdict(row)})
+
+
+def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | None:
+    """Read the row in a run's folder; ``None`` if the run is not done, or the marker is of another run or ticket.
+
+    :param folder: the run's folder
+    :param experiment: the configuration that the marker must have for the run to be done; ``None`` accepts any
+    :raises ConfigError: the marker is damaged
+    """
+    marker = _read(folder)
+    if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
+        return None
+    return None if why_foreign(marker.row, folder) or marker.row.not_run else _scored(marker.row, experiment)
+
+
+def _scored(row: Row, experiment: Experiment | None) -> Row:
+    if experiment is None:
+        return row
+    # The folder may have had another name when the run was done.
+    return replace(row, experiment=experiment.name, scoring=row.scoring or experiment.scoring_of_0_1())
+
+
+@dataclass(frozen=True)
+class _Marker:
+    configuration: str
+    row: Row
+
+
+def _read(folder: Path, name: str = paths.MARKER) -> _Marker | None:
+    path = folder / name
+
+    def damaged(why: object) -> ConfigError:
+        return ConfigError(f"cannot read {path}: {printable(why)} (without it the run is not done)")
+
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as error:
+        raise damaged(error) from error
+    if value is None:
+        return None
+    row = from_json(Row, value, damaged)
+    if not isinstance(value.get("configuration"), str):
+        raise damaged("the key 'configuration' is missing")
+    counts = row.pool, row.pruned, row.surviving
+    if min(counts) < 0 or row.surviving < 1 or row.pruned + row.surviving != row.pool or row.round < 0:
+        raise damaged("its counts of parameters contradict each other")
+    check_numbers(row, damaged)
+    for name, count in (("pruned_fraction", row.pruned), ("surviving_fraction", row.surviving)):
+        if not abs(getattr(row, name) - count / row.pool) < _ROUNDED:
+            raise damaged(f"'{name}' is {getattr(row, name)}, and {count} of {row.pool} are {count / row.pool}")
+    return _Marker(value["configuration"], replace(row, noise=max(1, row.noise)))
+
+
+def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
+    """Record that a run was left out at the floor; a later command that does not leave it out removes the record.
+
+    :param experiment: the configuration
+    :param run: the run
+    :param dense: row of the dense run of its repeat
+    :raises WriteError: the record cannot be written
+    """
+    survivors = experiment.schedule(dense.pool, run.round)[run.round]
+    row = replace(
+        dense,
+        kind=run.kind,
+        round=run.round,
+        noise=run.noise,
+        not_run=AT_FLOOR,
+        ticket="",
+        networks="",
+        pruned=dense.pool - survivors,
+        pruned_fraction=1 - survivors / dense.pool,
+        surviving=survivors,
+        surviving_fraction=survivors / dense.pool,
+        score=math.nan,
+        score_se=math.nan,
+        returns=0,
+        steps=0,
+        wall_seconds=0.0,
+        cpu_seconds=0.0,
+        eval_score=None,
+        eval_se=None,
+        eval_episodes=0,
+        rewind_steps=None,
+        more={},
+    )
+    write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
+
+
+def why_foreign(row: Row, folder: Path) -> str | None:
+    """Return why a marker does not belong in its folder: it names another run or ticket; ``None`` if it belongs there.
+
+    :param row: the marker's row
+    :param folder: the run's folder
+    """
+    own = row.run.folder.parts
+    if folder.absolute().parts[-len(own) :] != own:
+        return f"it is the marker of {printable(row.run, 80)}"
+    if not row.run.has_ticket:
+        return None
+    try:
+        digest = claimed_digest(folder / paths.TICKET)
+    except TicketError:  # reported when the ticket is needed
+        return None
+    return None if digest == row.ticket else "it names another ticket than the one beside it"
+
+
+def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
+    """Read the rows of all finished, scored runs in the experiment folder ``out``, sorted by seed, kind and round.
+
+    Markers that belong to another run, or name another ticket, are skipped with a warning.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    :param warn: shows a warning; by default prints it to standard error
+    :raises ConfigError: there is no such folder, or no run has finished
+    """
+    if not out.is_dir():
+        raise ConfigError(f"{out} is not an experiment's folder")
+    rows = [row for row in _read_all(out, experiment, warn or _warn) if not row.search]
+    if not rows:
+        raise ConfigError(f"{out} holds no finished run")
+    rows += floor_row(out, rows[0])
+    return _in_order(rows)
+
+
+def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
+    """Read the rows of all finished search runs in an experiment's folder, sorted by seed, kind and round.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    """
+    return _in_order([row for row in _read_all(out, experiment, lambda line: None) if row.search])
+
+
+def _in_order(rows: Iterable[Row]) -> list[Row]:
+    order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
+    return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round, row.noise))
+
+
+def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
+    files = (path for name in (paths.MARKER, paths.NOT_RUN) for path in out.glob(f"seed-*/**/{name}"))
+    for path in sorted(files):
+        marker = _read(path.parent, path.name)
+        if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
+            continue
+        if marker.row.not_run and (path.parent / paths.MARKER).exists():  # done by a later command
+            continue
+        reason = None if marker.row.not_run else why_foreign(marker.row, path.parent)
+        if reason is None:
+            yield _scored(marker.row, experiment)
+        else:
+            warn(f"WARNING: {path} is left out: {reason}")
+
+
+def _warn(line: str) -> None:
+    print(printable(line, 1000), file=sys.stderr)

@@ -1,0 +1,110 @@
+"""``results.csv``: rows written and read, those of earlier versions too."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments.results.row import LARGEST, Row
+from lottery_core.files import printable, why_not_regular, write_text
+from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
+
+_MORE = "score: "  # prefix of the columns of further scores
+_OF_TRANSFER = ("carried", "unmatched")  # columns of tables with tickets of other experiments
+_OF_SEARCH = ("search", "share", "stopped")  # columns of search.csv only
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
+    """Write ``rows`` as CSV with a header, atomically and with all digits. Each further score has a column at the end.
+
+    :raises WriteError: the file cannot be written
+    """
+    rows = list(rows)
+    left_out = ["more", *(() if any(row.search for row in rows) else _OF_SEARCH)]
+    left_out += [] if any(row.not_run for row in rows) else ["not_run"]
+    left_out += [] if any(row.carried is not None for row in rows) else _OF_TRANSFER
+    names = [entry.name for entry in fields(Row) if entry.name not in left_out]
+    more = list(dict.fromkeys(name for row in rows for name in row.more))
+    lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]
+    for row in rows:
+        values: dict[str, Any] = {**asdict(row), "collapsed": " ".join(row.collapsed)}
+        lines.append([*(values[name] for name in names), *(row.more.get(name, "") for name in more)])
+    write_lines(path, lines)
+
+
+def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
+    """Write ``lines`` as CSV, atomically.
+
+    :raises WriteError: the file cannot be written
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_text(path, text.getvalue())
+
+
+_NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Read a file that was written by :func:`write_csv` of this version or an earlier one.
+
+    Columns that the file lacks get their defaults; columns that this version does not know are ignored.
+
+    :param path: the file
+    :raises ConfigError: the file or a column is missing, or a value is damaged; the message names the line
+    """
+    reason = why_not_regular(path)
+    if reason is not None:
+        raise ConfigError(f"cannot read {path}: {reason}")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"cannot read {path}: it is no CSV file ({printable(error)})") from error
+    known = set(lines[0]) if lines else set()
+    needed = [entry.name for entry in fields(Row) if entry.default is MISSING and entry.default_factory is MISSING]
+    missing = [name for name in needed if name not in known]
+    if lines and missing:
+        raise ConfigError(f"{path} has no column {', '.join(missing)}: it is not the results.csv of an experiment")
+    if not lines:
+        raise ConfigError(f"{path} holds no row")
+    return [_row_of(line, f"cannot read {path}, line {number}") for number, line in enumerate(lines, 2)]
+
+
+def _is_further(name: object) -> bool:
+    return isinstance(name, str) and name.startswith(_MORE)
+
+
+def _row_of(line: dict[str, Any], where: str) -> Row:
+    values: dict[str, Any] = {}
+    for entry in fields(Row):
+        text = line.get(entry.name)
+        if text is None and entry.name in line:
+            raise ConfigError(f"{where}: it ends before the column {entry.name}")
+        if text is None or (text == "" and entry.default is None):
+            continue
+        convert = _NUMBERS.get(str(entry.type).removesuffix(" | None"))
+        try:
+            values[entry.name] = convert(text) if convert else text
+        except ValueError as error:
+            raise ConfigError(f"{where}: {entry.name} must be a number, not '{printable(text, 60)}'") from error
+    try:
+        more = {name.removeprefix(_MORE): float(text) for name, text in line.items() if _is_further(name) and text}
+    except ValueError as error:
+        raise ConfigError(f"{where}: a further score is no number: {printable(error)}") from error
+    row = Row(**{**values, "collapsed": tuple(values["collapsed"].split()), "more": more})
+    counts = row.pruned, row.surviving - 1, row.round
+    if min(counts) < 0 or row.pruned + row.surviving != row.pool:
+        raise ConfigError(f"{where}: its counts of parameters contradict each other")
+    if (row.round == 0) != (row.kind in (DENSE, FLOOR, *UNPRUNED)):
+        raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
+    if math.isfinite(row.score) and abs(row.score) > LARGEST:
+        raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
+    row = replace(row, noise=max(1, row.noise))
+    return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)
