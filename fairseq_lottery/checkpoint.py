@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,18 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     state = load_checkpoint(checkpoint)
     require_plain_state(state, str(checkpoint))
     return state
+
+
+def with_attributes(options: Mapping[str, Any]) -> Any:
+    """Return options as entries and as attributes of one object, which torch unpickles without being told to.
+
+    It does so for an ``OrderedDict`` with attributes (``_weights_only_unpickler.py``), but not for a ``Namespace``.
+
+    :param options: name -> value
+    """
+    result: OrderedDict[str, Any] = OrderedDict(options)
+    vars(result).update(options)
+    return result
 
 
 def without_namespaces(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,13 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
         default=None,
         metadata={"help": "dense run: write rewind.safetensors into --save-dir at update:N, epoch:N or init"},
     )
+    probe_points: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "set by fairseq-lottery stability: points separated by spaces, at which a dense run also writes "
+            "point-01/rewind.safetensors and so on"
+        },
+    )
     mask_watch: bool = field(
         default=False,
         metadata={

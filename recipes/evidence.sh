@@ -2,7 +2,7 @@
 # The experiments behind the table of the paper's claims, cheapest first: every kind of ticket with the same number of steps,
 # the noise of training shared within a seed, games scored over 100 evaluation episodes. About 60 CPU hours in all.
 #   bash recipes/evidence.sh [--dry-run] [SEEDS=1-8] [JOBS=2] [OUT=runs/evidence] [DESIGN ...]
-# Designs: luck cartpole gradual episodes acrobot ppo dqn lunarlander (the default), and, with DATA=DIR, lstm transformer layers.
+# Designs: luck cartpole gradual words episodes acrobot ppo dqn lunarlander (the default), and, with DATA=DIR, lstm transformer layers.
 # Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,12 +16,12 @@ for word in "$@"; do
     case $word in
         --dry-run) dry=(--dry-run) ;;
         SEEDS=* | JOBS=* | OUT=* | DATA=*) declare "${word%%=*}=${word#*=}" ;;
-        luck | cartpole | gradual | episodes | acrobot | ppo | dqn | lunarlander) designs+=("$word") ;;
+        luck | cartpole | gradual | words | episodes | acrobot | ppo | dqn | lunarlander) designs+=("$word") ;;
         lstm | transformer | layers) designs+=("$word") ;;
         *) fail "unknown word '$word'; see the head of recipes/evidence.sh" ;;
     esac
 done
-if ((${#designs[@]} == 0)); then designs=(luck cartpole gradual episodes acrobot ppo dqn lunarlander); fi
+if ((${#designs[@]} == 0)); then designs=(luck cartpole gradual words episodes acrobot ppo dqn lunarlander); fi
 if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
 export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -69,6 +69,12 @@ cartpole() {
 # Gradual pruning with as many steps as finding and training the winning ticket of round 6: seven trainings.
 gradual() {
     game gradual "${shorter[@]}" --epochs 140 --rounds 6 --prune-rate 0.42 --score-rounds 4 6 --kinds gradual --seeds "$SEEDS"
+}
+
+# Translation of number words by a small Transformer trained to its end, as in the quickstart: every kind.
+words() {
+    [[ ${#dry[@]} == 0 ]] || { echo "evidence: words has no dry run" >&2 && return; }
+    OUT=$OUT/words SEEDS=1-5 KINDS="${all_kinds[*]}" bash recipes/quickstart.sh numbers
 }
 
 # The paper's length in episodes: how much of the effect is the length of training.

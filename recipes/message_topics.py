@@ -47,6 +47,21 @@ TOPICS = (
         "the command.",
     ),
     Topic(
+        "Stability of rewind points",
+        (
+            *("lottery_core.experiments.probe", "lottery_core.cli.stability", "lottery_core.reports.stability"),
+            "fairseq_lottery.launcher.probe",
+        ),
+        "A probe trains copies of one network from candidate points, each before the end of the training: "
+        "[stability](../guides/stability.md).",
+    ),
+    Topic(
+        "Tickets of another experiment",
+        ("lottery_core.pruning.transfer", "lottery_core.experiments.transfer", "lottery_core.cli.transfer_options"),
+        "`--tickets-from` needs the winning ticket of each seed and round there, and at least one tensor of the same "
+        "name and shape: [transfer](../guides/transfer.md).",
+    ),
+    Topic(
         "What pruning refuses",
         ("lottery_core.pruning",),
         "Rates are shares between 0 and 1, and something must survive. NaN or infinite weights come from a "

@@ -3,7 +3,7 @@
 # settings, Table A1, with fewer steps), and a small Transformer that translates number words from English to German.
 # Each part ends with its answer and the path of its page; about 4 minutes each on 2 idle cores.
 # Run again, it is resumed. Other settings: see the lines that it prints at the end of each part.
-#   OUT=runs/mine bash recipes/quickstart.sh [cartpole] [numbers]
+#   [OUT=runs/mine] [SEEDS=1-8] [KINDS="winning random reinit"] bash recipes/quickstart.sh [cartpole] [numbers]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 parts=("${@:-cartpole}")
@@ -14,9 +14,10 @@ for part in "${parts[@]}"; do
         exit 2
     fi
 done
-bash recipes/setup.sh
-export PATH="$PWD/.venv/bin:$PATH"
-out=${OUT:-runs/quickstart}
+if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
+export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH"
+out=${OUT:-runs/quickstart} seeds=${SEEDS:-1-3}
+read -r -a kinds <<<"${KINDS:-winning random}"
 
 # After the answer, the table and the picture, which the commands print: the page.
 answered() {
@@ -27,10 +28,10 @@ answered() {
 cartpole() {
     local command=(
         sb3-lottery --preset cartpole-steps --epoch timesteps:16000 --out "$out" --rounds 4 --prune-rate 0.5
-        --kinds winning random --jobs 2
+        --kinds "${kinds[@]}" --jobs 2
     )
-    echo "quickstart: ${command[*]} --seeds 1-3"
-    "${command[@]}" --seeds 1-3
+    echo "quickstart: ${command[*]} --seeds $seeds"
+    "${command[@]}" --seeds "$seeds"
     answered "$out"
     echo "go on with more seeds and the controls of mask and start: .venv/bin/${command[*]} --seeds 1-8 --kinds winning random reinit permuted"
 }
@@ -48,7 +49,7 @@ numbers() {
     # BLEU of units, since a German number is one word.
     local command=(
         fairseq-lottery --out "$out-numbers" --rounds 3 --prune-rate 0.6 --rewind update:50 --jobs 2
-        --kinds winning random --score subword-bleu --generate "--beam 1"
+        --kinds "${kinds[@]}" --score subword-bleu --generate "--beam 1"
     )
     # The learning rate falls to 0, so the dense network is trained to its end.
     local training=(
@@ -60,8 +61,8 @@ numbers() {
         --lr-scheduler polynomial_decay --warmup-updates 80 --total-num-update 400
         --max-tokens 1000 --max-update 400 --num-workers 0 --cpu
     )
-    echo "quickstart: $(printf '%q ' "${command[@]}" --seeds 1-3 -- "${training[@]}")"
-    "${command[@]}" --seeds 1-3 -- "${training[@]}"
+    echo "quickstart: $(printf '%q ' "${command[@]}" --seeds "$seeds" -- "${training[@]}")"
+    "${command[@]}" --seeds "$seeds" -- "${training[@]}"
     answered "$out-numbers"
     echo "translations: $out-numbers/seed-1/winning/round-*/generate.txt; the same command goes on with --seeds 1-8"
 }

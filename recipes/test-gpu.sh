@@ -14,8 +14,8 @@ fail() {
 }
 
 # What the checks import, at our versions where the constraints name them.
-packages=(safetensors zstandard matplotlib scipy numpy stable-baselines3 sb3-contrib gymnasium ale-py opencv-python
-    cython ninja wheel setuptools hydra-core omegaconf sacrebleu bitarray regex scikit-learn sentencepiece)
+packages=(safetensors zstandard matplotlib scipy numpy stable-baselines3 sb3-contrib gymnasium ale-py opencv-python-headless
+    cython ninja wheel setuptools hydra-core omegaconf sacrebleu bitarray regex scikit-learn sentencepiece tqdm packaging)
 
 prepare() {
     local folder=$1 version number options=()
@@ -25,12 +25,16 @@ prepare() {
     (($#)) || set -- "$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
     # Everything at the versions that were tested together, but for torch and what comes with it.
     grep -viE '^(#|torch|nvidia|triton|cuda|fairseq|lottery|mujoco|envpool)' constraints.txt >"$folder/pins.txt"
+    # What builds fairseq there, and packages that have only sources.
+    grep -qiE '^wheel' "$folder/pins.txt" || printf '%s\n' wheel cython ninja setuptools >>"$folder/pins.txt"
     number=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     for version in "$@"; do
         options=(--no-deps --dest "$folder/wheels" --quiet)
         if [[ $version != "$number" ]]; then options+=(--python-version "$version" --only-binary=:all:); fi
         while read -r line; do
-            "$venv/bin/python" -m pip download "${options[@]}" "$line" ||
+            "$venv/bin/python" -m pip download "${options[@]}" "$line" 2>/dev/null ||
+                "$venv/bin/python" -m pip download --no-deps --no-build-isolation --no-binary :all: --quiet \
+                    --dest "$folder/wheels" "$line" ||
                 echo "test-gpu: $line is not to be had for Python $version; left out" >&2
         done <"$folder/pins.txt"
     done
@@ -53,6 +57,9 @@ from_files() {
     venv=$folder/venv
     if [[ ! -e $venv/.done ]]; then
         "$python" -m venv --system-site-packages "$venv"
+        # If that python is of an environment itself, its packages are not those of the system.
+        "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sep="\n")' \
+            >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/with-torch.pth"
         local pip=("$venv/bin/python" -m pip install --quiet --no-index --no-build-isolation --find-links "$folder/wheels")
         "${pip[@]}" --no-deps cython ninja wheel setuptools
         "${pip[@]}" "${packages[@]}"

@@ -44,7 +44,12 @@ def test_the_options_of_an_experiment_are_grouped(monkeypatch: pytest.MonkeyPatc
     heads = re.findall(r"^(\w[^:\n]*):$", text, re.MULTILINE)
     assert heads[1:] == [
         *("settings to start from", "experiment", "pruning and rewinding"),
-        *("fewer and shorter trainings", "where runs train", "training and score", "agent"),
+        *(
+            "fewer and shorter trainings",
+            "tickets of another experiment",
+            "stability of rewind points, for --rewind auto",
+        ),
+        *("where runs train", "training and score", "agent"),
     ]
     options = text[text.index("\noptions:") : text.index("\nsettings to start from:")]
     assert re.findall(r"^  (-\S+)", options, re.MULTILINE) == ["-h,", "--version"]

@@ -1,5 +1,6 @@
 """Using trained tickets: export, exact shrinking, sparse layers, and sparse files read as checkpoints."""
 
+from fairseq_lottery.inference.decoding import take_shortcuts
 from fairseq_lottery.inference.export import export
 from fairseq_lottery.inference.sparse import MODES, loads_of_generation, loads_of_scoring, make_sparse
 from fairseq_lottery.inference.sparse_checkpoints import (
@@ -19,4 +20,5 @@ __all__ = [
     "loads_of_scoring",
     "make_sparse",
     "read_sparse_checkpoint",
+    "take_shortcuts",
 ]

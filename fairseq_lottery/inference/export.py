@@ -10,39 +10,49 @@ from typing import Any
 
 import torch
 
-from fairseq_lottery.checkpoint import load_state, without_namespaces
-from fairseq_lottery.inference import sparse_checkpoints
+from fairseq_lottery.checkpoint import load_state, with_attributes, without_namespaces
+from fairseq_lottery.inference import ctranslate2, sparse_checkpoints
 from fairseq_lottery.inference.shrink import shrink_state
 from fairseq_lottery.language_model import LanguageModelingOptions
 from fairseq_lottery.names import PREFIX
 from lottery_core.errors import CheckpointError
 from lottery_core.files import write_atomically
-from lottery_core.inference import CSR, SHRUNK
+from lottery_core.inference import CSR, CTRANSLATE2, PLAIN, SHRUNK
 
 _LSTM = "lottery_lstm_lm"
+_FROM_ATTRIBUTES = {"transformer", "transformer_align", "multilingual_transformer"}
 _OPTIONS = {
     field.name for field in dataclasses.fields(LanguageModelingOptions) if not str(field.default).startswith("${")
 } - {"_name"}
 
 
-def export(path: Path, output: Path, form: str, trust: bool) -> str:
+def export(path: Path, output: Path, form: str, trust: bool, *, shrunk: bool = False, **options: Any) -> str:
     """Write a checkpoint without any reference to this project, and without the optimizer's state.
 
     :param path: a checkpoint of a lottery task
     :param output: the file to write; ``fairseq-generate``, ``fairseq-eval-lm`` and ``from_pretrained`` read it
-    :param form: ``"plain"``, ``"shrunk"`` or ``"csr"``, see :func:`lottery_core.inference.export`
+    :param form: ``"plain"``, ``"shrunk"``, ``"csr"`` or ``"ctranslate2"``, see :func:`lottery_core.inference.export`
     :param trust: ignored; reading a fairseq checkpoint runs no code
+    :param shrunk: whether to remove dead units before the model is converted for CTranslate2
+    :param options: options of CTranslate2, see :func:`fairseq_lottery.inference.ctranslate2.convert`
     :returns: a text with the task, architecture and criterion, and what was removed
     :raises CheckpointError: the checkpoint cannot be read, fairseq lacks its model, or there is nothing to shrink
     :raises WriteError: the file cannot be written
     """
+    if form not in (PLAIN, SHRUNK, CSR, CTRANSLATE2):
+        raise CheckpointError(f"a fairseq model cannot be exported in the form {form}")
+    if form == CTRANSLATE2:
+        ctranslate2.require_package()
     plain = plain_state(path)
     if form == CSR:
         return sparse_checkpoints.write(plain, output)
     words = ""
-    if form == SHRUNK:
+    if form == SHRUNK or shrunk:
         plain, report = shrink_state(plain, str(path))
         words = f"; {report.line}"
+    plain["args"] = _args(plain["cfg"]["model"])
+    if form == CTRANSLATE2:
+        return ctranslate2.convert(plain, path, output, **options) + words
     write_atomically(output, lambda file: torch.save(plain, file))
     cfg = plain["cfg"]
     names = f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
@@ -74,7 +84,6 @@ def plain_state(path: Path) -> dict[str, Any]:
     ]
     extra = {name: value for name, value in state.get("extra_state", {}).items() if not name.startswith("Lottery")}
     extra.pop("metrics", None)  # --eval-bleu leaves numpy objects, which plain fairseq may refuse to unpickle
-    # "args" must stay empty: fairseq would prefer options there to those in "cfg".
     plain = {"args": None, "cfg": cfg, "model": model, "criterion": state.get("criterion")}
     return plain | {
         "optimizer_history": history,
@@ -82,6 +91,21 @@ def plain_state(path: Path) -> dict[str, Any]:
         "extra_state": extra,
         "last_optimizer_state": None,
     }
+
+
+def _args(options: Any) -> Any:
+    """Return the options that a checkpoint has as "args", for models whose options are attributes.
+
+    fairseq wrote them there before 0.10, as a ``Namespace``, and reads them from there still; CTranslate2's converter
+    reads attributes as well (``converters/fairseq.py``).
+
+    :param options: options of the model, which with ``--arch`` are those of everything
+    :returns: the options, as entries and as attributes; ``None`` if fairseq must take those in "cfg"
+    """
+    from fairseq.models import ARCH_MODEL_NAME_REGISTRY
+
+    arch = None if isinstance(options, Namespace) else options.get("arch")
+    return with_attributes(options) if ARCH_MODEL_NAME_REGISTRY.get(arch) in _FROM_ATTRIBUTES else None
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:

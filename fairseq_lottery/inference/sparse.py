@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from fairseq_lottery.inference.dead_units import remove_dead_units
+from fairseq_lottery.inference.decoding import take_shortcuts
 from lottery_core.inference import AUTO, CSR, Load, sparsify
 
 log = logging.getLogger("fairseq_lottery")
@@ -22,7 +24,9 @@ Loads = Callable[[str], Load]
 
 
 def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Loads]) -> None:
-    """Make trained models sparse, in place. Models in training mode stay dense, although validation also generates.
+    """Take dead units out of trained models and make their layers sparse, in place.
+
+    Models in training mode stay as they are, although validation also generates.
 
     :param models: fairseq models; an entry may be ``None``
     :param options: configuration of a lottery task
@@ -34,11 +38,16 @@ def make_sparse(models: Iterable[Any], options: Any, loads: Callable[[Any], Load
         # fairseq sets this attribute just before inference (fairseq_model.py:make_generation_fast_).
         if model is None or model.training or not getattr(model, "_is_generation_fast", False):
             continue
+        removed = remove_dead_units(model)
+        if removed:
+            log.info("%s", removed)
         log.info("sparse inference (%s)\n%s", options.sparse_inference, _report(model, options.sparse_inference, loads))
 
 
 def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> object:
-    return sparsify(model, tokens=loads(model) if mode == AUTO else None, form=mode)
+    report = sparsify(model, tokens=loads(model) if mode == AUTO else None, form=mode)
+    take_shortcuts(model)
+    return report
 
 
 def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:

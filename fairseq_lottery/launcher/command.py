@@ -6,23 +6,46 @@ import argparse
 import logging
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments, split
 from fairseq_lottery.launcher.floor import floor
 from fairseq_lottery.launcher.framework import Fairseq
-from fairseq_lottery.launcher.options import experiment_of, parse_fairseq, parser, resolve, with_task
+from fairseq_lottery.launcher.options import (
+    experiment_of,
+    parse_fairseq,
+    parser,
+    resolve,
+    stability_parser,
+    with_task,
+)
+from fairseq_lottery.launcher.probe import scored_on_the_line, with_points
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
 from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
-from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
+from lottery_core.cli import (
+    AUTO,
+    PROBE_DEFAULTS,
+    STABILITY,
+    chosen_of,
+    chosen_point,
+    probe_line,
+    refuse_probe_options,
+    refuse_ticket_options,
+    run_command,
+    run_experiment,
+    search_lines,
+    typed_words,
+    without_ticket_options,
+)
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, paths, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -32,11 +55,14 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
-from lottery_core.pruning import GRADUALLY, PruningSchedule, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, check_reachable, check_scope_shares, layout_of_weights
+from lottery_core.reports import stability, stability_report
 from lottery_core.tickets import snapshot
 
 
-def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace) -> Experiment:
+def _preflight(
+    experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace, probes: bool = False
+) -> Experiment:
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
 
@@ -45,6 +71,8 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
     experiment = replace(experiment, settings={**experiment.settings, "data": cfg.task.data})
+    if probes:
+        experiment = with_points(experiment, cfg, vars(args))
     experiment.check_same_as_before()
     if cfg.dataset.max_tokens is None and cfg.dataset.batch_size is None:
         raise ConfigError("give --max-tokens or --batch-size after --")
@@ -80,6 +108,12 @@ def _preflight(experiment: Experiment, arguments: FairseqArguments, args: argpar
     model = task.build_model(cfg.model)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+    layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
+    if layout is not None:
+        check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
+    frozen = experiment.frozen_line(weights)
+    for line in (*experiment.check_transfer(weights), *([frozen] if frozen else [])):
+        Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
 
@@ -125,21 +159,46 @@ def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
 
 
 def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    refuse_probe_options(given)
+    if given.get("rewind") == AUTO and "out" in given:
+        probe = given["out"] / paths.PROBE
+        _stability({**without_ticket_options(given), "out": probe}, words)
+        if given["dry_run"]:
+            print("the runs of the experiment follow from the probe's point")
+            return
+        given = {**given, "rewind": chosen_point(stability(probe, _threshold(given)), probe)}
+        Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {given['rewind']}")
+    _do(given, words)
+
+
+def _threshold(given: Mapping[str, Any]) -> float:
+    return float({**PROBE_DEFAULTS, **given}["threshold"])
+
+
+def _stability(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    refuse_ticket_options(given)
+    _do(given, words, partial(stability_report, threshold=_threshold(given)))
+
+
+def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:
+    # With a finish, the runs are those of a stability probe.
     args = resolve(given)
     _check_tasks(args)
     arguments = with_task(FairseqArguments(words))
+    if finish is not None:
+        args = scored_on_the_line(args, arguments.task or "")
     experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
     framework = Fairseq(args.launcher, not args.no_floor)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
-    experiment = _preflight(experiment, arguments, args)
+    experiment = _preflight(experiment, arguments, args, finish is not None)
 
     def training(run: Run) -> str:
         words = training_arguments(arguments, experiment, run, experiment.out)
         return shlex.join(training_command(words, args.launcher))
 
-    for line in search_lines(experiment):
+    for line in (*search_lines(experiment), *([] if experiment.probed is None else [probe_line(experiment)])):
         Progress(quiet=args.quiet).say(line)
     run_experiment(
         experiment,
@@ -152,6 +211,7 @@ def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
         stop_at_floor=args.stop_at_floor,
         budget=args.budget,
         chosen=chosen_of(given),
+        finish=finish,
     )
 
 
@@ -166,5 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
     if options[:1] == ["floor"]:
         return run_command(lambda: floor([*options[1:], *words]), "fairseq-lottery floor")
+    if options[:1] == [STABILITY]:
+        probed = vars(stability_parser().parse_args(options[1:]))
+        return run_command(lambda: _stability(probed, words), f"fairseq-lottery {STABILITY}")
     given = vars(parser().parse_args(options))
     return run_command(lambda: _run(given, words), "fairseq-lottery")

@@ -19,7 +19,15 @@ from fairseq_lottery.launcher.scoring import (
 )
 from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
-from lottery_core.cli import DEFAULTS, Parser, add_experiment_options, search_settings, version_line
+from lottery_core.cli import (
+    DEFAULTS,
+    STABILITY,
+    Parser,
+    add_experiment_options,
+    search_settings,
+    transfer_settings,
+    version_line,
+)
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
 from lottery_core.tickets import versions
@@ -29,7 +37,7 @@ _PACKAGES = ("fairseq-fixed", "fairseq", "sacrebleu")  # whose versions can chan
 _SET_PER_ROUND = (
     *("--save-dir", "--seed", "--scope", "--rewind", "--rewind-point"),
     *("--ticket", "--ticket-kind", "--ticket-seed", "--after-rewind", "--surviving", "--gradual", "--outside"),
-    "--mask-watch",
+    *("--mask-watch", "--probe-points"),
 )
 _DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -46,7 +54,8 @@ def parser() -> Parser:
         prog="fairseq-lottery",
         usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train option ...]\n"
         "       fairseq-lottery rescore DIR [option ...]  (see fairseq-lottery rescore -h)\n"
-        "       fairseq-lottery floor DIR",
+        "       fairseq-lottery floor DIR\n"
+        "       fairseq-lottery stability --out DIR [option ...] -- DATA [fairseq-train option ...]",
         description="Find winning tickets with fairseq-train, and train controls alongside.",
         argument_default=argparse.SUPPRESS,
     )
@@ -56,7 +65,8 @@ def parser() -> Parser:
     )
     _, method, where = add_experiment_options(
         result,
-        rewind="rewind point: update:N, epoch:N or init (epoch:1); none: the survivors keep their trained weights and "
+        rewind="rewind point: update:N, epoch:N or init (epoch:1); auto: the earliest stable point of a probe, see "
+        "fairseq-lottery stability; none: the survivors keep their trained weights and "
         "train on at the last learning rate",
         scope="all, layers, or regular expressions for names of parameters (all)",
     )
@@ -79,6 +89,19 @@ def parser() -> Parser:
         metavar="CMD",
         help="command that starts the training instead of python, e.g. 'torchrun --nproc_per_node 2'",
     )
+    return result
+
+
+def stability_parser() -> Parser:
+    """Make the parser of ``fairseq-lottery stability``: the options of ``fairseq-lottery``, and those of a probe."""
+    result = parser()
+    result.prog = f"fairseq-lottery {STABILITY}"
+    result.usage = f"fairseq-lottery {STABILITY} --out DIR [option ...] -- DATA [fairseq-train option ...]"
+    result.description = (
+        "Probe candidate rewind points: from each of them two copies of the network are trained under different noise, "
+        "and the models on the straight line between their ends are scored on the validation split."
+    )
+    result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
     return result
 
 
@@ -182,9 +205,10 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         after_rewind=args.after_rewind,
         gradual=args.gradual,
         outside=args.outside,
+        granularity=args.granularity,
         rewind=_rewind_word(args),
         scope=tuple(args.scope),
-        kinds=tuple(args.kinds),
+        **transfer_settings(vars(args)),
         seeds=tuple(args.seeds),
         **search_settings(vars(args), args.rounds_given),
         repeat_noise=args.repeat_noise,

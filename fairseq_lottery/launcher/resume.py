@@ -15,7 +15,7 @@ from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.names import LAST
 from fairseq_lottery.task import parse_rewind
 from lottery_core.errors import CheckpointError
-from lottery_core.experiments import Run, paths
+from lottery_core.experiments import Run, paths, point_folder
 
 # With other values than these defaults, a checkpoint lacks something that the rest of the run depends on.
 _NOT_KEPT: dict[str, dict[str, Any]] = {
@@ -91,9 +91,13 @@ def _too_few(progress: CheckpointProgress, average: int) -> str | None:
 def _rewind_lost(progress: CheckpointProgress, folder: Path) -> str | None:
     if not (folder / paths.INIT).exists():
         return f"{paths.INIT} is missing"
-    word = progress.option("task", "rewind_point")
-    if word is None:  # tickets continue from the trained weights
-        return None
-    point = parse_rewind(word)
-    passed = progress.epoch > point.count if point.unit == "epochs" else progress.updates >= point.count
-    return f"{paths.REWIND} is missing" if passed and not (folder / paths.REWIND).exists() else None
+    word = progress.option("task", "rewind_point")  # None if tickets continue from the trained weights
+    candidates = (progress.option("task", "probe_points") or "").split()
+    places = [] if word is None else [(word, folder)]
+    places += [(word, point_folder(folder, number)) for number, word in enumerate(candidates, 1)]
+    for word, place in places:
+        point = parse_rewind(word)
+        passed = progress.epoch > point.count if point.unit == "epochs" else progress.updates >= point.count
+        if passed and not (place / paths.REWIND).exists():
+            return f"{(place / paths.REWIND).relative_to(folder)} is missing"
+    return None

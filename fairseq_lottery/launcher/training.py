@@ -13,7 +13,7 @@ from fairseq_lottery.checkpoint import CheckpointProgress, load_state
 from fairseq_lottery.names import LAST
 from fairseq_lottery.task import Beginning
 from lottery_core.errors import RunError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths, start_folder
 from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
 from lottery_core.tickets import ALL, Weights
 
@@ -43,6 +43,8 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     elif count == 1 and not arguments.no_epoch_checkpoints:
         arguments = arguments.plus("--no-epoch-checkpoints")
     if not run.has_ticket:
+        if experiment.probed is not None:
+            arguments = arguments.plus("--probe-points", " ".join(experiment.probed.points))
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
     arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
@@ -52,7 +54,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     if late:
         arguments = arguments.plus("--after-rewind", REMAINING)
     if late or run.kind in CONTROLS:
-        arguments = arguments.plus("--rewind", str(before / paths.REWIND))
+        arguments = arguments.plus("--rewind", str(out / start_folder(run) / paths.REWIND))
     if run.kind in IN_TRAINING:
         share = surviving_share(experiment, run, before)
         arguments = arguments.plus("--ticket", str(folder / paths.START), "--ticket-kind", run.kind)

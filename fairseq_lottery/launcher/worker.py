@@ -22,7 +22,7 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.learning import LearningCurve
-from fairseq_lottery.launcher.scoring import measure_floor, score_run
+from fairseq_lottery.launcher.scoring import measure_floor, score_line_of, score_run
 from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
 from fairseq_lottery.names import LAST
 from fairseq_lottery.task import Beginning
@@ -31,6 +31,7 @@ from lottery_core.cli import Parser, run_command
 from lottery_core.errors import RunError, WriteError
 from lottery_core.experiments import (
     KEPT,
+    LINE,
     Experiment,
     Run,
     Score,
@@ -39,6 +40,7 @@ from lottery_core.experiments import (
     paths,
     prune_in_training,
     read_marker,
+    start_folder,
     write_floor,
     write_score,
 )
@@ -120,6 +122,9 @@ def _run(args: argparse.Namespace) -> None:
     if arguments.cpu:
         hide_gpus()
     folder = out / run.folder
+    if run.kind == LINE:
+        _score_line(experiment, run)
+        return
     done = read_marker(folder)
     if done is not None:
         write_score(folder, replace(_score(experiment, folder), **{name: getattr(done, name) for name in _COST}))
@@ -148,7 +153,7 @@ def _run(args: argparse.Namespace) -> None:
     if not run.has_ticket and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
     score = _searched(experiment, folder) if run.search else _score(experiment, folder)
-    rewind = out / dense(run.seed).folder / paths.REWIND
+    rewind = out / start_folder(run) / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -175,6 +180,18 @@ def _measure_floor(experiment: Experiment, run: Run, wanted: bool) -> None:
     if found is not None:
         write_floor(experiment.out, *found)
         print(f"floor {found[0].score:.6g} ({found[1]})")
+
+
+def _score_line(experiment: Experiment, run: Run) -> None:
+    wall, cpu = time.perf_counter(), time.process_time()
+    line = score_line_of(experiment, run)
+    line.write(experiment.out / run.folder)
+    wall, cpu = (time.perf_counter() - wall, time.process_time() - cpu)
+    score = Score(
+        line.barrier, returns=len(line.scores), scoring=experiment.scoring_text, wall_seconds=wall, cpu_seconds=cpu
+    )
+    write_score(experiment.out / run.folder, score)
+    print(f"instability {line.barrier:.6g}, worst at {line.shares[line.worst]:.0%} of the way")
 
 
 def _searched(experiment: Experiment, folder: Path) -> Score:

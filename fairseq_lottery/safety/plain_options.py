@@ -69,7 +69,7 @@ def require_plain_state(state: Any, source: str) -> None:
     if type(state) not in _MAPPINGS:
         raise CheckpointError(f"cannot read {source}: it is not a checkpoint of fairseq")
     for key in ("cfg", "args"):
-        options = state.get(key)
+        options = dict.get(state, key)
         if options is not None and not isinstance(options, (*_MAPPINGS, Namespace, DictConfig)):
             raise CheckpointError(f"cannot read {source}: its options are a {type(options).__name__}")
         require_plain(options, source)
@@ -100,7 +100,7 @@ def _refused(value: Any, path: tuple[str, ...], budget: list[int]) -> Iterator[t
     if len(path) > _DEEPEST:
         yield name, "is nested too deeply"
     elif type(value) is Namespace or type(value) in _MAPPINGS:
-        for key, part in (vars(value) if isinstance(value, Namespace) else value).items():
+        for key, part in _entries(value):
             reason = _why_no_key(key)
             if reason is not None:
                 yield f"{name}.{key!r}" if type(key) is str else f"in {name}", reason
@@ -114,6 +114,13 @@ def _refused(value: Any, path: tuple[str, ...], budget: list[int]) -> Iterator[t
             yield name, reason
     elif type(value) not in _PLAIN:
         yield name, f"is of the type {printable(type(value).__name__, 80)}: options are numbers, strings, lists"
+
+
+def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
+    # A file may give an OrderedDict attributes beside its entries, even one with the name of a method.
+    if not isinstance(value, Namespace):
+        yield from dict.items(value)
+    yield from getattr(value, "__dict__", {}).items()
 
 
 def _why_no_key(key: Any) -> str | None:

@@ -141,4 +141,4 @@ def full_precision(model: nn.Module, optimizer: Any) -> Weights:
     for name, tensor in tensors.items():
         if tensor.dtype in _HALF:
             tensors[name] = tensor.float()
-    return Weights(tensors, weights.outside, weights.source)
+    return Weights(tensors, weights.outside, weights.source, heads=weights.heads)

@@ -10,7 +10,7 @@ from pathlib import Path
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from fairseq_lottery.task.beginning import Beginning
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Point, parse_point, paths
+from lottery_core.experiments import Point, parse_point, paths, point_folder
 from lottery_core.tickets import Weights
 
 log = logging.getLogger("fairseq_lottery")
@@ -134,6 +134,26 @@ class RewindPoint:
                 self.point,
                 self.folder / paths.REWIND,
             )
+
+    @staticmethod
+    def candidates(
+        folder: Path, words: Sequence[str], write: bool, max_update: int, max_epoch: int
+    ) -> list[RewindPoint]:
+        """Return what writes the weights at the candidate points of a stability probe, each into a folder of its own.
+
+        :param folder: the run's folder
+        :param words: the points, see :func:`parse_rewind`
+        :param write: whether this process writes files
+        :param max_update: last update of the run, 0 for no limit
+        :param max_epoch: last epoch of the run, 0 for no limit
+        :raises ConfigError: a point is not understood, or lies beyond the end of the run
+        """
+        return [
+            RewindPoint(
+                point_folder(folder, number), parse_rewind(word, "--probe-points"), write, max_update, max_epoch
+            )
+            for number, word in enumerate(words, 1)
+        ]
 
     def _save(self, weights: Weights, position: Beginning | None) -> None:
         if position is not None:

@@ -49,7 +49,7 @@ class LotteryTask:
     """
 
     _held: TaskMasks | None = None
-    _rewinding: RewindPoint | None = None
+    _rewinding: Sequence[RewindPoint] = ()
     _bare_model: nn.Module | None = None
     _full_values: FullValues | None = None
     _scaler: Mapping[str, Any] | None = None  # from the checkpoint that is resumed
@@ -125,9 +125,11 @@ class LotteryTask:
                 weights = snapshot(model)
                 pool = sum(weights.tensors[name].numel() for name in weights.pool(options.scope.split()))
                 log.info("dense run; the scope %s has %s parameters", options.scope, f"{pool:,}")
-            self._rewinding = RewindPoint(
-                Path(options.save_dir), point, is_master(), int(options.max_update or 0), int(options.max_epoch or 0)
-            )
+            folder, limits = Path(options.save_dir), (int(options.max_update or 0), int(options.max_epoch or 0))
+            self._rewinding = [
+                RewindPoint(folder, point, is_master(), *limits),
+                *RewindPoint.candidates(folder, (options.probe_points or "").split(), is_master(), *limits),
+            ]
         else:
             model = self._build_ticket(lambda: build(cfg))
         if options.mask_watch:
@@ -192,15 +194,17 @@ class LotteryTask:
             known = self._train_batches is not None and not self.has_sharded_data("train")  # type: ignore[attr-defined]
             begin = self._begins.updates if self._begins else 0
             self._pruning.plan(self.lottery_options, len(self._train_batches) if known else None, begin)
-        if self._rewinding is None:
+        if not self._rewinding:
             return
         if not self._length_checked and self._train_batches is not None:
             self._length_checked = True
             if not self.has_sharded_data("train"):  # type: ignore[attr-defined]
                 fewest = min(self.lottery_options.update_freq)
-                self._rewinding.check_epoch_length(math.ceil(len(self._train_batches) / fewest))
+                for rewinding in self._rewinding:
+                    rewinding.check_epoch_length(math.ceil(len(self._train_batches) / fewest))
         at = Beginning(self._updates, {"epoch": epoch, "iterations_in_epoch": 0})
-        self._rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None, at)
+        for rewinding in self._rewinding:
+            rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None, at)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Prepare a validation; the masks are checked at its first batch."""
@@ -217,8 +221,8 @@ class LotteryTask:
         if self._scaler is not None:
             restore_scaler(optimizer, self._scaler)
             self._scaler = None
-        if self._rewinding is not None:
-            self._rewinding.before_update(update_num, self._weights)
+        for rewinding in self._rewinding:
+            rewinding.before_update(update_num, self._weights)
         if self._watch is not None:
             self._watch.before_update(update_num, self._train_batches, self._weights)
         result = super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)  # type: ignore[misc]
@@ -237,12 +241,13 @@ class LotteryTask:
             self._shares = None
         if self._held is not None:
             self._held.after_step(optimizer, update_num + 1)
-        if self._rewinding is not None:
+        if self._rewinding:
             batches = self._train_batches
             epoch, ends = (batches.epoch, batches.end_of_epoch()) if batches is not None else (0, False)
             self._updates = update_num + 1
             at = None if batches is None else Beginning(self._updates, batches.state_dict())
-            self._rewinding.after_update(self._updates, epoch, ends, self._weights, at)
+            for rewinding in self._rewinding:
+                rewinding.after_update(self._updates, epoch, ends, self._weights, at)
         if self._watch is not None and self._watch.after_update(update_num + 1, self._train_batches, self._weights):
             stop_after(self._trainer.cfg, update_num + 1)
 

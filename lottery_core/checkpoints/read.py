@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.dialects import Dialect
 from lottery_core.errors import CheckpointError, LotteryError
 from lottery_core.files import parse_json, printable, why_not_regular
-from lottery_core.tickets import Weights, weights_of_file, without_aliases, without_copies
+from lottery_core.tickets import Weights, plain_file_names, weights_of_file, without_aliases, without_copies
 
 
 def read_weights(path: str | Path, key: str | None = None) -> Weights:
@@ -47,10 +47,12 @@ class Facts:
 
     :param steps: unit -> number of steps, e.g. ``{"updates": 1000}``; empty if unknown
     :param origin: the ``seed`` of the run, and the ``rewind_point`` that it wrote, if they are known
+    :param heads: attention -> number of its heads, as far as they are known
     """
 
     steps: Mapping[str, int] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
+    heads: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_with_facts(path: str | Path, key: str | None = None) -> tuple[Weights, Facts]:
@@ -66,7 +68,8 @@ def read_with_facts(path: str | Path, key: str | None = None) -> tuple[Weights, 
         return Weights.load(path), Facts()
     with _one_line(path):
         content = _read(path, key)
-        return weights_of_state(content.state, str(path), content.dialect, content.parameters), content.facts
+        weights = weights_of_state(content.state, str(path), content.dialect, content.parameters)
+        return replace(weights, heads=content.facts.heads), content.facts
 
 
 def state_of(path: str | Path) -> Mapping[str, Tensor]:
@@ -147,12 +150,13 @@ def _read(path: Path, key: str | None) -> _Content:
     row = _checkpoint_dialect(content) if isinstance(content, Mapping) else None
     state, alone = find_state_dict(content, str(path), key)
     parameters = stepped_parameters(content) if row is None and alone else None
-    facts = _facts(row or dialects.named("plain"), content) if isinstance(content, Mapping) else Facts()
+    facts = _facts(row or dialects.named("plain"), content, state) if isinstance(content, Mapping) else Facts()
     return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, facts)
 
 
-def _facts(row: Dialect, content: Mapping[str, Any]) -> Facts:
-    return Facts(row.steps_trained(content), row.origin(content))
+def _facts(row: Dialect, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> Facts:
+    names = set(plain_file_names(state).values())
+    return Facts(row.steps_trained(content), row.origin(content), row.heads(content, names))
 
 
 @contextmanager
@@ -206,7 +210,7 @@ def _archive(path: Path) -> _Content | None:
             raise CheckpointError(f"cannot read {path}: it is damaged ({printable(error)})") from error
         state, _ = find_state_dict(_load(member, f"{path} ({row.archive_member})"), str(path))
         counts = [stepped_parameters(_load(optimizer, f"{path} (optimizer)")) for optimizer in optimizers]
-        return _Content(state, row, sum(filter(None, counts)) or None, _facts(row, _json_object(facts)))
+        return _Content(state, row, sum(filter(None, counts)) or None, _facts(row, _json_object(facts), state))
     return None
 
 

@@ -7,9 +7,32 @@ from lottery_core.cli.help_text import listed, version_line
 from lottery_core.cli.lottery import main
 from lottery_core.cli.lottery_options import parsers
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, chosen_of, search_lines, search_settings
+from lottery_core.cli.stability import (
+    AUTO,
+    PROBE_DEFAULTS,
+    STABILITY,
+    add_stability_options,
+    chosen_point,
+    probe_line,
+    probe_of,
+    refuse_probe_options,
+    refuse_ticket_options,
+    without_ticket_options,
+)
+from lottery_core.cli.transfer_options import transfer_settings
 
 __all__ = [
+    "AUTO",
     "DEFAULTS",
+    "PROBE_DEFAULTS",
+    "STABILITY",
+    "add_stability_options",
+    "chosen_point",
+    "probe_line",
+    "probe_of",
+    "refuse_probe_options",
+    "refuse_ticket_options",
+    "without_ticket_options",
     "Parser",
     "SEARCH_DEFAULTS",
     "accept",
@@ -22,6 +45,7 @@ __all__ = [
     "run_experiment",
     "search_lines",
     "search_settings",
+    "transfer_settings",
     "typed_words",
     "version_line",
 ]

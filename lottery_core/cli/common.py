@@ -10,6 +10,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lottery_core.cli.budget import parse_budget, run_within
@@ -102,6 +103,7 @@ def run_experiment(
     stop_at_floor: int | None = None,
     budget: str | None = None,
     chosen: Iterable[str] = (),
+    finish: Callable[[Path], object] | None = None,
 ) -> None:
     """Train the runs of an experiment, then print its table and draw its picture.
 
@@ -116,6 +118,7 @@ def run_experiment(
     :param stop_at_floor: number of scored levels in a row at the floor after which a kind ends in its repeat
     :param budget: what the experiment may take, see :func:`lottery_core.cli.budget.parse_budget`; ``None``: no limit
     :param chosen: settings that the user chose, which a budget leaves as they are
+    :param finish: called with the experiment's folder in the end; ``None`` prints its report
     :raises LotteryError: see :meth:`lottery_core.experiments.Runner.run`
     """
     if budget is not None:
@@ -131,7 +134,10 @@ def run_experiment(
         run(experiment)
     else:
         run_within(budget, experiment, chosen, executor.jobs, run, Progress(quiet=quiet).say)
-    report([experiment.out])
+    if finish is None:
+        report([experiment.out])
+    else:
+        finish(experiment.out)
 
 
 def _print_plan(

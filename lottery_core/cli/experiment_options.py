@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.cli.completion import accept
-from lottery_core.cli.help_text import listed
+from lottery_core.cli.help_text import GRANULARITIES, listed
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options
+from lottery_core.cli.stability import add_stability_options
+from lottery_core.cli.transfer_options import TRANSFER_DEFAULTS, add_transfer_options
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
 from lottery_core.pruning import CRITERIA, FRESH, GRADUAL, MAGNITUDE, MEANINGS, REWIND
-from lottery_core.tickets import SEPARATE, TOGETHER
+from lottery_core.tickets import SEPARATE, TOGETHER, WEIGHT
 
 _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
 # Values of options that neither the user nor a preset gives; an option that was not given is absent from the namespace.
@@ -30,7 +32,9 @@ DEFAULTS: dict[str, Any] = {
     "scope_shares": TOGETHER,
     "gradual": str(GRADUAL),
     "outside": "",
+    "granularity": WEIGHT,
     **SEARCH_DEFAULTS,
+    **TRANSFER_DEFAULTS,
 }
 
 
@@ -98,6 +102,8 @@ def add_experiment_options(
     method = parser.add_argument_group("pruning and rewinding")
     _add_method(method, rewind, scope)
     add_search_options(parser.add_argument_group("fewer and shorter trainings"))
+    add_transfer_options(parser.add_argument_group("tickets of another experiment"))
+    add_stability_options(parser.add_argument_group("stability of rewind points, for --rewind auto"))
     where = parser.add_argument_group("where runs train")
     add_executor_options(where)
     return experiment, method, where
@@ -113,6 +119,8 @@ def _add_method(group: argparse._ArgumentGroup, rewind: str, scope: str) -> None
     criteria = {name: criterion.meaning for name, criterion in CRITERIA.items()}
     ranking = listed("how parameters are ranked for pruning (magnitude)", criteria)
     accept(add("--criterion", metavar="NAME", help=ranking), criteria)
+    pieces = listed(f"what is pruned at once ({WEIGHT})", GRANULARITIES)
+    accept(add("--granularity", metavar="WORD", help=pieces), GRANULARITIES)
     shares = {
         TOGETHER: "all networks are one pool",
         SEPARATE: "actor and critic, or encoder and decoder, are each pruned at the same rate",

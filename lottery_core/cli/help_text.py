@@ -7,8 +7,13 @@ import textwrap
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from lottery_core.tickets import versions
+from lottery_core.tickets import UNIT, WEIGHT, versions
 from lottery_core.version import VERSION
+
+GRANULARITIES = {
+    WEIGHT: "single parameters",
+    UNIT: "whole units: hidden units, channels, heads of attentions, units of LSTMs, with their biases",
+}
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -18,12 +18,22 @@ from lottery_core.errors import LotteryError
 from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
-from lottery_core.inference import export
-from lottery_core.pruning import check_rate, check_scope_shares, criterion_named, prune
-from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, report, states
+from lottery_core.inference import OPTIONS, export
+from lottery_core.pruning import check_granularity, check_rate, check_scope_shares, criterion_named, prune
+from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, refuse_probes, report, states
 from lottery_core.reports import render as render_status
 from lottery_core.reports.page import answered, check_page, subject_of, write_page
-from lottery_core.tickets import Ticket, Weights, by_names, describe, equal_bits, network_lines, render, ticket_warnings
+from lottery_core.tickets import (
+    Ticket,
+    Weights,
+    asked_lines,
+    by_names,
+    describe,
+    equal_bits,
+    network_lines,
+    render,
+    ticket_warnings,
+)
 
 
 def _prune(args: argparse.Namespace) -> None:
@@ -34,6 +44,8 @@ def _prune(args: argparse.Namespace) -> None:
         criterion_named(args.criterion)
     if args.scope_shares is not None:
         check_scope_shares(args.scope_shares)
+    if args.granularity is not None:
+        check_granularity(args.granularity)
     refuse_inputs(args.output, (args.trained, args.rewind, args.previous))
     previous = None if args.previous is None else Ticket.load(args.previous)
     rewind, earlier = read_with_facts(args.rewind, args.key)
@@ -59,6 +71,7 @@ def _prune(args: argparse.Namespace) -> None:
             seed=facts.origin.get("seed") if previous is None else previous.origin.seed,
             criterion=args.criterion,
             scope_shares=args.scope_shares,
+            granularity=args.granularity,
         )
     for warning in caught:
         _warn(str(warning.message))
@@ -68,7 +81,7 @@ def _prune(args: argparse.Namespace) -> None:
         f"{args.output}: round {ticket.origin.round}, pool {masks.pool:,}, pruned {masks.pruned:,} "
         f"({masks.pruned / masks.pool:.2%}), surviving {masks.surviving:,} ({masks.surviving / masks.pool:.2%})"
     )
-    for line in network_lines(ticket):
+    for line in (*asked_lines(ticket), *network_lines(ticket)):
         print(printable(line))
     for line in ticket_warnings(ticket, str(args.output)):
         _warn(line)
@@ -84,6 +97,10 @@ def _check_previous(
     if args.scope_shares not in (None, previous.origin.scope_shares):
         raise LotteryError(
             f"--scope-shares cannot change: {args.previous} has scope shares {previous.origin.scope_shares}"
+        )
+    if args.granularity not in (None, previous.origin.granularity):
+        raise LotteryError(
+            f"--granularity cannot change: {args.previous} has granularity {previous.origin.granularity}"
         )
     previous = previous.named_as(trained.tensors)
     previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
@@ -126,7 +143,8 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    print(f"{args.output}: {export(args.checkpoint, args.output, args.form, args.trust)}")
+    options = {name: getattr(args, name) for name in OPTIONS}
+    print(f"{args.output}: {export(args.checkpoint, args.output, args.form, args.trust, **options)}")
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -136,6 +154,7 @@ def _report(args: argparse.Namespace) -> None:
         True if args.lower_is_better else None,
     )
     if args.html is not None:
+        refuse_probes(args.runs)
         check_page(args.html, args.runs)
     report(args.runs, args.output, args.csv, args.eval, asked, args.json)
     _write_page(args, Queue(), asked)

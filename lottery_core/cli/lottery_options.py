@@ -8,7 +8,7 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.cli.common import Parser
 from lottery_core.cli.completion import accept
-from lottery_core.cli.help_text import listed, version_line
+from lottery_core.cli.help_text import GRANULARITIES, listed, version_line
 from lottery_core.inference import FORMS
 from lottery_core.pruning import CRITERIA
 
@@ -31,14 +31,7 @@ def parser() -> Parser:
     inspect.add_argument("ticket", type=Path, metavar="TICKET", help="a ticket file")
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
-    exporting = commands.add_parser("export", help="write a checkpoint that works without this project")
-    exporting.add_argument("checkpoint", type=Path, metavar="CKPT", help=_files())
-    exporting.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
-    forms = listed("form of the output (plain)", FORMS)
-    accept(exporting.add_argument("--form", default="plain", metavar="FORM", help=forms), FORMS)
-    exporting.add_argument(
-        "--trust", action="store_true", help="run the code that a file brings along, in its pickled objects"
-    )
+    _add_export(commands.add_parser("export", help="write a checkpoint that works without this project"))
 
     reporting = commands.add_parser("report", help="answer, table and picture of experiments, finished or not")
     reporting.add_argument(
@@ -80,6 +73,22 @@ def parser() -> Parser:
     return result
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CKPT", help=_files())
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
+    accept(add("--form", default="plain", metavar="FORM", help=listed("form of the output (plain)", FORMS)), FORMS)
+    add("--trust", action="store_true", help="run the code that a file brings along, in its pickled objects")
+    group = parser.add_argument_group("options of the forms onnx and ctranslate2")
+    add = group.add_argument
+    add("--shrunk", action="store_true", help="remove dead units first, as the form shrunk does")
+    add("--int8", action="store_true", help="store the weights in 8 bits; tells what that does to the scores")
+    add("--normalize", action="store_true", help="onnx: take observations as the environment gives them, and normalise")
+    add("--env", metavar="ID", help="onnx: the environment of the check (that of the run folder)")
+    add("--episodes", type=int, metavar="N", help="onnx, with --int8: episodes that are played before and after (20)")
+    add("--data", type=Path, metavar="DIR", help="ctranslate2: the dictionaries and the test split (those of training)")
+
+
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("trained", type=Path, metavar="TRAINED", help=f"trained weights: {_files()}")
@@ -101,6 +110,8 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     criteria = {name: criterion.meaning for name, criterion in CRITERIA.items()}
     ranking = listed("how parameters are ranked (as for --previous, else magnitude)", criteria)
     accept(add("--criterion", metavar="NAME", help=ranking), criteria)
+    pieces = listed("what is pruned at once (as for --previous, else weight)", GRANULARITIES)
+    accept(add("--granularity", metavar="WORD", help=pieces), GRANULARITIES)
     add(
         "--scope-shares",
         metavar="HOW",

@@ -8,13 +8,19 @@ from lottery_core.dialects.dialect import LOWER_IS_BETTER, Dialect, load
 from lottery_core.dialects.registry import GROUP, every, is_target, named, of_names, of_versions
 from lottery_core.dialects.sb3 import ONE_POLICY, TWO_NETWORKS
 from lottery_core.dialects.scoring import scoring_text, split_scoring
+from lottery_core.dialects.units import GATES, Part, Shapes, UnitFinder, UnitGroup
 
 __all__ = [
+    "GATES",
     "GROUP",
     "LOWER_IS_BETTER",
     "ONE_POLICY",
     "TWO_NETWORKS",
     "Dialect",
+    "Part",
+    "Shapes",
+    "UnitFinder",
+    "UnitGroup",
     "every",
     "is_target",
     "load",

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lottery_core.dialects.units import Shapes, UnitGroup
+
 Settings = Mapping[str, Any]
 LOWER_IS_BETTER = ", lower is better"  # suffix of a score's label
 
@@ -17,6 +19,14 @@ def _no_words(names: Collection[str]) -> Mapping[str, str]:
 
 
 def _no_networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
+    return {}
+
+
+def _no_units(shapes: Shapes, heads: Mapping[str, int]) -> Sequence[UnitGroup]:
+    return ()
+
+
+def _no_heads(content: Settings, names: Collection[str]) -> Mapping[str, int]:
     return {}
 
 
@@ -80,6 +90,7 @@ class Dialect:
         trained for
     :param origin: content of a checkpoint, or of ``archive_facts`` -> the ``seed`` of its run and the ``rewind_point``
         that the run wrote, if they are known
+    :param heads: content of a checkpoint, names of its tensors -> attention and its number of heads
     :param checkpoint_key: a top-level key that only its checkpoints have
     :param recognises: whether a state dict with these names is one of its models
     :param unties: its checkpoints store tied parameters as separate copies
@@ -98,6 +109,8 @@ class Dialect:
     :param scope_words: the names of all parameters -> words of a scope and the regular expressions they stand for
     :param networks: the names of all parameters -> networks (actor, critic), each with regular expressions that match
         its layers, in the order in which data passes them; layers that match several networks are shared by them
+    :param units: shapes of all tensors by name, attention -> number of heads -> the units of its networks that can be
+        pruned whole, see :class:`UnitFinder`; none if it recognises no network by these names
     :param not_sequential: pattern of the names of layers that do not simply follow one another: embeddings, attention
     :param collapse_hint: the name of a collapsed layer -> the likely cause; ``None`` if there is no advice
 
@@ -131,6 +144,7 @@ class Dialect:
     archive_facts: str | None = None
     steps_trained: Callable[[Mapping[str, Any]], Mapping[str, int]] = _no_steps
     origin: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_origin
+    heads: Callable[[Mapping[str, Any], Collection[str]], Mapping[str, int]] = _no_heads
     checkpoint_key: str | None = None
     recognises: Callable[[Collection[str]], bool] = _never
     unties: bool = False
@@ -144,6 +158,7 @@ class Dialect:
     target_network: re.Pattern[str] | None = None
     scope_words: Callable[[Collection[str]], Mapping[str, str]] = _no_words
     networks: Callable[[Collection[str]], Mapping[str, Sequence[str]]] = _no_networks
+    units: Callable[[Shapes, Mapping[str, int]], Sequence[UnitGroup]] = _no_units
     not_sequential: re.Pattern[str] | None = None
     collapse_hint: Callable[[str], str | None] = field(default=lambda name: None)
     fused_flag: str | None = None

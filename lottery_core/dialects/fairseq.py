@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lottery_core.dialects.dialect import LOWER_IS_BETTER, Dialect
+from lottery_core.dialects.units import Shapes, UnitFinder, UnitGroup
+from lottery_core.errors import ConfigError
+from lottery_core.files import printable
 
 _LOG_PPL, _BLEU = "log perplexity", "BLEU"
 _LOWER = (_LOG_PPL, "loss", "TER")
@@ -46,6 +49,54 @@ def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     own = any(name.startswith("decoder.embed_tokens.") for name in names)
     shared = () if own else (r"^encoder\.embed_tokens\.",)
     return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
+
+
+# fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta and decoder.layers_msk of levenshtein.
+_LAYER = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?layers\w*\.\d+)\.")
+_ATTENTIONS = ("self_attn", "encoder_attn")
+
+
+def _units(shapes: Shapes, heads: Mapping[str, int]) -> list[UnitGroup]:
+    find = UnitFinder(shapes)
+    layers = dict.fromkeys(match[1] for match in map(_LAYER.match, shapes) if match is not None)
+    for layer in layers:
+        for attention in (f"{layer}.{word}" for word in _ATTENTIONS):
+            if all(f"{attention}.{word}_proj.weight" in shapes for word in ("q", "k", "v", "out")):
+                find.attention(attention, _heads_of(attention, heads, shapes))
+        if f"{layer}.fc2.weight" in shapes and f"{layer}.fc1.weight" in shapes:
+            units = find.layer(f"{layer}.fc1", None)
+            find.norm(f"{layer}.ffn_layernorm", units)  # of --scale-fc
+            find.layer(f"{layer}.fc2", units)
+    # Our own LSTM; with tied embeddings its last layer is read by the embeddings, which stay whole.
+    if "decoder.lstm.weight_ih_l0" in shapes and len(shapes.get("decoder.embed_tokens.weight", ())) == 2:
+        top = find.lstm("decoder.lstm", None)
+        find.layer("decoder.output_projection", top)
+    return find.groups()
+
+
+def _heads_of(attention: str, heads: Mapping[str, int], shapes: Shapes) -> int:
+    count, rows = heads.get(attention), shapes[f"{attention}.q_proj.weight"][0]
+    if count is None:
+        raise ConfigError(
+            f"how many heads '{printable(attention, 80)}' has is not known: give a checkpoint, or weights of a model "
+            "that this version wrote"
+        )
+    if count < 1 or rows % count:
+        raise ConfigError(f"'{printable(attention, 80)}' cannot have {count} heads: it has {rows} rows")
+    return count
+
+
+def _heads(checkpoint: Mapping[str, Any], names: Collection[str]) -> Mapping[str, int]:
+    cfg = checkpoint.get("cfg")
+    model = cfg.get("model") if isinstance(cfg, Mapping) else checkpoint.get("args")
+    found: dict[str, int] = {}
+    for layer, side in {match[1]: match[2] for match in map(_LAYER.match, names) if match is not None}.items():
+        count = _option(model, f"{side}_attention_heads")
+        count = _option(_option(model, side), "attention_heads") if count is None else count
+        if type(count) is int:
+            attentions = (f"{layer}.{word}" for word in _ATTENTIONS)
+            found |= {attention: count for attention in attentions if f"{attention}.q_proj.weight" in names}
+    return found
 
 
 _SCORES = {
@@ -116,6 +167,8 @@ FAIRSEQ = Dialect(
     scoring=_scoring,
     score_label=_score_label,
     networks=_networks,
+    units=_units,
+    heads=_heads,
     # fairseq/modules/multihead_attention.py:forward passes the projections' weights to torch unless this is set.
     fused_flag="skip_embed_dim_check",
     # A difference of 0.03 nats in log perplexity is 3% of the perplexity.

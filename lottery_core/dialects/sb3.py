@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
+from lottery_core.dialects.units import Shapes, UnitFinder, UnitGroup
 
 # The layers of actor and critic: in policies with two networks, and in policies with one, after the features extractor.
 # If SAC's critic shares the actor's features extractor, the extractor's parameters have the actor's name.
@@ -52,6 +53,71 @@ def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
         if network in parts:
             return {network: [*_extractor(rf"{network}\."), rf"^{network}\."]}
     return {}
+
+
+# The stacks of the features extractors that are known, in the order in which data passes them.
+_EXTRACTORS = (("cnn", "linear"), ("trunk",))
+
+
+def _units(shapes: Shapes, heads: Mapping[str, int]) -> list[UnitGroup]:
+    find, parts = UnitFinder(shapes), {name.partition(".")[0] for name in shapes}
+    if "action_net" in parts:
+        _units_of_one_policy(find, parts)
+    elif "critic" in parts:
+        _units_of_two_networks(find)
+    for network in ("q_net", "quantile_net"):
+        if network in parts:
+            find.stack(f"{network}.{network}", _extracted(find, f"{network}."))
+    return find.groups()
+
+
+def _extracted(find: UnitFinder, prefix: str) -> str | None:
+    # The units that a features extractor ends with; None where it is unknown, or passes observations on as they are.
+    start = f"{prefix}features_extractor."
+    found = {name.removeprefix(start).partition(".")[0] for name in find.shapes if name.startswith(start)}
+    signal = None
+    for stack in next((stacks for stacks in _EXTRACTORS if set(stacks) == found), ()):
+        signal = find.stack(start + stack, signal)
+    return signal
+
+
+def _units_of_one_policy(find: UnitFinder, parts: Collection[str]) -> None:
+    features = _extracted(find, "")
+    own = _extracted(find, "vf_") if "vf_features_extractor" in parts else features
+    actor, critic = features, own
+    if "lstm_actor" in parts:
+        actor = critic = find.lstm("lstm_actor", features)
+        if "lstm_critic" in parts:
+            critic = find.lstm("lstm_critic", own)
+        elif "critic" in parts:
+            critic = find.layer("critic", own)
+    shared = "mlp_extractor.shared_net"  # of versions before 1.8
+    if any(name.startswith(shared) for name in find.shapes):
+        actor = critic = find.stack(shared, actor)
+    actor = find.stack("mlp_extractor.policy_net", actor)
+    if len(find.shapes.get("log_std", ())) > 1:  # gSDE: the noise of exploration reads the units as well
+        find.keep(actor)
+    find.layer("action_net", actor)
+    find.layer("value_net", find.stack("mlp_extractor.value_net", critic))
+
+
+def _units_of_two_networks(find: UnitFinder) -> None:
+    features = actor = _extracted(find, "actor.")
+    if any(name.startswith("actor.log_std") for name in find.shapes):
+        actor = find.stack("actor.latent_pi", actor)
+        if "actor.log_std" in find.shapes:  # gSDE
+            find.keep(actor)
+        else:
+            find.layer("actor.log_std", actor)
+        single = "actor.mu.weight" in find.shapes
+        _ = find.layer("actor.mu", actor) if single else find.stack("actor.mu", actor)
+    else:
+        find.stack("actor.mu", actor)
+    if any(name.startswith("critic.features_extractor.") for name in find.shapes):
+        features = _extracted(find, "critic.")
+    critics = {match[0] for match in (re.match(r"critic\.qf\d+", name) for name in find.shapes) if match is not None}
+    for critic in sorted(critics):
+        find.stack(critic, features)
 
 
 def _recognises(names: Collection[str]) -> bool:
@@ -111,6 +177,7 @@ SB3 = Dialect(
     scope_words=_scope_words,
     networks=_networks,
     collapse_hint=_collapse_hint,
+    units=_units,
     steps="environment steps",
     returns_asked=_returns_asked,
     score_label=lambda scoring, name: f"mean return of the last {name} episodes",

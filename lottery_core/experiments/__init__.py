@@ -1,20 +1,37 @@
 """Experiments: their runs, and how these are trained, resumed and recorded."""
 
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment, read_row
 from lottery_core.experiments.graph import (
     BOUND,
+    COPY,
     FRESH_APART,
+    LINE,
     MOST_SEEDS,
     SHARED,
     Cost,
     Run,
+    copies,
     cost_of,
     dense,
+    paths,
     plan_runs,
+    point_folder,
+    start_folder,
     trainings,
 )
-from lottery_core.experiments.next_ticket import make_control, mask_watch, prune_in_training
+from lottery_core.experiments.next_ticket import line_between, make_control, mask_watch, prune_in_training
+from lottery_core.experiments.probe import (
+    POINTS,
+    STEPS,
+    THRESHOLD,
+    Line,
+    Probe,
+    between,
+    mean_barrier,
+    parse_points,
+    score_line,
+    set_values,
+)
 from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
@@ -32,6 +49,7 @@ from lottery_core.experiments.results import (
     write_score,
 )
 from lottery_core.experiments.runner import Runner, commands
+from lottery_core.experiments.transfer import TicketSource
 from lottery_core.pruning import (
     AFTER_REWIND,
     FULL,
@@ -46,6 +64,22 @@ from lottery_core.pruning import (
 __all__ = [
     "AFTER_REWIND",
     "BOUND",
+    "COPY",
+    "LINE",
+    "Line",
+    "POINTS",
+    "Probe",
+    "STEPS",
+    "THRESHOLD",
+    "between",
+    "copies",
+    "mean_barrier",
+    "parse_points",
+    "point_folder",
+    "score_line",
+    "set_values",
+    "start_folder",
+    "line_between",
     "Cost",
     "FULL",
     "REMAINING",
@@ -65,6 +99,7 @@ __all__ = [
     "Runner",
     "SHARED",
     "Score",
+    "TicketSource",
     "commands",
     "cost_of",
     "dense",

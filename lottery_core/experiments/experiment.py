@@ -14,8 +14,21 @@ from typing import Any
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError, LotteryError, unknown_choice
-from lottery_core.experiments import paths
-from lottery_core.experiments.graph import FRESH_APART, SEEDINGS, SHARED, Run, alike, needs, plan_runs, with_winning
+from lottery_core.experiments.graph import (
+    FRESH_APART,
+    SEEDINGS,
+    SHARED,
+    Run,
+    alike,
+    needs,
+    paths,
+    plan_probe,
+    plan_runs,
+    probe_needs,
+    with_winning,
+)
+from lottery_core.experiments.probe import Probe
+from lottery_core.experiments.transfer import TicketSource
 from lottery_core.files import differences, from_json, printable, read_json, sign, write_json
 from lottery_core.pruning import (
     AFTER_REWIND,
@@ -31,16 +44,19 @@ from lottery_core.pruning import (
     REMAINING,
     REWIND,
     SEARCH_FULL,
+    TRANSFERS,
     PruningSchedule,
+    check_granularity,
     check_outside,
     check_rate,
     check_scope_shares,
+    check_units,
     criterion_named,
     needs_rewind_point,
     parse_search,
     schedule,
 )
-from lottery_core.tickets import ALL, TOGETHER, versions
+from lottery_core.tickets import ALL, TOGETHER, WEIGHT, Weights, versions
 
 _KEYS = {
     *("framework", "settings", "prune_rate", "rewind", "scope", "score_label"),
@@ -58,7 +74,9 @@ _DEFAULTS: dict[str, Any] = {
     "outside": FRESH,
     "search": SEARCH_FULL,
     "first": None,
+    "granularity": WEIGHT,
     "score_rounds": [],
+    "probe": {},
 }
 # Settings that say how tickets are searched for and which are scored; a folder with only dense runs takes any.
 _SEARCHING = ("search", "first", "score_rounds")
@@ -94,8 +112,13 @@ class Experiment:
     :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
     :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
     :param repeat_noise: how often each ticket is trained, under different noise
+    :param granularity: whether parameters are pruned one by one (``"weight"``), or whole units (``"unit"``)
     :param seeding: which runs of a repeat share the noise of training, one of
         :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
+    :param transfer: whose winning tickets the kinds of :data:`lottery_core.pruning.TRANSFERS` get, see
+        :meth:`TicketSource.as_json`; empty: as before in this folder
+    :param probe: candidate rewind points whose stability is probed, see :meth:`Probe.as_json`: then there are no
+        tickets, but copies of the dense network from each of these points; empty for any other experiment
     :raises PruneError: a rate is outside (0, 1)
     :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
         but there is none
@@ -124,11 +147,16 @@ class Experiment:
     score_rounds: tuple[int, ...] = ()
     seeding: str = ""
     repeat_noise: int = 1
+    granularity: str = WEIGHT
+    transfer: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_rate(self.prune_rate)
         check_scope_shares(self.scope_shares)
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
+        for kind in self.kinds:
+            check_units(kind, check_granularity(self.granularity))
         parse_search(self.search)
         whole = [kind for kind in self.kinds if kind in (*BUDGET, *BEST_OF)]
         if self.searches and whole:
@@ -142,6 +170,11 @@ class Experiment:
         object.__setattr__(self, "out", Path(self.out))
         object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
         object.__setattr__(self, "seeding", self.seeding or _seeding_of(self.out))
+        object.__setattr__(self, "transfer", self.transfer or dict(read_row(self.out).get("transfer", {})))
+        for kind in TRANSFERS.keys() & set(self.kinds) if self.tickets_from is None else ():
+            raise ConfigError(
+                f"the kind {kind} has the masks of another experiment: give its folder, --tickets-from RUN"
+            )
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
@@ -175,8 +208,45 @@ class Experiment:
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
+        if self.probed is not None:
+            return plan_probe(self.seeds, len(self.probed.points))
         scored = self.score_rounds
         return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise, scored, self.searches)
+
+    @property
+    def tickets_from(self) -> TicketSource | None:
+        """The other experiment whose tickets are transferred; ``None`` if there is none."""
+        return TicketSource.of_json(self.out, self.transfer) if self.transfer else None
+
+    @cached_property
+    def probed(self) -> Probe | None:
+        """The candidate rewind points that are probed; ``None`` for any experiment that is no probe."""
+        return Probe.of_json(self.out, self.probe) if self.probe else None
+
+    def check_transfer(self, weights: Weights | None) -> list[str]:
+        """Check that each run that needs a ticket of another experiment has one, and return lines about what it gets.
+
+        :param weights: weights of a new network; ``None`` compares no tensors
+        :raises ConfigError: a ticket is missing, or no tensor has a partner there
+        """
+        source = self.tickets_from
+        runs = [run for run in self.plan() if run.kind in TRANSFERS]
+        waiting = [run for run in runs if not (self.out / run.folder / paths.MARKER).exists()]
+        return [] if source is None else source.check(self.out, waiting, weights, self.scope)
+
+    def frozen_line(self, weights: Weights) -> str | None:
+        """Return a warning if parameters that do not train are in the pool; ``None`` if there are none.
+
+        :param weights: weights of a new network
+        """
+        frozen = [name for name in weights.pool(self.scope) if name in (weights.frozen or ())]
+        if not frozen:
+            return None
+        count = sum(weights.tensors[name].numel() for name in frozen)
+        return (
+            f"WARNING: {count:,} parameters that do not train are in the pool ({', '.join(frozen[:3])}, ...), and are "
+            "pruned by magnitude: --scope trainable leaves them out"
+        )
 
     @property
     def searches(self) -> bool:
@@ -185,7 +255,7 @@ class Experiment:
 
     def needs(self, run: Run) -> list[Run]:
         """Return the runs that must be done before ``run`` can start."""
-        return needs(run, self.searches)
+        return needs(run, self.searches) if self.probed is None else probe_needs(run)
 
     @staticmethod
     def plain_needs(run: Run) -> list[Run]:
@@ -224,7 +294,7 @@ class Experiment:
 
     def _later(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in _DEFAULTS}
-        return {**values, "score_rounds": list(self.score_rounds)}
+        return {**values, "score_rounds": list(self.score_rounds), "probe": dict(self.probe)}
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
@@ -277,6 +347,7 @@ class Experiment:
             **{name: value for name, value in self._later().items() if value != _DEFAULTS[name]},
             **self.fixed(),
             **fields,
+            **({"transfer": dict(self.transfer)} if self.transfer else {}),
             **({"score_label": self.score_label, "scoring": dict(self.scoring)} if self.scoring else {}),
             "versions": dict(self.versions),
             "command": self.command,
@@ -306,6 +377,12 @@ class Experiment:
                 raise ConfigError(
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
                     "use another --out, or the same options"
+                )
+            changes = differences(before.get("transfer", {}), dict(self.transfer)) if _has_transfers(self.out) else []
+            if changes:
+                raise ConfigError(
+                    f"{self.out} has tickets of another experiment already ({'; '.join(changes)}): use another --out, "
+                    "or the same --tickets-from, --map and --unmatched"
                 )
         return before
 
@@ -351,6 +428,10 @@ def _only_dense(out: Path) -> bool:
     # Whether no run other than a dense one has been started in the folder.
     files = [path for name in (paths.STARTED, paths.MARKER) for path in out.glob(f"seed-*/**/{name}")]
     return all(path.parent.name == DENSE for path in files)
+
+
+def _has_transfers(out: Path) -> bool:
+    return any(any(out.glob(f"seed-*/**/{kind}/*/{paths.STARTED}")) for kind in TRANSFERS)
 
 
 def _seeding_of(out: Path) -> str:
@@ -399,4 +480,7 @@ class _Row:
     score_rounds: tuple[int, ...] = ()
     seeding: str = FRESH_APART
     repeat_noise: int = 1
+    granularity: str = WEIGHT
+    transfer: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
     version_0_1: Mapping[str, str] = field(default_factory=dict)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lottery_core.errors import CheckpointError, DamagedError, TicketError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import Run, dense, pruned_run
+from lottery_core.experiments.graph import COPY, LINE, Run, copies, dense, paths, pruned_run, start_folder
+from lottery_core.experiments.probe import Line, score_line
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object
@@ -24,16 +25,28 @@ from lottery_core.pruning import (
     IN_TRAINING,
     KEPT,
     NOTHING,
+    TRANSFERS,
     MaskWatch,
     PruningInTraining,
     PruningSchedule,
     any_rewinds,
     control_ticket,
+    layout_of_weights,
     parse_search,
     prune,
+    transferred,
 )
 from lottery_core.pruning import INIT as AT_INIT
-from lottery_core.tickets import Masks, Origin, Ticket, Weights, networks_of, output_scale, ticket_warnings
+from lottery_core.tickets import (
+    UNIT,
+    Masks,
+    Origin,
+    Ticket,
+    Weights,
+    networks_of,
+    output_scale,
+    ticket_notes,
+)
 
 
 def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticket:
@@ -46,6 +59,8 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     :raises DamagedError: a finished run's file cannot be read
     """
     out = experiment.out
+    if run.kind == COPY:
+        return _copy(experiment, run)
     if run.repeats:
         return _again(experiment, run)
     chain = CHAINS[run.kind]
@@ -58,6 +73,8 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         previous = None if source.kind == DENSE else Ticket.load(out / source.folder / paths.TICKET)
     pool = _pool(experiment, rewind) if previous is None else previous.masks.pool
     kept = chain.rewinds and experiment.rewind in KEPT
+    if run.kind in TRANSFERS:
+        return _transferred(experiment, run, trained if kept else rewind, trained)
     ticket = prune(
         trained,
         trained if kept else rewind,
@@ -69,8 +86,62 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
         seed=run.seed,
         criterion=experiment.criterion,
         scope_shares=experiment.scope_shares,
+        granularity=experiment.granularity,
     )
     return ticket.with_origin(round=run.round, prune_rate=experiment.prune_rate if chain.iterative else None)
+
+
+def _transferred(experiment: Experiment, run: Run, start: Weights, trained: Weights) -> Ticket:
+    source = experiment.tickets_from
+    assert source is not None
+    ticket = transferred(
+        run.kind,
+        source.load(run),
+        start,
+        trained,
+        lambda pool: experiment.schedule(pool, run.round)[run.round],
+        renames=source.renames,
+        unmatched=source.unmatched,
+        scope=experiment.scope,
+        criterion=experiment.criterion,
+        scope_shares=experiment.scope_shares,
+        rewind_point=experiment.rewind,
+        seed=run.seed,
+        shuffle_seed=run.control_seed,
+    )
+    return ticket.with_origin(round=run.round)
+
+
+def _copy(experiment: Experiment, run: Run) -> Ticket:
+    assert experiment.probed is not None
+    folder = experiment.out / start_folder(run)
+    with _intact(experiment.out / dense(run.seed).folder):
+        start = Weights.load(folder / paths.REWIND)
+    return experiment.probed.copy(experiment.out, run, start, experiment.scope)
+
+
+def line_between(
+    experiment: Experiment,
+    weights: Callable[[Path], Weights],
+    run: Run,
+    measure: Callable[[Mapping[str, Tensor], float], tuple[float, float]],
+    lower_is_better: bool,
+) -> Line:
+    """Score the straight line between the copies of a point; called in the process of the line's run.
+
+    :param experiment: the configuration
+    :param weights: reads the trained weights in the folder of a run
+    :param run: the run of the line
+    :param measure: (weights by name, share of the way) -> score and its standard error
+    :param lower_is_better: whether lower scores are better
+    :raises RunError: a pruned weight of a copy is not 0.0
+    """
+    assert experiment.probed is not None
+    ends = [experiment.out / other.folder for other in copies(run)]
+    ticket = Ticket.load(ends[0] / paths.TICKET)
+    like = Weights.load(experiment.out / dense(run.seed).folder / paths.INIT)
+    first, second = (weights(folder).like(like) for folder in ends)
+    return score_line(first, second, experiment.probed.steps, measure, lower_is_better, ticket.masks)
 
 
 def _again(experiment: Experiment, run: Run) -> Ticket:
@@ -123,6 +194,8 @@ def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, P
         rewind=experiment.rewind if kind.rewinds else AT_INIT,
         seed=run.seed,
         scope_shares=experiment.scope_shares,
+        granularity=experiment.granularity,
+        heads=start.heads if experiment.granularity == UNIT else {},
     )
     names = start.pool(experiment.scope)
     ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
@@ -143,7 +216,7 @@ def mask_watch(
     :param epochs: epochs of its training, each of which ends with a check
     :returns: the watch; ``None`` if the next round would prune nothing, or the run's own mask changes as it trains
     """
-    if run.kind in IN_TRAINING:
+    if run.kind in IN_TRAINING or experiment.probed is not None:
         return None
     masks = weights.pool(experiment.scope) if ticket is None else ticket.masks
     pool = _pool(experiment, weights) if ticket is None else ticket.masks.pool
@@ -152,7 +225,8 @@ def mask_watch(
     if survivors >= left and not run.search:
         return None
     search = parse_search(experiment.search) if run.search else None
-    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares)
+    layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
+    return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares, layout)
 
 
 def trained_already(experiment: Experiment, run: Run) -> Run | None:
@@ -203,14 +277,23 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     same_as = str(read_object(folder / paths.SAME_AS).get("run", ""))
     if same_as:
         score = replace(score, wall_seconds=0.0, cpu_seconds=0.0)
-    if not run.has_ticket:
+    carried: int | None = None
+    collapsed: list[str] = []
+    digest = networks = ""
+    scale: float | None = None
+    if run.kind == LINE:
+        masks = Ticket.load(experiment.out / copies(run)[0].folder / paths.TICKET).masks
+        pool, surviving = masks.pool, masks.surviving
+    elif not run.has_ticket:
         pool = surviving = _pool(experiment, Weights.load(folder / paths.INIT))
-        collapsed, digest, networks, scale = [], "", "", None
     else:
         ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
         networks, scale = _by_network(ticket), output_scale(ticket)
+        if run.kind in TRANSFERS:
+            carried = sum(ticket.masks[name].numel() for name in ticket.origin.carried)
+    source = experiment.tickets_from if carried is not None else None
     return Row(
         experiment=experiment.name,
         seed=run.seed,
@@ -228,10 +311,13 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
         criterion=experiment.criterion,
         networks=networks,
         scope_shares=experiment.scope_shares,
+        granularity=experiment.granularity,
         score_label=experiment.score_label,
         output_scale=scale,
         gradual=experiment.gradual if run.kind == GRADUALLY else "",
         same_as=same_as,
+        carried=carried,
+        unmatched="" if source is None else source.unmatched,
         **asdict(score),
     )
 
@@ -252,8 +338,8 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind != DENSE and not run.repeats:
-        yield from ticket_warnings(Ticket.load(folder / paths.TICKET), f"{run}")
+    if run.kind not in (DENSE, LINE) and not run.repeats:
+        yield from ticket_notes(Ticket.load(folder / paths.TICKET), f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import COPY, LINE, Run
 from lottery_core.experiments.results import Row
 from lottery_core.files import printable
 
@@ -40,6 +40,8 @@ def percents(row: Row) -> str:
 
 def outcome(row: Row) -> str:
     """Say what a run has reached: its score or, for a run that only searched, where it ended."""
+    if row.kind == LINE:
+        return f"instability {row.score:.4g}"
     return row.stopped if row.search else f"score {row.score:.4g}"
 
 
@@ -67,7 +69,7 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
         some = seconds.get(run.pace)
         each = statistics.fmean(some) if some else overall
         total += each
-        apart = run.noise > 1 or (run.seed in searching and not run.search)
+        apart = run.noise > 1 or run.kind in (COPY, LINE) or (run.seed in searching and not run.search)
         chains[run if apart else replace(run, round=0)] += each
     # The first trainings of a chain follow one another, whatever the number of jobs; where rounds are searched in runs
     # of their own, only these do.

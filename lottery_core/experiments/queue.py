@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, DamagedError, LostError, LotteryError, RunError, WriteError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import FloorStop, Run, dense
+from lottery_core.experiments.graph import FloorStop, Run, dense, paths
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Training
 from lottery_core.experiments.results import Row, read_floor

@@ -1,20 +1,21 @@
-"""Resume a killed run if it is bit-exact, else restart it."""
+"""Do a run again: resume it if it was killed and that is bit-exact, else restart it; or replace its score."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import WriteError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.protocols import Framework
-from lottery_core.files import read_json, remove_parts, why_not_regular, write_json
+from lottery_core.experiments.results import Row, Score, write_lines
+from lottery_core.files import read_json, read_object, remove_parts, why_not_regular, write_json
 
 # Files that are of one run, whatever ticket it trains.
 _ITS_OWN = {
@@ -129,3 +130,58 @@ def clear(folder: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error
+
+
+def stale(done: Mapping[Run, Row], experiment: Experiment) -> list[Run]:
+    """Return the finished runs that were scored with other settings than the experiment's; search runs have no score.
+
+    :param done: run -> its row
+    :param experiment: the configuration
+    """
+    return [run for run, row in done.items() if row.scoring != experiment.scoring_text and not run.search]
+
+
+def rescored(row: Row, score: Score) -> Row:
+    """Return the row of a finished run with a new score; the other columns of its training are kept."""
+    return replace(
+        row,
+        score=score.score,
+        score_se=score.score_se,
+        returns=score.returns,
+        more=score.more,
+        scoring=score.scoring,
+    )
+
+
+def keep_earlier(folder: Path, row: Row) -> None:
+    """Append the score in ``row`` to ``earlier-scores.json`` in the run's folder, before a new score replaces it.
+
+    :raises WriteError: the file cannot be written
+    """
+    entry = {"scoring": row.scoring, "score": row.score, "more": dict(row.more)}
+    earlier = _earlier(folder)
+    if earlier[-1:] != [entry]:  # a killed rescoring has already kept it
+        write_json(folder / paths.EARLIER_SCORES, {"scores": [*earlier, entry]})
+
+
+def _earlier(folder: Path) -> list[Any]:
+    scores = read_object(folder / paths.EARLIER_SCORES).get("scores", [])
+    return [entry for entry in scores if isinstance(entry, dict)] if isinstance(scores, list) else []
+
+
+def write_scores(out: Path, rows: Iterable[Row]) -> None:
+    """Write ``scores.csv``, with every score of every run and its settings; do nothing if no run was rescored.
+
+    :param out: the experiment's folder
+    :param rows: the finished runs
+    :raises WriteError: the file cannot be written
+    """
+    lines: list[list[Any]] = [["seed", "kind", "round", "scoring", "name", "score", "current"]]
+    for row in rows:
+        now = {"scoring": row.scoring, "score": row.score, "more": row.more}
+        for current, entry in [*(("no", each) for each in _earlier(out / row.run.folder)), ("yes", now)]:
+            more = entry.get("more") if isinstance(entry.get("more"), Mapping) else {}
+            for name, value in {"": entry.get("score"), **more}.items():
+                lines.append([row.seed, row.kind, row.round, entry.get("scoring"), name or "score", value, current])
+    if any(line[-1] == "no" for line in lines):
+        write_lines(out / paths.SCORES, lines)

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, TicketError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import from_json, printable, read_json, read_object, why_not_regular, write_json, write_text
 from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE, UNPRUNED
-from lottery_core.tickets import TOGETHER, claimed_digest
+from lottery_core.tickets import TOGETHER, WEIGHT, claimed_digest
 
 _LARGEST = 1e100  # tables square and sum values, which must not overflow
 _MORE = "score: "  # prefix of the columns of further scores
 AT_FLOOR = "at the floor"
+_OF_TRANSFER = ("carried", "unmatched")  # columns of tables with tickets of other experiments
 _OF_SEARCH = ("search", "share", "stopped")  # columns of search.csv only
 _ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
 
@@ -105,6 +105,9 @@ class Row:
     same_as: str = ""  # the run of the same ticket, "winning/round-01", whose outcome was copied instead of training
     output_scale: float | None = None  # product of the layers' root mean squares at the start of a ticket
     gradual: str = ""  # begin, end and steps of the schedule of a ticket that was pruned gradually
+    granularity: str = WEIGHT
+    carried: int | None = None  # parameters in tensors whose masks came from another experiment; None for other kinds
+    unmatched: str = ""  # what happened to the other tensors of such a ticket
 
     @property
     def run(self) -> Run:
@@ -342,6 +345,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     rows = list(rows)
     left_out = ["more", *(() if any(row.search for row in rows) else _OF_SEARCH)]
     left_out += [] if any(row.not_run for row in rows) else ["not_run"]
+    left_out += [] if any(row.carried is not None for row in rows) else _OF_TRANSFER
     names = [entry.name for entry in fields(Row) if entry.name not in left_out]
     more = list(dict.fromkeys(name for row in rows for name in row.more))
     lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]

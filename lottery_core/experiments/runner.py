@@ -12,15 +12,23 @@ from functools import partial
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import paths
 from lottery_core.experiments.experiment import Experiment
-from lottery_core.experiments.graph import FloorStop, Run, dense
+from lottery_core.experiments.graph import COPY, FloorStop, Run, dense, paths
 from lottery_core.experiments.next_ticket import find_ticket, is_readable, make_row, trained_already, warnings_about
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue, floor_stop
-from lottery_core.experiments.rescoring import keep_earlier, rescored, stale, write_scores
-from lottery_core.experiments.restart import copy_outcome, identity, is_same_start, prepare_folder, started_as
+from lottery_core.experiments.restart import (
+    copy_outcome,
+    identity,
+    is_same_start,
+    keep_earlier,
+    prepare_folder,
+    rescored,
+    stale,
+    started_as,
+    write_scores,
+)
 from lottery_core.experiments.results import (
     Row,
     read_marker,
@@ -103,7 +111,7 @@ class Runner:
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
-        own = run.kind in CHAINS or run.repeats
+        own = run.kind in (*CHAINS, COPY) or run.repeats
         if ticket is not None and (own or not is_readable(ticket)):
             chain_run = run if own else run.winning
             with warnings.catch_warnings(record=True) as caught:
@@ -146,6 +154,11 @@ class Runner:
 
     def _what(self) -> str:
         chosen = self.experiment
+        if chosen.probed is not None:
+            count = len(chosen.seeds)
+            return (
+                f"{count} seed{'s' * (count > 1)} x (dense + {len(chosen.probed.points)} points x 2 copies and a line)"
+            )
         seeds, kinds, rounds = len(set(chosen.seeds)), len(chosen.kinds), len(chosen.score_rounds) or chosen.rounds
         each = "level" if chosen.score_rounds else "round"
         tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
@@ -195,7 +208,7 @@ class Runner:
         # in training is written at the end of it.
         if not run.has_ticket or run.kind in IN_TRAINING:
             return None
-        own = run.kind in CHAINS or run.repeats
+        own = run.kind in (*CHAINS, COPY) or run.repeats
         return self.out / (run if own else run.winning).folder / paths.TICKET
 
     def _under_way(self, run: Run, ticket: Path | None) -> Training | None:

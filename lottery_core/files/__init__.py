@@ -16,6 +16,7 @@ from lottery_core.files.atomic import (
 )
 from lottery_core.files.curve import CurveFile, CurvePoint, read_curve
 from lottery_core.files.differences import differences
+from lottery_core.files.folders import write_folder
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import printable
 from lottery_core.files.regular import why_not_regular
@@ -45,6 +46,7 @@ __all__ = [
     "why_not_regular",
     "write_atomically",
     "write_bytes",
+    "write_folder",
     "write_json",
     "write_text",
 ]

@@ -60,6 +60,7 @@ class CsrMatrix(ForInference):
         self.values = frozen(values)
         self.shape = (len(row_starts) - 1, columns)
         self._built: Tensor | None = None
+        self._built_from = 0  # address of the values
 
     @classmethod
     def of(cls, dense: Tensor) -> CsrMatrix:
@@ -78,7 +79,11 @@ class CsrMatrix(ForInference):
     def tensor(self) -> Tensor:
         """Return the matrix as a torch CSR tensor that shares its memory."""
         built = self._built
-        if built is None or built.values().data_ptr() != self.values.data_ptr():
+        values = self._parameters["values"]  # as self.values, without the way through nn.Module.__getattr__
+        assert values is not None
+        if built is None or self._built_from != values.data_ptr():
+            if values.dtype not in (torch.float32, torch.float64) and values.device.type == "cpu":
+                raise ConfigError(f"torch has no sparse product in {str(values.dtype)[6:]} on a CPU: use float32")
             # A cached tensor made in inference mode could not be used outside of it.
             with torch.inference_mode(False), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -86,7 +91,7 @@ class CsrMatrix(ForInference):
                 built = torch.sparse_csr_tensor(
                     self.row_starts, self.column_indices, self.values.detach(), size=self.shape, check_invariants=False
                 )
-            self._built = built
+            self._built, self._built_from = built, values.data_ptr()
         return built
 
     def dense(self) -> Tensor:
@@ -112,8 +117,6 @@ class CsrMatrix(ForInference):
         :raises ConfigError: torch has no sparse product in this type on a CPU
         """
         matrix = self.tensor()
-        if self.values.dtype not in (torch.float32, torch.float64) and self.values.device.type == "cpu":
-            raise ConfigError(f"torch has no sparse product in {str(self.values.dtype)[6:]} on a CPU: use float32")
         if columns.shape[1] == 1:
             vector = columns[:, 0]
             product = torch.mv(matrix, vector) if bias is None else torch.addmv(bias.reshape(-1), matrix, vector)
@@ -123,22 +126,23 @@ class CsrMatrix(ForInference):
         start = bias.unsqueeze(1).expand(-1, columns.shape[1]) if bias.dim() == 1 else bias
         return torch.addmm(start, matrix, columns)
 
-    def times(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+    def times(self, tokens: Tensor, bias: Tensor | None, contiguous: bool = True) -> Tensor:
         """Compute ``nn.functional.linear(tokens, matrix, bias)`` with this matrix.
 
         :param tokens: tokens, (..., columns of this matrix)
         :param bias: bias, (rows of this matrix,)
-        :returns: outputs, (..., rows of this matrix), contiguous
+        :param contiguous: whether to copy the outputs if they are not contiguous
+        :returns: outputs, (..., rows of this matrix)
         """
         rows, columns = self.shape
         if torch.is_autocast_enabled(tokens.device.type):  # autocast would use a type without a sparse product
             with torch.autocast(tokens.device.type, enabled=False):
                 return self.times(tokens.to(self.values.dtype), bias)
         flat = tokens.reshape(-1, columns)
-        if not len(flat):
+        if not flat.shape[0]:
             return tokens.new_zeros(*tokens.shape[:-1], rows)
-        result = self.times_columns(flat.t().contiguous(), bias)
-        return result.t().contiguous().view(*tokens.shape[:-1], rows)
+        result = self.times_columns(flat.t().contiguous(), bias).t()
+        return (result.contiguous() if contiguous else result).view(*tokens.shape[:-1], rows)
 
     def rows(self, indices: Tensor) -> Tensor:
         """Select rows.
@@ -168,6 +172,7 @@ class SparseLinear(ForInference):
         self.matrix = matrix
         self.out_features, self.in_features = matrix.shape
         self.bias = None if bias is None else frozen(bias)
+        self.contiguous = True  # False where the next layer does not mind
 
     @property
     def weight(self) -> Tensor:
@@ -176,7 +181,7 @@ class SparseLinear(ForInference):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (..., in_features) to outputs (..., out_features)."""
-        return self.matrix.times(tokens, self.bias)
+        return self.matrix.times(tokens, self.bias, self.contiguous)
 
     def extra_repr(self) -> str:
         """Describe the layer as ``nn.Linear`` does, and its number of weights."""

@@ -13,6 +13,7 @@ from lottery_core.errors import ConfigError, RunError
 from lottery_core.pruning.criteria import MAGNITUDE
 from lottery_core.pruning.kinds import IN_TRAINING, InTraining
 from lottery_core.pruning.selection import rounded_to, select
+from lottery_core.pruning.units import Layout, layout_of_ticket
 from lottery_core.tickets import SEPARATE, Masks, Ticket, network_of_each
 
 _ROUNDED = 1e-9  # a step is due although its share of the training was rounded
@@ -145,6 +146,7 @@ class PruningInTraining:
     :param survivors: number of parameters that survive in the end
     :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
     :param rest: tensors outside the pool by name, for their shapes: a norm may divide a tensor of the pool
+    :param layout: the units of the pool, if they are pruned whole; ``None`` if parameters are pruned one by one
     :raises ConfigError: more should survive than there are
     """
 
@@ -156,10 +158,11 @@ class PruningInTraining:
         survivors: int,
         networks: Mapping[str, str] | None = None,
         rest: Mapping[str, Tensor] | None = None,
+        layout: Layout | None = None,
     ) -> None:
         self._rest = {name: tensor.to("meta") for name, tensor in (rest or {}).items()}
         self.kind, self.schedule, self.survivors, self.networks = kind, schedule, survivors, networks
-        self.masks = Masks.ones(pool)
+        self.masks, self.layout = Masks.ones(pool), layout
         self.done = 0  # steps of pruning
         if not 1 <= survivors <= self.masks.pool:
             raise ConfigError(f"{survivors} parameters cannot survive of a pool of {self.masks.pool}")
@@ -173,7 +176,8 @@ class PruningInTraining:
         :param survivors: number of parameters that survive in the end
         """
         networks = network_of_each(ticket.start()) if ticket.origin.scope_shares == SEPARATE else None
-        return cls(IN_TRAINING[ticket.origin.kind], schedule, ticket.weights, survivors, networks, ticket.rest)
+        kind, layout = IN_TRAINING[ticket.origin.kind], layout_of_ticket(ticket)
+        return cls(kind, schedule, ticket.weights, survivors, networks, ticket.rest, layout)
 
     @property
     def complete(self) -> bool:
@@ -198,7 +202,15 @@ class PruningInTraining:
         ties = None if rounded_to(values[name] for name in self.masks) is None else [0, 0]
         left = min(count, self.masks.surviving)
         self.masks = select(
-            {**self._rest, **values}, list(self.masks), self.masks, left, MAGNITUDE, None, self.networks, ties
+            {**self._rest, **values},
+            list(self.masks),
+            self.masks,
+            left,
+            MAGNITUDE,
+            None,
+            self.networks,
+            ties,
+            self.layout,
         )[0]
         self.done = done
         return self.masks
@@ -212,6 +224,7 @@ class PruningInTraining:
         """
         pool, now = self.masks, self.kind.left(self.masks.pool, self.survivors, done / self.schedule.steps)
         same = list(masks) == list(pool) and all(masks[name].shape == pool[name].shape for name in pool)
-        if not same or not 0 <= done <= self.schedule.steps or masks.surviving != now:
+        counted = masks.surviving == now if self.layout is None else same and self.layout.are_whole(masks)
+        if not same or not 0 <= done <= self.schedule.steps or not counted:
             raise RunError("the masks in the checkpoint are not those of this schedule of pruning", status=2)
         self.masks, self.done = masks, done

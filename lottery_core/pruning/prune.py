@@ -9,11 +9,14 @@ from dataclasses import replace
 from lottery_core.errors import PruneError
 from lottery_core.pruning.criteria import MAGNITUDE, criterion_named
 from lottery_core.pruning.selection import check_scope_shares, check_start, rounded_to, select
+from lottery_core.pruning.units import check_granularity, layout_of
 from lottery_core.pruning.zeros import forgotten_masks
 from lottery_core.tickets import (
     ALL,
     SEPARATE,
     TOGETHER,
+    UNIT,
+    WEIGHT,
     Masks,
     Origin,
     Ticket,
@@ -65,6 +68,7 @@ def prune(
     seed: int | None = None,
     criterion: str | None = None,
     scope_shares: str | None = None,
+    granularity: str | None = None,
 ) -> Ticket:
     """Find the next winning ticket: prune the trained weights and reset the survivors to the rewind point.
 
@@ -87,10 +91,14 @@ def prune(
         else ``"magnitude"``
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
         decoder; what they share) is pruned at the same rate; by default as in ``previous``, else ``"together"``
+    :param granularity: ``"weight"``: parameters are pruned one by one; ``"unit"``: units of hidden layers, channels,
+        heads of attentions and units of LSTMs are pruned whole, with their biases, by the mean score of their weights.
+        Then the count is met to within one unit. By default as in ``previous``, else ``"weight"``
     :raises PruneError: a weight is NaN or infinite, a rate is outside (0, 1), or nothing is left to prune
     :raises MismatchError: ``trained``, ``rewind`` and ``previous`` do not share one architecture
     :raises ScopeError: the scope selects nothing
-    :raises ConfigError: the criterion is unknown, or shares are separate and the model's networks are not known
+    :raises ConfigError: the criterion is unknown, or shares are separate and the model's networks are not known, or
+        whole units are pruned and the model's units are not known
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")
@@ -115,6 +123,13 @@ def prune(
     if scope_shares is None:
         scope_shares = TOGETHER if previous is None else previous.origin.scope_shares
     check_scope_shares(scope_shares, masks, trained.tensors)
+    if granularity is None:
+        granularity = WEIGHT if previous is None else previous.origin.granularity
+    shapes = {name: tensor.shape for name, tensor in trained.tensors.items()}
+    heads = trained.heads or ({} if previous is None else previous.origin.heads)
+    layout = layout_of(shapes, masks, heads) if check_granularity(granularity) == UNIT else None
+    if layout is not None and previous is not None and not layout.are_whole(previous.masks):
+        raise PruneError("the previous ticket prunes single weights: its masks cannot be pruned further in whole units")
     if rate is not None:
         survivors = schedule(left, rate, 1)[1]
     elif fraction is not None:
@@ -132,13 +147,16 @@ def prune(
         parent=None if previous is None else previous.digest,
         criterion=criterion,
         scope_shares=scope_shares,
+        granularity=granularity,
+        asked=None if layout is None else survivors,
+        heads={} if layout is None else {name: heads[name] for name in layout.counts if name in heads},
     )
     early = rewind.tensors if ranking.uses_rewind else None
     old = masks if isinstance(masks, Masks) else None
     networks = network_of_each(trained.tensors) if scope_shares == SEPARATE else None
     rounded = rounded_to(trained.tensors[name] for name in masks)
     ties = None if rounded is None else [0, 0]
-    new, spared = select(trained.tensors, list(masks), old, survivors, ranking, early, networks, ties)
+    new, spared = select(trained.tensors, list(masks), old, survivors, ranking, early, networks, ties, layout)
     if ties and ties[0]:
         warnings.warn(
             f"WARNING: the weights in {trained.source} are rounded to {str(rounded)[6:]}, and {ties[0]:,} tie where "

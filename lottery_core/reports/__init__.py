@@ -16,13 +16,13 @@ from lottery_core.reports.answer import (
     sentences,
     statements,
 )
-from lottery_core.reports.costs import cost_lines, search_cost
+from lottery_core.reports.costs import cost_lines, search_cost, steps_lines
 from lottery_core.reports.plot import plot
-from lottery_core.reports.report import report, tables
+from lottery_core.reports.report import refuse_probes, report, tables
 from lottery_core.reports.saved import costs, length, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
+from lottery_core.reports.stability import PointStability, Stability, stability, stability_report
 from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
-from lottery_core.reports.steps import steps_lines
 from lottery_core.reports.table import evaluated, table
 
 __all__ = [
@@ -36,7 +36,11 @@ __all__ = [
     "Asked",
     "Margin",
     "Question",
+    "PointStability",
     "Source",
+    "Stability",
+    "stability",
+    "stability_report",
     "State",
     "answer",
     "costs",
@@ -53,6 +57,7 @@ __all__ = [
     "parse_margin",
     "plot",
     "question_of",
+    "refuse_probes",
     "render",
     "report",
     "saved_lines",

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Experiment, Row, paths, read_searches, write_csv
-from lottery_core.files import printable, refuse_inputs, write_json
+from lottery_core.experiments import FULL, THRESHOLD, Experiment, Row, paths, read_row, read_searches, write_csv
+from lottery_core.files import printable, read_object, refuse_inputs, write_json
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
-from lottery_core.reports.costs import cost_lines
+from lottery_core.reports.costs import cost_lines, steps_lines
 from lottery_core.reports.plot import plot
 from lottery_core.reports.saved import saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
-from lottery_core.reports.steps import steps_lines
+from lottery_core.reports.stability import stability_report
 from lottery_core.reports.table import evaluated, further_scores, interval_table, table
 
 _LONGEST = 2000  # maximum characters of a line; names and labels come from files
@@ -43,6 +43,9 @@ def report(
     :raises ConfigError: a folder has no finished run, or no evaluation, or a file does not contain rows
     :raises WriteError: a file cannot be written
     """
+    if refuse_probes(runs, alone=picture is csv is json is None and not evaluations):
+        stability_report(runs[0], read_object(runs[0] / paths.STABILITY).get("threshold", THRESHOLD))
+        return
     texts: list[str] = []
     sources: dict[str, Source] = {}
     answers: dict[str, Answer] = {}
@@ -79,6 +82,22 @@ def report(
     finally:
         # Printed last: if the reader of the output stops early (| head), this process ends as well.
         print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
+
+
+def refuse_probes(runs: Sequence[Path], alone: bool = False) -> bool:
+    """Check that no folder is that of a stability probe, which has a report of its own.
+
+    :param runs: folders of experiments, or files of rows
+    :param alone: whether a single probe is accepted
+    :returns: whether the one folder is that of a probe
+    :raises ConfigError: a folder is that of a probe, and is not accepted
+    """
+    probes = [run for run in runs if not is_file(run) and read_row(run).get("probe")]
+    if probes and not (alone and len(runs) == 1):
+        raise ConfigError(
+            f"{probes[0]} is a stability probe: report it alone, without -o, --csv, --json, --html, --eval"
+        )
+    return bool(probes)
 
 
 def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
-from lottery_core.pruning import DENSE, FLOOR, KINDS, MAGNITUDE
+from lottery_core.pruning import ALONE_DENSE, ALONE_PRUNED, DENSE, FLOOR, KINDS, MAGNITUDE, TRANSFERS
 from lottery_core.reports.answer import measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
-from lottery_core.tickets import SEPARATE
+from lottery_core.tickets import SEPARATE, UNIT
 
 
 def spread(scores: Sequence[float]) -> float:
@@ -59,7 +59,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     for round_, cells in sorted(by_round(rows).items()):
         if set(cells) <= {DENSE, FLOOR}:
             continue
-        some = next(iter(cells.values()))[0]
+        some = next((group[0] for kind, group in cells.items() if kind not in TRANSFERS), next(iter(cells.values()))[0])
         line = [str(round_), f"{some.pruned_fraction:.1%}", f"{some.surviving_fraction:.1%}"]
         lines.append([*line, *(_cell(cells.get(kind, []), seeds) for kind in kinds), _mean([*dense])])
     if len(lines) == 1:
@@ -69,17 +69,43 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
     notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
     notes += ["networks pruned separately"] if any(row.scope_shares == SEPARATE for row in rows) else []
+    notes += ["whole units pruned"] if any(row.granularity == UNIT for row in rows) else []
     schedules = sorted({row.gradual for row in rows} - {""})
     notes += [f"gradual: begin, end and steps {schedule}" for schedule in schedules]
     notes += more
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
+    last += _carried_lines(rows)
     missing = not_run_line(rows)
     last += [missing] if missing is not None else []
     fewest = min((row.returns for row in measured(rows)), default=returns)
     if fewest < returns:
         last.append(f"in some runs fewer than {returns} episodes ended, as few as {fewest}")
     return "\n".join([", ".join(notes), *text, *last])
+
+
+def _carried_lines(rows: Sequence[Row]) -> list[str]:
+    # Their counts are those of the other experiment, so a round's share in the table is not theirs.
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for kind in kinds_of(rows):
+        some = [row for row in rows if row.kind == kind and row.carried is not None]
+        if some:
+            kinds[_carried(some)].append(kind)
+    return [f"{', '.join(names)}: {text}" for text, names in kinds.items()]
+
+
+def _carried(rows: Sequence[Row]) -> str:
+    counts = sorted({row.carried or 0 for row in rows})
+    pool = rows[0].pool
+    shown = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    rest = {ALONE_DENSE: ", the others stay dense", ALONE_PRUNED: ", the others are pruned here"}
+    what = rest.get(rows[0].unmatched, "") if counts[0] < pool else ""
+    rounds = sorted({row.round for row in rows})
+    left = [statistics.fmean(row.surviving_fraction for row in rows if row.round == round_) for round_ in rounds]
+    return (
+        f"masks of another experiment for {shown} of {pool:,} parameters ({counts[-1] / pool:.1%}){what}; surviving in "
+        f"rounds {' '.join(map(str, rounds))}: {' '.join(f'{each:.1%}' for each in left)}"
+    )
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from lottery_core import dialects
 from lottery_core.files import printable
 from lottery_core.tickets.masks import is_layer
 from lottery_core.tickets.networks import dead_units, networks_of, thin_layers
-from lottery_core.tickets.origin import SEPARATE, TOGETHER
+from lottery_core.tickets.origin import SEPARATE, TOGETHER, WEIGHT
 from lottery_core.tickets.ticket import Ticket
 from lottery_core.tickets.ticket_file import FORMAT_VERSION
 
@@ -85,13 +85,17 @@ def render(ticket: Ticket, colour: bool = False) -> str:
     lines = [
         f"{origin.kind} ticket, round {origin.round}, seed {origin.seed}{rate}, scope {' '.join(origin.scope)}, "
         f"criterion {origin.criterion}"
-        + ("" if origin.scope_shares == TOGETHER else f", scope shares {origin.scope_shares}"),
+        + ("" if origin.scope_shares == TOGETHER else f", scope shares {origin.scope_shares}")
+        + ("" if origin.granularity == WEIGHT else f", granularity {origin.granularity}"),
         f"rewind point {origin.rewind}; parent {origin.parent or 'none (the first round)'}",
         f"digest {ticket.digest}",
         f"made with {', '.join(f'{name} {version}' for name, version in origin.versions.items())}",
         f"pool {facts['pool']:,}: pruned {facts['pruned']:,} ({facts['pruned_fraction']:.2%}), "
         f"surviving {facts['surviving']:,} ({facts['surviving_fraction']:.2%})",
     ]
+    lines += asked_lines(ticket)
+    if origin.carried:
+        lines.append(f"masks from the parent, a ticket of another experiment: {', '.join(origin.carried)}")
     lines.append(f"output scale {facts['output_scale']:.4g} (product of the layers' root mean squares at the start)")
     lines += network_lines(ticket)
     lines = [printable(line, _MOST) for line in lines]
@@ -117,6 +121,17 @@ def render(ticket: Ticket, colour: bool = False) -> str:
     return "\n".join([*lines, *(f"{_RED if colour else ''}{line}{_PLAIN if colour else ''}" for line in warnings)])
 
 
+def asked_lines(ticket: Ticket) -> list[str]:
+    """Return one line about how well whole units meet the count that the round asked for; none for single weights.
+
+    :param ticket: the ticket
+    """
+    asked, surviving = ticket.origin.asked, ticket.masks.surviving
+    if asked is None:
+        return []
+    return [f"whole units: {surviving:,} survive where {asked:,} were asked for ({surviving - asked:+,})"]
+
+
 def network_lines(ticket: Ticket) -> list[str]:
     """Return one line per network: what survives, and how many inputs reach an output if that is known.
 
@@ -126,6 +141,15 @@ def network_lines(ticket: Ticket) -> list[str]:
     if len(networks) > 1:
         return [f"  {network}" for network in networks]
     return [f"  {networks[0].flow}"] if networks and networks[0].flow else []
+
+
+def ticket_notes(ticket: Ticket, where: str) -> list[str]:
+    """Return how well whole units meet the count that was asked for, and the warnings, one line each.
+
+    :param ticket: the ticket
+    :param where: the run or the ticket, for the message
+    """
+    return [*(f"{where}: {line}" for line in asked_lines(ticket)), *ticket_warnings(ticket, where)]
 
 
 def ticket_warnings(ticket: Ticket, where: str) -> list[str]:

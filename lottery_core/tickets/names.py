@@ -6,7 +6,11 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
+
+from lottery_core.errors import MismatchError
+from lottery_core.files import printable
 
 # Prefixes that torch.compile, DataParallel and DistributedDataParallel, and Lightning add to names.
 COMPILED, PARALLEL, LIGHTNING = "_orig_mod.", "module.", "model."
@@ -128,3 +132,52 @@ def prefix_hint(expected: Mapping[str, object], actual: Mapping[str, object], ex
             if len(stripped & others.keys()) > max(shared, len(others) // 2):
                 return f"; names in {where} begin with '{prefix}': strip that prefix"
     return ""
+
+
+def heads_of(model: nn.Module, names: Collection[str]) -> dict[str, int]:
+    """Return the number of heads of each attention that has projections of its own for queries, keys and values.
+
+    :param model: a model, on any device
+    :param names: names of its tensors
+    """
+    plain, heads = plain_names(model), {}
+    for name, module in model.named_modules():
+        count, query = getattr(module, "num_heads", None), plain(f"{name}.q_proj.weight")
+        if type(count) is int and query in names:
+            heads[query.removesuffix(".q_proj.weight")] = count
+    return heads
+
+
+def renamed_heads(heads: Mapping[str, int], mapping: Mapping[str, str]) -> dict[str, int]:
+    """Return numbers of heads under the names that attentions have once their tensors have other names.
+
+    :param heads: attention -> number of its heads
+    :param mapping: names of tensors -> their new names
+    """
+    result = {}
+    for attention, count in heads.items():
+        tensor = next((name for name in mapping if name.startswith(f"{attention}.")), None)
+        if tensor is not None:
+            result[mapping[tensor].removesuffix(tensor.removeprefix(attention))] = count
+    return result
+
+
+def require_same_shapes(
+    expected: Mapping[str, torch.Size], actual: Mapping[str, torch.Size], expected_in: str, actual_in: str
+) -> None:
+    """Check that two sets of names and shapes agree.
+
+    :param expected: expected shapes by name
+    :param actual: actual shapes by name
+    :param expected_in: where the expected ones come from, for messages
+    :param actual_in: where the actual ones come from, for messages
+    :raises MismatchError: they differ; the message names the first tensor that does, and both shapes
+    """
+    for name in sorted({*expected, *actual}):
+        if expected.get(name) != actual.get(name):
+            sides = [
+                f"{'no such tensor' if name not in shapes else tuple(shapes[name])} in {where}"
+                for shapes, where in ((expected, expected_in), (actual, actual_in))
+            ]
+            hint = prefix_hint(expected, actual, expected_in, actual_in)
+            raise MismatchError(f"different architectures: '{printable(name)}' is {sides[0]}, but {sides[1]}{hint}")

@@ -16,6 +16,7 @@ from lottery_core.version import VERSION
 
 _CRITERION = "magnitude"  # the default; files of 0.1 have no other
 TOGETHER, SEPARATE = "together", "separate"  # scope shares
+WEIGHT, UNIT = "weight", "unit"  # granularities
 
 
 def versions() -> dict[str, str]:
@@ -40,6 +41,12 @@ class Origin:
         weight
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each (actor, critic; encoder,
         decoder) is pruned at the same rate
+    :param granularity: ``"weight"``: parameters were pruned one by one; ``"unit"``: all parameters of a unit together
+    :param asked: number of survivors that the round asked for; whole units meet it to within one unit. ``None`` if
+        parameters were pruned one by one
+    :param heads: attention -> number of its heads, which are units; empty if parameters were pruned one by one
+    :param carried: names of the tensors whose masks came from a ticket of another experiment, the parent; empty if the
+        ticket was found here
     :param further: keys of a file that are unknown to this version; they are kept
     """
 
@@ -54,18 +61,26 @@ class Origin:
     criterion: str = _CRITERION
     spared: Mapping[str, int] = field(default_factory=dict)
     scope_shares: str = TOGETHER
+    granularity: str = WEIGHT
+    asked: int | None = None
+    heads: Mapping[str, int] = field(default_factory=dict)
+    carried: tuple[str, ...] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the origin as plain values, without fields that earlier files lack if they have their default."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "further"}
-        values |= {"versions": dict(self.versions), "spared": dict(self.spared)}
+        values |= {"versions": dict(self.versions), "spared": dict(self.spared), "carried": list(self.carried)}
         if self.criterion == _CRITERION:
             del values["criterion"]
         if not self.spared:
             del values["spared"]
         if self.scope_shares == TOGETHER:
             del values["scope_shares"]
+        values["heads"] = dict(self.heads)
+        for name, default in (("granularity", WEIGHT), ("asked", None), ("heads", {}), ("carried", [])):
+            if values[name] == default:
+                del values[name]
         return {**self.further, **values}
 
     @classmethod

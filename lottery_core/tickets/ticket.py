@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from lottery_core.errors import TicketError
 from lottery_core.files import write_bytes
 from lottery_core.tickets.masks import Masks
-from lottery_core.tickets.names import first_names, matching, plain_names
+from lottery_core.tickets.names import first_names, matching, plain_names, renamed_heads, require_same_shapes
 from lottery_core.tickets.origin import Origin
 from lottery_core.tickets.ticket_file import decode, encode, header_of
 from lottery_core.tickets.ties import live_parameters
-from lottery_core.tickets.weights import require_same_shapes
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ class Ticket:
         masks = Masks({mapping[name]: mask for name, mask in self.masks.items()})
         weights = {mapping[name]: tensor for name, tensor in self.weights.items()}
         rest = {mapping[name]: tensor for name, tensor in self.rest.items()}
-        return replace(self, masks=masks, weights=weights, rest=rest)
+        origin = replace(self.origin, heads=renamed_heads(self.origin.heads, mapping)) if self.origin.heads else None
+        return replace(self, masks=masks, weights=weights, rest=rest, origin=origin or self.origin)
 
     def require_fit(self, shapes: Mapping[str, torch.Size], where: str = "the model") -> None:
         """Check that the ticket's tensors fit those of a model or a file.

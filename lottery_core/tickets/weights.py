@@ -9,14 +9,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lottery_core import dialects
-from lottery_core.errors import CheckpointError, MismatchError, ScopeError
+from lottery_core.errors import CheckpointError, ScopeError
 from lottery_core.files import parse_json, printable, why_no_shape, why_not_regular, write_bytes
 from lottery_core.tickets.encoding import why_not_stored
-from lottery_core.tickets.names import is_own, matching, plain_file_names, plain_names, prefix_hint
+from lottery_core.tickets.names import (
+    heads_of,
+    is_own,
+    matching,
+    plain_file_names,
+    plain_names,
+    renamed_heads,
+    require_same_shapes,
+)
 from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
 from lottery_core.tickets.ties import check_memory, content, without_aliases
 
@@ -44,6 +51,7 @@ class Weights:
     :param source: the file or model that they come from, for messages
     :param unsure: names that may be parameters or buffers, because the file does not say
     :param frozen: names of parameters that do not train; ``None`` if unknown
+    :param heads: names of attentions -> their number of heads, as far as it is known
     """
 
     tensors: Mapping[str, Tensor]
@@ -51,6 +59,7 @@ class Weights:
     source: str = "the model"
     unsure: frozenset[str] = field(default_factory=frozenset)
     frozen: frozenset[str] | None = None
+    heads: Mapping[str, int] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Return the names of the parameters that may be pruned."""
@@ -83,7 +92,8 @@ class Weights:
         """
         mapping = matching(self.tensors, other.tensors, surplus=True)
         tensors = self.tensors if mapping is None else {mapping[name]: self.tensors[name] for name in self.tensors}
-        weights = replace(self, tensors=tensors).without_lost_aliases(other)
+        heads = self.heads if mapping is None else renamed_heads(self.heads, mapping)
+        weights = replace(self, tensors=tensors, heads=heads or other.heads).without_lost_aliases(other)
         if mapping is not None:
             weights = replace(
                 weights,
@@ -126,10 +136,11 @@ class Weights:
         entries = {"format": _FORMAT, "outside": sorted(self.outside)}
         if self.frozen:
             entries["frozen"] = sorted(self.frozen)
+        heads = {"heads": dict(sorted(self.heads.items()))} if self.heads else {}
         reason = why_not_stored(self.tensors)
         if reason is not None:
             raise CheckpointError(f"cannot write {path}: {reason}")
-        header = json.dumps(entries)
+        header = json.dumps({**entries, **heads})
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
         write_bytes(path, save(tensors, {_HEADER: header}))
 
@@ -146,7 +157,10 @@ class Weights:
         outside = header.get("outside")
         if not (_are_names(outside) and _are_names(frozen)):
             raise CheckpointError(f"cannot read {path}: its header must have lists of names as 'outside' and 'frozen'")
-        return cls(tensors, frozenset(outside or ()), str(path), frozen=frozenset(frozen))
+        heads = header.get("heads", {})
+        if not isinstance(heads, dict) or not all(type(count) is int and count > 0 for count in heads.values()):
+            raise CheckpointError(f"cannot read {path}: its header must have numbers of heads as 'heads'")
+        return cls(tensors, frozenset(outside or ()), str(path), frozen=frozenset(frozen), heads=heads)
 
 
 def _are_names(value: Any) -> bool:
@@ -227,27 +241,6 @@ def _without_pruning_masks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def require_same_shapes(
-    expected: Mapping[str, torch.Size], actual: Mapping[str, torch.Size], expected_in: str, actual_in: str
-) -> None:
-    """Check that two sets of names and shapes agree.
-
-    :param expected: expected shapes by name
-    :param actual: actual shapes by name
-    :param expected_in: where the expected ones come from, for messages
-    :param actual_in: where the actual ones come from, for messages
-    :raises MismatchError: they differ; the message names the first tensor that does, and both shapes
-    """
-    for name in sorted({*expected, *actual}):
-        if expected.get(name) != actual.get(name):
-            sides = [
-                f"{'no such tensor' if name not in shapes else tuple(shapes[name])} in {where}"
-                for shapes, where in ((expected, expected_in), (actual, actual_in))
-            ]
-            hint = prefix_hint(expected, actual, expected_in, actual_in)
-            raise MismatchError(f"different architectures: '{printable(name)}' is {sides[0]}, but {sides[1]}{hint}")
-
-
 def outside_by_name(tensors: Mapping[str, Tensor]) -> list[str]:
     """Return the names of tensors that are never pruned, judged by type and the last part of the name."""
     never = frozenset[str]().union(*(row.buffers | row.never_pruned for row in dialects.every()))
@@ -294,4 +287,4 @@ def snapshot(model: nn.Module) -> Weights:
     }
     frozen = frozenset(name for name in state if name in parameters and not parameters[name].requires_grad)
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-    return Weights(tensors, frozenset(outside), frozen=frozen)
+    return Weights(tensors, frozenset(outside), frozen=frozen, heads=heads_of(model, tensors))

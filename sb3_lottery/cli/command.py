@@ -7,22 +7,40 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from lottery_core.cli import chosen_of, run_command, run_experiment, search_lines, typed_words
+from lottery_core.cli import (
+    AUTO,
+    PROBE_DEFAULTS,
+    STABILITY,
+    chosen_of,
+    chosen_point,
+    probe_line,
+    refuse_probe_options,
+    refuse_ticket_options,
+    run_command,
+    run_experiment,
+    search_lines,
+    typed_words,
+    without_ticket_options,
+)
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
+from lottery_core.experiments import Progress, dense, paths, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_scope_shares
+from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
+from lottery_core.reports import stability, stability_report
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
-from sb3_lottery.cli.options import parser
+from sb3_lottery.cli.options import parser, stability_parser
 from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
 from sb3_lottery.cli.presets import PRESETS
-from sb3_lottery.cli.request import Request, request_of
+from sb3_lottery.cli.request import Request, probe_request, request_of
+from sb3_lottery.layers import units_of
 from sb3_lottery.models import (
     ModelSettings,
     check_device,
@@ -52,14 +70,21 @@ def _preflight(request: Request, here: bool) -> list[str]:
         model = make_model(few, experiment.seeds[0])
     try:
         check_model(model, request.settings.training, settings.n_envs)
+        if request.settings.start is not None:
+            request.settings.start.load_into(model, experiment.out)
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
+        layout = units_of(model, weights, experiment.scope, experiment.granularity)
+        if layout is not None:
+            check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
+        carried = experiment.check_transfer(weights)
         training = request.settings.training
         if GRADUALLY in experiment.kinds:
             check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
-        return [line for line in (longer, early) if line]
+        frozen = experiment.frozen_line(weights)
+        return [*carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
     finally:
         assert model.env is not None
         model.env.close()
@@ -69,7 +94,30 @@ def _run(args: argparse.Namespace) -> None:
     if args.list_presets:
         print(preset_list())
         return
-    request = request_of(vars(args))
+    given = vars(args)
+    refuse_probe_options(given)
+    if given.get("rewind") == AUTO and "out" in given:
+        probe = args.out / paths.PROBE
+        _stability({**without_ticket_options(given), "out": probe})
+        if args.dry_run:
+            print("the runs of the experiment follow from the probe's point")
+            return
+        given = {**given, "rewind": chosen_point(stability(probe, _threshold(given)), probe)}
+        Progress(quiet=args.quiet).say(f"--rewind {AUTO}: {given['rewind']}")
+    _do(argparse.Namespace(**given), request_of(given))
+
+
+def _threshold(given: Mapping[str, Any]) -> float:
+    return float({**PROBE_DEFAULTS, **given}["threshold"])
+
+
+def _stability(given: Mapping[str, Any]) -> None:
+    refuse_ticket_options(given)
+    request = probe_request(given)
+    _do(argparse.Namespace(**given), request, partial(stability_report, threshold=_threshold(given)))
+
+
+def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:
     experiment, model, training = request.experiment, request.settings.model, request.settings.training
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
@@ -82,6 +130,7 @@ def _run(args: argparse.Namespace) -> None:
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
         *search_lines(experiment),
+        *([] if experiment.probed is None else [probe_line(experiment)]),
     )
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
@@ -99,6 +148,7 @@ def _run(args: argparse.Namespace) -> None:
         stop_at_floor=stop,
         budget=vars(args).get("budget"),
         chosen=chosen_of(vars(args)),
+        finish=finish,
     )
 
 
@@ -142,7 +192,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())  # as with python -m: --env MODULE:ID may name a file in the current folder
     if words and words[0] in analyse.COMMANDS:
         return analyse.main(words)
+    if words[:1] == [STABILITY]:
+        given = vars(stability_parser().parse_args(words[1:]))
+        return run_command(lambda: _stability(given), f"sb3-lottery {STABILITY}")
     own = parser()
-    own.commands = tuple(analyse.COMMANDS)
+    own.commands = (*analyse.COMMANDS, STABILITY)
     args = own.parse_args(words)
     return run_command(lambda: _run(args), "sb3-lottery")

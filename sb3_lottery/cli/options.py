@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
-from lottery_core.cli import Parser, accept, add_experiment_options, version_line
+from lottery_core.cli import STABILITY, Parser, accept, add_experiment_options, version_line
 from lottery_core.experiments import LEARNING_RATE
 from sb3_lottery.cli.environment_options import DEFAULTS as ENVIRONMENT_DEFAULTS
 from sb3_lottery.cli.environment_options import add_environment_options
@@ -35,10 +36,12 @@ DEFAULTS: dict[str, Any] = {
     "optimizer_kwargs": {},
     "policy_kwargs": {},
     "device": "cpu",
+    "from_model": None,
     **ENVIRONMENT_DEFAULTS,
 }
 _REWIND = (
-    "rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1); none: the survivors keep their "
+    "rewind point: epoch:N, episodes:N, updates:N, timesteps:N or init (epoch:1); auto: the earliest stable point of a "
+    "probe, see sb3-lottery stability; none: the survivors keep their "
     "trained weights and continue at the last learning rate"
 )
 _SCOPE = "all, layers (no output layers), actor, critic, or regular expressions (all)"
@@ -51,9 +54,11 @@ def parser() -> Parser:
         description="Find winning tickets for a Stable-Baselines3 agent, and train controls alongside.",
         usage="sb3-lottery --preset NAME --out DIR [option ...]\n"
         "       sb3-lottery --algo NAME --env ID --epoch LENGTH --out DIR [option ...]\n"
-        "       sb3-lottery play|inputs|floor RUN [option ...]  (see sb3-lottery play -h)",
+        "       sb3-lottery play|inputs|floor RUN [option ...]  (see sb3-lottery play -h)\n"
+        "       sb3-lottery stability --preset NAME --out DIR [option ...]",
         epilog="For a finished run: sb3-lottery play RUN shows or records the agent, sb3-lottery inputs RUN lists the "
-        "inputs that a ticket still reads, sb3-lottery floor RUN measures what an agent scores without any learning.",
+        "inputs that a ticket still reads, sb3-lottery floor RUN measures what an agent scores without any learning. "
+        "sb3-lottery stability probes rewind points.",
         argument_default=argparse.SUPPRESS,
     )
     packages = ("stable-baselines3", "sb3-contrib", "gymnasium")
@@ -70,6 +75,19 @@ def parser() -> Parser:
     )
     _add_training(result.add_argument_group("training and score"))
     _add_agent(result.add_argument_group("agent"))
+    return result
+
+
+def stability_parser() -> Parser:
+    """Return the parser of ``sb3-lottery stability``: the options of ``sb3-lottery``, and those of a probe."""
+    result = parser()
+    result.prog = f"sb3-lottery {STABILITY}"
+    result.usage = f"sb3-lottery {STABILITY} --preset NAME --out DIR [option ...]"
+    result.description = (
+        "Probe candidate rewind points: from each of them two copies of the network are trained under different noise, "
+        "and the agents on the straight line between their ends are evaluated."
+    )
+    result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
     return result
 
 
@@ -139,6 +157,13 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_agent(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--from",
+        dest="from_model",
+        type=Path,
+        metavar="MODEL.zip",
+        help="start the dense run from the weights of a trained model of the same architecture (new weights)",
+    )
     accept(group.add_argument("--algo", metavar="NAME", help=f"{', '.join(ALGORITHMS)}"), ALGORITHMS)
     group.add_argument("--env", metavar="ID", help="id of an environment, e.g. CartPole-v1, BreakoutNoFrameskip-v4")
     add_environment_options(group)

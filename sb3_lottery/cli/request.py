@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
-from lottery_core.cli import search_settings
+from lottery_core.cli import PROBE_DEFAULTS, probe_of, search_settings, transfer_settings, without_ticket_options
 from lottery_core.errors import ConfigError, unknown_choice
-from lottery_core.experiments import LEARNING_RATE, Experiment, parse_point, read_row
+from lottery_core.experiments import LEARNING_RATE, REMAINING, Experiment, Point, parse_point, parse_points, read_row
+from sb3_lottery.analysis import EPISODES
 from sb3_lottery.backends import GYMNASIUM, atari_game
 from sb3_lottery.cli.environment_options import choose_environment
 from sb3_lottery.cli.options import DEFAULTS
 from sb3_lottery.cli.presets import PRESETS, SOURCE
 from sb3_lottery.cli.zoo import zoo_entry
-from sb3_lottery.models import ModelSettings, algorithm, checked_shares, scope_words
+from sb3_lottery.models import ModelSettings, Pretrained, algorithm, checked_shares, scope_words
 from sb3_lottery.training import (
     EVALUATION,
     UNITS,
@@ -52,7 +54,9 @@ def request_of(given: Mapping[str, Any]) -> Request:
     """
     values = _with_defaults(given)
     model = _model(values)
-    settings = RunSettings(model, _training(values), _evaluation(values), values["threads"])
+    file = values["from_model"]
+    start = None if file is None else Pretrained.of(Path(values["out"]), file)
+    settings = RunSettings(model, _training(values), _evaluation(values), values["threads"], start)
     ale = model.env_backend == GYMNASIUM and atari_game(model.env) is not None
     experiment = Experiment(
         out=values["out"],
@@ -61,7 +65,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
         prune_rate=values["prune_rate"],
         rewind=settings.training.rewind_word,
         scope=scope_words(values["scope"], model.algorithm),
-        kinds=tuple(values["kinds"]),
+        **transfer_settings(values),
         seeds=tuple(values["seeds"]),
         **search_settings(values, "rounds" in given),
         repeat_noise=values["repeat_noise"],
@@ -71,9 +75,33 @@ def request_of(given: Mapping[str, Any]) -> Request:
         after_rewind=values["after_rewind"],
         gradual=values["gradual"],
         outside=values["outside"],
+        granularity=values["granularity"],
         scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))
+
+
+def probe_request(given: Mapping[str, Any]) -> Request:
+    """Build the request of a stability probe from the options of ``sb3-lottery stability``.
+
+    The score is the mean return of fresh episodes, along the lines as at their ends.
+
+    :param given: options that were given, by name
+    :raises LotteryError: a value is invalid, or a required option is missing
+    """
+    values = {**PROBE_DEFAULTS, **given}
+    usual = {"eval_episodes": _preset(given)[0].get("eval_episodes") or EPISODES}
+    request = request_of({**usual, **without_ticket_options(given), "score_by": EVALUATION})
+    spec = request.settings.training
+
+    def parse(word: str) -> str:
+        return str(parse_point(word, UNITS, "--points", spec.epoch))
+
+    points = parse_points(values["points"], spec.length.count, spec.length.unit, parse)
+    for point in points:
+        replace(spec, rewind=parse_point(point, UNITS, "--points"), after_rewind=REMAINING)  # raises if nothing remains
+    settings = replace(request.settings, training=replace(spec, rewind=Point(spec.length.unit, 0)))
+    return Request(probe_of(request.experiment, points, values), settings, request.notes)
 
 
 def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

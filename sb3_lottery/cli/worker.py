@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,9 +18,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.distributions import Distribution
 
 from lottery_core.cli import Parser, run_command
-from lottery_core.experiments import Experiment, Run, dense, paths, write_floor
+from lottery_core.experiments import LINE, Experiment, Run, Score, dense, paths, write_floor, write_score
 from lottery_core.files import write_json
-from sb3_lottery.analysis import floor
+from sb3_lottery.analysis import floor, score_line_of
 from sb3_lottery.models import ModelSettings, environment_line, make_env, make_model, with_few_environments
 from sb3_lottery.training import RunSettings, train_run
 
@@ -31,6 +32,9 @@ def _train(args: argparse.Namespace) -> None:
     settings = replace(settings, model=replace(settings.model, env_threads=args.env_threads))
     torch.set_num_threads(settings.threads)
     print(f"environments: {environment_line(settings.model)}")
+    if run.kind == LINE:
+        _score_line(experiment, run)
+        return
     log = str(out / run.folder / "tensorboard") if args.tensorboard else None
 
     def report(progress: Mapping[str, Any]) -> None:
@@ -44,6 +48,8 @@ def _train(args: argparse.Namespace) -> None:
 
     def make(seed: int) -> BaseAlgorithm:
         model = make_model(settings.model, seed, log)
+        if settings.start is not None and not run.has_ticket:  # a ticket has its own start
+            settings.start.load_into(model, out)
         # Saves up to 8% of the time of A2C, with the same bits. Sampling from a categorical distribution still refuses
         # NaN without this check; sampling from a normal distribution does not.
         Distribution.set_default_validate_args(not isinstance(model.action_space, Discrete))
@@ -60,6 +66,18 @@ def _train(args: argparse.Namespace) -> None:
         print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")
     if args.floor and run == dense(experiment.seeds[0]) and not (out / paths.FLOOR).exists():
         _measure_floor(out, settings.model, run.seed)
+
+
+def _score_line(experiment: Experiment, run: Run) -> None:
+    wall, cpu = time.perf_counter(), time.process_time()
+    line = score_line_of(experiment, run)
+    line.write(experiment.out / run.folder)
+    wall, cpu = (time.perf_counter() - wall, time.process_time() - cpu)
+    write_score(
+        experiment.out / run.folder,
+        Score(line.barrier, line.error, len(line.scores), wall_seconds=wall, cpu_seconds=cpu),
+    )
+    print(f"instability {line.barrier:.6g}, worst at {line.shares[line.worst]:.0%} of the way")
 
 
 def _measure_floor(out: Path, settings: ModelSettings, seed: int) -> None:

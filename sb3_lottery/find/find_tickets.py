@@ -9,11 +9,19 @@ from pathlib import Path
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from lottery_core.cli import DEFAULTS, search_lines, search_settings
+from lottery_core.cli import DEFAULTS, search_lines, search_settings, transfer_settings
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, read_floor, write_floor
 from lottery_core.experiments.executors import Processes
-from lottery_core.pruning import FLOOR, GRADUAL, GRADUALLY, SEARCH_FULL, PruningSchedule, any_rewinds
+from lottery_core.pruning import (
+    FLOOR,
+    GRADUAL,
+    GRADUALLY,
+    SEARCH_FULL,
+    PruningSchedule,
+    any_rewinds,
+    check_reachable,
+)
 from sb3_lottery.find.floor import floor_of
 from sb3_lottery.find.found import Found
 from sb3_lottery.find.look import look_at
@@ -60,6 +68,10 @@ def find_tickets(
     score_at: Sequence[float | str] | None = None,
     score_rounds: Sequence[int] | None = None,
     floor: bool = True,
+    granularity: str = "weight",
+    tickets_from: str | Path | None = None,
+    map: Sequence[str] = (),
+    unmatched: str | None = None,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
 
@@ -110,6 +122,13 @@ def find_tickets(
     :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all
     :param floor: whether to measure the floor once, in 100 episodes each of random actions, each constant action and
         the untrained network; the answer counts scores from there
+    :param granularity: ``"weight"``: parameters are pruned one by one; ``"unit"``: whole units of hidden layers,
+        channels and units of LSTMs, with their biases
+    :param tickets_from: folder of another experiment, whose winning tickets the kinds ``"transfer"``,
+        ``"transfer-values"`` and ``"transfer-random"`` get; or the folder of one of its seeds. Adds ``"transfer"`` if
+        none of them is among the kinds
+    :param map: changes of the names of the tensors there, as ``"REGEX=REPLACEMENT"``
+    :param unmatched: tensors without a partner there: ``"dense"`` or ``"prune"``; ``None`` is ``"dense"``
     :raises LotteryError: a value is invalid; then nothing is written
     :raises RunError: a run failed, or the rewind point was not reached
     """
@@ -132,11 +151,13 @@ def find_tickets(
     values = {"search": search, "first": first, "score_at": score_at, "score_rounds": score_rounds}
     values |= {"rounds": DEFAULTS["rounds"] if rounds is None else rounds, "prune_rate": prune_rate}
     chosen = search_settings(values, rounds is not None)
+    place = None if tickets_from is None else Path(tickets_from)
+    from_another = {"tickets_from": place, "map": tuple(map) or None, "unmatched": unmatched}
     call_callbacks(callbacks, seeds[0])
     schedule = PruningSchedule.parse(gradual, "gradual")
     default_rewind = Path(out) if rewind is None else None
     steps = schedule if GRADUALLY in kinds else None
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, default_rewind, steps)
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, granularity, default_rewind, steps)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),
@@ -150,7 +171,7 @@ def find_tickets(
         prune_rate=prune_rate,
         rewind=spec.rewind_word,
         scope=model.scope,
-        kinds=kinds,
+        **transfer_settings({**from_another, "kinds": kinds, "out": out}),
         seeds=seeds,
         **chosen,
         repeat_noise=repeat_noise,
@@ -161,9 +182,12 @@ def find_tickets(
         after_rewind=after_rewind,
         gradual=str(schedule),
         outside=outside,
+        granularity=granularity,
     )
+    if model.layout is not None:
+        check_reachable(model.layout, experiment.schedule(model.layout.size, experiment.rounds)[-1])
     shown = Progress(quiet=not progress)
-    for line in search_lines(experiment):
+    for line in (*search_lines(experiment), *experiment.check_transfer(None)):
         shown.say(line)
     for line in model.notes:
         Progress().say(line)

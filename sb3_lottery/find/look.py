@@ -11,7 +11,8 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.experiments import Point, read_row
-from lottery_core.pruning import PruningSchedule, check_scope_shares
+from lottery_core.pruning import Layout, PruningSchedule, check_scope_shares
+from sb3_lottery.layers import units_of
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
     NO_MONITOR,
@@ -40,6 +41,7 @@ class ModelFacts:
     :param notes: lines for the user about any run with this model
     :param length_note: a line for the user if whole rollouts exceed the length, otherwise ``None``
     :param rewind_notes: lines for the user about the rewind point
+    :param layout: the units of the pool; ``None`` if parameters are pruned one by one
     """
 
     description: dict[str, Any]
@@ -49,6 +51,7 @@ class ModelFacts:
     notes: tuple[str, ...]
     length_note: str | None
     rewind_notes: tuple[str, ...]
+    layout: Layout | None
 
 
 def look_at(
@@ -57,6 +60,7 @@ def look_at(
     spec: TrainingSpec,
     scope: str | Sequence[str],
     scope_shares: str,
+    granularity: str,
     default_rewind: Path | None,
     schedule: PruningSchedule | None = None,
 ) -> ModelFacts:
@@ -67,6 +71,7 @@ def look_at(
     :param spec: length of training, rewind point and score
     :param scope: which parameters are in the pool
     :param scope_shares: ``"together"``: all networks are one pool; ``"separate"``: each is pruned at the same rate
+    :param granularity: what is pruned at once, single parameters or whole units
     :param default_rewind: the experiment's folder if the rewind point is the default, which may move; otherwise
         ``None``
     :param schedule: schedule of pruning in training; ``None`` if no kind follows it
@@ -80,6 +85,7 @@ def look_at(
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
         check_scope_shares(scope_shares, weights.pool(words), weights.tensors)
+        layout = units_of(model, weights, words, granularity)
         about_rewind: list[str] = []
         if default_rewind is not None:
             spec, about_rewind = _default_rewind(model, spec, default_rewind)
@@ -92,6 +98,7 @@ def look_at(
             tuple(_notes(model)),
             whole_rollouts(model, spec.length),
             (*about_rewind, *([warning] if warning else [])),
+            layout,
         )
     finally:
         if model.env is not None:

@@ -1,4 +1,4 @@
-"""``lottery export`` for the zip of an SB3 model: write a smaller, ordinary zip."""
+"""``lottery export`` for the zip of an SB3 model: write a smaller, ordinary zip, or ONNX."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from stable_baselines3.common.save_util import load_from_zip_file, recursive_get
 
 from lottery_core.errors import CheckpointError, ConfigError
 from lottery_core.files import write_atomically
-from lottery_core.inference import SHRUNK
+from lottery_core.inference import ONNX, SHRUNK
+from sb3_lottery.inference.onnx import require_packages, write_onnx
 from sb3_lottery.inference.shrink import make_policy, smaller
 from sb3_lottery.pickled import require_own, what_it_unpickles
 
 _POLICY, _OPTIMIZER = "policy", ".optimizer"
 
 
-def export(path: Path, output: Path, form: str, trust: bool) -> str:
+def export(path: Path, output: Path, form: str, trust: bool, *, shrunk: bool = False, **options: Any) -> str:
     """Write the model of a zip in another form, without its environment or the class of its algorithm.
 
     A zip contains pickled Python objects (classes, schedules), which are unpickled as SB3's own ``load`` does, so a zip
     that this user's own commands did not write is refused without ``trust``.
 
     :param path: zip that ``model.save`` wrote
-    :param output: zip to write, without the state of the policy's optimizers
+    :param output: zip to write, without the state of the policy's optimizers; or the ONNX file
     :param form: one of :data:`lottery_core.inference.export.FORMS`
     :param trust: whether the zip may run code even if others wrote it
+    :param shrunk: whether to remove dead units before the policy is written as ONNX
+    :param options: options of ONNX, see :func:`sb3_lottery.inference.onnx.write_onnx`
     :returns: a line that says what was removed
-    :raises CheckpointError: the form is unknown, the zip cannot be read, or the model has no dead units
-    :raises ConfigError: the zip would run code and ``trust`` is ``False``, or the policy cannot be shrunk, see
-        :func:`sb3_lottery.shrink_policy`
+    :raises CheckpointError: the form is unknown, the zip cannot be read, the model has no dead units, or the policy
+        acts differently as ONNX
+    :raises ConfigError: the zip would run code and ``trust`` is ``False``, the policy cannot be shrunk, see
+        :func:`sb3_lottery.shrink_policy`, or cannot be written as ONNX
     :raises WriteError: the file cannot be written
     """
-    if form != SHRUNK:
+    if form not in (SHRUNK, ONNX):
         raise CheckpointError(f"an SB3 model cannot be exported in the form {form}")
+    if form == ONNX:
+        require_packages()
     if not trust:
         require_own(path, [path], [what_it_unpickles(path)])
     data, params, variables = _read(path)
@@ -43,12 +49,16 @@ def export(path: Path, output: Path, form: str, trust: bool) -> str:
         policy.load_state_dict(params[_POLICY])
     except Exception as error:  # the classes may be a user's own
         raise CheckpointError(f"cannot make the policy of {path}: {_reason(error)}") from error
+    if form == ONNX and not shrunk:
+        return write_onnx(policy, path, output, trust, **options)
     try:
         policy, kwargs, report = smaller(policy, data["policy_kwargs"], lambda kwargs: make_policy(data, kwargs))
     except ConfigError as error:
         raise ConfigError(f"cannot shrink {path}: {error}") from error
     if not report:
         raise CheckpointError(f"{path}: {report.line}")
+    if form == ONNX:
+        return f"{write_onnx(policy, path, output, trust, **options)}; {report.line}"
     data["policy_kwargs"] = kwargs
     params[_POLICY] = policy.state_dict()
     for name in params:

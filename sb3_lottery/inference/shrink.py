@@ -15,7 +15,7 @@ from lottery_core.dialects import is_target
 from lottery_core.errors import ConfigError
 from lottery_core.inference import Report, shrink
 from lottery_core.masking import is_held
-from sb3_lottery.inference.layer_graph import LayerGraph, trunk_of
+from sb3_lottery.layers import LayerGraph, trunk_of
 from sb3_lottery.networks import NarrowNatureCNN, PoolingCNN, SharedTrunk
 
 
@@ -25,8 +25,9 @@ def shrink_policy(model: BaseAlgorithm) -> Report:
     A unit is dead if no surviving weight reads it, or if its value is constant because no surviving weight feeds it;
     the constant is added to the next biases, see :func:`lottery_core.inference.shrink`. The result is an ordinary
     policy with a smaller ``net_arch``: ``model.save`` writes a zip that plain ``PPO.load`` reads where this project is
-    not installed. Hidden layers of MLPs, NatureCNN and the extractors of :mod:`sb3_lottery.networks` shrink; other
-    features extractors and LSTMs are not changed. The state of the optimizer is reset. A model without dead units is
+    not installed. Hidden layers of MLPs, NatureCNN, the extractors of :mod:`sb3_lottery.networks` and LSTMs shrink (SB3
+    has one width for all LSTMs of a policy, so the narrower ones keep units of zeros); other features extractors are
+    not changed. The state of the optimizer is reset. A model without dead units is
     not changed.
 
     .. warning::
@@ -46,9 +47,20 @@ def shrink_policy(model: BaseAlgorithm) -> Report:
         policy.set_training_mode(old.training)
         if hasattr(model, "_create_aliases"):  # model.actor, model.q_net ...
             model._create_aliases()
+        if hasattr(model, "_last_lstm_states"):
+            _forget_states(model)
         if model.use_sde:
             policy.reset_noise()  # type: ignore[operator]  # as SB3 does after loading
     return report
+
+
+def _forget_states(model: Any) -> None:
+    # sb3_contrib/ppo_recurrent/ppo_recurrent.py:_setup_model; the states between two rollouts have the units' shape.
+    lstm, buffer = model.policy.lstm_actor, model.rollout_buffer
+    zeros = torch.zeros(lstm.num_layers, model.n_envs, lstm.hidden_size, device=model.device)
+    model._last_lstm_states = type(model._last_lstm_states)((zeros, zeros.clone()), (zeros.clone(), zeros.clone()))
+    buffer.hidden_state_shape = (buffer.buffer_size, *zeros.shape)
+    buffer.reset()
 
 
 def make_policy(data: Mapping[str, Any], kwargs: Mapping[str, Any]) -> BasePolicy:
@@ -59,9 +71,10 @@ def make_policy(data: Mapping[str, Any], kwargs: Mapping[str, Any]) -> BasePolic
     """
     if data.get("use_sde"):
         kwargs = {**kwargs, "use_sde": True}
-    policy: BasePolicy = data["policy_class"](
-        data["observation_space"], data["action_space"], data["lr_schedule"], **kwargs
-    )
+    kind = data["policy_class"]
+    # ARS has no optimizer, so its policies take no learning rate.
+    rate = [] if any(base.__name__ == "ARSPolicy" for base in kind.__mro__) else [data["lr_schedule"]]
+    policy: BasePolicy = kind(data["observation_space"], data["action_space"], *rate, **kwargs)
     return policy
 
 
@@ -76,7 +89,7 @@ def smaller(
     :param make: makes a fresh policy from ``policy_kwargs``
     :returns: the smaller policy with a fresh optimizer, its ``policy_kwargs`` and a report of what was removed; the
         policy itself if it has no dead units
-    :raises ConfigError: see :class:`sb3_lottery.inference.layer_graph.LayerGraph`
+    :raises ConfigError: see :class:`sb3_lottery.layers.LayerGraph`
     """
     graph = LayerGraph(policy)
     tensors = {name: parameter.detach() for name, parameter in policy.named_parameters()}
@@ -89,6 +102,9 @@ def smaller(
         return [shrunk.tensors[f"{layer}.weight"].shape[0] for layer in graph.layers(stack)]
 
     kwargs = {**kwargs, **_architecture(policy, rows)}
+    recurrent = [shrunk.widths[layer][1] for layer in graph.recurrent if layer in shrunk.widths]
+    if recurrent:
+        kwargs["lstm_hidden_size"] = recurrent[0]  # all are as wide, see LayerGraph.level
     with torch.random.fork_rng(devices=[]):  # so that the same actions are sampled afterwards
         small = make(kwargs)
     if _kinds(small) != _kinds(policy):

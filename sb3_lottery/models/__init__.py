@@ -16,6 +16,7 @@ from sb3_lottery.models.parameters import (
     target_names,
     weights_of,
 )
+from sb3_lottery.models.pretrained import Pretrained
 from sb3_lottery.models.scopes import algorithm_of, checked_shares, scope_words
 from sb3_lottery.models.settings import ModelSettings, with_few_environments
 
@@ -29,6 +30,7 @@ __all__ = [
     "NATURE",
     "OPTIMIZERS",
     "POLICIES",
+    "Pretrained",
     "algorithm",
     "algorithm_of",
     "bare_policy",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 from torch.utils.hooks import RemovableHandle
 
+from lottery_core.experiments import Point
 from lottery_core.files import CurveFile, CurvePoint
 from lottery_core.pruning import Look, MaskWatch
 from lottery_core.tickets import Weights
@@ -16,6 +17,7 @@ from sb3_lottery.training.episodes import Episodes
 from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 Report = Callable[[Mapping[str, Any]], None]
+KeepPoint = Callable[[Weights, Mapping[str, int]], None]
 
 
 class Recorder(BaseCallback):
@@ -32,6 +34,7 @@ class Recorder(BaseCallback):
     :param begin: unit -> number at which the counts begin, for a ticket that trains what remains after the rewind point
     :param curve: where the score at the end of every epoch is kept; ``None`` keeps none
     :param watch: watches the mask that pruning would give, logs its distance, and ends a search run; ``None`` for none
+    :param points: further points of the run with what keeps the weights there, given how far the run has come by unit
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Recorder(BaseCallback):
         begin: Mapping[str, int] | None = None,
         curve: CurveFile | None = None,
         watch: MaskWatch | None = None,
+        points: Sequence[tuple[Point, KeepPoint]] = (),
     ) -> None:
         super().__init__()
         self.spec, self.keep, self.report = spec, keep, report
@@ -52,6 +56,7 @@ class Recorder(BaseCallback):
         self.epoch = self.begin.get(spec.length.unit, 0) // spec.epoch.count
         self.kept = keep is None
         self.kept_at: dict[str, int] = {}
+        self.points = list(points)
         self._hook: RemovableHandle | None = None
 
     def _on_training_start(self) -> None:
@@ -63,7 +68,8 @@ class Recorder(BaseCallback):
         self._keep_if_reached()
 
     def _before_update(self, *_: object) -> None:
-        if self.spec.rewind is not None and self.spec.rewind.unit == "updates":
+        points = [point for point, _ in self.points] + [self.spec.rewind]
+        if any(point is not None and point.unit == "updates" for point in points):
             self._keep_if_reached()
         self.updates += 1
 
@@ -79,8 +85,11 @@ class Recorder(BaseCallback):
         return (self._reached(unit) - begin) / max(1, self.spec.length.count - begin)
 
     def _keep_if_reached(self) -> None:
-        point = self.spec.rewind
-        if self.kept or self.keep is None or point is None or self._reached(point.unit) < point.count:
+        for point, keep in [pair for pair in self.points if self._reached(pair[0].unit) >= pair[0].count]:
+            self.points.remove((point, keep))
+            keep(weights_of(self.model), {unit: self._reached(unit) for unit in UNITS})
+        rewind = self.spec.rewind
+        if self.kept or self.keep is None or rewind is None or self._reached(rewind.unit) < rewind.count:
             return
         self.kept = True
         self.kept_at = {unit: self._reached(unit) for unit in UNITS}

@@ -8,7 +8,7 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment
-from sb3_lottery.models import ModelSettings
+from sb3_lottery.models import ModelSettings, Pretrained
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.framework import Sb3
 from sb3_lottery.training.spec import TrainingSpec
@@ -22,12 +22,14 @@ class RunSettings:
     :param training: length of training, rewind point and score
     :param evaluation: how the trained agent is evaluated; ``None`` for no evaluation
     :param threads: number of torch threads
+    :param start: the model whose weights the dense run starts from; ``None`` for the initialiser's
     """
 
     model: ModelSettings
     training: TrainingSpec
     evaluation: Evaluation | None = None
     threads: int = 1
+    start: Pretrained | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values for ``Experiment.settings``; the rewind point is its own entry of the experiment."""
@@ -37,6 +39,7 @@ class RunSettings:
             **self.training.as_json(),
             "threads": self.threads,
             **evaluation,
+            **({} if self.start is None else {"start": dict(self.start.as_json())}),
         }
 
     @classmethod
@@ -56,6 +59,7 @@ class RunSettings:
             TrainingSpec.from_json(settings, experiment.rewind, experiment.after_rewind),
             None if evaluation is None else Evaluation(**evaluation),
             settings["threads"],
+            Pretrained(**settings["start"]) if "start" in settings else None,
         )
 
 

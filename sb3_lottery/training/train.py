@@ -19,14 +19,17 @@ from lottery_core.experiments import (
     REMAINING,
     SHARED,
     Experiment,
+    Point,
     Run,
     Score,
-    dense,
     make_control,
     mask_watch,
+    parse_point,
     paths,
+    point_folder,
     prune_in_training,
     read_row,
+    start_folder,
     write_score,
 )
 from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
@@ -45,7 +48,7 @@ from lottery_core.tickets import Ticket, Weights
 from sb3_lottery.models import weights_of
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model, last_rate
-from sb3_lottery.training.recorder import Recorder, Report
+from sb3_lottery.training.recorder import KeepPoint, Recorder, Report
 from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 MODEL = "model.zip"
@@ -64,6 +67,7 @@ def train(
     more: Sequence[BaseCallback] = (),
     pruning: PruningInTraining | None = None,
     watch: MaskWatch | None = None,
+    points: Sequence[Point] = (),
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
 
@@ -81,6 +85,7 @@ def train(
     :param more: the user's own callbacks
     :param pruning: finds the masks of the ticket while it trains; the ticket is then written as well
     :param watch: watches the mask that pruning would give, and ends a search run; ``None`` for none
+    :param points: candidate rewind points, at which a dense run also keeps its weights, in ``point-01`` and so on
     :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
     :raises RunError: the rewind point was not reached, or no episode ended
     :raises WriteError: a file cannot be written
@@ -97,7 +102,8 @@ def train(
         lottery.warns = False
         lottery.pruning = pruning
         callbacks.append(lottery)
-    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING), watch)
+    kept = [(point, _keeper(point_folder(folder, number))) for number, point in enumerate(points, 1)]
+    recorder = Recorder(spec, keep, report, begin, CurveFile(folder / paths.LEARNING), watch, kept)
     if ticket is not None:
         lottery.share = recorder.share
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
@@ -126,6 +132,14 @@ def train(
     return score
 
 
+def _keeper(folder: Path) -> KeepPoint:
+    def keep(weights: Weights, counts: Mapping[str, int]) -> None:
+        write_json(folder / paths.REWIND_COUNTS, counts)
+        weights.save(folder / paths.REWIND)
+
+    return keep
+
+
 def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallback], begin: Mapping[str, int]) -> int:
     # Returns the number of timesteps at which the count began.
     if not model.verbose and model.tensorboard_log is None and not model._custom_logger:
@@ -148,9 +162,10 @@ def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallbac
 
 def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int, searches: bool) -> None:
     episodes = recorder.episodes.count
-    if not recorder.kept:
+    missed = [point for point, _ in recorder.points]
+    if not recorder.kept or missed:
         raise RunError(
-            f"the rewind point {spec.rewind} was not reached in {spec.length}: "
+            f"the rewind point {missed[0] if missed else spec.rewind} was not reached in {spec.length}: "
             f"{episodes} episodes, {recorder.updates} updates, {timesteps} timesteps",
             status=2,
         )
@@ -163,7 +178,7 @@ def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:
     resets = run.kind in (*CHAINS, *IN_TRAINING) and not starts_rewound(run.kind)
     if spec.after_rewind != REMAINING or run.kind == DENSE or resets:
         return None
-    path = out / dense(run.seed).folder / paths.REWIND_COUNTS
+    path = out / start_folder(run) / paths.REWIND_COUNTS
     counts = read_object(path)
     if not all(isinstance(counts.get(unit), int) for unit in UNITS):
         raise RunError(f"{path} does not say how far the dense run was at the rewind point", status=2)
@@ -176,6 +191,11 @@ def _watch(out: Path, run: Run, model: BaseAlgorithm, spec: TrainingSpec, ticket
     if not read_row(out):
         return None
     return mask_watch(Experiment.load(out), run, weights_of(model), ticket, spec.epochs)
+
+
+def _candidates(out: Path) -> list[Point]:
+    probe = Experiment.load(out).probed if read_row(out) else None
+    return [] if probe is None else [parse_point(word, UNITS, "--points") for word in probe.points]
 
 
 def _save(model: BaseAlgorithm, folder: Path) -> None:
@@ -237,7 +257,8 @@ def train_run(
         if run.kind in BUDGET:
             spec, begin = spec.of_whole_search(run.round, (begin or {}).get(spec.length.unit, 0)), None
         watch = _watch(out, run, model, spec, ticket)
-        return train(model, spec, folder, ticket, report, evaluate, begin, more, pruning, watch)
+        points = _candidates(out) if run.kind == DENSE else ()
+        return train(model, spec, folder, ticket, report, evaluate, begin, more, pruning, watch, points)
     finally:
         if model.env is not None:
             model.env.close()

@@ -83,8 +83,8 @@ def make_data(work: Path) -> Path:
     return work / "bin"
 
 
-def make_model(data: Path) -> tuple[Any, dict[str, Any]]:
-    """A Transformer Base, and the rest of a checkpoint of it."""
+def make_model(data: Path, *more: str) -> tuple[Any, dict[str, Any]]:
+    """A Transformer Base, or one with other options, and the rest of a checkpoint of it."""
     from fairseq import tasks
     from omegaconf import OmegaConf
 
@@ -94,6 +94,7 @@ def make_model(data: Path) -> tuple[Any, dict[str, Any]]:
     from fairseq_lottery.launcher.options import parse_fairseq
 
     words = ["--task", "translation", "--arch", "transformer", "--share-all-embeddings", "--max-tokens", "100", "--cpu"]
+    words += more
     cfg = parse_fairseq(FairseqArguments([str(data), "--source-lang", "en", "--target-lang", "de", *words]))
     torch.manual_seed(1)
     model = tasks.setup_task(cfg.task).build_model(cfg.model)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import nn
 
 from lottery_core import MaskKeeper, Ticket, Weights, apply_ticket, read_weights, snapshot
 from lottery_core.cli.lottery import run_command
-from lottery_core.experiments import paths
+from lottery_core.experiments import LINE, line_between, paths, point_folder, set_values
 from lottery_core.experiments.experiment import Experiment
 from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.next_ticket import make_control, mask_watch, prune_in_training
@@ -62,12 +64,22 @@ def train_run(out: Path, run: Run) -> None:
     """One run of the toy."""
     experiment = Experiment.load(out)
     folder, settings = out / run.folder, experiment.settings
+    if run.kind == LINE:
+        line = line_between(experiment, Toy().weights, run, lambda values, share: (loss(values), math.nan), True)
+        line.write(folder)
+        write_score(folder, Score(line.barrier, steps=0))
+        return
     control = CONTROLS.get(run.kind)
     fresh = control and control.needs == FRESH and not run.repeats
     model = mlp(run.control_seed if fresh else run.noise_seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
     if not run.has_ticket:
         snapshot(model).save(folder / paths.INIT)
+        for number, point in enumerate(experiment.probed.points if experiment.probed else (), 1):
+            early = mlp(run.noise_seed)
+            own = torch.optim.Adam(early.parameters(), lr=settings["lr"])
+            train(early, own, steps=int(point.removeprefix("updates:").replace("init", "0")), seed=run.seed)
+            snapshot(early).save(point_folder(folder, number) / paths.REWIND)
         train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)
     elif run.kind in IN_TRAINING:
@@ -98,6 +110,16 @@ def train_run(out: Path, run: Run) -> None:
     score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
     more = {"search": experiment.search, "share": share, "stopped": f"stopped at {share:.0%}"} if run.search else {}
     write_score(folder, Score(score, 0.5, 10, steps, 0.1 * share, 0.1 * share, **more))
+
+
+def loss(values: Mapping[str, torch.Tensor]) -> float:
+    """The error of a network on noise that no training has seen."""
+    model = mlp()
+    set_values(model, values)
+    generator = torch.Generator().manual_seed(99)
+    inputs = torch.randn(64, 4, generator=generator)
+    with torch.no_grad():
+        return float((model(inputs) - torch.randn(64, 2, generator=generator)).pow(2).mean())
 
 
 def train_and_prune(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -390,3 +391,38 @@ def test_the_commands_of_kept_results(tmp_path: Path) -> None:
     found = {**options(made.chain()[0]), **options(made.chain()[1])}
     assert [found[name] for name in ("--out", "--rounds", "--jobs", "--max-epoch")] == [["o"], ["3"], ["1"], ["5"]]
     assert made.stages["data"][0][-2:] == ["--from", str(tmp_path)]
+
+
+def test_the_transfer_matrix_has_all_pairs_and_one_network(tmp_path: Path) -> None:
+    script = ROOT / "recipes/transfer.sh"
+    env = {**os.environ, "LOTTERY_VENV": str(Path(sys.executable).parents[1]), "OUT": str(tmp_path), "SEEDS": "1"}
+    done = subprocess.run(
+        ["bash", str(script), "--dry-run"], env=env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"^transfer: (\S+?):? ?(?:transfer|$)", done.stderr, re.MULTILINE)
+    games = ["cartpole", "acrobot", "lunarlander"]
+    assert told == [*games, *(f"{one}-to-{other}" for one in games for other in games if one != other)]
+    assert done.stdout.count("9 runs, 0 done") == 3  # dense, winning and random at four levels
+    assert not list(tmp_path.iterdir())
+    refused = subprocess.run(
+        ["bash", str(script), "cartpole-to-pong"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "there is no game 'pong' here" in refused.stderr
+
+
+def test_probes_have_the_settings_of_the_recipes_whose_results_they_explain(tmp_path: Path) -> None:
+    env = {**os.environ, "LOTTERY_VENV": str(Path(sys.executable).parents[1]), "OUT": str(tmp_path), "SEEDS": "1"}
+    words = ["bash", str(ROOT / "recipes/stability.sh"), "--dry-run"]
+    done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stability of 5 points: init timesteps:5120 " in done.stderr
+    assert "16 runs, 0 done, 16 to do" in done.stdout
+    (line,) = re.findall(r"^fairseq-lottery stability .* -- (.*)$", done.stdout, re.MULTILINE)
+    _, behind = plan("multi30k_transformer", "--small", f"PREPARED={tmp_path}/numbers-data").chain()
+    assert shlex.split(line) == behind
+    assert not list(tmp_path.iterdir())
+    refused = subprocess.run([*words, "multi30k"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "multi30k needs DATA=DIR" in refused.stderr

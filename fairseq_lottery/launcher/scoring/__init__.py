@@ -2,6 +2,7 @@
 
 from fairseq_lottery.launcher.scoring.checks import check_checkpoints, check_scoring
 from fairseq_lottery.launcher.scoring.floor import measure_floor
+from fairseq_lottery.launcher.scoring.line import score_line_of
 from fairseq_lottery.launcher.scoring.scores import score_run
 from fairseq_lottery.launcher.scoring.settings import (
     SCORING_OPTIONS,
@@ -19,6 +20,7 @@ __all__ = [
     "check_scoring",
     "default_score",
     "measure_floor",
+    "score_line_of",
     "score_run",
     "scoring_of",
     "try_scoring",

@@ -126,7 +126,16 @@ def log_perplexity(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]
     :returns: nats per token, and the number of tokens
     :raises RunError: the split has no words
     """
-    loaded = load(checkpoint, split, cpu)
+    return log_perplexity_of(load(checkpoint, split, cpu), split)
+
+
+def log_perplexity_of(loaded: Loaded, split: str) -> tuple[float, int]:
+    """Compute the log perplexity of a loaded model, see :func:`log_perplexity`.
+
+    :param loaded: the model, and the batches of a split
+    :param split: the split, for messages
+    :raises RunError: the split has no words
+    """
     total, count = 0.0, 0
     with torch.no_grad():
         for sample in loaded.batches():
@@ -162,7 +171,16 @@ def task_loss(checkpoint: Path, split: str, cpu: bool) -> tuple[float, int]:
     :returns: the loss as fairseq logs it, in bits per token for its cross entropies, and the number of tokens
     :raises RunError: the split is empty
     """
-    loaded = load(checkpoint, split, cpu)
+    return task_loss_of(load(checkpoint, split, cpu), split)
+
+
+def task_loss_of(loaded: Loaded, split: str) -> tuple[float, int]:
+    """Compute the loss of a loaded model, see :func:`task_loss`.
+
+    :param loaded: the model, and the batches of a split
+    :param split: the split, for messages
+    :raises RunError: the split is empty
+    """
     criterion = loaded.task.build_criterion(loaded.cfg.criterion).eval()
     logs = [loaded.task.valid_step(sample, loaded.model, criterion)[2] for sample in loaded.batches()]
     if not logs:

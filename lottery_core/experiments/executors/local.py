@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, WriteError
-from lottery_core.experiments import paths
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import FolderLock, disk_full, last_line, read_object
 
 _LIBC = ctypes.CDLL(None)  # loaded early: between fork and exec nothing may wait for a lock

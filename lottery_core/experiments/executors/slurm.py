@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, LostError, RunError
-from lottery_core.experiments import paths
 from lottery_core.experiments.executors.local import child_environment, die_with, failure
 from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, submitit_module
-from lottery_core.experiments.graph import Run
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import FolderLock, last_line, read_object, write_json
 
 RETRIES = 2

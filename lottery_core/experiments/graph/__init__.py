@@ -1,9 +1,12 @@
-"""The graph of an experiment's runs: which there are, what each one needs, what they cost, and where a kind may end."""
+"""The graph of an experiment's runs: which there are, what each needs and costs, where a kind may end; their files."""
 
+from lottery_core.experiments.graph import paths
 from lottery_core.experiments.graph.cost import Cost, cost_of
 from lottery_core.experiments.graph.floor import BOUND, FloorStop, Level, at_floor, ends_after
 from lottery_core.experiments.graph.plan import (
+    COPY,
     FRESH_APART,
+    LINE,
     MOST_SEEDS,
     SEEDINGS,
     SHARED,
@@ -16,9 +19,18 @@ from lottery_core.experiments.graph.plan import (
     trainings,
     with_winning,
 )
+from lottery_core.experiments.graph.probe import copies, plan_probe, point_folder, probe_needs, start_folder
 
 __all__ = [
     "BOUND",
+    "COPY",
+    "LINE",
+    "copies",
+    "paths",
+    "plan_probe",
+    "point_folder",
+    "probe_needs",
+    "start_folder",
     "Cost",
     "FRESH_APART",
     "FloorStop",

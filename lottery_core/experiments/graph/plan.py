@@ -30,6 +30,10 @@ SEEDINGS = (SHARED, FRESH_APART)
 # Chains that prune trained weights by the experiment's criterion and are trained like any ticket.
 _BY_MAGNITUDE = (WINNING, "one-shot", "no-rewind")
 _NOISE = "noise-"  # of a folder
+# Runs of a stability probe: a copy of the network from a candidate point, and the line between two of them.
+COPY, LINE = "copy", "line"
+_OF_PROBE = (COPY, LINE)
+_WITHOUT_TICKET = (DENSE, LINE)  # a line trains nothing
 _MOST_NOISES = 100
 _MOST_ROUNDS, MOST_SEEDS = 1000, 10_000  # a network of 10^12 parameters has one left after 124 rounds of 20%
 
@@ -103,7 +107,7 @@ class Run:
     @property
     def has_ticket(self) -> bool:
         """Whether the run starts from a ticket; further trainings of the dense network have one that keeps all."""
-        return self.kind != DENSE or self.noise > 1
+        return self.kind not in _WITHOUT_TICKET or self.noise > 1
 
     @property
     def repeats(self) -> bool:
@@ -124,7 +128,8 @@ class Run:
     def __str__(self) -> str:
         what = "draw" if self.kind in BEST_OF else "noise"
         again = "" if self.noise == 1 else f", {what} {self.noise}"
-        round_ = "" if self.kind == DENSE else f" {'search ' if self.search else ''}round {self.round}"
+        word = "point" if self.kind in _OF_PROBE else "search round" if self.search else "round"
+        round_ = "" if self.kind == DENSE else f" {word} {self.round}"
         return f"seed {self.seed} {self.kind}{round_}{again}"
 
 

@@ -1,7 +1,17 @@
 """The kinds of ticket, one file per kind: found by pruning in rounds, made from the winning ticket, or in training."""
 
 from lottery_core.pruning.kinds.control_ticket import check_outside, control_ticket
-from lottery_core.pruning.kinds.kind import DENSE, FLOOR, FRESH, GRADUALLY, REWIND, WINNING, InTraining
+from lottery_core.pruning.kinds.kind import (
+    DENSE,
+    FLOOR,
+    FRESH,
+    GRADUALLY,
+    REWIND,
+    WINNING,
+    InTraining,
+    Transfer,
+    random_masks,
+)
 from lottery_core.pruning.kinds.registry import (
     BEST_OF,
     BUDGET,
@@ -10,9 +20,11 @@ from lottery_core.pruning.kinds.registry import (
     IN_TRAINING,
     KINDS,
     MEANINGS,
+    TRANSFERS,
     UNPRUNED,
     any_rewinds,
     check_kind,
+    check_units,
     needs_rewind_point,
     starts_rewound,
 )
@@ -31,11 +43,15 @@ __all__ = [
     "GRADUALLY",
     "KINDS",
     "MEANINGS",
+    "TRANSFERS",
+    "Transfer",
+    "random_masks",
     "UNPRUNED",
     "REWIND",
     "WINNING",
     "any_rewinds",
     "check_kind",
+    "check_units",
     "needs_rewind_point",
     "control_ticket",
     "starts_rewound",

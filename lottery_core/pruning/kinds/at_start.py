@@ -6,13 +6,16 @@ import torch
 
 from lottery_core.pruning.kinds.kind import REWIND, Control, Values
 from lottery_core.pruning.selection import prune_masks
+from lottery_core.pruning.units import layout_of_ticket
 from lottery_core.tickets import SEPARATE, Masks, Ticket, network_of_each
 
 
 def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Masks, Values]:
     """Keep as many parameters as the winning ticket does, those of the largest magnitude at the rewind point."""
     networks = network_of_each(start) if winning.origin.scope_shares == SEPARATE else None
-    return prune_masks(start, list(winning.masks), winning.masks.surviving, networks=networks), start
+    layout = layout_of_ticket(winning)
+    masks = prune_masks(start, list(winning.masks), winning.masks.surviving, networks=networks, layout=layout)
+    return masks, start
 
 
 KIND = Control(

@@ -6,7 +6,7 @@ import torch
 
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.pruning.kinds.kind import FRESH, NOTHING, REWIND, Values
-from lottery_core.pruning.kinds.registry import CONTROLS
+from lottery_core.pruning.kinds.registry import CONTROLS, check_units
 from lottery_core.tickets import Origin, Ticket, Weights, require_same_shapes
 
 
@@ -45,6 +45,7 @@ def control_ticket(
         raise unknown_choice(kind, "control", CONTROLS)
     check_outside(outside)
     control = CONTROLS[kind]
+    check_units(kind, winning.origin.granularity)
     source = {FRESH: fresh, REWIND: rewind, NOTHING: None}[control.needs]
     if source is None and control.needs != NOTHING:
         raise ConfigError(f"a ticket of kind '{kind}' needs {control.needs} weights: give {control.needs}=")
@@ -68,5 +69,8 @@ def control_ticket(
         parent=winning.digest,
         criterion=winning.origin.criterion,
         scope_shares=winning.origin.scope_shares,
+        granularity=winning.origin.granularity,
+        asked=winning.origin.asked,
+        heads=winning.origin.heads,
     )
     return Ticket.of(masks, start, origin)

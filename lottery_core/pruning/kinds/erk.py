@@ -48,5 +48,10 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
 
 
 KIND = Control(
-    "erk", "A random mask with Erdos-Renyi-Kernel densities by layer, fresh values.", make, FRESH, alone=True
+    "erk",
+    "A random mask with Erdos-Renyi-Kernel densities by layer, fresh values.",
+    make,
+    FRESH,
+    alone=True,
+    units=False,
 )

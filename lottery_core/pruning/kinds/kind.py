@@ -1,6 +1,7 @@
-"""The three sorts of kinds.
+"""The sorts of kinds.
 
-Tickets found by pruning in a chain of rounds; controls made from the winning ticket; tickets found while they train.
+Tickets found by pruning in a chain of rounds; tickets of another experiment; controls made from the winning ticket;
+tickets found while they train.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lottery_core.pruning.units import Layout, Survivors, drop_lowest, layout_of_ticket
 from lottery_core.tickets import Masks, Ticket, highest_of_each_slice, normalised_weights
 
 DENSE = "dense"
@@ -42,6 +44,20 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class Transfer(Chain):
+    """A kind of ticket whose mask is the winning one of the same round in another experiment.
+
+    :param values: whether tensors with a partner there also start from its values; otherwise from the rewind point here
+    :param shuffled: whether the mask is shuffled within each tensor
+    """
+
+    iterative: bool = False
+    rewinds: bool = True
+    values: bool = False
+    shuffled: bool = False
+
+
+@dataclass(frozen=True)
 class Control:
     """A kind of ticket that is made from the winning ticket of its round.
 
@@ -52,6 +68,7 @@ class Control:
         ``"rewind"`` (all weights at the rewind point) or ``"nothing"`` (the winning ticket suffices)
     :param alone: whether ``make`` uses no more of the winning ticket than its shapes and its number of survivors, so
         that the kind can be made without a winning ticket
+    :param units: whether ``make`` can draw whole units; otherwise the kind has single weights only
     :param budget: whether to train as long as finding and training the winning ticket of the round takes
     :param best_of: whether to draw and train as many tickets as finding and training the winning ticket of the round
         takes trainings, of which the best counts
@@ -62,6 +79,7 @@ class Control:
     make: Callable[[Ticket, Values, torch.Generator], tuple[Masks, Values]]
     needs: str
     alone: bool = False
+    units: bool = True
     budget: bool = False
     best_of: bool = False
 
@@ -93,7 +111,15 @@ Kind = Chain | Control | InTraining
 
 
 def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:
-    """Shuffle the winning mask within each tensor; every tensor keeps its number of survivors."""
+    """Shuffle the winning mask within each tensor; every tensor keeps its number of survivors.
+
+    Of a ticket of whole units, each layer keeps as many units, drawn at random.
+    """
+    layout = layout_of_ticket(winning)
+    if layout is not None:
+        units = {layer: int(some.sum()) for layer, some in layout.alive(winning.masks).items()}
+        drawn = {layer: torch.randperm(count, generator=generator) for layer, count in layout.counts.items()}
+        return layout.masks({layer: order < units[layer] for layer, order in drawn.items()})
     return random_masks(winning, winning.masks.survivors(), generator)
 
 
@@ -114,6 +140,20 @@ def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch
         flat[torch.randperm(mask.numel(), generator=generator)[: survivors[name]]] = True
         result[name] = flat.reshape(mask.shape)
     return Masks(result)
+
+
+def random_units(layout: Layout, survivors: int, generator: torch.Generator) -> Masks:
+    """Draw masks of whole units over the whole pool, which leave ``survivors`` parameters to within one unit.
+
+    :param layout: the units of the pool
+    :param survivors: number of parameters that survive
+    :param generator: a random generator on the CPU
+    """
+    alive = layout.alive()
+    draws = {layer: torch.rand(count, generator=generator) for layer, count in layout.counts.items()}
+    count = Survivors(layout, alive)
+    drop_lowest(alive, draws, count, layout.counts, None, count.total - survivors)
+    return layout.masks(alive)
 
 
 def with_full_slices(winning: Ticket, survivors: Mapping[str, int]) -> dict[str, int]:

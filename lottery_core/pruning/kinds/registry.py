@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lottery_core.errors import unknown_choice
+from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.pruning.kinds import (
     at_start,
     erk,
@@ -21,10 +21,14 @@ from lottery_core.pruning.kinds import (
     shuffled,
     signs,
     snip,
+    transfer,
+    transfer_random,
+    transfer_values,
     uniform,
     winning,
 )
-from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, InTraining, Kind
+from lottery_core.pruning.kinds.kind import FRESH, REWIND, Chain, Control, InTraining, Kind, Transfer
+from lottery_core.tickets import UNIT
 
 _KINDS: tuple[Kind, ...] = (
     winning.KIND,
@@ -42,12 +46,17 @@ _KINDS: tuple[Kind, ...] = (
     random_budget.KIND,
     random_best.KIND,
     rewound_dense.KIND,
+    transfer.KIND,
+    transfer_values.KIND,
+    transfer_random.KIND,
     snip.KIND,
     gradual.KIND,
 )
 
 KINDS: tuple[str, ...] = tuple(kind.name for kind in _KINDS)
 CHAINS: dict[str, Chain] = {kind.name: kind for kind in _KINDS if isinstance(kind, Chain)}
+# Kinds whose masks come from another experiment.
+TRANSFERS: dict[str, Transfer] = {kind.name: kind for kind in _KINDS if isinstance(kind, Transfer)}
 # Kinds whose tickets keep every parameter, in a single run a seed.
 UNPRUNED: tuple[str, ...] = tuple(name for name, chain in CHAINS.items() if not chain.prunes)
 # Kinds whose runs are longer than the others by what their name says.
@@ -78,6 +87,21 @@ def needs_rewind_point(kind: str) -> bool:
     if kind in IN_TRAINING:
         return IN_TRAINING[kind].rewinds
     return kind in CONTROLS and CONTROLS[kind].needs == REWIND and CONTROLS[kind].alone
+
+
+def check_units(kind: str, granularity: str) -> str:
+    """Check that a kind of ticket has tickets of a granularity, and return the kind unchanged.
+
+    :raises ConfigError: the kind has single weights only, and whole units are pruned
+    """
+    if granularity == UNIT and kind in CONTROLS and not CONTROLS[kind].units:
+        raise ConfigError(f"the kind {kind} draws single weights: it has no tickets of granularity '{UNIT}'")
+    if granularity == UNIT and kind in TRANSFERS:
+        raise ConfigError(
+            f"the kind {kind} carries masks over tensor by tensor, which would break units: it has no tickets of "
+            f"granularity '{UNIT}'"
+        )
+    return kind
 
 
 def check_kind(kind: str) -> str:

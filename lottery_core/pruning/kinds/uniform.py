@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lottery_core.pruning.kinds.kind import FRESH, Control, Values, random_masks, with_full_slices
+from lottery_core.pruning.kinds.kind import FRESH, Control, Values, random_masks, random_units, with_full_slices
+from lottery_core.pruning.units import layout_of_ticket
 from lottery_core.tickets import Masks, Ticket
 
 
@@ -12,6 +13,9 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
     """Draw the winning ticket's number of survivors over the whole pool and start from fresh values."""
     import numpy
 
+    layout = layout_of_ticket(winning)
+    if layout is not None:
+        return random_units(layout, winning.masks.surviving, generator), start
     sizes = [mask.numel() for mask in winning.masks.values()]
     seed = int(torch.randint(2**31, (), generator=generator))
     draw = numpy.random.default_rng(seed).multivariate_hypergeometric(

@@ -14,6 +14,8 @@ from lottery_core.pruning.selection.checks import check_types
 from lottery_core.pruning.selection.pool import Candidate, Pool, smallest, survivors_above, tied, without
 from lottery_core.pruning.selection.rounding import spread
 from lottery_core.pruning.selection.shares import groups, share_out
+from lottery_core.pruning.selection.whole_units import select_units
+from lottery_core.pruning.units import Layout
 from lottery_core.tickets import (
     Masks,
     highest_of_each_slice,
@@ -28,6 +30,7 @@ def prune_masks(
     criterion: Criterion = MAGNITUDE,
     rewind: Mapping[str, Tensor] | None = None,
     networks: Mapping[str, str] | None = None,
+    layout: Layout | None = None,
 ) -> Masks:
     """Return masks that leave exactly ``survivors`` parameters, those with the highest scores.
 
@@ -41,6 +44,7 @@ def prune_masks(
     :param criterion: ranks the parameters; the paper's global magnitude by default
     :param rewind: weights at the rewind point by name, for criteria that use them
     :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
+    :param layout: the units of the pool, if they are pruned whole; then the count is met to within one unit
     :raises MaskError: a tensor of the pool is missing or has another shape than its mask
     :raises PruneError: a weight or score is NaN or infinite, ``survivors`` is too small or larger than what is left, or
         the criterion needs ``rewind``
@@ -52,7 +56,7 @@ def prune_masks(
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
-    return select(weights, names, old, survivors, criterion, rewind, networks)[0]
+    return select(weights, names, old, survivors, criterion, rewind, networks, layout=layout)[0]
 
 
 def select(
@@ -64,16 +68,21 @@ def select(
     rewind: Mapping[str, Tensor] | None,
     networks: Mapping[str, str] | None = None,
     ties: list[int] | None = None,
+    layout: Layout | None = None,
 ) -> tuple[Masks, dict[str, int]]:
     # Returns the masks, and for each tensor the number of parameters that survive only because a slice of a normalised
     # weight needs one. With networks (tensor name -> its network), each network keeps the same share. With ties, equal
-    # scores are pruned spread over the pool; adds how many there are, and how many of them are pruned.
+    # scores are pruned spread over the pool; adds how many there are, and how many of them are pruned. With a layout,
+    # whole units are pruned.
     check_types(weights, names)
     candidates = [
         Candidate(name, weights[name], None if old is None else old[name], None if rewind is None else rewind[name])
         for name in names
     ]
     whole = Pool(candidates, criterion)
+    if layout is not None and 1 <= survivors <= layout.size:
+        whole.check_finite()
+        return select_units(layout, old, survivors, criterion, whole.scores_of, networks), {}
     if not 1 <= survivors <= whole.left:
         raise PruneError(f"cannot leave {survivors} parameters: {whole.left} are left, and at least 1 must survive")
     if survivors == whole.left:

@@ -14,6 +14,7 @@ from lottery_core.pruning.selection import rounded_to, select
 from lottery_core.pruning.settling.distance import PackedMask
 from lottery_core.pruning.settling.rule import CHECKS, Look, Settling
 from lottery_core.pruning.settling.words import Search
+from lottery_core.pruning.units import Layout
 from lottery_core.tickets import SEPARATE, TOGETHER, Masks, network_of_each
 
 _TOLERANCE = 1e-9  # of a share of the training, which is a quotient
@@ -28,6 +29,7 @@ class MaskWatch:
     :param epochs: epochs of the training; there are at least :data:`CHECKS` checks, and one at the end of each epoch
     :param criterion: how parameters are ranked
     :param scope_shares: whether all networks are one pool, or each is pruned at the same rate
+    :param layout: the units of the pool, if they are pruned whole; ``None`` if parameters are pruned one by one
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class MaskWatch:
         epochs: int = 1,
         criterion: str = MAGNITUDE.name,
         scope_shares: str = TOGETHER,
+        layout: Layout | None = None,
     ) -> None:
         self.search = search or Search()
         self.criterion, self.scope_shares = criterion_named(criterion), scope_shares
         self._masks = masks if isinstance(masks, Masks) else None
         self._names = list(masks)
+        self._layout = layout
         self._survivors = survivors
         self.parts = epochs * -(-CHECKS // max(1, epochs))  # checks divide each epoch evenly
         self._settling: Settling | None = None
@@ -107,7 +111,8 @@ class MaskWatch:
         networks = network_of_each(values) if self.scope_shares == SEPARATE else None
         ties = None if rounded_to(tensors.values()) is None else [0, 0]
         early = self._early if self.criterion.uses_rewind else None
-        return select(tensors, self._names, self._masks, self._survivors, self.criterion, early, networks, ties)[0]
+        rule = self.criterion, early, networks, ties, self._layout
+        return select(tensors, self._names, self._masks, self._survivors, *rule)[0]
 
     def state(self) -> dict[str, Any]:
         """Return what a killed search run needs to stop where an undisturbed one does; empty if it needs nothing."""

@@ -56,6 +56,9 @@ CONTRASTS = (
     Contrast("training before pruning", WINNING, "at-start"),
     Contrast("training before pruning", WINNING, "snip"),
     Contrast("rounds instead of one training", WINNING, "gradual"),
+    Contrast("a search of its own", WINNING, "transfer"),
+    Contrast("the places of the mask of another experiment", "transfer", "transfer-random"),
+    Contrast("the values of another experiment", "transfer-values", "transfer"),
 )
 
 

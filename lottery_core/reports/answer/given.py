@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, UNPRUNED, WINNING, WITHOUT_SEARCH, starts_rewound
+from lottery_core.pruning import (
+    ALONE_PRUNED,
+    BUDGET,
+    CHAINS,
+    CONTROLS,
+    DENSE,
+    TRANSFERS,
+    UNPRUNED,
+    WINNING,
+    WITHOUT_SEARCH,
+    starts_rewound,
+)
 from lottery_core.reports.answer.curves import kinds_in
 
 LITTLE = 0.05  # share by which lengths may differ
@@ -49,7 +60,8 @@ def given_to(rows: Sequence[Row], searches: Sequence[Row] = ()) -> list[Given]:
         if not rounds:
             continue
         before = 0.0 if not starts_rewound(kind) or kind == DENSE else statistics.fmean(known) if known else None
-        alone = kind in (DENSE, *WITHOUT_SEARCH, *UNPRUNED)
+        pruned = any(row.kind == kind and row.unmatched == ALONE_PRUNED for row in rows)
+        alone = kind in (DENSE, *WITHOUT_SEARCH, *UNPRUNED) or (kind in TRANSFERS and not pruned)
         search = 0.0 if alone else dense + _rounds_before(kind, lengths, searched)
         values = list(rounds.values())
         result.append(Given(kind, statistics.fmean(values), min(values), max(values), before, search))

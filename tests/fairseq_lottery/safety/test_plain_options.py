@@ -19,6 +19,14 @@ from omegaconf import OmegaConf
 from fairseq_lottery.safety import EVALUATED, require_plain, require_plain_state
 from lottery_core.errors import CheckpointError
 
+
+def with_attributes(**attributes: Any) -> Any:
+    """A dictionary that has attributes beside its entries, as a file may give it."""
+    options: OrderedDict[str, Any] = OrderedDict(encoder_layers=6)
+    vars(options).update(attributes)
+    return options
+
+
 PLAIN: list[Any] = [
     {"encoder_layers": 6, "dropout": 0.1, "share": True, "arch": "transformer", "lr": [0.1], "w2v_args": None},
     {"decoder_attention": "True", "left_pad_source": "False", "adam_betas": "(0.9, 0.98)", "encoder_layers": "[]"},
@@ -34,6 +42,7 @@ PLAIN: list[Any] = [
     {"w2v_args": Namespace(model={"conv_feature_layers": "[(512, 10, 5)] + [(512, 3, 2)] * 4"}), 3: (1, 2)},
     OrderedDict(model=Namespace(arch="fconv", encoder_layers="[(512, 3)] * 20")),
     OmegaConf.create({"model": {"layers": [1, "two"]}}),
+    with_attributes(encoder_layers="[]", items="text"),
     Namespace(arch="lstm", decoder_attention="1"),
     None,
 ]
@@ -65,6 +74,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "in a list of an evaluated option": ({"encoder_layers": ["[f()]"]}, r"encoder_layers\.\* is code"),
     "a Namespace": ({"task": Namespace(note=CALL)}, r"task\.note is code"),
     "unknown to fairseq": ({"model": {"my_layers": CALL}}, r"model\.my_layers is code"),
+    "an attribute of a dictionary": ({"model": with_attributes(encoder_layers=CALL)}, r"model\.encoder_layers is code"),
+    "under the name of a method": ({"model": with_attributes(items=CALL)}, r"model\.items is code"),
     "no call, an assignment": ({"my_layers": "[0 for f.x in [g]]"}, "my_layers is code"),
     "no call, a subscript": ({"my_layers": "f['true']"}, "my_layers is code"),
     "too long to be parsed": ({"my_layers": "1+" * 2999 + CALL}, r"my_layers may be code, .* \(it has 6029 characters"),

@@ -198,7 +198,7 @@ def test_an_unknown_kind_names_the_near_ones() -> None:
     assert set(KINDS) == {
         "winning", "random", "reinit", "permuted", "shuffled", "uniform", "one-shot", "no-rewind",
         "at-start", "erk", "signs", "random-scaled", "rewound-dense",
-        "gradual", "snip", "random-budget", "random-best",
+        "gradual", "snip", "random-budget", "random-best", "transfer", "transfer-values", "transfer-random",
     }  # fmt: skip
 
 

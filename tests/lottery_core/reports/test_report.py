@@ -214,7 +214,7 @@ def test_rows_in_full(tmp_path: Path) -> None:
         "experiment", "seed", "kind", "round", "pool", "pruned", "surviving", "pruned_fraction", "surviving_fraction",
         "score", "score_se", "returns", "steps", "wall_seconds", "cpu_seconds", "collapsed", "ticket", "versions",
         "eval_score", "eval_se", "eval_episodes", "criterion", "rewind_steps", "networks", "scope_shares", "scoring",
-        "score: chrf", "score_label", "noise", "same_as", "output_scale", "gradual",
+        "score: chrf", "score_label", "noise", "same_as", "output_scale", "gradual", "granularity",
     }  # fmt: skip
 
 

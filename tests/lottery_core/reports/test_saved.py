@@ -97,7 +97,7 @@ def test_the_length_of_a_search_is_that_of_its_runs(cheap: Path) -> None:
 
 def test_a_ticket_of_the_whole_budget_needs_full_searches(tmp_path: Path) -> None:
     kinds = ("winning", "random-budget")
-    with pytest.raises(ConfigError, match=r"random-budget ticket trains as long as a search .* --search 0.5 out"):
+    with pytest.raises(ConfigError, match=r"random-budget is given as much training as a search .* --search 0.5 out"):
         experiment(tmp_path, **CHEAP, kinds=kinds)
     chosen = experiment(tmp_path, rounds=2, score_rounds=(2,), kinds=kinds)
     assert costs(chosen, [])[0].total == 1 + 2 + 3

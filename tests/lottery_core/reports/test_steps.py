@@ -10,9 +10,8 @@ import pytest
 from lottery_core.experiments.results import Row
 from lottery_core.experiments.runner import Runner
 from lottery_core.reports.answer.given import given_to
-from lottery_core.reports.costs import cost_lines, search_cost
+from lottery_core.reports.costs import cost_lines, search_cost, steps_lines
 from lottery_core.reports.report import report
-from lottery_core.reports.steps import steps_lines
 from tests.lottery_core.experiments.test_runner import quiet
 from tests.lottery_core.reports.test_report import row
 from tests.lottery_core.toy import Here, Toy, experiment

@@ -18,57 +18,10 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-Activation = Callable[[Tensor], Tensor]
-# Stateless elementwise modules: a constant unit stays constant after them.
-ELEMENTWISE: tuple[type[nn.Module], ...] = (
-    *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
-    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softsign, nn.LogSigmoid),
-)
-
-
-@dataclass(frozen=True)
-class Reads:
-    """How one layer reads the units of another: unit i is the ``block`` input columns from ``start + i * block`` on.
-
-    :param layer: the reading layer; its tensors are ``LAYER.weight`` (out, in, ...) and optionally ``LAYER.bias`` (out)
-    :param activations: elementwise functions applied between the two layers, in this order
-    :param start: first input column
-    :param block: input columns per unit: 1, or height * width of a flattened channel
-    :param padded: whether the reading layer is a convolution that pads with zeros
-    """
-
-    layer: str
-    activations: tuple[Activation, ...] = ()
-    start: int = 0
-    block: int = 1
-    padded: bool = False
-
-    def columns(self, weight: Tensor, units: int) -> Tensor:
-        """Return the columns of the reader's weight that read ``units`` units, (out, units, columns per unit)."""
-        part = weight.narrow(1, self.start, units * self.block)
-        return part.reshape(weight.shape[0], units, -1)
-
-    def indices(self, units: Tensor) -> Tensor:
-        """Return the input columns of the units with these indices, in the same order."""
-        return (units[:, None] * self.block + torch.arange(self.block) + self.start).flatten()
-
-    def constant(self, bias: Tensor) -> Tensor:
-        """Return the values that the reader gets from constant units with these biases, (units)."""
-        return reduce(lambda value, function: function(value), self.activations, bias)
-
-
-@dataclass(frozen=True)
-class Units:
-    """The units of one layer and every layer that reads them.
-
-    :param layer: the layer; its tensors are ``LAYER.weight`` (units, in, ...) and optionally ``LAYER.bias`` (units)
-    :param readers: all layers that read the units; if one is missing, the shrunk network does not work
-    """
-
-    layer: str
-    readers: tuple[Reads, ...]
+from lottery_core.inference.shrink.layer import Layer, LstmLayer
+from lottery_core.inference.shrink.network import Units
 
 
 @dataclass(frozen=True)
@@ -77,10 +30,12 @@ class Report:
 
     :param units: layer -> number of units before and after
     :param parameters: number of parameters of the whole network before and after
+    :param note: what else is to be said, at the end of the line
     """
 
     units: Mapping[str, tuple[int, int]]
     parameters: tuple[int, int]
+    note: str = ""
 
     @property
     def removed(self) -> int:
@@ -97,7 +52,8 @@ class Report:
         if not self:
             return f"no unit is dead: nothing to remove ({before:,} parameters)"
         total = sum(count for count, _ in self.units.values())
-        return f"removed {self.removed:,} of {total:,} units; parameters {before:,} -> {after:,} ({after / before:.1%})"
+        counts = f"{before:,} -> {after:,} ({after / before:.1%})"
+        return f"removed {self.removed:,} of {total:,} units; parameters {counts}{self.note}"
 
     def __str__(self) -> str:
         width = max([len("layer"), *map(len, self.units)])
@@ -152,7 +108,7 @@ def shrink(
     :returns: the smaller network; tensors that ``units`` does not involve are the given ones, not copies
     """
     work = _working_copies(tensors, units)
-    shrinking = {unit.layer: _Layer(unit, work) for unit in units}
+    shrinking = {unit.layer: (LstmLayer if unit.recurrent else Layer)(unit, work) for unit in units}
     together = [[shrinking[name] for name in names if name in shrinking] for names in alike]
     joined = {layer.name for group in together for layer in group}
     together += [[layer] for layer in shrinking.values() if layer.name not in joined]
@@ -175,51 +131,11 @@ def shrink(
 
 
 def _working_copies(tensors: Mapping[str, Tensor], units: Sequence[Units]) -> dict[str, Tensor]:
-    layers = {layer: None for unit in units for layer in (unit.layer, *(reads.layer for reads in unit.readers))}
-    weights = {f"{layer}.weight": tensors[f"{layer}.weight"].clone() for layer in layers}
-    biases = {name: tensors[name].double() for layer in layers if (name := f"{layer}.bias") in tensors}
-    return {name: tensor.cpu() for name, tensor in (weights | biases).items()}
-
-
-class _Layer:
-    """A layer that loses units; removed units are set to 0 in the working copies."""
-
-    def __init__(self, unit: Units, work: dict[str, Tensor]) -> None:
-        self.name, self.readers, self.work = unit.layer, unit.readers, work
-        self.weight = work[f"{unit.layer}.weight"]
-        self.count = self.weight.shape[0]
-        bias = work.get(f"{unit.layer}.bias")
-        self.bias = torch.zeros(self.count, dtype=torch.float64) if bias is None else bias
-        self.removed = torch.zeros(self.count, dtype=torch.bool)
-
-    def _fed(self) -> Tensor:
-        return (self.weight.flatten(1) != 0).any(1)
-
-    def removable(self) -> Tensor:
-        read, foldable = torch.zeros_like(self.removed), torch.ones_like(self.removed)
-        for reads in self.readers:
-            used = (reads.columns(self.work[f"{reads.layer}.weight"], self.count) != 0).any(2).any(0)
-            read |= used
-            if reads.padded or f"{reads.layer}.bias" not in self.work:
-                foldable &= ~used | (reads.constant(self.bias) == 0)
-        return ~self.removed & (~read | (~self._fed() & foldable))
-
-    def remove(self, units: Tensor) -> None:
-        constant = units & ~self._fed()
-        for reads in self.readers:
-            reader, bias = self.work[f"{reads.layer}.weight"], self.work.get(f"{reads.layer}.bias")
-            if bias is not None:
-                weights = reads.columns(reader, self.count)[:, constant].double().sum(2)
-                bias += weights @ reads.constant(self.bias)[constant]
-            reader.index_fill_(1, reads.indices(units.nonzero().flatten()), 0.0)
-        self.weight[units] = 0.0
-        self.bias[units] = 0.0
-        self.removed |= units
-
-    def kept(self, width: int = 1) -> Tensor:
-        """Return the indices of the remaining units, in order, then of removed ones up to ``width``."""
-        alive, removed = (~self.removed).nonzero().flatten(), self.removed.nonzero().flatten()
-        return torch.cat([alive, removed[: max(0, width - len(alive))]])
+    names = {name: None for unit in units for name in unit.rows if name in tensors}
+    readers = [reads for unit in units for reads in unit.readers]
+    names |= {name: None for reads in readers for name in (reads.weight, reads.bias) if name in tensors}
+    copies = {name: tensors[name].clone() if tensors[name].dim() > 1 else tensors[name].double() for name in names}
+    return {name: tensor.cpu() for name, tensor in copies.items()}
 
 
 def _sliced(
@@ -227,15 +143,17 @@ def _sliced(
 ) -> dict[str, Tensor]:
     sliced = dict(work)
     # From the last column to the first, so that earlier columns keep their positions.
-    reading = [(reads, unit.layer) for unit in units for reads in unit.readers]
-    for reads, layer in sorted(reading, key=lambda pair: -pair[0].start):
-        name = f"{reads.layer}.weight"
-        end = reads.start + work[f"{layer}.weight"].shape[0] * reads.block
+    reading = [(reads, unit) for unit in units for reads in unit.readers]
+    for reads, unit in sorted(reading, key=lambda pair: -pair[0].start):
+        name, count = reads.weight, work[next(unit.rows)].shape[0] // unit.gates
         columns = torch.arange(sliced[name].shape[1])
-        columns = torch.cat([columns[: reads.start], reads.indices(kept[layer]), columns[end:]])
+        end = reads.start + count * reads.block
+        columns = torch.cat([columns[: reads.start], reads.indices(kept[unit.layer]), columns[end:]])
         sliced[name] = sliced[name].index_select(1, columns)
-    for layer, rows in kept.items():
-        for name in (f"{layer}.weight", f"{layer}.bias"):
-            if name in sliced:
-                sliced[name] = sliced[name].index_select(0, rows)
+    for unit in units:
+        if unit.columns:
+            sliced[unit.columns] = sliced[unit.columns].index_select(1, kept[unit.layer])
+        for name in filter(sliced.__contains__, unit.rows):
+            starts = torch.arange(unit.gates)[:, None] * (sliced[name].shape[0] // unit.gates)
+            sliced[name] = sliced[name].index_select(0, (starts + kept[unit.layer]).flatten())
     return {name: tensor.to(tensors[name]).contiguous() for name, tensor in sliced.items()}

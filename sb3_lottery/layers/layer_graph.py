@@ -9,7 +9,7 @@ from typing import Any
 
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import NatureCNN
-from torch import nn
+from torch import Tensor, nn
 
 from lottery_core.dialects import is_target
 from lottery_core.errors import ConfigError
@@ -27,6 +27,7 @@ _TRUNKS = {
     )
 }
 _TARGET = "_target"
+_LINEAR_CRITIC = "critic"  # of a recurrent policy without an LSTM for the critic; as wide as the actor's LSTM
 
 
 def trunk_of(extractor: nn.Module) -> tuple[str, ...]:
@@ -59,6 +60,7 @@ class LayerGraph:
         self.names = {id(module): name for name, module in policy.named_modules()}
         self.stacks: dict[str, list[str]] = {}
         self._readers: dict[str, list[Reads]] = defaultdict(list)
+        self.recurrent: set[str] = set()  # layers of LSTMs, NAME.0
         self._fixed: set[str] = set()
         self._features: dict[int, _Signal] = {}
         if hasattr(policy, "mlp_extractor"):
@@ -69,11 +71,20 @@ class LayerGraph:
         else:
             for name, net in policy.named_children():
                 self._through(getattr(net, name.removesuffix(_TARGET)), self._features_of(net))
+        if self.recurrent - (self._readers.keys() - self._fixed):  # one that cannot shrink keeps the others as wide
+            self._fixed |= self._as_wide_as_lstms()
+
+    def _as_wide_as_lstms(self) -> set[str]:
+        return self.recurrent | ({_LINEAR_CRITIC} & self._readers.keys())
 
     @property
     def units(self) -> list[Units]:
         """The layers whose units may be removed."""
-        return [Units(layer, tuple(readers)) for layer, readers in self._readers.items() if layer not in self._fixed]
+        return [
+            Units(layer, tuple(readers), layer in self.recurrent)
+            for layer, readers in self._readers.items()
+            if layer not in self._fixed
+        ]
 
     @property
     def alike(self) -> list[set[str]]:
@@ -88,7 +99,7 @@ class LayerGraph:
 
     @property
     def level(self) -> list[set[str]]:
-        """Layers that share one width in the policy's arguments: those of several critics or of several extractors."""
+        """Layers that share one width in the policy's arguments: of several critics or extractors, of all LSTMs."""
         sets: dict[str, set[str]] = defaultdict(set)
         for layer in self._readers:
             owner, _, last = layer.partition("features_extractor.")
@@ -96,7 +107,7 @@ class LayerGraph:
                 sets[last].add(layer)
             elif ".qf" in owner:
                 sets["qf." + owner.rpartition(".")[2]].add(layer)
-        return list(sets.values())
+        return [*sets.values(), *([self._as_wide_as_lstms()] if self.recurrent else [])]
 
     def layers(self, stack: nn.Module) -> list[str]:
         """Return the names of the layers of a stack, in order.
@@ -110,14 +121,30 @@ class LayerGraph:
         nets = policy.mlp_extractor
         signals = [self._features_of(policy, f"{which}_features_extractor") for which in ("pi", "vf")]
         if hasattr(policy, "lstm_actor"):
-            for signal in signals:
-                self._fix(signal)
-            signals = [(_Part(None, policy.lstm_output_dim),)] * 2
+            signals = self._recurrent(signals)
         actor = self._through(nets.policy_net, signals[0])
         if getattr(policy, "use_sde", False):  # the exploration noise reads them too
             self._fix(actor)
         self._through(policy.action_net, actor)
         self._through(policy.value_net, self._through(nets.value_net, signals[1]))
+
+    def _recurrent(self, features: list[_Signal]) -> list[_Signal]:
+        policy = self.policy
+        actor = self._lstm(policy.lstm_actor, features[0])
+        if policy.lstm_critic is not None:
+            return [actor, self._lstm(policy.lstm_critic, features[1])]
+        if policy.shared_lstm:
+            return [actor, actor]
+        return [actor, self._read(policy.critic, features[1])]
+
+    def _lstm(self, module: nn.LSTM, signal: _Signal) -> _Signal:
+        known = type(module) is nn.LSTM and not module.bidirectional and not module.proj_size
+        for number in range(module.num_layers):
+            name = f"{self.names[id(module)]}.{number}"
+            self._columns(name, getattr(module, f"weight_ih_l{number}"), signal, recurrent=True)
+            self.recurrent.add(name)
+            signal = (_Part(name if known else None, module.hidden_size),)
+        return signal
 
     def _actor_and_critics(self, actor: Any, critic: Any) -> None:
         if actor is not None:
@@ -158,7 +185,14 @@ class LayerGraph:
 
     def _read(self, module: nn.Linear | nn.Conv2d, signal: _Signal) -> _Signal:
         name = self.names[id(module)]
-        columns, start = module.weight.shape[1], 0
+        padded = isinstance(module, nn.Conv2d) and any(map(bool, module.padding))
+        self._columns(name, module.weight, signal, padded)
+        return (_Part(name, module.weight.shape[0]),)
+
+    def _columns(
+        self, name: str, weight: Tensor, signal: _Signal, padded: bool = False, recurrent: bool = False
+    ) -> None:
+        columns, start = weight.shape[1], 0
         fixed = sum(part.numbers for part in signal if part.layer is None)
         for part in signal:
             if part.layer is None:
@@ -166,10 +200,8 @@ class LayerGraph:
                 continue
             # A flattened channel is a block of columns.
             block = (columns - fixed) // sum(other.numbers for other in signal if other.layer is not None)
-            padded = isinstance(module, nn.Conv2d) and any(map(bool, module.padding))
-            self._readers[part.layer].append(Reads(name, part.activations, start, block, padded))
+            self._readers[part.layer].append(Reads(name, part.activations, start, block, padded, recurrent))
             start += part.numbers * block
-        return (_Part(name, module.weight.shape[0]),)
 
     def _fix(self, signal: Iterable[_Part]) -> None:
         self._fixed |= {part.layer for part in signal if part.layer is not None}
@@ -181,13 +213,27 @@ def check_policy(policy: nn.Module) -> None:
     :param policy: any policy
     :raises ConfigError: see :class:`LayerGraph`
     """
+    norm = has_batch_norm(policy)
+    if norm:
+        raise ConfigError(
+            f"{type(policy).__name__} has batch normalisation ({norm}): its units cannot be removed exactly"
+        )
+    check_known(policy)
+
+
+def has_batch_norm(policy: nn.Module) -> str:
+    """Return the class of a policy's batch normalisation; empty if it has none."""
+    kinds = (type(module).__name__ for module in policy.modules())
+    return next((kind for kind in kinds if "Batch" in kind), "")
+
+
+def check_known(policy: nn.Module) -> None:
+    """Check that a policy is one of SB3's own, and has a known network.
+
+    :param policy: any policy
+    :raises ConfigError: it is a user's own class, or has no known network
+    """
     kind = type(policy)
-    for module in policy.modules():
-        if "Batch" in type(module).__name__:
-            raise ConfigError(
-                f"{kind.__name__} has batch normalisation ({type(module).__name__}): "
-                "its units cannot be removed exactly"
-            )
     if kind.__module__.partition(".")[0] not in ("stable_baselines3", "sb3_contrib"):
         raise ConfigError(
             f"{kind.__name__} is a policy of {kind.__module__}, which may use its layers differently: only "

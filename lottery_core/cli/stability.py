@@ -1,0 +1,135 @@
+"""``stability`` and ``--rewind auto``: the options of a probe, and the experiment that does its runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, paths
+from lottery_core.pruning import INIT, SEARCH_FULL, WINNING
+from lottery_core.reports import Stability
+
+AUTO = "auto"
+STABILITY = "stability"  # the subcommand
+PROBE_DEFAULTS: dict[str, Any] = {"points": list(POINTS), "of": None, "steps": STEPS, "threshold": THRESHOLD}
+# Options about tickets, which a probe does not train.
+_OF_TICKETS = (
+    *("kinds", "rounds", "prune_rate", "repeat_noise", "rewind", "rewind_what", "after_rewind", "criterion"),
+    *("scope_shares", "gradual", "outside", "score_at", "score_rounds", "first", "search", "stop_at_floor", "budget"),
+    *("tickets_from", "map", "unmatched"),
+)
+
+
+def add_stability_options(group: argparse._ActionsContainer) -> None:
+    """Add ``--points``, ``--of``, ``--steps`` and ``--threshold``.
+
+    :param group: a parser or an argument group
+    """
+    add = group.add_argument
+    shown = " ".join(POINTS).replace("%", "%%")
+    add(
+        "--points",
+        nargs="+",
+        metavar="POINT",
+        help=f"candidate rewind points: shares of the training, or points as for --rewind ({shown})",
+    )
+    add("--of", type=Path, metavar="TICKET", help="probe a ticket: the copies have its masks (dense copies)")
+    add("--steps", type=int, metavar="N", help=f"networks on each line, with both ends ({STEPS})")
+    add(
+        "--threshold",
+        type=float,
+        metavar="SHARE",
+        help="largest instability of a stable point, as a share of the distance from the measured floor to the copies' "
+        f"score ({THRESHOLD:g})",
+    )
+
+
+def refuse_ticket_options(given: Mapping[str, Any]) -> None:
+    """Check that no option was given to ``stability`` that only concerns tickets.
+
+    :param given: options that were given, by name
+    :raises ConfigError: such an option was given
+    """
+    for name in _OF_TICKETS:
+        if name in given:
+            raise ConfigError(f"--{name.replace('_', '-')} is for tickets: stability trains copies of one network")
+
+
+def refuse_probe_options(given: Mapping[str, Any]) -> None:
+    """Check that no option of a probe was given without one.
+
+    :param given: options that were given, by name
+    :raises ConfigError: such an option was given, and ``--rewind`` is not ``auto``
+    """
+    for name in PROBE_DEFAULTS if given.get("rewind") != AUTO else ():
+        if name in given:
+            raise ConfigError(f"--{name} is for the stability of rewind points: it needs --rewind {AUTO}")
+
+
+def without_ticket_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an experiment without those that a probe of it does not have, for ``--rewind auto``.
+
+    :param given: options that were given, by name
+    """
+    return {name: value for name, value in given.items() if name not in _OF_TICKETS}
+
+
+def probe_of(experiment: Experiment, points: Sequence[str], values: Mapping[str, Any]) -> Experiment:
+    """Return the experiment that does the runs of a probe.
+
+    :param experiment: an experiment with the settings of the runs, and the seeds
+    :param points: the candidate points, as the framework types them
+    :param values: values of the options, see :data:`PROBE_DEFAULTS`
+    :raises LotteryError: a value is invalid, or the ticket cannot be read
+    """
+    out, of = experiment.out, values["of"]
+    place = "" if of is None else os.path.relpath(Path(of).resolve(), out.resolve())
+    probe = Probe(tuple(points), place, values["steps"])
+    probe.ticket(out)
+    return replace(
+        experiment,
+        kinds=(WINNING,),
+        rounds=0,
+        rewind=INIT,
+        after_rewind=REMAINING,
+        repeat_noise=1,
+        search=SEARCH_FULL,
+        first=None,
+        score_rounds=(),
+        probe=probe.as_json(),
+    )
+
+
+def probe_line(experiment: Experiment) -> str:
+    """Return a line for users about the cost of a probe, before it starts.
+
+    :param experiment: the probe
+    """
+    assert experiment.probed is not None
+    count = len(experiment.probed.points)
+    return (
+        f"stability of {count} points: {' '.join(experiment.probed.points)}; for each seed a dense training, 2 copies "
+        f"from each point for what remains of the training, so at most {1 + 2 * count} trainings, and "
+        f"{experiment.probed.steps} networks to score between the copies of each"
+    )
+
+
+def chosen_point(found: Stability, out: Path) -> str:
+    """Return the earliest stable point of a probe, for ``--rewind auto``.
+
+    :param found: the result of the probe
+    :param out: folder of the probe
+    :raises ConfigError: no candidate is stable
+    """
+    if found.earliest is None:
+        last = found.points[-1]
+        raise ConfigError(
+            f"--rewind {AUTO}: no candidate is stable, the last one, {last.point}, has an instability of "
+            f"{last.share:.1%} ({out / paths.STABILITY}): choose a --rewind point yourself"
+        )
+    return found.earliest.point

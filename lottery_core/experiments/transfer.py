@@ -1,0 +1,148 @@
+"""Tickets from another experiment: where they are, whether they suffice, and the tickets here that they give."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lottery_core.errors import ConfigError, TicketError
+from lottery_core.experiments.graph import Run, paths
+from lottery_core.files import from_json
+from lottery_core.pruning import ALONE_DENSE, WINNING, Partners, Rename, check_unmatched, partners
+from lottery_core.tickets import Ticket, Weights, read_masks
+
+_SEED = re.compile(r"seed-(\d+)")
+
+
+@dataclass(frozen=True)
+class TicketSource:
+    """Another experiment whose winning tickets are transferred.
+
+    :param place: its folder, or the folder of one of its seeds, whose tickets every seed here then gets
+    :param maps: changes of the names there, as ``REGEX=REPLACEMENT``
+    :param unmatched: what happens to tensors without a partner, one of :data:`lottery_core.pruning.UNMATCHED`
+    :raises ConfigError: a change of names or ``unmatched`` is not understood
+    """
+
+    place: Path
+    maps: tuple[str, ...] = ()
+    unmatched: str = ALONE_DENSE
+
+    def __post_init__(self) -> None:
+        check_unmatched(self.unmatched)
+        _ = self.renames
+
+    @property
+    def renames(self) -> tuple[Rename, ...]:
+        """The changes of names."""
+        return tuple(map(Rename.parse, self.maps))
+
+    def as_json(self, out: Path) -> dict[str, Any]:
+        """Return JSON values; the place is relative to the experiment's folder, so that both can move together.
+
+        :param out: folder of the experiment that gets the tickets
+        """
+        place = os.path.relpath(self.place.resolve(), out.resolve())
+        return {"tickets_from": place, "map": list(self.maps), "unmatched": self.unmatched}
+
+    @classmethod
+    def of_json(cls, out: Path, value: Mapping[str, Any]) -> TicketSource:
+        """Read the values of :meth:`as_json`.
+
+        :param out: folder of the experiment that gets the tickets
+        :param value: the values
+        :raises ConfigError: a value is damaged
+        """
+
+        def damaged(why: str) -> ConfigError:
+            return ConfigError(f"cannot read the entry 'transfer' in {out / paths.EXPERIMENT}: {why}")
+
+        row = from_json(_Row, value, damaged)
+        # Without the dots: the experiment's own folder may not exist yet.
+        return cls(Path(os.path.normpath(out.resolve() / row.tickets_from)), row.map, row.unmatched)
+
+    def ticket(self, seed: int, round_: int) -> Path:
+        """Return the file of the winning ticket for a seed and a round here; it may be missing.
+
+        :param seed: the seed here
+        :param round_: the round, the same there
+        """
+        its = seed if self._seed is None else self._seed
+        scored, searched = (
+            self._experiment / Run(its, WINNING, round_, search=search).folder / paths.TICKET
+            for search in (False, True)
+        )
+        return searched if searched.exists() and not scored.exists() else scored
+
+    def check(self, out: Path, runs: Iterable[Run], weights: Weights | None, scope: tuple[str, ...]) -> list[str]:
+        """Check that every run has its ticket there, and return lines for users about what is carried over.
+
+        :param out: folder of the experiment that gets the tickets
+        :param runs: its runs that need a ticket
+        :param weights: weights of a new network here; ``None`` compares no tensors
+        :param scope: which of them are in the pool
+        :raises ConfigError: the place is this experiment, a ticket is missing, or no tensor has a partner
+        """
+        if self._experiment.resolve() == out.resolve():
+            raise ConfigError(f"--tickets-from {_shown(self.place)} is this experiment: give another one")
+        first: Path | None = None
+        for run in runs:
+            path = self.ticket(run.seed, run.round)
+            if not path.exists():
+                raise ConfigError(f"--tickets-from: {run} needs {_shown(path)}, which is missing{self._there(run)}")
+            first = first or path
+        if first is None or weights is None:
+            return []
+        try:
+            found: Partners = partners(weights, scope, read_masks(first), self.renames)
+        except TicketError as error:
+            raise ConfigError(f"--tickets-from: {error}") from error
+        return [f"tickets from {_shown(self.place)}: {found.describe(self.unmatched)}"]
+
+    def load(self, run: Run) -> Ticket:
+        """Read the winning ticket for a run here.
+
+        :raises ConfigError: it is missing, or cannot be read
+        """
+        try:
+            return Ticket.load(self.ticket(run.seed, run.round))
+        except TicketError as error:
+            raise ConfigError(f"--tickets-from: {run} needs a ticket of another experiment: {error}") from error
+
+    @property
+    def _seed(self) -> int | None:
+        match = _SEED.fullmatch(self.place.resolve().name)
+        return None if match is None else int(match[1])
+
+    @property
+    def _experiment(self) -> Path:
+        return self.place if self._seed is None else self.place.parent
+
+    def _there(self, run: Run) -> str:
+        folder = self.place / WINNING
+        if self._seed is None:
+            seeds = sorted(int(found[1]) for path in self.place.glob("seed-*") if (found := _SEED.fullmatch(path.name)))
+            if not seeds:
+                return f": {_shown(self.place)} is not the folder of an experiment with winning tickets"
+            if run.seed not in seeds:
+                here = " ".join(map(str, seeds))
+                one = f"{_shown(self.place)}/seed-{seeds[0]}"
+                return f" (it has the seeds {here}): {one} gives every seed the tickets of that one"
+            folder = self.place / f"seed-{run.seed}" / WINNING
+        rounds = sorted({path.parent.name.rpartition("-")[2] for path in folder.glob(f"*/{paths.TICKET}")})
+        return f" (it has rounds {rounds[0]} to {rounds[-1]})" if rounds else " (it has no winning ticket)"
+
+
+@dataclass(frozen=True)
+class _Row:
+    tickets_from: str
+    map: tuple[str, ...] = ()
+    unmatched: str = ALONE_DENSE
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if len(os.path.relpath(path)) < len(str(path)) else str(path)

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The transfer matrix of three games: the winning tickets of each, on the two others. A2C with a trunk of 256-256-256 units that
+# policy and value share; observations and actions differ, so the first layer and the action head have no partner.
+#   bash recipes/transfer.sh [--dry-run] [SEEDS=1-3] [JOBS=2] [OUT=runs/transfer] [UNMATCHED=dense] [PAIR ...]
+# Pairs are SOURCE-to-TARGET of cartpole, acrobot and lunarlander; by default all six. Each game is searched in OUT/GAME, and
+# OUT/PAIR begins as a copy of the target's folder, so that its dense network and its own tickets are trained once. Run again, it
+# is resumed. `--dry-run` lists the runs and trains nothing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+pairs=() dry=() SEEDS=${SEEDS:-1-3} JOBS=${JOBS:-2} OUT=${OUT:-runs/transfer} UNMATCHED=${UNMATCHED:-dense}
+fail() {
+    echo "transfer: error: $*" >&2
+    exit 2
+}
+for word in "$@"; do
+    case $word in
+        --dry-run) dry=(--dry-run) ;;
+        SEEDS=* | JOBS=* | OUT=* | UNMATCHED=*) declare "${word%%=*}=${word#*=}" ;;
+        *-to-*)
+            for game in "${word%-to-*}" "${word#*-to-}"; do
+                [[ $game =~ ^(cartpole|acrobot|lunarlander)$ ]] || fail "there is no game '$game' here"
+            done
+            [[ ${word%-to-*} != "${word#*-to-}" ]] || fail "$word is no transfer"
+            pairs+=("$word")
+            ;;
+        *) fail "unknown word '$word'; see the head of recipes/transfer.sh" ;;
+    esac
+done
+if ((${#pairs[@]} == 0)); then
+    for source in cartpole acrobot lunarlander; do
+        for target in cartpole acrobot lunarlander; do
+            if [[ $source != "$target" ]]; then pairs+=("$source-to-$target"); fi
+        done
+    done
+fi
+if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
+export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# Four levels, half of what is left each: 50% to 6.25% of the parameters survive.
+common=(--algo a2c --net-arch 256 256 256 --shared-trunk --rounds 4 --prune-rate 0.5 --eval-episodes 100)
+
+game() { # game, folder, then options of sb3-lottery
+    local name=$1 folder=$2
+    shift 2
+    echo "transfer: $folder" >&2
+    sb3-lottery --preset "$name-steps" --out "$OUT/$folder" "${common[@]}" --seeds "$SEEDS" --jobs "$JOBS" \
+        ${dry[@]+"${dry[@]}"} "$@"
+}
+
+games=()
+for pair in "${pairs[@]}"; do
+    for game in "${pair%-to-*}" "${pair#*-to-}"; do
+        if [[ " ${games[*]-} " != *" $game "* ]]; then games+=("$game"); fi
+    done
+done
+for game in "${games[@]}"; do game "$game" "$game" --kinds winning random; done
+for pair in "${pairs[@]}"; do
+    target=${pair#*-to-}
+    if ((${#dry[@]})); then
+        # Before the source is searched its tickets are missing, and the command says so.
+        if [[ ! -d $OUT/${pair%-to-*} ]]; then
+            echo "transfer: $pair: transfer, transfer-values and transfer-random after $OUT/${pair%-to-*}" >&2
+            continue
+        fi
+    elif [[ ! -d $OUT/$pair ]]; then
+        rm -rf "$OUT/$pair.part"
+        cp -a "$OUT/$target" "$OUT/$pair.part"
+        mv "$OUT/$pair.part" "$OUT/$pair"
+    fi
+    game "$target" "$pair" --kinds winning random transfer transfer-values transfer-random \
+        --tickets-from "$OUT/${pair%-to-*}" --unmatched "$UNMATCHED"
+done

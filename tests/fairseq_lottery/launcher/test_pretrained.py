@@ -1,0 +1,51 @@
+"""``fairseq-lottery`` around ``--finetune-from-model``: round 0, the rewind point, and where each kind starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lottery_core import Ticket, Weights, read_weights
+from lottery_core.experiments import Run, paths
+from lottery_core.experiments import dense as dense_run
+from lottery_core.experiments.results import read_rows
+from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import TRANSFORMER, load, split
+from tests.fairseq_lottery.launcher.test_command import chain
+from tests.fairseq_lottery.launcher.test_faults import LAST
+
+SETTINGS = split("--task translation --max-tokens 200 --max-epoch 1 --optimizer adam --lr 0.003 --cpu")
+
+
+def starts_at(found: Ticket, weights: Weights) -> bool:
+    return all(torch.equal(found.weights[name], found.masks.apply(weights.tensors)[name]) for name in found.masks)
+
+
+def test_a_chain_from_a_trained_checkpoint(translation_data: Path, dense: Path, tmp_path: Path) -> None:
+    own = ["--out", tmp_path, "--rounds", 1, "--kinds", "winning", "random", "shuffled", "--rewind", "init"]
+    own += ["--score", "loss", "--no-floor"]
+    more = ["--finetune-from-model", dense / LAST]
+    helpers.run(chain(*own, "--", translation_data, *TRANSFORMER, *SETTINGS, *more), timeout=900)
+    folder = tmp_path / dense_run(1).folder
+    pretrained = read_weights(dense / LAST)
+    start, rewind = (Weights.load(folder / name) for name in (paths.INIT, paths.REWIND))
+    for weights in (start, rewind):
+        own_names = pretrained.like(weights).tensors
+        assert all(torch.equal(weights.tensors[name], own_names[name]) for name in weights.names())
+    tickets = {
+        kind: Ticket.load(tmp_path / Run(1, kind, 1).folder / paths.TICKET)
+        for kind in ("winning", "random", "shuffled")
+    }
+    assert starts_at(tickets["winning"], start)
+    assert starts_at(tickets["shuffled"], start)
+    assert not starts_at(tickets["random"], start), "random tickets are drawn anew, not from the trained checkpoint"
+    assert tickets["random"].masks.survivors() == tickets["winning"].masks.survivors()
+    assert "--finetune-from-model" in (folder / paths.LOG).read_text()
+    for row in read_rows(tmp_path):
+        if row.kind != "dense":
+            log = (tmp_path / row.run.folder / paths.LOG).read_text()
+            assert "--finetune-from-model" not in log, "a ticket has its own start"
+            helpers.assert_dead(
+                load(tmp_path / row.run.folder / LAST)["model"], tmp_path / row.run.folder / paths.TICKET
+            )

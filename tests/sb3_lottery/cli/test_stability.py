@@ -1,0 +1,114 @@
+"""``sb3-lottery stability`` and ``--rewind auto``: real trainings of a small agent with normalised observations."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lottery_core import Ticket, Weights
+from lottery_core.experiments import Experiment, Line, Run, dense, paths, point_folder
+from lottery_core.experiments.results import read_rows
+from sb3_lottery.analysis import score_line_of
+from sb3_lottery.cli.command import main
+from tests.sb3_lottery.helpers import request_for
+
+SETTINGS = (
+    "--algo a2c --env CartPole-v1 --epoch timesteps:400 --epochs 2 --n-envs 2 --net-arch 16 16 --score-episodes 10 "
+    "--eval-episodes 4 --normalize --no-floor --jobs 2"
+)
+AUTO = [*shlex.split(SETTINGS), "--rewind", "auto", "--points", "20%", "--threshold", "1000", "--rounds", "1"]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chain whose rewind point was probed."""
+    out = tmp_path_factory.mktemp("auto") / "x"
+    assert main([*AUTO, "--kinds", "winning", "--out", str(out)]) == 0
+    return out
+
+
+def test_auto_takes_the_earliest_stable_point_and_writes_it_into_the_experiment(
+    chain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert json.loads((chain / paths.PROBE / paths.STABILITY).read_text())["earliest"] == "timesteps:160"
+    assert json.loads((chain / paths.EXPERIMENT).read_text())["rewind"] == "timesteps:160"
+    assert {row.run for row in read_rows(chain)} == {dense(1), Run(1, "winning", 1)}
+    # The probe's dense run is that of the chain, to the bit, and so is its point.
+    point = Weights.load(point_folder(chain / paths.PROBE / dense(1).folder, 1) / paths.REWIND)
+    rewind = Weights.load(chain / dense(1).folder / paths.REWIND)
+    assert all(torch.equal(value, rewind.tensors[name]) for name, value in point.tensors.items())
+    assert main([*AUTO, "--kinds", "winning", "--out", str(chain)]) == 0
+    told = capsys.readouterr().err
+    assert "4 of 4 runs are done already" in told
+    assert "--rewind auto: timesteps:160" in told
+    assert "2 of 2 runs are done already" in told
+
+
+def test_the_copies_train_what_remains_and_the_line_ends_at_their_scores(chain: Path) -> None:
+    out = chain / paths.PROBE
+    rows = {row.run: row for row in read_rows(out)}
+    copies = [Run(1, "copy", 1), Run(1, "copy", 1, 2)]
+    assert rows[dense(1)].steps == 800
+    assert [rows[copy].steps for copy in copies] == [640, 640]
+    start = Ticket.load(out / copies[0].folder / paths.TICKET)
+    assert (start.masks.pruned, start.origin.rewind) == (0, "timesteps:160")
+    line = Line.read(out / Run(1, "line", 1).folder)
+    assert len(line.scores) == len(line.errors) == 11
+    assert line.running == ("VecNormalize",)
+    assert rows[Run(1, "line", 1)].score == line.barrier >= 0
+    told = (out / Run(1, "line", 1).folder / paths.LOG).read_text()
+    assert f"instability {line.barrier:.6g}" in told
+
+
+def test_copies_of_the_same_noise_are_at_a_barrier_of_exactly_0(chain: Path, tmp_path: Path) -> None:
+    """The second copy is replaced by another training of the first one."""
+    out = tmp_path / "probe"
+    shutil.copytree(chain / paths.PROBE, out)
+    first, second = (out / Run(1, "copy", 1, noise).folder for noise in (1, 2))
+    shutil.rmtree(second)
+    shutil.move(first, second)
+    shutil.rmtree(out / Run(1, "line", 1).folder)
+    experiment = Experiment.load(out)
+    words = [*shlex.split(SETTINGS), "--points", "20%", "--out", str(out)]
+    # The markers of the moved copy are another run's, so both copies are missing: train the first one alone.
+    kept = {path.name: path.read_bytes() for path in second.iterdir() if path.is_file()}
+    assert main(["stability", *words]) == 0
+    for name in ("model.zip", "vecnormalize.pkl", "signatures.json"):
+        (second / name).write_bytes(kept[name])
+    line = score_line_of(experiment, Run(1, "line", 1))
+    assert line.barrier == 0.0
+    assert len(set(line.scores)) == 1
+
+
+def test_what_stability_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["stability", *shlex.split(SETTINGS), "--out", str(tmp_path / "x")]
+    for more, told in (
+        (["--kinds", "winning"], "--kinds is for tickets: stability trains copies of one network"),
+        (["--points", "timesteps:800"], "nothing remains of timesteps:800 after the rewind point timesteps:800"),
+        (["--points", "years:3"], "--points 'years:3': unknown unit 'years'"),
+        (["--points", "10%", "10%", "--steps", "2"], "a line needs at least 3 points"),
+        (["--of", str(tmp_path / "no.safetensors")], "no.safetensors"),
+    ):
+        assert main([*words, *more]) == 2, more
+        assert told in capsys.readouterr().err
+    assert main([*words[1:], "--points", "5%"]) == 2
+    assert "--points is for the stability of rewind points: it needs --rewind auto" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_shares_of_a_training_in_other_units_and_the_score(tmp_path: Path) -> None:
+    from sb3_lottery.cli.options import stability_parser
+    from sb3_lottery.cli.request import probe_request
+
+    given = vars(stability_parser().parse_args(["--preset", "cartpole", "--out", str(tmp_path)]))
+    found = probe_request(given)
+    assert found.experiment.probed is not None
+    assert found.experiment.probed.points == ("init", "episodes:32", "episodes:64", "episodes:160", "episodes:320")
+    assert found.experiment.score_label == "mean return of 100 fresh episodes"
+    plain = request_for(f"--preset cartpole --out {tmp_path}")
+    assert found.settings.model == plain.settings.model
