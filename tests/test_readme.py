@@ -26,11 +26,17 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_the_example_of_the_core_trains_three_rounds(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGES[HERE / "docs/guides/own_loop.md"], re.DOTALL)
+    guide = PAGES[HERE / "docs/guides/own_loop.md"]
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     lines = run(code, tmp_path).splitlines()
     assert len(lines) == 4
     assert "pool 769, pruned 672, surviving 97" in lines[-1]
     assert (tmp_path / "round-03.safetensors").exists()
+    (command,) = re.findall(r"```bash\nlottery (.*?)\n```", guide)
+    said = run(f"import sys\nfrom lottery_core.cli import main\nsys.exit(main({command.split()}))", tmp_path)
+    assert "results: the answer of 1 seed (score; lower is better)" in said
+    assert "the whole effect, winning against random" in said
+    assert (tmp_path / "curve.png").exists()
 
 
 def test_the_example_of_the_callback_runs_as_written(tmp_path: Path) -> None:
@@ -41,7 +47,7 @@ def test_the_example_of_the_callback_runs_as_written(tmp_path: Path) -> None:
         assert long in code
         code = code.replace(long, short)
     assert "surviving" in run(code, tmp_path)
-    assert (tmp_path / "small.zip").exists()
+    assert (tmp_path / "sparse.zip").exists()
     assert (tmp_path / "curve.png").exists()
 
 

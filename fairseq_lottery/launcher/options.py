@@ -128,6 +128,8 @@ def with_task(arguments: FairseqArguments) -> FairseqArguments:
     """
     if not arguments.words:
         raise ConfigError("give the arguments of fairseq-train after --, the data folder first")
+    if Path(arguments.words[0]).name == "fairseq-train":
+        raise ConfigError("leave out the word fairseq-train: its arguments follow --, the data folder first")
     for option in _SET_PER_ROUND:
         if arguments.given(option):
             raise ConfigError(f"{option} is set by fairseq-lottery for each round: leave it out")

@@ -124,5 +124,5 @@ def _default_rewind(model: BaseAlgorithm, spec: TrainingSpec, out: Path) -> tupl
     later = Point("timesteps", first + 1)
     if later.count > spec.length.count:
         later = Point("updates", 1)
-    line = f"rewind point {later}: a twentieth of the length ({point}) comes before the first update"
+    line = f"rewind point {later}, just after the first update: a twentieth of the length ({point}) comes before it"
     return replace(spec, rewind=later), [line]

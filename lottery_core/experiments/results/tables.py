@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,27 @@ def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
 
 
 _NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
+_NEEDED = ("seed", "kind", "round", "pool", "surviving", "score")
+# What a table of a user's own may lack; the fractions are computed from the counts.
+_UNKNOWN: dict[str, Any] = {
+    "pruned_fraction": 0.0,
+    "surviving_fraction": 0.0,
+    "score_se": math.nan,
+    "returns": 1,
+    "steps": 0,
+    "wall_seconds": 0.0,
+    "cpu_seconds": 0.0,
+    "collapsed": "",
+    "ticket": "",
+    "versions": "",
+}
 
 
 def read_csv(path: Path) -> list[Row]:
     """Read a file that was written by :func:`write_csv` of this version or an earlier one.
 
-    Columns that the file lacks get their defaults; columns that this version does not know are ignored.
+    Columns that the file lacks get their defaults, so a table of a user's own needs only seed, kind, round, pool,
+    surviving and score. Columns that this version does not know are ignored.
 
     :param path: the file
     :raises ConfigError: the file or a column is missing, or a value is damaged; the message names the line
@@ -67,21 +82,21 @@ def read_csv(path: Path) -> list[Row]:
             lines = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: it is no CSV file ({printable(error)})") from error
-    known = set(lines[0]) if lines else set()
-    needed = [entry.name for entry in fields(Row) if entry.default is MISSING and entry.default_factory is MISSING]
-    missing = [name for name in needed if name not in known]
-    if lines and missing:
-        raise ConfigError(f"{path} has no column {', '.join(missing)}: it is not the results.csv of an experiment")
+    missing = [name for name in _NEEDED if lines and name not in lines[0]]
+    if missing:
+        raise ConfigError(
+            f"{path} has no column {', '.join(missing)}: rows of results have {', '.join(_NEEDED)} at least"
+        )
     if not lines:
         raise ConfigError(f"{path} holds no row")
-    return [_row_of(line, f"cannot read {path}, line {number}") for number, line in enumerate(lines, 2)]
+    return [_row_of(line, path.stem, f"cannot read {path}, line {number}") for number, line in enumerate(lines, 2)]
 
 
 def _is_further(name: object) -> bool:
     return isinstance(name, str) and name.startswith(_MORE)
 
 
-def _row_of(line: dict[str, Any], where: str) -> Row:
+def _row_of(line: dict[str, Any], experiment: str, where: str) -> Row:
     values: dict[str, Any] = {}
     for entry in fields(Row):
         text = line.get(entry.name)
@@ -98,6 +113,7 @@ def _row_of(line: dict[str, Any], where: str) -> Row:
         more = {name.removeprefix(_MORE): float(text) for name, text in line.items() if _is_further(name) and text}
     except ValueError as error:
         raise ConfigError(f"{where}: a further score is no number: {printable(error)}") from error
+    values = {"experiment": experiment, "pruned": values["pool"] - values["surviving"], **_UNKNOWN, **values}
     row = Row(**{**values, "collapsed": tuple(values["collapsed"].split()), "more": more})
     counts = row.pruned, row.surviving - 1, row.round
     if min(counts) < 0 or row.pruned + row.surviving != row.pool:

@@ -81,6 +81,13 @@ def test_out_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "fairseq-lottery: error: --out is missing: give the experiment's folder\n"
 
 
+def test_the_word_fairseq_train_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--out", str(tmp_path / "out"), "--", "fairseq-train", "data", "--arch", "transformer"]) == 2
+    said = "leave out the word fairseq-train: its arguments follow --, the data folder first"
+    assert capsys.readouterr().err == f"fairseq-lottery: error: {said}\n"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
     words, expected = REFUSED[name]

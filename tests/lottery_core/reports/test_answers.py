@@ -169,3 +169,17 @@ def test_a_folder_that_has_got_another_name_is_one_experiment(tmp_path: Path) ->
     found = source_of(folder)
     assert {row.experiment for row in found.rows} == {"later"}
     assert answer(found.rows, found.question(None)).experiment == "later"
+
+
+def test_a_table_of_ones_own_needs_six_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("dense", 0, 1000, 0.9), ("winning", 1, 500, 0.9), ("random", 1, 500, 0.5), ("floor", 0, 1000, 0.1)]
+    lines = ["seed,kind,round,pool,surviving,score", *(f"1,{kind},{n},1000,{left},{x}" for kind, n, left, x in rows)]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    assert main(["report", str(tmp_path / "mine.csv")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "mine: the answer of 1 seed" in said
+    assert "floor 0.1" in said
+    assert "winning against random: +0.4 [+0.50]" in said
+    (tmp_path / "mine.csv").write_text("\n".join(lines).replace("surviving", "left"))
+    assert main(["report", str(tmp_path / "mine.csv")]) == 2
+    assert "no column surviving: rows of results have seed, kind, round, pool" in capsys.readouterr().err

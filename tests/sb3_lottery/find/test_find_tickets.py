@@ -62,7 +62,7 @@ def test_the_default_rewind_point_comes_after_the_first_update(
     options = {**SMALL, "rounds": 1, "kinds": ("winning",), "progress": True}
     found = find_tickets(make_model, tmp_path / "x", **options)
     err = capsys.readouterr().err
-    assert "rewind point timesteps:33: a twentieth of the length (timesteps:12) comes before the first update" in err
+    assert "rewind point timesteps:33, just after the first update: a twentieth of the length (timesteps:12)" in err
     assert "WARNING" not in err
     assert Ticket.load(found.ticket(1, "winning", 1)).origin.rewind == "timesteps:33"
 
