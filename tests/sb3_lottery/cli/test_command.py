@@ -185,7 +185,7 @@ BAD = {
     "environment's version": ("--env CartPole-v7", "unknown environment 'CartPole-v7': did you mean CartPole-v0 or"),
     "kind": (
         "--kinds winning randm",
-        "unknown kind of ticket 'randm': did you mean random, random-scaled or",
+        "unknown kind of ticket 'randm': did you mean random, random-best or",
     ),
     "preset": ("--preset cartpol", "unknown preset 'cartpol': did you mean cartpole or"),
     "continuous actions": ("--algo dqn --env Pendulum-v1", "DQN needs a discrete action space; Pendulum-v1 has Box"),
