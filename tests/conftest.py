@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import signal
@@ -79,6 +80,14 @@ def starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Commands start from nothing in a test with the mark ``real_starts``."""
     if request.node.get_closest_marker("real_starts"):
         monkeypatch.setenv(preloaded.REAL, "1")
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """A command that is called in this process may raise the level of all logs."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def test_only_what_came_from_other_settings(experiment: Experiment) -> None:
     scorer = Scorer(changed)
     runner(scorer).run()
     assert scorer.scored == [dense(seed) for seed in SEEDS]
-    (row,) = {replace(row, seed=0, more={}) for row in read_rows(experiment.out, changed)}
-    assert (row.score, row.steps, row.wall_seconds, row.scoring) == (5.0, 70, 8.0, "--score 5")
+    for row in read_rows(experiment.out, changed):
+        assert (row.score, row.steps, row.wall_seconds, row.scoring) == (5.0, 70, 8.0, "--score 5")
     assert "1,dense,0,--score 1,score,1.0,no" in (experiment.out / "scores.csv").read_text()
 
 
