@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lottery_core import dialects
-from lottery_core.errors import ConfigError, LotteryError, unknown_choice
-from lottery_core.experiments.configuration.probe import Probe
+from lottery_core.errors import ConfigError, LotteryError
+from lottery_core.experiments.configuration.settings import Settings
 from lottery_core.experiments.configuration.stored import (
     DEFAULTS,
     OF_0_1,
@@ -22,240 +19,23 @@ from lottery_core.experiments.configuration.stored import (
     has_transfers,
     only_dense,
     read_row,
-    seeding_of,
 )
-from lottery_core.experiments.configuration.transfer import TicketSource
 from lottery_core.experiments.graph import (
-    SEEDINGS,
-    Run,
-    alike,
-    needs,
     paths,
-    plan_probe,
-    plan_runs,
-    probe_needs,
-    with_winning,
 )
 from lottery_core.files import differences, from_json, sign, write_json
 from lottery_core.pruning import (
-    AFTER_REWIND,
-    BEST_OF,
-    BUDGET,
-    FRESH,
-    FULL,
-    GRADUAL,
-    KEPT,
     KINDS,
-    MAGNITUDE,
-    REMAINING,
-    REWIND,
     SEARCH_FULL,
-    TRANSFERS,
-    PruningSchedule,
-    check_granularity,
-    check_outside,
-    check_rate,
-    check_scope_shares,
-    check_units,
-    criterion_named,
-    needs_rewind_point,
-    parse_search,
-    schedule,
 )
-from lottery_core.tickets import ALL, TOGETHER, WEIGHT, Weights, versions
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """The configuration of an experiment: everything that determines its tickets.
 
-    :param out: the experiment's folder
-    :param framework: the name of the framework's dialect
-    :param settings: the framework's settings for training a run, JSON values; other settings make another experiment
-    :param prune_rate: share of the remaining parameters that each round prunes, in (0, 1)
-    :param rewind: the rewind point as a string, e.g. ``"epoch:1"``
-    :param kinds: kinds of ticket; winning is added where a control needs it
-    :param seeds: the seeds of the repeats
-    :param rounds: number of pruning rounds; 0: only the dense runs
-    :param scope: which parameters are in the pool, see :func:`lottery_core.pool_names`
-    :param score_label: description of the score with its unit, for tables and pictures
-    :param versions: versions of the packages on which results depend
-    :param command: the command line, for the record
-    :param criterion: how parameters are ranked for pruning
-    :param after_rewind: how long tickets train after the rewind point, one of
-        :data:`~lottery_core.experiments.AFTER_REWIND`
-    :param scope_shares: whether all networks are one pool (``"together"``), or each is pruned at the same rate
-    :param scoring: how finished runs are scored, JSON values; empty if training itself gives the score. With other
-        scoring it is the same experiment, whose finished runs are scored again
-    :param outside: where parameters outside the scope start in controls with fresh values, see
-        :func:`lottery_core.control_ticket`; empty is as before in this folder, else ``"rewind"``
-    :param gradual: begin, end and steps of the schedule of tickets that are pruned gradually, in one training
-    :param search: how far search rounds train, see :func:`lottery_core.pruning.parse_search`; ``"full"``: a round that
-        searches is also scored
-    :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
-    :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
-    :param repeat_noise: how often each ticket is trained, under different noise
-    :param granularity: whether parameters are pruned one by one (``"weight"``), or whole units (``"unit"``)
-    :param seeding: which runs of a repeat share the noise of training, one of
-        :data:`~lottery_core.experiments.graph.SEEDINGS`; empty: as the folder began, and all of them in a new folder
-    :param transfer: whose winning tickets the kinds of :data:`lottery_core.pruning.TRANSFERS` get, see
-        :meth:`TicketSource.as_json`; empty: as before in this folder
-    :param probe: candidate rewind points whose stability is probed, see :meth:`Probe.as_json`: then there are no
-        tickets, but copies of the dense network from each of these points; empty for any other experiment
-    :raises PruneError: a rate is outside (0, 1)
-    :raises ConfigError: a word is unknown, there is no seed, ``rounds`` is negative, or a setting needs a rewind point
-        but there is none
+    Its fields are those of :class:`~lottery_core.experiments.configuration.settings.Settings`.
     """
-
-    out: Path
-    framework: str
-    settings: Mapping[str, Any]
-    prune_rate: float
-    rewind: str
-    kinds: tuple[str, ...]
-    seeds: tuple[int, ...]
-    rounds: int
-    scope: tuple[str, ...] = (ALL,)
-    score_label: str = "score"
-    versions: Mapping[str, str] = field(default_factory=versions)
-    command: str = field(default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
-    criterion: str = MAGNITUDE.name
-    after_rewind: str = FULL
-    scope_shares: str = TOGETHER
-    scoring: Mapping[str, Any] = field(default_factory=dict)
-    gradual: str = str(GRADUAL)
-    outside: str = ""
-    search: str = SEARCH_FULL
-    first: float | None = None
-    score_rounds: tuple[int, ...] = ()
-    seeding: str = ""
-    repeat_noise: int = 1
-    granularity: str = WEIGHT
-    transfer: Mapping[str, Any] = field(default_factory=dict)
-    probe: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_rate(self.prune_rate)
-        check_scope_shares(self.scope_shares)
-        object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
-        for kind in self.kinds:
-            check_units(kind, check_granularity(self.granularity))
-        parse_search(self.search)
-        whole = [kind for kind in self.kinds if kind in (*BUDGET, *BEST_OF)]
-        if self.searches and whole:
-            raise ConfigError(
-                f"{whole[0]} is given as much training as a search whose rounds are trained in full: leave it or "
-                f"--search {self.search} out"
-            )
-        if self.first is not None:
-            check_rate(self.first, "share that survives the first round")
-        object.__setattr__(self, "kinds", with_winning(self.kinds))
-        object.__setattr__(self, "out", Path(self.out))
-        object.__setattr__(self, "outside", check_outside(self.outside or self._outside_before()))
-        object.__setattr__(self, "seeding", self.seeding or seeding_of(self.out))
-        object.__setattr__(self, "transfer", self.transfer or dict(read_row(self.out).get("transfer", {})))
-        for kind in TRANSFERS.keys() & set(self.kinds) if self.tickets_from is None else ():
-            raise ConfigError(
-                f"the kind {kind} has the masks of another experiment: give its folder, --tickets-from RUN"
-            )
-        self.plan()
-        if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
-            raise ConfigError(
-                f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
-                f"the rewind point is '{self.rewind}'"
-            )
-        for kind in filter(needs_rewind_point, self.kinds if self.rewind in KEPT else ()):
-            raise ConfigError(
-                f"the kind {kind} is pruned at the rewind point, and there is none: the rewind point is '{self.rewind}'"
-            )
-        if self.after_rewind not in AFTER_REWIND:
-            raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
-        if self.seeding not in SEEDINGS:
-            raise unknown_choice(self.seeding, "seeding", SEEDINGS)
-        if self.after_rewind == REMAINING and self.rewind in KEPT:
-            raise ConfigError(
-                "training only what remains after the rewind point needs one, and there is none: "
-                f"the rewind point is '{self.rewind}'"
-            )
-
-    def _outside_before(self) -> str:
-        before = read_row(self.out)
-        if tuple(self.scope) == (ALL,):  # nothing is outside
-            return FRESH
-        return str(before.get("outside", FRESH)) if before else REWIND
-
-    @property
-    def name(self) -> str:
-        """The experiment's name, which is the name of its folder."""
-        return self.out.resolve().name
-
-    def plan(self) -> list[Run]:
-        """Return the runs, in the order in which to do them."""
-        if self.probed is not None:
-            return plan_probe(self.seeds, len(self.probed.points))
-        scored = self.score_rounds
-        return plan_runs(self.kinds, self.seeds, self.rounds, self.repeat_noise, scored, self.searches)
-
-    @property
-    def tickets_from(self) -> TicketSource | None:
-        """The other experiment whose tickets are transferred; ``None`` if there is none."""
-        return TicketSource.of_json(self.out, self.transfer) if self.transfer else None
-
-    @cached_property
-    def probed(self) -> Probe | None:
-        """The candidate rewind points that are probed; ``None`` for any experiment that is no probe."""
-        return Probe.of_json(self.out, self.probe) if self.probe else None
-
-    def check_transfer(self, weights: Weights | None) -> list[str]:
-        """Check that each run that needs a ticket of another experiment has one, and return lines about what it gets.
-
-        :param weights: weights of a new network; ``None`` compares no tensors
-        :raises ConfigError: a ticket is missing, or no tensor has a partner there
-        """
-        source = self.tickets_from
-        runs = [run for run in self.plan() if run.kind in TRANSFERS]
-        waiting = [run for run in runs if not (self.out / run.folder / paths.MARKER).exists()]
-        return [] if source is None else source.check(self.out, waiting, weights, self.scope)
-
-    def frozen_line(self, weights: Weights) -> str | None:
-        """Return a warning if parameters that do not train are in the pool; ``None`` if there are none.
-
-        :param weights: weights of a new network
-        """
-        frozen = [name for name in weights.pool(self.scope) if name in (weights.frozen or ())]
-        if not frozen:
-            return None
-        count = sum(weights.tensors[name].numel() for name in frozen)
-        return (
-            f"WARNING: {count:,} parameters that do not train are in the pool ({', '.join(frozen[:3])}, ...), and are "
-            "pruned by magnitude: --scope trainable leaves them out"
-        )
-
-    @property
-    def searches(self) -> bool:
-        """Whether rounds are searched in runs of their own, which end before scored runs do."""
-        return self.search != SEARCH_FULL
-
-    def needs(self, run: Run) -> list[Run]:
-        """Return the runs that must be done before ``run`` can start."""
-        return needs(run, self.searches) if self.probed is None else probe_needs(run)
-
-    @staticmethod
-    def plain_needs(run: Run) -> list[Run]:
-        """Return what ``run`` needs where every round is trained in full."""
-        return needs(run)
-
-    def alike(self, run: Run) -> Run | None:
-        """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
-        return alike(run, self.kinds, self.rewind)
-
-    def schedule(self, pool: int, rounds: int) -> list[int]:
-        """Return the number of survivors after 0, 1, ... ``rounds`` rounds of this experiment.
-
-        :param pool: number of parameters in the pool
-        :param rounds: number of rounds
-        """
-        return schedule(pool, self.prune_rate, rounds, self.first)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must not change between two commands in one folder.
