@@ -62,6 +62,7 @@ def mutant(reader: Reader, seeds: Sequence[Files], seed: int, number: int, folde
         files = reader.change(dict(rng.choice(list(seeds))), rng, folder)
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).unlink(missing_ok=True)  # writing over a file waits for the disk
         (folder / name).write_bytes(data)
 
 
