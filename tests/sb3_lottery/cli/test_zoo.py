@@ -227,7 +227,7 @@ def test_an_experiment_with_the_zoos_normalization(
     tmp_path: Path, call: Callable[..., Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "x"
-    more = "--n-envs 2 --epoch timesteps:400 --epochs 2 --rounds 1 --eval-episodes 2 --score-episodes 3"
+    more = "--n-envs 2 --epoch timesteps:400 --epochs 2 --rounds 1 --eval-episodes 2 --score-episodes 3 --no-floor"
     result = call(
         "sb3_lottery.cli",
         *shlex.split(f"--zoo --algo ppo --env MountainCar-v0 {more}"),
