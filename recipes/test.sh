@@ -22,8 +22,8 @@ for argument in "$@"; do
             # The core, and of each plugin what makes its masks hold.
             paths=(tests/test_imports.py tests/lottery_core tests/sb3_lottery/training/test_callback.py
                 tests/sb3_lottery/test_networks.py tests/fairseq_lottery/language_model)
-            # Not those that start, kill and wait for processes; by name, so that it holds wherever they lie.
-            choice=(-x -q -k "not (executors or killed or ctrl_c or side_by_side or get_longer or failed_run or resuming or two_ranks)")
+            # Not those that start, kill and wait for processes, nor thousands of mutants; by name, wherever they lie.
+            choice=(-x -q -k "not (mutants or executors or killed or ctrl_c or side_by_side or get_longer or failed_run or resuming or two_ranks)")
             ;;
         *)
             if [[ -e ${argument%%::*} ]]; then named=yes; fi
