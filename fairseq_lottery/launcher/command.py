@@ -30,22 +30,19 @@ from fairseq_lottery.launcher.training import training_arguments, training_comma
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
 from lottery_core.cli import (
-    AUTO,
-    PROBE_DEFAULTS,
     STABILITY,
     chosen_of,
-    chosen_point,
     probe_line,
-    refuse_probe_options,
     refuse_ticket_options,
     run_command,
     run_experiment,
     search_lines,
+    threshold_of,
     typed_words,
-    without_ticket_options,
+    with_probed_point,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, paths, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -56,7 +53,7 @@ from lottery_core.experiments.executors import (
     visible_gpus,
 )
 from lottery_core.pruning import GRADUALLY, PruningSchedule, check_reachable, check_scope_shares, layout_of_weights
-from lottery_core.reports import stability, stability_report
+from lottery_core.reports import stability_report
 from lottery_core.tickets import snapshot
 
 
@@ -159,25 +156,14 @@ def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
 
 
 def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
-    refuse_probe_options(given)
-    if given.get("rewind") == AUTO and "out" in given:
-        probe = given["out"] / paths.PROBE
-        _stability({**without_ticket_options(given), "out": probe}, words)
-        if given["dry_run"]:
-            print("the runs of the experiment follow from the probe's point")
-            return
-        given = {**given, "rewind": chosen_point(stability(probe, _threshold(given)), probe)}
-        Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {given['rewind']}")
-    _do(given, words)
-
-
-def _threshold(given: Mapping[str, Any]) -> float:
-    return float({**PROBE_DEFAULTS, **given}["threshold"])
+    chosen = with_probed_point(given, partial(_stability, words=words))
+    if chosen is not None:
+        _do(chosen, words)
 
 
 def _stability(given: Mapping[str, Any], words: Sequence[str]) -> None:
     refuse_ticket_options(given)
-    _do(given, words, partial(stability_report, threshold=_threshold(given)))
+    _do(given, words, partial(stability_report, threshold=threshold_of(given)))
 
 
 def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:

@@ -21,11 +21,11 @@ from fairseq_lottery.names import PREFIX
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import (
     DEFAULTS,
-    STABILITY,
     Parser,
     add_experiment_options,
     add_stability_options,
     add_transfer_options,
+    as_stability_parser,
     search_settings,
     transfer_settings,
     version_line,
@@ -98,15 +98,12 @@ def parser() -> Parser:
 
 def stability_parser() -> Parser:
     """Make the parser of ``fairseq-lottery stability``: the options of ``fairseq-lottery``, and those of a probe."""
-    result = parser()
-    result.prog = f"fairseq-lottery {STABILITY}"
-    result.usage = f"fairseq-lottery {STABILITY} --out DIR [option ...] -- DATA [fairseq-train option ...]"
-    result.description = (
-        "Probe candidate rewind points: from each of them two copies of the network are trained under different noise, "
-        "and the models on the straight line between their ends are scored on the validation split."
+    return as_stability_parser(
+        parser(),
+        "fairseq-lottery",
+        "--out DIR [option ...] -- DATA [fairseq-train option ...]",
+        "models on the straight line between their ends are scored on the validation split",
     )
-    result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
-    return result
 
 
 def resolve(given: Mapping[str, Any]) -> argparse.Namespace:

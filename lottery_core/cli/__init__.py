@@ -8,32 +8,32 @@ from lottery_core.cli.lottery import main
 from lottery_core.cli.lottery_options import parsers
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, chosen_of, search_lines, search_settings
 from lottery_core.cli.stability import (
-    AUTO,
     PROBE_DEFAULTS,
     STABILITY,
     add_stability_options,
-    chosen_point,
+    as_stability_parser,
     probe_line,
     probe_of,
-    refuse_probe_options,
     refuse_ticket_options,
+    threshold_of,
+    with_probed_point,
     without_ticket_options,
 )
 from lottery_core.cli.transfer_options import add_transfer_options, transfer_settings
 
 __all__ = [
-    "AUTO",
     "DEFAULTS",
-    "PROBE_DEFAULTS",
     "STABILITY",
     "add_stability_options",
     "add_transfer_options",
-    "chosen_point",
+    "PROBE_DEFAULTS",
+    "without_ticket_options",
+    "as_stability_parser",
+    "threshold_of",
+    "with_probed_point",
     "probe_line",
     "probe_of",
-    "refuse_probe_options",
     "refuse_ticket_options",
-    "without_ticket_options",
     "Parser",
     "SEARCH_DEFAULTS",
     "accept",

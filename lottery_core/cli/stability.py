@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli.common import Parser
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, paths
+from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, Progress, paths
 from lottery_core.pruning import INIT, SEARCH_FULL, WINNING
-from lottery_core.reports import Stability
+from lottery_core.reports import Stability, stability
 
 AUTO = "auto"
 STABILITY = "stability"  # the subcommand
@@ -69,6 +70,55 @@ def refuse_probe_options(given: Mapping[str, Any]) -> None:
     for name in PROBE_DEFAULTS if given.get("rewind") != AUTO else ():
         if name in given:
             raise ConfigError(f"--{name} is for the stability of rewind points: it needs --rewind {AUTO}")
+
+
+def threshold_of(given: Mapping[str, Any]) -> float:
+    """Return the largest instability of a stable point.
+
+    :param given: options that were given, by name
+    """
+    return float({**PROBE_DEFAULTS, **given}["threshold"])
+
+
+def with_probed_point(
+    given: Mapping[str, Any], probe: Callable[[Mapping[str, Any]], object]
+) -> Mapping[str, Any] | None:
+    """Return the options of an experiment with the rewind point that a probe chooses, under ``--rewind auto``.
+
+    :param given: options that were given, by name
+    :param probe: does the runs of a probe with its options
+    :returns: the same options if another rewind point was given; ``None`` if a dry run has only listed the probe's runs
+    :raises ConfigError: an option of a probe was given without ``--rewind auto``, or no candidate is stable
+    """
+    refuse_probe_options(given)
+    if given.get("rewind") != AUTO or "out" not in given:
+        return given
+    folder = given["out"] / paths.PROBE
+    probe({**without_ticket_options(given), "out": folder})
+    if given["dry_run"]:
+        print("the runs of the experiment follow from the probe's point")
+        return None
+    point = chosen_point(stability(folder, threshold_of(given)), folder)
+    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {point}")
+    return {**given, "rewind": point}
+
+
+def as_stability_parser(result: Parser, command: str, usage: str, scored: str) -> Parser:
+    """Turn the parser of a command into that of its ``stability``: the same options.
+
+    :param result: the command's parser
+    :param command: its name
+    :param usage: the arguments of ``stability``
+    :param scored: the end of the description: what is scored, and how
+    """
+    result.prog = f"{command} {STABILITY}"
+    result.usage = f"{command} {STABILITY} {usage}"
+    result.description = (
+        "Probe candidate rewind points: from each of them two copies of the network are trained under different noise, "
+        f"and the {scored}."
+    )
+    result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
+    return result
 
 
 def without_ticket_options(given: Mapping[str, Any]) -> dict[str, Any]:

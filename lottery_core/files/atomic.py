@@ -43,7 +43,7 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _flush_folder(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -70,9 +70,12 @@ def refuse_inputs(output: Path, inputs: Iterable[Path | None]) -> None:
             raise WriteError(f"cannot write {output}: it is {path}, which this command reads; name another file")
 
 
-def _flush_folder(folder: Path) -> None:
-    # The rename must survive a power cut as well.
-    handle = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Flush a file or a folder to the disk, so that a rename in it survives a power cut.
+
+    :param path: the file or folder
+    """
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lottery_core.errors import WriteError
+from lottery_core.files.atomic import flush
 
 T = TypeVar("T")
 
@@ -28,22 +29,12 @@ def write_folder(path: Path, write: Callable[[Path], T]) -> T:
             temporary.mkdir(parents=True)
             result = write(temporary)
             for file in temporary.iterdir():
-                _flush(file)
+                flush(file)
             os.rename(temporary, path)
-            _flush(path.parent)
+            flush(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     return result
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems refuse to flush a folder
-    finally:
-        os.close(handle)

@@ -14,25 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.cli import (
-    AUTO,
-    PROBE_DEFAULTS,
     STABILITY,
     chosen_of,
-    chosen_point,
     probe_line,
-    refuse_probe_options,
     refuse_ticket_options,
     run_command,
     run_experiment,
     search_lines,
+    threshold_of,
     typed_words,
-    without_ticket_options,
+    with_probed_point,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress, dense, paths, read_floor, read_marker, write_floor
+from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
-from lottery_core.reports import stability, stability_report
+from lottery_core.reports import stability_report
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
@@ -94,27 +91,15 @@ def _run(args: argparse.Namespace) -> None:
     if args.list_presets:
         print(preset_list())
         return
-    given = vars(args)
-    refuse_probe_options(given)
-    if given.get("rewind") == AUTO and "out" in given:
-        probe = args.out / paths.PROBE
-        _stability({**without_ticket_options(given), "out": probe})
-        if args.dry_run:
-            print("the runs of the experiment follow from the probe's point")
-            return
-        given = {**given, "rewind": chosen_point(stability(probe, _threshold(given)), probe)}
-        Progress(quiet=args.quiet).say(f"--rewind {AUTO}: {given['rewind']}")
-    _do(argparse.Namespace(**given), request_of(given))
-
-
-def _threshold(given: Mapping[str, Any]) -> float:
-    return float({**PROBE_DEFAULTS, **given}["threshold"])
+    given = with_probed_point(vars(args), _stability)
+    if given is not None:
+        _do(argparse.Namespace(**given), request_of(given))
 
 
 def _stability(given: Mapping[str, Any]) -> None:
     refuse_ticket_options(given)
     request = probe_request(given)
-    _do(argparse.Namespace(**given), request, partial(stability_report, threshold=_threshold(given)))
+    _do(argparse.Namespace(**given), request, partial(stability_report, threshold=threshold_of(given)))
 
 
 def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:

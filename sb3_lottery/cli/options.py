@@ -8,12 +8,12 @@ from typing import Any
 
 from lottery_core.cli import DEFAULTS as EXPERIMENT_DEFAULTS
 from lottery_core.cli import (
-    STABILITY,
     Parser,
     accept,
     add_experiment_options,
     add_stability_options,
     add_transfer_options,
+    as_stability_parser,
     version_line,
 )
 from lottery_core.experiments import LEARNING_RATE
@@ -90,15 +90,12 @@ def parser() -> Parser:
 
 def stability_parser() -> Parser:
     """Return the parser of ``sb3-lottery stability``: the options of ``sb3-lottery``, and those of a probe."""
-    result = parser()
-    result.prog = f"sb3-lottery {STABILITY}"
-    result.usage = f"sb3-lottery {STABILITY} --preset NAME --out DIR [option ...]"
-    result.description = (
-        "Probe candidate rewind points: from each of them two copies of the network are trained under different noise, "
-        "and the agents on the straight line between their ends are evaluated."
+    return as_stability_parser(
+        parser(),
+        "sb3-lottery",
+        "--preset NAME --out DIR [option ...]",
+        "agents on the straight line between their ends are evaluated",
     )
-    result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
-    return result
 
 
 _LENGTH = "the length of a run is --epoch timesteps:N times --epochs N"

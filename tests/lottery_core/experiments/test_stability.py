@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from lottery_core import Masks, Ticket, Weights, read_weights, snapshot
-from lottery_core.cli import PROBE_DEFAULTS, chosen_point, probe_line, probe_of, refuse_ticket_options
 from lottery_core.cli.lottery import main as lottery
+from lottery_core.cli.stability import PROBE_DEFAULTS, chosen_point, probe_line, probe_of, refuse_ticket_options
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import (
     Experiment,
