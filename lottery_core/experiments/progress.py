@@ -76,6 +76,24 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
     return max(total / jobs, *chains.values())
 
 
+def current_seconds(
+    now: Mapping[str, Sequence[float]], before: Mapping[str, Sequence[float]]
+) -> dict[str, list[float]]:
+    """Correct the durations of earlier runs by those of the present ones.
+
+    :param now: :attr:`Run.pace` -> seconds that runs took in this call
+    :param before: the same of earlier calls, when the machine may have been busier, or asleep
+    :returns: pace -> seconds: the present ones, and where there are none the median of the earlier ones, times the
+        ratio of present to earlier ones that the other runs show
+    """
+    usual = {pace: statistics.median(some) for pace, some in before.items() if some}
+    ratios = [statistics.fmean(some) / usual[pace] for pace, some in now.items() if some and usual.get(pace)]
+    ratio = statistics.median(ratios) if ratios else 1.0
+    return {pace: [ratio * seconds] for pace, seconds in usual.items()} | {
+        pace: list(some) for pace, some in now.items() if some
+    }
+
+
 class Progress:
     """Prints an experiment's progress.
 
@@ -91,7 +109,8 @@ class Progress:
         self.terminal = self.stream.isatty()
         self.total = self.done = 0
         self.jobs = 1
-        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._seconds: dict[str, list[float]] = defaultdict(list)  # of the runs that finish in this call
+        self._before: dict[str, list[float]] = defaultdict(list)  # of those of earlier calls
         self._waiting: list[Run] = []
         self._began: dict[Run, float] = {}
         self._last = time.monotonic()
@@ -104,20 +123,21 @@ class Progress:
         :param jobs: number of parallel runs
         :param what: description of the runs, e.g. ``"3 seeds x (dense + 2 kinds x 8 rounds)"``
         """
-        self._waiting, self._seconds = list(waiting), defaultdict(list)
+        self._waiting, self._seconds, self._before = list(waiting), defaultdict(list), defaultdict(list)
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         for row in finished:
             if not row.same_as:
-                self._seconds[row.run.pace].append(row.wall_seconds)
+                self._before[row.run.pace].append(row.wall_seconds)
         if finished:
             self.say(f"{self.done} of {self.total} runs are done already")
         if self._waiting:
             self.say(f"{self.total} runs{what and f', {what}'}: {self._cost()}")
 
     def _cost(self) -> str:
-        if any(self._seconds.values()):
-            left, source = seconds_left(self._waiting, self._seconds, self.jobs), "as long as the runs that are done"
+        if self._before:
+            usual = current_seconds({}, self._before)
+            left, source = seconds_left(self._waiting, usual, self.jobs), "as long as the runs that are done"
         elif self.seconds is not None:
             first = {self._waiting[0].pace: [self.seconds]}
             left, source = seconds_left(self._waiting, first, self.jobs), "at most, at the measured speed"
@@ -190,7 +210,7 @@ class Progress:
         return f"[{self.done:{width}}/{self.total}]"
 
     def _left(self) -> str:
-        seconds = seconds_left(self._waiting, self._seconds, self.jobs)
+        seconds = seconds_left(self._waiting, current_seconds(self._seconds, self._before), self.jobs)
         return "" if seconds is None else f"; about {duration(seconds)} left"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,28 @@ def test_the_cost_is_said_before_the_start() -> None:
     assert begun(4, [], 60) == f"4 {what}about 4 min with 2 at a time (at most, at the measured speed)"
     done = [replace(row("dense", 0, 1.0), wall_seconds=120.0)]
     assert begun(4, done, 60) == f"5 {what}about 8 min with 2 at a time (as long as the runs that are done)"
+
+
+def test_a_machine_that_was_busy_or_asleep_does_not_count_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(kind: str, round_: int, seconds: float) -> Row:
+        return replace(row(kind, round_, 1.0), wall_seconds=seconds)
+
+    done = [
+        again("dense", 0, 100.0),
+        *(again("winning", each, seconds) for each, seconds in ((1, 90), (2, 110), (3, 9e4))),
+    ]
+    waiting = [Run(1, "winning", 4), *(Run(1, "random", each) for each in range(1, 5))]
+    done += [again("random", 5, 50.0)]
+    stream = io.StringIO()
+    shown = Progress(stream)
+    shown.begin(waiting, done, 1)
+    assert "about 5 min with 1 at a time" in stream.getvalue()  # 110 + 4 x 50 s, without the night
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    shown.started(waiting[0])
+    clock[0] = 11.0  # a tenth of what it took before
+    shown.finished(waiting[0], again("winning", 4, 11.0))
+    assert stream.getvalue().endswith("about 20 s left\n")
 
 
 def test_a_finished_experiment_costs_nothing(tmp_path: Path) -> None:
