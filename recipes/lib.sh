@@ -261,7 +261,7 @@ run_logged() {
 
 # The files of a list in recipes/data into $PREPARED.
 fetch() {
-    local words=(python recipes/fetch.py "recipes/data/$1.json" "$PREPARED")
+    local words=(python recipes/data/fetch.py "recipes/data/$1.json" "$PREPARED")
     # Where a file came from does not decide what it is.
     if [[ -n $FROM && $MODE != key ]]; then words+=(--from "$FROM"); fi
     run "${words[@]}"

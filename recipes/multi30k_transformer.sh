@@ -45,11 +45,11 @@ stage_data() {
     local parts=(train val test_2016_flickr)
     if [[ $SMALL = yes ]]; then
         parts=(train valid test)
-        run python recipes/number_words.py "$PREPARED" --train 4000 --held-out 200
+        run python recipes/data/number_words.py "$PREPARED" --train 4000 --held-out 200
     else
         fetch multi30k
     fi
-    run python recipes/units.py "$PREPARED" --size "$VOCABULARY" --parts "${parts[@]}"
+    run python recipes/data/units.py "$PREPARED" --size "$VOCABULARY" --parts "${parts[@]}"
     preprocess --source-lang en --target-lang de --joined-dictionary \
         --trainpref "$PREPARED/${parts[0]}.sp" --validpref "$PREPARED/${parts[1]}.sp" --testpref "$PREPARED/${parts[2]}.sp"
 }

@@ -39,8 +39,8 @@ cartpole() {
 numbers() {
     local data=$out-numbers-data
     if [[ ! -e $data/bin/test.en-de.de.idx ]]; then
-        python recipes/number_words.py "$data" --train 5000 --held-out 200
-        python recipes/units.py "$data" --size 200
+        python recipes/data/number_words.py "$data" --train 5000 --held-out 200
+        python recipes/data/units.py "$data" --size 200
         fairseq-preprocess --source-lang en --target-lang de --joined-dictionary --destdir "$data/bin" \
             --trainpref "$data/train.sp" --validpref "$data/valid.sp" --testpref "$data/test.sp" >"$data/preprocess.log" 2>&1
     fi

@@ -41,9 +41,9 @@ prepare() {
     "$venv/bin/python" -m pip download --no-deps --no-build-isolation --no-binary :all: --quiet --dest "$folder/wheels" \
         fairseq-fixed==0.12.3.1
     # The data of the checks, so that nothing is made twice.
-    "$venv/bin/python" -c 'import sys; sys.path.insert(0, "recipes")
+    "$venv/bin/python" -c 'import sys; sys.path.insert(0, "recipes/gpu")
 from pathlib import Path
-from gpu_proof import Proof
+from proof import Proof
 for kind in ("pairs", "text", "base"):
     Proof(Path(sys.argv[1]).absolute(), "cpu").data(kind)' "$folder"
     echo "test-gpu: $folder is ready: bash recipes/test-gpu.sh --from $folder"
@@ -101,4 +101,4 @@ elif [[ -z ${LOTTERY_VENV:-} ]]; then
     bash recipes/setup.sh
 fi
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-"$venv/bin/python" recipes/gpu_proof.py "$work" ${arguments[@]+"${arguments[@]}"}
+"$venv/bin/python" recipes/gpu/proof.py "$work" ${arguments[@]+"${arguments[@]}"}

@@ -43,7 +43,7 @@ batch=$(divided BATCH) # streams of each GPU
 
 stage_data() {
     if [[ $SMALL = yes ]]; then
-        run python recipes/number_sums.py "$PREPARED"
+        run python recipes/data/number_sums.py "$PREPARED"
     else
         fetch wikitext-2
     fi

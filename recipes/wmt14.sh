@@ -40,8 +40,8 @@ wmt14_settings() {
 stage_data() {
     if [[ $SMALL = yes ]]; then
         # The same chain of text, joint units, binary data, for number words ("three hundred" to "dreihundert").
-        run python recipes/number_words.py "$PREPARED" --train 4000 --held-out 200
-        run python recipes/units.py "$PREPARED" --size "$VOCABULARY"
+        run python recipes/data/number_words.py "$PREPARED" --train 4000 --held-out 200
+        run python recipes/data/units.py "$PREPARED" --size "$VOCABULARY"
         preprocess --source-lang en --target-lang de --joined-dictionary \
             --trainpref "$PREPARED/train.sp" --validpref "$PREPARED/valid.sp" --testpref "$PREPARED/test.sp"
         return

@@ -20,7 +20,7 @@ from lottery_core.experiments import Row, paths
 from tests import preloaded
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "recipes"))
+sys.path.insert(0, str(ROOT / "recipes" / "upkeep"))
 from messages import Message, messages, pieces  # noqa: E402
 
 PAGES = {
@@ -209,7 +209,7 @@ def test_every_result_is_listed() -> None:
 
 def test_the_reference_is_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "recipes/reference.py", "--check"],
+        [sys.executable, ROOT / "recipes/upkeep/reference.py", "--check"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

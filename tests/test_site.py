@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def script(name: str) -> ModuleType:
     """A script of the recipes as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"recipes/{name}.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"recipes/upkeep/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments import write_csv
-from recipes import claims
+from recipes.upkeep import claims
 from tests.lottery_core.reports.answer.rows import rows
 
 HIGH, LOW = [1.0, 1.0, 0.9], [1.0, 0.5, 0.1]

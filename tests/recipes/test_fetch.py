@@ -97,8 +97,8 @@ def listing(folder: Path, *urls: str, content: bytes = PACKED, **changes: Any) -
 
 
 def fetch(path: Path, folder: Path, *more: object) -> tuple[int, list[str]]:
-    words = [sys.executable, str(ROOT / "recipes/fetch.py"), str(path), str(folder), "--wait", "0.01", *map(str, more)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+    words = [sys.executable, ROOT / "recipes/data/fetch.py", path, folder, "--wait", "0.01", *more]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=900, check=False)
     assert "Traceback" not in done.stderr
     assert not done.stdout
     return done.returncode, done.stderr.splitlines()

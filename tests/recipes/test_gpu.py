@@ -14,7 +14,7 @@ from tests.recipes.helpers import ROOT, run
 
 @pytest.fixture(scope="module")
 def trainings() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_trainings", ROOT / "recipes/gpu_trainings.py")
+    spec = importlib.util.spec_from_file_location("trainings", ROOT / "recipes/gpu/trainings.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes" / "data"
 sys.path.insert(0, str(RECIPES))
 import number_sums  # noqa: E402
 import number_words  # noqa: E402

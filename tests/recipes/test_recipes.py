@@ -65,12 +65,12 @@ def test_the_papers_settings_of_language(name: str) -> None:
 
 def test_the_papers_data() -> None:
     first, *_, binary, _ = plan("wikitext2_lstm").stages["data"]
-    assert first == ["python", "recipes/fetch.py", "recipes/data/wikitext-2.json", "runs/wikitext2-data"]
+    assert first == ["python", "recipes/data/fetch.py", "recipes/data/wikitext-2.json", "runs/wikitext2-data"]
     assert options(binary[1:])["--trainpref"] == ["runs/wikitext2-data/train.txt"]
     assert "--only-source" in binary
     for name in ("wmt14_transformer_base", "wmt14_transformer_big"):
         first, *_, binary, _ = plan(name).stages["data"]
-        assert first == ["python", "recipes/fetch.py", "recipes/data/wmt14-en-de.json", "runs/wmt14-data"]
+        assert first == ["python", "recipes/data/fetch.py", "recipes/data/wmt14-en-de.json", "runs/wmt14-data"]
         found = options(binary[1:])
         assert [found[option] for option in ("--nwordssrc", "--nwordstgt", "--joined-dictionary")] == [
             ["32768"],

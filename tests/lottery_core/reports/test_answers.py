@@ -14,7 +14,7 @@ from lottery_core.cli import main
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_csv, write_csv
 from lottery_core.reports import answer, source_of
-from recipes import report_results
+from recipes.upkeep import report_results
 from sb3_lottery.find import Found
 from tests.lottery_core.reports.answer.rows import rows
 

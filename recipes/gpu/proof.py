@@ -1,6 +1,6 @@
 """The checks of ``recipes/test-gpu.sh``: what holds of a ticket's training on this machine's GPU, or on its CPU.
 
-    python recipes/gpu_proof.py WORK [--short] [--device cuda|cpu]
+    python recipes/gpu/proof.py WORK [--short] [--device cuda|cpu]
 
 Prints a table: each check with its result, figures and seconds, and what was skipped and why. Exit status 1 where one
 failed.
@@ -26,13 +26,13 @@ from shlex import split
 from typing import Any
 
 import torch
-from gpu_trainings import BASE, CLOCK, PRECISIONS, SMALL, STREAMS, write_texts
+from trainings import BASE, CLOCK, PRECISIONS, SMALL, STREAMS, write_texts
 
 from lottery_core import Ticket, apply_ticket, prune, read_weights, snapshot
 from lottery_core.checkpoints import load_checkpoint
 from lottery_core.experiments.executors import cores
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Skipped(Exception):

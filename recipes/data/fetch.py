@@ -1,6 +1,6 @@
 """Fetches the files of a list, verifies them, and unpacks the texts that a recipe needs. Standard library only.
 
-    python recipes/fetch.py recipes/data/wikitext-2.json FOLDER [--from DIR]
+    python recipes/data/fetch.py recipes/data/wikitext-2.json FOLDER [--from DIR]
 
 A broken download goes on where it stopped. A file must have every checksum that its list gives; where the list gives
 none, its SHA-256 is printed and kept in FOLDER/fetched.json, and later runs want the same one. ``--from DIR`` takes the

@@ -1,6 +1,6 @@
 """Checks the links of a built site: every page, picture and anchor that a page refers to exists.
 
-python recipes/check_links.py build/site
+python recipes/upkeep/check_links.py build/site
 """
 
 from __future__ import annotations

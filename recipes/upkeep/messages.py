@@ -1,6 +1,6 @@
 """The messages of the packages, read off the source: what is raised for a person's mistake, and what is warned of.
 
-Used by recipes/reference.py for docs/reference/messages.md, and by tests/test_docs.py.
+Used by recipes/upkeep/reference.py for docs/reference/messages.md, and by tests/test_docs.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from message_topics import TOPICS, Topic
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lottery_core", "sb3_lottery", "fairseq_lottery")
 WARNING = "WARNING: "
 _SHOWN = {"printable", "str", "shown", "_shown", "tuple", "sorted"}  # calls that only show their argument

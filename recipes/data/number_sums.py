@@ -1,6 +1,6 @@
 """Sums in English words as the text of a tiny language model, which needs no download.
 
-    python recipes/number_sums.py FOLDER     # train.txt, valid.txt, test.txt: no sum in two of them
+    python recipes/data/number_sums.py FOLDER     # train.txt, valid.txt, test.txt: no sum in two of them
 
 "seven plus five is twelve": what comes after "is" follows from words up to eight places before it, so a model that
 carries its state has something to learn, and one that knows only how often words come does worse.

@@ -1,6 +1,6 @@
 """Number words in English and German as a parallel corpus that needs no download.
 
-    python recipes/number_words.py FOLDER     # train.en, train.de, valid.en, ...: no number in two of them
+    python recipes/data/number_words.py FOLDER     # train.en, train.de, valid.en, ...: no number in two of them
 
 "three hundred and seven" / "dreihundertsieben". English as in Britain (with "and"), German as in the Duden, where
 everything below a million is one word. (num2words 0.5.14 was tried: it says "einhunderteinstausend".)

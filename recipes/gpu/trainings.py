@@ -1,4 +1,4 @@
-"""The trainings of ``gpu_proof.py``: their command lines, and texts made up for them."""
+"""The trainings of ``proof.py``: their command lines, and texts made up for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Sentencepiece units: one model of two languages, and PART.sp.LANGUAGE beside each PART.LANGUAGE.
 
-python recipes/units.py FOLDER --size 4000 --parts train valid test --languages en de
+python recipes/data/units.py FOLDER --size 4000 --parts train valid test --languages en de
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes the pages of docs/reference that follow from the code: the options of each command, and the Python names.
 
-python recipes/reference.py            # write them
-python recipes/reference.py --check    # exit status 1 if one is out of date
+python recipes/upkeep/reference.py            # write them
+python recipes/upkeep/reference.py --check    # exit status 1 if one is out of date
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from message_topics import TOPICS
 from messages import messages, topic_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/reference"
-_NOTE = "<!-- Written by recipes/reference.py from the code: change it there. -->"
+_NOTE = "<!-- Written by recipes/upkeep/reference.py from the code: change it there. -->"
 # A command and the face that has its parsers.
 COMMANDS = {
     "lottery": "lottery_core.cli",
@@ -235,7 +235,7 @@ def main() -> int:
     ]
     if check:
         for name in stale:
-            print(f"docs/reference/{name} is out of date: python recipes/reference.py writes it", file=sys.stderr)
+            print(f"docs/reference/{name} is out of date: python recipes/upkeep/reference.py", file=sys.stderr)
         return int(bool(stale))
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in stale:

@@ -1,6 +1,6 @@
 """Regenerate what is drawn and printed of the committed results: answers and tables in their pages, and the pictures.
 
-    python recipes/report_results.py [--check]
+    python recipes/upkeep/report_results.py [--check]
 
 Each ``recipes/results/NAME/results*.csv`` gives the answer and the table that stand in the ``README.md`` beside it as
 blocks of code, and ``curve*.png``. ``--check`` writes nothing, and fails where a page does not have them.
@@ -16,7 +16,7 @@ from pathlib import Path
 from lottery_core.files import write_text
 from lottery_core.reports import Source, answer, plot, sentences, source_of, table
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def block(text: str) -> str:
@@ -71,7 +71,7 @@ def main() -> int:
         plot({source.name: source.rows}, picture, source.label, {source.name: found})
         print(picture)
     for name in differing:
-        print(f"{name} is not up to date: python recipes/report_results.py", file=sys.stderr)
+        print(f"{name} is not up to date: python recipes/upkeep/report_results.py", file=sys.stderr)
     return 1 if differing else 0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(```.*?^```|<svg.*?^</svg>)$", re.MULTILINE | re.DOTALL)

@@ -1,6 +1,6 @@
 """The paper's claims against the committed results: the table in ``docs/results.md``, from the rows alone.
 
-    python recipes/claims.py [--check]
+    python recipes/upkeep/claims.py [--check]
 
 A verdict is *shown* or *not shown* where the seeds carry a test of the direction that the paper claims (one-sided, 5%,
 Holm's method for all but the first contrast of an experiment), *contradicted* where the 95% interval lies on the other
@@ -19,9 +19,9 @@ from pathlib import Path
 from lottery_core.files import write_text
 from lottery_core.reports import Answer, answer, source_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS, PAGE = ROOT / "recipes" / "results", ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- claims: python recipes/claims.py -->\n", "<!-- end of claims -->\n"
+BEGIN, END = "<!-- claims: python recipes/upkeep/claims.py -->\n", "<!-- end of claims -->\n"
 CANNOT_TELL = "cannot tell"
 
 
@@ -169,7 +169,7 @@ def main() -> int:
     new = renewed(page)
     if check:
         if new != page:
-            print(f"{PAGE} is not up to date: python recipes/claims.py", file=sys.stderr)
+            print(f"{PAGE} is not up to date: python recipes/upkeep/claims.py", file=sys.stderr)
         return int(new != page)
     write_text(PAGE, new)
     return 0
