@@ -92,6 +92,7 @@ def answers(
         data = tmp / "no-data" if name == "data" else translation_data
         text = helpers.train(data, tmp / name, *TRANSLATION, *TRANSFORMER, *ADAM, *words, status=2)
         result[name] = (text, expected)
+    assert sorted(result) == sorted(NAMES)
     assert (dense / "checkpoint_last.pt").read_bytes() == before
     written = list(tmp.rglob("*.safetensors"))
     assert not written
@@ -99,21 +100,34 @@ def answers(
 
 
 NAMES = [
-    *("architecture", "both", "update beyond", "epoch beyond", "point", "fsdp", "scope", "other scope", "no ticket"),
-    *(
-        "weights",
-        "stranger",
-        "no checkpoint",
-        "kind",
-        "chain",
-        "no rewind",
-        "kind alone",
-        "folder",
-        "finetune",
-        "flag",
-        "bptt",
-        "data",
-    ),
+    "architecture",
+    "both",
+    "update beyond",
+    "epoch beyond",
+    "point",
+    "fsdp",
+    "scope",
+    "other scope",
+    "no ticket",
+    "weights",
+    "stranger",
+    "no checkpoint",
+    "kind",
+    "chain",
+    "no rewind",
+    "kind alone",
+    "share",
+    "no share",
+    "two shares",
+    "found already",
+    "schedule",
+    "too short",
+    "folder",
+    "finetune",
+    "fp16",
+    "flag",
+    "bptt",
+    "data",
 ]
 
 
