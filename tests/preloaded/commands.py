@@ -16,7 +16,14 @@ SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
 ROOT = Path(__file__).resolve().parents[2]
 BARE = "-bare"  # the parent that has not loaded this project
 _TORCH = ("torch._dynamo", "matplotlib.pyplot", "safetensors.torch")  # the first is torch's compiler, for optimizers
-_FAIRSEQ = ("fairseq.tasks", "fairseq.models", "fairseq.trainer", "torch.distributed.fsdp", "sacrebleu")
+_FAIRSEQ = (
+    "fairseq.tasks",
+    "fairseq.models",
+    "fairseq.trainer",
+    "torch.distributed.fsdp",
+    "sacrebleu",
+    "tests.preloaded.parse_once",
+)
 # What a parent loads. Not the commands themselves, nor fairseq_lottery: their imports register and patch.
 LOADED = {
     "core-bare": _TORCH,
