@@ -169,7 +169,8 @@ def _line(plain: Path, folder: Path, experiment: str) -> Iterator[Line]:
     seeds = sorted(_finished(plain, before) & _finished(folder, after))
     if not seeds:
         return
-    ours, theirs = ([row for row in rows if row.seed in seeds] for rows in (after, before))
+    kinds = {row.kind for row in after}  # the plain chain may have others
+    ours, theirs = ([row for row in rows if row.seed in seeds and row.kind in kinds] for rows in (after, before))
     searches = [row for row in read_searches(folder) if row.seed in seeds]
     chosen = Experiment.load(folder)
     curves = [_curves(rows) for rows in (theirs, ours)]
