@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.pruning import derive_seed
 from sb3_lottery.inference.onnx.agent import OnnxAgent
-from sb3_lottery.inference.onnx.graph import ACTION, PolicyGraph, number_of_masks
+from sb3_lottery.inference.onnx.graph import ACTION, PolicyGraph, choices_of
 from sb3_lottery.inference.onnx.surroundings import Surroundings
 
 OBSERVATIONS = 1000
@@ -171,11 +171,16 @@ def _random_steps(graph: PolicyGraph, surroundings: Surroundings, seed: int, act
     while True:
         sample = space.sample()
         sample = {key: value[None] for key, value in sample.items()} if isinstance(sample, dict) else sample[None]
-        masks = None
-        if graph.maskable:
-            masks = np.ones((1, number_of_masks(graph.policy.action_space)), dtype=bool)
-            if isinstance(graph.policy.action_space, spaces.Discrete):
-                masks[0] = rng.random(masks.shape[1]) < 0.5
-                masks[0, rng.integers(masks.shape[1])] = True
+        masks = _random_masks(graph.policy.action_space, rng) if graph.maskable else None
         yield sample, np.array([step % _EPISODE == 0]), masks
         step += 1
+
+
+def _random_masks(space: spaces.Space[Any], rng: np.random.Generator) -> np.ndarray:
+    # Each part of the action has at least one valid choice.
+    parts = []
+    for count in choices_of(space):
+        valid = rng.random(count) < 0.5
+        valid[rng.integers(count)] = True
+        parts.append(valid)
+    return np.concatenate(parts)[None]

@@ -101,7 +101,7 @@ class PolicyGraph(nn.Module):
         if self.values == LOGITS:
             found = policy.get_distribution(observation, *more)
             distribution, states = found if self.recurrent else (found, ())
-            return distribution.get_actions(deterministic=True), _logits(distribution.distribution), tuple(states)
+            return distribution.get_actions(deterministic=True), _logits(distribution), tuple(states)
         if self.recurrent:
             action, states = policy._predict(observation, *more, deterministic=True)
             return action, None, tuple(states)
@@ -129,7 +129,7 @@ class PolicyGraph(nn.Module):
             found[HIDDEN], found[CELL] = torch.randn(2, layers, _BATCH, size)
             found[START] = torch.tensor([1.0, 0.0])
         if self.maskable:
-            found[MASKS] = torch.ones(_BATCH, number_of_masks(self.policy.action_space), dtype=torch.bool)
+            found[MASKS] = torch.ones(_BATCH, sum(choices_of(self.policy.action_space)), dtype=torch.bool)
         return tuple(found[name] for name in self.inputs)
 
     def batch_axes(self) -> dict[str, dict[int, str]]:
@@ -170,18 +170,23 @@ def _of_library(module: Any) -> bool:
 
 
 def _logits(distribution: Any) -> Tensor:
-    parts = distribution if isinstance(distribution, (list, tuple)) else [distribution]
+    # sb3-contrib's maskable distributions of several choices have a list, "distributions".
+    parts = getattr(distribution, "distributions", None) or distribution.distribution
+    parts = parts if isinstance(parts, (list, tuple)) else [parts]
     return torch.cat([part.logits for part in parts], dim=1)
 
 
-def number_of_masks(space: spaces.Space[Any]) -> int:
-    """Return how many entries the action masks of an action space have (``sb3_contrib/common/maskable/utils.py``)."""
+def choices_of(space: spaces.Space[Any]) -> list[int]:
+    """Return how many values each part of an action has; its masks are one after the other.
+
+    See ``sb3_contrib/common/maskable/utils.py``.
+    """
     if isinstance(space, spaces.Discrete):
-        return int(space.n)
+        return [int(space.n)]
     if isinstance(space, spaces.MultiDiscrete):
-        return int(space.nvec.sum())
+        return [int(count) for count in space.nvec.ravel()]
     assert isinstance(space, spaces.MultiBinary)
-    return 2 * int(np.prod(space.shape))
+    return [2] * int(np.prod(space.shape))
 
 
 def to_onnx(graph: PolicyGraph) -> bytes:
