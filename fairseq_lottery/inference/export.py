@@ -46,17 +46,16 @@ def export(path: Path, output: Path, form: str, trust: bool, *, shrunk: bool = F
     plain = plain_state(path)
     if form == CSR:
         return sparse_checkpoints.write(plain, output)
-    words = ""
+    report = None
     if form == SHRUNK or shrunk:
-        plain, report = shrink_state(plain, str(path))
-        words = f"; {report.line}"
+        plain, report = shrink_state(plain, str(path), heads_stay=form != CTRANSLATE2)
     plain["args"] = _args(plain["cfg"]["model"])
     if form == CTRANSLATE2:
-        return ctranslate2.convert(plain, path, output, **options) + words
+        return ctranslate2.convert(plain, path, output, report=report, **options)
     write_atomically(output, lambda file: torch.save(plain, file))
     cfg = plain["cfg"]
     names = f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
-    return names + words
+    return names if report is None else f"{names}; {report.line}"
 
 
 def plain_state(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _CELL = re.compile(r"^decoder\.layers\.(\d+)\.((?:weight|bias)_[ih]h)$")
 _OUTPUT = "decoder.fc_out"
 
 
-def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any], Report]:
+def shrink_state(state: Mapping[str, Any], source: str, *, heads_stay: bool = True) -> tuple[dict[str, Any], Report]:
     """Remove dead units from a checkpoint, and change its options accordingly.
 
     In fairseq all feed-forward blocks of an encoder (or of a decoder) have the same width, as have all layers of an
@@ -32,6 +32,8 @@ def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any],
 
     :param state: plain state, see :func:`fairseq_lottery.inference.export.plain_state`; not changed
     :param source: the checkpoint's path, for messages
+    :param heads_stay: whether dead attention heads stay in the file; if not, the report leaves them out, and a
+        Transformer without dead units is no error
     :returns: the smaller state, and a report of what was removed
     :raises CheckpointError: the architecture has no such units, they cannot be removed exactly, or none are dead
     """
@@ -53,9 +55,11 @@ def shrink_state(state: Mapping[str, Any], source: str) -> tuple[dict[str, Any],
     units = [Units(f"{block}.fc1", (Reads(f"{block}.fc2", (activation,)),)) for block in layers]
     level = [{f"{block}.fc1" for block in side} for side in blocks.values()]
     shrunk = shrink(model, units, level=level)
-    dead = _dead_heads(model, options)
+    dead = _dead_heads(model, options) if heads_stay else 0
     stay = f"; {dead} dead heads stay, as zeros: fairseq's attentions are as wide as their embeddings" if dead else ""
-    report = replace(_report(model, shrunk, source, stay), note=stay)
+    report = replace(_report(model, shrunk), note=stay)
+    if not report and heads_stay:
+        raise CheckpointError(f"{source}: {report.line}{stay}")
     widths = {(side, _WIDTH): shrunk.widths[f"{names[0]}.fc1"][1] for side, names in blocks.items()}
     return {**state, "cfg": _with_widths(state["cfg"], widths), "model": shrunk.tensors}, report
 
@@ -77,7 +81,9 @@ def _shrink_lstm(state: Mapping[str, Any], options: Mapping[str, Any], source: s
     readers = [*(Reads(name, recurrent=True) for name in names[1:]), Reads(_OUTPUT)]
     units = [Units(name, (reads,), recurrent=True) for name, reads in zip(names, readers, strict=True)]
     shrunk = shrink(model, units, level=[names])
-    report = _report(model, shrunk, source)
+    report = _report(model, shrunk)
+    if not report:
+        raise CheckpointError(f"{source}: {report.line}")
     tensors = {name: shrunk.tensors[as_lstm[name]] for name in state["model"]}
     width = shrunk.widths[names[0]][1]
     cfg = _with_widths(state["cfg"], {("decoder", "hidden_size"): width, ("decoder", "out_embed_dim"): width})
@@ -94,13 +100,10 @@ def _dead_heads(model: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
     return dead
 
 
-def _report(model: Mapping[str, Tensor], shrunk: Shrunk, source: str, note: str = "") -> Report:
+def _report(model: Mapping[str, Tensor], shrunk: Shrunk) -> Report:
     counted = without_copies(model)
     outside = outside_by_name(counted)
-    report = shrunk.report(counted, lambda name: name in outside or (name in model and name not in counted))
-    if not report:
-        raise CheckpointError(f"{source}: {report.line}{note}")
-    return report
+    return shrunk.report(counted, lambda name: name in outside or (name in model and name not in counted))
 
 
 def _check(

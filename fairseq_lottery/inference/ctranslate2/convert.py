@@ -20,6 +20,7 @@ from fairseq_lottery.inference.ctranslate2.heads import leave_out_dead_heads
 from lottery_core.errors import CheckpointError, ConfigError
 from lottery_core.experiments import paths
 from lottery_core.files import read_object, write_folder, write_json
+from lottery_core.inference import Report
 from lottery_core.version import VERSION
 
 EXTRA = "the form ctranslate2 needs ctranslate2 and sacrebleu: pip install -c constraints.txt -e '.[ctranslate2]'"
@@ -43,18 +44,26 @@ def require_package() -> None:
 
 
 def convert(
-    state: Mapping[str, Any], path: Path, output: Path, *, int8: bool = False, data: Path | str | None = None
+    state: Mapping[str, Any],
+    path: Path,
+    output: Path,
+    *,
+    report: Report | None = None,
+    int8: bool = False,
+    data: Path | str | None = None,
 ) -> str:
     """Convert a translation model with ``ctranslate2.converters.FairseqConverter``, and check it on the test split.
 
     :param state: plain state, see :func:`fairseq_lottery.inference.export.plain_state`
     :param path: the checkpoint that it was read from
     :param output: the folder to write
+    :param report: which units were removed from ``state`` before; ``None`` if none were looked for
     :param int8: whether to store the weights in 8 bits
     :param data: folder with the dictionaries and the test split; ``None`` for the folder of training
     :returns: a description of the model and of the check
     :raises ConfigError: a package, a dictionary or the test split is missing
-    :raises CheckpointError: CTranslate2 lacks something of the model, or it translates differently
+    :raises CheckpointError: CTranslate2 lacks something of the model, it translates differently, or with a report
+        neither units nor heads are dead
     :raises WriteError: the folder exists or cannot be written
     """
     require_package()
@@ -72,15 +81,23 @@ def convert(
                 removed, heads = convert_files(plain, folder, languages, target, kind)
             except Exception as error:  # the converter names the option that it lacks, or fails at an architecture
                 raise CheckpointError(f"CTranslate2 cannot convert {path}: {_reason(error)}") from error
+            if report is not None and not report and not removed:
+                raise CheckpointError(f"{path}: {report.line}, and no attention head is dead")
             comparison = compare(plain, target, folder, kind)
         if not int8 and not comparison.fine:
             raise CheckpointError(f"the converted model translates differently: {comparison}")
         write_json(target / FACTS, {**_facts(path), "weights": kind, "check": comparison.as_json()})
         size = sum(file.stat().st_size for file in target.iterdir())
         dead = f"; left out {removed:,} of {heads:,} attention heads, which are dead" if removed else ""
-        return f"{options['arch']}, {kind}, {size / 1e6:,.1f} MB; {comparison}{dead}"
+        return f"{options['arch']}, {kind}, {size / 1e6:,.1f} MB; {comparison}{dead}{_words(report)}"
 
     return write_folder(output, write)
+
+
+def _words(report: Report | None) -> str:
+    if report is None:
+        return ""
+    return f"; {report.line}" if report else "; no unit of a feed-forward block is dead"
 
 
 @contextmanager

@@ -133,6 +133,28 @@ def test_dead_heads_are_left_out(
     assert "left out 1 of 6 attention heads" in capsys.readouterr().out
 
 
+def test_shrunk_with_dead_heads(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dead heads alone are enough; with dead units both are named once; with neither nothing is written."""
+    state = load(trained)
+    assert exported(trained, tmp_path / "nothing", "--shrunk") == 2
+    assert "no unit is dead: nothing to remove (" in (said := refused(tmp_path / "nothing", capsys))
+    assert said.endswith("and no attention head is dead")
+    for name, weight in state["model"].items():
+        if name.endswith("attn.out_proj.weight"):
+            weight[:, :8] = 0
+    torch.save(state, tmp_path / "dead.pt")
+    assert exported(tmp_path / "dead.pt", tmp_path / "heads", "--shrunk") == 0
+    said = capsys.readouterr().out
+    assert "left out 3 of 6 attention heads, which are dead; no unit of a feed-forward block is dead" in said
+    for side in ("encoder", "decoder"):
+        state["model"][f"{side}.layers.0.fc2.weight"][:, ::2] = 0
+    torch.save(state, tmp_path / "dead.pt")
+    assert exported(tmp_path / "dead.pt", tmp_path / "both", "--shrunk") == 0
+    said = capsys.readouterr().out
+    assert "left out 3 of 6 attention heads, which are dead; removed " in said
+    assert "stay" not in said
+
+
 def test_the_plain_form_is_read_by_the_converter_itself(trained: Path, translation_data: Path, tmp_path: Path) -> None:
     """By the command that ships with CTranslate2, where this project is not importable; the shrunk form too."""
     state = load(trained)
