@@ -14,6 +14,8 @@ import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.data import data_utils
 
+from lottery_core.errors import ConfigError
+
 SPLIT, BEAM, BATCH = "test", 4, 8
 _LONGEST = 200  # fairseq-generate's --max-len-b
 _LEAST_SAME = 0.9  # of the hypotheses, in float32; the rest are ties that rounding breaks
@@ -69,6 +71,7 @@ def compare(checkpoint: Path, model: Path, data: Path, kind: str) -> Comparison:
     :param model: folder of the converted model
     :param data: folder with the dictionaries and the test split
     :param kind: type of the converted model's weights, ``"float32"`` or ``"int8"``
+    :raises ConfigError: the test split cannot be read, or has no sentence that the model can translate
     """
     fairseq = _Fairseq(checkpoint, data)
     fast = _CTranslate2(model, kind, fairseq.longest)
@@ -95,6 +98,8 @@ def compare(checkpoint: Path, model: Path, data: Path, kind: str) -> Comparison:
         if time.monotonic() - said > _EVERY:
             said = time.monotonic()
             print(f"translated {done:,} of {total:,} sentences", file=sys.stderr, flush=True)
+    if not found:
+        raise ConfigError(f"the {SPLIT} split of {data} has no sentence that is short enough for the model")
     texts = [[fairseq.text(each) for each in side] for side in zip(*found.values(), strict=True)]
     references = [fairseq.text(fairseq.target(number)) for number in found]
     bleu, tokenisation = _bleu(fairseq.units, references, texts)
@@ -109,13 +114,20 @@ class _Fairseq:
         models, cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
             [str(checkpoint)], arg_overrides={"data": str(data)}
         )
-        self.task.load_dataset(SPLIT, task_cfg=cfg.task)
-        self.dataset = self.task.dataset(SPLIT)
+        try:
+            self.task.load_dataset(SPLIT, task_cfg=cfg.task)
+            self.dataset = self.task.dataset(SPLIT)
+            targets = [self.target(number) for number in range(len(self.dataset))]  # reads everything once
+        except Exception as error:  # a damaged file can raise anything
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigError(f"cannot read the {SPLIT} split of {data}: {reason}") from error
+        if not targets:
+            raise ConfigError(f"the {SPLIT} split of {data} has no sentences")
         self.models = [models[0].eval()]
         models[0].prepare_for_inference_(cfg)
         self.generator = self.task.build_generator(self.models, Namespace(beam=BEAM, max_len_b=_LONGEST))
         self.longest = min(_LONGEST, models[0].max_decoder_positions() - 1)
-        self.units = _units([self.target(number) for number in range(min(200, len(self.dataset)))])
+        self.units = _units(targets[:200])
 
     def batches(self) -> Iterator[Any]:
         batches = self.task.get_batch_iterator(

@@ -6,13 +6,13 @@ import logging
 import tempfile
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import data_utils
+from fairseq.data import data_utils, indexed_dataset
 
 from fairseq_lottery.checkpoint import CheckpointProgress, with_attributes
 from fairseq_lottery.inference.ctranslate2.compare import SPLIT, compare
@@ -61,7 +61,7 @@ def convert(
     :param int8: whether to store the weights in 8 bits
     :param data: folder with the dictionaries and the test split; ``None`` for the folder of training
     :returns: a description of the model and of the check
-    :raises ConfigError: a package, a dictionary or the test split is missing
+    :raises ConfigError: a package, a dictionary or the test split is missing, or no sentence of it can be translated
     :raises CheckpointError: CTranslate2 lacks something of the model, it translates differently, or with a report
         neither units nor heads are dead
     :raises WriteError: the folder exists or cannot be written
@@ -165,11 +165,25 @@ def _data(state: Mapping[str, Any], path: Path, data: Path | str | None) -> tupl
     source, target = (options.get(f"{side}_lang") or inferred[n] for n, side in enumerate(("source", "target")))
     if source is None or target is None:
         raise ConfigError(f"{folder} has no translation data: {_GIVE}")
-    needed = [f"dict.{source}.txt", f"dict.{target}.txt", f"{SPLIT}.{source}-{target}.{source}.bin"]
+    # fairseq takes either order of the languages (load_langpair_dataset).
+    pairs = [f"{SPLIT}.{source}-{target}", f"{SPLIT}.{target}-{source}"]
+    pair = next((pair for pair in pairs if (folder / f"{pair}.{source}.idx").is_file()), pairs[0])
+    files = [f"{pair}.{language}.{part}" for language in (source, target) for part in ("bin", "idx")]
+    needed = [f"dict.{source}.txt", f"dict.{target}.txt", *files]
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise ConfigError(f"{folder} has no {missing[0]}: {_GIVE}")
+    _check_split(folder, [f"{pair}.{language}" for language in (source, target)])
     return folder, (source, target)
+
+
+def _check_split(folder: Path, names: Iterable[str]) -> None:
+    # What makes fairseq's reader print a traceback beside its error.
+    for name in names:
+        if indexed_dataset.infer_dataset_impl(str(folder / name)) is None:
+            raise ConfigError(f"cannot read the {SPLIT} split of {folder}: {name}.idx is no index of fairseq")
+        if not (folder / f"{name}.bin").stat().st_size:
+            raise ConfigError(f"the {SPLIT} split of {folder} has no sentences")
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from ctranslate2.converters import FairseqConverter
+from fairseq.data import indexed_dataset
 
 from fairseq_lottery.inference.ctranslate2.compare import compare
 from fairseq_lottery.inference.ctranslate2.convert import EXTRA
@@ -228,6 +232,52 @@ def test_a_language_model(lm_data: Path, tmp_path: Path, capsys: pytest.CaptureF
     train(lm_data, tmp_path, *LM, *LM_DATA, *TRANSFORMER_LM, *ADAM)
     assert exported(tmp_path / "checkpoint_last.pt", tmp_path / "out") == 2
     assert "is no translation model (its task is language_modeling)" in refused(tmp_path / "out", capsys)
+
+
+def split_of(folder: Path, sentences: list[list[int]]) -> None:
+    """Write the test split of a folder anew."""
+    for language in ("en", "de"):
+        path = folder / f"test.en-de.{language}"
+        builder: Any = indexed_dataset.make_builder(f"{path}.bin", "mmap", vocab_size=100)
+        for sentence in sentences:
+            builder.add_item(torch.tensor(sentence))
+        builder.finalize(f"{path}.idx")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # it would be printed to users
+def test_a_test_split_that_cannot_be_translated(
+    trained: Path, translation_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every refusal names the data, not the folder that would be written."""
+
+    def damaged(name: str, change: Callable[[Path], object]) -> Path:
+        shutil.copytree(translation_data, folder := tmp_path / name)
+        change(folder)
+        return folder
+
+    long = [[5] * 100 + [2]] * 3
+    cases = {
+        damaged(f"no {name}", lambda folder, name=name: (folder / name).unlink()): f"has no {name}: give the folder"
+        for name in (f"test.en-de.{language}.{part}" for language in ("en", "de") for part in ("bin", "idx"))
+    }
+    cases[damaged("empty", lambda folder: split_of(folder, []))] = "has no sentences"
+    cases[damaged("long", lambda folder: split_of(folder, long))] = "has no sentence that is short enough for the model"
+    cut = damaged("cut", lambda folder: os.truncate(folder / "test.en-de.de.bin", 40))
+    other = damaged("other", lambda folder: (folder / "test.en-de.de.idx").write_bytes(b"x" * 50))
+    cases |= {cut: "cannot read the test split of", other: "cannot read the test split of"}
+    for folder, expected in cases.items():
+        assert exported(trained, tmp_path / "out", "--data", folder) == 2, folder
+        line = refused(tmp_path / "out", capsys)
+        assert expected in line
+        assert str(folder) in line
+
+
+def test_data_of_the_other_direction(trained: Path, translation_data: Path, tmp_path: Path) -> None:
+    """As fairseq does, test.de-en is taken for a model from en to de."""
+    shutil.copytree(translation_data, folder := tmp_path / "bin")
+    for path in list(folder.glob("*.en-de.*")):
+        path.rename(folder / path.name.replace("en-de", "de-en"))
+    assert exported(trained, tmp_path / "out", "--data", folder) == 0
 
 
 def test_refusals(
