@@ -13,6 +13,7 @@ from sb3_lottery.backends.choose import (
     step_threads,
 )
 from sb3_lottery.backends.envpool_vec import SUCCESSORS
+from sb3_lottery.backends.played import NamedFailures
 from sb3_lottery.backends.request import FRAME_STACK, EnvRequest
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "EnvRequest",
     "FRAME_STACK",
     "GYMNASIUM",
+    "NamedFailures",
     "SUCCESSORS",
     "atari_game",
     "atari_hint",

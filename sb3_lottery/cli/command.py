@@ -25,7 +25,7 @@ from lottery_core.cli import (
     typed_words,
     with_probed_point,
 )
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
@@ -142,7 +142,15 @@ def _measure_floor(request: Request, quiet: bool) -> None:
     experiment, model = request.experiment, request.settings.model
     done = read_marker(experiment.out / dense(experiment.seeds[0]).folder, experiment)
     if done is not None and read_floor(experiment.out) is None:
-        score, policy, _ = floor(replace(model, device="cpu"), experiment.seeds[0])
+        try:
+            score, policy, _ = floor(replace(model, device="cpu"), experiment.seeds[0])
+        except LotteryError:
+            raise
+        except Exception as error:  # a user's environment may raise anything
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise ConfigError(
+                f"cannot measure the floor of '{model.env}' (--no-floor leaves it out): {reason}"
+            ) from error
         write_floor(experiment.out, score, policy)
         Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
 

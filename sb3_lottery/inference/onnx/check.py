@@ -12,6 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from lottery_core.errors import ConfigError
 from lottery_core.pruning import derive_seed
 from sb3_lottery.inference.onnx.agent import OnnxAgent
 from sb3_lottery.inference.onnx.graph import ACTION, PolicyGraph, choices_of
@@ -19,7 +20,9 @@ from sb3_lottery.inference.onnx.surroundings import Surroundings
 
 OBSERVATIONS = 1000
 _EPISODE = 50  # steps, where there is no environment
-_CLOSE = 1e-4  # of the largest action: continuous actions that are the same
+_CLOSE = 1e-4  # of the action, or 1 if it is smaller: continuous actions that are the same
+_SHARE = 1e-3  # of the range of the axis, where that is less: else every action of a small range would be the same
+_ROUNDING = 1e-6  # of the action: what float32 does not tell apart, in a small range of large numbers
 _TIE = 1e-5  # of the largest value: values that float32 does not tell apart
 
 
@@ -72,6 +75,7 @@ def compare(
         are random points of the observation space
     :param seed: seed of the environment
     :param count: number of observations
+    :raises ConfigError: the environment fails
     """
     source = f"observations of {surroundings.environment}" if surroundings.make else "random observations"
     comparison = Comparison(source)
@@ -126,8 +130,8 @@ def _count(comparison: Comparison, graph: PolicyGraph, action: np.ndarray, found
     if isinstance(graph.policy.action_space, spaces.Box):
         distance = np.abs(mine.astype(np.float64) - action)
         comparison.difference = max(comparison.difference, float(distance.max(initial=0.0)))
-        limit = _CLOSE * max(1.0, float(np.abs(action).max(initial=0.0)))
-        comparison.same += int((distance.reshape(batch, -1).max(axis=1) <= limit).sum())
+        fine = distance <= _limit(graph.policy.action_space, np.abs(action.astype(np.float64)))
+        comparison.same += int(fine.reshape(batch, -1).all(axis=1).sum())
         return
     same = (mine == action).reshape(batch, -1).all(axis=1)
     comparison.same += int(same.sum())
@@ -137,6 +141,13 @@ def _count(comparison: Comparison, graph: PolicyGraph, action: np.ndarray, found
     rows = np.arange(batch)
     gap = np.abs(values[rows, mine] - values[rows, action])
     comparison.ties += int((~same & (gap <= _TIE * np.maximum(1.0, np.abs(values[rows, mine])))).sum())
+
+
+def _limit(space: spaces.Box, size: np.ndarray) -> np.ndarray:
+    # For each axis of each action: the largest difference between actions that are the same.
+    extent = space.high.astype(np.float64) - space.low  # infinite without bounds
+    limit: np.ndarray = np.minimum(_CLOSE * np.maximum(1.0, size), _SHARE * extent) + _ROUNDING * size
+    return limit
 
 
 def _batch(observations: list[Any]) -> Any:
@@ -157,10 +168,20 @@ def _steps_in_environment(graph: PolicyGraph, surroundings: Surroundings, seed: 
     try:
         observation, start = env.reset(), np.ones(1, dtype=bool)
         while True:
-            yield observation, start, masks_of(env) if masks_of else None
+            yield observation, start, _right_masks(masks_of(env), graph, surroundings) if masks_of else None
             observation, _, start, _ = env.step(act.action)
     finally:
         env.close()
+
+
+def _right_masks(masks: np.ndarray, graph: PolicyGraph, surroundings: Surroundings) -> np.ndarray:
+    right = (1, sum(choices_of(graph.policy.action_space)))
+    if masks.shape != right:
+        raise ConfigError(
+            f"cannot play environment '{surroundings.environment}': its action_masks must have {right[1]} entries, not "
+            f"the shape {masks.shape[1:]}"
+        )
+    return masks
 
 
 def _random_steps(graph: PolicyGraph, surroundings: Surroundings, seed: int, act: _Acting) -> Iterator[Step]:

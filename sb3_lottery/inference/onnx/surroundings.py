@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, paths
 from lottery_core.files import printable, read_object, why_not_regular
 from sb3_lottery.analysis import require_own_experiment
+from sb3_lottery.backends import NamedFailures
+from sb3_lottery.inference.onnx.graph import MASKS
 from sb3_lottery.models import ModelSettings, make_env
 from sb3_lottery.pickled import require_own
 from sb3_lottery.training import NORMALIZE, saved_model
@@ -65,19 +68,13 @@ class Surroundings:
                 name, make = one.env, lambda seed: make_env(one, seed)
         if make is None:
             return cls(result, None, None, statistics)
-        found = cls(result, name, lambda seed: _wrapped(make, seed), statistics)
+        found = cls(result, name, lambda seed: _wrapped(make, name, seed), statistics)
         found._check(policy)
         return found
 
     def _check(self, policy: BasePolicy) -> None:
         assert self.make is not None
-        try:
-            env = self.make(0)
-        except ConfigError:
-            raise
-        except Exception as error:  # a user's environment may raise anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigError(f"cannot make environment '{self.environment}': {printable(reason, 200)}") from error
+        env = self.make(0)
         try:
             for what, mine, its in (
                 ("observations", policy.observation_space, env.observation_space),
@@ -85,6 +82,8 @@ class Surroundings:
             ):
                 if _shapes(mine) != _shapes(its):
                     raise ConfigError(f"{self.environment} has {what} {its}, and those of the model are {mine}")
+            if MASKS in inspect.signature(policy._predict).parameters and not env.has_attr(MASKS):
+                raise ConfigError(f"{self.environment} has no method {MASKS}, which the policy needs")
         finally:
             env.close()
 
@@ -93,8 +92,15 @@ class Surroundings:
         return observation if self.statistics is None else self.statistics.normalize_obs(observation)
 
 
-def _wrapped(make: Callable[[int], VecEnv], seed: int) -> VecEnv:
-    return BaseAlgorithm._wrap_env(make(seed), verbose=0)  # e.g. transposed images, as in training
+def _wrapped(make: Callable[[int], VecEnv], name: str | None, seed: int) -> VecEnv:
+    try:
+        env = BaseAlgorithm._wrap_env(make(seed), verbose=0)  # e.g. transposed images, as in training
+    except ConfigError:
+        raise
+    except Exception as error:  # a user's environment may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"cannot make environment '{name}': {printable(reason, 200)}") from error
+    return NamedFailures(env, name)
 
 
 def _registered(name: str, seed: int) -> VecEnv:
