@@ -6,7 +6,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, Union
 
@@ -79,8 +79,21 @@ def _hints(kind: type) -> Mapping[str, Any]:
 
 def _checked(hint: Any, value: Any, key: str, error: Callable[[str], Exception]) -> Any:
     if not _fits(hint, value):
+        for name, entry, each in _entries(hint, value):  # the object or list is right, an entry of it is not
+            _checked(entry, each, f"{key}.{name}", error)
         raise error(f"'{printable(key)}' must be {_described(hint)}, not {_shown(value)}")
     return _as_hinted(hint, value)
+
+
+def _entries(hint: Any, value: Any) -> Iterator[tuple[Any, Any, Any]]:
+    # Name, annotation and value of each entry, if the value is an object or a list as it is annotated.
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if not isinstance(origin, type) or not arguments:
+        return
+    if isinstance(value, Mapping) and issubclass(origin, Mapping):
+        yield from ((name, arguments[1], each) for name, each in value.items())
+    elif isinstance(value, list) and issubclass(origin, Sequence):
+        yield from ((index, arguments[0], each) for index, each in enumerate(value))
 
 
 def _fits(hint: Any, value: Any) -> bool:

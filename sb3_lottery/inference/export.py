@@ -58,7 +58,7 @@ def export(path: Path, output: Path, form: str, trust: bool, *, shrunk: bool = F
     if not report:
         raise CheckpointError(f"{path}: {report.line}")
     if form == ONNX:
-        return f"{write_onnx(policy, path, output, trust, **options)}; {report.line}"
+        return f"{write_onnx(policy, path, output, trust, shrunk=True, **options)}; {report.line}"
     data["policy_kwargs"] = kwargs
     params[_POLICY] = policy.state_dict()
     for name in params:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import tempfile
 import warnings
@@ -17,7 +18,7 @@ from fairseq.data import data_utils, indexed_dataset
 from fairseq_lottery.checkpoint import CheckpointProgress, with_attributes
 from fairseq_lottery.inference.ctranslate2.compare import SPLIT, compare
 from fairseq_lottery.inference.ctranslate2.heads import leave_out_dead_heads
-from lottery_core.errors import CheckpointError, ConfigError
+from lottery_core.errors import CheckpointError, ConfigError, WriteError
 from lottery_core.experiments import paths
 from lottery_core.files import read_object, write_folder, write_json
 from lottery_core.inference import Report
@@ -26,6 +27,7 @@ from lottery_core.version import VERSION
 EXTRA = "the form ctranslate2 needs ctranslate2 and sacrebleu: pip install -c constraints.txt -e '.[ctranslate2]'"
 _GIVE = "give the folder that fairseq-preprocess wrote, --data DIR"
 FACTS = "lottery.json"  # in the model's folder: where it comes from, and what the check said
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _INT8, _FLOAT32 = "int8", "float32"
 # Entries of result.json that the folder names.
 _RESULT = ("kind", "round", "seed", "pruned", "surviving", "score")
@@ -72,21 +74,28 @@ def convert(
     if options["arch"] is None:
         raise CheckpointError(f"CTranslate2 cannot convert {path}: it was not trained with --arch")
     kind = _INT8 if int8 else _FLOAT32
+    used = {"shrunk": report is not None, "weights": kind}
 
     def write(target: Path) -> str:
         with tempfile.TemporaryDirectory() as temporary, _quiet():
             plain = Path(temporary, "plain.pt")
-            torch.save({**state, "args": with_attributes(options)}, plain)
+            try:
+                torch.save({**state, "args": with_attributes(options)}, plain)
+            except (OSError, RuntimeError) as error:  # torch's writer raises a RuntimeError where the disk is full
+                reason = " ".join(str(error).split())[:200]
+                raise WriteError(f"cannot write in {temporary}, where temporary files go: {reason}") from error
             try:
                 removed, heads = convert_files(plain, folder, languages, target, kind)
             except Exception as error:  # the converter names the option that it lacks, or fails at an architecture
+                if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                    raise  # it is about the folder that is written
                 raise CheckpointError(f"CTranslate2 cannot convert {path}: {_reason(error)}") from error
             if report is not None and not report and not removed:
                 raise CheckpointError(f"{path}: {report.line}, and no attention head is dead")
             comparison = compare(plain, target, folder, kind)
         if not int8 and not comparison.fine:
             raise CheckpointError(f"the converted model translates differently: {comparison}")
-        write_json(target / FACTS, {**_facts(path), "weights": kind, "check": comparison.as_json()})
+        write_json(target / FACTS, {**_facts(path), **used, "check": comparison.as_json()})
         size = sum(file.stat().st_size for file in target.iterdir())
         dead = f"; left out {removed:,} of {heads:,} attention heads, which are dead" if removed else ""
         return f"{options['arch']}, {kind}, {size / 1e6:,.1f} MB; {comparison}{dead}{_words(report)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, WriteError
 from sb3_lottery.inference.onnx.agent import OnnxAgent
 from sb3_lottery.inference.onnx.surroundings import Surroundings
 
@@ -24,6 +24,7 @@ def quantised(model: bytes) -> bytes:
     :param model: content of the file
     :returns: content of the smaller file
     :raises ConfigError: onnxruntime cannot quantise it
+    :raises WriteError: there is no room for temporary files
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -35,10 +36,13 @@ def quantised(model: bytes) -> bytes:
     level = root.level
     with tempfile.TemporaryDirectory() as folder:
         full, small = Path(folder, "full.onnx"), Path(folder, "small.onnx")
-        full.write_bytes(model)
         try:
             root.setLevel(logging.ERROR)  # it recommends a preparation, which changes nothing here
+            full.write_bytes(model)
             quantize_dynamic(full, small, weight_type=kind)
+        except OSError as error:
+            reason = error.strerror or error
+            raise WriteError(f"cannot write in {folder}, where temporary files go: {reason}") from error
         except Exception as error:  # of a layer that onnxruntime does not know
             raise ConfigError(
                 f"onnxruntime cannot quantise the policy: {' '.join(str(error).split())[:200]}"
@@ -67,6 +71,7 @@ def score(agent: OnnxAgent, surroundings: Surroundings, folded: bool, maskable: 
     :param maskable: whether it takes the valid actions
     :param episodes: number of episodes, at least 2
     :param seed: seed of the environment
+    :raises ConfigError: the environment fails
     """
     evaluate: Any = evaluate_policy
     if maskable:

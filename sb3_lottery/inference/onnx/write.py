@@ -31,6 +31,7 @@ def write_onnx(
     output: Path,
     trust: bool,
     *,
+    shrunk: bool = False,
     normalize: bool = False,
     int8: bool = False,
     env: str | None = None,
@@ -43,13 +44,15 @@ def write_onnx(
     :param path: the zip that it was read from; its run folder has the environment and the statistics
     :param output: the file to write
     :param trust: whether files of the run folder may run code even if others wrote them
+    :param shrunk: whether dead units were removed from the policy before
     :param normalize: whether the model normalises observations itself
     :param int8: whether to store the weights in 8 bits
     :param env: id of the environment, if it is not that of the run folder
     :param episodes: episodes that are played before and after quantising
     :param observations: observations of the check
     :returns: a description of the file and of the check
-    :raises ConfigError: a package, the environment or the statistics are missing, or the policy cannot be traced
+    :raises ConfigError: a package, the environment or the statistics are missing, the environment fails, or the policy
+        cannot be traced
     :raises CheckpointError: the exported policy acts differently
     :raises WriteError: the file cannot be written
     """
@@ -61,7 +64,7 @@ def write_onnx(
         raise ConfigError(f"--int8 plays episodes, and {path} is in no run folder with its environment: give --env ID")
     policy.set_training_mode(False)
     graph = PolicyGraph(policy, surroundings.statistics if normalize else None)
-    facts = _facts(policy, surroundings, normalize, int8)
+    facts = _facts(policy, surroundings, {"shrunk": shrunk, "normalizes": normalize, "int8": int8})
     model = _with_facts(to_onnx(graph), facts)
     agent, seed = _loaded(model), int(surroundings.result.get("seed") or 0)
     comparison = compare(graph, agent, surroundings, seed, observations)
@@ -70,7 +73,7 @@ def write_onnx(
             f"the exported policy acts differently: {comparison} (a policy that branches on its input cannot be traced)"
         )
     lines = [f"{type(policy).__name__}, opset {OPSET}: {_named(agent)}; {comparison}"]
-    if surroundings.statistics is not None and not normalize:
+    if surroundings.statistics is not None and surroundings.statistics.norm_obs and not normalize:
         lines.append(f"observations are to be normalised first ({NORMALIZE}); --normalize makes the model do it")
     if int8:
         small = _with_facts(quantised(model), facts)
@@ -105,15 +108,14 @@ def _shape(shape: list[Any]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _facts(policy: BasePolicy, surroundings: Surroundings, normalize: bool, int8: bool) -> dict[str, str]:
+def _facts(policy: BasePolicy, surroundings: Surroundings, used: Mapping[str, bool]) -> dict[str, str]:
     values: dict[str, Any] = {name: surroundings.result.get(name) for name in _RESULT}
     values |= {
         "policy": type(policy).__name__,
         "observation_space": str(policy.observation_space),
         "action_space": str(policy.action_space),
         "environment": surroundings.environment,
-        "normalizes": normalize,
-        "int8": int8,
+        **used,
         "version": VERSION,
     }
     return {

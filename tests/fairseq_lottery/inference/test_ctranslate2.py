@@ -122,6 +122,7 @@ def test_dead_heads_are_left_out(
     torch.save(state, tmp_path / "dead.pt")
     assert exported(tmp_path / "dead.pt", tmp_path / "cut") == 0
     assert "left out 3 of 6 attention heads, which are dead" in capsys.readouterr().out
+    assert read_object(tmp_path / "cut" / "lottery.json")["shrunk"] is False
     facts = read_object(tmp_path / "cut" / "lottery.json")["check"]
     assert facts["same"] + facts["ties"] == SENTENCES
     sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("cut", "whole")]
@@ -150,6 +151,7 @@ def test_shrunk_with_dead_heads(trained: Path, tmp_path: Path, capsys: pytest.Ca
     assert exported(tmp_path / "dead.pt", tmp_path / "heads", "--shrunk") == 0
     said = capsys.readouterr().out
     assert "left out 3 of 6 attention heads, which are dead; no unit of a feed-forward block is dead" in said
+    assert read_object(tmp_path / "heads" / "lottery.json")["shrunk"] is True
     for side in ("encoder", "decoder"):
         state["model"][f"{side}.layers.0.fc2.weight"][:, ::2] = 0
     torch.save(state, tmp_path / "dead.pt")

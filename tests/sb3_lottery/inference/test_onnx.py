@@ -267,6 +267,9 @@ def test_shrunk_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert exported(tmp_path, tmp_path / "full.onnx", "--trust") == 0
     capsys.readouterr()
     assert exported(tmp_path, tmp_path / "small.onnx", "--trust", "--shrunk") == 0
+    for name, shrunk in (("full", "false"), ("small", "true")):
+        facts = {each.key: each.value for each in onnx.load(tmp_path / f"{name}.onnx").metadata_props}
+        assert facts["lottery.shrunk"] == shrunk
     assert "units" in capsys.readouterr().out
     actions = []
     for name in ("full", "small"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from lottery_core.cli.lottery import main
-from lottery_core.errors import CheckpointError
+from lottery_core.errors import CheckpointError, WriteError
 from sb3_lottery.inference.onnx.check import Comparison, _count
-from sb3_lottery.inference.onnx.graph import PolicyGraph
+from sb3_lottery.inference.onnx.graph import PolicyGraph, to_onnx
+from sb3_lottery.inference.onnx.int8 import quantised
 from sb3_lottery.inference.onnx.write import write_onnx
 from tests.sb3_lottery import tiny
 
@@ -88,6 +90,28 @@ def test_normalised_in_float64(registered: Any, tmp_path: Path, capsys: pytest.C
     env.save(str(tmp_path / "vecnormalize.pkl"))
     assert exported(tmp_path, "--normalize") == 0, capsys.readouterr().err
     assert "the same actions as predict on 1,000 observations of Checked-v0" in capsys.readouterr().out
+
+
+def test_statistics_that_leave_observations_alone(
+    registered: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered(tiny.Tiny)
+    tiny.make("ppo").save(tmp_path / "model.zip")
+    for norm_obs in (True, False):
+        VecNormalize(DummyVecEnv([tiny.Tiny]), norm_obs=norm_obs).save(str(tmp_path / "vecnormalize.pkl"))
+        assert exported(tmp_path) == 0
+        assert ("are to be normalised first" in capsys.readouterr().out) == norm_obs
+
+
+def test_no_room_for_temporary_files() -> None:
+    model = to_onnx(PolicyGraph(tiny.make("ppo").policy.eval()))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"cannot write in /\S+, where temporary files go: File too large"):
+            quantised(model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
