@@ -23,6 +23,7 @@ from fairseq_lottery.launcher.options import (
     stability_parser,
     with_task,
 )
+from fairseq_lottery.launcher.pretrained import with_digests
 from fairseq_lottery.launcher.probe import scored_on_the_line, with_points
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
 from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
@@ -67,7 +68,7 @@ def _preflight(
     logging.getLogger().setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
-    experiment = replace(experiment, settings={**experiment.settings, "data": cfg.task.data})
+    experiment = with_digests(replace(experiment, settings={**experiment.settings, "data": cfg.task.data}), arguments)
     if probes:
         experiment = with_points(experiment, cfg, vars(args))
     experiment.check_same_as_before()

@@ -11,7 +11,7 @@ from typing import Any
 
 from lottery_core.cli.common import Parser
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, Progress, paths
+from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, Progress, paths, read_row
 from lottery_core.pruning import INIT, SEARCH_FULL, WINNING
 from lottery_core.reports import Stability, stability
 
@@ -140,7 +140,10 @@ def probe_of(experiment: Experiment, points: Sequence[str], values: Mapping[str,
     out, of = experiment.out, values["of"]
     place = "" if of is None else os.path.relpath(Path(of).resolve(), out.resolve())
     probe = Probe(tuple(points), place, values["steps"])
-    probe.ticket(out)
+    ticket = probe.ticket(out)
+    before = read_row(out).get("probe", {})
+    if ticket is not None and (not before or "sha256" in before):  # a folder of an earlier version goes on without it
+        probe = replace(probe, sha256=ticket.digest)
     return replace(
         experiment,
         kinds=(WINNING,),
@@ -179,7 +182,7 @@ def chosen_point(found: Stability, out: Path) -> str:
     if found.earliest is None:
         last = found.points[-1]
         raise ConfigError(
-            f"--rewind {AUTO}: no candidate is stable, the last one, {last.point}, has an instability of "
-            f"{last.share:.1%} ({out / paths.STABILITY}): choose a --rewind point yourself"
+            f"--rewind {AUTO}: no candidate is stable with all later ones: the last one, {last.point}, has an "
+            f"instability of {last.share:.1%} ({out / paths.STABILITY}): choose a --rewind point yourself"
         )
     return found.earliest.point

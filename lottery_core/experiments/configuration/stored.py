@@ -69,6 +69,18 @@ def has_transfers(out: Path) -> bool:
     return any(any(out.glob(f"seed-*/**/{kind}/*/{paths.STARTED}")) for kind in TRANSFERS)
 
 
+def configuration_digest(out: Path) -> str:
+    """Return the SHA-256 of what determines the tickets of an experiment; empty if its folder holds none.
+
+    :param out: the experiment's folder
+    :raises ConfigError: the configuration cannot be read
+    """
+    row = read_row(out)
+    names = [name for name in DEFAULTS if name != "score_rounds" and row.get(name, DEFAULTS[name]) != DEFAULTS[name]]
+    names += ["framework", "prune_rate", "rewind", "scope", "settings"]
+    return digest_of({name: row[name] for name in names}) if row else ""
+
+
 def seeding_of(out: Path) -> str:
     """Return which runs of a repeat share the noise of training, as the folder began; shared in a new one."""
     row = read_row(out)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, TicketError
+from lottery_core.experiments.configuration.stored import configuration_digest
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import from_json
 from lottery_core.pruning import ALONE_DENSE, WINNING, Partners, Rename, check_unmatched, partners
@@ -25,12 +26,14 @@ class TicketSource:
     :param place: its folder, or the folder of one of its seeds, whose tickets every seed here then gets
     :param maps: changes of the names there, as ``REGEX=REPLACEMENT``
     :param unmatched: what happens to tensors without a partner, one of :data:`lottery_core.pruning.UNMATCHED`
+    :param sha256: digest of its configuration, so that another experiment in its place is seen; empty: not known
     :raises ConfigError: a change of names or ``unmatched`` is not understood
     """
 
     place: Path
     maps: tuple[str, ...] = ()
     unmatched: str = ALONE_DENSE
+    sha256: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_unmatched(self.unmatched)
@@ -47,7 +50,9 @@ class TicketSource:
         :param out: folder of the experiment that gets the tickets
         """
         place = os.path.relpath(self.place.resolve(), out.resolve())
-        return {"tickets_from": place, "map": list(self.maps), "unmatched": self.unmatched}
+        row = {"tickets_from": place, "map": list(self.maps), "unmatched": self.unmatched}
+        sha256 = self.sha256 or configuration_digest(self._experiment)
+        return {**row, "sha256": sha256} if sha256 else row
 
     @classmethod
     def of_json(cls, out: Path, value: Mapping[str, Any]) -> TicketSource:
@@ -63,7 +68,7 @@ class TicketSource:
 
         row = from_json(_Row, value, damaged)
         # Without the dots: the experiment's own folder may not exist yet.
-        return cls(Path(os.path.normpath(out.resolve() / row.tickets_from)), row.map, row.unmatched)
+        return cls(Path(os.path.normpath(out.resolve() / row.tickets_from)), row.map, row.unmatched, row.sha256)
 
     def ticket(self, seed: int, round_: int) -> Path:
         """Return the file of the winning ticket for a seed and a round here; it may be missing.
@@ -85,7 +90,8 @@ class TicketSource:
         :param runs: its runs that need a ticket
         :param weights: weights of a new network here; ``None`` compares no tensors
         :param scope: which of them are in the pool
-        :raises ConfigError: the place is this experiment, a ticket is missing, or no tensor has a partner
+        :raises ConfigError: the place is this experiment or holds another one than before, a ticket is missing, or no
+            tensor has a partner
         """
         if self._experiment.resolve() == out.resolve():
             raise ConfigError(f"--tickets-from {_shown(self.place)} is this experiment: give another one")
@@ -95,6 +101,8 @@ class TicketSource:
             if not path.exists():
                 raise ConfigError(f"--tickets-from: {run} needs {_shown(path)}, which is missing{self._there(run)}")
             first = first or path
+        if first is not None:
+            self._require_same()
         if first is None or weights is None:
             return []
         try:
@@ -106,15 +114,25 @@ class TicketSource:
     def load(self, run: Run) -> Ticket:
         """Read the winning ticket for a run here.
 
-        :raises ConfigError: it is missing, or cannot be read
+        :raises ConfigError: it is missing, cannot be read, or the place holds another experiment than before
         """
+        self._require_same()
         try:
             return Ticket.load(self.ticket(run.seed, run.round))
         except TicketError as error:
             raise ConfigError(f"--tickets-from: {run} needs a ticket of another experiment: {error}") from error
 
+    def _require_same(self) -> None:
+        if self.sha256 and configuration_digest(self._experiment) not in ("", self.sha256):
+            raise ConfigError(
+                f"--tickets-from {_shown(self.place)} holds another experiment than when this one took its tickets: "
+                "put the same one there again, or use another --out"
+            )
+
     @property
     def _seed(self) -> int | None:
+        if (self.place / paths.EXPERIMENT).exists():  # an experiment's folder may have the name of a seed's
+            return None
         match = _SEED.fullmatch(self.place.resolve().name)
         return None if match is None else int(match[1])
 
@@ -142,6 +160,7 @@ class _Row:
     tickets_from: str
     map: tuple[str, ...] = ()
     unmatched: str = ALONE_DENSE
+    sha256: str = ""
 
 
 def _shown(path: Path) -> str:

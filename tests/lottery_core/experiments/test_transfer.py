@@ -11,7 +11,7 @@ import pytest
 
 from lottery_core import Ticket
 from lottery_core.cli import DEFAULTS, transfer_settings
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import Experiment, Run, TicketSource, paths
 from lottery_core.experiments.results import read_csv
 from lottery_core.pruning import TRANSFERS
@@ -147,3 +147,35 @@ def test_the_options(there: Path, tmp_path: Path) -> None:
 def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the entry 'transfer' in .*tickets_from"):
         experiment(tmp_path, kinds=("transfer",), transfer={"tickets_from": 3})
+
+
+def test_another_experiment_in_the_place_of_the_source_is_refused(tmp_path: Path) -> None:
+    there, out = tmp_path / "a", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=2)
+    options = {"kinds": ("transfer", "transfer-random"), "rounds": 2}
+    here(out, kinds=("transfer",), rounds=1, transfer=source(there, out))
+    shutil.rmtree(there)
+    here(there, kinds=("winning",), rounds=2, settings={"lr": 0.05, "steps": 20})
+    with pytest.raises(ConfigError, match=r"has tickets of another experiment already \(sha256: "):
+        here(out, **options, transfer=source(there, out))
+    with pytest.raises(ConfigError, match="holds another experiment than when this one took its tickets"):
+        experiment(out, **options).check_transfer(None)
+
+
+def test_kinds_of_one_round_come_from_one_ticket_even_in_a_folder_of_an_earlier_version(tmp_path: Path) -> None:
+    there, out = tmp_path / "a", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=2)
+    older = {name: value for name, value in source(there, out).items() if name != "sha256"}
+    here(out, kinds=("transfer",), rounds=1, transfer=older)
+    assert Experiment.load(out).transfer == older
+    shutil.rmtree(there)
+    here(there, kinds=("winning",), rounds=2, settings={"lr": 0.05, "steps": 20})
+    with pytest.raises(RunError, match=r"has other tickets than when .*transfer.round-01 took its own: remove that"):
+        here(out, kinds=("transfer", "transfer-random"), rounds=2, transfer=older)
+
+
+def test_an_experiment_may_have_the_name_of_a_seeds_folder(tmp_path: Path) -> None:
+    there, out = tmp_path / "seed-1", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=1, seeds=(2,))
+    here(out, kinds=("transfer",), rounds=1, seeds=(2,), transfer=source(there, out))
+    assert ticket(out, "transfer", 1, 2).masks == ticket(there, "winning", 1, 2).masks
