@@ -112,3 +112,10 @@ def test_shares_of_a_training_in_other_units_and_the_score(tmp_path: Path) -> No
     assert found.experiment.score_label == "mean return of 100 fresh episodes"
     plain = request_for(f"--preset cartpole --out {tmp_path}")
     assert found.settings.model == plain.settings.model
+
+
+def test_rewards_may_be_normalised_without_observations(tmp_path: Path) -> None:
+    words = "--epochs 2 --eval-episodes 2 --normalize norm_obs:False norm_reward:True --points init --steps 3"
+    small = "--algo a2c --env CartPole-v1 --epoch timesteps:40 --n-envs 2 --net-arch 4 4 --no-floor"
+    assert main(["stability", *shlex.split(small), *words.split(), "--out", str(tmp_path)]) == 0
+    assert Line.read(tmp_path / Run(1, "line", 1).folder).running == ()
