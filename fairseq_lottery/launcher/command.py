@@ -43,7 +43,7 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Executor, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -157,9 +157,14 @@ def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
 
 
 def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
-    chosen = with_probed_point(given, partial(_stability, words=words))
+    chosen = with_probed_point(given, partial(_probe, words=words), partial(_prepare, words=words))
     if chosen is not None:
         _do(chosen, words)
+
+
+def _probe(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    # Of --rewind auto: how the experiment's own runs are scored is not how the networks on a line are.
+    _stability({name: value for name, value in given.items() if name not in SCORING_OPTIONS}, words)
 
 
 def _stability(given: Mapping[str, Any], words: Sequence[str]) -> None:
@@ -167,19 +172,27 @@ def _stability(given: Mapping[str, Any], words: Sequence[str]) -> None:
     _do(given, words, partial(stability_report, threshold=threshold_of(given)))
 
 
-def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:
-    # With a finish, the runs are those of a stability probe.
+def _prepare(
+    given: Mapping[str, Any], words: Sequence[str], probes: bool = False
+) -> tuple[Experiment, Fairseq, Executor, argparse.Namespace]:
+    # The experiment, or the stability probe, what trains its runs, and all options, after everything is checked.
     args = resolve(given)
     _check_tasks(args)
     arguments = with_task(FairseqArguments(words))
-    if finish is not None:
+    if probes:
         args = scored_on_the_line(args, arguments.task or "")
     experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
     framework = Fairseq(args.launcher, not args.no_floor)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
-    experiment = _preflight(experiment, arguments, args, finish is not None)
+    return _preflight(experiment, arguments, args, probes), framework, trainer, args
+
+
+def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:
+    # With a finish, the runs are those of a stability probe.
+    experiment, framework, trainer, args = _prepare(given, words, finish is not None)
+    arguments = FairseqArguments(experiment.settings["arguments"])
 
     def training(run: Run) -> str:
         words = training_arguments(arguments, experiment, run, experiment.out)

@@ -9,9 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli.budget import parse_budget
 from lottery_core.cli.common import Parser
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, Progress, paths, read_row
+from lottery_core.experiments import (
+    KEPT,
+    POINTS,
+    REMAINING,
+    STEPS,
+    THRESHOLD,
+    Experiment,
+    Probe,
+    Progress,
+    paths,
+    read_row,
+)
 from lottery_core.pruning import INIT, SEARCH_FULL, WINNING
 from lottery_core.reports import Stability, stability
 
@@ -81,26 +93,43 @@ def threshold_of(given: Mapping[str, Any]) -> float:
 
 
 def with_probed_point(
-    given: Mapping[str, Any], probe: Callable[[Mapping[str, Any]], object]
+    given: Mapping[str, Any],
+    probe: Callable[[Mapping[str, Any]], object],
+    check: Callable[[Mapping[str, Any]], object],
 ) -> Mapping[str, Any] | None:
     """Return the options of an experiment with the rewind point that a probe chooses, under ``--rewind auto``.
 
+    An experiment that has begun keeps its point.
+
     :param given: options that were given, by name
     :param probe: does the runs of a probe with its options
+    :param check: checks the options of the experiment, with a rewind point in the place of ``auto``, before the probe
     :returns: the same options if another rewind point was given; ``None`` if a dry run has only listed the probe's runs
     :raises ConfigError: an option of a probe was given without ``--rewind auto``, or no candidate is stable
+    :raises LotteryError: an option of the experiment is invalid
     """
     refuse_probe_options(given)
     if given.get("rewind") != AUTO or "out" not in given:
         return given
+    begun = _point_of(given["out"])
+    if given.get("budget") is not None:
+        parse_budget(given["budget"])
+    check({**given, "rewind": begun or INIT, "quiet": True})
     folder = given["out"] / paths.PROBE
     probe({**without_ticket_options(given), "out": folder})
     if given["dry_run"]:
         print("the runs of the experiment follow from the probe's point")
         return None
-    point = chosen_point(stability(folder, threshold_of(given)), folder)
-    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {point}")
+    point = begun or chosen_point(stability(folder, threshold_of(given)), folder)
+    told = f"{point}, with which {given['out']} began" if begun else point
+    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {told}")
     return {**given, "rewind": point}
+
+
+def _point_of(out: Path) -> str | None:
+    # Another point would be refused, and one that keeps the trained weights is none that a probe chooses.
+    point = read_row(out).get("rewind")
+    return None if point in (None, *KEPT) else str(point)
 
 
 def as_stability_parser(result: Parser, command: str, usage: str, scored: str) -> Parser:

@@ -26,7 +26,7 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
+from lottery_core.experiments import Executor, Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from lottery_core.reports import stability_report
@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.list_presets:
         print(preset_list())
         return
-    given = with_probed_point(vars(args), _stability)
+    given = with_probed_point(vars(args), _stability, _check)
     if given is not None:
         _do(argparse.Namespace(**given), request_of(given))
 
@@ -102,15 +102,25 @@ def _stability(given: Mapping[str, Any]) -> None:
     _do(argparse.Namespace(**given), request, partial(stability_report, threshold=threshold_of(given)))
 
 
-def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:
-    experiment, model, training = request.experiment, request.settings.model, request.settings.training
+def _check(given: Mapping[str, Any]) -> None:
+    _prepare(argparse.Namespace(**given), request_of(given))
+
+
+def _prepare(args: argparse.Namespace, request: Request) -> tuple[Sb3, Executor, list[str]]:
+    # What trains the runs, and the warnings of everything that is checked before the first one.
+    experiment, model = request.experiment, request.settings.model
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     told, threads = _env_threads(args, model)
     framework = Sb3(args.tensorboard, told, not args.no_floor)
     cpus = max(args.threads, threads)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
-    warned = _preflight(request, args.executor != SLURM)
+    return framework, trainer, _preflight(request, args.executor != SLURM)
+
+
+def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:
+    experiment, model, training = request.experiment, request.settings.model, request.settings.training
+    framework, trainer, warned = _prepare(args, request)
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",

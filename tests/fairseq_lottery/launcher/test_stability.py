@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
+from fairseq_lottery.launcher.command import main
 from lottery_core import Weights, read_weights
 from lottery_core.experiments import Line, Run, dense, paths, point_folder
 from lottery_core.experiments.results import read_rows
 from tests.fairseq_lottery import helpers
+from tests.fairseq_lottery.helpers import TRANSFORMER
 from tests.fairseq_lottery.launcher.test_after_rewind import SCHEDULE, rates
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 from tests.fairseq_lottery.launcher.test_faults import LAST
+from tests.fairseq_lottery.launcher.test_pretrained import SETTINGS
 
 COPIES = Run(1, "copy", 1), Run(1, "copy", 1, 2)
 
@@ -45,3 +49,21 @@ def test_a_probe(lm_data: Path, tmp_path: Path) -> None:
     assert "4 of 4 runs are done already" in again.stderr
     refused = helpers.run(chain(*own, "--score", "bleu", "--", lm_data, *LSTM), status=2)
     assert "stability scores each network on the lines by log_ppl or loss, not bleu" in refused.stderr
+
+
+def test_auto_scores_the_lines_by_the_loss_and_checks_the_chain_first(
+    translation_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever scores the chain: BLEU on the test split would choose the point by the test split."""
+    own = ["--out", tmp_path, "--rewind", "auto", "--points", "10%", "--no-floor", "--dry-run"]
+
+    def start(*more: object) -> tuple[int, str]:
+        status = main([str(word) for word in (*own, *more, "--", translation_data, *TRANSFORMER, *SETTINGS)])
+        told = capsys.readouterr()
+        return status, told.out + told.err
+
+    for more in (["--score", "bleu"], ["--score", "bleu", "--gen-subset", "test"]):
+        status, told = start(*more)
+        assert (status, "stability of 1 points" in told) == (0, True), told
+    for bad in (["--kinds", "nonsense"], ["--rewind-what", "lr"], ["--score", "bleu", "--gen-subset", "no"]):
+        assert start(*bad)[0] == 2, bad

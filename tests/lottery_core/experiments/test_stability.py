@@ -193,9 +193,7 @@ def test_the_earliest_stable_point_is_the_first_with_only_stable_ones_after_it(p
         found = stability_report(probed, threshold)
         assert (found.earliest.point if found.earliest else None) == expected
         if expected is None:
-            with pytest.raises(
-                ConfigError, match="no candidate is stable with all later ones: the last one, upd"
-            ):
+            with pytest.raises(ConfigError, match="no candidate is stable with all later ones: the last one, upd"):
                 chosen_point(found, probed)
         else:
             assert chosen_point(found, probed) == expected

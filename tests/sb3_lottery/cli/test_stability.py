@@ -45,7 +45,7 @@ def test_auto_takes_the_earliest_stable_point_and_writes_it_into_the_experiment(
     assert main([*AUTO, "--kinds", "winning", "--out", str(chain)]) == 0
     told = capsys.readouterr().err
     assert "4 of 4 runs are done already" in told
-    assert "--rewind auto: timesteps:160" in told
+    assert f"--rewind auto: timesteps:160, with which {chain} began" in told
     assert "2 of 2 runs are done already" in told
 
 
@@ -119,3 +119,28 @@ def test_rewards_may_be_normalised_without_observations(tmp_path: Path) -> None:
     small = "--algo a2c --env CartPole-v1 --epoch timesteps:40 --n-envs 2 --net-arch 4 4 --no-floor"
     assert main(["stability", *shlex.split(small), *words.split(), "--out", str(tmp_path)]) == 0
     assert Line.read(tmp_path / Run(1, "line", 1).folder).running == ()
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_the_options_of_the_chain_are_checked_before_the_probe(
+    dry: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x"
+    for more, told in (
+        (["--kinds", "nonsense"], "nonsense"),
+        (["--rewind-what", "lr"], "--rewind-what lr keeps the trained weights"),
+        (["--prune-rate", "2"], "the prune rate must lie strictly between 0 and 1, not 2"),
+        (["--tickets-from", str(tmp_path / "no")], "is not the folder of an experiment with winning tickets"),
+        (["--budget", "cheap"], "--budget 'cheap' is not understood"),
+    ):
+        assert main([*AUTO, *more, *dry, "--out", str(out)]) == 2, more
+        assert told in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_experiment_that_has_begun_keeps_its_point(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*AUTO, "--kinds", "winning", "--out", str(chain)]
+    assert main([*words, "--prune-rate", "0.3"]) == 2
+    assert "another configuration (prune_rate: 0.2 -> 0.3)" in capsys.readouterr().err
+    assert main([*words, "--threshold", "1e-9"]) == 0, "the probe would give no point"
+    assert f"--rewind auto: timesteps:160, with which {chain} began" in capsys.readouterr().err
