@@ -206,8 +206,12 @@ def chosen_point(found: Stability, out: Path) -> str:
 
     :param found: the result of the probe
     :param out: folder of the probe
-    :raises ConfigError: no candidate is stable
+    :raises ConfigError: no candidate is stable, or a line is missing
     """
+    if found.missing:
+        raise ConfigError(
+            f"--rewind {AUTO}: {found.missing} of {found.lines} lines are not done ({out}): give all seeds of the probe"
+        )
     if found.earliest is None:
         last = found.points[-1]
         raise ConfigError(

@@ -262,4 +262,6 @@ def mean_barrier(lines: Sequence[Line]) -> tuple[float, float]:
     values = [line.barrier for line in lines]
     if len(values) < 2:
         return values[0], lines[0].error
+    if not all(map(math.isfinite, values)):
+        return statistics.fmean(values), math.nan
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
