@@ -69,13 +69,14 @@ def _preflight(
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
     experiment = with_digests(replace(experiment, settings={**experiment.settings, "data": cfg.task.data}), arguments)
-    if probes:
-        experiment = with_points(experiment, cfg, vars(args))
-    experiment.check_same_as_before()
     if cfg.dataset.max_tokens is None and cfg.dataset.batch_size is None:
         raise ConfigError("give --max-tokens or --batch-size after --")
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
         raise ConfigError("give --max-epoch or --max-update after --, or the training never ends")
+    same: list[str] = []
+    if probes:
+        experiment, same = with_points(experiment, cfg, vars(args))
+    experiment.check_same_as_before()
     if (
         cfg.common.cpu
         and cfg.common.fp16
@@ -110,7 +111,7 @@ def _preflight(
     if layout is not None:
         check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
     frozen = experiment.frozen_line(weights)
-    for line in (*experiment.check_transfer(weights), *([frozen] if frozen else [])):
+    for line in (*same, *experiment.check_transfer(weights), *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment

@@ -25,7 +25,7 @@ from lottery_core.experiments import (
     read_row,
 )
 from lottery_core.pruning import INIT, SEARCH_FULL, WINNING
-from lottery_core.reports import Stability, stability
+from lottery_core.reports import Stability, check_threshold, stability
 
 AUTO = "auto"
 STABILITY = "stability"  # the subcommand
@@ -88,8 +88,9 @@ def threshold_of(given: Mapping[str, Any]) -> float:
     """Return the largest instability of a stable point.
 
     :param given: options that were given, by name
+    :raises ConfigError: it is not larger than 0
     """
-    return float({**PROBE_DEFAULTS, **given}["threshold"])
+    return check_threshold(float({**PROBE_DEFAULTS, **given}["threshold"]))
 
 
 def with_probed_point(
@@ -111,6 +112,7 @@ def with_probed_point(
     refuse_probe_options(given)
     if given.get("rewind") != AUTO or "out" not in given:
         return given
+    threshold = threshold_of(given)
     begun = _point_of(given["out"])
     if given.get("budget") is not None:
         parse_budget(given["budget"])
@@ -120,7 +122,7 @@ def with_probed_point(
     if given["dry_run"]:
         print("the runs of the experiment follow from the probe's point")
         return None
-    point = begun or chosen_point(stability(folder, threshold_of(given)), folder)
+    point = begun or chosen_point(stability(folder, threshold), folder)
     told = f"{point}, with which {given['out']} began" if begun else point
     Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {told}")
     return {**given, "rewind": point}

@@ -48,7 +48,7 @@ from sb3_lottery.models import (
     weights_of,
     with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, check_pruning, early_rewind, whole_rollouts
+from sb3_lottery.training import Sb3, check_model, check_points, check_pruning, early_rewind, whole_rollouts
 
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
@@ -66,7 +66,10 @@ def _preflight(request: Request, here: bool) -> list[str]:
         warnings.simplefilter("ignore")
         model = make_model(few, experiment.seeds[0])
     try:
-        check_model(model, request.settings.training, settings.n_envs)
+        training = request.settings.training
+        check_model(model, training, settings.n_envs)
+        points = () if experiment.probed is None else experiment.probed.points
+        same = check_points(model, training, points, settings.n_envs)
         if request.settings.start is not None:
             request.settings.start.load_into(model, experiment.out)
         weights = weights_of(model)
@@ -75,13 +78,12 @@ def _preflight(request: Request, here: bool) -> list[str]:
         if layout is not None:
             check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
         carried = experiment.check_transfer(weights)
-        training = request.settings.training
         if GRADUALLY in experiment.kinds:
             check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
         frozen = experiment.frozen_line(weights)
-        return [*carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
+        return [*same, *carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
     finally:
         assert model.env is not None
         model.env.close()

@@ -125,6 +125,14 @@ def parse_points(words: Iterable[str], length: int, unit: str, parse: Callable[[
     return tuple(dict.fromkeys(points))
 
 
+def coinciding(points: Sequence[str]) -> str:
+    """Return a line for users about candidate points that are the same network.
+
+    :param points: the points
+    """
+    return f"no update lies between the points {' and '.join(points)}, so they are the same network: one would do"
+
+
 @dataclass(frozen=True)
 class Line:
     """The scores along the straight line between the ends of two copies.

@@ -67,3 +67,25 @@ def test_auto_scores_the_lines_by_the_loss_and_checks_the_chain_first(
         assert (status, "stability of 1 points" in told) == (0, True), told
     for bad in (["--kinds", "nonsense"], ["--rewind-what", "lr"], ["--score", "bleu", "--gen-subset", "no"]):
         assert start(*bad)[0] == 2, bad
+
+
+def test_points_are_checked_before_anything_is_trained(
+    lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(*more: object) -> tuple[int, str]:
+        own = ["stability", "--out", tmp_path / "x", "--no-floor", "--dry-run", *more, "--", lm_data, *LSTM]
+        return main([str(word) for word in own]), capsys.readouterr().err
+
+    status, told = start("--points", "epoch:2")
+    assert (status, "nothing remains to be trained after it" in told) == (2, True)
+    length = int(told.split(" updates")[0].split()[-1])
+    for points in (["update:100000"], ["init", "update:100000"], ["10%", f"update:{length + 1}"], ["epoch:9"]):
+        status, told = start("--points", *points)
+        assert (status, "it is never reached" in told) == (2, True), points
+    for threshold in ("-1", "nan", "0"):
+        status, told = start("--points", "10%", "--threshold", threshold)
+        assert (status, "--threshold must be larger than 0" in told) == (2, True), threshold
+    status, told = start("--points", "init", f"update:{length // 2}", "epoch:1")
+    assert f"no update lies between the points updates:{length // 2} and epochs:1" in told
+    assert status == 0
+    assert not (tmp_path / "x").exists()

@@ -90,12 +90,19 @@ def test_what_stability_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for more, told in (
         (["--kinds", "winning"], "--kinds is for tickets: stability trains copies of one network"),
         (["--points", "timesteps:800"], "nothing remains of timesteps:800 after the rewind point timesteps:800"),
+        (["--points", "updates:100000"], "updates:100000 lies beyond the training length timesteps:800"),
+        (["--points", "episodes:100000"], "episodes:100000 lies beyond the training length timesteps:800"),
+        (["--points", "updates:80"], "no update remains after the point updates:80: the training has at most 80"),
+        (["--threshold", "-1"], "--threshold must be larger than 0"),
+        (["--threshold", "nan"], "--threshold must be larger than 0"),
         (["--points", "years:3"], "--points 'years:3': unknown unit 'years'"),
         (["--points", "10%", "10%", "--steps", "2"], "a line needs at least 3 points"),
         (["--of", str(tmp_path / "no.safetensors")], "no.safetensors"),
     ):
         assert main([*words, *more]) == 2, more
         assert told in capsys.readouterr().err
+    assert main([*words, "--dry-run", "--points", "init", "timesteps:8", "timesteps:11", "timesteps:20"]) == 0
+    assert "no update lies between the points init and timesteps:8, so they" in capsys.readouterr().err
     assert main([*words[1:], "--points", "5%"]) == 2
     assert "--points is for the stability of rewind points: it needs --rewind auto" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
