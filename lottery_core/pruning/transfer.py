@@ -211,6 +211,17 @@ def check_unmatched(word: str) -> str:
     return word
 
 
+def check_names(names: Iterable[str], renames: Iterable[Rename], own: Mapping[str, Tensor]) -> None:
+    """Check that a change of names gives no two tensors there the name of one here.
+
+    :param names: names of the tensors there
+    :param renames: changes of these names
+    :param own: tensors here, by name
+    :raises ConfigError: two tensors get the same name
+    """
+    _renamed(names, tuple(renames), own)
+
+
 def _renamed(names: Iterable[str], renames: Sequence[Rename], own: Mapping[str, Tensor]) -> dict[str, str]:
     # Maps new names to the names there. Several names may become one that nothing has here: they are left out.
     result: dict[str, str] = {}

@@ -66,7 +66,9 @@ def only_dense(out: Path) -> bool:
 
 def has_transfers(out: Path) -> bool:
     """Return whether a run with a ticket of another experiment has been started in an experiment's folder."""
-    return any(any(out.glob(f"seed-*/**/{kind}/*/{paths.STARTED}")) for kind in TRANSFERS)
+    # A run that was copied, here or from another folder, was never started here.
+    names = (paths.STARTED, paths.MARKER, paths.SAME_AS)
+    return any(any(out.glob(f"seed-*/**/{kind}/*/{name}")) for kind in TRANSFERS for name in names)
 
 
 def configuration_digest(out: Path) -> str:
