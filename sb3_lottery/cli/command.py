@@ -129,6 +129,8 @@ def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], obj
         *search_lines(experiment),
         *([] if experiment.probed is None else [probe_line(experiment)]),
     )
+    if request.settings.start is not None and not args.dry_run:
+        request.settings.start.remember(experiment.out)
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
     stop = vars(args).get("stop_at_floor")

@@ -65,6 +65,8 @@ def test_auto_scores_the_lines_by_the_loss_and_checks_the_chain_first(
     for more in (["--score", "bleu"], ["--score", "bleu", "--gen-subset", "test"]):
         status, told = start(*more)
         assert (status, "stability of 1 points" in told) == (0, True), told
+        assert told.count("which trains nothing: it scores the networks on the line between the copies") == 1
+        assert told.count("which runs: ") == 3
     for bad in (["--kinds", "nonsense"], ["--rewind-what", "lr"], ["--score", "bleu", "--gen-subset", "no"]):
         assert start(*bad)[0] == 2, bad
 
