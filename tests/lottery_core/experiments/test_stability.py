@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from scipy import stats
 
 from lottery_core import Masks, Ticket, Weights, read_weights, snapshot
 from lottery_core.cli.lottery import main as lottery
@@ -291,61 +290,6 @@ def test_a_probe_of_a_ticket_from_an_earlier_version_goes_on(tmp_path: Path) -> 
     older = replace(older, probe={name: value for name, value in older.probe.items() if name != "sha256"})
     run(older)
     assert run(probe_of(experiment(out), ("updates:5",), {**PROBE_DEFAULTS, "of": file})) == []
-
-
-def test_points_are_told_in_the_order_of_the_training(tmp_path: Path) -> None:
-    """However they were given: the earliest stable point follows from it."""
-    run(probe(tmp_path, tuple(reversed(POINTS))))
-    found = stability(tmp_path)
-    assert [point.point for point in found.points] == list(POINTS)
-    threshold = found.points[-1].share * 1.0001
-    stable = [point.share <= threshold for point in found.points]
-    earliest = stability(tmp_path, threshold).earliest
-    assert earliest is not None
-    assert earliest.point == next(POINTS[index] for index in range(3) if all(stable[index:]))
-
-
-def test_as_long_as_a_line_is_missing_there_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(probe(tmp_path, seeds=(1, 2)))
-    for gone in (Run(1, "line", 3), Run(2, "line", 3), Run(2, "line", 2)):
-        shutil.rmtree(tmp_path / gone.folder)
-    found = stability_report(tmp_path, 1e9)
-    assert "3 of 6 lines are not done, so there is no earliest stable point yet" in capsys.readouterr().out
-    data = json.loads((tmp_path / paths.STABILITY).read_text())
-    assert (data["missing"], data["earliest"], len(data["points"])) == (3, None, 2)
-    with pytest.raises(ConfigError, match="3 of 6 lines are not done"):
-        chosen_point(found, tmp_path)
-
-
-def test_the_interval_is_students_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(probe(tmp_path, ("init",), seeds=(1, 2)))
-    (point,) = stability_report(tmp_path).points
-    low, high = stats.t.interval(0.95, 1, point.barrier, point.error)
-    assert (point.interval.low, point.interval.high) == pytest.approx((low, high))
-    assert f"{low:.3g} to {high:.3g}" in capsys.readouterr().out
-    (entry,) = json.loads((tmp_path / paths.STABILITY).read_text())["points"]
-    assert entry["interval"] == pytest.approx([low, high])
-
-
-@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
-def test_a_line_that_is_not_finite(seeds: tuple[int, ...], tmp_path: Path) -> None:
-    run(probe(tmp_path, ("init",), seeds=seeds))
-    folder = tmp_path / Run(1, "line", 1).folder
-    found = Line.read(folder)
-    replace(found, scores=(found.scores[0], *[math.nan] * 9, found.scores[-1])).write(folder)
-    assert stability_report(tmp_path).earliest is None
-    text = (tmp_path / paths.STABILITY).read_text()
-    assert "NaN" not in text
-    (entry,) = json.loads(text)["points"]
-    assert (entry["instability"], entry["share"], entry["interval"]) == (None, None, None)
-    assert entry["lines"][0]["scores"][1] is None
-
-
-def test_a_damaged_threshold_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(probe(tmp_path, ("init",)))
-    (tmp_path / paths.STABILITY).write_text('{"threshold": "x"}')
-    assert lottery(["report", str(tmp_path)]) == 2
-    assert "its threshold is no number larger than 0" in capsys.readouterr().err
 
 
 def test_infinite_and_complex_values_are_exact_at_the_ends() -> None:
