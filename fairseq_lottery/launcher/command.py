@@ -23,6 +23,7 @@ from fairseq_lottery.launcher.options import (
     stability_parser,
     with_task,
 )
+from fairseq_lottery.launcher.pretrained import with_digests
 from fairseq_lottery.launcher.probe import scored_on_the_line, with_points
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
 from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
@@ -42,7 +43,7 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Progress, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Executor, Experiment, Progress, Run, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -67,14 +68,15 @@ def _preflight(
     logging.getLogger().setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
-    experiment = replace(experiment, settings={**experiment.settings, "data": cfg.task.data})
-    if probes:
-        experiment = with_points(experiment, cfg, vars(args))
-    experiment.check_same_as_before()
+    experiment = with_digests(replace(experiment, settings={**experiment.settings, "data": cfg.task.data}), arguments)
     if cfg.dataset.max_tokens is None and cfg.dataset.batch_size is None:
         raise ConfigError("give --max-tokens or --batch-size after --")
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
         raise ConfigError("give --max-epoch or --max-update after --, or the training never ends")
+    same: list[str] = []
+    if probes:
+        experiment, same = with_points(experiment, cfg, vars(args))
+    experiment.check_same_as_before()
     if (
         cfg.common.cpu
         and cfg.common.fp16
@@ -109,7 +111,7 @@ def _preflight(
     if layout is not None:
         check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
     frozen = experiment.frozen_line(weights)
-    for line in (*experiment.check_transfer(weights), *([frozen] if frozen else [])):
+    for line in (*same, *experiment.check_transfer(weights), *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
@@ -156,9 +158,14 @@ def _cpus_of_a_gpu(arguments: FairseqArguments, threads: int) -> int:
 
 
 def _run(given: Mapping[str, Any], words: Sequence[str]) -> None:
-    chosen = with_probed_point(given, partial(_stability, words=words))
+    chosen = with_probed_point(given, partial(_probe, words=words), partial(_prepare, words=words))
     if chosen is not None:
         _do(chosen, words)
+
+
+def _probe(given: Mapping[str, Any], words: Sequence[str]) -> None:
+    # Of --rewind auto: how the experiment's own runs are scored is not how the networks on a line are.
+    _stability({name: value for name, value in given.items() if name not in SCORING_OPTIONS}, words)
 
 
 def _stability(given: Mapping[str, Any], words: Sequence[str]) -> None:
@@ -166,19 +173,27 @@ def _stability(given: Mapping[str, Any], words: Sequence[str]) -> None:
     _do(given, words, partial(stability_report, threshold=threshold_of(given)))
 
 
-def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:
-    # With a finish, the runs are those of a stability probe.
+def _prepare(
+    given: Mapping[str, Any], words: Sequence[str], probes: bool = False
+) -> tuple[Experiment, Fairseq, Executor, argparse.Namespace]:
+    # The experiment, or the stability probe, what trains its runs, and all options, after everything is checked.
     args = resolve(given)
     _check_tasks(args)
     arguments = with_task(FairseqArguments(words))
-    if finish is not None:
+    if probes:
         args = scored_on_the_line(args, arguments.task or "")
     experiment = _with_gpus(experiment_of(args, arguments), arguments, args)
     framework = Fairseq(args.launcher, not args.no_floor)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
-    experiment = _preflight(experiment, arguments, args, finish is not None)
+    return _preflight(experiment, arguments, args, probes), framework, trainer, args
+
+
+def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:
+    # With a finish, the runs are those of a stability probe.
+    experiment, framework, trainer, args = _prepare(given, words, finish is not None)
+    arguments = FairseqArguments(experiment.settings["arguments"])
 
     def training(run: Run) -> str:
         words = training_arguments(arguments, experiment, run, experiment.out)

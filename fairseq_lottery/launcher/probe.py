@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fairseq_lottery.launcher.scoring import default_score
 from fairseq_lottery.names import LOG_PPL, LOSS
-from fairseq_lottery.task import RewindPoint, parse_rewind
+from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import PROBE_DEFAULTS, probe_of
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, parse_points
+from lottery_core.experiments import Experiment, Point, coinciding, parse_points
 
 _SPLIT = "valid"
 
@@ -33,40 +33,81 @@ def scored_on_the_line(args: argparse.Namespace, task: str) -> argparse.Namespac
     return argparse.Namespace(**{**vars(args), **changed, "reference": None})
 
 
-def with_points(experiment: Experiment, cfg: Any, given: Mapping[str, Any]) -> Experiment:
+def with_points(experiment: Experiment, cfg: Any, given: Mapping[str, Any]) -> tuple[Experiment, list[str]]:
     """Return the stability probe of an experiment; shares of the training become updates.
 
     :param experiment: an experiment with the settings of the runs
-    :param cfg: fairseq's configuration
+    :param cfg: fairseq's configuration, with the length of the training
     :param given: options that were given, by name
+    :returns: the probe, and lines for the user about points that are the same network
     :raises LotteryError: a point is not understood, or nothing remains of the training after it
     """
     values = {**PROBE_DEFAULTS, **given}
-    limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+    epochs = any(word.startswith("epoch") for word in values["points"])
+    lengths = Lengths.of(cfg, int(experiment.settings.get("gpus_per_run", 1)), epochs)
 
     def parse(word: str) -> str:
         return str(parse_rewind(word, "--points"))
 
-    shares = any("%" in word or word.replace(".", "", 1).isdigit() for word in values["points"])
-    length = updates_of(cfg, int(experiment.settings.get("gpus_per_run", 1))) if shares else 0
-    points = parse_points(values["points"], length, "updates", parse)
+    points = parse_points(values["points"], lengths.updates, "updates", parse)
+    places: dict[int, list[str]] = {}
     for word in points:
-        point = parse_rewind(word, "--points")
-        RewindPoint(Path(), point, False, *limits)  # raises if the training ends before
-        if point.count and point.count in (limits[point.unit == "epochs"], length if point.unit == "updates" else 0):
-            raise ConfigError(f"nothing remains to be trained after the point {point}")
-    return probe_of(experiment, points, values)
+        places.setdefault(lengths.check(parse_rewind(word, "--points")), []).append(word)
+    return probe_of(experiment, points, values), [coinciding(same) for same in places.values() if len(same) > 1]
 
 
-def updates_of(cfg: Any, gpus: int = 1) -> int:
-    """Return the number of updates of a training, from ``--max-update``, or from its batches and ``--max-epoch``.
+@dataclass(frozen=True)
+class Lengths:
+    """The length of a training, and of its epochs.
 
-    :param cfg: fairseq's configuration
-    :param gpus: number of GPUs of a run, each of which has its own batches
+    :param updates: number of updates of the training
+    :param epochs: largest number of epochs; 0 for no limit
+    :param batches: number of batches of an epoch
+    :param frequencies: batches of an update by epoch, the last one for all further epochs
     """
-    most, epochs = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
-    if not epochs:
-        return most
+
+    updates: int
+    epochs: int
+    batches: int
+    frequencies: tuple[int, ...]
+
+    @classmethod
+    def of(cls, cfg: Any, gpus: int = 1, of_epochs: bool = False) -> Lengths:
+        """Read the length from ``--max-update``, and from the batches and ``--max-epoch``.
+
+        :param cfg: fairseq's configuration
+        :param gpus: number of GPUs of a run, each of which has its own batches
+        :param of_epochs: whether the length of an epoch is needed even without ``--max-epoch``
+        """
+        most, epochs = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
+        found = cls(
+            most, epochs, _batches(cfg, gpus) if epochs or of_epochs else 0, tuple(cfg.optimization.update_freq)
+        )
+        total = found.until(epochs)
+        return replace(found, updates=min(total, most) if most and epochs else most or total)
+
+    def until(self, epochs: int) -> int:
+        """Return the number of updates of the first epochs.
+
+        :param epochs: their number
+        """
+        last = len(self.frequencies) - 1
+        return sum(math.ceil(self.batches / self.frequencies[min(epoch, last)]) for epoch in range(epochs))
+
+    def check(self, point: Point) -> int:
+        """Return the number of updates before a point, if something remains to be trained after it.
+
+        :param point: the point
+        :raises ConfigError: the training ends before the point, or there
+        """
+        before = self.until(point.count) if point.unit == "epochs" else point.count
+        if before >= self.updates:
+            why = "nothing remains to be trained after it" if before == self.updates else "it is never reached"
+            raise ConfigError(f"--points {point}: {why}, the training has {self.updates} updates")
+        return before
+
+
+def _batches(cfg: Any, gpus: int) -> int:
     from fairseq import tasks, utils
 
     task = tasks.setup_task(cfg.task)
@@ -86,7 +127,4 @@ def updates_of(cfg: Any, gpus: int = 1) -> int:
         epoch=1,
         skip_remainder_batch=cfg.optimization.skip_remainder_batch,
     )
-    frequencies = list(cfg.optimization.update_freq)
-    every: list[int] = [frequencies[min(epoch, len(frequencies) - 1)] for epoch in range(epochs)]
-    total: int = sum(math.ceil(len(batches) / each) for each in every)
-    return min(total, most) if most else total
+    return len(batches)

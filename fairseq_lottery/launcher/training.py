@@ -18,7 +18,7 @@ from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, s
 from lottery_core.tickets import ALL, Weights
 
 # Options that give the dense run its initial weights.
-_INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
+INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
 # Options that name a file or folder to which every run would write.
 _A_PLACE_OF_ITS_OWN = ("--tensorboard-logdir", "--log-file")
 
@@ -46,7 +46,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         if experiment.probed is not None:
             arguments = arguments.plus("--probe-points", " ".join(experiment.probed.points))
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
-    arguments = arguments.without(*_INITIAL_WEIGHTS)  # a ticket has its own initial weights
+    arguments = arguments.without(*INITIAL_WEIGHTS)  # a ticket has its own initial weights
     before = out / dense(run.seed).folder
     if run.kind in BUDGET:
         arguments = with_whole_budget(arguments, experiment, run, before)

@@ -22,6 +22,7 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.learning import LearningCurve
+from fairseq_lottery.launcher.pretrained import require_same_files
 from fairseq_lottery.launcher.scoring import measure_floor, score_line_of, score_run
 from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
 from fairseq_lottery.names import LAST
@@ -136,6 +137,8 @@ def _run(args: argparse.Namespace) -> None:
     if before and before.at_end:
         print(f"already trained: {before.updates} updates")
     else:
+        if not run.has_ticket and before is None:
+            require_same_files(experiment)
         words = training_arguments(arguments, experiment, run, out)
         Path(words.value("--log-file") or folder).parent.mkdir(parents=True, exist_ok=True)  # fairseq does not
         if run.kind in IN_TRAINING:

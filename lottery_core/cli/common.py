@@ -18,6 +18,7 @@ from lottery_core.cli.completion import complete
 from lottery_core.cli.help_text import HelpFormatter
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import (
+    LINE,
     Executor,
     Experiment,
     Framework,
@@ -163,7 +164,9 @@ def _print_plan(
             known = f" (done, the same as {row.same_as})" if row.same_as else " (done)"
         finished += row is not None
         print(f"{run}{known}\n  {folder}\n  {shlex.join(command)}")
-        if training is not None:
+        if run.kind == LINE:
+            print("  which trains nothing: it scores the networks on the line between the copies")
+        elif training is not None:
             print(f"  which runs: {training(run)}")
     describe: Callable[[], str] | None = getattr(executor, "description", None)
     if describe is not None and describe():

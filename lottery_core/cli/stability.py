@@ -9,11 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lottery_core.cli.budget import parse_budget
 from lottery_core.cli.common import Parser
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import POINTS, REMAINING, STEPS, THRESHOLD, Experiment, Probe, Progress, paths
+from lottery_core.experiments import (
+    KEPT,
+    POINTS,
+    REMAINING,
+    STEPS,
+    THRESHOLD,
+    Experiment,
+    Probe,
+    Progress,
+    paths,
+    read_row,
+)
 from lottery_core.pruning import INIT, SEARCH_FULL, WINNING
-from lottery_core.reports import Stability, stability
+from lottery_core.reports import Stability, check_threshold, stability
 
 AUTO = "auto"
 STABILITY = "stability"  # the subcommand
@@ -76,31 +88,50 @@ def threshold_of(given: Mapping[str, Any]) -> float:
     """Return the largest instability of a stable point.
 
     :param given: options that were given, by name
+    :raises ConfigError: it is not larger than 0
     """
-    return float({**PROBE_DEFAULTS, **given}["threshold"])
+    return check_threshold(float({**PROBE_DEFAULTS, **given}["threshold"]))
 
 
 def with_probed_point(
-    given: Mapping[str, Any], probe: Callable[[Mapping[str, Any]], object]
+    given: Mapping[str, Any],
+    probe: Callable[[Mapping[str, Any]], object],
+    check: Callable[[Mapping[str, Any]], object],
 ) -> Mapping[str, Any] | None:
     """Return the options of an experiment with the rewind point that a probe chooses, under ``--rewind auto``.
 
+    An experiment that has begun keeps its point.
+
     :param given: options that were given, by name
     :param probe: does the runs of a probe with its options
+    :param check: checks the options of the experiment, with a rewind point in the place of ``auto``, before the probe
     :returns: the same options if another rewind point was given; ``None`` if a dry run has only listed the probe's runs
     :raises ConfigError: an option of a probe was given without ``--rewind auto``, or no candidate is stable
+    :raises LotteryError: an option of the experiment is invalid
     """
     refuse_probe_options(given)
     if given.get("rewind") != AUTO or "out" not in given:
         return given
+    threshold = threshold_of(given)
+    begun = _point_of(given["out"])
+    if given.get("budget") is not None:
+        parse_budget(given["budget"])
+    check({**given, "rewind": begun or INIT, "quiet": True})
     folder = given["out"] / paths.PROBE
     probe({**without_ticket_options(given), "out": folder})
     if given["dry_run"]:
         print("the runs of the experiment follow from the probe's point")
         return None
-    point = chosen_point(stability(folder, threshold_of(given)), folder)
-    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {point}")
+    point = begun or chosen_point(stability(folder, threshold), folder)
+    told = f"{point}, with which {given['out']} began" if begun else point
+    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {told}")
     return {**given, "rewind": point}
+
+
+def _point_of(out: Path) -> str | None:
+    # Another point would be refused, and one that keeps the trained weights is none that a probe chooses.
+    point = read_row(out).get("rewind")
+    return None if point in (None, *KEPT) else str(point)
 
 
 def as_stability_parser(result: Parser, command: str, usage: str, scored: str) -> Parser:
@@ -140,7 +171,10 @@ def probe_of(experiment: Experiment, points: Sequence[str], values: Mapping[str,
     out, of = experiment.out, values["of"]
     place = "" if of is None else os.path.relpath(Path(of).resolve(), out.resolve())
     probe = Probe(tuple(points), place, values["steps"])
-    probe.ticket(out)
+    ticket = probe.ticket(out)
+    before = read_row(out).get("probe", {})
+    if ticket is not None and (not before or "sha256" in before):  # a folder of an earlier version goes on without it
+        probe = replace(probe, sha256=ticket.digest)
     return replace(
         experiment,
         kinds=(WINNING,),
@@ -174,12 +208,16 @@ def chosen_point(found: Stability, out: Path) -> str:
 
     :param found: the result of the probe
     :param out: folder of the probe
-    :raises ConfigError: no candidate is stable
+    :raises ConfigError: no candidate is stable, or a line is missing
     """
+    if found.missing:
+        raise ConfigError(
+            f"--rewind {AUTO}: {found.missing} of {found.lines} lines are not done ({out}): give all seeds of the probe"
+        )
     if found.earliest is None:
         last = found.points[-1]
         raise ConfigError(
-            f"--rewind {AUTO}: no candidate is stable, the last one, {last.point}, has an instability of "
-            f"{last.share:.1%} ({out / paths.STABILITY}): choose a --rewind point yourself"
+            f"--rewind {AUTO}: no candidate is stable with all later ones: the last one, {last.point}, has an "
+            f"instability of {last.share:.1%} ({out / paths.STABILITY}): choose a --rewind point yourself"
         )
     return found.earliest.point

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lottery_core.errors import CheckpointError, DamagedError, TicketError
+from lottery_core.errors import CheckpointError, ConfigError, DamagedError, RunError, TicketError
 from lottery_core.experiments.configuration import Experiment, Line, score_line
 from lottery_core.experiments.graph import COPY, Run, copies, dense, paths, pruned_run, start_folder
 from lottery_core.experiments.protocols import Framework
@@ -92,7 +93,23 @@ def _transferred(experiment: Experiment, run: Run, start: Weights, trained: Weig
         seed=run.seed,
         shuffle_seed=run.control_seed,
     )
+    _require_one_parent(experiment.out, run, ticket)
     return ticket.with_origin(round=run.round)
+
+
+def _require_one_parent(out: Path, run: Run, ticket: Ticket) -> None:
+    # A kind and its control differ only in what their name says, so both come from one ticket.
+    for kind in TRANSFERS.keys() - {run.kind}:
+        folder = out / replace(run, kind=kind).folder
+        if not (folder / paths.TICKET).exists():
+            continue
+        with _intact(folder):
+            parent = Ticket.load(folder / paths.TICKET).origin.parent
+        if parent != ticket.origin.parent:
+            raise ConfigError(
+                f"--tickets-from has other tickets than when {folder} took its own: remove that folder, or use another "
+                "--out"
+            )
 
 
 def _copy(experiment: Experiment, run: Run) -> Ticket:
@@ -117,11 +134,14 @@ def line_between(
     :param run: the run of the line
     :param measure: (weights by name, share of the way) -> score and its standard error
     :param lower_is_better: whether lower scores are better
-    :raises RunError: a pruned weight of a copy is not 0.0
+    :raises RunError: the copies have different tickets, or a pruned weight of a copy is not 0.0
     """
     assert experiment.probed is not None
     ends = [experiment.out / other.folder for other in copies(run)]
-    ticket = Ticket.load(ends[0] / paths.TICKET)
+    ticket, other_ticket = (Ticket.load(folder / paths.TICKET) for folder in ends)
+    if ticket.masks != other_ticket.masks:
+        places = " and ".join(map(str, ends))
+        raise RunError(f"the copies have different tickets: remove {places}, and run the command again")
     like = Weights.load(experiment.out / dense(run.seed).folder / paths.INIT)
     first, second = (weights(folder).like(like) for folder in ends)
     return score_line(first, second, experiment.probed.steps, measure, lower_is_better, ticket.masks)

@@ -108,7 +108,7 @@ def partners(own: Weights, scope: str | Sequence[str], masks: Masks, renames: It
     :param renames: changes of the names there, in their order, before names are compared
     :raises ConfigError: two tensors there get the same name, or no tensor has a partner
     """
-    theirs = _renamed(masks, tuple(renames))
+    theirs = _renamed(masks, tuple(renames), own.tensors)
     pool = own.pool(scope)
     names, alone = {}, {}
     for name in pool:
@@ -181,7 +181,7 @@ def transferred(
         masks |= prune_masks(trained.like(start).tensors, alone, survivors, ranking, early, networks)
     elif alone:
         masks |= Masks.ones(alone)
-    values = {**start.tensors, **(_values(other, start, renames) if TRANSFERS[kind].values else {})}
+    values = {**start.tensors, **(_values(other, start, renames, alone) if TRANSFERS[kind].values else {})}
     origin = Origin(
         kind=kind,
         round=other.origin.round,
@@ -211,25 +211,36 @@ def check_unmatched(word: str) -> str:
     return word
 
 
-def _renamed(names: Iterable[str], renames: Sequence[Rename]) -> dict[str, str]:
-    # Maps new names to the names there.
+def check_names(names: Iterable[str], renames: Iterable[Rename], own: Mapping[str, Tensor]) -> None:
+    """Check that a change of names gives no two tensors there the name of one here.
+
+    :param names: names of the tensors there
+    :param renames: changes of these names
+    :param own: tensors here, by name
+    :raises ConfigError: two tensors get the same name
+    """
+    _renamed(names, tuple(renames), own)
+
+
+def _renamed(names: Iterable[str], renames: Sequence[Rename], own: Mapping[str, Tensor]) -> dict[str, str]:
+    # Maps new names to the names there. Several names may become one that nothing has here: they are left out.
     result: dict[str, str] = {}
     for name in names:
         new = name
         for rename in renames:
             new = rename(new)
-        if new in result:
+        if new in result and new in own:
             raise ConfigError(f"--map gives {result[new]} and {name} of the other experiment the same name, {new}")
         result[new] = name
     return result
 
 
-def _values(other: Ticket, start: Weights, renames: Sequence[Rename]) -> dict[str, Tensor]:
+def _values(other: Ticket, start: Weights, renames: Sequence[Rename], alone: Mapping[str, Tensor]) -> dict[str, Tensor]:
     values = other.start()
-    theirs = _renamed(values, renames)
+    theirs = _renamed(values, renames, start.tensors)
     result = {}
     for name, tensor in start.tensors.items():
         there = values.get(theirs.get(name, ""))
-        if there is not None and there.shape == tensor.shape and name not in (start.frozen or ()):
+        if there is not None and there.shape == tensor.shape and name not in {*(start.frozen or ()), *alone}:
             result[name] = there.to(tensor.dtype)
     return result

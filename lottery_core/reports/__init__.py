@@ -21,7 +21,7 @@ from lottery_core.reports.plot import plot
 from lottery_core.reports.report import refuse_probes, report, tables
 from lottery_core.reports.saved import costs, length, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
-from lottery_core.reports.stability import PointStability, Stability, stability, stability_report
+from lottery_core.reports.stability import PointStability, Stability, check_threshold, stability, stability_report
 from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
 from lottery_core.reports.table import evaluated, table
 
@@ -39,6 +39,7 @@ __all__ = [
     "PointStability",
     "Source",
     "Stability",
+    "check_threshold",
     "stability",
     "stability_report",
     "State",

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, THRESHOLD, Experiment, Row, paths, read_row, read_searches, write_csv
-from lottery_core.files import printable, read_object, refuse_inputs, write_json
+from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_searches, write_csv
+from lottery_core.files import printable, refuse_inputs, write_json
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
 from lottery_core.reports.costs import cost_lines, steps_lines
 from lottery_core.reports.plot import plot
 from lottery_core.reports.saved import saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, curve_file, evaluation_label, is_file, of_rows, source_of
-from lottery_core.reports.stability import stability_report
+from lottery_core.reports.stability import stability_report, threshold_before
 from lottery_core.reports.table import evaluated, further_scores, interval_table, table
 
 _LONGEST = 2000  # maximum characters of a line; names and labels come from files
@@ -44,7 +44,7 @@ def report(
     :raises WriteError: a file cannot be written
     """
     if refuse_probes(runs, alone=picture is csv is json is None and not evaluations):
-        stability_report(runs[0], read_object(runs[0] / paths.STABILITY).get("threshold", THRESHOLD))
+        stability_report(runs[0], threshold_before(runs[0]))
         return
     texts: list[str] = []
     sources: dict[str, Source] = {}

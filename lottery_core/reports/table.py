@@ -15,6 +15,8 @@ from lottery_core.reports.answer import measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
 from lottery_core.tickets import SEPARATE, UNIT
 
+_UNEQUAL = 0.05  # relative: survivors that differ by more are of other levels
+
 
 def spread(scores: Sequence[float]) -> float:
     """Return the standard deviation over seeds; 0.0 for one seed, NaN if a score is NaN or infinite."""
@@ -41,7 +43,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     """Format the rows of one experiment as a table: one line per round, one column per kind, and the dense score.
 
     With several seeds a cell is mean ± standard deviation; a cell marked ``*`` had a collapsed layer, one marked ``†``
-    has seeds in which the kind had ended at the floor.
+    has seeds in which the kind had ended at the floor, and one marked ``‡`` keeps another share than its line says.
 
     :param rows: rows of one experiment
     :param score_label: description of the score
@@ -61,7 +63,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
             continue
         some = next((group[0] for kind, group in cells.items() if kind not in TRANSFERS), next(iter(cells.values()))[0])
         line = [str(round_), f"{some.pruned_fraction:.1%}", f"{some.surviving_fraction:.1%}"]
-        lines.append([*line, *(_cell(cells.get(kind, []), seeds) for kind in kinds), _mean([*dense])])
+        lines.append([*line, *(_cell(cells.get(kind, []), seeds, some) for kind in kinds), _mean([*dense])])
     if len(lines) == 1:
         lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), _mean(dense)])
     text = _aligned(lines)
@@ -75,6 +77,8 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     notes += more
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
+    if any("‡" in cell for line in lines for cell in line):
+        last.append("‡ keeps another share of the pool than its line says, so it is of another level")
     last += _carried_lines(rows)
     missing = not_run_line(rows)
     last += [missing] if missing is not None else []
@@ -82,6 +86,10 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     if fewest < returns:
         last.append(f"in some runs fewer than {returns} episodes ended, as few as {fewest}")
     return "\n".join([", ".join(notes), *text, *last])
+
+
+def _keeps_another_share(row: Row, of_line: Row) -> bool:
+    return abs(row.surviving_fraction - of_line.surviving_fraction) > _UNEQUAL * of_line.surviving_fraction
 
 
 def _carried_lines(rows: Sequence[Row]) -> list[str]:
@@ -176,7 +184,8 @@ def _digits(mean: float) -> int:
     return max(0, 3 - math.floor(math.log10(abs(mean)))) if mean and math.isfinite(mean) else 1
 
 
-def _cell(rows: Sequence[Row], seeds: int) -> str:
+def _cell(rows: Sequence[Row], seeds: int, of_line: Row) -> str:
     partial = f" (n={len(rows)})" if 0 < len(rows) < seeds else ""  # the experiment is unfinished
     marks = ("*" if any(row.collapsed for row in rows) else "") + ("†" if any(row.not_run for row in rows) else "")
+    marks += "‡" if any(_keeps_another_share(row, of_line) for row in rows) else ""
     return _mean([row.score for row in rows]) + marks + partial

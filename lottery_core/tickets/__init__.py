@@ -17,7 +17,7 @@ from lottery_core.tickets.networks import SHARED, network_of_each, networks_of
 from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
 from lottery_core.tickets.origin import SEPARATE, TOGETHER, UNIT, WEIGHT, Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
-from lottery_core.tickets.ticket import Ticket, read_masks
+from lottery_core.tickets.ticket import Ticket, read_masks, read_masks_and_names
 from lottery_core.tickets.ticket_file import claimed_digest
 from lottery_core.tickets.ties import equal_bits, live_parameters, tied_names, without_aliases, without_copies
 from lottery_core.tickets.weights import (
@@ -63,6 +63,7 @@ __all__ = [
     "plain_names",
     "pool_names",
     "read_masks",
+    "read_masks_and_names",
     "render",
     "require_same_shapes",
     "snapshot",

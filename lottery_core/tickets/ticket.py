@@ -204,6 +204,16 @@ def read_masks(path: str | Path) -> Masks:
     return decode(path, values=False).masks
 
 
+def read_masks_and_names(path: str | Path) -> tuple[Masks, tuple[str, ...]]:
+    """Read the masks of a ticket file, and the names of its tensors outside the pool; see :func:`read_masks`.
+
+    :param path: the file
+    :raises TicketError: the file is missing, truncated, foreign or of a later format
+    """
+    content = decode(path, values=False)
+    return content.masks, tuple(content.rest)
+
+
 def _add(digest: hashlib._Hash, what: str, name: str, tensor: Tensor) -> None:
     digest.update(f"\n{what} {name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -102,6 +102,8 @@ def of_contrast(claim: Claim, found: Answer) -> tuple[int, str, str] | None:
     for each in (found.whole, *found.others):
         if each is None or (each.contrast.first, each.contrast.second) != (claim.first, claim.second):
             continue
+        if each.shares is not None:
+            return each.seeds, CANNOT_TELL, each.why
         size = each.normalised or each.difference
         if size.low is None or size.high is None:
             return each.seeds, CANNOT_TELL, f"{size.estimate:+.2f}"

@@ -40,7 +40,7 @@ def score_line_of(experiment: Experiment, run: Run) -> Line:
     def measure(values: Mapping[str, Tensor], share: float) -> tuple[float, float]:
         set_values(bare_policy(model), values)
         own = model.get_vec_normalize_env()
-        if own is not None and normalizers:
+        if own is not None and own.norm_obs and normalizers:
             first, second = normalizers
             own.obs_rms = _between(first.obs_rms, second.obs_rms, share)
         set_random_seed(derive_seed("line", run.seed))
@@ -50,7 +50,8 @@ def score_line_of(experiment: Experiment, run: Run) -> Line:
 
     try:
         line = line_between(experiment, Sb3().weights, run, measure, lower_is_better=False)
-        return replace(line, running=(*line.running, *(["VecNormalize"] if normalizers else [])))
+        of_inputs = bool(normalizers) and normalizers[0].norm_obs  # without, it has no statistics of observations
+        return replace(line, running=(*line.running, *(["VecNormalize"] if of_inputs else [])))
     finally:
         if model.env is not None:
             model.env.close()

@@ -26,7 +26,7 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError, LotteryError
-from lottery_core.experiments import Progress, dense, read_floor, read_marker, write_floor
+from lottery_core.experiments import Executor, Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from lottery_core.reports import stability_report
@@ -48,7 +48,7 @@ from sb3_lottery.models import (
     weights_of,
     with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, check_pruning, early_rewind, whole_rollouts
+from sb3_lottery.training import Sb3, check_model, check_points, check_pruning, early_rewind, whole_rollouts
 
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
@@ -66,7 +66,10 @@ def _preflight(request: Request, here: bool) -> list[str]:
         warnings.simplefilter("ignore")
         model = make_model(few, experiment.seeds[0])
     try:
-        check_model(model, request.settings.training, settings.n_envs)
+        training = request.settings.training
+        check_model(model, training, settings.n_envs)
+        points = () if experiment.probed is None else experiment.probed.points
+        same = check_points(model, training, points, settings.n_envs)
         if request.settings.start is not None:
             request.settings.start.load_into(model, experiment.out)
         weights = weights_of(model)
@@ -75,13 +78,12 @@ def _preflight(request: Request, here: bool) -> list[str]:
         if layout is not None:
             check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
         carried = experiment.check_transfer(weights)
-        training = request.settings.training
         if GRADUALLY in experiment.kinds:
             check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
         frozen = experiment.frozen_line(weights)
-        return [*carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
+        return [*same, *carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
     finally:
         assert model.env is not None
         model.env.close()
@@ -91,7 +93,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.list_presets:
         print(preset_list())
         return
-    given = with_probed_point(vars(args), _stability)
+    given = with_probed_point(vars(args), _stability, _check)
     if given is not None:
         _do(argparse.Namespace(**given), request_of(given))
 
@@ -102,21 +104,33 @@ def _stability(given: Mapping[str, Any]) -> None:
     _do(argparse.Namespace(**given), request, partial(stability_report, threshold=threshold_of(given)))
 
 
-def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:
-    experiment, model, training = request.experiment, request.settings.model, request.settings.training
+def _check(given: Mapping[str, Any]) -> None:
+    _prepare(argparse.Namespace(**given), request_of(given))
+
+
+def _prepare(args: argparse.Namespace, request: Request) -> tuple[Sb3, Executor, list[str]]:
+    # What trains the runs, and the warnings of everything that is checked before the first one.
+    experiment, model = request.experiment, request.settings.model
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard")
     told, threads = _env_threads(args, model)
     framework = Sb3(args.tensorboard, told, not args.no_floor)
     cpus = max(args.threads, threads)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
-    warned = _preflight(request, args.executor != SLURM)
+    return framework, trainer, _preflight(request, args.executor != SLURM)
+
+
+def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:
+    experiment, model, training = request.experiment, request.settings.model, request.settings.training
+    framework, trainer, warned = _prepare(args, request)
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
         *search_lines(experiment),
         *([] if experiment.probed is None else [probe_line(experiment)]),
     )
+    if request.settings.start is not None and not args.dry_run:
+        request.settings.start.remember(experiment.out)
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
     stop = vars(args).get("stop_at_floor")

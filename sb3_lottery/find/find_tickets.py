@@ -70,7 +70,7 @@ def find_tickets(
     floor: bool = True,
     granularity: str = "weight",
     tickets_from: str | Path | None = None,
-    map: Sequence[str] = (),
+    map: str | Sequence[str] = (),
     unmatched: str | None = None,
 ) -> Found:
     """Find winning tickets for the model that ``make_model`` makes, and train controls alongside.
@@ -133,6 +133,7 @@ def find_tickets(
     :raises RunError: a run failed, or the rewind point was not reached
     """
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    maps = (map,) if isinstance(map, str) else tuple(map)
     seeds = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
     _check_types(
         total_timesteps=total_timesteps,
@@ -152,7 +153,7 @@ def find_tickets(
     values |= {"rounds": DEFAULTS["rounds"] if rounds is None else rounds, "prune_rate": prune_rate}
     chosen = search_settings(values, rounds is not None)
     place = None if tickets_from is None else Path(tickets_from)
-    from_another = {"tickets_from": place, "map": tuple(map) or None, "unmatched": unmatched}
+    from_another = {"tickets_from": place, "map": maps or None, "unmatched": unmatched}
     call_callbacks(callbacks, seeds[0])
     schedule = PruningSchedule.parse(gradual, "gradual")
     default_rewind = Path(out) if rewind is None else None

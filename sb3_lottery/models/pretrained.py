@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import set_values
-from lottery_core.files import why_not_regular
+from lottery_core.experiments import read_row, set_values
+from lottery_core.files import read_object, why_not_regular, write_json
 from sb3_lottery.models.parameters import bare_policy, copy_to_targets, weights_of
+
+MOVED = "pretrained.json"  # where the file lies now, in an experiment's folder
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,12 @@ class Pretrained:
 
     :param file: the zip, relative to the experiment's folder
     :param sha256: digest of the file, so that another file is another experiment
+    :param moved: where it lies now, relative to the experiment's folder; empty if the experiment has not begun
     """
 
     file: str
     sha256: str
+    moved: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, out: Path, file: Path) -> Pretrained:
@@ -37,11 +41,24 @@ class Pretrained:
         :param file: the zip
         :raises ConfigError: the file cannot be read
         """
-        return cls(os.path.relpath(file.resolve(), out.resolve()), _digest(file))
+        place, sha256 = os.path.relpath(file.resolve(), out.resolve()), _digest(file)
+        before = read_row(out).get("settings", {}).get("start", {})
+        if before.get("sha256") == sha256:
+            return cls(str(before.get("file")), sha256, place)
+        return cls(place, sha256)
 
     def as_json(self) -> Mapping[str, Any]:
         """Return JSON values for the settings of an experiment."""
-        return asdict(self)
+        return {"file": self.file, "sha256": self.sha256}
+
+    def remember(self, out: Path) -> None:
+        """Write down where the file lies now, if it has moved, for the runs that start from it.
+
+        :param out: the experiment's folder
+        :raises WriteError: the file cannot be written
+        """
+        if self.moved and (self.moved != self.file or (out / MOVED).exists()):
+            write_json(out / MOVED, {"file": self.moved})
 
     def load_into(self, model: BaseAlgorithm, out: Path) -> None:
         """Set a model's weights to those of the file, in target networks as well; nothing is unpickled.
@@ -51,7 +68,7 @@ class Pretrained:
         :raises ConfigError: the file is missing or has changed
         :raises LotteryError: it cannot be read, or is of another architecture
         """
-        path = Path(os.path.normpath(out.resolve() / self.file))
+        path = self._path(out)
         if _digest(path) != self.sha256:
             raise ConfigError(f"--from {path} has changed since the experiment began")
         own = weights_of(model)
@@ -60,6 +77,10 @@ class Pretrained:
         policy = bare_policy(model)
         set_values(policy, weights.tensors)
         copy_to_targets(policy)
+
+    def _path(self, out: Path) -> Path:
+        place = self.moved or str(read_object(out / MOVED).get("file", self.file))
+        return Path(os.path.normpath(out.resolve() / place))
 
 
 def _digest(path: Path) -> str:

@@ -1,7 +1,14 @@
 """Training of agents and tickets: the callback for any script, and the runs of an experiment with their scores."""
 
 from sb3_lottery.training.callback import LotteryCallback
-from sb3_lottery.training.checks import check_model, check_pruning, early_rewind, first_update, whole_rollouts
+from sb3_lottery.training.checks import (
+    check_model,
+    check_points,
+    check_pruning,
+    early_rewind,
+    first_update,
+    whole_rollouts,
+)
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
 from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation, FreshEnv
 from sb3_lottery.training.fingerprint import describe_model
@@ -40,6 +47,7 @@ __all__ = [
     "call_make_model",
     "check_model",
     "check_not_shared",
+    "check_points",
     "check_pruning",
     "describe_model",
     "early_rewind",

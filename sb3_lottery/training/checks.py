@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -10,11 +12,11 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Point
+from lottery_core.experiments import REMAINING, Point, coinciding, parse_point
 from lottery_core.masking import check_optimizer
 from lottery_core.pruning import PruningSchedule
 from sb3_lottery.models import optimizers_of
-from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 _SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range", "clip_range_vf": "clip_range_vf"}
 
@@ -134,6 +136,42 @@ def early_rewind(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = 
         f"{first:,} timesteps ({_why_first(model)}), so tickets would be rewound to the initialisation: choose a later "
         "point, or say init"
     )
+
+
+def check_points(
+    model: BaseAlgorithm, spec: TrainingSpec, words: Sequence[str], n_envs: int | None = None
+) -> list[str]:
+    """Check that the training reaches every candidate point of a stability probe, and that something remains after it.
+
+    :param model: model with its environment
+    :param spec: length of training and score
+    :param words: the points
+    :param n_envs: number of environments in training; ``None`` is that of the model
+    :returns: lines for the user about points between which no update lies
+    :raises ConfigError: see :func:`check_model`, or no update remains after a point
+    """
+    most = most_reached(model, spec.length, n_envs).get("updates", math.inf)
+    rollouts: dict[int, list[str]] = {}
+    for word in words:
+        one = replace(spec, rewind=parse_point(word, UNITS, "--points"), after_rewind=REMAINING)
+        check_model(model, one, n_envs)
+        assert one.rewind is not None
+        if one.rewind.unit == "updates" and one.rewind.count >= most:
+            raise ConfigError(f"no update remains after the point {one.rewind}: the training has at most {most}")
+        number = _rollouts_before(model, one, n_envs)
+        if number is not None:
+            rollouts.setdefault(number, []).append(word)
+    return [coinciding(same) for same in rollouts.values() if len(same) > 1]
+
+
+def _rollouts_before(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None) -> int | None:
+    # Whole rollouts before the rewind point, as far as they are known: between two of them the weights stay.
+    point, length = spec.rewind, rollout_length(model, n_envs)
+    if point is not None and (not point.count or early_rewind(model, spec, n_envs) is not None):
+        return 0
+    if point is None or point.unit != "timesteps" or length is None:
+        return None
+    return math.ceil(point.count / length) - 1
 
 
 def _why_first(model: BaseAlgorithm) -> str:

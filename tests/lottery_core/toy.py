@@ -78,7 +78,9 @@ def train_run(out: Path, run: Run) -> None:
         for number, point in enumerate(experiment.probed.points if experiment.probed else (), 1):
             early = mlp(run.noise_seed)
             own = torch.optim.Adam(early.parameters(), lr=settings["lr"])
-            train(early, own, steps=int(point.removeprefix("updates:").replace("init", "0")), seed=run.seed)
+            count = int(point.removeprefix("updates:").replace("init", "0"))
+            train(early, own, steps=count, seed=run.seed)
+            write_json(point_folder(folder, number) / paths.REWIND_COUNTS, {"updates": count})
             snapshot(early).save(point_folder(folder, number) / paths.REWIND)
         train(model, optimizer, steps=settings.get("rewind", 5), seed=run.seed)
         snapshot(model).save(folder / paths.REWIND)

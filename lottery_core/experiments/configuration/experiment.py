@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -141,13 +142,19 @@ class Experiment(Settings):
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
                     "use another --out, or the same options"
                 )
-            changes = differences(before.get("transfer", {}), dict(self.transfer)) if has_transfers(self.out) else []
+            changes = self._other_transfer(before.get("transfer", {})) if has_transfers(self.out) else []
             if changes:
                 raise ConfigError(
                     f"{self.out} has tickets of another experiment already ({'; '.join(changes)}): use another --out, "
                     "or the same --tickets-from, --map and --unmatched"
                 )
         return before
+
+    def _other_transfer(self, before: Mapping[str, Any]) -> list[str]:
+        # Folders of earlier versions have no digest of the other experiment.
+        ignored = {"sha256"} - (before.keys() & self.transfer.keys())
+        first, now = ({name: row[name] for name in row.keys() - ignored} for row in (before, self.transfer))
+        return differences(first, now)
 
     @classmethod
     def load(cls, out: Path) -> Experiment:

@@ -37,12 +37,14 @@ class Probe:
     :param points: the points, as the framework types them, rising
     :param of: file of a ticket whose masks the copies have, relative to the experiment's folder; empty: dense copies
     :param steps: number of points on each line, with both ends
+    :param sha256: digest of that ticket, so that another one is another probe; empty in folders of earlier versions
     :raises ConfigError: there is no point, one occurs twice, or a line has fewer than three points
     """
 
     points: tuple[str, ...]
     of: str = ""
     steps: int = STEPS
+    sha256: str = ""
 
     def __post_init__(self) -> None:
         if not self.points or len(set(self.points)) < len(self.points):
@@ -52,7 +54,8 @@ class Probe:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values for the entry ``probe`` of an experiment."""
-        return {**asdict(self), "points": list(self.points)}
+        row = {**asdict(self), "points": list(self.points)}
+        return row if self.sha256 else {name: value for name, value in row.items() if name != "sha256"}
 
     @classmethod
     def of_json(cls, out: Path, value: Mapping[str, Any]) -> Probe:
@@ -71,8 +74,15 @@ class Probe:
 
         :param out: the experiment's folder
         :raises TicketError: the ticket cannot be read
+        :raises ConfigError: it is another one than when the probe began
         """
-        return Ticket.load(os.path.normpath(out.resolve() / self.of)) if self.of else None
+        if not self.of:
+            return None
+        path = os.path.normpath(out.resolve() / self.of)
+        ticket = Ticket.load(path)
+        if self.sha256 not in ("", ticket.digest):
+            raise ConfigError(f"--of {path} has changed since the probe began: put the same ticket there again")
+        return ticket
 
     def copy(self, out: Path, run: Run, start: Weights, scope: Sequence[str]) -> Ticket:
         """Make the ticket of a copy: the weights at its point, dense or with the masks of the probed ticket.
@@ -113,6 +123,14 @@ def parse_points(words: Iterable[str], length: int, unit: str, parse: Callable[[
         else:
             points.append(parse(word))
     return tuple(dict.fromkeys(points))
+
+
+def coinciding(points: Sequence[str]) -> str:
+    """Return a line for users about candidate points that are the same network.
+
+    :param points: the points
+    """
+    return f"no update lies between the points {' and '.join(points)}, so they are the same network: one would do"
 
 
 @dataclass(frozen=True)
@@ -191,7 +209,10 @@ def between(first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: fl
     :param share: share of the way, in [0, 1]
     """
     return {
-        name: torch.lerp(value, second[name], share) if value.is_floating_point() else value
+        # Where both are infinite, lerp alone gives NaN.
+        name: torch.where(value == second[name], value, torch.lerp(value, second[name], share))
+        if value.is_floating_point() or value.is_complex()
+        else value
         for name, value in first.items()
     }
 
@@ -249,4 +270,6 @@ def mean_barrier(lines: Sequence[Line]) -> tuple[float, float]:
     values = [line.barrier for line in lines]
     if len(values) < 2:
         return values[0], lines[0].error
+    if not all(map(math.isfinite, values)):
+        return statistics.fmean(values), math.nan
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))

@@ -205,7 +205,13 @@ class Settings:
         source = self.tickets_from
         runs = [run for run in self.plan() if run.kind in TRANSFERS]
         waiting = [run for run in runs if not (self.out / run.folder / paths.MARKER).exists()]
-        return [] if source is None else source.check(self.out, waiting, weights, self.scope)
+        if source is None:
+            return []
+
+        def left(pool: int, round_: int) -> int:
+            return self.schedule(pool, round_)[round_]
+
+        return source.check(self.out, waiting, weights, self.scope, left)
 
     def frozen_line(self, weights: Weights) -> str | None:
         """Return a warning if parameters that do not train are in the pool; ``None`` if there are none.

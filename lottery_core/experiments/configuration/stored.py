@@ -66,7 +66,21 @@ def only_dense(out: Path) -> bool:
 
 def has_transfers(out: Path) -> bool:
     """Return whether a run with a ticket of another experiment has been started in an experiment's folder."""
-    return any(any(out.glob(f"seed-*/**/{kind}/*/{paths.STARTED}")) for kind in TRANSFERS)
+    # A run that was copied, here or from another folder, was never started here.
+    names = (paths.STARTED, paths.MARKER, paths.SAME_AS)
+    return any(any(out.glob(f"seed-*/**/{kind}/*/{name}")) for kind in TRANSFERS for name in names)
+
+
+def configuration_digest(out: Path) -> str:
+    """Return the SHA-256 of what determines the tickets of an experiment; empty if its folder holds none.
+
+    :param out: the experiment's folder
+    :raises ConfigError: the configuration cannot be read
+    """
+    row = read_row(out)
+    names = [name for name in DEFAULTS if name != "score_rounds" and row.get(name, DEFAULTS[name]) != DEFAULTS[name]]
+    names += ["framework", "prune_rate", "rewind", "scope", "settings"]
+    return digest_of({name: row[name] for name in names}) if row else ""
 
 
 def seeding_of(out: Path) -> str:

@@ -6,12 +6,14 @@ from lottery_core.reports.answer.not_run import filled, measured, not_run_line
 from lottery_core.reports.answer.question import EFFECT, Margin, Question, parse_effect, parse_margin, question_of
 from lottery_core.reports.answer.scale import MEASURED
 from lottery_core.reports.answer.sentences import sentences, statements
+from lottery_core.reports.answer.significance import Interval, t_interval
 from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
 
 __all__ = [
     "Answer",
     "EFFECT",
     "FIRST",
+    "Interval",
     "LAST",
     "MEASURED",
     "Margin",
@@ -30,4 +32,5 @@ __all__ = [
     "question_of",
     "sentences",
     "statements",
+    "t_interval",
 ]

@@ -146,9 +146,10 @@ def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) ->
     whole = compare(WHOLE, curves, scale.distance)
     found = [compare(contrast, curves, scale.distance) for contrast in contrasts_of(curves)]
     whole, others = tested(whole, [other for other in found if other is not None])
+    compared = [other for other in others if other.shares is None]
     needs = (
         seeds_needed([] if whole is None else [whole], question.effect, 1, scale.distance),
-        seeds_needed(others, question.effect, len(others), scale.distance) if others else None,
+        seeds_needed(compared, question.effect, len(compared), scale.distance) if compared else None,
     )
     return replace(
         empty,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lottery_core.experiments import Row
 from lottery_core.pruning import DENSE, UNPRUNED, WINNING
-from lottery_core.reports.answer.curves import Curve, Curves, area, common_rounds, share
+from lottery_core.reports.answer.curves import Curve, Curves, area, common_rounds, percent, share
 from lottery_core.reports.answer.significance import (
     ALPHA,
     FEWEST_FOR_A_TEST,
@@ -22,6 +23,7 @@ from lottery_core.reports.answer.significance import (
     welch_p,
 )
 
+_UNEQUAL = 0.05  # relative: survivors that differ by more are of other levels
 SHOWN, NOT_SHOWN, NOT_TESTED = "shown", "not shown", "not tested"
 
 
@@ -79,6 +81,8 @@ class Comparison:
     :param why: why there is no test; empty if there is one
     :param ahead: shares of the pool between which the first kind is ahead in every seed; None if there are none
     :param differences: difference by seed, for paired runs
+    :param shares: shares of the pool that the two kinds keep in a round where they differ by more than 5%, so that they
+        are not compared; None if they keep the same
     """
 
     contrast: Contrast
@@ -94,6 +98,7 @@ class Comparison:
     why: str = ""
     ahead: tuple[float, float] | None = None
     differences: tuple[float, ...] = ()
+    shares: tuple[float, float] | None = None
 
 
 def contrasts_of(curves: Curves) -> Iterator[Contrast]:
@@ -144,11 +149,26 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         interval, count, ahead = welch_interval(*sides), min(map(len, sides)), None
         left_out = (*_missing(list(first), its), *_missing(list(second), others))
         differences = ()
+    shares = _other_shares(first.values(), second.values(), rounds)
     any_curve = next(curve for curve in first.values() if set(rounds) <= set(curve.points))
     levels = share(any_curve.points[rounds[0]][0]), share(any_curve.points[rounds[-1]][0])
+    if shares is not None:
+        return Comparison(contrast, paired, count, left_out, levels, Interval(math.nan), None, shares=shares)
     normalised = None if distance is None else interval.scaled(1 / distance)
     result = Comparison(contrast, paired, count, left_out, levels, interval, normalised, ahead=ahead)
     return replace(result, differences=differences, p=None if paired or count < 2 else welch_p(*sides))
+
+
+def _other_shares(first: Iterable[Curve], second: Iterable[Curve], rounds: Sequence[int]) -> tuple[float, float] | None:
+    # The first of the rounds in which the kinds keep different shares of the pool.
+    for round_ in rounds:
+        one, other = (
+            statistics.fmean(share(curve.points[round_][0]) for curve in some if round_ in curve.points)
+            for some in (first, second)
+        )
+        if abs(one - other) > _UNEQUAL * min(one, other):
+            return one, other
+    return None
 
 
 def longer_training(rows: Sequence[Row], sign: float, distance: float | None) -> list[Comparison]:
@@ -192,7 +212,7 @@ def tested(whole: Comparison | None, others: Sequence[Comparison]) -> tuple[Comp
     :param others: the other contrasts
     """
     if whole is not None:
-        why = _too_few(whole, 1)
+        why = _why_no_test(whole)
         p = _p(whole)
         if why or p is None:
             whole = replace(whole, p=None, why=why or "no test")
@@ -200,8 +220,8 @@ def tested(whole: Comparison | None, others: Sequence[Comparison]) -> tuple[Comp
             whole = replace(whole, p=p, adjusted=p, verdict=SHOWN if p <= ALPHA else NOT_SHOWN)
     if whole is None or whole.verdict != SHOWN:
         why = "the whole effect is not known" if whole is None else "the whole effect is not shown"
-        return whole, [replace(other, p=None, why=_too_few(other, 1) or why) for other in others]
-    found = [(other, _too_few(other, 1)) for other in others]
+        return whole, [replace(other, p=None, why=_why_no_test(other) or why) for other in others]
+    found = [(other, _why_no_test(other)) for other in others]
     family = [other for other, why in found if not why]
     if family and all(other.paired and smallest_p(other.seeds) > ALPHA / len(family) for other in family):
         many = seeds_for(len(family))
@@ -223,8 +243,10 @@ def _p(comparison: Comparison) -> float | None:
     return sign_flip_p(comparison.differences) if comparison.paired else comparison.p
 
 
-def _too_few(comparison: Comparison, tests: int) -> str:
-    few = comparison.seeds < max(FEWEST_FOR_A_TEST, seeds_for(tests) if comparison.paired else 0)
+def _why_no_test(comparison: Comparison) -> str:
+    if comparison.shares is not None:
+        return f"their tickets keep other shares: {' and '.join(map(percent, comparison.shares))}"
+    few = comparison.seeds < max(FEWEST_FOR_A_TEST, seeds_for(1) if comparison.paired else 0)
     return f"{comparison.seeds} seed{'' if comparison.seeds == 1 else 's'} carry no test" if few else ""
 
 

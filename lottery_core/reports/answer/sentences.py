@@ -127,6 +127,8 @@ def _short(answer: Answer) -> str:
 
 def _comparison(found: Comparison) -> str:
     contrast, interval = found.contrast, found.difference
+    if found.shares is not None:
+        return f"{contrast.name}, {contrast.first} against {contrast.second}: not compared, {found.why}."
     size = f"{interval.estimate:+.3g}"
     if found.normalised is not None:
         size += f" [{found.normalised.estimate:+.2f}]"
@@ -162,8 +164,9 @@ def _tests(answer: Answer) -> Iterator[str]:
         return
     most = max(counts)
     carried = f"{seeds_for(1)} carry one of the whole effect"
-    if answer.others:
-        carried += f", {seeds_for(len(answer.others))} those of {len(answer.others)} more"
+    others = sum(other.shares is None for other in answer.others)
+    if others:
+        carried += f", {seeds_for(others)} those of {others} more"
     yield f"With {most} seed{'' if most == 1 else 's'} there are estimates and no tests; {carried}."
 
 

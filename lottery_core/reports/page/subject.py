@@ -99,7 +99,7 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
     found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked), searches)
     contrasts = []
     for each in (found.whole, *found.others, *found.longer):
-        if each is not None:
+        if each is not None and each.shares is None:
             size = each.normalised or each.difference
             p = each.p if each.adjusted is None else each.adjusted
             name = f"{each.contrast.name}: {each.contrast.first} - {each.contrast.second}"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
+from fairseq_lottery.launcher.command import main
+from fairseq_lottery.launcher.pretrained import require_same_files
 from lottery_core import Ticket, Weights, read_weights
-from lottery_core.experiments import Run, paths
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, Run, paths
 from lottery_core.experiments import dense as dense_run
 from lottery_core.experiments.results import read_rows
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, load, split
-from tests.fairseq_lottery.launcher.test_command import chain
+from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 from tests.fairseq_lottery.launcher.test_faults import LAST
 
 SETTINGS = split("--task translation --max-tokens 200 --max-epoch 1 --optimizer adam --lr 0.003 --cpu")
@@ -49,3 +55,33 @@ def test_a_chain_from_a_trained_checkpoint(translation_data: Path, dense: Path, 
             helpers.assert_dead(
                 load(tmp_path / row.run.folder / LAST)["model"], tmp_path / row.run.folder / paths.TICKET
             )
+
+
+def test_another_checkpoint_in_the_same_place_is_another_experiment(
+    lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Also with a folder of an earlier version, whose configuration has no digest."""
+    own = ["--rounds", 0, "--no-floor", "--quiet", "--rewind", "init"]
+    file, out = tmp_path / "base.pt", tmp_path / "x"
+    after = ["--", lm_data, *LSTM, "--finetune-from-model", file]
+
+    def dry(*seeds: int) -> int:
+        return main([str(word) for word in ("--out", out, *own, "--seeds", *seeds, "--dry-run", *after)])
+
+    assert dry(1) == 2
+    assert f"--finetune-from-model: cannot read {file}: No such file or directory" in capsys.readouterr().err
+    helpers.run(chain("--out", tmp_path / "p", *own, "--", lm_data, *LSTM), timeout=900)
+    shutil.copy(tmp_path / "p" / dense_run(1).folder / LAST, file)
+    helpers.run(chain("--out", out, *own, *after), timeout=900)
+    before = file.read_bytes()
+    file.unlink()
+    assert dry(1) == 0, "the dense run is done"
+    file.write_bytes(before + b"x")
+    assert dry(1, 2) == 2
+    assert "another configuration (settings.initial_weights.--finetune-from-model: " in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="has changed since the experiment began"):
+        require_same_files(Experiment.load(out))
+    row = json.loads((out / paths.EXPERIMENT).read_text())
+    del row["settings"]["initial_weights"]
+    (out / paths.EXPERIMENT).write_text(json.dumps(row))
+    assert dry(1, 2) == 0

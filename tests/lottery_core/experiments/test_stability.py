@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lottery_core.experiments import (
     Runner,
     between,
     dense,
+    line_between,
     parse_points,
     paths,
     point_folder,
@@ -191,7 +193,7 @@ def test_the_earliest_stable_point_is_the_first_with_only_stable_ones_after_it(p
         found = stability_report(probed, threshold)
         assert (found.earliest.point if found.earliest else None) == expected
         if expected is None:
-            with pytest.raises(ConfigError, match="no candidate is stable, the last one, updates:12, has"):
+            with pytest.raises(ConfigError, match="no candidate is stable with all later ones: the last one, upd"):
                 chosen_point(found, probed)
         else:
             assert chosen_point(found, probed) == expected
@@ -254,3 +256,45 @@ def test_a_probe_and_an_experiment_do_not_mix(probed: Path, tmp_path: Path) -> N
     here(tmp_path, kinds=("winning",), rounds=1)
     with pytest.raises(ConfigError, match="is no stability probe"):
         stability(tmp_path)
+
+
+def test_another_ticket_in_the_place_of_the_probed_one_is_refused(tmp_path: Path) -> None:
+    here(tmp_path / "chain", kinds=("winning",), rounds=2)
+    files = [tmp_path / "chain" / Run(1, "winning", round_).folder / paths.TICKET for round_ in (1, 2)]
+    file, out = tmp_path / "t.safetensors", tmp_path / "probe"
+    shutil.copy(files[0], file)
+
+    def found() -> Experiment:
+        return probe_of(experiment(out), ("updates:5",), {**PROBE_DEFAULTS, "of": file})
+
+    begun = found()
+    run(begun)
+    for gone in (Run(1, "copy", 1, 2), Run(1, "line", 1)):
+        shutil.rmtree(out / gone.folder)
+    shutil.copy(files[1], file)
+    with pytest.raises(ConfigError, match=r"another configuration \(probe\.sha256"):
+        run(found())
+    with pytest.raises(RunError, match="has changed since the probe began"):
+        run(begun)
+    shutil.copy(files[0], file)
+    assert run(found()) == [Run(1, "copy", 1, 2), Run(1, "line", 1)]
+    shutil.copy(files[1], out / Run(1, "copy", 1, 2).folder / paths.TICKET)
+    with pytest.raises(RunError, match=r"the copies have different tickets: remove .*copy"):
+        line_between(begun, Toy().weights, Run(1, "line", 1), lambda values, share: (0.0, 0.0), True)
+
+
+def test_a_probe_of_a_ticket_from_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    here(tmp_path / "chain", kinds=("winning",), rounds=1)
+    file, out = tmp_path / "chain" / Run(1, "winning", 1).folder / paths.TICKET, tmp_path / "probe"
+    older = replace(probe_of(experiment(out), ("updates:5",), {**PROBE_DEFAULTS, "of": file}))
+    older = replace(older, probe={name: value for name, value in older.probe.items() if name != "sha256"})
+    run(older)
+    assert run(probe_of(experiment(out), ("updates:5",), {**PROBE_DEFAULTS, "of": file})) == []
+
+
+def test_infinite_and_complex_values_are_exact_at_the_ends() -> None:
+    first = {"m": torch.tensor([-math.inf, 0.0]), "c": torch.ones(2, dtype=torch.complex64)}
+    second = {"m": torch.tensor([-math.inf, 1.0]), "c": torch.zeros(2, dtype=torch.complex64)}
+    for share, other in ((0.0, first), (1.0, second)):
+        assert all(torch.equal(value, other[name]) for name, value in between(first, second, share).items())
+    assert between(first, second, 0.5)["m"].tolist() == [-math.inf, 0.5]

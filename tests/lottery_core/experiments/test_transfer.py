@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lottery_core import Ticket
+from lottery_core import Ticket, Weights
 from lottery_core.cli import DEFAULTS, transfer_settings
-from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, Run, TicketSource, paths
-from lottery_core.experiments.results import read_csv
+from lottery_core.errors import ConfigError, RunError
+from lottery_core.experiments import Experiment, Run, TicketSource, dense, paths
+from lottery_core.experiments.results import read_csv, read_rows
 from lottery_core.pruning import TRANSFERS
+from lottery_core.reports import Question, answer
 from lottery_core.reports.report import report
 from tests.lottery_core.experiments.test_runner import here
 from tests.lottery_core.toy import experiment
@@ -147,3 +149,97 @@ def test_the_options(there: Path, tmp_path: Path) -> None:
 def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the entry 'transfer' in .*tickets_from"):
         experiment(tmp_path, kinds=("transfer",), transfer={"tickets_from": 3})
+
+
+def test_another_experiment_in_the_place_of_the_source_is_refused(tmp_path: Path) -> None:
+    there, out = tmp_path / "a", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=2)
+    options = {"kinds": ("transfer", "transfer-random"), "rounds": 2}
+    here(out, kinds=("transfer",), rounds=1, transfer=source(there, out))
+    shutil.rmtree(there)
+    here(there, kinds=("winning",), rounds=2, settings={"lr": 0.05, "steps": 20})
+    with pytest.raises(ConfigError, match=r"has tickets of another experiment already \(sha256: "):
+        here(out, **options, transfer=source(there, out))
+    with pytest.raises(ConfigError, match="holds another experiment than when this one took its tickets"):
+        experiment(out, **options).check_transfer(None)
+
+
+def test_kinds_of_one_round_come_from_one_ticket_even_in_a_folder_of_an_earlier_version(tmp_path: Path) -> None:
+    there, out = tmp_path / "a", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=2)
+    older = {name: value for name, value in source(there, out).items() if name != "sha256"}
+    here(out, kinds=("transfer",), rounds=1, transfer=older)
+    assert Experiment.load(out).transfer == older
+    shutil.rmtree(there)
+    here(there, kinds=("winning",), rounds=2, settings={"lr": 0.05, "steps": 20})
+    with pytest.raises(RunError, match=r"has other tickets than when .*transfer.round-01 took its own: remove that"):
+        here(out, kinds=("transfer", "transfer-random"), rounds=2, transfer=older)
+
+
+def test_an_experiment_may_have_the_name_of_a_seeds_folder(tmp_path: Path) -> None:
+    there, out = tmp_path / "seed-1", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=1, seeds=(2,))
+    here(out, kinds=("transfer",), rounds=1, seeds=(2,), transfer=source(there, out))
+    assert ticket(out, "transfer", 1, 2).masks == ticket(there, "winning", 1, 2).masks
+
+
+def test_kinds_at_other_shares_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    there, out = tmp_path / "a", tmp_path / "b"
+    seeds = tuple(range(1, 7))
+    here(there, kinds=("winning",), rounds=2, seeds=seeds, prune_rate=0.2)
+    kinds = ("winning", "random", "transfer", "transfer-random")
+    options = {"kinds": kinds, "rounds": 2, "seeds": seeds, "transfer": source(there, out)}
+    (warning,) = experiment(out, **options).check_transfer(None)
+    assert warning.startswith("WARNING: tickets from ")
+    assert "keep other shares than tickets that are searched here (round 1: 80.1%, here 50.0%)" in warning
+    here(out, **options)
+    report([out])
+    told = capsys.readouterr().out
+    words = "a search of its own, winning against transfer: not compared, their tickets keep other shares: 50% and 80%."
+    assert words in " ".join(told.split())
+    assert "the places of the mask of another experiment, transfer against transfer-random: +" in " ".join(
+        told.replace(": -", ": +").split()
+    )
+    assert "‡ keeps another share of the pool than its line says" in told
+    (found,) = (
+        other for other in answer(read_rows(out), Question()).others if other.contrast.name == "a search of its own"
+    )
+    assert (found.p, found.difference.low, found.normalised) == (None, None, None)
+    assert found.shares == pytest.approx((0.5, 0.8), abs=0.01)
+    same = experiment(out, **{**options, "transfer": source(there, out), "prune_rate": 0.2})
+    assert same.check_transfer(None) == []
+
+
+def test_a_dense_rest_is_another_share_too(there: Path, tmp_path: Path) -> None:
+    weights = Weights.load(there / dense(1).folder / paths.INIT)
+    name = next(name for name in weights.pool("all") if name.endswith("weight"))
+    found = TicketSource(there, (f"^{name}=none",)).as_json(tmp_path)
+    lines = experiment(tmp_path, kinds=("transfer",), rounds=1, transfer=found).check_transfer(weights)
+    assert ["WARNING" in line for line in lines] == [False, True]
+
+
+def test_transfers_that_were_copied_from_elsewhere_count(there: Path, tmp_path: Path) -> None:
+    """With both experiments the same, a transfer is the winning ticket, whose files are copied."""
+    other, out = tmp_path / "c", tmp_path / "b"
+    here(other, kinds=("winning",), rounds=2, settings={"lr": 0.05, "steps": 20})
+    here(out, kinds=("winning", "transfer"), rounds=1, transfer=source(there, out))
+    assert not (out / Run(1, "transfer", 1).folder / paths.STARTED).exists()
+    with pytest.raises(ConfigError, match="has tickets of another experiment already"):
+        here(out, kinds=("winning", "transfer"), rounds=2, transfer=source(other, out))
+
+
+def test_every_ticket_and_name_is_checked_before_the_start(tmp_path: Path) -> None:
+    there, out = tmp_path / "a", tmp_path / "b"
+    here(there, kinds=("winning",), rounds=2, scope=("weight",))
+    weights = Weights.load(there / dense(1).folder / paths.INIT)
+    clash = TicketSource(there, ("bias=weight",)).as_json(out)
+    for kind, refused in (("transfer", False), ("transfer-values", True)):
+        found = experiment(out, kinds=(kind,), rounds=2, transfer=clash, scope=("weight",))
+        with pytest.raises(ConfigError, match="the same name") if refused else nullcontext():
+            found.check_transfer(weights)
+    file = there / Run(1, "winning", 2).folder / paths.TICKET
+    file.write_bytes(file.read_bytes()[:100])
+    found = experiment(out, kinds=("transfer",), rounds=2, transfer=source(there, out))
+    for known in (None, weights):
+        with pytest.raises(ConfigError, match=r"--tickets-from: cannot read .*winning.round-02"):
+            found.check_transfer(known)

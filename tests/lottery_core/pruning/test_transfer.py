@@ -101,8 +101,23 @@ def test_names_there_can_be_changed() -> None:
         partners(renamed, "all", THERE.masks)
     found = partners(renamed, "all", THERE.masks, [Rename.parse("^(?=trunk)=policy.")])
     assert set(found.names.items()) == {(f"policy.{name}", name) for name in CARRIED}
-    with pytest.raises(ConfigError, match="the same name, x"):
-        partners(renamed, "all", THERE.masks, [Rename.parse(".*bias$=x")])
+    with pytest.raises(ConfigError, match=r"the same name, policy\.head\.bias"):
+        partners(renamed, "all", THERE.masks, [Rename.parse(".*bias$=policy.head.bias")])
+
+
+def test_several_names_may_become_one_that_nothing_has_here() -> None:
+    found = partners(OTHER, "all", THERE.masks, [Rename.parse(".*trunk.*=none")])
+    assert set(found.names) == {"head.bias", "head.weight"}
+    values = made("transfer-values", renames=[Rename.parse(".*trunk.*weight=none"), Rename.parse("head=none")])
+    assert set(values.origin.carried) == {"trunk.0.bias", "trunk.2.bias"}
+
+
+def test_values_come_only_with_a_mask() -> None:
+    outside = prune(network(2, inputs=4, outputs=2), OTHER, survivors=40, scope=["trunk"], rewind_point="updates:5")
+    same = network(3, inputs=4, outputs=2)
+    ticket = transferred("transfer-values", outside, same, network(4, 4, 2), half, rewind_point="updates:9")
+    assert starts_at(ticket, same.tensors, ("head.weight", "head.bias"))
+    assert starts_at(ticket, OTHER.tensors, ticket.origin.carried)
 
 
 def test_what_is_carried_over_is_counted() -> None:

@@ -104,3 +104,19 @@ def test_frozen_parameters_stay_out_of_the_pool_of_what_trains(tmp_path: Path) -
     assert set(first) <= set(found.rest)
     trained = read_weights(tmp_path / "x" / Run(1, "winning", 1).folder / "model.zip").tensors
     assert all(torch.equal(trained[name], found.rest[name]) for name in first)
+
+
+def test_the_file_may_move(small: tuple[Path, Result], tmp_path: Path) -> None:
+    """It is known by its digest; its place is where the dense run reads it."""
+    trained, moved, out = tmp_path / "base.zip", tmp_path / "d" / "base.zip", tmp_path / "x"
+    shutil.copy(small[0] / dense(1).folder / "model.zip", trained)
+    words = [*shlex.split(SMALL), "--rounds", "0", "--out", str(out), "--rewind", "init", "--from"]
+    request_for([*words, str(trained)]).experiment.write()
+    moved.parent.mkdir()
+    shutil.move(trained, moved)
+    assert main([*words, str(moved), "--dry-run"]) == 0
+    assert main([*words, str(moved)]) == 0
+    start = Weights.load(out / dense(1).folder / paths.INIT)
+    assert all(torch.equal(value, read_weights(moved).tensors[name]) for name, value in start.tensors.items())
+    shutil.move(moved, trained)
+    assert main([*words, str(trained), "--seeds", "2"]) == 0

@@ -45,7 +45,7 @@ def test_auto_takes_the_earliest_stable_point_and_writes_it_into_the_experiment(
     assert main([*AUTO, "--kinds", "winning", "--out", str(chain)]) == 0
     told = capsys.readouterr().err
     assert "4 of 4 runs are done already" in told
-    assert "--rewind auto: timesteps:160" in told
+    assert f"--rewind auto: timesteps:160, with which {chain} began" in told
     assert "2 of 2 runs are done already" in told
 
 
@@ -90,12 +90,19 @@ def test_what_stability_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for more, told in (
         (["--kinds", "winning"], "--kinds is for tickets: stability trains copies of one network"),
         (["--points", "timesteps:800"], "nothing remains of timesteps:800 after the rewind point timesteps:800"),
+        (["--points", "updates:100000"], "updates:100000 lies beyond the training length timesteps:800"),
+        (["--points", "episodes:100000"], "episodes:100000 lies beyond the training length timesteps:800"),
+        (["--points", "updates:80"], "no update remains after the point updates:80: the training has at most 80"),
+        (["--threshold", "-1"], "--threshold must be larger than 0"),
+        (["--threshold", "nan"], "--threshold must be larger than 0"),
         (["--points", "years:3"], "--points 'years:3': unknown unit 'years'"),
         (["--points", "10%", "10%", "--steps", "2"], "a line needs at least 3 points"),
         (["--of", str(tmp_path / "no.safetensors")], "no.safetensors"),
     ):
         assert main([*words, *more]) == 2, more
         assert told in capsys.readouterr().err
+    assert main([*words, "--dry-run", "--points", "init", "timesteps:8", "timesteps:11", "timesteps:20"]) == 0
+    assert "no update lies between the points init and timesteps:8, so they" in capsys.readouterr().err
     assert main([*words[1:], "--points", "5%"]) == 2
     assert "--points is for the stability of rewind points: it needs --rewind auto" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
@@ -112,3 +119,35 @@ def test_shares_of_a_training_in_other_units_and_the_score(tmp_path: Path) -> No
     assert found.experiment.score_label == "mean return of 100 fresh episodes"
     plain = request_for(f"--preset cartpole --out {tmp_path}")
     assert found.settings.model == plain.settings.model
+
+
+def test_rewards_may_be_normalised_without_observations(tmp_path: Path) -> None:
+    words = "--epochs 2 --eval-episodes 2 --normalize norm_obs:False norm_reward:True --points init --steps 3"
+    small = "--algo a2c --env CartPole-v1 --epoch timesteps:40 --n-envs 2 --net-arch 4 4 --no-floor"
+    assert main(["stability", *shlex.split(small), *words.split(), "--out", str(tmp_path)]) == 0
+    assert Line.read(tmp_path / Run(1, "line", 1).folder).running == ()
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_the_options_of_the_chain_are_checked_before_the_probe(
+    dry: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x"
+    for more, told in (
+        (["--kinds", "nonsense"], "nonsense"),
+        (["--rewind-what", "lr"], "--rewind-what lr keeps the trained weights"),
+        (["--prune-rate", "2"], "the prune rate must lie strictly between 0 and 1, not 2"),
+        (["--tickets-from", str(tmp_path / "no")], "is not the folder of an experiment with winning tickets"),
+        (["--budget", "cheap"], "--budget 'cheap' is not understood"),
+    ):
+        assert main([*AUTO, *more, *dry, "--out", str(out)]) == 2, more
+        assert told in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_experiment_that_has_begun_keeps_its_point(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*AUTO, "--kinds", "winning", "--out", str(chain)]
+    assert main([*words, "--prune-rate", "0.3"]) == 2
+    assert "another configuration (prune_rate: 0.2 -> 0.3)" in capsys.readouterr().err
+    assert main([*words, "--threshold", "1e-9"]) == 0, "the probe would give no point"
+    assert f"--rewind auto: timesteps:160, with which {chain} began" in capsys.readouterr().err

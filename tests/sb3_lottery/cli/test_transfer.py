@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lottery_core import Ticket, Weights
-from lottery_core.experiments import Run, paths
+from lottery_core.experiments import Experiment, Run, paths
 from lottery_core.experiments.results import read_rows
 from sb3_lottery import find_tickets
 from sb3_lottery.cli.command import main
@@ -78,3 +78,11 @@ def test_with_a_model_of_ones_own(tmp_path: Path) -> None:
         for out, kind in (("a", "winning"), ("b", "transfer"))
     ]
     assert masks[0] == masks[1]
+
+
+def test_a_string_is_one_change_of_names(tmp_path: Path) -> None:
+    options = {"total_timesteps": 96, "rounds": 1, "seeds": 1, "progress": False, "rewind": "init", "floor": False}
+    find_tickets(lambda seed: make("a2c", seed), tmp_path / "a", kinds="winning", **options)
+    more = {"kinds": "transfer", "tickets_from": tmp_path / "a", "map": "nothing=x"}
+    find_tickets(lambda seed: make("a2c", seed), tmp_path / "b", **more, **options)
+    assert Experiment.load(tmp_path / "b").transfer["map"] == ["nothing=x"]

@@ -1,0 +1,103 @@
+"""The report of a stability probe: its table and answer, and the same as JSON values."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from lottery_core.experiments import THRESHOLD, paths
+from lottery_core.files import printable, write_json
+from lottery_core.reports.stability.picture import draw_stability
+from lottery_core.reports.stability.result import PointStability, Stability, stability
+
+_LONGEST = 300  # characters of a line
+
+
+def stability_report(out: Path, threshold: float = THRESHOLD) -> Stability:
+    """Print the table of a probe, and write ``stability.json`` and ``stability.png`` into its folder.
+
+    :param out: folder of the probe
+    :param threshold: see :func:`stability`
+    :raises LotteryError: see :func:`stability`, or a file cannot be written
+    """
+    found = stability(out, threshold)
+    write_json(out / paths.STABILITY, as_data(found))
+    draw_stability(found, out / paths.STABILITY_PICTURE)
+    for line in [*stability_lines(found, out.resolve().name), f"picture: {out / paths.STABILITY_PICTURE}"]:
+        print(printable(line, _LONGEST))
+    return found
+
+
+def stability_lines(found: Stability, name: str) -> list[str]:
+    """Return the table of a probe and its answer, as lines of text.
+
+    :param found: the result
+    :param name: the probe's name
+    """
+    count = len(found.seeds)
+    head = ["point", "instability", "95%", "share", "copies", "stable"]
+    rows = [head]
+    rows += [_cells(point) for point in found.points]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = [f"{name}: stability; {found.label}; {count} seed{'s' * (count > 1)}"]
+    lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.append(
+        f"instability: by how much the worst of {len(found.points[0].lines[0].shares)} networks on the line between "
+        "two copies is worse than their mean"
+    )
+    lines.append(f"stable: an instability of at most {found.threshold:.1%} of {found.scale}")
+    running = sorted({name for point in found.points for line in point.lines for name in line.running})
+    if running:
+        lines.append(f"running statistics were interpolated like the weights, not recomputed: {', '.join(running[:4])}")
+    early = found.earliest
+    if found.missing:
+        lines.append(f"{found.missing} of {found.lines} lines are not done, so there is no earliest stable point yet")
+    elif early is None:
+        lines.append("no candidate is stable with all later ones: give later --points, or a larger --threshold")
+    else:
+        lines.append(f"earliest stable point: {early.point}")
+    return lines
+
+
+def _cells(point: PointStability) -> list[str]:
+    low, high = point.interval.low, point.interval.high
+    ends = "-" if low is None or high is None else f"{low:.3g} to {high:.3g}"
+    stable = "yes" if point.stable else "no"
+    return [point.point, f"{point.barrier:.4g}", ends, f"{point.share:.1%}", f"{point.ends:.4g}", stable]
+
+
+def as_data(found: Stability) -> dict[str, Any]:
+    """Return a result as JSON values; numbers that are not finite are ``None``.
+
+    :param found: the result
+    """
+    early = found.earliest
+    return {
+        "earliest": None if early is None else early.point,
+        "threshold": found.threshold,
+        "scale": found.scale,
+        "seeds": list(found.seeds),
+        "label": found.label,
+        "missing": found.missing,
+        "points": [
+            {
+                "point": point.point,
+                "trained": point.trained,
+                "instability": _finite(point.barrier),
+                "error": _finite(point.error),
+                "interval": None if point.interval.low is None else [point.interval.low, point.interval.high],
+                "share": _finite(point.share),
+                "copies": _finite(point.ends),
+                "stable": point.stable,
+                "lines": [
+                    {"shares": line.shares, "scores": [_finite(score) for score in line.scores]} for line in point.lines
+                ],
+            }
+            for point in found.points
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,74 @@
+"""The report of a stability probe: order, intervals, missing lines, and values that are not finite."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from lottery_core.cli.lottery import main as lottery
+from lottery_core.cli.stability import chosen_point
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Line, Run, paths
+from lottery_core.reports import stability, stability_report
+from tests.lottery_core.experiments.test_stability import POINTS, probe, run
+
+
+def test_points_are_told_in_the_order_of_the_training(tmp_path: Path) -> None:
+    """However they were given: the earliest stable point follows from it."""
+    run(probe(tmp_path, tuple(reversed(POINTS))))
+    found = stability(tmp_path)
+    assert [point.point for point in found.points] == list(POINTS)
+    threshold = found.points[-1].share * 1.0001
+    stable = [point.share <= threshold for point in found.points]
+    earliest = stability(tmp_path, threshold).earliest
+    assert earliest is not None
+    assert earliest.point == next(POINTS[index] for index in range(3) if all(stable[index:]))
+
+
+def test_as_long_as_a_line_is_missing_there_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(probe(tmp_path, seeds=(1, 2)))
+    for gone in (Run(1, "line", 3), Run(2, "line", 3), Run(2, "line", 2)):
+        shutil.rmtree(tmp_path / gone.folder)
+    found = stability_report(tmp_path, 1e9)
+    assert "3 of 6 lines are not done, so there is no earliest stable point yet" in capsys.readouterr().out
+    data = json.loads((tmp_path / paths.STABILITY).read_text())
+    assert (data["missing"], data["earliest"], len(data["points"])) == (3, None, 2)
+    with pytest.raises(ConfigError, match="3 of 6 lines are not done"):
+        chosen_point(found, tmp_path)
+
+
+def test_the_interval_is_students_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(probe(tmp_path, ("init",), seeds=(1, 2)))
+    (point,) = stability_report(tmp_path).points
+    low, high = stats.t.interval(0.95, 1, point.barrier, point.error)
+    assert (point.interval.low, point.interval.high) == pytest.approx((low, high))
+    assert f"{low:.3g} to {high:.3g}" in capsys.readouterr().out
+    (entry,) = json.loads((tmp_path / paths.STABILITY).read_text())["points"]
+    assert entry["interval"] == pytest.approx([low, high])
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_a_line_that_is_not_finite(seeds: tuple[int, ...], tmp_path: Path) -> None:
+    run(probe(tmp_path, ("init",), seeds=seeds))
+    folder = tmp_path / Run(1, "line", 1).folder
+    found = Line.read(folder)
+    replace(found, scores=(found.scores[0], *[math.nan] * 9, found.scores[-1])).write(folder)
+    assert stability_report(tmp_path).earliest is None
+    text = (tmp_path / paths.STABILITY).read_text()
+    assert "NaN" not in text
+    (entry,) = json.loads(text)["points"]
+    assert (entry["instability"], entry["share"], entry["interval"]) == (None, None, None)
+    assert entry["lines"][0]["scores"][1] is None
+
+
+def test_a_damaged_threshold_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(probe(tmp_path, ("init",)))
+    (tmp_path / paths.STABILITY).write_text('{"threshold": "x"}')
+    assert lottery(["report", str(tmp_path)]) == 2
+    assert "its threshold is no number larger than 0" in capsys.readouterr().err
