@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fairseq_lottery.task.checks import is_master, require_same_on_all_ranks
 from fairseq_lottery.task.fp32_masters import masters_of
 from fairseq_lottery.task.masks import TaskMasks
+from fairseq_lottery.task.ticket import log_warnings
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
 from lottery_core.pruning import GradientSums, PruningInTraining, PruningSchedule, survivors_of
@@ -105,6 +106,7 @@ class TaskPruning:
             found.save(self._folder / paths.TICKET)
         masks = found.masks
         log.info("the masks are complete: pruned %s, surviving %s of %s", masks.pruned, masks.surviving, masks.pool)
+        log_warnings(found)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs to continue: the masks, eight weights in a byte, and the sums of gradients."""

@@ -210,6 +210,9 @@ class LotteryCallback(BaseCallback):
     def _note_masks(self) -> None:
         if self._keeper is not None:
             self._record["lottery/surviving"] = self._keeper.masks.surviving / self._keeper.masks.pool
+        if self.warns and self.pruning is not None and self.pruning.complete and self.final_ticket is not None:
+            for warning in ticket_warnings(self.final_ticket, "this ticket"):
+                log.warning(warning)
 
     def _on_step(self) -> bool:
         before = self.episodes.summed

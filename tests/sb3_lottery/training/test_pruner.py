@@ -12,10 +12,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from lottery_core import Ticket
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
-from lottery_core.pruning import IN_TRAINING, schedule
+from lottery_core.pruning import IN_TRAINING, GradientSums, schedule
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import weights_of
+from sb3_lottery.training.pruner import together
 from tests.sb3_lottery import tiny
 from tests.sb3_lottery.helpers import assert_dead, make
 
@@ -69,6 +70,39 @@ def test_snip_ranks_by_the_gradients_of_the_training(algo: str) -> None:
     tiny.make(algo).learn(1, callback=by_magnitude)
     assert by_magnitude.final_ticket is not None
     assert by_magnitude.final_ticket.masks != found.masks
+
+
+@pytest.mark.parametrize("algo", [name for name, row in ALGORITHMS.items() if row.two_networks])
+def test_snip_ranks_the_losses_of_actor_and_critic_apart(algo: str) -> None:
+    """TD3's actor steps at every second update: a step of pruning before its first update would leave nothing of it."""
+    model = tiny.make(algo)
+    lottery = LotteryCallback(kind="snip", surviving=0.25)
+    model.learn(240, callback=lottery)
+    survivors = lottery.final_ticket.masks.survivors()
+    for network in ("actor", "critic"):
+        assert sum(count for name, count in survivors.items() if name.startswith(network)), network
+
+
+def test_the_scale_of_a_loss_plays_no_part() -> None:
+    """Of several losses; a single one is ranked as it is."""
+    actor, critic = GradientSums(["actor"]), GradientSums(["critic"])
+    actor.values["actor"], critic.values["critic"] = torch.tensor([1.0, -3.0]), torch.tensor([2000.0, -6000.0])
+    both = together([actor, critic]).values
+    assert both["actor"].tolist() == both["critic"].tolist() == [0.25, -0.75]
+    assert together([critic]).values["critic"].tolist() == [2000.0, -6000.0]
+    assert together([actor, GradientSums(["critic"])]).values.keys() == {"actor"}
+
+
+@pytest.mark.parametrize("kind", ["gradual", "snip"])
+def test_a_layer_that_is_emptied_while_it_trains_is_said(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    model = make("ppo")
+    lottery = LotteryCallback(kind=kind, surviving=0.003, gradual="0 0.5 2")
+    model.learn(320, callback=lottery)
+    collapsed = lottery.final_ticket.masks.collapsed()
+    assert collapsed
+    for name in collapsed:
+        lines = [record.message for record in caplog.records if f"the layer '{name}' has collapsed" in record.message]
+        assert len(lines) == 1
 
 
 def test_snip_needs_gradients_that_pass_through_an_optimizer() -> None:
