@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.checkpoints import read_weights
@@ -65,7 +66,8 @@ class LotteryCallback(BaseCallback):
     ``score_episodes`` training episodes).
 
     Without a ticket, ``LotteryCallback(kind="gradual", surviving=0.1)`` makes a network sparse while it trains, and
-    ``kind="erk"`` trains a sparse random one; after ``learn``, :attr:`final_ticket` is the ticket.
+    ``kind="erk"`` trains a sparse random one; after ``learn``, :attr:`final_ticket` is the ticket. In the ``learn`` of
+    another model the callback begins anew, unless that model holds this ticket (saved with it, and loaded).
 
     :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`; ``None`` for a kind that needs none
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
@@ -122,6 +124,7 @@ class LotteryCallback(BaseCallback):
         self._record: dict[str, float] = {}
         self._pruner: Pruner | None = None
         self._start: Ticket | None = None
+        self._policy: weakref.ref[nn.Module] | None = None  # that the start and the pruning belong to
 
     @property
     def final_ticket(self) -> Ticket | None:
@@ -139,6 +142,7 @@ class LotteryCallback(BaseCallback):
         optimizers = optimizers_of(self.model)
         policy = bare_policy(self.model)
         targets = target_names(policy)
+        self._forget_another(policy)
         ticket = self._ticket().named_for(policy, targets)
         self._start = self._start or ticket
         parameters = live_parameters(policy, targets)
@@ -174,6 +178,15 @@ class LotteryCallback(BaseCallback):
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
         self.episodes.watch(self.training_env)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
+
+    def _forget_another(self, policy: nn.Module) -> None:
+        # Another model has a ticket of its own, unless it is the earlier one, saved and loaded.
+        known = None if self._policy is None else self._policy()
+        same = known is policy or (self.final_ticket is not None and _has(policy, self.final_ticket))
+        if self._policy is not None and not same:
+            self._start = None
+            self.pruning = self.pruning if self.ticket is not None else None
+        self._policy = weakref.ref(policy)
 
     def _ticket(self) -> Ticket:
         if self.ticket is None:
@@ -244,6 +257,12 @@ class LotteryCallback(BaseCallback):
         if self._loading is not None:
             self._loading.remove()
             self._loading = None
+
+
+def _has(policy: nn.Module, ticket: Ticket) -> bool:
+    parameters = {name: each[0] for name, each in live_parameters(policy, target_names(policy)).items()}
+    shapes = {name: parameters[name].shape for name in ticket.masks if name in parameters}
+    return shapes == {name: mask.shape for name, mask in ticket.masks.items()} and _holds(ticket, parameters)
 
 
 def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:

@@ -135,6 +135,54 @@ def test_the_masks_of_the_end_are_held_in_a_second_learn(tmp_path: Path) -> None
     assert_dead(PPO.load(tmp_path / "sparse.zip", device="cpu").policy.state_dict(), first.masks)
 
 
+@pytest.mark.parametrize("kind", ["erk", "gradual", "snip"])
+def test_a_second_model_has_a_ticket_of_its_own(kind: str) -> None:
+    """A callback that is used again begins anew; the first model's ticket is not trained in its place."""
+    lottery = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.5 2")
+    tickets = []
+    for seed in (1, 2):
+        model = make("ppo", seed)
+        start = weights_of(model)
+        model.learn(320, callback=[lottery, Watch(lottery)])
+        found = lottery.final_ticket
+        assert all(torch.equal(found.start()[name], found.masks.apply(start.tensors)[name]) for name in found.masks)
+        assert_dead(model.policy.state_dict(), found.masks)
+        tickets.append(found)
+    assert tickets[0].content != tickets[1].content
+    alone = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.5 2")
+    make("ppo", 2).learn(320, callback=alone)
+    assert alone.final_ticket.content == tickets[1].content
+
+
+def test_a_second_model_of_another_shape() -> None:
+    lottery = LotteryCallback(kind="gradual", surviving=0.3, gradual="0 0.5 2")
+    for units in (16, 8):
+        model = make("ppo", net_arch=[units])
+        model.learn(160, callback=lottery)
+        assert lottery.final_ticket.masks["mlp_extractor.policy_net.0.weight"].shape == (units, 4)
+    random = LotteryCallback(lottery.final_ticket, kind="random")
+    for seed in (1, 2):  # a control's fresh values are the model's own
+        model = make("ppo", seed, net_arch=[8])
+        start = weights_of(model)
+        model.learn(32, callback=random)
+        found = random.final_ticket
+        assert all(torch.equal(found.start()[name], found.masks.apply(start.tensors)[name]) for name in found.masks)
+
+
+def test_a_model_that_was_saved_and_loaded_goes_on_with_its_masks(tmp_path: Path) -> None:
+    model, lottery = make("ppo"), LotteryCallback(kind="gradual", surviving=0.3, gradual=(0, 0.5, 2))
+    model.learn(160, callback=lottery)
+    masks = lottery.final_ticket.masks
+    model.save(tmp_path / "sparse.zip")
+    loaded = PPO.load(tmp_path / "sparse.zip", env=model.get_env(), device="cpu")
+    values = weights_of(loaded).tensors
+    watch = Watch(lottery)
+    loaded.learn(64, callback=[lottery, watch])
+    assert set(watch.counts) == {masks.surviving}
+    assert lottery.final_ticket.masks == masks
+    assert any(not torch.equal(values[name], tensor) for name, tensor in weights_of(loaded).tensors.items())
+
+
 def test_the_last_step_is_done_where_the_training_ends() -> None:
     """An end of 1.0 lies after the last rollout has begun."""
     model, lottery = make("ppo"), LotteryCallback(kind="gradual", surviving=0.3, gradual="0 1 2")
