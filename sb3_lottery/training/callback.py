@@ -60,7 +60,8 @@ class LotteryCallback(BaseCallback):
 
     .. warning::
         The masks are enforced only during a ``learn`` that is given this callback. A later ``learn`` without it brings
-        pruned parameters back; pass the callback to every ``learn``.
+        pruned parameters back; pass the callback to every ``learn``. The ``best_model.zip`` of an ``EvalCallback`` may
+        be from before the last step of ``kind="gradual"``, and then it is denser than asked for.
 
     It logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
     ``score_episodes`` training episodes).

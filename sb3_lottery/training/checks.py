@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
 from lottery_core.masking import check_optimizer
-from lottery_core.pruning import PruningSchedule
+from lottery_core.pruning import parse_search
 from sb3_lottery.models import optimizers_of
 from sb3_lottery.training.spec import TrainingSpec
 
@@ -213,19 +213,19 @@ def rollout_length(model: BaseAlgorithm, n_envs: int | None = None) -> int | Non
     return int(steps) * envs if isinstance(model, OnPolicyAlgorithm) and steps else None
 
 
-def check_pruning(
-    model: BaseAlgorithm, schedule: PruningSchedule, length: Point | None = None, n_envs: int | None = None
-) -> None:
-    """Check that the training has a rollout for each step of pruning, as far as its length is known in timesteps.
+def check_search(model: BaseAlgorithm, spec: TrainingSpec, search: str, n_envs: int | None = None) -> None:
+    """Check that rounds which search for a share of the training update the network, as far as that is known.
 
     :param model: model with its environment
-    :param schedule: when the steps of pruning are due
-    :param length: length of the training; ``None`` is that of the ``learn`` that has begun
+    :param spec: length of training, rewind point and score
+    :param search: how far search rounds train, see ``--search``
     :param n_envs: number of environments in training; ``None`` is that of the model
-    :raises ConfigError: there are more steps of pruning than rollouts
+    :raises ConfigError: they would end before the first update, and prune the weights that they start from
     """
-    rollout = rollout_length(model, n_envs)
-    if length is None:
-        length = Point("timesteps", model._total_timesteps - model._num_timesteps_at_start)
-    if rollout and length.unit == "timesteps":
-        schedule.check_fits(math.ceil(length.count / rollout), f"rollouts of {rollout:,} timesteps")
+    share, first, length = parse_search(search).share, first_update(model, n_envs), spec.remaining or spec.length
+    if share is None or first is None or length.unit != "timesteps" or share * length.count > first:
+        return
+    raise ConfigError(
+        f"--search {search} of {length} ends before the first update, which {type(model).__name__} makes after "
+        f"{first:,} timesteps ({_why_first(model)}), so it would prune untrained weights: search longer"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from lottery_core import Ticket
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import paths
+from lottery_core.experiments import Experiment, Point, Run, dense, paths
 from lottery_core.pruning import IN_TRAINING, GradientSums, schedule
 from sb3_lottery import LotteryCallback, find_tickets
+from sb3_lottery.cli.command import _preflight
 from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import weights_of
 from sb3_lottery.training.pruner import together
+from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.train import train_run
 from tests.sb3_lottery import tiny
-from tests.sb3_lottery.helpers import assert_dead, make
+from tests.sb3_lottery.helpers import SMALL, assert_dead, make, request_for
 
 
 class Watch(BaseCallback):
@@ -189,6 +193,73 @@ def test_the_last_step_is_done_where_the_training_ends() -> None:
     model.learn(64, callback=lottery)
     assert_dead(model.policy.state_dict(), lottery.final_ticket.masks)
     assert lottery.final_ticket.masks.surviving == round(0.3 * lottery.final_ticket.masks.pool)
+
+
+class Stop(BaseCallback):
+    """Ends the training early."""
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps < self.timesteps
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("gradual", "the training ended at step 1 of 4 of the schedule of pruning: the other 3 came at its end"),
+        ("snip", "the training ended at step 2 of 5 of the schedule of pruning: the other 3 came at its end"),
+    ],
+)
+def test_a_training_that_ends_before_its_schedule_is_said(
+    kind: str, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lottery = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.8 4")
+    make("ppo").learn(320, callback=[lottery, Stop(96)])
+    assert [record.message for record in caplog.records if line in record.message]
+    caplog.clear()
+    make("ppo").learn(320, callback=LotteryCallback(kind=kind, surviving=0.3, gradual="0 1 10"))
+    assert "the training ended" not in caplog.text
+
+
+def one_rollout(seed: int) -> PPO:
+    return PPO("MlpPolicy", "CartPole-v1", n_steps=2048, policy_kwargs={"net_arch": [8]}, seed=seed, device="cpu")
+
+
+def test_the_length_of_episodes_is_not_known_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """So a schedule with more steps than there turn out to be rollouts is warned of where it ends."""
+    spec = TrainingSpec(Point("episodes", 2), 2, Point("episodes", 1), 2)
+    settings = {**spec.as_json()}
+    asked = {"prune_rate": 0.5, "rewind": "episodes:1", "kinds": ("gradual",), "seeds": (1,), "rounds": 1}
+    Experiment(out=tmp_path, framework="sb3", settings=settings, **asked).write()
+    for run in (dense(1), Run(1, "gradual", 1)):
+        (tmp_path / run.folder).mkdir(parents=True)
+        train_run(tmp_path, run, one_rollout, spec, lambda progress: None)
+    assert "of 30 of the schedule of pruning: the other" in caplog.text
+
+
+@pytest.mark.parametrize("search", ["0.1", "10%"])
+def test_a_search_that_would_end_before_the_first_update_is_refused(search: str, tmp_path: Path) -> None:
+    options = {"total_timesteps": 320, "progress": False, "rounds": 2, "kinds": "winning", "score_rounds": [2]}
+    with pytest.raises(ConfigError, match=r"0\.1 of timesteps:320 ends before the first update, .* after 32 timesteps"):
+        find_tickets(lambda seed: make("ppo", seed), tmp_path / "x", search=search, **options)
+    assert not (tmp_path / "x").exists()
+    request = request_for(f"--search 0.01 --score-at 25% --out {tmp_path / 'y'} {SMALL}")
+    with pytest.raises(ConfigError, match="ends before the first update, which A2C makes after 10 timesteps"):
+        _preflight(replace(request, experiment=replace(request.experiment, search="0.0125")), True)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_snip_needs_a_rollout_with_an_update_for_each_step(algo: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"5 steps of pruning, .* 5 end with an update: train longer"):
+        make(algo).learn({"ppo": 160, "dqn": 40}[algo], callback=LotteryCallback(kind="snip", surviving=0.5))
+    make(algo).learn({"ppo": 192, "dqn": 44}[algo], callback=LotteryCallback(kind="snip", surviving=0.5))
+    options = {"total_timesteps": 160, "rounds": 1, "progress": False}
+    with pytest.raises(ConfigError, match="5 end with an update"):
+        find_tickets(lambda seed: make("ppo", seed), tmp_path / "x", kinds=("snip",), **options)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
