@@ -24,6 +24,7 @@ from lottery_core.experiments.graph import (
     SHARED,
     Cost,
     Run,
+    check_levels_at_floor,
     copies,
     cost_of,
     dense,
@@ -118,4 +119,5 @@ __all__ = [
     "write_csv",
     "write_floor",
     "write_score",
+    "check_levels_at_floor",
 ]

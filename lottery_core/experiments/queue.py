@@ -184,7 +184,11 @@ def floor_stop(
         return None
     measures = measures and dense(experiment.seeds[0]) not in done
     if read_floor(experiment.out) is None and not measures:
-        raise ConfigError(f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing")
+        command = dialects.named(experiment.framework).floor_command
+        remedy = f": measure it with {command} {experiment.out}" if command else ""
+        raise ConfigError(
+            f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing{remedy}"
+        )
     scored = experiment.score_rounds or range(1, experiment.rounds + 1)
     lower = dialects.named(experiment.framework).lower_is_better(experiment.score_label)
     sign = -1.0 if lower else 1.0

@@ -40,6 +40,7 @@ from sb3_lottery.models import (
     weights_of,
     writes_beside_optimizers,
 )
+from sb3_lottery.training.checks import check_makeable
 from sb3_lottery.training.episodes import NO_MONITOR, Episodes
 from sb3_lottery.training.pruner import Pruner
 
@@ -87,7 +88,8 @@ class LotteryCallback(BaseCallback):
     :param gradual: begin, end and steps of the schedule of ``kind="gradual"``, as shares of the training
     :param outside: where parameters outside the scope start in a control with fresh values: ``"rewind"``, as in the
         ticket, or ``"fresh"``
-    :raises ConfigError: the kind is unknown, needs a ticket, or a value is outside its range
+    :raises ConfigError: the kind is unknown, needs a ticket, cannot be made from this one, exists in experiments only,
+        or a value is outside its range
     :raises TicketError: there is no such file
     """
 
@@ -112,12 +114,13 @@ class LotteryCallback(BaseCallback):
         self.schedule = PruningSchedule.parse(gradual, "gradual")
         self.pruning: PruningInTraining | None = None
         self.share: Callable[[], float] = self._share_of_timesteps
+        if ticket is not None and surviving is not None:
+            raise ConfigError("surviving is for a kind without a ticket: the ticket says how many survive")
+        if ticket is not None and not isinstance(ticket, Ticket) and not Path(ticket).is_file():
+            raise TicketError(f"there is no ticket at {ticket}: No such file")
+        check_makeable(kind, ticket)
         if ticket is None:
             check_without_search(kind, surviving)
-        elif surviving is not None:
-            raise ConfigError("surviving is for a kind without a ticket: the ticket says how many survive")
-        elif not isinstance(ticket, Ticket) and not Path(ticket).is_file():
-            raise TicketError(f"there is no ticket at {ticket}: No such file")
         self.episodes = Episodes(score_episodes)
         self.warns = True  # the runner of an experiment warns itself
         self._keeper: MaskKeeper | None = None

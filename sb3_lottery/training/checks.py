@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -12,7 +13,8 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
 from lottery_core.masking import check_optimizer
-from lottery_core.pruning import parse_search
+from lottery_core.pruning import BEST_OF, BUDGET, CONTROLS, IN_TRAINING, UNPRUNED, WINNING, parse_search
+from lottery_core.tickets import Ticket
 from sb3_lottery.models import optimizers_of
 from sb3_lottery.training.spec import TrainingSpec
 
@@ -228,4 +230,28 @@ def check_search(model: BaseAlgorithm, spec: TrainingSpec, search: str, n_envs: 
     raise ConfigError(
         f"--search {search} of {length} ends before the first update, which {type(model).__name__} makes after "
         f"{first:,} timesteps ({_why_first(model)}), so it would prune untrained weights: search longer"
+    )
+
+
+def check_makeable(kind: str, ticket: str | Path | Ticket | None) -> None:
+    """Check that a kind of ticket exists outside an experiment, and can be made from a ticket if one is given.
+
+    :param kind: a known kind
+    :param ticket: the ticket, or its file; ``None`` if there is none. A file is read only where its kind matters
+    :raises ConfigError: it cannot
+    :raises TicketError: the file cannot be read
+    """
+    experiments_only = kind in (*UNPRUNED, *BUDGET, *BEST_OF)
+    if (ticket is None and not experiments_only) or (kind in (WINNING, *CONTROLS) and not experiments_only):
+        return
+    given = "" if ticket is None else (ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)).origin.kind
+    if given == kind:
+        return
+    if experiments_only:
+        raise ConfigError(f"the kind '{kind}' exists in experiments only: train it with find_tickets or sb3-lottery")
+    if kind in IN_TRAINING:
+        raise ConfigError(f"a {kind} ticket is found while it trains: leave the ticket out and give surviving")
+    kinds = [WINNING, *(name for name in CONTROLS if name not in (*BUDGET, *BEST_OF))]
+    raise ConfigError(
+        f"a {kind} ticket is found by pruning, not made from a {given} one; kind accepts {', '.join(kinds)}"
     )

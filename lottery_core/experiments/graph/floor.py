@@ -69,6 +69,16 @@ def ends_after(
     return None
 
 
+def check_levels_at_floor(count: int | None) -> None:
+    """Check the number of scored levels in a row at the floor after which a kind ends.
+
+    :param count: the number; ``None`` if no kind ends
+    :raises ConfigError: it is below 1
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"--stop-at-floor must be at least 1 level, not {count}")
+
+
 class FloorStop:
     """Decides which runs are left out because their kind has ended at the floor in their repeat.
 
@@ -88,8 +98,7 @@ class FloorStop:
         needs: Callable[[Run], Iterable[Run]],
         sign: float = 1.0,
     ) -> None:
-        if count < 1:
-            raise ConfigError(f"--stop-at-floor must be at least 1 level, not {count}")
+        check_levels_at_floor(count)
         self.count, self.needs = count, needs
         self._read, self._sign = floor, sign
         self._floor: float | None = None

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, search_settings
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import FinishedInProcess
-from lottery_core.experiments.queue import RunQueue
+from lottery_core.experiments.queue import RunQueue, floor_stop
 from lottery_core.experiments.results import Score, read_csv, read_rows, write_floor
 from lottery_core.experiments.runner import Runner
 from lottery_core.reports import filled, measured, render, report, source_of, states
@@ -193,6 +194,20 @@ def test_runs_that_never_start_are_no_success(tmp_path: Path) -> None:
         queue.work(lambda run: FinishedInProcess(), lambda run: None)
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"stop_at_floor": 0}, "--stop-at-floor must be at least 1 level, not 0"),
+        ({"stop_at_floor": -1}, "--stop-at-floor must be at least 1 level, not -1"),
+        ({"score_rounds": [0]}, "--score-rounds must be from 1 on, not 0: the dense network is always scored"),
+        ({"score_rounds": [-2, 3]}, "--score-rounds must be from 1 on, not -2"),
+    ],
+)
+def test_numbers_below_1_are_refused_as_they_are_read(given: dict, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        search_settings({**SEARCH_DEFAULTS, "rounds": 20, "prune_rate": 0.2, **given}, rounds_given=False)
+
+
 class Measuring(Scripted):
     """A toy whose first dense run measures the floor, as the processes of sb3-lottery do."""
 
@@ -209,5 +224,8 @@ def test_the_first_dense_run_may_measure_the_floor(tmp_path: Path) -> None:
     Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()
     assert [run.round for run in executor.trained if run.kind == "random"] == [1, 2, 3]
     (tmp_path / paths.FLOOR).unlink()
+    for framework, command in (("sb3", "sb3-lottery floor"), ("fairseq", "fairseq-lottery floor")):
+        with pytest.raises(ConfigError, match=rf"is missing: measure it with {command} {tmp_path}"):
+            floor_stop(experiment(tmp_path / framework, framework=framework), {}, 2)
     with pytest.raises(ConfigError, match="needs the measured floor"):  # it will not be measured again
         Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()

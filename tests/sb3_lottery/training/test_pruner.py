@@ -22,7 +22,9 @@ from sb3_lottery.training.pruner import together
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import train_run
 from tests.sb3_lottery import tiny
-from tests.sb3_lottery.helpers import SMALL, assert_dead, make, request_for
+from tests.sb3_lottery.helpers import SMALL, assert_dead, make, request_for, ticket_for
+
+TICKET = ticket_for(make("ppo"))
 
 
 class Watch(BaseCallback):
@@ -272,6 +274,21 @@ def test_snip_needs_a_rollout_with_an_update_for_each_step(algo: str, tmp_path: 
         ({"kind": "erk", "surviving": 1.5}, r"surviving share must lie in \(0, 1\]"),
         ({"kind": "gradual", "surviving": 0.1, "gradual": "0 2 3"}, "END <= 1"),
         ({"kind": "gradual", "surviving": 0.1, "gradual": "often"}, "gradual 'often' is not understood"),
+        ({"kind": "gradual", "surviving": "0.1"}, "surviving share must be a number, not '0.1'"),
+        ({"kind": "gradual", "surviving": True}, "surviving share must be a number, not True"),
+        ({"kind": "gradual", "surviving": 0.1, "gradual": None}, "gradual 'None' is not understood"),
+        ({"kind": "gradual", "surviving": 0.1, "gradual": 0.5}, "gradual '0.5' is not understood"),
+        ({"kind": "random-best", "surviving": 0.1}, "'random-best' exists in experiments only"),
+        ({"ticket": TICKET, "kind": "random-best"}, "'random-best' exists in experiments only"),
+        ({"ticket": TICKET, "kind": "random-budget"}, "'random-budget' exists in experiments only"),
+        ({"ticket": TICKET, "kind": "rewound-dense"}, "'rewound-dense' exists in experiments only: train it with find"),
+        ({"ticket": TICKET, "kind": "snip"}, "a snip ticket is found while it trains: leave the ticket out"),
+        ({"ticket": TICKET, "kind": "gradual"}, "a gradual ticket is found while it trains: leave the ticket out"),
+        (
+            {"ticket": TICKET, "kind": "one-shot"},
+            "found by pruning, not made from a winning one; kind accepts winning,",
+        ),
+        ({"ticket": TICKET, "kind": "transfer"}, "found by pruning, not made from a winning one"),
         ({"ticket": "somewhere", "surviving": 0.1}, "surviving is for a kind without a ticket"),
     ],
 )
