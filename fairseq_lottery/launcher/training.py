@@ -14,7 +14,7 @@ from fairseq_lottery.names import LAST
 from fairseq_lottery.task import Beginning
 from lottery_core.errors import RunError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths, start_folder
-from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, schedule, starts_rewound
+from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, level_after, starts_rewound
 from lottery_core.tickets import ALL, Weights
 
 # Options that give the dense run its initial weights.
@@ -117,10 +117,10 @@ def surviving_share(experiment: Experiment, run: Run, before: Path) -> float:
     :param before: folder of the dense run
     """
     if not (before / paths.INIT).exists():
-        return (1 - experiment.prune_rate) ** run.round
+        return level_after(run.round, experiment.prune_rate, experiment.first)
     start = Weights.load(before / paths.INIT)
     pool = sum(start.tensors[name].numel() for name in start.pool(experiment.scope))
-    return schedule(pool, experiment.prune_rate, run.round)[run.round] / pool
+    return experiment.schedule(pool, run.round)[run.round] / pool
 
 
 def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from fairseq_lottery.task.checks import is_master, require_same_on_all_ranks
 from fairseq_lottery.task.fp32_masters import masters_of
 from fairseq_lottery.task.masks import TaskMasks
+from fairseq_lottery.task.ticket import log_warnings
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
 from lottery_core.pruning import GradientSums, PruningInTraining, PruningSchedule, survivors_of
@@ -39,6 +42,9 @@ class TaskPruning:
         self._sums = GradientSums(start.masks)
         self._resumed: Mapping[str, Any] | None = None
         self._begin, self._total = 0, 0  # updates
+        if is_master() and is_fairseq_command():
+            # Tasks have no method for the end: fairseq also stops for time, patience or a low learning rate.
+            atexit.register(self.warn_if_incomplete)
 
     def plan(self, options: Any, batches: int | None, begin: int = 0) -> None:
         """Set the length of the training, before its first update; calling it again changes nothing.
@@ -96,15 +102,25 @@ class TaskPruning:
         self._held.change(masks)
         self._sums.clear()
         if pruning.complete:
-            self._finish()
+            self._finish(masks)
+            forget_best()
         return True
 
-    def _finish(self) -> None:
-        found = self._start.with_masks(self._pruning.masks)
+    def _finish(self, masks: Masks) -> None:
+        found = self._start.with_masks(masks)
         if is_master():
             found.save(self._folder / paths.TICKET)
-        masks = found.masks
         log.info("the masks are complete: pruned %s, surviving %s of %s", masks.pruned, masks.surviving, masks.pool)
+        log_warnings(found)
+
+    def warn_if_incomplete(self) -> None:
+        """Warn if the training has ended before the last step of pruning, unless it failed."""
+        done, steps = self._pruning.done, self._pruning.schedule.steps
+        if self._total and done < steps and not ended_badly():
+            log.warning(
+                f"the training ended at step {done} of {steps} of the schedule of pruning: its network is denser than "
+                f"asked for, and there is no {paths.TICKET}"
+            )
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs to continue: the masks, eight weights in a byte, and the sums of gradients."""
@@ -126,6 +142,16 @@ class TaskPruning:
             name: value.to(self._parameters[name].device) for name, value in kept["sums"].items() if name in shapes
         }
         self._resumed = kept
+        steps = self._pruning.schedule.for_kind(self._pruning.kind, 1).steps
+        if kept["done"] == steps and not (self._folder / paths.TICKET).exists():  # resumed in another folder
+            self._finish(masks)
+
+
+def forget_best() -> None:
+    """Let ``checkpoint_best.pt`` be the best from now on; the scores so far are of denser networks."""
+    from fairseq.checkpoint_utils import save_checkpoint
+
+    vars(save_checkpoint).pop("best", None)  # as in a new training; the checkpoints keep it from there
 
 
 def length_of(options: Any, batches: int | None) -> tuple[int, int]:

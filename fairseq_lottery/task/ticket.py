@@ -210,5 +210,13 @@ def log_ticket(ticket: Ticket) -> None:
     )
     for line in network_lines(ticket):
         log.info(line.strip())
+    log_warnings(ticket)
+
+
+def log_warnings(ticket: Ticket) -> None:
+    """Log the warnings about a ticket, e.g. of layers without a survivor.
+
+    :param ticket: the ticket
+    """
     for line in ticket_warnings(ticket, "this ticket"):
         log.warning(line.removeprefix("WARNING: "))

@@ -10,11 +10,26 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, dense, duration, paths, read_marker, read_rows
-from lottery_core.files import read_curve, read_object, write_json
+from lottery_core.experiments import (
+    Cost,
+    Experiment,
+    Row,
+    Run,
+    asked_for,
+    check_same_choice,
+    choice_of,
+    cost_of,
+    dense,
+    duration,
+    paths,
+    read_budget,
+    read_marker,
+    read_rows,
+    with_choice,
+)
+from lottery_core.files import read_curve, write_json
 from lottery_core.pruning import BEST_OF, SEARCH_FULL, Look, parse_search, rounds_of_levels, settles_at
 from lottery_core.pruning import BUDGET as BUDGET_KINDS
 from lottery_core.reports import answer, length, looks_of, of_rows
@@ -186,33 +201,38 @@ def run_within(
     :param run: does the runs of an experiment that are not done
     :param say: shows a line
     :returns: the experiment as it was done
-    :raises LotteryError: the budget is too small, or see ``run``
+    :raises LotteryError: the budget is too small or was planned for something else, or see ``run``
     """
     budget, chosen = parse_budget(word), set(chosen)
     seeds = experiment.seeds if "seeds" in chosen else tuple(range(experiment.seeds[0], experiment.seeds[0] + 100))
-    kept = read_object(experiment.out / paths.BUDGET)
+    kept = read_budget(experiment)
+    check_same_choice(experiment, chosen, kept, word)
+    asked = asked_for(experiment, chosen)
     if kept and kept.get("budget") != word:  # levels and search stay; another budget may have other seeds
-        experiment, chosen = replace(_as_kept(experiment, kept), seeds=experiment.seeds), {*chosen, "levels", "search"}
+        experiment, chosen = (
+            replace(with_choice(experiment, kept), seeds=experiment.seeds),
+            {*chosen, "levels", "search"},
+        )
     if kept.get("budget") != word:
         first = dense_row(experiment, run)
         curve = experiment.out / dense(experiment.seeds[0]).folder / paths.LEARNING
         options = ways(experiment, chosen, looks_of(read_curve(curve)))
         pilot = plan_within(budget, first, options, seeds, jobs, most=PILOT)
-        kept = {"budget": word, **_choice(pilot.experiment), "share": pilot.share, "fixed": False}
+        kept = {"budget": word, **choice_of(pilot.experiment), "share": pilot.share, "fixed": False, "asked": asked}
         write_json(experiment.out / paths.BUDGET, kept)
         say(sentence(budget, first, pilot, jobs))
-    experiment = _as_kept(experiment, kept)
+    experiment = with_choice(experiment, kept)
     run(experiment)
     if not kept["fixed"]:
         first = dense_row(experiment, run)
         wanted = seeds_by_spread(experiment, read_rows(experiment.out, experiment))
         most = max(len(experiment.seeds), wanted or 0)
         final = plan_within(budget, first, [(experiment, float(kept["share"]))], seeds, jobs, most)
-        kept = {**kept, **_choice(final.experiment), "fixed": True}
+        kept = {**kept, **choice_of(final.experiment), "fixed": True}
         write_json(experiment.out / paths.BUDGET, kept)
         asks = "the spread says nothing about the seeds" if wanted is None else f"the spread asks for {wanted} seeds"
         say(f"seeds: {asks}, {len(final.experiment.seeds)} are trained (fixed now, from the spread alone)")
-        experiment = _as_kept(experiment, kept)
+        experiment = with_choice(experiment, kept)
         run(experiment)
     return experiment
 
@@ -254,21 +274,3 @@ def sentence(budget: Budget, first: Row, plan: Plan, jobs: int) -> str:
         f"{len(chosen.seeds)} seeds at first: {plan.cost.total:.1f} trainings, {plan.cost.critical:.1f} one after the "
         f"other, about {duration(price)} with {jobs} at a time"
     )
-
-
-def _choice(experiment: Experiment) -> dict[str, Any]:
-    names = ("rounds", "score_rounds", "search", "seeds")
-    return {name: getattr(experiment, name) for name in names}
-
-
-def _as_kept(experiment: Experiment, kept: dict[str, Any]) -> Experiment:
-    try:
-        return replace(
-            experiment,
-            rounds=int(kept["rounds"]),
-            score_rounds=tuple(map(int, kept["score_rounds"])),
-            search=str(kept["search"]),
-            seeds=tuple(map(int, kept["seeds"])),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{experiment.out / paths.BUDGET} is damaged: {error}") from error

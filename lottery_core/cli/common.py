@@ -25,11 +25,15 @@ from lottery_core.experiments import (
     Progress,
     Run,
     Runner,
+    check_same_choice,
     commands,
     duration,
+    kept_line,
+    read_budget,
     read_marker,
     read_searches,
     seconds_left,
+    with_choice,
 )
 from lottery_core.files import printable
 from lottery_core.reports import report, saved_lines
@@ -124,6 +128,14 @@ def run_experiment(
     """
     if budget is not None:
         parse_budget(budget)
+    if dry_run and budget is not None:
+        kept = read_budget(experiment)
+        check_same_choice(experiment, set(chosen), kept, budget)
+        same = kept.get("budget") == budget
+        shown = with_choice(experiment, kept) if same else experiment
+        _print_plan(shown, framework, executor, seconds, training)
+        print(kept_line(experiment, kept, budget))
+        return
     if dry_run:
         _print_plan(experiment, framework, executor, seconds, training)
         return

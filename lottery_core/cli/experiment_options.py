@@ -89,7 +89,8 @@ def add_experiment_options(
         "--repeat-noise",
         type=int,
         metavar="N",
-        help="train each ticket N times, under different noise of training, to tell luck from tickets (1)",
+        help="train each ticket N times, under different noise of training, to tell luck from tickets (1); gradual and "
+        "snip find another mask each time",
     )
     add(
         "--dry-run",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import BOUND, Experiment
+from lottery_core.experiments import BOUND, Experiment, check_levels_at_floor
 from lottery_core.pruning import (
     SEARCH_FULL,
     check_rate,
@@ -76,7 +76,8 @@ def search_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, 
     :param values: values of the options, with ``rounds`` and ``prune_rate``
     :param rounds_given: whether ``rounds`` was given, so that it limits the levels; otherwise the lowest level is the
         last round
-    :raises ConfigError: a word is not understood, levels do not fall, or both levels and rounds are given
+    :raises ConfigError: a word is not understood, levels do not fall, both levels and rounds are given, or a number is
+        below 1
     :raises PruneError: the prune rate is outside (0, 1)
     """
     rate, rounds = check_rate(values["prune_rate"]), values["rounds"]
@@ -84,7 +85,10 @@ def search_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, 
     search = parse_search(str(values["search"]))
     if values["score_at"] is not None and values["score_rounds"] is not None:
         raise ConfigError("--score-at and --score-rounds both choose the rounds that are scored: leave one out")
+    check_levels_at_floor(values.get("stop_at_floor"))
     scored = tuple(values["score_rounds"] or ())
+    if any(round_ < 1 for round_ in scored):
+        raise ConfigError(f"--score-rounds must be from 1 on, not {min(scored)}: the dense network is always scored")
     if values["score_at"] is not None:
         scored = rounds_of_levels(parse_levels([str(word) for word in values["score_at"]]), rate, first)
     if scored and not rounds_given:

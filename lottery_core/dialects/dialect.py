@@ -127,6 +127,7 @@ class Dialect:
     :param lower_is_better: label of a score -> whether lower scores are better
     :param margin: label of a score -> how much worse than dense counts as equally good, see ``lottery report --margin``
     :param least: label of a score -> the lowest possible score, which an untrained network reaches, if there is one
+    :param floor_command: command that measures the floor of an experiment, whose folder follows; empty if there is none
     :param packages: packages that are recorded among the versions of its experiments only
     :param label_of_returns: number of values that a score averages -> label of the score, for rows of 0.1, which have
         no label; empty if it is unknown
@@ -170,6 +171,7 @@ class Dialect:
     lower_is_better: Callable[[str], bool] = _ends_lower
     margin: Callable[[str], str] = _usual_margin
     least: Callable[[str], float | None] = _no_least
+    floor_command: str = ""
     packages: frozenset[str] = frozenset()
     label_of_returns: Callable[[int], str] = _no_label
     inputs: str | None = None

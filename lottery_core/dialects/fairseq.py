@@ -177,6 +177,7 @@ FAIRSEQ = Dialect(
         "score:0.03" if label.startswith(_LOG_PPL) else "dense:1%" if label.startswith(_BLEU) else "5%"
     ),
     least=lambda label: 0.0 if label.startswith(_BLEU) else None,
+    floor_command="fairseq-lottery floor",
     packages=frozenset({"fairseq", "fairseq-fixed"}),
     # A log perplexity averages over words; BLEU and other scores are single numbers.
     label_of_returns=lambda returns: f"{_LOG_PPL} (nats a word)" if returns > 1 else "",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from lottery_core import dialects
 from lottery_core.errors import ConfigError, DamagedError, LostError, LotteryError, RunError, WriteError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import FloorStop, Run, dense, paths
@@ -64,7 +65,7 @@ class RunQueue:
         :param begin: prepares a run and starts its training
         :param finish: records a run whose training has succeeded
         :param leave_out: records a run that is left out at the floor
-        :raises RunError: a run failed; the message names the first one
+        :raises RunError: a run failed, or never became ready; the message names the first one
         """
         try:
             self._leave_out(leave_out)
@@ -81,6 +82,8 @@ class RunQueue:
             self.progress.end()
             self._stop()
         self._raise_first_failure()
+        if self.waiting:
+            raise RunError(f"nothing failed, but {self.waiting[0]} and {len(self.waiting) - 1} more runs never started")
 
     def _ready(self) -> list[Run]:
         unfinished = {*self.waiting, *self.running}
@@ -181,9 +184,15 @@ def floor_stop(
         return None
     measures = measures and dense(experiment.seeds[0]) not in done
     if read_floor(experiment.out) is None and not measures:
-        raise ConfigError(f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing")
+        command = dialects.named(experiment.framework).floor_command
+        remedy = f": measure it with {command} {experiment.out}" if command else ""
+        raise ConfigError(
+            f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing{remedy}"
+        )
     scored = experiment.score_rounds or range(1, experiment.rounds + 1)
-    stop = FloorStop(count, partial(read_floor, experiment.out), scored, experiment.needs)
+    lower = dialects.named(experiment.framework).lower_is_better(experiment.score_label)
+    sign = -1.0 if lower else 1.0
+    stop = FloorStop(count, partial(read_floor, experiment.out), scored, experiment.needs, sign)
     for run, row in done.items():
         stop.learn(run, row.score)
     return stop

@@ -15,7 +15,7 @@ from lottery_core.experiments.next_ticket import is_readable, pool_size
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object
-from lottery_core.pruning import CHAINS, DENSE, FULL, GRADUALLY, KEPT, NOTHING, TRANSFERS, any_rewinds
+from lottery_core.pruning import CHAINS, DENSE, FULL, GRADUALLY, IN_TRAINING, KEPT, NOTHING, TRANSFERS, any_rewinds
 from lottery_core.pruning import INIT as AT_INIT
 from lottery_core.tickets import Ticket, Weights, networks_of, output_scale, ticket_notes
 
@@ -117,7 +117,7 @@ def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
     :param row: the run's row
     """
     folder = experiment.out / run.folder
-    if run.kind not in (DENSE, LINE) and not run.repeats:
+    if run.kind not in (DENSE, LINE) and (not run.repeats or run.kind in IN_TRAINING):
         yield from ticket_notes(Ticket.load(folder / paths.TICKET), f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):

@@ -12,7 +12,7 @@ from torch import Tensor
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.pruning.criteria import MAGNITUDE
 from lottery_core.pruning.kinds import IN_TRAINING, InTraining
-from lottery_core.pruning.selection import rounded_to, select
+from lottery_core.pruning.selection import check_slices, rounded_to, select
 from lottery_core.pruning.units import Layout, layout_of_ticket
 from lottery_core.tickets import SEPARATE, Masks, Ticket, network_of_each
 
@@ -50,7 +50,9 @@ class PruningSchedule:
         :param option: name of the option, for messages
         :raises ConfigError: these are not two shares and a whole number, or a value is outside its range
         """
-        parts = words.split() if isinstance(words, str) else [str(word) for word in words]
+        parts = words.split() if isinstance(words, str) else None
+        if parts is None:
+            parts = [str(word) for word in words] if isinstance(words, Iterable) else [str(words)]
         try:
             begin, end, steps = parts
             return cls(float(begin), float(end), int(steps))
@@ -148,6 +150,7 @@ class PruningInTraining:
     :param rest: tensors outside the pool by name, for their shapes: a norm may divide a tensor of the pool
     :param layout: the units of the pool, if they are pruned whole; ``None`` if parameters are pruned one by one
     :raises ConfigError: more should survive than there are
+    :raises PruneError: fewer should survive than normalised weights have slices
     """
 
     def __init__(
@@ -166,6 +169,8 @@ class PruningInTraining:
         self.done = 0  # steps of pruning
         if not 1 <= survivors <= self.masks.pool:
             raise ConfigError(f"{survivors} parameters cannot survive of a pool of {self.masks.pool}")
+        if layout is None:
+            check_slices({**self._rest, **pool}, self.masks, survivors)
 
     @classmethod
     def of(cls, ticket: Ticket, schedule: PruningSchedule, survivors: int) -> PruningInTraining:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 from lottery_core.errors import ConfigError
 from lottery_core.pruning.kinds import CONTROLS, IN_TRAINING, control_ticket
@@ -66,8 +67,10 @@ def survivors_of(surviving: float, pool: int) -> int:
 
     :param surviving: share of the pool that survives
     :param pool: number of parameters in the pool
-    :raises ConfigError: the share is outside (0, 1]
+    :raises ConfigError: the share is no number, or outside (0, 1]
     """
+    if not isinstance(surviving, Real) or isinstance(surviving, bool):
+        raise ConfigError(f"the surviving share must be a number, not {surviving!r}")
     if not 0 < surviving <= 1:
         raise ConfigError(f"the surviving share must lie in (0, 1], not {surviving:g}")
     return max(1, round(surviving * pool))

@@ -28,7 +28,8 @@ def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
     def share(run: Run) -> float:
         return shares.get(run, usual) if run.search else length(run)
 
-    plain = plan_runs(experiment.kinds, experiment.seeds, experiment.rounds, experiment.repeat_noise)
+    last = max(experiment.score_rounds, default=experiment.rounds)  # both end at the same level
+    plain = plan_runs(experiment.kinds, experiment.seeds, last, experiment.repeat_noise)
     own = cost_of(experiment.plan(), experiment.needs, share)
     return own, cost_of(plain, experiment.plain_needs, length)
 

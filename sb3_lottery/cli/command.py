@@ -28,7 +28,7 @@ from lottery_core.cli import (
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import Executor, Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.pruning import GRADUALLY, PruningSchedule, any_rewinds, check_reachable, check_scope_shares
+from lottery_core.pruning import PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from lottery_core.reports import stability_report
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
@@ -48,7 +48,7 @@ from sb3_lottery.models import (
     weights_of,
     with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, check_points, check_pruning, early_rewind, whole_rollouts
+from sb3_lottery.training import Sb3, check_model, check_points, check_room, early_rewind, whole_rollouts
 
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
@@ -78,8 +78,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
         if layout is not None:
             check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
         carried = experiment.check_transfer(weights)
-        if GRADUALLY in experiment.kinds:
-            check_pruning(model, PruningSchedule.parse(experiment.gradual), training.length, settings.n_envs)
+        schedule = PruningSchedule.parse(experiment.gradual)
+        check_room(model, training, experiment.kinds, schedule, experiment.search, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
         early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
         frozen = experiment.frozen_line(weights)

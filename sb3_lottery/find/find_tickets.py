@@ -16,7 +16,6 @@ from lottery_core.experiments.executors import Processes
 from lottery_core.pruning import (
     FLOOR,
     GRADUAL,
-    GRADUALLY,
     SEARCH_FULL,
     PruningSchedule,
     any_rewinds,
@@ -157,8 +156,8 @@ def find_tickets(
     call_callbacks(callbacks, seeds[0])
     schedule = PruningSchedule.parse(gradual, "gradual")
     default_rewind = Path(out) if rewind is None else None
-    steps = schedule if GRADUALLY in kinds else None
-    model = look_at(make_model, seeds[0], spec, scope, scope_shares, granularity, default_rewind, steps)
+    asked = kinds, schedule, str(chosen["search"])
+    model = look_at(make_model, seeds[0], spec, scope, scope_shares, granularity, default_rewind, *asked)
     spec = model.spec
     experiment = Experiment(
         out=Path(out),

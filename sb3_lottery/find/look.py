@@ -21,7 +21,7 @@ from sb3_lottery.training import (
     call_make_model,
     check_model,
     check_not_shared,
-    check_pruning,
+    check_room,
     describe_model,
     early_rewind,
     first_update,
@@ -62,7 +62,9 @@ def look_at(
     scope_shares: str,
     granularity: str,
     default_rewind: Path | None,
-    schedule: PruningSchedule | None = None,
+    kinds: Sequence[str],
+    schedule: PruningSchedule,
+    search: str,
 ) -> ModelFacts:
     """Make one model, check that it can be trained, and close its environment.
 
@@ -74,14 +76,15 @@ def look_at(
     :param granularity: what is pruned at once, single parameters or whole units
     :param default_rewind: the experiment's folder if the rewind point is the default, which may move; otherwise
         ``None``
-    :param schedule: schedule of pruning in training; ``None`` if no kind follows it
+    :param kinds: kinds of ticket
+    :param schedule: schedule of tickets of kind ``"gradual"``
+    :param search: how far rounds train that only search for the next ticket
     :raises LotteryError: the model cannot be trained as specified
     """
     model: BaseAlgorithm = call_make_model(make_model, seed)
     try:
         check_model(model, spec)
-        if schedule is not None:
-            check_pruning(model, schedule, spec.length)
+        check_room(model, spec, kinds, schedule, search)
         weights = weights_of(model)
         words = scope_words(scope, algorithm_of(model))
         check_scope_shares(scope_shares, weights.pool(words), weights.tensors)

@@ -1,14 +1,7 @@
 """Training of agents and tickets: the callback for any script, and the runs of an experiment with their scores."""
 
 from sb3_lottery.training.callback import LotteryCallback
-from sb3_lottery.training.checks import (
-    check_model,
-    check_points,
-    check_pruning,
-    early_rewind,
-    first_update,
-    whole_rollouts,
-)
+from sb3_lottery.training.checks import check_model, check_points, early_rewind, first_update, whole_rollouts
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
 from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation, FreshEnv
 from sb3_lottery.training.fingerprint import describe_model
@@ -21,6 +14,7 @@ from sb3_lottery.training.in_process import (
     call_make_model,
     check_not_shared,
 )
+from sb3_lottery.training.pruner import check_room
 from sb3_lottery.training.run_settings import RunSettings, saved_model
 from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind, spec_of_length
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
@@ -48,7 +42,7 @@ __all__ = [
     "check_model",
     "check_not_shared",
     "check_points",
-    "check_pruning",
+    "check_room",
     "describe_model",
     "early_rewind",
     "first_update",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.checkpoints import read_weights
@@ -39,6 +40,7 @@ from sb3_lottery.models import (
     weights_of,
     writes_beside_optimizers,
 )
+from sb3_lottery.training.checks import check_makeable
 from sb3_lottery.training.episodes import NO_MONITOR, Episodes
 from sb3_lottery.training.pruner import Pruner
 
@@ -59,13 +61,15 @@ class LotteryCallback(BaseCallback):
 
     .. warning::
         The masks are enforced only during a ``learn`` that is given this callback. A later ``learn`` without it brings
-        pruned parameters back; pass the callback to every ``learn``.
+        pruned parameters back; pass the callback to every ``learn``. The ``best_model.zip`` of an ``EvalCallback`` may
+        be from before the last step of ``kind="gradual"``, and then it is denser than asked for.
 
     It logs ``lottery/round``, ``lottery/surviving`` (share of the pool) and ``lottery/score`` (mean return of the last
     ``score_episodes`` training episodes).
 
     Without a ticket, ``LotteryCallback(kind="gradual", surviving=0.1)`` makes a network sparse while it trains, and
-    ``kind="erk"`` trains a sparse random one; after ``learn``, :attr:`final_ticket` is the ticket.
+    ``kind="erk"`` trains a sparse random one; after ``learn``, :attr:`final_ticket` is the ticket. In the ``learn`` of
+    another model the callback begins anew, unless that model holds this ticket (saved with it, and loaded).
 
     :param ticket: path of a ticket, or a :class:`lottery_core.Ticket`; ``None`` for a kind that needs none
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
@@ -84,7 +88,8 @@ class LotteryCallback(BaseCallback):
     :param gradual: begin, end and steps of the schedule of ``kind="gradual"``, as shares of the training
     :param outside: where parameters outside the scope start in a control with fresh values: ``"rewind"``, as in the
         ticket, or ``"fresh"``
-    :raises ConfigError: the kind is unknown, needs a ticket, or a value is outside its range
+    :raises ConfigError: the kind is unknown, needs a ticket, cannot be made from this one, exists in experiments only,
+        or a value is outside its range
     :raises TicketError: there is no such file
     """
 
@@ -109,12 +114,13 @@ class LotteryCallback(BaseCallback):
         self.schedule = PruningSchedule.parse(gradual, "gradual")
         self.pruning: PruningInTraining | None = None
         self.share: Callable[[], float] = self._share_of_timesteps
+        if ticket is not None and surviving is not None:
+            raise ConfigError("surviving is for a kind without a ticket: the ticket says how many survive")
+        if ticket is not None and not isinstance(ticket, Ticket) and not Path(ticket).is_file():
+            raise TicketError(f"there is no ticket at {ticket}: No such file")
+        check_makeable(kind, ticket)
         if ticket is None:
             check_without_search(kind, surviving)
-        elif surviving is not None:
-            raise ConfigError("surviving is for a kind without a ticket: the ticket says how many survive")
-        elif not isinstance(ticket, Ticket) and not Path(ticket).is_file():
-            raise TicketError(f"there is no ticket at {ticket}: No such file")
         self.episodes = Episodes(score_episodes)
         self.warns = True  # the runner of an experiment warns itself
         self._keeper: MaskKeeper | None = None
@@ -122,6 +128,7 @@ class LotteryCallback(BaseCallback):
         self._record: dict[str, float] = {}
         self._pruner: Pruner | None = None
         self._start: Ticket | None = None
+        self._policy: weakref.ref[nn.Module] | None = None  # that the start and the pruning belong to
 
     @property
     def final_ticket(self) -> Ticket | None:
@@ -139,6 +146,7 @@ class LotteryCallback(BaseCallback):
         optimizers = optimizers_of(self.model)
         policy = bare_policy(self.model)
         targets = target_names(policy)
+        self._forget_another(policy)
         ticket = self._ticket().named_for(policy, targets)
         self._start = self._start or ticket
         parameters = live_parameters(policy, targets)
@@ -175,6 +183,15 @@ class LotteryCallback(BaseCallback):
         self.episodes.watch(self.training_env)
         self._record = {"lottery/round": ticket.origin.round, "lottery/surviving": masks.surviving / masks.pool}
 
+    def _forget_another(self, policy: nn.Module) -> None:
+        # Another model has a ticket of its own, unless it is the earlier one, saved and loaded.
+        known = None if self._policy is None else self._policy()
+        same = known is policy or (self.final_ticket is not None and _has(policy, self.final_ticket))
+        if self._policy is not None and not same:
+            self._start = None
+            self.pruning = self.pruning if self.ticket is not None else None
+        self._policy = weakref.ref(policy)
+
     def _ticket(self) -> Ticket:
         if self.ticket is None:
             return self._ticket_without_search()
@@ -210,6 +227,9 @@ class LotteryCallback(BaseCallback):
     def _note_masks(self) -> None:
         if self._keeper is not None:
             self._record["lottery/surviving"] = self._keeper.masks.surviving / self._keeper.masks.pool
+        if self.warns and self.pruning is not None and self.pruning.complete and self.final_ticket is not None:
+            for warning in ticket_warnings(self.final_ticket, "this ticket"):
+                log.warning(warning)
 
     def _on_step(self) -> bool:
         before = self.episodes.summed
@@ -241,6 +261,12 @@ class LotteryCallback(BaseCallback):
         if self._loading is not None:
             self._loading.remove()
             self._loading = None
+
+
+def _has(policy: nn.Module, ticket: Ticket) -> bool:
+    parameters = {name: each[0] for name, each in live_parameters(policy, target_names(policy)).items()}
+    shapes = {name: parameters[name].shape for name in ticket.masks if name in parameters}
+    return shapes == {name: mask.shape for name, mask in ticket.masks.items()} and _holds(ticket, parameters)
 
 
 def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -14,7 +15,8 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING, Point, coinciding, parse_point
 from lottery_core.masking import check_optimizer
-from lottery_core.pruning import PruningSchedule
+from lottery_core.pruning import BEST_OF, BUDGET, CONTROLS, IN_TRAINING, UNPRUNED, WINNING, parse_search
+from lottery_core.tickets import Ticket
 from sb3_lottery.models import optimizers_of
 from sb3_lottery.training.spec import UNITS, TrainingSpec
 
@@ -251,19 +253,43 @@ def rollout_length(model: BaseAlgorithm, n_envs: int | None = None) -> int | Non
     return int(steps) * envs if isinstance(model, OnPolicyAlgorithm) and steps else None
 
 
-def check_pruning(
-    model: BaseAlgorithm, schedule: PruningSchedule, length: Point | None = None, n_envs: int | None = None
-) -> None:
-    """Check that the training has a rollout for each step of pruning, as far as its length is known in timesteps.
+def check_search(model: BaseAlgorithm, spec: TrainingSpec, search: str, n_envs: int | None = None) -> None:
+    """Check that rounds which search for a share of the training update the network, as far as that is known.
 
     :param model: model with its environment
-    :param schedule: when the steps of pruning are due
-    :param length: length of the training; ``None`` is that of the ``learn`` that has begun
+    :param spec: length of training, rewind point and score
+    :param search: how far search rounds train, see ``--search``
     :param n_envs: number of environments in training; ``None`` is that of the model
-    :raises ConfigError: there are more steps of pruning than rollouts
+    :raises ConfigError: they would end before the first update, and prune the weights that they start from
     """
-    rollout = rollout_length(model, n_envs)
-    if length is None:
-        length = Point("timesteps", model._total_timesteps - model._num_timesteps_at_start)
-    if rollout and length.unit == "timesteps":
-        schedule.check_fits(math.ceil(length.count / rollout), f"rollouts of {rollout:,} timesteps")
+    share, first, length = parse_search(search).share, first_update(model, n_envs), spec.remaining or spec.length
+    if share is None or first is None or length.unit != "timesteps" or share * length.count > first:
+        return
+    raise ConfigError(
+        f"--search {search} of {length} ends before the first update, which {type(model).__name__} makes after "
+        f"{first:,} timesteps ({_why_first(model)}), so it would prune untrained weights: search longer"
+    )
+
+
+def check_makeable(kind: str, ticket: str | Path | Ticket | None) -> None:
+    """Check that a kind of ticket exists outside an experiment, and can be made from a ticket if one is given.
+
+    :param kind: a known kind
+    :param ticket: the ticket, or its file; ``None`` if there is none. A file is read only where its kind matters
+    :raises ConfigError: it cannot
+    :raises TicketError: the file cannot be read
+    """
+    experiments_only = kind in (*UNPRUNED, *BUDGET, *BEST_OF)
+    if (ticket is None and not experiments_only) or (kind in (WINNING, *CONTROLS) and not experiments_only):
+        return
+    given = "" if ticket is None else (ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)).origin.kind
+    if given == kind:
+        return
+    if experiments_only:
+        raise ConfigError(f"the kind '{kind}' exists in experiments only: train it with find_tickets or sb3-lottery")
+    if kind in IN_TRAINING:
+        raise ConfigError(f"a {kind} ticket is found while it trains: leave the ticket out and give surviving")
+    kinds = [WINNING, *(name for name in CONTROLS if name not in (*BUDGET, *BEST_OF))]
+    raise ConfigError(
+        f"a {kind} ticket is found by pruning, not made from a {given} one; kind accepts {', '.join(kinds)}"
+    )

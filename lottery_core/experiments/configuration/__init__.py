@@ -1,5 +1,13 @@
 """The configuration of an experiment: its settings and file, tickets from elsewhere, a probe."""
 
+from lottery_core.experiments.configuration.budget import (
+    asked_for,
+    check_same_choice,
+    choice_of,
+    kept_line,
+    read_budget,
+    with_choice,
+)
 from lottery_core.experiments.configuration.experiment import Experiment
 from lottery_core.experiments.configuration.probe import (
     POINTS,
@@ -32,4 +40,10 @@ __all__ = [
     "set_values",
     "read_row",
     "TicketSource",
+    "asked_for",
+    "check_same_choice",
+    "choice_of",
+    "kept_line",
+    "read_budget",
+    "with_choice",
 ]

@@ -2,7 +2,7 @@
 
 from lottery_core.experiments.graph import paths
 from lottery_core.experiments.graph.cost import Cost, cost_of
-from lottery_core.experiments.graph.floor import BOUND, FloorStop, Level, at_floor, ends_after
+from lottery_core.experiments.graph.floor import BOUND, FloorStop, Level, at_floor, check_levels_at_floor, ends_after
 from lottery_core.experiments.graph.plan import (
     COPY,
     FRESH_APART,
@@ -41,6 +41,7 @@ __all__ = [
     "SHARED",
     "alike",
     "at_floor",
+    "check_levels_at_floor",
     "cost_of",
     "dense",
     "ends_after",

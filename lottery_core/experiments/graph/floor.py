@@ -29,25 +29,27 @@ class Level:
     score: float
 
 
-def at_floor(score: float, dense: float, floor: float, bound: float = BOUND) -> bool:
+def at_floor(score: float, dense: float, floor: float, sign: float = 1.0, bound: float = BOUND) -> bool:
     """Return whether a score lies within a share of the range above the floor, or below the floor.
 
-    Whether higher or lower scores are better follows from which of ``dense`` and ``floor`` is higher. A score that is
-    not finite counts as the floor: such a training has diverged.
+    A score that is not finite counts as the floor: such a training has diverged.
 
     :param score: the score
     :param dense: score of the dense network of the same repeat
     :param floor: the measured score without any learning
+    :param sign: 1 where higher scores are better, -1 where lower ones are
     :param bound: share of the distance from the floor to the dense score
     :returns: ``False`` if the dense network is not better than the floor by a finite distance, so there is no range
     """
     distance = dense - floor
-    if not math.isfinite(distance) or distance == 0:
+    if not math.isfinite(distance) or sign * distance <= 0:  # a dense training that failed says nothing of tickets
         return False
     return not math.isfinite(score) or (score - floor) / distance <= bound
 
 
-def ends_after(levels: Iterable[Level], scored: Iterable[int], dense: float, floor: float, count: int) -> int | None:
+def ends_after(
+    levels: Iterable[Level], scored: Iterable[int], dense: float, floor: float, count: int, sign: float = 1.0
+) -> int | None:
     """Return the round after which a kind need not be trained in one repeat; ``None`` if it goes on.
 
     :param levels: the finished levels of the kind in the repeat
@@ -55,15 +57,26 @@ def ends_after(levels: Iterable[Level], scored: Iterable[int], dense: float, flo
     :param dense: score of the dense network of the repeat
     :param floor: the measured score without any learning
     :param count: number of scored levels in a row that must lie at the floor, at least 1
+    :param sign: 1 where higher scores are better, -1 where lower ones are
     """
     scores = {level.round: level.score for level in levels}
     row = 0
     for round_ in scored:
         known = scores.get(round_)
-        row = row + 1 if known is not None and at_floor(known, dense, floor) else 0
+        row = row + 1 if known is not None and at_floor(known, dense, floor, sign) else 0
         if row == count:
             return round_
     return None
+
+
+def check_levels_at_floor(count: int | None) -> None:
+    """Check the number of scored levels in a row at the floor after which a kind ends.
+
+    :param count: the number; ``None`` if no kind ends
+    :raises ConfigError: it is below 1
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"--stop-at-floor must be at least 1 level, not {count}")
 
 
 class FloorStop:
@@ -73,6 +86,7 @@ class FloorStop:
     :param floor: returns the measured score without any learning; ``None`` as long as it is not measured
     :param scored: all scored rounds, rising
     :param needs: returns the runs that must be done before a run can start
+    :param sign: 1 where higher scores are better, -1 where lower ones are
     :raises ConfigError: ``count`` is below 1
     """
 
@@ -82,11 +96,11 @@ class FloorStop:
         floor: Callable[[], float | None],
         scored: Iterable[int],
         needs: Callable[[Run], Iterable[Run]],
+        sign: float = 1.0,
     ) -> None:
-        if count < 1:
-            raise ConfigError(f"--stop-at-floor must be at least 1 level, not {count}")
+        check_levels_at_floor(count)
         self.count, self.needs = count, needs
-        self._read = floor
+        self._read, self._sign = floor, sign
         self._floor: float | None = None
         self.scored = sorted(scored)
         self._scores: dict[Run, float] = {}
@@ -121,8 +135,8 @@ class FloorStop:
 
         :param run: a run that has all that it needs
         """
-        if run.search or run.round not in self.scored:
-            return False
+        if run.search or run.kind in BEST_OF or run.round not in self.scored:
+            return False  # no single draw of several ends its kind
         place = self.scored.index(run.round)
         before = self.scored[max(0, place - self.count) : place]
         scores = [self._scores.get(Run(run.seed, run.kind, round_)) for round_ in before]
@@ -138,12 +152,12 @@ class FloorStop:
             for other, score in self._scores.items()
             if (other.seed, other.kind) == (run.seed, run.kind)
         ]
-        end = ends_after(levels, self.scored, dense_score, floor, self.count)
+        end = ends_after(levels, self.scored, dense_score, floor, self.count, self._sign)
         return end is not None and run.round > end
 
     def _low(self, run: Run, score: float) -> bool:
         dense_score, floor = self._scores.get(dense(run.seed)), self._measured()
-        return dense_score is not None and floor is not None and at_floor(score, dense_score, floor)
+        return dense_score is not None and floor is not None and at_floor(score, dense_score, floor, self._sign)
 
     def _measured(self) -> float | None:
         # The process of the first dense run may measure it.

@@ -111,7 +111,10 @@ class Run:
 
     @property
     def repeats(self) -> bool:
-        """Whether the run trains the ticket of another run again, under other noise."""
+        """Whether the run trains the ticket of another run again, under other noise.
+
+        A kind that is pruned in training begins from the same start again, and finds a mask of its own.
+        """
         return self.noise > 1 and self.kind not in BEST_OF
 
     @property

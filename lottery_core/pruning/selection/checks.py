@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from lottery_core.errors import PruneError
 from lottery_core.files import printable
-from lottery_core.tickets import Weights
+from lottery_core.tickets import Weights, normalised_weights
 
 RANKED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -45,3 +46,30 @@ def check_start(trained: Weights, rewind: Weights, names: Iterable[str]) -> None
             raise PruneError(
                 f"cannot rewind: {bad} weights of '{printable(name)}' in {rewind.source} are NaN or infinite"
             )
+
+
+def check_slices(tensors: Mapping[str, Tensor], pool: Iterable[str], survivors: int) -> None:
+    """Check that each slice of a normalised weight can keep a survivor, before anything is trained.
+
+    :param tensors: all tensors by name, for their shapes
+    :param pool: names of the tensors in the pool
+    :param survivors: number of parameters to leave
+    :raises PruneError: there are fewer survivors than slices
+    """
+    slices = normalised_weights({name: tensor.shape for name, tensor in tensors.items()})
+    every = (math.prod(tensors[name].shape[dim] for dim in slices[name]) for name in pool if name in slices)
+    count = sum(every)
+    if survivors < count:
+        raise too_few(survivors, count)
+
+
+def too_few(survivors: int, slices: int) -> PruneError:
+    """Return the error of fewer survivors than slices of normalised weights.
+
+    :param survivors: number of parameters to leave
+    :param slices: number of slices
+    """
+    return PruneError(
+        f"cannot leave {survivors} parameters: normalised weights (weight_norm, spectral_norm) need {slices}, one "
+        "in each slice"
+    )

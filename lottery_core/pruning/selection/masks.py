@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lottery_core.errors import MaskError, PruneError
 from lottery_core.pruning.criteria import MAGNITUDE, Criterion
-from lottery_core.pruning.selection.checks import check_types
+from lottery_core.pruning.selection.checks import check_types, too_few
 from lottery_core.pruning.selection.pool import Candidate, Pool, smallest, survivors_above, tied, without
 from lottery_core.pruning.selection.rounding import spread
 from lottery_core.pruning.selection.shares import groups, share_out
@@ -91,10 +91,7 @@ def select(
     needed = _needed(weights, candidates, criterion)
     count = sum(int(mask.sum()) for mask in needed.values())
     if survivors < count:
-        raise PruneError(
-            f"cannot leave {survivors} parameters: normalised weights (weight_norm, spectral_norm) need {count}, one "
-            "in each slice"
-        )
+        raise too_few(survivors, count)
     free = [replace(each, mask=_free(each, needed.get(each.name))) for each in candidates] if needed else candidates
     grouped = groups(names, criterion, networks)
     least = [sum(int(needed[names[index]].sum()) for index in group if names[index] in needed) for group in grouped]

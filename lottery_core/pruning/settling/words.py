@@ -50,7 +50,7 @@ def parse_search(word: str, option: str = "--search") -> Search:
     if word == SETTLED:
         return Search(threshold=THRESHOLD)
     kind, colon, number = word.partition(":")
-    if colon and kind == SETTLED:
+    if number and kind == SETTLED:
         return Search(threshold=parse_share(number, f"the threshold of {option}"))
     if colon or not word[:1].isdigit():
         raise ConfigError(

@@ -100,11 +100,11 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
-    low = _answer(filled(rows), question, searches)
+    low = _answer(filled(rows, sign=question.sign), question, searches)
     missing = len(rows) - len(measured(rows))
     if not missing or low.no_answer is not None:
         return low
-    high = _answer(filled(rows, BOUND), question, searches)
+    high = _answer(filled(rows, BOUND, question.sign), question, searches)
     return replace(low, warnings=(*low.warnings, _ends(missing, low, high)))
 
 

@@ -51,7 +51,7 @@ def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
     :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
     """
     rows = list(rows)
-    sign = sign if sign is not None else _usual_sign(rows)
+    sign = sign if sign is not None else usual_sign(rows)
     first: dict[tuple[int, str, int], Row] = {}
     for row in rows:
         known = first.get((row.seed, row.kind, row.round))
@@ -61,7 +61,11 @@ def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
     return list(first.values())
 
 
-def _usual_sign(rows: Sequence[Row]) -> float:
+def usual_sign(rows: Sequence[Row]) -> float:
+    """Return the direction that the label of the scores says: 1 where higher ones are better, -1 where lower ones are.
+
+    :param rows: rows of one experiment
+    """
     packages = {word.partition("=")[0] for row in rows for word in row.versions.split()}
     label = next((row.score_label for row in rows if row.score_label), "")
     return -1.0 if dialects.of_versions(packages).lower_is_better(label) else 1.0

@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lottery_core.experiments import Row
+from lottery_core.experiments import Row, trainings
 from lottery_core.pruning import (
     ALONE_PRUNED,
+    BEST_OF,
     BUDGET,
     CHAINS,
     CONTROLS,
@@ -33,8 +34,8 @@ class Given:
     :param shortest: the mean over seeds at the level with the shortest runs
     :param longest: the mean over seeds at the level with the longest runs
     :param before: how long its start values were trained before the rewind point; None if that is unknown
-    :param search: length of the runs that found the ticket of its last level: dense, and the rounds before;
-        0 for kinds that need none of these
+    :param search: length of the runs that found the ticket of its last level: dense, the rounds before, and further
+        draws; 0 for kinds that need none of these
     """
 
     kind: str
@@ -63,6 +64,8 @@ def given_to(rows: Sequence[Row], searches: Sequence[Row] = ()) -> list[Given]:
         pruned = any(row.kind == kind and row.unmatched == ALONE_PRUNED for row in rows)
         alone = kind in (DENSE, *WITHOUT_SEARCH, *UNPRUNED) or (kind in TRANSFERS and not pruned)
         search = 0.0 if alone else dense + _rounds_before(kind, lengths, searched)
+        if kind in BEST_OF:  # the draws that were not the best
+            search += rounds[max(rounds)] * (trainings(max(rounds)) - 1)
         values = list(rounds.values())
         result.append(Given(kind, statistics.fmean(values), min(values), max(values), before, search))
     return result

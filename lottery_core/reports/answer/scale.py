@@ -106,9 +106,12 @@ def did_not_learn(scale: Scale) -> str | None:
         return None
     if scale.distance is not None and scale.distance > _ERRORS * scale.error:
         return None
+    better = "no better than the floor"
+    if scale.distance is not None:
+        better = f"not better by two standard errors, of {scale.error:.3g}, than the floor"
     return (
-        f"the dense network did not learn: its score {scale.dense:.4g} is no better than the floor, {scale.floor:.4g}, "
-        "which needs no training; train it longer or otherwise"
+        f"the dense network did not learn: its score {scale.dense:.4g} is {better}, {scale.floor:.4g}, which needs no "
+        "training; train it longer or otherwise"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from lottery_core.pruning import DENSE
+from lottery_core.pruning import DENSE, IN_TRAINING
 from lottery_core.reports.answer.answer import Answer
 from lottery_core.reports.answer.contrasts import NOT_TESTED, Comparison, seeds_for
 from lottery_core.reports.answer.curves import percent
@@ -194,15 +194,18 @@ def _luck(answer: Answer) -> Iterator[str]:
 
 
 def _one_luck(luck: Luck) -> str:
-    what = "dense networks" if luck.kind == DENSE else f"{luck.kind} tickets"
-    line = (
-        f"{what} trained again under other noise ({luck.trainings} trainings of {luck.tickets}) spread by "
-        f"{luck.noise:.3g}"
-    )
+    if luck.kind in IN_TRAINING:  # each training finds a mask of its own
+        what = f"{luck.kind}, the whole training with its pruning again under other noise"
+        of = f" from {luck.tickets} starts"
+    else:
+        what = f"{'dense networks' if luck.kind == DENSE else f'{luck.kind} tickets'} trained again under other noise"
+        of = f" of {luck.tickets}"
+    line = f"{what} ({luck.trainings} trainings{of}) spread by {luck.noise:.3g}"
     if luck.tickets_differ is None:
         return line
     part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
-    return f"{line}, {'those' if luck.kind == DENSE else 'tickets of one level'} by {luck.tickets_differ:.3g}{part}"
+    others = "starts" if luck.kind in IN_TRAINING else "tickets"
+    return f"{line}, {'those' if luck.kind == DENSE else f'{others} of one level'} by {luck.tickets_differ:.3g}{part}"
 
 
 def _given(answer: Answer) -> Iterator[str]:

@@ -57,7 +57,7 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
         section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
     share = budget.share(len(subjects)).rows
     section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if subject.rows]
-    section.text += [line for subject in subjects if (line := not_run_line(subject.rows)) is not None]
+    section.text += [line for subject in subjects if (line := not_run_line(filled(subject.rows))) is not None]
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section

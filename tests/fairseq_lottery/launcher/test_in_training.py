@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from lottery_core import Ticket, schedule
+from fairseq_lottery.launcher.training import surviving_share
+from lottery_core import Ticket, schedule, snapshot
+from lottery_core.experiments import paths
 from lottery_core.experiments.graph.plan import Run, dense
 from lottery_core.experiments.results import read_rows
+from lottery_core.pruning import survivors_of
 from lottery_core.tickets.weights import Weights
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import load
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 from tests.fairseq_lottery.launcher.test_faults import LAST, kill_when
+from tests.lottery_core.helpers import mlp
+from tests.lottery_core.toy import experiment
 
 GRADUAL, SNIP = Run(1, "gradual", 1), Run(1, "snip", 1)
 
@@ -50,6 +55,21 @@ def test_a_chain_killed_inside_the_schedule(lm_data: Path, tmp_path: Path) -> No
     again = next(row for row in read_rows(killed) if row.run == GRADUAL)
     assert (again.score, again.ticket) == (rows[GRADUAL].score, rows[GRADUAL].ticket)
     assert helpers.same(*(load(folder / GRADUAL.folder / LAST)["model"] for folder in (whole, killed)))
+
+
+def test_the_first_level_counts_for_them_too(tmp_path: Path) -> None:
+    """``--first``: as many survive as in the winning ticket of the round, before and after the dense run has begun."""
+    asked = experiment(tmp_path, first=0.1, prune_rate=0.2, rounds=3, kinds=("winning", "gradual", "snip"))
+    before = tmp_path / dense(1).folder
+    for kind in ("gradual", "snip"):
+        shares = [surviving_share(asked, Run(1, kind, round_), before) for round_ in (1, 2, 3)]
+        assert shares == pytest.approx([0.1, 0.08, 0.064])
+    snapshot(mlp(1)).save(before / paths.INIT)
+    start = Weights.load(before / paths.INIT)
+    pool = sum(start.tensors[name].numel() for name in start.pool(asked.scope))
+    for round_ in (1, 2, 3):
+        share = surviving_share(asked, Run(1, "gradual", round_), before)
+        assert survivors_of(share, pool) == asked.schedule(pool, round_)[round_]
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,22 @@ def test_kinds_that_need_neither_ticket_nor_training(
     assert "@ 2 updates" in text
     assert found(tmp_path).digest == before.digest
     assert_dead(load(tmp_path / "checkpoint_last.pt")["model"], before, ALIASES)
+
+
+def test_a_training_that_ends_before_its_schedule_is_said(translation_data: Path, tmp_path: Path) -> None:
+    """``--patience`` ends it: the network is denser than asked for, and no ticket is written."""
+    still = split("--lr 0.0 --lr-scheduler fixed --max-epoch 8 --patience 1")
+    text = train(translation_data, tmp_path, *BASE, *ADAM, *GRADUAL, *still)
+    assert "of 4 of the schedule of pruning: its network is denser than asked for, and there is no ticket" in text
+    assert not (tmp_path / "ticket.safetensors").exists()
+
+
+def test_the_best_checkpoint_is_one_of_the_complete_masks(translation_data: Path, tmp_path: Path) -> None:
+    """Denser networks before score better; a training that is resumed elsewhere writes its ticket there, too."""
+    words = [*BASE, *ADAM, *split("--ticket-kind gradual --surviving 0.02 --max-epoch 4"), "--gradual", "0 0.7 4"]
+    text = train(translation_data, tmp_path / "a", *words)
+    assert "the training ended" not in text
+    ticket = Ticket.load(tmp_path / "a/ticket.safetensors")
+    assert_dead(load(tmp_path / "a/checkpoint_best.pt")["model"], ticket, ALIASES)
+    train(translation_data, tmp_path / "b", *words, "--restore-file", tmp_path / "a/checkpoint_last.pt")
+    assert Ticket.load(tmp_path / "b/ticket.safetensors").digest == ticket.digest

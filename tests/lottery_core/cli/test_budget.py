@@ -20,6 +20,7 @@ from lottery_core.cli.budget import (
     sentence,
     ways,
 )
+from lottery_core.cli.common import run_experiment
 from lottery_core.cli.search_options import chosen_of
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import paths
@@ -133,7 +134,7 @@ class Scripted(Toy):
     def score(self, folder: Path) -> Score:
         run = Run.of_folder(folder)[1]
         noise = self.spread * (run.seed % 3 - 1)
-        values = {"dense": 100.0, "winning": 90.0 + self.difference + noise, "random": 90.0}
+        values = {"dense": 100.0, "winning": 90.0 + self.difference + noise, "random": 90.0, "one-shot": 90.0}
         return Score(values[run.kind], 0.5, 10, 20, 10.0, 5.0)
 
 
@@ -181,3 +182,68 @@ def test_the_budget_limits_the_seeds_that_the_spread_asks_for(tmp_path: Path) ->
     assert len(result.seeds) == 4
     assert len(trained) <= 21
     assert "4 are trained" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "changes", "line"),
+    [
+        (
+            (),
+            {"kinds": ("winning", "random", "one-shot")},
+            "planned without the kinds one-shot: give another",
+        ),
+        (("seeds",), {"seeds": (1, 2, 3, 4, 5)}, "was planned without other seeds: give another amount"),
+        (
+            ("levels",),
+            {"rounds": 4},
+            "for the scored rounds 1 to 2 and --search full, and other levels would be ignored",
+        ),
+        (
+            ("search",),
+            {"search": "0.5"},
+            "and another search would be ignored: leave these options out, or leave --budget out",
+        ),
+    ],
+)
+def test_what_a_budget_was_not_planned_for_is_refused(
+    chosen: tuple[str, ...], changes: dict, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kinds would be trained beyond it, and other choices ignored, without a word."""
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    done(tmp_path, "15runs", Scripted(5.0, 5.0))
+    before = (tmp_path / paths.BUDGET).read_text()
+    with pytest.raises(ConfigError, match=line):
+        done(tmp_path, "15runs", Scripted(5.0, 5.0), chosen, **changes)
+    asked = experiment(tmp_path, **{"rounds": 2, **changes})
+    with pytest.raises(ConfigError, match=line):
+        run_experiment(asked, Toy(), Here(tmp_path), dry_run=True, budget="15runs", chosen=chosen)
+    assert (tmp_path / paths.BUDGET).read_text() == before
+    without = json.loads(before)
+    del without["asked"]  # as earlier versions wrote it
+    (tmp_path / paths.BUDGET).write_text(json.dumps(without))
+    assert done(tmp_path, "15runs", Scripted(5.0, 5.0))[1] == []
+
+
+def test_another_budget_is_planned_with_new_kinds(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    done(tmp_path, "15runs", Scripted(5.0, 5.0))
+    kinds = ("winning", "random", "one-shot")
+    _, trained, _ = done(tmp_path, "21runs", Scripted(5.0, 5.0), kinds=kinds)
+    assert {run.kind for run in trained} >= {"one-shot"}
+    rows = [row for row in read_rows(tmp_path) if row.kind != "floor" and not row.same_as]
+    assert len(rows) <= 21
+
+
+def test_a_plan_that_is_only_shown_says_what_the_budget_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = experiment(tmp_path, rounds=2)
+    run_experiment(asked, Toy(), Here(tmp_path), dry_run=True, budget="15runs")
+    line = "--budget 15runs: the dense run of seed 1 is trained first, then levels, search and seeds are chosen"
+    assert line in capsys.readouterr().out
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    result, _, _ = done(tmp_path, "15runs", Scripted(5.0, 5.0))
+    run_experiment(asked, Toy(), Here(tmp_path), dry_run=True, budget="15runs")
+    out = capsys.readouterr().out
+    assert f"chose the scored rounds 1 to 2 and --search full with {len(result.seeds)} seeds, as above" in out
+    assert f"seed {result.seeds[-1]} winning round 2 (done)" in out

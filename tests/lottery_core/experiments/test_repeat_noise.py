@@ -93,6 +93,19 @@ def test_they_count_as_luck_and_as_nothing_else(out: Path, tmp_path: Path) -> No
     assert "seed 1, noise 2" in (tmp_path / "page.html").read_text()
 
 
+def test_what_is_pruned_in_training_is_not_called_a_ticket_that_is_trained_again(tmp_path: Path) -> None:
+    """Under other noise it finds another mask; the answer says so."""
+    here(tmp_path, kinds=("winning", "gradual"), seeds=(1, 2), rounds=1, repeat_noise=2)
+    first, second = (Ticket.load(tmp_path / Run(1, "gradual", 1, noise).folder / paths.TICKET) for noise in (1, 2))
+    assert first.content != second.content
+    rows = read_rows(tmp_path)
+    text = " ".join(sentences(answer(rows, of_rows(rows, experiment(tmp_path)).question(None))).split())
+    told = "gradual, the whole training with its pruning again under other noise (4 trainings from 2 starts) spread by"
+    assert f"Luck itself: {told}" in text
+    assert "gradual tickets trained again" not in text
+    assert "winning tickets trained again under other noise (4 trainings of 2) spread by" in text
+
+
 def test_noise_can_be_added_later_and_is_resumed(tmp_path: Path) -> None:
     here(tmp_path, rounds=1)
     before = (tmp_path / dense(1).folder / paths.MARKER).read_bytes()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lottery_core.errors import ConfigError
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, search_settings
+from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.protocols import FinishedInProcess
+from lottery_core.experiments.queue import RunQueue, floor_stop
 from lottery_core.experiments.results import Score, read_csv, read_rows, write_floor
 from lottery_core.experiments.runner import Runner
 from lottery_core.reports import filled, measured, render, report, source_of, states
@@ -141,6 +145,69 @@ def test_the_floor_must_be_measured(tmp_path: Path) -> None:
         done(tmp_path, 2)
 
 
+def test_a_failed_dense_network_ends_no_kind(tmp_path: Path) -> None:
+    """Its score lies below the floor: that the tickets' scores lie above both says nothing against them."""
+    write_floor(tmp_path, Score(22.0, 0.5, 100), "random actions")
+    scores = {"dense": [9.4], "winning": [198.0, 190, 170, 160, 150], "random": [9.0, 9.0, 9.0, 9.0, 9.0]}
+    trained = done(tmp_path, 2, scores)
+    for kind in ("winning", "random"):
+        assert [run.round for run in trained if run.kind == kind] == [1, 2, 3, 4, 5]
+
+
+class Losses(Scripted):
+    """A framework whose scores are better the lower they are."""
+
+    name = "fairseq"
+
+
+def test_the_direction_is_that_of_the_score(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(9.0, 0.1, 100), "the unigram model")
+    scores = {"dense": [4.0], "winning": [4.1, 4.2, 4.5, 5.0, 6.0], "random": [5.0, 8.9, 9.1, 9.1, 9.1]}
+    shown = io.StringIO()
+    asked = experiment(tmp_path, **SETTINGS, framework="fairseq", score_label="loss")
+    executor = Here(tmp_path)
+    Runner(asked, Losses(scores), executor, Progress(shown), 2).run()
+    assert [run.round for run in executor.trained if run.kind == "winning"] == [1, 2, 3, 4, 5]
+    assert [run.round for run in executor.trained if run.kind == "random"] == [1, 2, 3]
+
+
+def test_levels_that_an_earlier_command_left_out_beside_a_failed_dense_network_are_unknown(stopped: Path) -> None:
+    rows = [replace(row, score=9.4) if row.kind == "dense" else row for row in read_rows(stopped)]
+    for share in (0.0, 0.05):
+        assert not any(row.not_run for row in filled(rows, share))
+    assert any(row.not_run for row in filled(rows, 0.05, sign=-1.0))  # as if lower were better
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_random_best_is_trained_at_every_level(low: bool, tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(22.0, 0.5, 100), "random actions")
+    scores = {**SCORES, "random-best": [22.0] * 5 if low else [150.0, 120, 100, 90, 80]}
+    trained = done(tmp_path, 2, scores, kinds=("winning", "random-best"))
+    assert {run.round for run in trained if run.kind == "random-best"} == {1, 2, 3, 4, 5}
+
+
+def test_runs_that_never_start_are_no_success(tmp_path: Path) -> None:
+    """Whatever makes them wait."""
+    runs = [Run(1, "winning", 1), Run(1, "winning", 2)]
+    queue = RunQueue(tmp_path, runs, [], Here(tmp_path), Progress(io.StringIO()), lambda run: [dense(1)])
+    with pytest.raises(RunError, match="nothing failed, but seed 1 winning round 1 and 1 more runs never started"):
+        queue.work(lambda run: FinishedInProcess(), lambda run: None)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"stop_at_floor": 0}, "--stop-at-floor must be at least 1 level, not 0"),
+        ({"stop_at_floor": -1}, "--stop-at-floor must be at least 1 level, not -1"),
+        ({"score_rounds": [0]}, "--score-rounds must be from 1 on, not 0: the dense network is always scored"),
+        ({"score_rounds": [-2, 3]}, "--score-rounds must be from 1 on, not -2"),
+    ],
+)
+def test_numbers_below_1_are_refused_as_they_are_read(given: dict, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        search_settings({**SEARCH_DEFAULTS, "rounds": 20, "prune_rate": 0.2, **given}, rounds_given=False)
+
+
 class Measuring(Scripted):
     """A toy whose first dense run measures the floor, as the processes of sb3-lottery do."""
 
@@ -157,5 +224,8 @@ def test_the_first_dense_run_may_measure_the_floor(tmp_path: Path) -> None:
     Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()
     assert [run.round for run in executor.trained if run.kind == "random"] == [1, 2, 3]
     (tmp_path / paths.FLOOR).unlink()
+    for framework, command in (("sb3", "sb3-lottery floor"), ("fairseq", "fairseq-lottery floor")):
+        with pytest.raises(ConfigError, match=rf"is missing: measure it with {command} {tmp_path}"):
+            floor_stop(experiment(tmp_path / framework, framework=framework), {}, 2)
     with pytest.raises(ConfigError, match="needs the measured floor"):  # it will not be measured again
         Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lottery_core import Masks, apply_ticket, snapshot
-from lottery_core.errors import ConfigError, RunError
+from lottery_core.errors import ConfigError, PruneError, RunError
 from lottery_core.pruning import IN_TRAINING, GradientSums, PruningInTraining, PruningSchedule, ticket_without_search
 from tests.lottery_core.helpers import mlp, random_weights, train
 from tests.lottery_core.masking.test_keeper import OPTIMIZERS, assert_dead
@@ -185,6 +185,15 @@ def test_surviving_is_a_share(share: float) -> None:
 def test_kinds_that_need_a_ticket_say_so(kind: str) -> None:
     with pytest.raises(ConfigError, match=f"'{kind}' needs a ticket .* there are uniform, erk, at-start"):
         ticket_without_search(kind, snapshot(mlp()), 0.1)
+
+
+def test_fewer_survivors_than_slices_are_refused_before_the_training() -> None:
+    """The last steps of pruning would fail."""
+    model = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(8, 16)))
+    ticket = ticket_without_search("gradual", snapshot(model), 0.1, scope=r".*original1")
+    with pytest.raises(PruneError, match=r"cannot leave 15 parameters: normalised weights .* need 16, one in each"):
+        PruningInTraining.of(ticket, PruningSchedule(0, 1, 2), 15)
+    PruningInTraining.of(ticket, PruningSchedule(0, 1, 2), 16)
 
 
 def test_a_normalised_weight_keeps_a_survivor_in_each_slice() -> None:

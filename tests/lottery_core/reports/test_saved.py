@@ -39,6 +39,13 @@ def test_costs_before_and_after_the_first_search(tmp_path: Path, cheap: Path) ->
     assert saved_lines(experiment(tmp_path), []) == []
 
 
+def test_both_ends_of_the_comparison_are_at_the_last_level(tmp_path: Path) -> None:
+    """Rounds beyond the last scored one are trained by neither."""
+    levels = {"rounds": 9, "score_rounds": (2, 4)}
+    own, plain = costs(experiment(tmp_path, **levels), [])
+    assert (own.total, plain.total, plain.critical) == (1 + 4 + 2, 9, 5)
+
+
 def test_the_report_says_it(cheap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report([cheap])
     out = capsys.readouterr().out

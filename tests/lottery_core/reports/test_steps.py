@@ -96,6 +96,14 @@ def test_a_ticket_costs_its_search_and_its_training() -> None:
     assert search_cost([each for each in made if each.round != 1], "random", 2) is None, "its first round is not here"
 
 
+def test_the_other_draws_are_search_in_the_answer_as_well() -> None:
+    """Of random-best in round 2: dense, the first winning round, and two draws that were not the best."""
+    made = [replace(row("dense", 0, 9.0), steps=100)]
+    made += [replace(row(kind, round_, 9.0), steps=50) for kind in ("winning", "random-best") for round_ in (1, 2)]
+    (best,) = [each for each in given_to(made) if each.kind == "random-best"]
+    assert best.search == search_cost(made, "random-best", 2) == 100 + 50 + 2 * 50
+
+
 def test_search_and_training_of_kinds_that_need_no_search_in_the_answer() -> None:
     made = [replace(row("dense", 0, 9.0), steps=100)]
     made += [replace(row(kind, round_, 9.0), steps=50) for kind in ("winning", "gradual") for round_ in (1, 2)]

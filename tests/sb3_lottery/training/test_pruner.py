@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,19 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from lottery_core import Ticket
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import paths
-from lottery_core.pruning import IN_TRAINING, schedule
+from lottery_core.experiments import Experiment, Point, Run, dense, paths
+from lottery_core.pruning import IN_TRAINING, GradientSums, schedule
 from sb3_lottery import LotteryCallback, find_tickets
+from sb3_lottery.cli.command import _preflight
 from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import weights_of
+from sb3_lottery.training.pruner import together
+from sb3_lottery.training.spec import TrainingSpec
+from sb3_lottery.training.train import train_run
 from tests.sb3_lottery import tiny
-from tests.sb3_lottery.helpers import assert_dead, make
+from tests.sb3_lottery.helpers import SMALL, assert_dead, make, request_for, ticket_for
+
+TICKET = ticket_for(make("ppo"))
 
 
 class Watch(BaseCallback):
@@ -71,6 +78,39 @@ def test_snip_ranks_by_the_gradients_of_the_training(algo: str) -> None:
     assert by_magnitude.final_ticket.masks != found.masks
 
 
+@pytest.mark.parametrize("algo", [name for name, row in ALGORITHMS.items() if row.two_networks])
+def test_snip_ranks_the_losses_of_actor_and_critic_apart(algo: str) -> None:
+    """TD3's actor steps at every second update: a step of pruning before its first update would leave nothing of it."""
+    model = tiny.make(algo)
+    lottery = LotteryCallback(kind="snip", surviving=0.25)
+    model.learn(240, callback=lottery)
+    survivors = lottery.final_ticket.masks.survivors()
+    for network in ("actor", "critic"):
+        assert sum(count for name, count in survivors.items() if name.startswith(network)), network
+
+
+def test_the_scale_of_a_loss_plays_no_part() -> None:
+    """Of several losses; a single one is ranked as it is."""
+    actor, critic = GradientSums(["actor"]), GradientSums(["critic"])
+    actor.values["actor"], critic.values["critic"] = torch.tensor([1.0, -3.0]), torch.tensor([2000.0, -6000.0])
+    both = together([actor, critic]).values
+    assert both["actor"].tolist() == both["critic"].tolist() == [0.25, -0.75]
+    assert together([critic]).values["critic"].tolist() == [2000.0, -6000.0]
+    assert together([actor, GradientSums(["critic"])]).values.keys() == {"actor"}
+
+
+@pytest.mark.parametrize("kind", ["gradual", "snip"])
+def test_a_layer_that_is_emptied_while_it_trains_is_said(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    model = make("ppo")
+    lottery = LotteryCallback(kind=kind, surviving=0.003, gradual="0 0.5 2")
+    model.learn(320, callback=lottery)
+    collapsed = lottery.final_ticket.masks.collapsed()
+    assert collapsed
+    for name in collapsed:
+        lines = [record.message for record in caplog.records if f"the layer '{name}' has collapsed" in record.message]
+        assert len(lines) == 1
+
+
 def test_snip_needs_gradients_that_pass_through_an_optimizer() -> None:
     with pytest.raises(ConfigError, match="TRPO steps its policy without an optimizer"):
         tiny.make("trpo").learn(24, callback=LotteryCallback(kind="snip", surviving=0.25))
@@ -101,12 +141,127 @@ def test_the_masks_of_the_end_are_held_in_a_second_learn(tmp_path: Path) -> None
     assert_dead(PPO.load(tmp_path / "sparse.zip", device="cpu").policy.state_dict(), first.masks)
 
 
+@pytest.mark.parametrize("kind", ["erk", "gradual", "snip"])
+def test_a_second_model_has_a_ticket_of_its_own(kind: str) -> None:
+    """A callback that is used again begins anew; the first model's ticket is not trained in its place."""
+    lottery = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.5 2")
+    tickets = []
+    for seed in (1, 2):
+        model = make("ppo", seed)
+        start = weights_of(model)
+        model.learn(320, callback=[lottery, Watch(lottery)])
+        found = lottery.final_ticket
+        assert all(torch.equal(found.start()[name], found.masks.apply(start.tensors)[name]) for name in found.masks)
+        assert_dead(model.policy.state_dict(), found.masks)
+        tickets.append(found)
+    assert tickets[0].content != tickets[1].content
+    alone = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.5 2")
+    make("ppo", 2).learn(320, callback=alone)
+    assert alone.final_ticket.content == tickets[1].content
+
+
+def test_a_second_model_of_another_shape() -> None:
+    lottery = LotteryCallback(kind="gradual", surviving=0.3, gradual="0 0.5 2")
+    for units in (16, 8):
+        model = make("ppo", net_arch=[units])
+        model.learn(160, callback=lottery)
+        assert lottery.final_ticket.masks["mlp_extractor.policy_net.0.weight"].shape == (units, 4)
+    random = LotteryCallback(lottery.final_ticket, kind="random")
+    for seed in (1, 2):  # a control's fresh values are the model's own
+        model = make("ppo", seed, net_arch=[8])
+        start = weights_of(model)
+        model.learn(32, callback=random)
+        found = random.final_ticket
+        assert all(torch.equal(found.start()[name], found.masks.apply(start.tensors)[name]) for name in found.masks)
+
+
+def test_a_model_that_was_saved_and_loaded_goes_on_with_its_masks(tmp_path: Path) -> None:
+    model, lottery = make("ppo"), LotteryCallback(kind="gradual", surviving=0.3, gradual=(0, 0.5, 2))
+    model.learn(160, callback=lottery)
+    masks = lottery.final_ticket.masks
+    model.save(tmp_path / "sparse.zip")
+    loaded = PPO.load(tmp_path / "sparse.zip", env=model.get_env(), device="cpu")
+    values = weights_of(loaded).tensors
+    watch = Watch(lottery)
+    loaded.learn(64, callback=[lottery, watch])
+    assert set(watch.counts) == {masks.surviving}
+    assert lottery.final_ticket.masks == masks
+    assert any(not torch.equal(values[name], tensor) for name, tensor in weights_of(loaded).tensors.items())
+
+
 def test_the_last_step_is_done_where_the_training_ends() -> None:
     """An end of 1.0 lies after the last rollout has begun."""
     model, lottery = make("ppo"), LotteryCallback(kind="gradual", surviving=0.3, gradual="0 1 2")
     model.learn(64, callback=lottery)
     assert_dead(model.policy.state_dict(), lottery.final_ticket.masks)
     assert lottery.final_ticket.masks.surviving == round(0.3 * lottery.final_ticket.masks.pool)
+
+
+class Stop(BaseCallback):
+    """Ends the training early."""
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps < self.timesteps
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("gradual", "the training ended at step 1 of 4 of the schedule of pruning: the other 3 came at its end"),
+        ("snip", "the training ended at step 2 of 5 of the schedule of pruning: the other 3 came at its end"),
+    ],
+)
+def test_a_training_that_ends_before_its_schedule_is_said(
+    kind: str, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lottery = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.8 4")
+    make("ppo").learn(320, callback=[lottery, Stop(96)])
+    assert [record.message for record in caplog.records if line in record.message]
+    caplog.clear()
+    make("ppo").learn(320, callback=LotteryCallback(kind=kind, surviving=0.3, gradual="0 1 10"))
+    assert "the training ended" not in caplog.text
+
+
+def one_rollout(seed: int) -> PPO:
+    return PPO("MlpPolicy", "CartPole-v1", n_steps=2048, policy_kwargs={"net_arch": [8]}, seed=seed, device="cpu")
+
+
+def test_the_length_of_episodes_is_not_known_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """So a schedule with more steps than there turn out to be rollouts is warned of where it ends."""
+    spec = TrainingSpec(Point("episodes", 2), 2, Point("episodes", 1), 2)
+    settings = {**spec.as_json()}
+    asked = {"prune_rate": 0.5, "rewind": "episodes:1", "kinds": ("gradual",), "seeds": (1,), "rounds": 1}
+    Experiment(out=tmp_path, framework="sb3", settings=settings, **asked).write()
+    for run in (dense(1), Run(1, "gradual", 1)):
+        (tmp_path / run.folder).mkdir(parents=True)
+        train_run(tmp_path, run, one_rollout, spec, lambda progress: None)
+    assert "of 30 of the schedule of pruning: the other" in caplog.text
+
+
+@pytest.mark.parametrize("search", ["0.1", "10%"])
+def test_a_search_that_would_end_before_the_first_update_is_refused(search: str, tmp_path: Path) -> None:
+    options = {"total_timesteps": 320, "progress": False, "rounds": 2, "kinds": "winning", "score_rounds": [2]}
+    with pytest.raises(ConfigError, match=r"0\.1 of timesteps:320 ends before the first update, .* after 32 timesteps"):
+        find_tickets(lambda seed: make("ppo", seed), tmp_path / "x", search=search, **options)
+    assert not (tmp_path / "x").exists()
+    request = request_for(f"--search 0.01 --score-at 25% --out {tmp_path / 'y'} {SMALL}")
+    with pytest.raises(ConfigError, match="ends before the first update, which A2C makes after 10 timesteps"):
+        _preflight(replace(request, experiment=replace(request.experiment, search="0.0125")), True)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_snip_needs_a_rollout_with_an_update_for_each_step(algo: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"5 steps of pruning, .* 5 end with an update: train longer"):
+        make(algo).learn({"ppo": 160, "dqn": 40}[algo], callback=LotteryCallback(kind="snip", surviving=0.5))
+    make(algo).learn({"ppo": 192, "dqn": 44}[algo], callback=LotteryCallback(kind="snip", surviving=0.5))
+    options = {"total_timesteps": 160, "rounds": 1, "progress": False}
+    with pytest.raises(ConfigError, match="5 end with an update"):
+        find_tickets(lambda seed: make("ppo", seed), tmp_path / "x", kinds=("snip",), **options)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +274,21 @@ def test_the_last_step_is_done_where_the_training_ends() -> None:
         ({"kind": "erk", "surviving": 1.5}, r"surviving share must lie in \(0, 1\]"),
         ({"kind": "gradual", "surviving": 0.1, "gradual": "0 2 3"}, "END <= 1"),
         ({"kind": "gradual", "surviving": 0.1, "gradual": "often"}, "gradual 'often' is not understood"),
+        ({"kind": "gradual", "surviving": "0.1"}, "surviving share must be a number, not '0.1'"),
+        ({"kind": "gradual", "surviving": True}, "surviving share must be a number, not True"),
+        ({"kind": "gradual", "surviving": 0.1, "gradual": None}, "gradual 'None' is not understood"),
+        ({"kind": "gradual", "surviving": 0.1, "gradual": 0.5}, "gradual '0.5' is not understood"),
+        ({"kind": "random-best", "surviving": 0.1}, "'random-best' exists in experiments only"),
+        ({"ticket": TICKET, "kind": "random-best"}, "'random-best' exists in experiments only"),
+        ({"ticket": TICKET, "kind": "random-budget"}, "'random-budget' exists in experiments only"),
+        ({"ticket": TICKET, "kind": "rewound-dense"}, "'rewound-dense' exists in experiments only: train it with find"),
+        ({"ticket": TICKET, "kind": "snip"}, "a snip ticket is found while it trains: leave the ticket out"),
+        ({"ticket": TICKET, "kind": "gradual"}, "a gradual ticket is found while it trains: leave the ticket out"),
+        (
+            {"ticket": TICKET, "kind": "one-shot"},
+            "found by pruning, not made from a winning one; kind accepts",
+        ),
+        ({"ticket": TICKET, "kind": "transfer"}, "found by pruning, not made from a winning one"),
         ({"ticket": "somewhere", "surviving": 0.1}, "surviving is for a kind without a ticket"),
     ],
 )

@@ -11,21 +11,24 @@ SCORED = (2, 4, 6, 8, 10)
 
 
 @pytest.mark.parametrize(
-    ("score", "dense_score", "floor", "low"),
+    ("score", "dense_score", "floor", "sign", "low"),
     [
-        (29, 200, 20, True),  # exactly 5% of the distance
-        (29.1, 200, 20, False),
-        (10, 200, 20, True),
-        (4.9, 2.0, 5.0, True),  # lower is better
-        (4.7, 2.0, 5.0, False),
-        (7.0, 2.0, 5.0, True),
-        (math.nan, 200, 20, True),
-        (20, 20, 20, False),  # no range
-        (20, math.nan, 20, False),
+        (29, 200, 20, 1, True),  # exactly 5% of the distance
+        (29.1, 200, 20, 1, False),
+        (10, 200, 20, 1, True),
+        (4.9, 2.0, 5.0, -1, True),  # lower is better
+        (4.7, 2.0, 5.0, -1, False),
+        (7.0, 2.0, 5.0, -1, True),
+        (math.nan, 200, 20, 1, True),
+        (20, 20, 20, 1, False),  # no range
+        (20, math.nan, 20, 1, False),
+        (198.0, 9.4, 22.0, 1, False),  # a failed dense network turns nothing round
+        (9.0, 9.4, 22.0, 1, False),
+        (7.0, 5.5, 5.0, -1, False),
     ],
 )
-def test_at_the_floor(score: float, dense_score: float, floor: float, low: bool) -> None:
-    assert at_floor(score, dense_score, floor) == low
+def test_at_the_floor(score: float, dense_score: float, floor: float, sign: float, low: bool) -> None:
+    assert at_floor(score, dense_score, floor, sign) == low
 
 
 def levels(*scores: float) -> "list[Level]":

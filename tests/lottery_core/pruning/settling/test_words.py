@@ -32,7 +32,7 @@ def test_search(word: str, search: Search, again: str) -> None:
         ("150%", "strictly between"),
         ("fast", "accepted: full, a share"),
         ("", "accepted: full"),
-        ("settled:", "is no share"),
+        ("settled:", "'settled:' is not understood; accepted: full"),
         ("settled:0", "strictly between"),
         ("settled:2", "strictly between"),
         ("share:0.5", "accepted: full"),

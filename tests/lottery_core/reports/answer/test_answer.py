@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -180,10 +181,16 @@ def test_tickets_better_than_dense_are_told() -> None:
 
 
 def test_a_dense_network_that_did_not_learn_has_no_answer() -> None:
-    found = asked({"winning": [HIGH] * 3}, (0.1, 0.0, 0.05), floor=0.04)
-    assert "the dense network did not learn: its score 0.05 is no better than the floor, 0.04" in str(found.no_answer)
+    found = asked({"winning": [HIGH] * 3}, (0.05, 0.0, 0.04), floor=0.04)
+    assert "the dense network did not learn: its score 0.03 is no better than the floor, 0.04" in str(found.no_answer)
     assert found.thresholds == ()
     assert "No answer: the dense network did not learn" in sentences(found)
+
+
+def test_a_dense_network_above_the_floor_within_its_error_says_so() -> None:
+    found = asked({"winning": [HIGH] * 3}, (0.9, 0.0, 0.05), floor=0.04)
+    line = r"its score 0\.3\d* is not better by two standard errors, of 0\.\d+, than the floor, 0\.04, which needs"
+    assert re.search(line, str(found.no_answer))
 
 
 def test_rows_that_cannot_answer_say_why() -> None:
