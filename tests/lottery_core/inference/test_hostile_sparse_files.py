@@ -40,7 +40,7 @@ HEADERS: dict[str, tuple[Any, str]] = {
     "too few entries": (lambda h: h.update(packed=[[]]), "a matrix in another form"),
     "no list": (lambda h: h.update(packed=3), "'packed' must be a list"),
     "a configuration of numbers": (lambda h: h.update(config=3), "'config' must be an object"),
-    "aliases of numbers": (lambda h: h.update(aliases={"a": 3}), "'aliases' must be an object"),
+    "aliases of numbers": (lambda h: h.update(aliases={"a": 3}), "'aliases.a' must be a string"),
     "no framework": (lambda h: h.pop("framework"), "the key 'framework' is missing"),
     "a version that is no number": (
         lambda h: h.update(version="1"),
