@@ -41,6 +41,7 @@ from lottery_core.pruning.settling import (
     parse_search,
     parse_share,
     rounds_of_levels,
+    same_level,
     settles_at,
 )
 from lottery_core.pruning.timepoints import (
@@ -142,6 +143,7 @@ __all__ = [
     "layout_of",
     "layout_of_weights",
     "level_after",
+    "same_level",
     "parse_levels",
     "parse_search",
     "parse_share",

@@ -10,12 +10,10 @@ from dataclasses import replace
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
-from lottery_core.pruning import ALONE_DENSE, ALONE_PRUNED, DENSE, FLOOR, KINDS, MAGNITUDE, TRANSFERS
+from lottery_core.pruning import ALONE_DENSE, ALONE_PRUNED, DENSE, FLOOR, KINDS, MAGNITUDE, TRANSFERS, same_level
 from lottery_core.reports.answer import measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
 from lottery_core.tickets import SEPARATE, UNIT
-
-_UNEQUAL = 0.05  # relative: survivors that differ by more are of other levels
 
 
 def spread(scores: Sequence[float]) -> float:
@@ -89,7 +87,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
 
 
 def _keeps_another_share(row: Row, of_line: Row) -> bool:
-    return abs(row.surviving_fraction - of_line.surviving_fraction) > _UNEQUAL * of_line.surviving_fraction
+    return not same_level(row.surviving_fraction, of_line.surviving_fraction)
 
 
 def _carried_lines(rows: Sequence[Row]) -> list[str]:

@@ -22,10 +22,10 @@ from lottery_core.pruning import (
     check_names,
     check_unmatched,
     partners,
+    same_level,
 )
 from lottery_core.tickets import Masks, Ticket, Weights, read_masks_and_names
 
-UNEQUAL = 0.05  # relative: survivors that differ by more are of other levels
 _SEED = re.compile(r"seed-(\d+)")
 
 
@@ -157,7 +157,7 @@ class TicketSource:
 
     def _share_lines(self, shares: Mapping[int, tuple[float, float]]) -> list[str]:
         for round_, (there, here) in sorted(shares.items()):
-            if abs(there - here) > UNEQUAL * here:
+            if not same_level(there, here):
                 return [
                     f"WARNING: tickets from {_shown(self.place)} keep other shares than tickets that are searched here "
                     f"(round {round_}: {there:.1%}, here {here:.1%}), so the report does not compare them: use the "

@@ -12,6 +12,7 @@ from lottery_core.pruning.settling.words import (
     parse_search,
     parse_share,
     rounds_of_levels,
+    same_level,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "parse_search",
     "parse_share",
     "rounds_of_levels",
+    "same_level",
     "settles_at",
 ]

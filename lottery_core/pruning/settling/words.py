@@ -11,6 +11,7 @@ from lottery_core.errors import ConfigError
 
 SEARCH_FULL = "full"
 SETTLED = "settled"
+_SAME = 0.05  # by how much the shares of one level may differ, relatively
 THRESHOLD = 0.02  # share of the survivors that may change in a twentieth of the training
 
 
@@ -124,3 +125,13 @@ def rounds_of_levels(levels: Sequence[float], rate: float, first: float | None =
             )
         rounds[nearest] = level
     return tuple(rounds)
+
+
+def same_level(one: float, other: float) -> bool:
+    """Return whether two surviving shares belong to one level, so that scores of tickets that keep them are comparable.
+
+    :param one: a share of the pool
+    :param other: another one
+    :returns: whether the larger one is at most 5% above the smaller
+    """
+    return abs(one - other) <= _SAME * min(one, other)

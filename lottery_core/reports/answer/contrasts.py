@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lottery_core.experiments import Row
-from lottery_core.pruning import DENSE, UNPRUNED, WINNING
+from lottery_core.pruning import DENSE, UNPRUNED, WINNING, same_level
 from lottery_core.reports.answer.curves import Curve, Curves, area, common_rounds, percent, share
 from lottery_core.reports.answer.significance import (
     ALPHA,
@@ -23,7 +23,6 @@ from lottery_core.reports.answer.significance import (
     welch_p,
 )
 
-_UNEQUAL = 0.05  # relative: survivors that differ by more are of other levels
 SHOWN, NOT_SHOWN, NOT_TESTED = "shown", "not shown", "not tested"
 
 
@@ -166,7 +165,7 @@ def _other_shares(first: Iterable[Curve], second: Iterable[Curve], rounds: Seque
             statistics.fmean(share(curve.points[round_][0]) for curve in some if round_ in curve.points)
             for some in (first, second)
         )
-        if abs(one - other) > _UNEQUAL * min(one, other):
+        if not same_level(one, other):
             return one, other
     return None
 

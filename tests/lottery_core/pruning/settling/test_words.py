@@ -4,7 +4,7 @@ import pytest
 
 from lottery_core.errors import ConfigError, PruneError
 from lottery_core.pruning import schedule
-from lottery_core.pruning.settling import Search, level_after, parse_levels, parse_search, rounds_of_levels
+from lottery_core.pruning.settling import Search, level_after, parse_levels, parse_search, rounds_of_levels, same_level
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,10 @@ def test_bad_levels_are_one_line(words: "list[str]", message: str) -> None:
 def test_levels_that_share_a_round_are_refused() -> None:
     with pytest.raises(ConfigError, match="both nearest to round 3"):
         rounds_of_levels((0.52, 0.5), 0.2)
+
+
+def test_shares_of_one_level() -> None:
+    assert same_level(0.1, 0.1049)
+    assert same_level(0.1049, 0.1)
+    assert not same_level(0.1, 0.1051)
+    assert not same_level(0.8, 0.5)
