@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,9 @@ from fairseq_lottery.launcher.training import INITIAL_WEIGHTS
 from fairseq_lottery.names import LAST
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, dense, paths, read_row
-from lottery_core.files import why_not_regular
+from lottery_core.files import file_digest
 
 DIGESTS = "initial_weights"  # key of the settings: option -> SHA-256 of its file
-_PART = 1 << 20  # bytes
 
 
 def with_digests(experiment: Experiment, arguments: FairseqArguments) -> Experiment:
@@ -34,7 +32,7 @@ def with_digests(experiment: Experiment, arguments: FairseqArguments) -> Experim
     digests = {}
     for option, path in _files(arguments):
         if waiting or path.exists():
-            digests[option] = _digest(option, path)
+            digests[option] = file_digest(path, option)
         elif option in known:
             digests[option] = known[option]
     if not digests or (before and not known):
@@ -50,7 +48,7 @@ def require_same_files(experiment: Experiment) -> None:
     """
     known = experiment.settings.get(DIGESTS, {})
     for option, path in _files(FairseqArguments(experiment.settings["arguments"])):
-        if option in known and _digest(option, path) != known[option]:
+        if option in known and file_digest(path, option) != known[option]:
             raise ConfigError(f"{option} {path} has changed since the experiment began")
 
 
@@ -60,17 +58,3 @@ def _files(arguments: FairseqArguments) -> Iterator[tuple[str, Path]]:
         # fairseq looks for its own default in the folder of the run, and an address may need the network.
         if value is not None and value != LAST and "://" not in value:
             yield option, Path(value)
-
-
-def _digest(option: str, path: Path) -> str:
-    why = why_not_regular(path)
-    if why is None:
-        try:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while part := file.read(_PART):
-                    digest.update(part)
-            return digest.hexdigest()
-        except OSError as error:
-            why = error.strerror or str(error)
-    raise ConfigError(f"{option}: cannot read {path}: {why}")

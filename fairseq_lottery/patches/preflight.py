@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from lottery_core.errors import LotteryError
+from lottery_core.files import first_line
 
 MEND = (
     "pip install torch numpy cython ninja wheel setuptools && pip install --no-build-isolation fairseq-fixed==0.12.3.1"
@@ -32,7 +33,7 @@ def require_fairseq() -> None:
             raise FairseqError(f"fairseq is not installed: {MEND}") from error
         raise FairseqError(f"fairseq needs the module '{error.name}', which is missing: pip install it") from error
     except Exception as error:  # a broken installation may raise anything; 0.12.2 on Python 3.11 raises a ValueError
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise FairseqError(f"fairseq is broken ({first}): pip uninstall -y fairseq; {MEND}") from error
     finally:
         logging.disable(before)

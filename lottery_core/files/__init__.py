@@ -18,8 +18,8 @@ from lottery_core.files.curve import CurveFile, CurvePoint, read_curve
 from lottery_core.files.differences import differences
 from lottery_core.files.folders import write_folder
 from lottery_core.files.json_values import from_json, parse_json
-from lottery_core.files.printable import printable
-from lottery_core.files.regular import why_not_regular
+from lottery_core.files.printable import first_line, printable
+from lottery_core.files.regular import file_digest, why_not_regular
 from lottery_core.files.signatures import sign, unsigned
 from lottery_core.files.sizes import believable, why_no_shape
 
@@ -34,6 +34,8 @@ __all__ = [
     "is_locked",
     "last_line",
     "parse_json",
+    "file_digest",
+    "first_line",
     "printable",
     "read_curve",
     "read_json",

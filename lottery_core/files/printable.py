@@ -17,5 +17,13 @@ def printable(text: object, most: int = 200) -> str:
     return f"{line[:half]} ... {end[-half:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its type if there is none.
+
+    :param error: an error of foreign code, which may have raised anything
+    """
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
+
+from lottery_core.errors import ConfigError
+
+_PART = 1 << 20  # bytes
 
 
 def why_not_regular(path: str | Path) -> str | None:
@@ -21,3 +26,23 @@ def why_not_regular(path: str | Path) -> str | None:
     if stat.S_ISDIR(mode):
         return "Is a directory"
     return None if stat.S_ISREG(mode) else "Not a regular file"
+
+
+def file_digest(path: Path, option: str) -> str:
+    """Return the SHA-256 of a file that an option names.
+
+    :param path: the file
+    :param option: the option, for the message
+    :raises ConfigError: it cannot be read
+    """
+    why = why_not_regular(path)
+    if why is None:
+        try:
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while part := file.read(_PART):
+                    digest.update(part)
+            return digest.hexdigest()
+        except OSError as error:
+            why = error.strerror or str(error)
+    raise ConfigError(f"{option}: cannot read {path}: {why}")

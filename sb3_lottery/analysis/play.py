@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError
-from lottery_core.files import write_atomically
+from lottery_core.files import first_line, write_atomically
 from lottery_core.pruning import derive_seed
 from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.models import needs_action_masks
@@ -48,7 +48,7 @@ def play_episodes(finished: FinishedRun, episodes: int, deterministic: bool, vid
     except LotteryError:
         raise
     except Exception as error:  # an environment or its window may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(f"cannot render {finished.settings.env}: {reason}") from error
 
 

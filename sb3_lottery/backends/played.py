@@ -10,7 +10,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from lottery_core.errors import ConfigError, LotteryError
-from lottery_core.files import printable
+from lottery_core.files import first_line, printable
 
 
 class NamedFailures(VecEnvWrapper):
@@ -72,5 +72,5 @@ class NamedFailures(VecEnvWrapper):
         except LotteryError:
             raise
         except Exception as error:  # a user's environment may raise anything
-            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            reason = first_line(error)
             raise ConfigError(f"cannot play environment '{self.name}': {printable(reason, 200)}") from error

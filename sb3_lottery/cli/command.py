@@ -28,6 +28,7 @@ from lottery_core.cli import (
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import Executor, Progress, dense, read_floor, read_marker, write_floor
 from lottery_core.experiments.executors import SLURM, cores, make_executor
+from lottery_core.files import first_line
 from lottery_core.pruning import PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from lottery_core.reports import stability_report
 from sb3_lottery.analysis import floor
@@ -161,7 +162,7 @@ def _measure_floor(request: Request, quiet: bool) -> None:
         except LotteryError:
             raise
         except Exception as error:  # a user's environment may raise anything
-            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            reason = first_line(error)
             raise ConfigError(
                 f"cannot measure the floor of '{model.env}' (--no-floor leaves it out): {reason}"
             ) from error

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.executors import visible_gpus
+from lottery_core.files import first_line
 from lottery_core.pruning import derive_seed
 from sb3_lottery.models.choices import ACTIVATIONS, OPTIMIZERS
 from sb3_lottery.models.environments import make_env
@@ -74,7 +75,7 @@ def make_model(settings: ModelSettings, seed: int, tensorboard_log: str | None =
         raise
     except (AssertionError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         env.close()
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if "ernel size" in reason:  # a convolution's kernel is larger than its input
             shape = " x ".join(map(str, env.observation_space.shape or ()))
             reason = (

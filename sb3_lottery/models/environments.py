@@ -10,6 +10,7 @@ import gymnasium
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError, unknown_choice
+from lottery_core.files import first_line
 from sb3_lottery.backends import ENVPOOL, GYMNASIUM, SUCCESSORS, atari_game, atari_hint, installed, make_environments
 from sb3_lottery.models.algorithms import check_actions
 from sb3_lottery.models.settings import ModelSettings
@@ -72,7 +73,7 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
     except ConfigError:
         raise
     except Exception as error:  # a user's environment may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(f"cannot make environment '{env_id}': {reason}") from error
     try:
         check_actions(settings.algorithm, env, env_id)

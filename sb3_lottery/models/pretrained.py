@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_row, set_values
-from lottery_core.files import read_object, why_not_regular, write_json
+from lottery_core.files import file_digest, read_object, write_json
 from sb3_lottery.models.parameters import bare_policy, copy_to_targets, weights_of
 
 MOVED = "pretrained.json"  # where the file lies now, in an experiment's folder
@@ -41,7 +40,7 @@ class Pretrained:
         :param file: the zip
         :raises ConfigError: the file cannot be read
         """
-        place, sha256 = os.path.relpath(file.resolve(), out.resolve()), _digest(file)
+        place, sha256 = os.path.relpath(file.resolve(), out.resolve()), file_digest(file, "--from")
         before = read_row(out).get("settings", {}).get("start", {})
         if before.get("sha256") == sha256:
             return cls(str(before.get("file")), sha256, place)
@@ -69,7 +68,7 @@ class Pretrained:
         :raises LotteryError: it cannot be read, or is of another architecture
         """
         path = self._path(out)
-        if _digest(path) != self.sha256:
+        if file_digest(path, "--from") != self.sha256:
             raise ConfigError(f"--from {path} has changed since the experiment began")
         own = weights_of(model)
         weights = read_weights(path).like(own)
@@ -81,13 +80,3 @@ class Pretrained:
     def _path(self, out: Path) -> Path:
         place = self.moved or str(read_object(out / MOVED).get("file", self.file))
         return Path(os.path.normpath(out.resolve() / place))
-
-
-def _digest(path: Path) -> str:
-    why = why_not_regular(path)
-    if why is None:
-        try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            why = error.strerror or str(error)
-    raise ConfigError(f"--from: cannot read {path}: {why}")

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, paths
-from lottery_core.files import printable, read_object, why_not_regular
+from lottery_core.files import first_line, printable, read_object, why_not_regular
 from sb3_lottery.analysis import require_own_experiment
 from sb3_lottery.backends import NamedFailures
 from sb3_lottery.inference.onnx.graph import MASKS
@@ -98,7 +98,7 @@ def _wrapped(make: Callable[[int], VecEnv], name: str | None, seed: int) -> VecE
     except ConfigError:
         raise
     except Exception as error:  # a user's environment may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(f"cannot make environment '{name}': {printable(reason, 200)}") from error
     return NamedFailures(env, name)
 
