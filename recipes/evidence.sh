@@ -3,7 +3,8 @@
 # the noise of training shared within a seed, games scored over 100 evaluation episodes. About 60 CPU hours
 # in all; eight seeds, CartPole ten.
 #   bash recipes/evidence.sh [--dry-run] [SEEDS=1-10] [JOBS=2] [OUT=runs/evidence] [DESIGN ...]
-# Designs: luck cartpole gradual words episodes acrobot ppo dqn lunarlander (the default), and, with DATA=DIR, lstm transformer layers.
+# Designs: luck cartpole gradual words episodes acrobot ppo dqn lunarlander (the default); with DATA=DIR lstm transformer layers;
+# and the cheap chains of the guide against plain ones: cheap-cartpole (10 seeds) cheap-words cheap-acrobot (3 seeds).
 # Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,12 +19,12 @@ for word in "$@"; do
         --dry-run) dry=(--dry-run) ;;
         SEEDS=* | JOBS=* | OUT=* | DATA=*) declare "${word%%=*}=${word#*=}" ;;
         luck | cartpole | gradual | words | episodes | acrobot | ppo | dqn | lunarlander) designs+=("$word") ;;
-        lstm | transformer | layers) designs+=("$word") ;;
+        lstm | transformer | layers | cheap-cartpole | cheap-words | cheap-acrobot) designs+=("$word") ;;
         *) fail "unknown word '$word'; see the head of recipes/evidence.sh" ;;
     esac
 done
 # CartPole has ten seeds: besides the whole effect there are 13 contrasts, whose tests need nine.
-seeds_of_cartpole=${SEEDS:-1-10} SEEDS=${SEEDS:-1-8}
+SEEDS_GIVEN=$SEEDS seeds_of_cartpole=${SEEDS:-1-10} SEEDS=${SEEDS:-1-8}
 if ((${#designs[@]} == 0)); then designs=(luck cartpole gradual words episodes acrobot ppo dqn lunarlander); fi
 if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
 export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -123,6 +124,25 @@ transformer() {
 # Only the layers are pruned, the embeddings stay; compared at equal parameters of the whole network, too.
 layers() {
     text layers multi30k_transformer --from "$DATA" EPOCHS=12 ROUNDS=4 PRUNE_RATE=0.45 SCOPE=layers KINDS="winning random"
+}
+
+cheap() { # experiment, seeds, then its command if it has no name there
+    [[ ${#dry[@]} == 0 ]] || { echo "evidence: cheap-$1 has no dry run" >&2 && return; }
+    local name=$1 seeds=${SEEDS_GIVEN:-$2}
+    shift 2
+    python recipes/cheap_chains "$OUT/cheap" --experiment "$name" --seeds "$seeds" --jobs "$JOBS" "$@"
+}
+
+cheap-cartpole() { cheap cartpole 1-10; }
+
+cheap-acrobot() { cheap acrobot 1-3; }
+
+cheap-words() {
+    local words=() recipe=(env "OUT=$OUT/cheap/words" bash recipes/quickstart.sh)
+    export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 # as in the quickstart
+    "${recipe[@]}" --data numbers
+    eval "words=($("${recipe[@]}" --dry-run numbers | grep -m 1 -o "fairseq-lottery .*"))"
+    cheap words 1-3 -- "${words[@]}"
 }
 
 for design in "${designs[@]}"; do "$design"; done

@@ -3,17 +3,23 @@
 # settings, Table A1, with fewer steps), and a small Transformer that translates number words from English to German.
 # Each part ends with its answer and the path of its page; about 4 minutes each on 2 idle cores.
 # Run again, it is resumed. Other settings: see the lines that it prints at the end of each part.
-#   [OUT=runs/mine] [SEEDS=1-8] [KINDS="winning random reinit"] bash recipes/quickstart.sh [cartpole] [numbers]
+#   [OUT=runs/mine] [SEEDS=1-8] [KINDS="winning random reinit"] bash recipes/quickstart.sh [--dry-run | --data] [cartpole] [numbers]
+# `--dry-run` prints the commands and does nothing; `--data` makes the data of the number words and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-parts=("${@:-cartpole}")
-[[ $# -gt 0 ]] || parts=(cartpole numbers)
-for part in "${parts[@]}"; do
-    if [[ $part != cartpole && $part != numbers ]]; then
-        echo "quickstart: error: unknown part '$part'; there are cartpole and numbers" >&2
-        exit 2
-    fi
+parts=() dry=no train=yes
+for word in "$@"; do
+    case $word in
+        --dry-run) dry=yes train=no ;;
+        --data) train=no ;;
+        cartpole | numbers) parts+=("$word") ;;
+        *)
+            echo "quickstart: error: unknown part '$word'; there are cartpole and numbers" >&2
+            exit 2
+            ;;
+    esac
 done
+if ((${#parts[@]} == 0)); then parts=(cartpole numbers); fi
 if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
 export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH"
 out=${OUT:-runs/quickstart} seeds=${SEEDS:-1-3}
@@ -31,6 +37,7 @@ cartpole() {
         --kinds "${kinds[@]}" --jobs 2
     )
     echo "quickstart: ${command[*]} --seeds $seeds"
+    if [[ $train == no ]]; then return; fi
     "${command[@]}" --seeds "$seeds"
     answered "$out"
     echo "go on with more seeds and the controls of mask and start: .venv/bin/${command[*]} --seeds 1-8 --kinds winning random reinit permuted"
@@ -38,7 +45,7 @@ cartpole() {
 
 numbers() {
     local data=$out-numbers-data
-    if [[ ! -e $data/bin/test.en-de.de.idx ]]; then
+    if [[ $dry == no && ! -e $data/bin/test.en-de.de.idx ]]; then
         python recipes/data/number_words.py "$data" --train 5000 --held-out 200
         python recipes/data/units.py "$data" --size 200
         fairseq-preprocess --source-lang en --target-lang de --joined-dictionary --destdir "$data/bin" \
@@ -62,6 +69,7 @@ numbers() {
         --max-tokens 1000 --max-update 400 --num-workers 0 --cpu
     )
     echo "quickstart: $(printf '%q ' "${command[@]}" --seeds "$seeds" -- "${training[@]}")"
+    if [[ $train == no ]]; then return; fi
     "${command[@]}" --seeds "$seeds" -- "${training[@]}"
     answered "$out-numbers"
     echo "translations: $out-numbers/seed-1/winning/round-*/generate.txt; the same command goes on with --seeds 1-8"

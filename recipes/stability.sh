@@ -2,7 +2,7 @@
 # How stable candidate rewind points are, on CartPole and two Transformers: number words and Multi30K English-German.
 #   bash recipes/stability.sh [--dry-run] [SEEDS=1-3] [JOBS=2] [OUT=runs/stability] [DATA=DIR] [PROBE ...]
 # Probes: cartpole numbers (the default), and multi30k, which needs DATA=DIR with its texts, as multi30k_transformer.sh does.
-# The set-ups are those of classic_control.sh and multi30k_transformer.sh, so that the probes stand beside their results.
+# The trainings are those of the results beside which the probes stand: cartpole and words of evidence.sh, and Multi30K.
 # Run again, it is resumed. `--dry-run` lists the runs and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -25,19 +25,15 @@ if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
 export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 cartpole() {
-    sb3-lottery stability --preset cartpole-steps --out "$OUT/cartpole" --seeds "$SEEDS" --jobs "$JOBS" \
-        ${dry[@]+"${dry[@]}"}
+    sb3-lottery stability --preset cartpole-steps --epoch timesteps:16000 --out "$OUT/cartpole" --seeds "$SEEDS" \
+        --jobs "$JOBS" ${dry[@]+"${dry[@]}"}
 }
 
-# A probe with the options of fairseq-train that multi30k_transformer.sh prints for its dense run.
-transformer() { # folder, then settings of the recipe
-    local folder=$1 line words=()
-    shift
-    local recipe=(recipes/multi30k_transformer.sh "$@" "OUT=$OUT/$folder-recipe" "PREPARED=$OUT/$folder-data")
-    if ((${#dry[@]} == 0)); then bash "${recipe[@]}" --stop-stage data; fi
-    line=$(bash "${recipe[@]}" --stage dense --stop-stage dense --dry-run | grep -m 1 -o "fairseq-lottery .*") ||
-        fail "multi30k_transformer.sh prints no command"
-    eval "words=(${line#* -- })" # as printed, quoted for a shell
+# A probe with the options of fairseq-train in a command that a recipe prints, quoted for a shell.
+probe() { # folder, then the command
+    local folder=$1 words=()
+    [[ $2 == *" -- "* ]] || fail "the recipe prints no command of fairseq-lottery"
+    eval "words=(${2#* -- })"
     if ((${#dry[@]})); then
         echo "fairseq-lottery stability --out $OUT/$folder --seeds $SEEDS --jobs $JOBS -- ${words[*]@Q}"
         return
@@ -45,12 +41,21 @@ transformer() { # folder, then settings of the recipe
     fairseq-lottery stability --out "$OUT/$folder" --seeds "$SEEDS" --jobs "$JOBS" -- "${words[@]}"
 }
 
-# Without dropout only the order of the data is noise, as in the results of multi30k_transformer.sh --small.
-numbers() { transformer numbers --small; }
+# Without dropout only the order of the data is noise.
+numbers() {
+    export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 # as in the quickstart
+    local recipe=(env "OUT=$OUT/quickstart" bash recipes/quickstart.sh)
+    if ((${#dry[@]} == 0)); then "${recipe[@]}" --data numbers; fi
+    probe numbers "$("${recipe[@]}" --dry-run numbers | grep -m 1 -o "fairseq-lottery .*")"
+}
 
 multi30k() {
     [[ -n $DATA ]] || fail "multi30k needs DATA=DIR, the folder of its texts"
-    transformer multi30k --from "$DATA" EPOCHS=12
+    local recipe=(
+        recipes/multi30k_transformer.sh --from "$DATA" EPOCHS=12 "OUT=$OUT/multi30k-recipe" "PREPARED=$OUT/multi30k-data"
+    )
+    if ((${#dry[@]} == 0)); then bash "${recipe[@]}" --stop-stage data; fi
+    probe multi30k "$(bash "${recipe[@]}" --stage dense --stop-stage dense --dry-run | grep -m 1 -o "fairseq-lottery .*")"
 }
 
 for probe in "${probes[@]}"; do

@@ -155,7 +155,7 @@ def _run(args: argparse.Namespace) -> None:
         read_weights(folder / LAST).like(Weights.load(folder / paths.INIT)).save(folder / paths.REWIND)
     if not run.has_ticket and not (folder / paths.REWIND).exists():
         raise RunError(f"the rewind point {experiment.rewind} was not reached in the dense run")
-    score = _searched(experiment, folder) if run.search else _score(experiment, folder)
+    score = _searched(experiment, run, folder) if run.search else _score(experiment, folder)
     rewind = out / start_folder(run) / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
@@ -197,14 +197,14 @@ def _score_line(experiment: Experiment, run: Run) -> None:
     print(f"instability {line.barrier:.6g}, worst at {line.shares[line.worst]:.0%} of the way")
 
 
-def _searched(experiment: Experiment, folder: Path) -> Score:
+def _searched(experiment: Experiment, run: Run, folder: Path) -> Score:
     # A search run is not scored: generating translations may take longer than the search itself.
     end = read_object(folder / paths.SEARCH_END)
     share, stopped = end.get("share"), end.get("stopped")
     if not isinstance(share, float) or not isinstance(stopped, str):
         raise RunError(f"{folder / paths.SEARCH_END} does not say where the search run ended")
     print(stopped)
-    return Score(score=math.nan, returns=0, search=experiment.search, share=share, stopped=stopped)
+    return Score(score=math.nan, returns=0, search=str(experiment.search_of(run)), share=share, stopped=stopped)
 
 
 def _score(experiment: Experiment, folder: Path) -> Score:

@@ -96,11 +96,11 @@ def ways(experiment: Experiment, chosen: Iterable[str], looks: Sequence[Look]) -
     """
     chosen = set(chosen)
     own = parse_search(experiment.search)
-    yield experiment, _share(own.share, own.threshold, looks)
+    yield experiment, _share(own.mean, own.threshold, looks)
     if "levels" not in chosen:
         scored = _levels_of(experiment)
         experiment = replace(experiment, score_rounds=scored, rounds=scored[-1])
-        yield experiment, _share(own.share, own.threshold, looks)
+        yield experiment, _share(own.mean, own.threshold, looks)
     if "search" not in chosen and own.full and not set(experiment.kinds) & {*BUDGET_KINDS, *BEST_OF}:
         settled = parse_search("settled")
         yield replace(experiment, search=str(settled)), _share(None, settled.threshold, looks)

@@ -48,8 +48,9 @@ def add_search_options(group: argparse._ActionsContainer) -> None:
         "--search",
         metavar="HOW",
         help=f"training of rounds that only search for the next ticket ({SEARCH_FULL}): {SEARCH_FULL}; a share of the "
-        "training, e.g. 0.5; settled, or settled:0.02: until so small a share of the next survivors changes in a "
-        "twentieth of the training. Tickets of scored rounds are trained in full",
+        "training, e.g. 0.5; shares that rise to the last search round, e.g. 0.2-0.6; settled, or settled:0.02: until "
+        "so small a share of the next survivors changes in a twentieth of the training. Tickets of scored rounds are "
+        "trained in full",
     )
     add(
         "--stop-at-floor",

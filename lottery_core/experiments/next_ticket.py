@@ -25,7 +25,6 @@ from lottery_core.pruning import (
     PruningSchedule,
     control_ticket,
     layout_of_weights,
-    parse_search,
     prune,
     transferred,
 )
@@ -227,7 +226,7 @@ def mask_watch(
     survivors = experiment.schedule(pool, run.round + 1)[run.round + 1]
     if survivors >= left and not run.search:
         return None
-    search = parse_search(experiment.search) if run.search else None
+    search = experiment.search_of(run) if run.search else None
     layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
     return MaskWatch(masks, survivors, search, epochs, experiment.criterion, experiment.scope_shares, layout)
 

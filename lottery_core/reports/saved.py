@@ -23,10 +23,10 @@ def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
     :param searches: rows of the finished search runs
     """
     shares: Mapping[Run, float] = {row.run: row.share for row in searches}
-    usual = statistics.fmean(shares.values()) if shares else parse_search(experiment.search).share or 1.0
+    usual = statistics.fmean(shares.values()) if shares else 1.0
 
     def share(run: Run) -> float:
-        return shares.get(run, usual) if run.search else length(run)
+        return shares.get(run, experiment.search_of(run).share or usual) if run.search else length(run)
 
     last = max(experiment.score_rounds, default=experiment.rounds)  # both end at the same level
     plain = plan_runs(experiment.kinds, experiment.seeds, last, experiment.repeat_noise)

@@ -114,8 +114,9 @@ def find_tickets(
         only in their callbacks are not told apart
     :param repeat_noise: how often each ticket is trained, under different noise of training (environments, actions);
         the answer then says how much of the spread is luck
-    :param search: how far rounds train that only search for the next ticket: ``"full"``, a share such as ``"0.5"``, or
-        ``"settled"`` or ``"settled:0.02"``, until the mask has settled
+    :param search: how far rounds train that only search for the next ticket: ``"full"``, a share such as ``"0.5"``,
+        shares that rise to the last search round such as ``"0.2-0.6"``, or ``"settled"`` or ``"settled:0.02"``, until
+        the mask has settled
     :param first: share of the pool that survives the first round, e.g. 0.5; ``None`` if it prunes as the others do
     :param score_at: levels, shares of the pool, near which tickets are trained in full and scored; ``None`` for all
     :param score_rounds: the rounds whose tickets are trained in full and scored; ``None`` for all

@@ -110,7 +110,7 @@ def train_run(out: Path, run: Run) -> None:
     trained = snapshot(model)
     Weights({name: tensor * value for name, tensor in trained.tensors.items()}).save(folder / "trained.safetensors")
     score = float(sum(tensor.abs().sum() for tensor in trained.tensors.values()))
-    more = {"search": experiment.search, "share": share, "stopped": f"stopped at {share:.0%}"} if run.search else {}
+    more = {"search": str(watch.search), "share": share, "stopped": f"stopped at {share:.0%}"} if watch else {}
     write_score(folder, Score(score, 0.5, 10, steps, 0.1 * share, 0.1 * share, **more))
 
 

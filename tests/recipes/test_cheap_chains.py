@@ -7,6 +7,7 @@ import importlib.util
 import io
 import math
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,10 +17,11 @@ from lottery_core import Ticket
 from lottery_core.experiments import Score, paths, write_floor
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.runner import Runner
+from lottery_core.pruning import level_after, parse_share
 from sb3_lottery.cli.options import parser
 from tests.lottery_core.toy import Here, Toy, experiment
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "cheap_chains.py"
+RECIPE = Path(__file__).parents[2] / "recipes" / "cheap_chains" / "__main__.py"
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,6 @@ def recipe() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules["cheap_chains"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
@@ -57,7 +57,7 @@ def out(tmp_path_factory: pytest.TempPathFactory, recipe: ModuleType) -> Path:
 
 
 def test_a_line_of_the_table(out: Path, recipe: ModuleType) -> None:
-    (line,) = recipe.lines(out, "tiny")
+    (line,) = recipe.lines(out / "tiny")
     assert (line.experiment, line.way, line.seeds) == ("tiny", "half", 2)
     # A dense run, two searches at a half, two levels of two kinds; the plain chain trains 7, all of 20 steps.
     assert line.cost == pytest.approx((1 + 2 * 0.5 + 4) / 7)
@@ -86,27 +86,59 @@ def test_unfinished_seeds_are_left_out(out: Path, recipe: ModuleType, tmp_path: 
     copy = tmp_path / "x"
     shutil.copytree(out, copy)
     (copy / "tiny/half/seed-2/random/round-03" / paths.MARKER).unlink()
-    (line,) = recipe.lines(copy, "tiny")
+    (line,) = recipe.lines(copy / "tiny")
     assert line.seeds == 1
     assert math.isnan(line.bound)
     assert "| - |" in recipe.table([line])
 
 
 def test_area_and_bound(recipe: ModuleType) -> None:
+    table = sys.modules["table"]
     points = [(0.0, 10.0), (1.0, 10.0), (3.0, 6.0)]
-    assert recipe.area(points, [0.0, 1.0, 3.0]) == pytest.approx((10 * 1 + 8 * 2) / 3)
-    assert recipe.area(points, [0.0, 2.0]) == pytest.approx((10 + 8) / 2)
-    assert math.isnan(recipe.lower_bound([0.1]))
-    assert recipe.lower_bound([0.1, 0.1]) == pytest.approx(0.1)
+    assert table.area(points, [0.0, 1.0, 3.0]) == pytest.approx((10 * 1 + 8 * 2) / 3)
+    assert table.area(points, [0.0, 2.0]) == pytest.approx((10 + 8) / 2)
+    assert math.isnan(table.lower_bound([0.1]))
+    assert table.lower_bound([0.1, 0.1]) == pytest.approx(0.1)
     # Student's t of one degree of freedom at 95% is 6.3138; the standard error of -1 and 1 is 1.
-    assert recipe.lower_bound([-1.0, 1.0]) == pytest.approx(-6.3138, abs=1e-3)
+    assert table.lower_bound([-1.0, 1.0]) == pytest.approx(-6.3138, abs=1e-3)
 
 
-def test_the_commands_are_those_of_sb3_lottery(recipe: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("short", [False, True])
+def test_the_commands_are_those_of_sb3_lottery(recipe: ModuleType, tmp_path: Path, short: bool) -> None:
+    levels = []
     for name in recipe.EXPERIMENTS:
-        for way in recipe.WAYS:
-            words = recipe.command(name, way, tmp_path, ["1-3"], 2)[3:]
-            given = vars(parser().parse_args(words))
+        for way, options in recipe.ways(recipe.SHORT if short else recipe.LONG).items():
+            words = recipe.command(["sb3-lottery", *recipe.EXPERIMENTS[name].split()], options, tmp_path, ["1-3"], 2)
+            given = vars(parser().parse_args(words[1:]))
             assert given["seeds"] == [1, 2, 3]
-            assert ("score_at" in given) == (way != recipe.PLAIN)
-            assert ("rounds" in given) == (way == recipe.PLAIN)
+            assert ("score_rounds" in given) == (way != recipe.PLAIN)
+            if way != recipe.PLAIN:
+                first = parse_share(given["first"], "") if "first" in given else None
+                levels.append([level_after(each, given["prune_rate"], first) for each in given["score_rounds"]])
+    for found in levels:  # all ways score the same levels
+        assert found == pytest.approx([0.336, 0.113, 0.038], rel=0.01)
+
+
+def test_a_command_of_the_users_keeps_its_training_arguments(recipe: ModuleType, tmp_path: Path) -> None:
+    words = ["fairseq-lottery", "--rewind", "update:5", "--", "data", "--arch", "transformer"]
+    found = recipe.command(words, ["--rounds", "6"], tmp_path, ["1"], 1)
+    assert found[:5] == ["fairseq-lottery", "--rewind", "update:5", "--rounds", "6"]
+    assert found[-4:] == words[-4:]
+    assert found.index("--out") < found.index("--")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--", "sb3-lottery"], "give the experiment a name"),
+        (["--experiment", "mine"], "give its command behind --"),
+        (["--experiment", "mine", "--table"], "has no way with a finished seed"),
+    ],
+)
+def test_what_is_refused(
+    recipe: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        recipe.main([str(tmp_path), *words])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err

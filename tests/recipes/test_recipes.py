@@ -417,11 +417,15 @@ def test_probes_have_the_settings_of_the_recipes_whose_results_they_explain(tmp_
     words = ["bash", str(ROOT / "recipes/stability.sh"), "--dry-run"]
     done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "stability of 5 points: init timesteps:5120 " in done.stderr
+    assert "stability of 5 points: init timesteps:3200 " in done.stderr
     assert "16 runs, 0 done, 16 to do" in done.stdout
     (line,) = re.findall(r"^fairseq-lottery stability .* -- (.*)$", done.stdout, re.MULTILINE)
-    _, behind = plan("multi30k_transformer", "--small", f"PREPARED={tmp_path}/numbers-data").chain()
-    assert shlex.split(line) == behind
+    quickstart = ["bash", str(ROOT / "recipes/quickstart.sh"), "--dry-run", "numbers"]
+    shown = subprocess.run(
+        quickstart, env={**env, "OUT": f"{tmp_path}/quickstart"}, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shlex.split(line) == shlex.split(shown.stdout.partition(" -- ")[2])
+    assert "--max-update" in line
     assert not list(tmp_path.iterdir())
     refused = subprocess.run([*words, "multi30k"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2

@@ -42,6 +42,7 @@ from lottery_core.pruning import (
     SEARCH_FULL,
     TRANSFERS,
     PruningSchedule,
+    Search,
     check_granularity,
     check_outside,
     check_rate,
@@ -130,7 +131,11 @@ class Settings:
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
         for kind in self.kinds:
             check_units(kind, check_granularity(self.granularity))
-        parse_search(self.search)
+        if parse_search(self.search).last is not None and not self.score_rounds:
+            raise ConfigError(
+                f"--search {self.search} rises to the last scored round, which must be known: give --score-at or "
+                "--score-rounds"
+            )
         whole = [kind for kind in self.kinds if kind in (*BUDGET, *BEST_OF)]
         if self.searches and whole:
             raise ConfigError(
@@ -231,6 +236,13 @@ class Settings:
     def searches(self) -> bool:
         """Whether rounds are searched in runs of their own, which end before scored runs do."""
         return self.search != SEARCH_FULL
+
+    def search_of(self, run: Run) -> Search:
+        """Return how far a search run of this experiment trains.
+
+        :param run: the run
+        """
+        return parse_search(self.search).of_round(run.round, max(self.score_rounds, default=self.rounds))
 
     def needs(self, run: Run) -> list[Run]:
         """Return the runs that must be done before ``run`` can start."""

@@ -19,31 +19,52 @@ THRESHOLD = 0.02  # share of the survivors that may change in a twentieth of the
 class Search:
     """How far a search round trains before its weights are pruned.
 
-    :param share: share of the training, in (0, 1); ``None`` unless search rounds stop at a share
+    :param share: share of the training, in (0, 1); ``None`` unless search rounds stop at a share. Of a range it is the
+        share of the first search round
     :param threshold: share of the next round's survivors that may still change, in (0, 1); ``None`` unless search
         rounds stop when the mask has settled
+    :param last: share of the last search round, larger than ``share``: it rises by equal steps from round to round;
+        ``None`` if all search rounds train alike
     """
 
     share: float | None = None
     threshold: float | None = None
+    last: float | None = None
 
     @property
     def full(self) -> bool:
         """Whether search rounds train in full, as scored ones do."""
         return self.share is None and self.threshold is None
 
+    @property
+    def mean(self) -> float | None:
+        """Mean share of the training over all search rounds; ``None`` unless they stop at a share."""
+        return self.share if self.share is None or self.last is None else (self.share + self.last) / 2
+
+    def of_round(self, round_: int, rounds: int) -> Search:
+        """Return how far one search round trains.
+
+        :param round_: the round whose ticket it trains, from 1 to ``rounds - 1``
+        :param rounds: the last round of the chain, which is not searched in
+        """
+        if self.share is None or self.last is None:
+            return self
+        done = (round_ - 1) / (rounds - 2) if rounds > 2 else 0.0
+        return Search(share=self.share + (self.last - self.share) * done)
+
     def __str__(self) -> str:
         if self.share is not None:
-            return f"{self.share:g}"
+            return f"{self.share:g}" if self.last is None else f"{self.share:g}-{self.last:g}"
         return SEARCH_FULL if self.threshold is None else f"{SETTLED}:{self.threshold:g}"
 
 
 def parse_search(word: str, option: str = "--search") -> Search:
-    """Parse how far search rounds train: ``full``, a share such as ``0.5`` or ``50%``, ``settled`` or ``settled:0.02``.
+    """Parse how far search rounds train: ``full``, a share such as ``0.5`` or ``50%``, shares that rise from the first
+    search round to the last such as ``0.2-0.6``, ``settled`` or ``settled:0.02``.
 
     :param word: the word
     :param option: the option's name, for messages
-    :raises ConfigError: the word is none of these, or a number is outside (0, 1)
+    :raises ConfigError: the word is none of these, a number is outside (0, 1), or a range does not rise
     """
     word = word.strip()
     if word == SEARCH_FULL:
@@ -56,9 +77,16 @@ def parse_search(word: str, option: str = "--search") -> Search:
     if colon or not word[:1].isdigit():
         raise ConfigError(
             f"{option} '{word}' is not understood; accepted: {SEARCH_FULL}, a share of the training (0.5 or 50%), "
-            f"{SETTLED}, or {SETTLED}:X with the share of survivors that may change ({SETTLED}:{THRESHOLD:g})"
+            f"shares that rise (0.2-0.6), {SETTLED}, or {SETTLED}:X with the share of survivors that may change "
+            f"({SETTLED}:{THRESHOLD:g})"
         )
-    return Search(share=parse_share(word, option))
+    begin, dash, end = word.partition("-")
+    if not dash or begin.endswith("e"):  # 1e-3 is one number
+        return Search(share=parse_share(word, option))
+    share, last = parse_share(begin, option), parse_share(end, option)
+    if last <= share:
+        raise ConfigError(f"{option} {word}: the shares must rise from the first search round to the last")
+    return Search(share=share, last=last)
 
 
 def parse_share(word: str, option: str) -> float:

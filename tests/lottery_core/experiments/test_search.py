@@ -96,6 +96,17 @@ def test_the_whole_procedure_with_search_runs(tmp_path: Path) -> None:
     assert here(tmp_path, **CHEAP)[1] == []  # everything is done
 
 
+def test_searches_that_get_longer_the_deeper_the_level(tmp_path: Path) -> None:
+    here(tmp_path, **{**CHEAP, "search": "0.25-0.75"})
+    found = [(row.round, row.search, row.share) for row in read_searches(tmp_path)]
+    assert found == [(1, "0.25", 0.25), (2, "0.5", 0.5), (3, "0.75", 0.75)]
+
+
+def test_searches_can_only_get_longer_up_to_a_known_round(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rises to the last scored round, which must be known: give --score-at"):
+        experiment(tmp_path, search="0.25-0.75", rounds=4)
+
+
 def test_a_lost_search_run_is_trained_again_with_the_same_tickets(tmp_path: Path) -> None:
     here(tmp_path, **CHEAP)
     before = {path: path.read_bytes() for path in tmp_path.rglob(paths.TICKET)}

@@ -13,6 +13,8 @@ from lottery_core.pruning.settling import Search, level_after, parse_levels, par
         ("full", Search(), "full"),
         ("0.5", Search(share=0.5), "0.5"),
         ("25%", Search(share=0.25), "0.25"),
+        ("1e-2", Search(share=0.01), "0.01"),
+        ("20%-0.6", Search(share=0.2, last=0.6), "0.2-0.6"),
         ("settled", Search(threshold=0.02), "settled:0.02"),
         ("settled:0.1", Search(threshold=0.1), "settled:0.1"),
         ("settled:5%", Search(threshold=0.05), "settled:0.05"),
@@ -38,12 +40,27 @@ def test_search(word: str, search: Search, again: str) -> None:
         ("share:0.5", "accepted: full"),
         ("nan", "accepted: full"),
         ("settled:nan", "strictly between"),
+        ("0.6-0.2", "must rise"),
+        ("0.2-0.2", "must rise"),
+        ("0.2-1", "strictly between"),
+        ("0.2-", "is no share"),
+        ("0.2-0.4-0.6", "is no share"),
     ],
 )
 def test_bad_search_is_one_line(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         parse_search(word)
     assert "\n" not in str(caught.value)
+
+
+def test_shares_rise_by_equal_steps_to_the_last_search_round() -> None:
+    search = parse_search("0.2-0.6")
+    assert [search.of_round(round_, 6).share for round_ in range(1, 6)] == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6])
+    assert search.mean == pytest.approx(0.4)
+    assert search.of_round(1, 2) == Search(share=0.2)  # a single search round
+    for alike in ("full", "0.5", "settled"):
+        assert parse_search(alike).of_round(3, 6) == parse_search(alike)
+    assert (parse_search("0.5").mean, parse_search("settled").mean) == (0.5, None)
 
 
 def test_levels_and_their_rounds() -> None:

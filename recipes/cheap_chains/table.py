@@ -1,0 +1,248 @@
+"""What a cheap way to find tickets costs and loses against the plain chain: a line a way.
+
+- cost: steps of all trainings and searches over those of the plain chain, which scores every round;
+- critical: trainings one after the other, whatever the number of jobs;
+- how small: parameters down to which winning tickets keep the dense score within the margin, plain and cheap;
+- area: mean normalised score of winning tickets (dense is 1, the floor 0) over the levels that both ways have, and the
+  difference with its one-sided 95% bound over seeds; not inferior above -0.03;
+- whole effect: winning against random tickets, each way's own, as the answer of its report has it;
+- overlap: Jaccard index of the winning masks at the levels that both ways share, and the one of masks drawn at random.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lottery_core import Ticket
+from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, read_searches
+from lottery_core.pruning import DENSE, FLOOR, WINNING, same_level
+from lottery_core.reports import Answer, answer, costs, filled, source_of
+
+MARGIN = -0.03  # difference of normalised areas above which a way is not inferior
+PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table.
+
+    :param experiment: name of the experiment
+    :param way: name of the way
+    :param seeds: seeds that both ways have finished
+    :param cost: steps over those of the plain chain
+    :param critical: trainings one after the other
+    :param small_plain: share of the pool down to which winning tickets of the plain chain keep the score
+    :param small: the same for the cheap way
+    :param area_plain: mean normalised score of the plain chain
+    :param area: the same for the cheap way
+    :param difference: mean difference of the areas over seeds
+    :param bound: its one-sided 95% bound; NaN for one seed
+    :param effect_plain: the normalised whole effect, winning against random, in the plain chain
+    :param effect: the same for the cheap way
+    :param overlap: mean Jaccard index of the winning masks
+    :param chance: the index of masks drawn at random, with as many survivors
+    """
+
+    experiment: str
+    way: str
+    seeds: int
+    cost: float
+    critical: float
+    small_plain: float
+    small: float
+    area_plain: float
+    area: float
+    difference: float
+    bound: float
+    effect_plain: float
+    effect: float
+    overlap: float
+    chance: float
+
+
+def lines(out: Path) -> list[Line]:
+    """Return the table of the ways that are in an experiment's folder beside its plain chain, in order of their cost.
+
+    :param out: folder of the ways, a folder each
+    """
+    plain = out / PLAIN
+    found = [
+        line
+        for folder in sorted(out.iterdir())
+        if folder.name != PLAIN and read_row(folder)
+        for line in _line(plain, folder)
+    ]
+    return sorted(found, key=lambda line: line.cost)
+
+
+def _line(plain: Path, folder: Path) -> Iterator[Line]:
+    before, after = read_rows(plain), read_rows(folder)
+    seeds = sorted(_finished(plain, before) & _finished(folder, after))
+    if not seeds:
+        return
+    kinds = {row.kind for row in after}  # the plain chain may have others
+    ours, theirs = ([row for row in rows if row.seed in seeds and row.kind in kinds] for rows in (after, before))
+    searches = [row for row in read_searches(folder) if row.seed in seeds]
+    answers = [_answer(source, seeds) for source in (plain, folder)]
+    curves = [_curves(rows) for rows in (theirs, ours)]
+    areas = [_areas(*(some[seed] for some in curves), answers[0]) for seed in seeds]
+    differences = [cheap - full for full, cheap in areas]
+    overlaps = list(_overlaps(plain, folder, theirs, ours)) or [(math.nan, math.nan)]
+    cost = sum(row.steps for row in [*ours, *searches]) / sum(row.steps for row in theirs)
+    yield Line(
+        out_name(folder),
+        folder.name,
+        len(seeds),
+        cost,
+        costs(Experiment.load(folder), searches)[0].critical,
+        *(_how_small(each) for each in answers),
+        statistics.fmean(full for full, _ in areas),
+        statistics.fmean(cheap for _, cheap in areas),
+        statistics.fmean(differences),
+        lower_bound(differences),
+        *(_whole_effect(each) for each in answers),
+        *(statistics.fmean(each) for each in zip(*overlaps, strict=True)),
+    )
+
+
+def out_name(folder: Path) -> str:
+    """Return the name of the experiment that a way's folder belongs to.
+
+    :param folder: folder of a way
+    """
+    return folder.resolve().parent.name
+
+
+def _answer(folder: Path, seeds: Sequence[int]) -> Answer:
+    source = source_of(folder)
+    rows = [row for row in source.rows if row.seed in seeds or row.kind == FLOOR]
+    return answer(rows, source.question(None))
+
+
+def _how_small(found: Answer) -> float:
+    return next((each.surviving for each in found.thresholds if each.kind == WINNING), math.nan)
+
+
+def _whole_effect(found: Answer) -> float:
+    if found.whole is None or found.whole.normalised is None:
+        return math.nan
+    return found.whole.normalised.estimate
+
+
+def _finished(out: Path, rows: Sequence[Row]) -> set[int]:
+    # Seeds whose scored runs are all there.
+    experiment, done = Experiment.load(out), {row.run for row in rows}
+    return {
+        seed
+        for seed in experiment.seeds
+        if all(run in done or run.search for run in experiment.plan() if run.seed == seed)
+    }
+
+
+def _curves(rows: Sequence[Row]) -> Mapping[int, list[tuple[float, float]]]:
+    # seed -> (halvings of the pool, score) of the dense network and of winning tickets
+    found: dict[int, list[tuple[float, float]]] = {}
+    for row in sorted(filled(rows), key=lambda row: row.round):
+        if row.kind in (DENSE, WINNING):
+            found.setdefault(row.seed, []).append((math.log2(row.pool / row.surviving), row.score))
+    return found
+
+
+def area(points: Sequence[tuple[float, float]], places: Sequence[float]) -> float:
+    """Return the mean score over the halvings between the first and the last place, the line between points straight.
+
+    :param points: (halvings of the pool, score), by rising halvings, from the dense network on
+    :param places: the places at which the line is read, rising
+    """
+    values = [_at(points, place) for place in places]
+    parts = zip(places, places[1:], values, values[1:], strict=False)
+    width = places[-1] - places[0]
+    return math.fsum((right - left) * (one + other) / 2 for left, right, one, other in parts) / width
+
+
+def _at(points: Sequence[tuple[float, float]], place: float) -> float:
+    for (left, one), (right, other) in itertools.pairwise(points):
+        if left <= place <= right:
+            return one + (other - one) * (place - left) / (right - left)
+    return points[-1][1]
+
+
+def _areas(
+    full: Sequence[tuple[float, float]], cheap: Sequence[tuple[float, float]], found: Answer
+) -> tuple[float, float]:
+    # Read at the levels of the cheap way alone: the plain chain's other levels would be compared with straight lines.
+    last = min(full[-1][0], cheap[-1][0])
+    places = [place for place, _ in cheap if place <= last + 1e-9]
+    scale = found.scale
+    if scale is None or scale.floor is None or scale.distance is None:
+        return math.nan, math.nan
+    one, two = ((area(points, places) - scale.floor) / (scale.dense - scale.floor) for points in (full, cheap))
+    return one, two
+
+
+def lower_bound(differences: Sequence[float]) -> float:
+    """Return the one-sided 95% bound below the mean of paired differences, by Student's t; NaN for one.
+
+    :param differences: one difference per seed
+    """
+    if len(differences) < 2:
+        return math.nan
+    from scipy import stats
+
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return statistics.fmean(differences) - float(stats.t.ppf(0.95, len(differences) - 1)) * error
+
+
+def _overlaps(plain: Path, folder: Path, full: Sequence[Row], cheap: Sequence[Row]) -> Iterator[tuple[float, float]]:
+    for row in winning(cheap):
+        for other in winning(full):
+            one, two = other.surviving_fraction, row.surviving_fraction
+            if other.seed != row.seed or not same_level(one, two):
+                continue
+            tickets = (
+                Ticket.load(out / run.folder / paths.TICKET) for out, run in ((plain, other.run), (folder, row.run))
+            )
+            masks = [ticket.masks for ticket in tickets]
+            yield masks[0].overlap(masks[1]), one * two / (one + two - one * two)
+
+
+def winning(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of winning tickets that were trained.
+
+    :param rows: rows of an experiment
+    """
+    return [row for row in rows if row.kind == WINNING and not row.not_run]
+
+
+def table(found: Sequence[Line]) -> str:
+    """Return the table in Markdown.
+
+    :param found: its lines
+    """
+    head = [
+        *("experiment", "way", "seeds", "cost", "critical", "how small, plain", "cheap", "area, plain", "cheap"),
+        *("difference", "95% bound", "not inferior", "whole effect, plain", "cheap", "overlap", "chance"),
+    ]
+    rows = [head, ["---"] * len(head)]
+    for line in found:
+        inferior = "-" if math.isnan(line.bound) else "yes" if line.bound > MARGIN else "not shown"
+        small = ["-" if math.isnan(value) else f"{100 * value:.2g}%" for value in (line.small_plain, line.small)]
+        rows.append(
+            [
+                *(line.experiment, line.way, str(line.seeds), f"{line.cost:.2f}", f"{line.critical:.1f}", *small),
+                *(_number(line.area_plain, ".3f"), _number(line.area, ".3f")),
+                *(_number(line.difference, "+.3f"), _number(line.bound, "+.3f"), inferior),
+                *(_number(line.effect_plain, "+.2f"), _number(line.effect, "+.2f")),
+                *(_number(line.overlap, ".2f"), _number(line.chance, ".2f")),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
