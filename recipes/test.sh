@@ -3,6 +3,7 @@
 #   bash recipes/test.sh -k ticket
 #   bash recipes/test.sh --quick     while working: until the first failure, and only tests that take little time
 #   bash recipes/test.sh --slow      also long chains of real processes, ten minutes more
+#   bash recipes/test.sh --coverage  with line coverage of the three packages, child processes included
 # A path among the arguments is tested whole.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,6 +19,7 @@ marks=(-m "not slow") choice=() named='' arguments=()
 for argument in "$@"; do
     case $argument in
         --slow) marks=() ;;
+        --coverage) arguments+=(--cov --cov-report=term) ;;
         --quick)
             # The core, and of each plugin what makes its masks hold.
             paths=(tests/test_imports.py tests/lottery_core tests/sb3_lottery/training/test_callback.py
