@@ -4,7 +4,8 @@
 # in all; eight seeds, CartPole ten.
 #   bash recipes/evidence.sh [--dry-run] [SEEDS=1-10] [JOBS=2] [OUT=runs/evidence] [DESIGN ...]
 # Designs: luck cartpole gradual words episodes acrobot ppo dqn lunarlander (the default); with DATA=DIR lstm transformer layers;
-# and the cheap chains of the guide against plain ones: cheap-cartpole (10 seeds) cheap-words cheap-acrobot (3 seeds).
+# cheap chains against plain ones: cheap-cartpole (10 seeds) cheap-words cheap-acrobot (3 seeds); a chain from a pretrained
+# network: pretrained (3 seeds); whole units against weights: units (3 seeds) and, with DATA=DIR, units-transformer (one).
 # Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,6 +21,7 @@ for word in "$@"; do
         SEEDS=* | JOBS=* | OUT=* | DATA=*) declare "${word%%=*}=${word#*=}" ;;
         luck | cartpole | gradual | words | episodes | acrobot | ppo | dqn | lunarlander) designs+=("$word") ;;
         lstm | transformer | layers | cheap-cartpole | cheap-words | cheap-acrobot) designs+=("$word") ;;
+        pretrained | units | units-transformer) designs+=("$word") ;;
         *) fail "unknown word '$word'; see the head of recipes/evidence.sh" ;;
     esac
 done
@@ -137,12 +139,65 @@ cheap-cartpole() { cheap cartpole 1-10; }
 
 cheap-acrobot() { cheap acrobot 1-3; }
 
-cheap-words() {
-    local words=() recipe=(env "OUT=$OUT/cheap/words" bash recipes/quickstart.sh)
+# The quickstart's command for the number words, in the array words, and their data.
+number_words() { # folder
+    local recipe=(env "OUT=$1" bash recipes/quickstart.sh)
     export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 # as in the quickstart
-    "${recipe[@]}" --data numbers
+    if ((${#dry[@]} == 0)); then "${recipe[@]}" --data numbers; fi
     eval "words=($("${recipe[@]}" --dry-run numbers | grep -m 1 -o "fairseq-lottery .*"))"
+}
+
+cheap-words() {
+    local words=()
+    number_words "$OUT/cheap/words"
     cheap words 1-3 -- "${words[@]}"
+}
+
+# A network that has learnt the numbers below 500,000 is pruned while it learns a few of the others.
+pretrained() {
+    [[ ${#dry[@]} == 0 ]] || { echo "evidence: pretrained has no dry run" >&2 && return; }
+    local words=() folder=$OUT/pretrained index
+    echo "evidence: pretrained" >&2
+    number_words "$folder-quickstart"
+    for ((index = 0; index < ${#words[@]}; index++)); do if [[ ${words[index]} == -- ]]; then break; fi; done
+    local training=("${words[@]:index+2}") # without the data
+    if [[ ! -e $folder-new/bin/test.en-de.de.idx ]]; then
+        local languages=(--source-lang en --target-lang de --joined-dictionary)
+        python recipes/data/number_words.py "$folder-old" --train 5000 --held-out 200 --to 499999
+        python recipes/data/units.py "$folder-old" --size 200
+        python recipes/data/number_words.py "$folder-new" --train 500 --held-out 200 --from 500000
+        python recipes/data/units.py "$folder-new" --model "$folder-old/units.model"
+        fairseq-preprocess "${languages[@]}" --destdir "$folder-old/bin" --trainpref "$folder-old/train.sp" \
+            --validpref "$folder-old/valid.sp" --testpref "$folder-old/test.sp" >"$folder-old/preprocess.log" 2>&1
+        fairseq-preprocess "${languages[@]}" --destdir "$folder-new/bin" --srcdict "$folder-old/bin/dict.en.txt" \
+            --trainpref "$folder-new/train.sp" --validpref "$folder-new/valid.sp" --testpref "$folder-new/test.sp" \
+            >"$folder-new/preprocess.log" 2>&1
+    fi
+    local usual=(--user-dir fairseq_lottery --save-dir "$folder-base" --no-epoch-checkpoints --seed 1)
+    fairseq-train "$folder-old/bin" "${training[@]}" "${usual[@]}" >"$folder-old/train.log" 2>&1
+    # A tenth of the numbers, a quarter of the updates, and a third of the learning rate.
+    fairseq-lottery --out "$folder" --rewind init --rounds 3 --prune-rate 0.6 --kinds winning shuffled random permuted \
+        --seeds "${SEEDS_GIVEN:-1-3}" --jobs "$JOBS" --score subword-bleu --generate "--beam 1" -- "$folder-new/bin" \
+        "${training[@]}" --finetune-from-model "$folder-base/checkpoint_last.pt" \
+        --lr 2e-3 --warmup-updates 20 --total-num-update 100 --max-update 100
+}
+
+# Five levels of 36%, whole units beside single weights.
+units() {
+    local granularity
+    for granularity in weight unit; do
+        game "units/$granularity" "${shorter[@]}" --rounds 5 --prune-rate 0.36 \
+            --granularity "$granularity" --kinds winning random --seeds "${SEEDS_GIVEN:-1-3}"
+    done
+}
+
+# Embeddings have no units, so both are pruned in their layers.
+units-transformer() {
+    local granularity
+    for granularity in weight unit; do
+        SEEDS=${SEEDS_GIVEN:-1} text "units-transformer/$granularity" multi30k_transformer --from "$DATA" SCOPE=layers ROUNDS=5 \
+            "PREPARED=$OUT/units-transformer/data" KINDS="winning random" -- --granularity "$granularity"
+    done
 }
 
 for design in "${designs[@]}"; do "$design"; done

@@ -74,15 +74,17 @@ def _check(number: int) -> None:
         raise ValueError(f"{number} is not between 0 and {LIMIT - 1:,}")
 
 
-def write(folder: Path, sizes: dict[str, int], seed: int = 1) -> None:
+def write(folder: Path, sizes: dict[str, int], seed: int = 1, between: tuple[int, int] = (0, LIMIT)) -> None:
     """Write ``PART.en`` and ``PART.de``, a number a line.
 
     :param folder: made if it is missing
     :param sizes: how many numbers for each part; no number comes twice
     :param seed: of the choice
+    :param between: the smallest number, and the one behind the largest
+    :raises ValueError: there are not so many numbers
     """
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = iter(random.Random(seed).sample(range(LIMIT), sum(sizes.values())))
+    numbers = iter(random.Random(seed).sample(range(*between), sum(sizes.values())))
     for part, size in sizes.items():
         chosen = [next(numbers) for _ in range(size)]
         for suffix, words in (("en", english), ("de", german)):
@@ -97,8 +99,15 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=10_000, help="numbers to train on (10000)")
     parser.add_argument("--held-out", type=int, default=500, help="numbers to validate on, and as many to test (500)")
     parser.add_argument("--seed", type=int, default=1, help="of the choice (1)")
+    parser.add_argument("--from", dest="low", type=int, default=0, help="the smallest number (0)")
+    parser.add_argument("--to", type=int, default=LIMIT - 1, help=f"the largest number ({LIMIT - 1:,})")
     args = parser.parse_args()
-    write(args.folder, {"train": args.train, "valid": args.held_out, "test": args.held_out}, args.seed)
+    sizes = {"train": args.train, "valid": args.held_out, "test": args.held_out}
+    if not 0 <= args.low <= args.to < LIMIT or sum(sizes.values()) > args.to - args.low + 1:
+        parser.error(
+            f"there are no {sum(sizes.values()):,} numbers between {args.low:,} and {args.to:,} below {LIMIT:,}"
+        )
+    write(args.folder, sizes, args.seed, (args.low, args.to + 1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Sentencepiece units: one model of two languages, and PART.sp.LANGUAGE beside each PART.LANGUAGE.
 
 python recipes/data/units.py FOLDER --size 4000 --parts train valid test --languages en de
+python recipes/data/units.py FOLDER --model OTHER/units.model     # units that were learnt from another text
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4000, help="of the vocabulary (4000)")
     parser.add_argument("--parts", nargs="+", default=["train", "valid", "test"], help="the first one is learnt from")
     parser.add_argument("--languages", nargs="+", default=["en", "de"])
+    parser.add_argument("--model", type=Path, help="a file of units, instead of learning them")
     args = parser.parse_args()
-    model = args.folder / "units"
-    sentencepiece.SentencePieceTrainer.train(
-        input=[str(args.folder / f"{args.parts[0]}.{language}") for language in args.languages],
-        model_prefix=str(model),
-        vocab_size=args.size,
-        model_type="bpe",
-        character_coverage=1.0,
-        minloglevel=2,
-    )
-    units = sentencepiece.SentencePieceProcessor(model_file=f"{model}.model")
+    model = args.model or args.folder / "units.model"
+    if args.model is None:
+        sentencepiece.SentencePieceTrainer.train(
+            input=[str(args.folder / f"{args.parts[0]}.{language}") for language in args.languages],
+            model_prefix=str(model.with_suffix("")),
+            vocab_size=args.size,
+            model_type="bpe",
+            character_coverage=1.0,
+            minloglevel=2,
+        )
+    units = sentencepiece.SentencePieceProcessor(model_file=str(model))
     for part in args.parts:
         for language in args.languages:
             lines = (args.folder / f"{part}.{language}").read_text(encoding="utf-8").removesuffix("\n").split("\n")
