@@ -81,7 +81,7 @@ def write(folder: Path, sizes: dict[str, int], seed: int = 1, between: tuple[int
     :param sizes: how many numbers for each part; no number comes twice
     :param seed: of the choice
     :param between: the smallest number, and the one behind the largest
-    :raises ValueError: there are not so many numbers
+    :raises ValueError: there are fewer numbers between them
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = iter(random.Random(seed).sample(range(*between), sum(sizes.values())))
@@ -103,10 +103,9 @@ def main() -> None:
     parser.add_argument("--to", type=int, default=LIMIT - 1, help=f"the largest number ({LIMIT - 1:,})")
     args = parser.parse_args()
     sizes = {"train": args.train, "valid": args.held_out, "test": args.held_out}
-    if not 0 <= args.low <= args.to < LIMIT or sum(sizes.values()) > args.to - args.low + 1:
-        parser.error(
-            f"there are no {sum(sizes.values()):,} numbers between {args.low:,} and {args.to:,} below {LIMIT:,}"
-        )
+    count = sum(sizes.values())
+    if not 0 <= args.low <= args.to < LIMIT or count > args.to - args.low + 1:
+        parser.error(f"there are no {count:,} numbers from {args.low:,} to {args.to:,}, at most {LIMIT - 1:,}")
     write(args.folder, sizes, args.seed, (args.low, args.to + 1))
 
 

@@ -62,6 +62,28 @@ def test_the_parts_do_not_overlap(tmp_path: Path) -> None:
     assert len((tmp_path / "test.en").read_text().splitlines()) == 60
 
 
+def test_a_range_of_numbers_and_the_units_of_another(tmp_path: Path) -> None:
+    def made(script: str, folder: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(RECIPES / script), str(tmp_path / folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    sizes = ("--train", "300", "--held-out", "20")
+    for folder, words in (("low", ["--to", "999"]), ("high", ["--from", "999000"])):
+        assert made("number_words.py", folder, *sizes, *words).returncode == 0
+    known = {number_words.german(number): number for number in [*range(1000), *range(999_000, number_words.LIMIT)]}
+    for folder, numbers in (("low", range(1000)), ("high", range(999_000, number_words.LIMIT))):
+        lines = (tmp_path / folder / "train.de").read_text().splitlines()
+        assert {known[line] for line in lines} <= set(numbers)
+    refused = made("number_words.py", "none", *sizes, "--from", "999900")
+    assert (refused.returncode, "there are no 340 numbers from 999,900 to 999,999" in refused.stderr) == (2, True)
+    assert made("units.py", "low", "--size", "60").returncode == 0
+    assert made("units.py", "high", "--model", str(tmp_path / "low/units.model")).returncode == 0
+    assert not (tmp_path / "high/units.model").exists()
+    pieces = (tmp_path / "high/valid.sp.de").read_text().splitlines()
+    written = ["".join(line.split()).replace("\u2581", " ").strip() for line in pieces]
+    assert written == (tmp_path / "high/valid.de").read_text().splitlines()
+
+
 def test_units(tmp_path: Path) -> None:
     """Units give the text back, and only the first part was learnt from."""
     pytest.importorskip("sentencepiece")
