@@ -44,7 +44,7 @@ class Claim:
 
 
 GAMES = ("cartpole-kinds", "cartpole", "acrobot-steps", "acrobot", "lunarlander-steps", "lunarlander")
-LSTM, TRANSFORMER = ("wikitext2-kinds", "wikitext2-valid"), ("multi30k-kinds", "multi30k")
+LSTM, TRANSFORMER = ("wikitext2-kinds", "wikitext2-valid"), ("multi30k-kinds", "multi30k", "number-words")
 CLAIMS = (
     Claim("Winning tickets beat random ones: classic control", "winning", "random", GAMES),
     Claim(
