@@ -173,8 +173,11 @@ pretrained() {
             --trainpref "$folder-new/train.sp" --validpref "$folder-new/valid.sp" --testpref "$folder-new/test.sp" \
             >"$folder-new/preprocess.log" 2>&1
     fi
-    local usual=(--user-dir fairseq_lottery --save-dir "$folder-base" --no-epoch-checkpoints --seed 1)
-    fairseq-train "$folder-old/bin" "${training[@]}" "${usual[@]}" >"$folder-old/train.log" 2>&1
+    local usual=(--user-dir fairseq_lottery --save-dir "$folder-base.part" --no-epoch-checkpoints --seed 1)
+    if [[ ! -d $folder-base ]]; then
+        fairseq-train "$folder-old/bin" "${training[@]}" "${usual[@]}" >"$folder-old/train.log" 2>&1
+        mv "$folder-base.part" "$folder-base"
+    fi
     # A tenth of the numbers, a quarter of the updates, and a third of the learning rate.
     fairseq-lottery --out "$folder" --rewind init --rounds 3 --prune-rate 0.6 --kinds winning shuffled random permuted \
         --seeds "${SEEDS_GIVEN:-1-3}" --jobs "$JOBS" --score subword-bleu --generate "--beam 1" -- "$folder-new/bin" \

@@ -52,6 +52,14 @@ def require_same_files(experiment: Experiment) -> None:
             raise ConfigError(f"{option} {path} has changed since the experiment began")
 
 
+def begins_fresh(arguments: FairseqArguments) -> bool:
+    """Return whether the dense run begins with fresh values, not with those of a file.
+
+    :param arguments: the user's own arguments
+    """
+    return not any(arguments.value(option) not in (None, LAST) for option in INITIAL_WEIGHTS)
+
+
 def _files(arguments: FairseqArguments) -> Iterator[tuple[str, Path]]:
     for option in INITIAL_WEIGHTS:
         value = arguments.value(option)

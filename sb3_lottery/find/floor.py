@@ -51,7 +51,8 @@ def floor_of(
     """Measure the floor: the best of random actions, each constant action, and the untrained network.
 
     A policy that takes more than 1,000 steps an episode is stopped; the episodes that have ended by then count, and
-    without any it is left out. A model that needs action masks is compared with no policy that ignores them.
+    without any it is left out. A model that needs action masks is compared with no policy that ignores them. A model
+    that ``make`` loads is drawn anew, as ``load`` itself does before it reads the weights.
 
     :param make: makes a fresh model from a seed
     :param fresh_env: makes environments from a seed; they are closed here
@@ -65,6 +66,8 @@ def floor_of(
     own = derive_seed("floor", seed)
     model = make(own)
     try:
+        if model.num_timesteps:  # it was loaded: the floor is that of what has learned nothing
+            model._setup_model()
         untrained = Evaluation(episodes)(model, Score(0.0), fresh_env, own)
         space, masked = model.action_space, needs_action_masks(model)
     finally:

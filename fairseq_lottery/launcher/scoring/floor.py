@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import load_state
+from fairseq_lottery.launcher.pretrained import begins_fresh
 from fairseq_lottery.launcher.scoring.generation import generate_arguments, score_translations, translate
 from fairseq_lottery.launcher.scoring.scores import load, task_loss
 from fairseq_lottery.names import LAST, LOG_PPL, LOSS, TRANSLATED
@@ -26,7 +27,8 @@ _SHORT = ("--max-len-a", "1.2", "--max-len-b", "10")
 def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | None:
     """Measure the floor of each score: a unigram model for the log perplexity, the untrained network for the others.
 
-    A score that a command of the user computes has no floor.
+    In a chain that begins with a pretrained network the untrained one is a fresh one: what has learned nothing. A score
+    that a command of the user computes has no floor.
 
     :param experiment: the experiment
     :param folder: the folder of a finished dense run, with its checkpoint and its initial weights
@@ -42,7 +44,7 @@ def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | N
     with tempfile.TemporaryDirectory(prefix="lottery-floor-") as place:
         untrained = Path(place) / "untrained.pt"
         if set(names) - {LOG_PPL}:
-            _write_untrained(folder, untrained)
+            _write_untrained(folder, untrained, begins_fresh(arguments))
         if set(names).intersection(TRANSLATED):
             generating = generate_arguments(arguments, experiment.settings["data"], scoring)
             translations = translate(untrained, generating.plus(*_SHORT), Path(place))
@@ -83,12 +85,17 @@ def _counts(checkpoint: Path, split: str) -> Tensor:
     return counts[torch.arange(len(symbols)) != symbols.pad()]
 
 
-def _write_untrained(folder: Path, path: Path) -> None:
+def _write_untrained(folder: Path, path: Path, fresh: bool) -> None:
     from fairseq import checkpoint_utils
 
-    models, _, _ = checkpoint_utils.load_model_ensemble_and_task([str(folder / LAST)])
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / LAST)])
     model: Any = models[0].float()
-    start = Weights.load(folder / paths.INIT)
-    whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
-    Ticket.of(whole, start.tensors, Origin()).load_into(model)
+    if fresh:
+        start = Weights.load(folder / paths.INIT)
+        whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
+        Ticket.of(whole, start.tensors, Origin()).load_into(model)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(cfg.common.seed))
+            model = task.build_model(cfg.model, from_checkpoint=True).float()
     torch.save({**load_state(folder / LAST), "model": model.state_dict(), "last_optimizer_state": None}, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, paths
 from lottery_core.experiments import dense as dense_run
 from lottery_core.experiments.results import read_rows
+from lottery_core.pruning import DENSE, FLOOR
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, load, split
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
@@ -30,7 +32,7 @@ def starts_at(found: Ticket, weights: Weights) -> bool:
 
 def test_a_chain_from_a_trained_checkpoint(translation_data: Path, dense: Path, tmp_path: Path) -> None:
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "winning", "random", "shuffled", "--rewind", "init"]
-    own += ["--score", "loss", "--no-floor"]
+    own += ["--score", "loss"]
     more = ["--finetune-from-model", dense / LAST]
     helpers.run(chain(*own, "--", translation_data, *TRANSFORMER, *SETTINGS, *more), timeout=900)
     folder = tmp_path / dense_run(1).folder
@@ -48,8 +50,12 @@ def test_a_chain_from_a_trained_checkpoint(translation_data: Path, dense: Path, 
     assert not starts_at(tickets["random"], start), "random tickets are drawn anew, not from the trained checkpoint"
     assert tickets["random"].masks.survivors() == tickets["winning"].masks.survivors()
     assert "--finetune-from-model" in (folder / paths.LOG).read_text()
+    # The floor is what has learned nothing: an untrained network spreads its guesses over all symbols.
+    floor = next(row.score for row in read_rows(tmp_path) if row.kind == FLOOR)
+    dictionary = (translation_data / "dict.de.txt").read_text().splitlines()
+    assert floor > 0.9 * math.log2(len(dictionary) + 4)
     for row in read_rows(tmp_path):
-        if row.kind != "dense":
+        if row.kind not in (DENSE, FLOOR):
             log = (tmp_path / row.run.folder / paths.LOG).read_text()
             assert "--finetune-from-model" not in log, "a ticket has its own start"
             helpers.assert_dead(

@@ -9,11 +9,15 @@ from typing import Any
 import gymnasium
 import numpy
 import pytest
+import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core.experiments import read_csv
 from sb3_lottery.analysis import floor
 from sb3_lottery.cli import main
+from sb3_lottery.find import floor_of
 from tests.sb3_lottery.helpers import request_for
 
 WORDS = ["--algo", "ppo", "--rounds", "1", "--epoch", "timesteps:64", "--epochs", "2", "--rewind", "timesteps:32"]
@@ -33,6 +37,26 @@ def test_the_floor_of_a_game(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads((tmp_path / "floor.json").read_text())["returns"] == 5
     assert main(["floor", str(tmp_path), "--episodes", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_model_that_is_loaded_is_drawn_anew(tmp_path: Path) -> None:
+    """The floor of ``find_tickets`` around ``PPO.load`` is not what was learned before."""
+    made = []
+
+    def make(seed: int) -> PPO:
+        model = PPO.load(tmp_path / "base.zip", env=DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), seed=seed)
+        made.append((model, model.get_parameters()["policy"]))
+        return model
+
+    base = PPO("MlpPolicy", "CartPole-v1", n_steps=64, learning_rate=1.0, seed=1)
+    base.learn(64)
+    base.save(tmp_path / "base.zip")
+    floor_of(make, lambda seed: DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), 1, episodes=2)
+    ((model, loaded),) = made
+    now = model.get_parameters()["policy"]
+    assert loaded.keys() == now.keys()
+    assert not torch.equal(loaded["action_net.weight"], now["action_net.weight"])
+    assert now["action_net.weight"].abs().max() < 0.1 < loaded["action_net.weight"].abs().max()
 
 
 class Waits(gymnasium.Env[Any, Any]):
