@@ -8,6 +8,7 @@ BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER = "bleu", "tokenized-bleu", "subwo
 TRANSLATED = (BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER)  # scores of the translations of fairseq-generate
 SCORES = (LOG_PPL, LOSS, *TRANSLATED)
 LAST = "checkpoint_last.pt"
+INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")  # options of a dense run
 AVERAGED = "averaged.pt"
 TICKET = "ticket"  # key in a checkpoint, beside the task's state: digest of the trained ticket
 SEARCH = "search"  # key beside it, for search runs: the masks of earlier checks

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.launcher.training import INITIAL_WEIGHTS
-from fairseq_lottery.names import LAST
+from fairseq_lottery.names import INITIAL_WEIGHTS, LAST
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, dense, paths, read_row
 from lottery_core.files import file_digest
@@ -50,14 +49,6 @@ def require_same_files(experiment: Experiment) -> None:
     for option, path in _files(FairseqArguments(experiment.settings["arguments"])):
         if option in known and file_digest(path, option) != known[option]:
             raise ConfigError(f"{option} {path} has changed since the experiment began")
-
-
-def begins_fresh(arguments: FairseqArguments) -> bool:
-    """Return whether the dense run begins with fresh values, not with those of a file.
-
-    :param arguments: the user's own arguments
-    """
-    return not any(arguments.value(option) not in (None, LAST) for option in INITIAL_WEIGHTS)
 
 
 def _files(arguments: FairseqArguments) -> Iterator[tuple[str, Path]]:

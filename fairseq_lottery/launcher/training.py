@@ -10,15 +10,13 @@ from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress, load_state
-from fairseq_lottery.names import LAST
+from fairseq_lottery.names import INITIAL_WEIGHTS, LAST
 from fairseq_lottery.task import Beginning
 from lottery_core.errors import RunError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Experiment, Run, dense, paths, start_folder
 from lottery_core.pruning import BUDGET, CHAINS, CONTROLS, DENSE, IN_TRAINING, level_after, starts_rewound
 from lottery_core.tickets import ALL, Weights
 
-# Options that give the dense run its initial weights.
-INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")
 # Options that name a file or folder to which every run would write.
 _A_PLACE_OF_ITS_OWN = ("--tensorboard-logdir", "--log-file")
 

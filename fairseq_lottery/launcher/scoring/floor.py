@@ -11,10 +11,9 @@ from torch import Tensor
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import load_state
-from fairseq_lottery.launcher.pretrained import begins_fresh
 from fairseq_lottery.launcher.scoring.generation import generate_arguments, score_translations, translate
 from fairseq_lottery.launcher.scoring.scores import load, task_loss
-from fairseq_lottery.names import LAST, LOG_PPL, LOSS, TRANSLATED
+from fairseq_lottery.names import INITIAL_WEIGHTS, LAST, LOG_PPL, LOSS, TRANSLATED
 from lottery_core.errors import RunError
 from lottery_core.experiments import Experiment, Score, paths
 from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights
@@ -44,7 +43,8 @@ def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | N
     with tempfile.TemporaryDirectory(prefix="lottery-floor-") as place:
         untrained = Path(place) / "untrained.pt"
         if set(names) - {LOG_PPL}:
-            _write_untrained(folder, untrained, begins_fresh(arguments))
+            fresh = all(arguments.value(option) in (None, LAST) for option in INITIAL_WEIGHTS)
+            _write_untrained(folder, untrained, fresh)
         if set(names).intersection(TRANSLATED):
             generating = generate_arguments(arguments, experiment.settings["data"], scoring)
             translations = translate(untrained, generating.plus(*_SHORT), Path(place))

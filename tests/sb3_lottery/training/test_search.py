@@ -65,13 +65,6 @@ def test_a_search_run_is_the_beginning_of_the_scored_run(half: Path) -> None:
     assert [row.round for row in read_searches(half)] == [1, 2]
 
 
-def test_searches_get_longer_up_to_the_last_scored_round(tmp_path: Path) -> None:
-    settings = {"total_timesteps": LENGTH, "prune_rate": 0.5, "progress": False, "kinds": "winning"}
-    find_tickets(scheduled, tmp_path / "x", **settings, search="0.25-0.75", score_rounds=[4])
-    found = [(row.round, row.search, row.share, row.steps) for row in read_searches(tmp_path / "x")]
-    assert found == [(1, "0.25", 0.25, LENGTH / 4), (2, "0.5", 0.5, LENGTH / 2), (3, "0.75", 0.75, LENGTH * 0.75)]
-
-
 def test_the_learning_rate_is_cut_off_not_compressed(half: Path) -> None:
     """Half of a linear schedule ends at half the rate; the other runs go on to its end."""
     rows = {row.steps for row in read_searches(half)}
@@ -123,3 +116,14 @@ def test_a_threshold_decides_by_the_mask_and_one_that_never_settles_trains_in_fu
             scored = read_weights(out / "seed-1/winning/round-01/model.zip").tensors
             for name, tensor in read_weights(out / row.run.folder / "model.zip").tensors.items():
                 assert torch.equal(tensor, scored[name])
+
+
+def unscheduled(seed: int) -> BaseAlgorithm:
+    return PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=16, n_epochs=1, seed=seed, device="cpu")
+
+
+def test_searches_get_longer_up_to_the_last_scored_round(tmp_path: Path) -> None:
+    settings = {"total_timesteps": LENGTH, "prune_rate": 0.5, "progress": False, "kinds": "winning"}
+    find_tickets(unscheduled, tmp_path / "x", **settings, search="0.25-0.75", score_rounds=[4])
+    found = [(row.round, row.search, row.share, row.steps) for row in read_searches(tmp_path / "x")]
+    assert found == [(1, "0.25", 0.25, LENGTH / 4), (2, "0.5", 0.5, LENGTH / 2), (3, "0.75", 0.75, LENGTH * 0.75)]
