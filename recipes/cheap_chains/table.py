@@ -95,7 +95,7 @@ def _line(plain: Path, folder: Path) -> Iterator[Line]:
     overlaps = list(_overlaps(plain, folder, theirs, ours)) or [(math.nan, math.nan)]
     cost = sum(row.steps for row in [*ours, *searches]) / sum(row.steps for row in theirs)
     yield Line(
-        out_name(folder),
+        folder.resolve().parent.name,
         folder.name,
         len(seeds),
         cost,
@@ -108,14 +108,6 @@ def _line(plain: Path, folder: Path) -> Iterator[Line]:
         *(_whole_effect(each) for each in answers),
         *(statistics.fmean(each) for each in zip(*overlaps, strict=True)),
     )
-
-
-def out_name(folder: Path) -> str:
-    """Return the name of the experiment that a way's folder belongs to.
-
-    :param folder: folder of a way
-    """
-    return folder.resolve().parent.name
 
 
 def _answer(folder: Path, seeds: Sequence[int]) -> Answer:
@@ -199,8 +191,8 @@ def lower_bound(differences: Sequence[float]) -> float:
 
 
 def _overlaps(plain: Path, folder: Path, full: Sequence[Row], cheap: Sequence[Row]) -> Iterator[tuple[float, float]]:
-    for row in winning(cheap):
-        for other in winning(full):
+    for row in _winning(cheap):
+        for other in _winning(full):
             one, two = other.surviving_fraction, row.surviving_fraction
             if other.seed != row.seed or not same_level(one, two):
                 continue
@@ -211,11 +203,8 @@ def _overlaps(plain: Path, folder: Path, full: Sequence[Row], cheap: Sequence[Ro
             yield masks[0].overlap(masks[1]), one * two / (one + two - one * two)
 
 
-def winning(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of winning tickets that were trained.
-
-    :param rows: rows of an experiment
-    """
+def _winning(rows: Sequence[Row]) -> list[Row]:
+    # Those that were trained.
     return [row for row in rows if row.kind == WINNING and not row.not_run]
 
 

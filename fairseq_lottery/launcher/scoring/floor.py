@@ -43,8 +43,8 @@ def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | N
     with tempfile.TemporaryDirectory(prefix="lottery-floor-") as place:
         untrained = Path(place) / "untrained.pt"
         if set(names) - {LOG_PPL}:
-            fresh = all(arguments.value(option) in (None, LAST) for option in INITIAL_WEIGHTS)
-            _write_untrained(folder, untrained, fresh)
+            pretrained = any(arguments.value(option) not in (None, LAST) for option in INITIAL_WEIGHTS)
+            _write_untrained(folder, untrained, pretrained)
         if set(names).intersection(TRANSLATED):
             generating = generate_arguments(arguments, experiment.settings["data"], scoring)
             translations = translate(untrained, generating.plus(*_SHORT), Path(place))
@@ -85,17 +85,17 @@ def _counts(checkpoint: Path, split: str) -> Tensor:
     return counts[torch.arange(len(symbols)) != symbols.pad()]
 
 
-def _write_untrained(folder: Path, path: Path, fresh: bool) -> None:
+def _write_untrained(folder: Path, path: Path, pretrained: bool) -> None:
     from fairseq import checkpoint_utils
 
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(folder / LAST)])
     model: Any = models[0].float()
-    if fresh:
-        start = Weights.load(folder / paths.INIT)
-        whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
-        Ticket.of(whole, start.tensors, Origin()).load_into(model)
-    else:
+    if pretrained:  # its initial weights are those of a trained network
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(cfg.common.seed))
             model = task.build_model(cfg.model, from_checkpoint=True).float()
+    else:
+        start = Weights.load(folder / paths.INIT)
+        whole = Masks({name: torch.ones(start.tensors[name].shape, dtype=torch.bool) for name in start.pool(ALL)})
+        Ticket.of(whole, start.tensors, Origin()).load_into(model)
     torch.save({**load_state(folder / LAST), "model": model.state_dict(), "last_optimizer_state": None}, path)
