@@ -79,7 +79,8 @@ class Copy:
 
     def run(self, commands: str) -> str:
         """Run shell commands that use the copy; assert that all end well; their output."""
-        parents = preloaded.scripts(self.folder.parent / "bin")
+        parents = preloaded.scripts(self.folder.parent / "bin", python=[sys.executable])
+        parents[preloaded.PARENT] = "core"
         path = os.pathsep.join([str(self.folder.parent / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],

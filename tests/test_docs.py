@@ -108,7 +108,14 @@ def run(script: str, folder: Path, language: str = "bash") -> str:
     done = subprocess.run(
         words,
         cwd=folder,
-        env={**os.environ, **parents, "PATH": where, "PYTHONPATH": python, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            **parents,
+            preloaded.PARENT: "sb3",
+            "PATH": where,
+            "PYTHONPATH": python,
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

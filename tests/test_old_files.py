@@ -49,7 +49,8 @@ def run(words: list[str], folder: Path) -> Result:
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        # The folder has folders with the names of packages.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         timeout=900,
         check=False,
     )

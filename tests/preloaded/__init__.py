@@ -4,7 +4,9 @@
 fairseq. Instead of a new interpreter it gets a fork of a parent process that has imported the framework and done
 nothing else. The fork is a child of the caller and has what a process of its own has: arguments, folder, environment,
 open files, session and process group, limits, signals, exit status. Its own commands come from a fork that was made
-before it ran. In shell scripts that a test runs, those of :func:`scripts` do the same.
+before it ran. In shell scripts that a test runs, those of :func:`scripts` do the same. Other Python code, ``-c
+CODE``, ``FILE.py`` or ``-m MODULE``, gets the parent that its environment names (:data:`PARENT`): a key of
+``commands.LOADED``.
 
 A framework has two parents: one has loaded this project too, the other serves where another copy of it is first on a
 command's path, or none may be. A command starts from nothing where a fork could still differ: other modules first on
@@ -13,6 +15,6 @@ mark ``real_starts``, and of every test where ``LOTTERY_TEST_REAL_STARTS`` is se
 """
 
 from tests.preloaded.client import install, scripts, served
-from tests.preloaded.commands import REAL, ROOT, SCRIPTS
+from tests.preloaded.commands import PARENT, REAL, ROOT, SCRIPTS
 
-__all__ = ["REAL", "ROOT", "SCRIPTS", "install", "scripts", "served"]
+__all__ = ["PARENT", "REAL", "ROOT", "SCRIPTS", "install", "scripts", "served"]

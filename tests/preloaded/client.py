@@ -19,7 +19,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.preloaded.commands import ADDRESS, BARE, LIMITS, LOADED, PARENTS, REAL, ROOT, SCRIPTS, SIZE, parents_of
+from tests.preloaded.commands import (
+    ADDRESS,
+    BARE,
+    LIMITS,
+    LOADED,
+    PARENT,
+    PARENTS,
+    REAL,
+    ROOT,
+    SCRIPTS,
+    SIZE,
+    parents_of,
+)
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LIBC = ctypes.CDLL(None)
@@ -52,7 +64,7 @@ def _execute_child(self: Any, *args: Any) -> None:
 def _fork(given: dict[str, Any]) -> int | None:
     """The process id of a fork with the arguments of ``Popen``; ``None``: it has to start from nothing."""
     env = dict(os.environ if given["env"] is None else given["env"])
-    names, cwd = parents_of(given["args"]), os.path.abspath(given["cwd"] or os.getcwd())
+    names, cwd = parents_of(given["args"], env.get(PARENT, "")), os.path.abspath(given["cwd"] or os.getcwd())
     others = ("executable", "shell", "gid", "gids", "uid")
     if not names or any(given[other] for other in others) or env.get(REAL) or not os.path.isdir(cwd):
         return None

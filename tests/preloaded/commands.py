@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 REAL = "LOTTERY_TEST_REAL_STARTS"  # set: every command starts from nothing
+PARENT = "LOTTERY_TEST_PARENT"  # the parent of Python code that is no command of ours
 PARENTS = "LOTTERY_TEST_PARENTS"  # the process whose parents serve shell scripts
 ADDRESS = "\0lottery-tests-{}-{}"  # where they listen: that process, the parent's name
 LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
@@ -45,6 +46,7 @@ MODULES = {
     "fairseq_lottery.launcher": "fairseq",
     "fairseq_lottery.launcher.worker": "fairseq",
     "tests.fairseq_lottery.unguarded": "fairseq",
+    "torch.distributed.run": "fairseq",
     **dict.fromkeys((f"fairseq_cli.{name}" for name in _COMMANDS), "fairseq"),
 }
 # Scripts beside the interpreter -> their parent and what they call.
@@ -53,17 +55,30 @@ SCRIPTS = {
     "sb3-lottery": ("sb3", "sb3_lottery.cli:main"),
     "fairseq-lottery": ("fairseq", "fairseq_lottery.launcher:main"),
     **{f"fairseq-{name.replace('_', '-')}": ("fairseq", f"fairseq_cli.{name}:cli_main") for name in _COMMANDS},
+    "fairseq-hydra-train": ("fairseq", "fairseq_cli.hydra_train:cli_main"),
+    "ct2-fairseq-converter": ("fairseq", "ctranslate2.converters.fairseq:main"),
 }
 
 
-def parents_of(args: Any) -> tuple[str, ...]:
-    """The names of the parents that can start a command line, the better one first; none for a foreign command."""
-    words = [os.fspath(word) for word in args] if isinstance(args, list | tuple) else [""]
+def simple(words: list[str]) -> list[str]:
+    """A command line without ``-u``, which torchrun gives the interpreter."""
+    return [words[0], *words[2:]] if words[0] == sys.executable and words[1:2] == ["-u"] else words
+
+
+def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
+    """The names of the parents that can start a command line, the better one first; none for a foreign command.
+
+    :param args: the command line
+    :param chosen: the parent of code behind ``-c``, of a script and of a module that is not in :data:`MODULES`
+    """
+    words = simple([os.fspath(word) for word in args]) if isinstance(args, list | tuple) else [""]
     path = Path(words[0])
     if words[0] == sys.executable and words[1:3] == ["-m", "tests.preloaded.parent"]:
         return (words[3] + BARE,)
-    if words[0] == sys.executable and words[1:2] == ["-m"] and len(words) > 2:
-        name = MODULES.get(words[2])
-    else:
+    if words[0] != sys.executable:
         name = SCRIPTS.get(path.name, (None,))[0] if path.parent == Path(sys.executable).parent else None
-    return () if name is None else (name, name + BARE)
+    elif words[1:2] == ["-m"]:
+        name = MODULES.get("".join(words[2:3]), chosen)
+    else:
+        name = chosen if words[1:2] == ["-c"] or "".join(words[1:2]).endswith(".py") else None
+    return (name, name.removesuffix(BARE) + BARE)[name.endswith(BARE) :] if name else ()

@@ -20,17 +20,18 @@ import socket
 import sys
 import threading
 import time
+import types
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.preloaded.client import LIBC, ONE_THREAD, install, only, pair
-from tests.preloaded.commands import BARE, LIMITS, LOADED, ROOT, SCRIPTS, SIZE
+from tests.preloaded.commands import BARE, LIMITS, LOADED, ROOT, SCRIPTS, SIZE, simple
 
 # Read by the interpreter, the C library or a package when a process starts; a fork must have those of its parent.
 # KMP_ and LD_LIBRARY_PATH are not among them: packages set them, for the processes that they start.
 _AT_START = re.compile(
-    r"PYTHON(?!PATH$|UNBUFFERED$|SAFEPATH$)|LANG|LC_|LD_PRELOAD|MPL|(OMP|MKL|GOMP|OPENBLAS|ATEN|TORCH)_"
+    r"PYTHON(?!PATH$|UNBUFFERED$|SAFEPATH$)|LANG|LC_|LD_PRELOAD|MPL|(OMP|MKL|GOMP|OPENBLAS|ATEN)_|TORCH_(?!NCCL_)"
 )
 _SET_DEATH_SIGNAL = 1
 _environment: dict[str, str] = {}  # with which the first parent of this one started
@@ -60,8 +61,11 @@ def main(name: str, numbers: list[int]) -> None:
     status = 0
     try:
         _run(words)
-    except KeyboardInterrupt:
-        sys.excepthook(*sys.exc_info())
+    except KeyboardInterrupt as stopped:
+        trace = stopped.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        sys.excepthook(type(stopped), stopped.with_traceback(trace), trace)
         _tidy_up()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -184,8 +188,9 @@ def _differs(order: dict[str, Any], name: str) -> bool:
 
 def _front(order: dict[str, Any]) -> list[str]:
     """The folders where a command looks for modules first."""
-    words, env = order["args"], order["env"]
-    own = [order["cwd"] if words[1:2] == ["-m"] else os.path.dirname(words[0])]
+    words, env = simple(order["args"]), order["env"]
+    script = words[1] if words[0] == sys.executable else words[0]
+    own = [os.path.join(order["cwd"], "" if script in ("-m", "-c") else os.path.dirname(script)).rstrip(os.sep)]
     path = [os.path.join(order["cwd"], part) for part in env.get("PYTHONPATH", "").split(os.pathsep) if part]
     return path if env.get("PYTHONSAFEPATH") else [*own, *path]
 
@@ -210,7 +215,7 @@ def _become(order: dict[str, Any], files: list[int]) -> None:
     front = _front(order)
     sys.path[:] = [*front, *(folder for folder in sys.path if folder not in front)]
     importlib.invalidate_caches()
-    if order["env"].get("PYTHONUNBUFFERED"):
+    if order["env"].get("PYTHONUNBUFFERED") or simple(order["args"]) != order["args"]:
         raw: Any = io.FileIO(1, "w", closefd=False)
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
         sys.stdout = io.TextIOWrapper(raw, encoding, errors, write_through=True)
@@ -226,10 +231,9 @@ def _become(order: dict[str, Any], files: list[int]) -> None:
 def _run(words: list[str]) -> None:
     """Run a command line as ``__main__``; what it raises is the interpreter's matter."""
     sys.orig_argv[:] = words
-    if words[1:2] == ["-m"]:
-        module, sys.argv = words[2], words[2:]
-    else:
-        module, sys.argv = "", words
+    words = simple(words)
+    module = words[2] if words[1:2] == ["-m"] else ""
+    sys.argv = words[2:] if module else words[1:] if words[0] == sys.executable else words
     target = SCRIPTS.get(Path(words[0]).name, ("", ""))[1]
     if (module or target).startswith("fairseq_cli."):  # they set up the log themselves, before they import fairseq
         logging.root.handlers.clear()
@@ -238,6 +242,20 @@ def _run(words: list[str]) -> None:
         main(words[3], [*map(int, words[4:])])
     elif module:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+    elif words[0] == sys.executable:
+        _run_code(words)
     else:
         package, _, name = target.partition(":")
         sys.exit(getattr(importlib.import_module(package), name)())
+
+
+def _run_code(words: list[str]) -> None:
+    """Run ``python -c CODE`` or ``python FILE``."""
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if words[1] == "-c":
+        code, name = words[2], "<string>"
+        sys.argv = ["-c", *words[3:]]
+    else:
+        code, name = Path(words[1]).read_text(), words[1]
+        main.__file__ = name
+    exec(compile(code, name, "exec", dont_inherit=True), main.__dict__)

@@ -12,7 +12,15 @@ import signal
 import socket
 import sys
 
-from commands import ADDRESS, LIMITS, PARENTS, REAL, SIZE, parents_of  # beside this file, which is run as a script
+from commands import (  # beside this file, which is run as a script
+    ADDRESS,
+    LIMITS,
+    PARENT,
+    PARENTS,
+    REAL,
+    SIZE,
+    parents_of,
+)
 
 
 def _connection(name: str, order: bytes) -> socket.socket | None:
@@ -45,7 +53,8 @@ def main(words: list[str]) -> None:
         "limits": [resource.getrlimit(limit) for limit in LIMITS],
         "client": 0,
     }
-    names = parents_of(words) if PARENTS in os.environ and REAL not in os.environ else ()
+    chosen = os.environ.get(PARENT, "")
+    names = parents_of(words, chosen) if PARENTS in os.environ and REAL not in os.environ else ()
     connection = next(filter(None, (_connection(name, json.dumps(order).encode()) for name in names)), None)
     if connection is None:
         os.execv(words[0], words)

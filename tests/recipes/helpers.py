@@ -6,8 +6,11 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests import preloaded
 
 ROOT = Path(__file__).parents[2]
 RECIPES = (
@@ -18,6 +21,15 @@ RECIPES = (
     "atari",
     "multi30k_transformer",
 )
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of a recipe whose commands start from parents, see :mod:`tests.preloaded`.
+
+    :param folder: where scripts are written
+    """
+    served = preloaded.scripts(folder / "venv/bin", python=[sys.executable])
+    return {**os.environ, **served, "LOTTERY_VENV": str(folder / "venv")}
 
 
 def run(name: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:

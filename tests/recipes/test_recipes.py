@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments.configuration import Experiment
+from tests import preloaded
 from tests.conftest import one_line
-from tests.recipes.helpers import RECIPES, ROOT, options, plan, plans, run
+from tests.recipes.helpers import RECIPES, ROOT, environment, options, plan, plans, run
 from tests.sb3_lottery.helpers import request_for
 
 CHAIN = {"--rounds": "20", "--prune-rate": "0.2", "--seeds": "1 2 3", "--scope": "all"}
@@ -143,7 +144,14 @@ def test_fairseq_knows_every_argument() -> None:
     )
     words = [sys.executable, "-c", code]
     done = subprocess.run(
-        words, input=json.dumps(commands), capture_output=True, text=True, cwd=ROOT, timeout=900, check=False
+        words,
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, preloaded.PARENT: "fairseq"},
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [
@@ -394,8 +402,8 @@ def test_the_commands_of_kept_results(tmp_path: Path) -> None:
 
 
 def test_the_transfer_matrix_has_all_pairs_and_one_network(tmp_path: Path) -> None:
-    script = ROOT / "recipes/transfer.sh"
-    env = {**os.environ, "LOTTERY_VENV": str(Path(sys.executable).parents[1]), "OUT": str(tmp_path), "SEEDS": "1"}
+    script, out = ROOT / "recipes/transfer.sh", tmp_path / "out"
+    env = {**environment(tmp_path), "OUT": str(out), "SEEDS": "1"}
     done = subprocess.run(
         ["bash", str(script), "--dry-run"], env=env, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -404,7 +412,7 @@ def test_the_transfer_matrix_has_all_pairs_and_one_network(tmp_path: Path) -> No
     games = ["cartpole", "acrobot", "lunarlander"]
     assert told == [*games, *(f"{one}-to-{other}" for one in games for other in games if one != other)]
     assert done.stdout.count("9 runs, 0 done") == 3  # dense, winning and random at four levels
-    assert not list(tmp_path.iterdir())
+    assert not out.exists()
     refused = subprocess.run(
         ["bash", str(script), "cartpole-to-pong"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -413,7 +421,7 @@ def test_the_transfer_matrix_has_all_pairs_and_one_network(tmp_path: Path) -> No
 
 
 def test_probes_have_the_settings_of_the_recipes_whose_results_they_explain(tmp_path: Path) -> None:
-    env = {**os.environ, "LOTTERY_VENV": str(Path(sys.executable).parents[1]), "OUT": str(tmp_path), "SEEDS": "1"}
+    env = {**environment(tmp_path), "OUT": str(tmp_path / "out"), "SEEDS": "1"}
     words = ["bash", str(ROOT / "recipes/stability.sh"), "--dry-run"]
     done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -422,11 +430,16 @@ def test_probes_have_the_settings_of_the_recipes_whose_results_they_explain(tmp_
     (line,) = re.findall(r"^fairseq-lottery stability .* -- (.*)$", done.stdout, re.MULTILINE)
     quickstart = ["bash", str(ROOT / "recipes/quickstart.sh"), "--dry-run", "numbers"]
     shown = subprocess.run(
-        quickstart, env={**env, "OUT": f"{tmp_path}/quickstart"}, cwd=ROOT, capture_output=True, text=True, check=True
+        quickstart,
+        env={**env, "OUT": f"{tmp_path}/out/quickstart"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert shlex.split(line) == shlex.split(shown.stdout.partition(" -- ")[2])
     assert "--max-update" in line
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "out").exists()
     refused = subprocess.run([*words, "multi30k"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "multi30k needs DATA=DIR" in refused.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import preloaded
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import (
     ADAM,
@@ -60,7 +61,8 @@ def test_generating(optimizer: str, translation_data: Path, ticket: Path, tmp_pa
 def test_from_pretrained(translation_data: Path, dense: Path, tmp_path: Path) -> None:
     helpers.lottery("export", dense / "checkpoint_last.pt", "-o", tmp_path / "plain.pt")
     assert "lottery" not in str(load(tmp_path / "plain.pt")["cfg"]).replace(str(dense), "")
-    done = helpers.run([sys.executable, "-c", FROM_PRETRAINED, str(tmp_path), str(translation_data)], **PLAIN)
+    words = [sys.executable, "-c", FROM_PRETRAINED, str(tmp_path), str(translation_data)]
+    done = helpers.run(words, **PLAIN, **{preloaded.PARENT: "fairseq-bare"})
     assert "TRANSLATED " in done.stdout
     assert "OURS []" in done.stdout
 

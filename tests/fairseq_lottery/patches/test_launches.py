@@ -127,12 +127,12 @@ torch.cuda.device_count = lambda: 0 if os.environ.get("CUDA_VISIBLE_DEVICES") ==
 
 def test_the_cpu_of_a_machine_with_eight_gpus(translation_data: Path, lm_data: Path, tmp_path: Path) -> None:
     """fairseq would start eight ranks by nccl, with ``--cpu`` too: by hand, and in an experiment."""
-    (tmp_path / "sitecustomize.py").write_text(EIGHT_GPUS)
-    eight = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "PYTHONPATH": f"{tmp_path}:{helpers.ROOT}"}
-    words = [translation_data, "--user-dir", helpers.USER_DIR, "--save-dir", tmp_path / "run", *helpers.COMMON, *BASE]
+    user_dir = ["--user-dir", helpers.own_user_dir(tmp_path / "user", "eight_gpus", EIGHT_GPUS)]
+    eight = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}
+    words = [translation_data, *user_dir, "--save-dir", tmp_path / "run", *helpers.COMMON, *BASE]
     helpers.run(helpers.command("fairseq-train", *words, "--max-update", 3), **eight)
     own = ["--out", tmp_path / "out", "--rounds", 0, "--kinds", "winning", "--rewind", "update:5", "--no-floor", "--"]
-    command = [sys.executable, "-m", "fairseq_lottery.launcher", *own, lm_data, *STREAMS]
+    command = [sys.executable, "-m", "fairseq_lottery.launcher", *own, lm_data, *user_dir, *STREAMS]
     helpers.run([*map(str, command)], **eight)
     (row,) = read_rows(tmp_path / "out")
     for folder in (tmp_path / "run", tmp_path / "out" / row.run.folder):

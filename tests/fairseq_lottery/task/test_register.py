@@ -11,6 +11,7 @@ from torch import nn
 
 from fairseq_lottery.task.fp32_masters import full_precision, masters_of
 from lottery_core.errors import ConfigError
+from tests import preloaded
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, assert_dead, load, split, train
 
@@ -48,7 +49,7 @@ assert fairseq_lottery.lottery_task("translation") is TASK_REGISTRY["lottery_tra
 import importlib
 importlib.reload(fairseq_lottery)
 """
-    helpers.run([sys.executable, "-c", code])
+    helpers.run([sys.executable, "-c", code], **{preloaded.PARENT: "fairseq-bare"})
 
 
 def test_no_such_task() -> None:

@@ -23,6 +23,7 @@ from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner
 from lottery_core.files import FolderLock, is_locked, read_object
+from tests import preloaded
 from tests.conftest import SmallDisk
 from tests.lottery_core.experiments.test_runner import DRIVER, here, scores, tickets
 from tests.lottery_core.toy import Here, Toy, experiment
@@ -117,7 +118,8 @@ def test_killed_while_pruning(moment: str, tmp_path: Path) -> None:
     here(tmp_path / "calm", rounds=1)
     out = tmp_path / "killed"
     code = KILLED.replace("MOMENT", MOMENTS[moment])
-    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False)
+    words, env = [sys.executable, "-c", code, str(out)], {**os.environ, preloaded.PARENT: "core"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == -9, done.stderr
     assert done.stderr.splitlines()[-1] == "[1/3] seed 1 winning round 1: started"
     assert not tickets(out)
@@ -133,8 +135,8 @@ def test_two_commands_on_one_folder(tmp_path: Path) -> None:
     """The second one is refused in a line that names the first, and touches nothing."""
     impatient = "import lottery_core.files.atomic; lottery_core.files.atomic.PATIENCE = 0.1\n" + DRIVER
     with FolderLock(tmp_path):
-        words = [sys.executable, "-c", impatient, str(tmp_path)]
-        second = subprocess.run(words, capture_output=True, text=True, check=False)
+        words, env = [sys.executable, "-c", impatient, str(tmp_path)], {**os.environ, preloaded.PARENT: "core"}
+        second = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
     assert second.returncode == 2
     (line,) = second.stderr.splitlines()
     assert line.startswith(f"driver: error: {tmp_path} is in use by process {os.getpid()} on ")

@@ -26,6 +26,7 @@ from lottery_core.experiments.runner import Runner, commands
 from lottery_core.files import FolderLock
 from lottery_core.pruning import TRANSFERS
 from lottery_core.reports.report import report
+from tests import preloaded
 from tests.lottery_core.toy import Here, Toy, experiment
 
 DRIVER = """
@@ -159,7 +160,7 @@ def test_logs_get_longer_and_are_not_overwritten(tmp_path: Path) -> None:
 
 
 def start(out: Path, sleep: float) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOY_SLEEP": str(sleep)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOY_SLEEP": str(sleep), preloaded.PARENT: "core"}
     command = [sys.executable, "-c", DRIVER, str(out)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 

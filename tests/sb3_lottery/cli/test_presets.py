@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.models.build import make_model
 from sb3_lottery.models.settings import ModelSettings
 from sb3_lottery.training.evaluation import Evaluation
+from tests import preloaded
 from tests.conftest import Result
 from tests.sb3_lottery.helpers import assert_dead, request_for
 
@@ -150,10 +152,14 @@ def test_a_shortened_breakout_of_the_paper(tmp_path: Path, call: Callable[..., R
         "print(type(PPO.load(sys.argv[1], device='cpu').policy.features_extractor).__name__)"
     )
     zip_file = tmp_path / "x/seed-1/winning/round-01/model.zip"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code, str(zip_file)], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    loaded = _without_this_project(code, zip_file)
     assert loaded.stdout == "PoolingCNN\n", loaded.stderr
+
+
+def _without_this_project(code: str, file: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", code, str(file)]
+    env = {**os.environ, "PYTHONPATH": "", preloaded.PARENT: "sb3-bare"}
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=file.parent, env=env)
 
 
 @pytest.mark.parametrize("preset", ["cartpole", "acrobot", "lunarlander"])
@@ -174,9 +180,7 @@ def test_a_zip_of_the_papers_network_loads_without_this_project(tmp_path: Path) 
         "from stable_baselines3 import A2C\n"
         "print(type(A2C.load(sys.argv[1]).policy.features_extractor).__name__)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "m.zip")], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    result = _without_this_project(code, tmp_path / "m.zip")
     assert result.stdout == "SharedTrunk\n", result.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.results import read_csv, read_floor, read_rows
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.training.fingerprint import describe_model
+from tests import preloaded
 from tests.sb3_lottery.helpers import assert_dead, make
 
 SMALL = {"total_timesteps": 256, "rounds": 2, "prune_rate": 0.5, "score_episodes": 5, "progress": False, "floor": False}
@@ -273,6 +275,7 @@ def test_memory_stays_flat_over_rounds(tmp_path: Path) -> None:
 
 
 def test_what_tells_models_apart_is_the_same_in_every_process_and_sees_changes() -> None:
+    env = {**os.environ, preloaded.PARENT: "sb3"}
     code = (
         "import json; from sb3_lottery.training import describe_model; from tests.sb3_lottery.helpers import make\n"
         "import functools, torch\n"
@@ -280,7 +283,7 @@ def test_what_tells_models_apart_is_the_same_in_every_process_and_sees_changes()
         " optimizer_class=functools.partial(torch.optim.Adam, eps=1e-5)))))"
     )
     shown = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
         for _ in range(2)
     ]
     assert shown[0] == shown[1]

@@ -16,6 +16,7 @@ from lottery_core.errors import ConfigError
 from sb3_lottery import find_tickets
 from sb3_lottery.cli.command import main
 from sb3_lottery.find.references import function_named, reference_to
+from tests import preloaded
 from tests.sb3_lottery.find.test_find_tickets import SMALL, make_model
 
 ROOT = Path(__file__).parents[3]
@@ -89,7 +90,7 @@ def test_a_function_of_the_script(tmp_path: Path) -> None:
 
 
 def _script(folder: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), preloaded.PARENT: "sb3"}
     return subprocess.run(
         [sys.executable, "script.py"], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=900
     )
@@ -131,7 +132,7 @@ def test_ctrl_c_is_one_line_and_no_traceback_through_this_project(tmp_path: Path
         "def make_model(seed):\n    return make('ppo', seed)\n"
         "find_tickets(make_model, 'x', total_timesteps=10**7, rounds=0, callbacks=lambda seed: [Begun()])\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), preloaded.PARENT: "sb3"}
     with subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -28,6 +28,7 @@ from lottery_core.inference.shrink import Report
 from sb3_lottery import LotteryCallback, PoolingCNN, SharedTrunk, shrink_policy
 from sb3_lottery.models.algorithms import ALGORITHMS
 from sb3_lottery.models.parameters import copy_to_targets, weights_of
+from tests import preloaded
 from tests.sb3_lottery import helpers, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -157,13 +158,13 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
-def run(code: str, *words: object, **environment: str) -> str:
+def run(code: str, *words: object, parent: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", preloaded.PARENT: parent, **environment},
     )
     assert not done.returncode, done.stderr
     return done.stdout
@@ -178,7 +179,7 @@ def test_classes_that_a_zip_carries(tmp_path: Path) -> None:
         prune_(model)
         model.save(path)
         lines.append(shrink_policy(model).line)
-    assert run(ANOTHER_PROCESS, *paths, PYTHONPATH=str(ROOT)).splitlines() == lines
+    assert run(ANOTHER_PROCESS, *paths, parent="sb3", PYTHONPATH=str(ROOT)).splitlines() == lines
     for model, path in zip(models, paths, strict=True):
         assert_same(outputs_of(model), outputs_of(type(model).load(path.with_suffix(".small"))))
 
@@ -222,7 +223,7 @@ def test_the_command_writes_plain_zips(tmp_path: Path, capsys: pytest.CaptureFix
         assert main(["export", str(small), "-o", str(folder / "again.zip"), "--form", "shrunk", "--trust"]) == 2
         assert "no unit is dead: nothing to remove" in capsys.readouterr().err
         assert not (folder / "again.zip").exists()
-    assert run(PLAIN, *words, PYTHONPATH="", PYTHONSAFEPATH="1") == "[]\n"
+    assert run(PLAIN, *words, parent="sb3-bare", PYTHONPATH="", PYTHONSAFEPATH="1") == "[]\n"
     for folder, model in models.items():
         expected = model.predict(np.load(folder / "observations.npy"), deterministic=True)[0]
         assert len(np.unique(expected)) > 1
