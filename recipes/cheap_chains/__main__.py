@@ -3,11 +3,13 @@
     nice python recipes/cheap_chains OUT [--experiment cartpole] [--seeds 1-10] [--ways third rising ...] [--jobs 2]
     nice python recipes/cheap_chains OUT --experiment mine -- sb3-lottery --env Pendulum-v1 --algo ppo ...
     python recipes/cheap_chains OUT --table     # only the table of what is there
+    python recipes/cheap_chains OUT --publish recipes/results/cheap-chains
 
 Each way is an experiment of its own in ``OUT/EXPERIMENT/WAY`` that begins with the dense runs of the plain chain. A
 command that is stopped goes on where it was. The table is printed and written to ``OUT/EXPERIMENT/ways.csv``; its
-columns are described in ``table.py``. The experiment is one of those below, or any command of sb3-lottery or
-fairseq-lottery behind ``--``, without folder and rounds.
+columns are described in ``table.py``. ``--publish`` writes it with all rows and a picture into ``FOLDER/EXPERIMENT``.
+The experiment is one of those below, or any command of sb3-lottery or fairseq-lottery behind ``--``, without folder
+and rounds.
 
 The plain chain has 15 rounds of 19.6% and scores each; the cheap ways score its rounds 5, 10 and 15 (34%, 11% and 3.8%
 survive; ``--short``: 6 rounds of 42%, of which 2, 4 and 6 are scored, the same levels).
@@ -16,19 +18,19 @@ survive; ``--short``: 6 rounds of 42%, of which 2, 4 and 6 are scored, the same 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from lottery_core.experiments import paths
 from lottery_core.pruning import DENSE, WINNING, level_after
 
 sys.path.insert(0, str(Path(__file__).parent))
+from publish import WAYS, publish, write_ways
 from table import PLAIN, lines, table
 
 EXPERIMENTS = {
@@ -161,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="a plain chain of 6 rounds instead of 15")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
+    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="write what is there as a result")
     args = parser.parse_args(given[:end])
     words = given[end + 1 :]
     if words and args.experiment is None:
@@ -169,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out / experiment
     if not words and experiment in EXPERIMENTS:
         words = ["sb3-lottery", *EXPERIMENTS[experiment].split()]
-    if not args.table:
+    if not args.table and args.publish is None:
         if not words:
             parser.error(f"there is no experiment '{experiment}' here: give its command behind --")
         all_ways = ways(SHORT if args.short else LONG)
@@ -179,10 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = lines(out) if out.is_dir() else []
     if not found:
         parser.error(f"{out} has no way with a finished seed to compare with the plain chain")
-    with open(out / "ways.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(found[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(line) for line in found)
+    write_ways(out / WAYS, found)
+    if args.publish is not None:
+        publish(out, args.publish / experiment)
     print(table(found))
     return 0
 

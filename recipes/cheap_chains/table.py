@@ -14,14 +14,14 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lottery_core import Ticket
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, read_searches
 from lottery_core.pruning import DENSE, FLOOR, WINNING, same_level
-from lottery_core.reports import Answer, answer, costs, filled, source_of
+from lottery_core.reports import Answer, Source, answer, costs, filled, source_of
 
 MARGIN = -0.03  # difference of normalised areas above which a way is not inferior
 PLAIN = "plain"
@@ -85,33 +85,45 @@ def _line(plain: Path, folder: Path) -> Iterator[Line]:
     seeds = sorted(_finished(plain, before) & _finished(folder, after))
     if not seeds:
         return
-    kinds = {row.kind for row in after}  # the plain chain may have others
-    ours, theirs = ([row for row in rows if row.seed in seeds and row.kind in kinds] for rows in (after, before))
     searches = [row for row in read_searches(folder) if row.seed in seeds]
-    answers = [_answer(source, seeds) for source in (plain, folder)]
-    curves = [_curves(rows) for rows in (theirs, ours)]
-    areas = [_areas(*(some[seed] for some in curves), answers[0]) for seed in seeds]
-    differences = [cheap - full for full, cheap in areas]
+    found = compared(source_of(plain), source_of(folder), searches, seeds)
+    ours, theirs = ([row for row in rows if row.seed in seeds] for rows in (after, before))
     overlaps = list(_overlaps(plain, folder, theirs, ours)) or [(math.nan, math.nan)]
-    cost = sum(row.steps for row in [*ours, *searches]) / sum(row.steps for row in theirs)
-    yield Line(
-        folder.resolve().parent.name,
-        folder.name,
-        len(seeds),
-        cost,
-        costs(Experiment.load(folder), searches)[0].critical,
-        *(_how_small(each) for each in answers),
-        statistics.fmean(full for full, _ in areas),
-        statistics.fmean(cheap for _, cheap in areas),
-        statistics.fmean(differences),
-        lower_bound(differences),
-        *(_whole_effect(each) for each in answers),
-        *(statistics.fmean(each) for each in zip(*overlaps, strict=True)),
-    )
+    overlap, chance = (statistics.fmean(each) for each in zip(*overlaps, strict=True))
+    critical = costs(Experiment.load(folder), searches)[0].critical
+    name = folder.resolve().parent.name
+    yield Line(name, folder.name, len(seeds), critical=critical, overlap=overlap, chance=chance, **found)
 
 
-def _answer(folder: Path, seeds: Sequence[int]) -> Answer:
-    source = source_of(folder)
+def compared(full: Source, cheap: Source, searches: Sequence[Row], seeds: Collection[int]) -> dict[str, float]:
+    """Return the columns of a line that follow from rows alone.
+
+    :param full: the plain chain
+    :param cheap: the cheap way
+    :param searches: rows of its searches
+    :param seeds: the seeds to look at
+    """
+    answers = [_answer(source, seeds) for source in (full, cheap)]
+    kinds = {row.kind for row in cheap.rows} - {FLOOR}  # the plain chain may have others
+    theirs, ours = ([row for row in source.rows if row.seed in seeds and row.kind in kinds] for source in (full, cheap))
+    curves = [_curves(rows) for rows in (theirs, ours)]
+    areas = [_areas(*(some[seed] for some in curves), answers[0]) for seed in sorted(seeds)]
+    differences = [after - before for before, after in areas]
+    searched = [row for row in searches if row.seed in seeds]
+    return {
+        "cost": sum(row.steps for row in [*ours, *searched]) / sum(row.steps for row in theirs),
+        "small_plain": _how_small(answers[0]),
+        "small": _how_small(answers[1]),
+        "area_plain": statistics.fmean(before for before, _ in areas),
+        "area": statistics.fmean(after for _, after in areas),
+        "difference": statistics.fmean(differences),
+        "bound": lower_bound(differences),
+        "effect_plain": _whole_effect(answers[0]),
+        "effect": _whole_effect(answers[1]),
+    }
+
+
+def _answer(source: Source, seeds: Collection[int]) -> Answer:
     rows = [row for row in source.rows if row.seed in seeds or row.kind == FLOOR]
     return answer(rows, source.question(None))
 

@@ -3,7 +3,9 @@
     python recipes/upkeep/report_results.py [--check]
 
 Each ``recipes/results/NAME/results*.csv`` gives the answer and the table that stand in the ``README.md`` beside it as
-blocks of code, and ``curve*.png``. ``--check`` writes nothing, and fails where a page does not have them.
+blocks of code, and ``curve*.png``. Each ``recipes/results/NAME/EXPERIMENT/ways.csv`` (of ``recipes/cheap_chains``)
+gives lines of the table of ways in the ``README.md`` of NAME, computed again from the rows beside it, and
+``curve.png``. ``--check`` writes nothing, and fails where a page does not have them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from lottery_core.files import write_text
 from lottery_core.reports import Source, answer, plot, sentences, source_of, table
 
 RESULTS = Path(__file__).parents[1] / "results"
+sys.path.insert(0, str(RESULTS.parent / "cheap_chains"))
+import publish as ways  # noqa: E402
+from table import table as table_of_ways  # noqa: E402
 
 
 def block(text: str) -> str:
@@ -48,6 +53,28 @@ def renewed(page: str, source: Source) -> str:
     return before + rest
 
 
+def with_ways(page: str, folder: Path, write: bool) -> str:
+    """A page with the table of the ways of every experiment in its folder.
+
+    :param page: the page
+    :param folder: its folder
+    :param write: write the tables' files, too, and the pictures
+    :raises ValueError: the page has no table of ways
+    """
+    found = []
+    for path in sorted(folder.glob(f"*/{ways.WAYS}")):
+        lines = ways.recomputed(path.parent)
+        found += lines
+        if write:
+            ways.write_ways(path, lines)
+            ways.draw(path.parent)
+    text = "".join(f"{line}\n" for line in table_of_ways(found).split("\n"))
+    new, count = re.subn(r"^\| experiment \| way \|.*\n(?:\|.*\n)*", lambda _: text, page, count=1, flags=re.M)
+    if not count:
+        raise ValueError(f"{folder}/README.md has no table that begins '| experiment | way |'")
+    return new
+
+
 def main() -> int:
     """Regenerate, or check.
 
@@ -70,6 +97,13 @@ def main() -> int:
         picture = rows.with_name(rows.stem.replace("results", "curve") + ".png")
         plot({source.name: source.rows}, picture, source.label, {source.name: found})
         print(picture)
+    for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{ways.WAYS}")}):
+        page = (folder / "README.md").read_text()
+        new = with_ways(page, folder, write=not check)
+        if check:
+            differing += [str(folder / "README.md")] if new != page else []
+        else:
+            write_text(folder / "README.md", new)
     for name in differing:
         print(f"{name} is not up to date: python recipes/upkeep/report_results.py", file=sys.stderr)
     return 1 if differing else 0

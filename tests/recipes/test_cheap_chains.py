@@ -82,6 +82,30 @@ def test_the_table_and_its_file(out: Path, recipe: ModuleType, capsys: pytest.Ca
     assert float(row["cost"]) == pytest.approx(6 / 7)
 
 
+def test_what_is_published_follows_from_its_rows(out: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    """The table is computed again from the rows, whatever the file says; the overlap needs the tickets and is kept."""
+    from recipes.upkeep import report_results
+
+    page = "Before.\n\n| experiment | way | old |\n| --- | --- | --- |\n| x | y | z |\n\nBehind.\n"
+    (tmp_path / "README.md").write_text(page)
+    assert recipe.main([str(out), "--experiment", "tiny", "--publish", str(tmp_path)]) == 0
+    folder = tmp_path / "tiny"
+    assert {path.name for path in folder.iterdir()} == {
+        "ways.csv", "curve.png", "plain.csv", "half.csv", "half-search.csv"
+    }  # fmt: skip
+    (line,) = recipe.lines(out / "tiny")
+    (folder / "ways.csv").write_text((folder / "ways.csv").read_text().replace(str(line.cost), "0.01"))
+    publish = sys.modules["publish"]
+    assert publish.read_ways(folder / "ways.csv")[0].cost == 0.01
+    (again,) = publish.recomputed(folder)
+    for name, value in vars(line).items():
+        assert vars(again)[name] == (value if isinstance(value, str) else pytest.approx(value, nan_ok=True)), name
+    new = report_results.with_ways(page, tmp_path, write=False)
+    assert new == page.replace(page[page.index("|") : page.rindex("|") + 1], recipe.table([line]))
+    with pytest.raises(ValueError, match="has no table that begins"):
+        report_results.with_ways("", tmp_path, write=False)
+
+
 def test_unfinished_seeds_are_left_out(out: Path, recipe: ModuleType, tmp_path: Path) -> None:
     copy = tmp_path / "x"
     shutil.copytree(out, copy)

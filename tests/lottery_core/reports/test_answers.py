@@ -24,6 +24,12 @@ OLD = ROOT / "tests/data/version-0.1"
 SCORES = {"winning": [[1.0, 1.0, 0.2]] * 3, "random": [[1.0, 0.5, 0.1]] * 3}
 
 
+def test_pages_have_the_tables_of_ways_of_their_rows() -> None:
+    for page in {path.parents[1] / "README.md" for path in (ROOT / "recipes/results").glob("*/*/ways.csv")}:
+        text = page.read_text()
+        assert report_results.with_ways(text, page.parent, write=False) == text
+
+
 def test_there_are_results() -> None:
     assert len(RESULTS) >= 8
 
