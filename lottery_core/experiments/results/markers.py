@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from lottery_core.errors import ConfigError, TicketError
@@ -53,6 +54,24 @@ def _scored(row: Row, experiment: Experiment | None) -> Row:
 class _Marker:
     configuration: str
     row: Row
+
+
+_Stamp = tuple[int, ...]  # of a file that has not changed since; empty: there is none
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+# Every finished run reads all markers of its experiment: hundreds, of which one is new.
+@lru_cache(maxsize=1 << 14)
+def _known(path: Path, of_marker: _Stamp, of_ticket: _Stamp) -> tuple[_Marker | None, str | None]:
+    marker = _read(path.parent, path.name)
+    return marker, None if marker is None or marker.row.not_run else why_foreign(marker.row, path.parent)
 
 
 def _read(folder: Path, name: str = paths.MARKER) -> _Marker | None:
@@ -170,12 +189,11 @@ def _in_order(rows: Iterable[Row]) -> list[Row]:
 def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
     files = (path for name in (paths.MARKER, paths.NOT_RUN) for path in out.glob(f"seed-*/**/{name}"))
     for path in sorted(files):
-        marker = _read(path.parent, path.name)
+        marker, reason = _known(path, _stamp(path), _stamp(path.parent / paths.TICKET))
         if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
             continue
         if marker.row.not_run and (path.parent / paths.MARKER).exists():  # done by a later command
             continue
-        reason = None if marker.row.not_run else why_foreign(marker.row, path.parent)
         if reason is None:
             yield _scored(marker.row, experiment)
         else:

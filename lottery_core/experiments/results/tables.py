@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
     more = list(dict.fromkeys(name for row in rows for name in row.more))
     lines: list[list[Any]] = [[*names, *(f"{_MORE}{name}" for name in more)]]
     for row in rows:
-        values: dict[str, Any] = {**asdict(row), "collapsed": " ".join(row.collapsed)}
+        values: dict[str, Any] = {**vars(row), "collapsed": " ".join(row.collapsed)}
         lines.append([*(values[name] for name in names), *(row.more.get(name, "") for name in more)])
     write_lines(path, lines)
 
