@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -114,6 +114,7 @@ class Progress:
         self._waiting: list[Run] = []
         self._began: dict[Run, float] = {}
         self._last = time.monotonic()
+        self._eta: str | None = None  # of the runs that wait; ``None``: some have changed since
 
     def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int, what: str = "") -> None:
         """Show how many runs there are to do, and how long they will take.
@@ -124,6 +125,7 @@ class Progress:
         :param what: description of the runs, e.g. ``"3 seeds x (dense + 2 kinds x 8 rounds)"``
         """
         self._waiting, self._seconds, self._before = list(waiting), defaultdict(list), defaultdict(list)
+        self._eta = None
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         for row in finished:
@@ -164,18 +166,19 @@ class Progress:
         began = self._began.pop(run, None)
         if not row.same_as:
             self._seconds[run.pace].append(row.wall_seconds if began is None else time.monotonic() - began)
-        self._waiting = [other for other in self._waiting if other != run]
+        self._gone(run)
         self.say(f"{self._count()} {run}: {percents(row)}, {outcome(row)}, {took(row)}{self._left()}")
 
     def again(self, run: Run) -> None:
         """Count a finished run as waiting again."""
         self.done -= 1
         self._waiting.append(run)
+        self._eta = None
 
     def left_out(self, run: Run) -> None:
         """Show that a run is left out."""
         self.total -= 1
-        self._waiting = [other for other in self._waiting if other != run]
+        self._gone(run)
         if not run.search:
             self.say(f"{self._count()} {run}: not run: at the floor")
 
@@ -183,21 +186,26 @@ class Progress:
         """Show that a run has failed."""
         self.say(f"{self._count()} {run}: FAILED: {reason}")
 
-    def status(self, running: Mapping[Run, Mapping[str, Any]]) -> None:
-        """Show the runs in progress.
+    def status(self, running: Iterable[tuple[Run, Callable[[], Mapping[str, Any]]]]) -> None:
+        """Show the runs in progress, where that is due and as far as a line has room.
 
-        :param running: run -> its latest progress, of which ``text`` is shown
+        :param running: runs, each with what returns its latest progress, of which ``text`` is shown
         """
-        if self.quiet or not running:
+        if self.quiet or not (self.terminal or time.monotonic() - self._last > HEARTBEAT):
             return
-        texts = [f"{run}{': ' if info.get('text') else ''}{info.get('text', '')}" for run, info in running.items()]
+        texts: list[str] = []
+        for run, latest in running:
+            text = latest().get("text")
+            texts.append(f"{run}: {text}" if text else str(run))
+            if sum(map(len, texts)) > _LONGEST:
+                break
+        if not texts:
+            return
         line = printable(f"{self._count()} {' | '.join(texts)}{self._left()}", _LONGEST)
         if self.terminal:
             print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}", end="", file=self.stream, flush=True)
-        elif time.monotonic() - self._last > HEARTBEAT:
-            self.say(line)
         else:
-            return
+            self.say(line)
         self._last = time.monotonic()
 
     def end(self) -> None:
@@ -209,9 +217,15 @@ class Progress:
         width = len(str(self.total))
         return f"[{self.done:{width}}/{self.total}]"
 
+    def _gone(self, run: Run) -> None:
+        self._waiting = [other for other in self._waiting if other != run]
+        self._eta = None
+
     def _left(self) -> str:
-        seconds = seconds_left(self._waiting, current_seconds(self._seconds, self._before), self.jobs)
-        return "" if seconds is None else f"; about {duration(seconds)} left"
+        if self._eta is None:
+            seconds = seconds_left(self._waiting, current_seconds(self._seconds, self._before), self.jobs)
+            self._eta = "" if seconds is None else f"; about {duration(seconds)} left"
+        return self._eta
 
 
 def _columns(stream: TextIO) -> int:

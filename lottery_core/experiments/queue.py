@@ -18,7 +18,8 @@ from lottery_core.experiments.protocols import Executor, Training
 from lottery_core.experiments.results import Row, read_floor
 from lottery_core.files import write_json
 
-POLL = 0.2  # seconds between two checks of the runs in progress
+POLL = 0.2  # seconds between two checks of the runs in progress; of many runs (on Slurm) more
+_AT_ONCE, _LONGEST = 25, 5.0  # runs that are checked so often; seconds between two checks of however many
 
 
 class RunQueue:
@@ -51,6 +52,9 @@ class RunQueue:
         self.stop = stop
         self.running: dict[Run, Training] = {}
         self.failed: dict[Run, LotteryError] = {}
+        self._changed = (
+            True  # since it was last asked which runs are ready: with thousands of them the answer takes time
+        )
         self._attempts: dict[Run, int] = defaultdict(int)
         self._damaged: set[Run] = set()
 
@@ -68,16 +72,17 @@ class RunQueue:
         :raises RunError: a run failed, or never became ready; the message names the first one
         """
         try:
-            self._leave_out(leave_out)
-            while self.running or self._ready():
-                for run in self._ready()[: self.jobs - len(self.running)]:
-                    self._begin(run, begin)
+            while self.running or self._changed:
+                if self._changed:
+                    self._changed = False
+                    self._leave_out(leave_out)
+                    for run in self._ready()[: self.jobs - len(self.running)]:
+                        self._begin(run, begin)
                 for run, training in list(self.running.items()):
                     self._look_at(run, training, finish)
-                self._leave_out(leave_out)
-                self.progress.status({run: training.progress() for run, training in self.running.items()})
-                if self.running:
-                    time.sleep(POLL)
+                self.progress.status((run, training.progress) for run, training in self.running.items())
+                if self.running and not self._changed:
+                    time.sleep(min(_LONGEST, POLL * max(1.0, len(self.running) / _AT_ONCE)))
         finally:
             self.progress.end()
             self._stop()
@@ -115,6 +120,7 @@ class RunQueue:
         try:
             if training.finished():
                 del self.running[run]
+                self._changed = True
                 row = finish(run)
                 self.progress.finished(run, row)
                 self.done.add(run)
@@ -122,6 +128,7 @@ class RunQueue:
                     self.stop.learn(run, row.score)
         except LostError as error:
             del self.running[run]
+            self._changed = True
             self._try_again(run, error)
         except LotteryError as error:
             self.running.pop(run, None)
@@ -142,6 +149,7 @@ class RunQueue:
             self._fail(run, error)
             return
         self._damaged.add(damaged)
+        self._changed = True
         self.progress.say(f"WARNING: {error}: {damaged} is trained again from where it began")
         self.progress.again(damaged)
         (error.folder / paths.MARKER).unlink(missing_ok=True)
@@ -150,6 +158,7 @@ class RunQueue:
 
     def _fail(self, run: Run, error: LotteryError) -> None:
         self.failed[run] = error
+        self._changed = True
         self.progress.failed(run, str(error))
         with suppress(WriteError):  # e.g. on a full disk: the message must say why the run failed
             write_json(self.out / run.folder / paths.FAILED, {"reason": str(error)})

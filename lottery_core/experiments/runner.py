@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, DamagedError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import COPY, FloorStop, Run, dense, paths
 from lottery_core.experiments.next_ticket import find_ticket, is_readable
@@ -30,10 +30,9 @@ from lottery_core.experiments.restart import (
     write_scores,
 )
 from lottery_core.experiments.results import (
+    FolderRows,
     Row,
     read_marker,
-    read_rows,
-    read_searches,
     write_csv,
     write_marker,
     write_not_run,
@@ -66,6 +65,7 @@ class Runner:
         self.experiment, self.framework = experiment, framework
         self.executor, self.progress = executor, progress
         self.out = experiment.out
+        self._rows = FolderRows(self.out, experiment, progress.say)
 
     def run(self) -> list[Row]:
         """Do the runs that are not done yet.
@@ -86,6 +86,7 @@ class Runner:
             graph = self.experiment.needs, self.experiment.alike, self._floor_stop(done)
             queue = RunQueue(self.out, waiting, done, self.executor, self.progress, *graph)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score, leave_out=self.leave_out)
+            self._rows.forget()
             return self._write_rows()
 
     def rescore(self, everything: bool = False) -> list[Row]:
@@ -103,12 +104,17 @@ class Runner:
                 raise ConfigError(f"{self.out} holds no finished run, so there is nothing to score again")
             runs = [run for run in finished if not run.search] if everything else stale(finished, self.experiment)
             self._score_again(runs, finished, lock)
+            self._rows.forget()
             return self._write_rows()
 
     def begin(self, run: Run, lock: FolderLock) -> Training:
         """Find the ticket of ``run`` and start its training, or return the training that is already under way."""
         ticket = self._ticket_of(run)
-        return self._under_way(run, ticket) or self.train(run, self.prune(run, ticket), lock)
+        try:
+            return self._under_way(run, ticket) or self.train(run, self.prune(run, ticket), lock)
+        except DamagedError:  # the run that it names is not done any more
+            self._rows.forget()
+            raise
 
     def prune(self, run: Run, ticket: Path | None) -> Path | None:
         """Find the ticket that ``run`` trains; a control is made later from the winning ticket of its round."""
@@ -140,6 +146,7 @@ class Runner:
         for warning in warnings_about(self.experiment, run, row):
             self.progress.say(warning)
         write_marker(self.out / run.folder, row, self.experiment)
+        self._rows.add(row)
         self._write_rows()
         return row
 
@@ -148,6 +155,7 @@ class Runner:
         first = read_marker(self.out / dense(run.seed).folder, self.experiment)
         if not run.search and first is not None:
             write_not_run(self.experiment, run, first)
+            self._rows.forget()
 
     def _floor_stop(self, done: Mapping[Run, Row]) -> FloorStop | None:
         measures = bool(getattr(self.framework, "floor", False))
@@ -201,6 +209,7 @@ class Runner:
         keep_earlier(folder, done[run])
         write_marker(folder, row, self.experiment)
         done[run] = row
+        self._rows.forget()
         self._write_rows()
         return row
 
@@ -227,12 +236,12 @@ class Runner:
         return None
 
     def _write_rows(self) -> list[Row]:
-        rows = read_rows(self.out, self.experiment, self.progress.say)
+        rows, searched = self._rows.scored(), self._rows.searches()
         write_csv(self.out / paths.RESULTS, rows)
-        searched = read_searches(self.out, self.experiment)
         if searched:
             write_csv(self.out / paths.SEARCHED, searched)
-        write_scores(self.out, rows)
+        if self._rows.fresh or (self.out / paths.SCORES).exists():
+            write_scores(self.out, rows)
         return rows
 
 

@@ -202,7 +202,7 @@ def find_tickets(
             experiment.out,
             make_model,
             spec,
-            lambda run, state: shown.status({run: state}),
+            lambda run, state: shown.status([(run, lambda: state)]),
             evaluation,
             callbacks,
             experiment.seeding,

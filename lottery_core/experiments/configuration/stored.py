@@ -60,12 +60,14 @@ def read_row(out: Path) -> dict[str, Any]:
 
 def only_dense(out: Path) -> bool:
     """Return whether no run other than a dense one has been started in an experiment's folder."""
-    files = [path for name in (paths.STARTED, paths.MARKER) for path in out.glob(f"seed-*/**/{name}")]
+    files = (path for name in (paths.STARTED, paths.MARKER) for path in out.glob(f"seed-*/**/{name}"))
     return all(path.parent.name == DENSE for path in files)
 
 
 def has_transfers(out: Path) -> bool:
     """Return whether a run with a ticket of another experiment has been started in an experiment's folder."""
+    if not set(TRANSFERS).intersection(read_row(out).get("kinds", ())):
+        return False
     # A run that was copied, here or from another folder, was never started here.
     names = (paths.STARTED, paths.MARKER, paths.SAME_AS)
     return any(any(out.glob(f"seed-*/**/{kind}/*/{name}")) for kind in TRANSFERS for name in names)

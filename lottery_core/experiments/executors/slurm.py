@@ -111,15 +111,22 @@ class Slurm:
         return executor
 
     def adopt(self, run: Run, folder: Path) -> Job | None:
-        """Return the job of ``run`` that an earlier command left queued or that has succeeded since, else ``None``."""
+        """Return the job of ``run`` that an earlier command left queued or that has succeeded since, else ``None``.
+
+        :raises RunError: Slurm does not answer, so the job may still be running
+        """
         folder = folder.absolute()
         submitted = read_object(folder / paths.JOB)
         if not submitted:
             return None
         job = Job(self.queue, folder, str(submitted.get("token")), str(submitted.get("name")), logs=self.logs)
         code = job.code()
-        usable = code == 0 if code is not None else self.queue.state(job.name, now=True) is not None
-        return job if usable else None
+        if code is not None:
+            return job if code == 0 else None
+        state = self.queue.state(job.name)
+        if self.queue.problem:
+            raise RunError(f"squeue does not answer ({self.queue.problem}), and {job.name} may still be running")
+        return job if state is not None else None
 
 
 class Job:
@@ -143,6 +150,7 @@ class Job:
         self.queue, self.folder, self.token, self.name, self.number = queue, folder, token, name, number
         self.logs = folder if logs is None else logs
         self._missed: float | None = None
+        self._end, self._look = "", -1  # what scontrol said of its end, and after which look at the queue
 
     def code(self) -> int | None:
         """Return the exit status of the run's command; ``None`` if it has not ended, or the job was killed."""
@@ -166,7 +174,9 @@ class Job:
         if state is not None:
             self._missed, self.number = None, self.queue.number(self.name)
             return False
-        ended = self._ended()
+        if self._look != self.queue.looks:
+            self._look, self._end = self.queue.looks, self._ended()
+        ended = self._end
         now = time.monotonic()
         self._missed = now if self._missed is None else self._missed
         # The file of a job that succeeded may not be visible yet; a killed job writes none.

@@ -114,14 +114,24 @@ def require_slurm() -> None:
 
 
 class Queue:
-    """The user's jobs in Slurm's queue, by name; refreshed at most every :attr:`every` seconds."""
+    """The user's jobs in Slurm's queue, by name; refreshed at most every :attr:`every` seconds.
+
+    While Slurm does not answer, the last known state stays, and it is asked less and less often.
+
+    :ivar looks: how often Slurm was asked
+    :ivar problem: why the queue has never been read; empty once it was
+    """
 
     every = 5.0  # seconds between calls of squeue
+    longest = 60.0  # the same while Slurm does not answer
     patience = 60.0  # seconds to wait for an answer
 
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[str, str]] = {}
-        self._refreshed_at = -float("inf")
+        self._asked_at, self._pause = -float("inf"), 0.0
+        self._answered = False
+        self.looks = 0
+        self.problem = ""
 
     def state(self, name: str, now: bool = False) -> str | None:
         """Return Slurm's state of a job, e.g. ``"PENDING"``; ``None`` if the job is not in the queue.
@@ -129,7 +139,7 @@ class Queue:
         :param name: the job's name
         :param now: whether to refresh the queue first
         """
-        if now or time.monotonic() - self._refreshed_at >= self.every:
+        if now or time.monotonic() - self._asked_at >= self._pause:
             self._refresh()
         job = self._jobs.get(name)
         return None if job is None else job[0]
@@ -141,14 +151,20 @@ class Queue:
     def cancel(self, name: str) -> None:
         """Cancel the job ``name``."""
         subprocess.run(["scancel", "--name", name, "--user", getpass.getuser()], check=False, capture_output=True)
-        self._refreshed_at = -float("inf")
+        self._asked_at = -float("inf")
 
     def _refresh(self) -> None:
         command = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%j|%T|%i"]
         try:
             answer = subprocess.run(command, capture_output=True, text=True, timeout=self.patience, check=True).stdout
-        except (OSError, subprocess.SubprocessError):
-            return  # the controller may be unreachable for a while: keep the last known state
-        self._refreshed_at = time.monotonic()
+        except (OSError, subprocess.SubprocessError) as error:
+            # The controller may be unreachable for a while, and is not to be asked by each of many jobs.
+            self._pause = min(self.longest, 2 * max(self._pause, self.every))
+            self.problem = "" if self._answered else str(error)
+            return
+        finally:
+            self._asked_at = time.monotonic()
+            self.looks += 1
+        self._pause, self._answered, self.problem = self.every, True, ""
         rows = [line.strip().rsplit("|", 2) for line in answer.splitlines() if line.count("|") >= 2]
         self._jobs = {name: (state, number) for name, state, number in rows}

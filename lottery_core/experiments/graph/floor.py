@@ -7,12 +7,13 @@ the others were at 22.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.graph.plan import Run, dense
-from lottery_core.pruning import BEST_OF
+from lottery_core.experiments.graph.plan import Run
+from lottery_core.pruning import BEST_OF, DENSE
 
 BOUND = 0.05  # share of the distance from the floor to the dense score
 
@@ -103,7 +104,7 @@ class FloorStop:
         self._read, self._sign = floor, sign
         self._floor: float | None = None
         self.scored = sorted(scored)
-        self._scores: dict[Run, float] = {}
+        self._scores: dict[tuple[int, str], dict[int, float]] = defaultdict(dict)  # seed, kind -> round -> score
 
     def learn(self, run: Run, score: float) -> None:
         """Take note of a finished run.
@@ -113,7 +114,7 @@ class FloorStop:
         :param score: its score
         """
         if not run.search and run.noise == 1 and run.kind not in BEST_OF:
-            self._scores[run] = score
+            self._scores[run.seed, run.kind][run.round] = score
 
     def left_out(self, waiting: Iterable[Run]) -> list[Run]:
         """Return the waiting runs that are not needed: their kind has ended, and no run that goes on needs them.
@@ -139,25 +140,24 @@ class FloorStop:
             return False  # no single draw of several ends its kind
         place = self.scored.index(run.round)
         before = self.scored[max(0, place - self.count) : place]
-        scores = [self._scores.get(Run(run.seed, run.kind, round_)) for round_ in before]
+        scores = [self._scores[run.seed, run.kind].get(round_) for round_ in before]
         unknown = any(score is None for score in scores)
         return len(before) == self.count and unknown and all(score is None or self._low(run, score) for score in scores)
 
     def _ended(self, run: Run) -> bool:
-        dense_score, floor = self._scores.get(dense(run.seed)), self._measured()
+        dense_score, floor = self._dense(run), self._measured()
         if dense_score is None or floor is None or run.round not in self.scored:
             return False
-        levels = [
-            Level(other.round, score)
-            for other, score in self._scores.items()
-            if (other.seed, other.kind) == (run.seed, run.kind)
-        ]
+        levels = [Level(round_, score) for round_, score in self._scores[run.seed, run.kind].items()]
         end = ends_after(levels, self.scored, dense_score, floor, self.count, self._sign)
         return end is not None and run.round > end
 
     def _low(self, run: Run, score: float) -> bool:
-        dense_score, floor = self._scores.get(dense(run.seed)), self._measured()
+        dense_score, floor = self._dense(run), self._measured()
         return dense_score is not None and floor is not None and at_floor(score, dense_score, floor, self._sign)
+
+    def _dense(self, run: Run) -> float | None:
+        return self._scores[run.seed, DENSE].get(0)
 
     def _measured(self) -> float | None:
         # The process of the first dense run may measure it.

@@ -1,5 +1,6 @@
 """Results: rows of finished runs, markers, scores and ``results.csv``."""
 
+from lottery_core.experiments.results.folder_rows import FolderRows
 from lottery_core.experiments.results.markers import (
     AT_FLOOR,
     read_marker,
@@ -14,6 +15,7 @@ from lottery_core.experiments.results.scores import floor_scoring, read_floor, r
 from lottery_core.experiments.results.tables import read_csv, write_csv, write_lines
 
 __all__ = [
+    "FolderRows",
     "AT_FLOOR",
     "read_marker",
     "read_rows",

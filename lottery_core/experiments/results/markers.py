@@ -165,11 +165,11 @@ def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[s
     """
     if not out.is_dir():
         raise ConfigError(f"{out} is not an experiment's folder")
-    rows = [row for row in _read_all(out, experiment, warn or _warn) if not row.search]
+    rows = [row for row in read_all(out, experiment, warn or _warn) if not row.search]
     if not rows:
         raise ConfigError(f"{out} holds no finished run")
     rows += floor_row(out, rows[0])
-    return _in_order(rows)
+    return in_order(rows)
 
 
 def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
@@ -178,15 +178,23 @@ def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
     :param out: the experiment's folder
     :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
     """
-    return _in_order([row for row in _read_all(out, experiment, lambda line: None) if row.search])
+    return in_order([row for row in read_all(out, experiment, lambda line: None) if row.search])
 
 
-def _in_order(rows: Iterable[Row]) -> list[Row]:
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Return rows sorted by seed, kind and round."""
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
     return sorted(rows, key=lambda row: (row.seed, order.get(row.kind, len(order)), row.kind, row.round, row.noise))
 
 
-def _read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
+def read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> Iterator[Row]:
+    """Yield the rows of all finished runs of a folder, scored and searching ones.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    :param warn: shows a warning about a marker that is skipped
+    :raises ConfigError: a marker is damaged
+    """
     files = (path for name in (paths.MARKER, paths.NOT_RUN) for path in out.glob(f"seed-*/**/{name}"))
     for path in sorted(files):
         marker, reason = _known(path, _stamp(path), _stamp(path.parent / paths.TICKET))

@@ -243,7 +243,7 @@ def test_a_terminal_gets_one_status_line(tmp_path: Path) -> None:
     shown.begin([dense(1)], [], 1)
     stream.truncate(0)
     stream.seek(0)
-    shown.status({dense(1): {"text": "epoch 3/20, score 21"}})
+    shown.status([(dense(1), lambda: {"text": "epoch 3/20, score 21"})])
     assert stream.getvalue() == "\r\x1b[K[0/1] seed 1 dense: epoch 3/20, score 21"
 
 

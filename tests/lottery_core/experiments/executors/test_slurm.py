@@ -34,6 +34,7 @@ class FakeQueue(Queue):
         self.cancelled: list[str] = []
 
     def state(self, name: str, now: bool = False) -> str | None:
+        self.looks += 1
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def number(self, name: str) -> str:
@@ -126,6 +127,45 @@ def test_the_queue_as_squeue_lists_it(tmp_path: Path, monkeypatch: pytest.Monkey
     squeue.write_text("#!/bin/sh\n")
     assert queue.state("other") == "RUNNING"  # not refreshed within seconds
     assert queue.state("other", now=True) is None
+
+
+def test_a_controller_that_does_not_answer_is_not_asked_by_every_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a job of an earlier command given up, which may still be running."""
+    asked = tmp_path / "asked"
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\necho once >> {asked}\nexit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    queue = Queue()
+    for _ in range(20):
+        assert [queue.state(name) for name in "abc"] == [None] * 3
+    assert asked.read_text().count("once") == 1
+    slurm = Slurm(Toy().command, tmp_path, {}, require_installed=False)
+    for index in range(5):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        write_json(folder / paths.JOB, {"token": "abc", "name": f"x-{index}"})
+        with pytest.raises(RunError, match=rf"squeue does not answer \(.*exit status 1.*\), and x-{index} may still"):
+            slurm.adopt(dense(1), folder)
+    assert asked.read_text().count("once") == 2
+    (tmp_path / "squeue").write_text("#!/bin/sh\nprintf 'x-3|RUNNING|8\\n'\n")
+    slurm.queue.state("", now=True)
+    assert [slurm.adopt(dense(1), tmp_path / str(index)) is not None for index in range(5)] == [False] * 3 + [
+        True,
+        False,
+    ]
+
+
+def test_scontrol_is_asked_once_a_look_at_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tmp_path / "asked"
+    for name, answer in (("squeue", ""), ("scontrol", f"echo once >> {asked}; echo JobState=COMPLETED")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    submitted = Job(Queue(), tmp_path, "abc", "lottery-x-abc", "7")
+    assert not any(submitted.finished() for _ in range(10))
+    assert asked.read_text().count("once") == 1
 
 
 def test_only_queued_and_successful_jobs_are_adopted(tmp_path: Path) -> None:
@@ -306,7 +346,7 @@ class Interrupted(Cluster):
         if run == dense(1):
             return super().start(run, folder, lock)
         waits = job(folder, "RUNNING")
-        waits.progress = lambda: (_ for _ in ()).throw(KeyboardInterrupt())  # type: ignore[method-assign]
+        waits.finished = lambda: (_ for _ in ()).throw(KeyboardInterrupt())  # type: ignore[method-assign]
         return waits
 
 

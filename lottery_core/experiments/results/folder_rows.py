@@ -1,0 +1,61 @@
+"""The rows of a folder while its runs are being done: read once, then one more a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lottery_core.errors import ConfigError
+from lottery_core.experiments.configuration import Experiment
+from lottery_core.experiments.graph import Run
+from lottery_core.experiments.results.markers import in_order, read_all
+from lottery_core.experiments.results.row import Row
+from lottery_core.experiments.results.scores import floor_row
+
+
+class FolderRows:
+    """The rows of all finished runs of a folder that no other process writes to.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped
+    :param warn: shows a warning about a marker that is skipped
+    :ivar fresh: whether the rows were read from the folder, and none was added since
+    """
+
+    def __init__(self, out: Path, experiment: Experiment, warn: Callable[[str], None]) -> None:
+        self.out, self.experiment, self.warn = out, experiment, warn
+        self._rows: dict[Run, Row] | None = None
+        self.fresh = False
+
+    def add(self, row: Row) -> None:
+        """Take note of a run whose marker was just written."""
+        if self._rows is not None:
+            self._rows[row.run] = row
+            self.fresh = False
+
+    def forget(self) -> None:
+        """Read the folder again the next time: a marker has been removed or changed."""
+        self._rows = None
+
+    def scored(self) -> list[Row]:
+        """Return the rows of scored runs and of the floor, as :func:`read_rows` does.
+
+        :raises ConfigError: no run has finished, or a marker is damaged
+        """
+        rows = [row for row in self._all() if not row.search]
+        if not rows:
+            raise ConfigError(f"{self.out} holds no finished run")
+        return in_order([*rows, *floor_row(self.out, rows[0])])  # the floor may have been measured since
+
+    def searches(self) -> list[Row]:
+        """Return the rows of search runs, as :func:`read_searches` does.
+
+        :raises ConfigError: a marker is damaged
+        """
+        return in_order(row for row in self._all() if row.search)
+
+    def _all(self) -> list[Row]:
+        if self._rows is None:
+            self._rows = {row.run: row for row in read_all(self.out, self.experiment, self.warn)}
+            self.fresh = True
+        return [*self._rows.values()]
