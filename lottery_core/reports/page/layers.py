@@ -33,7 +33,7 @@ def layers_section(tickets: Tickets, budget: Budget) -> Section:
     :param budget: limits the number of cells in the tables
     """
     section = Section("layers", "Survivors by layer and round")
-    counts = {run: _layer_counts(tickets, run) for run in tickets.runs}
+    counts = {run: tickets.layers[run] for run in tickets.runs}
     if not counts:
         section.text.append("There is no finished ticket to look into.")
         return section
@@ -43,11 +43,6 @@ def layers_section(tickets: Tickets, budget: Budget) -> Section:
     )
     _fill(section, counts, "tensor", "survivors of each tensor", budget.cells)
     return section
-
-
-def _layer_counts(tickets: Tickets, run: Run) -> Counts:
-    masks = tickets[run]
-    return {name: (masks.survivors[name], size) for name, size in masks.sizes.items() if size}
 
 
 def inputs_section(subject: Subject, tickets: Tickets, budget: Budget) -> Section | None:
@@ -82,11 +77,13 @@ def inputs_section(subject: Subject, tickets: Tickets, budget: Budget) -> Sectio
 
 
 def _inputs(tickets: Tickets, run: Run, inputs_of: InputsOf, settings: Mapping[str, Any]) -> Counts:
-    try:
-        masks = read_masks(tickets.path(run))
-    except TicketError:  # the file has changed since it was counted
-        return {}
-    return {name: (surviving, total) for name, surviving, total in inputs_of(masks, settings) if total}
+    if run not in tickets.inputs:
+        try:
+            found = inputs_of(read_masks(tickets.path(run)), settings)
+        except TicketError:  # the file has changed since it was counted
+            found = []
+        tickets.inputs[run] = {name: (surviving, total) for name, surviving, total in found if total}
+    return tickets.inputs[run]
 
 
 def _lost(counts: Mapping[Run, Counts]) -> list[str]:

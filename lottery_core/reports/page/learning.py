@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lottery_core import dialects
@@ -36,18 +36,46 @@ def learning_section(subject: Subject, budget: Budget) -> Section:
     for run, points in curves.items():
         # A file has one measure, unless the run was resumed with a version of the framework that logs another.
         measures[points[-1].measure][run] = [point for point in points if point.measure == points[-1].measure]
+    drawn = _drawn(list(curves), budget.points // _FEWEST)
+    if len(drawn) < len(curves):
+        section.text.append(
+            f"Drawn are the runs of {_seeds(drawn)}, {len(drawn):,} of {len(curves):,}: more would make the page too "
+            "large."
+        )
     for measure, some in measures.items():
-        most = max(_FEWEST, budget.points // len(curves))
-        section.charts.append(_chart(measure or subject.label, some, dialect.steps, most))
+        kept = {run: points for run, points in some.items() if run in drawn}
+        if kept:
+            most = max(_FEWEST, budget.points // len(drawn))
+            section.charts.append(_chart(measure or subject.label, kept, dialect.steps, most))
     checked = {run: looked for run, points in curves.items() if (looked := _distances(points))}
+    kept = {run: points for run, points in checked.items() if run in drawn}
+    if kept:
+        most = max(_FEWEST, budget.points // len(kept))
+        section.charts.append(_chart(_DISTANCE, kept, dialect.steps, most))
     if checked:
-        most = max(_FEWEST, budget.points // len(checked))
-        section.charts.append(_chart(_DISTANCE, checked, dialect.steps, most))
         first = [run for run in checked if run.kind == DENSE]
         line = threshold_line(subject.folder, first) if subject.folder is not None else None
         section.text += [] if line is None else [line[0].upper() + line[1:] + "."]
     section.tables.append(_table(curves, dialect.steps))
     return section
+
+
+def _drawn(runs: Sequence[Run], most: int) -> set[Run]:
+    # Whole seeds as far as they fit, at least the first run.
+    by_seed: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_seed[run.seed].append(run)
+    found: list[Run] = []
+    for some in by_seed.values():
+        if found and len(found) + len(some) > most:
+            break
+        found += some
+    return set(found[: max(1, most)])
+
+
+def _seeds(runs: Iterable[Run]) -> str:
+    seeds = sorted({run.seed for run in runs})
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _distances(points: Sequence[CurvePoint]) -> list[CurvePoint]:

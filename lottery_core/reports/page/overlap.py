@@ -25,9 +25,7 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Se
     section = Section("overlap", "Overlap of masks")
     kinds, levels = tickets.kinds(), {row.round: row.surviving_fraction for row in rows}
     between_seeds = {kind: pairs for kind in kinds if (pairs := _between_seeds(tickets, kind))}
-    between_kinds = {
-        f"{one} and {other}": pairs for one, other in combinations(kinds, 2) if (pairs := _kinds(tickets, one, other))
-    }
+    between_kinds = _between_kinds(tickets, kinds)
     if not between_seeds and not between_kinds and len(tickets.rounds()) < 2:
         section.text.append("There are not yet two finished tickets to compare.")
         return section
@@ -55,12 +53,10 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Se
 
 
 def _pairs(tickets: Tickets, pairs: Iterable[tuple[Run, Run]]) -> Pairs:
-    known = set(tickets.runs)
     found: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for one, other in pairs:
-        if one in known and other in known:
-            first, second = tickets[one], tickets[other]
-            found[one.round].append((first.overlap(second), first.chance(second)))
+        if one in tickets.known and other in tickets.known:
+            found[one.round].append(tickets.compare(one, other))
     return dict(sorted(found.items()))
 
 
@@ -76,15 +72,16 @@ def _between_seeds(tickets: Tickets, kind: str) -> Pairs:
     )
 
 
-def _kinds(tickets: Tickets, one: str, other: str) -> Pairs:
-    return _pairs(
-        tickets,
-        (
-            (Run(seed, one, round_), Run(seed, other, round_))
-            for seed in tickets.seeds()[:_MOST_SEEDS]
-            for round_ in tickets.rounds()
-        ),
-    )
+def _between_kinds(tickets: Tickets, kinds: Sequence[str]) -> dict[str, Pairs]:
+    # By seed and round, so that the masks of one cell are read once for all their pairs.
+    names = list(combinations(kinds, 2))
+    found: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = {pair: defaultdict(list) for pair in names}
+    for seed in tickets.seeds()[:_MOST_SEEDS]:
+        for round_ in tickets.rounds():
+            cell = {kind: run for kind in kinds if (run := Run(seed, kind, round_)) in tickets.known}
+            for one, other in combinations(cell, 2):
+                found[one, other][round_].append(tickets.compare(cell[one], cell[other]))
+    return {f"{one} and {other}": dict(sorted(found[one, other].items())) for one, other in names if found[one, other]}
 
 
 def _lines(title: str, found: Mapping[str, Pairs], levels: Mapping[int, float], kinds: Sequence[str]) -> Chart:
@@ -144,13 +141,13 @@ def _between_rounds(section: Section, tickets: Tickets, most: int) -> None:
             continue
         found: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
         for seed in tickets.seeds()[:_MOST_SEEDS]:
-            own = [Run(seed, kind, round_) for round_ in rounds if Run(seed, kind, round_) in set(tickets.runs)]
+            own = [run for round_ in rounds if (run := Run(seed, kind, round_)) in tickets.known]
             for one, other in combinations(own, 2):
-                pair = (tickets[one].overlap(tickets[other]), tickets[one].chance(tickets[other]))
+                pair = tickets.compare(one, other)
                 found[one.round, other.round].append(pair)
                 found[other.round, one.round].append(pair)
             for run in own:
-                found[run.round, run.round].append((1.0, tickets[run].chance(tickets[run])))
+                found[run.round, run.round].append(tickets.compare(run, run))
         groups.append(_round_group(kind, rounds, found))
     if not groups:
         return

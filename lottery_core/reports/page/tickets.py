@@ -61,6 +61,10 @@ class Tickets:
         self.folder = folder
         self.runs: list[Run] = []
         self.damaged: list[str] = []
+        self.known: frozenset[Run] = frozenset()
+        self.layers: dict[Run, dict[str, tuple[int, int]]] = {}  # survivors and size of each tensor
+        self.inputs: dict[Run, dict[str, tuple[int, int]]] = {}  # of input features, once they were counted
+        self._compared: dict[tuple[Run, Run], tuple[float, float]] = {}
         self._kept: OrderedDict[Run, PackedMasks] = OrderedDict()
         self._bytes = 0
         seen: dict[str, tuple[int, ...]] | None = None
@@ -71,8 +75,10 @@ class Tickets:
             seen = seen or masks.shapes
             if masks.shapes == seen:
                 self.runs.append(run)
+                self.layers[run] = {name: (masks.survivors[name], size) for name, size in masks.sizes.items() if size}
             else:
                 self.damaged.append(f"{run}: its ticket is of another pool, and left out")
+        self.known = frozenset(self.runs)
 
     def path(self, run: Run) -> Path:
         """Return the path of a run's ticket file."""
@@ -84,6 +90,17 @@ class Tickets:
         if masks is None:
             raise TicketError(f"the ticket of {run} can no longer be read")
         return masks
+
+    def compare(self, one: Run, other: Run) -> tuple[float, float]:
+        """Return the Jaccard index of two masks and the one expected by chance; they are computed once.
+
+        Whoever compares many goes through them in an order in which few masks are needed at a time.
+        """
+        found = self._compared.get((one, other))
+        if found is None:
+            first, second = self[one], self[other]
+            found = self._compared[one, other] = first.overlap(second), first.chance(second)
+        return found
 
     def _load(self, run: Run) -> PackedMasks | None:
         if run in self._kept:

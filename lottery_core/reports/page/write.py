@@ -81,9 +81,11 @@ def render_page(subjects: Sequence[Subject], most: int = MOST_BYTES) -> str:
     """
     subjects, budget = _distinct(subjects), Budget()
     tickets = [Tickets(subject.folder, subject.rows) for subject in subjects]
+    size = math.inf
     while True:
         page = _render(subjects, tickets, budget)
-        if len(page.encode()) <= most or not budget.rows:
+        before, size = size, len(page.encode())
+        if size <= most or size >= before or not budget.rows:  # what is left cannot be shortened
             return page
         budget = budget.share(4)
 
