@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from lottery_core.errors import CheckpointError, ConfigError, DamagedError, RunE
 from lottery_core.experiments.configuration import Experiment, Line, score_line
 from lottery_core.experiments.graph import COPY, Run, copies, dense, paths, pruned_run, start_folder
 from lottery_core.experiments.protocols import Framework
+from lottery_core.files import stamp
 from lottery_core.pruning import (
     CHAINS,
     DENSE,
@@ -237,10 +239,16 @@ def is_readable(ticket: Path) -> bool:
     :param ticket: the ticket's file
     """
     try:
-        Ticket.load(ticket)
+        _read_whole(ticket, stamp(ticket))
     except TicketError:
         return False
     return True
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_whole(ticket: Path, of_file: tuple[int, ...]) -> None:
+    # Every control of a round asks for the same large file; one that cannot be read is read again.
+    Ticket.load(ticket)
 
 
 @contextmanager

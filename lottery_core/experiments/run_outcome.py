@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from lottery_core.errors import CheckpointError
+from lottery_core.errors import CheckpointError, TicketError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import LINE, Run, copies, paths
-from lottery_core.experiments.next_ticket import is_readable, pool_size
+from lottery_core.experiments.next_ticket import pool_size
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object
@@ -30,26 +30,41 @@ def trained_already(experiment: Experiment, run: Run) -> Run | None:
     if run.kind not in CHAINS or not ticket.exists():
         return None
     begins_alike = experiment.after_rewind == FULL and experiment.rewind != NOTHING
-    content = Ticket.load(ticket).content
+    own = Ticket.load(ticket)
     for kind, chain in CHAINS.items():
         other = replace(run, kind=kind)
         if kind == run.kind or not (begins_alike or chain.rewinds == CHAINS[run.kind].rewinds):
             continue
         folder = experiment.out / other.folder
         row = read_marker(folder, experiment)
-        if row is None or row.same_as or not is_readable(folder / paths.TICKET):
+        if row is None or row.same_as:
             continue
-        if Ticket.load(folder / paths.TICKET).content == content:
+        try:
+            found = Ticket.load(folder / paths.TICKET)
+        except TicketError:
+            continue
+        if found.masks == own.masks and found.content == own.content:  # a digest of the content takes longer
             return other
     return None
 
 
-def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
+def trained_ticket(experiment: Experiment, run: Run) -> Ticket | None:
+    """Return the ticket that a run has trained; ``None`` for a dense run and for a line.
+
+    :param experiment: the configuration
+    :param run: the run
+    :raises TicketError: it cannot be read
+    """
+    return Ticket.load(experiment.out / run.folder / paths.TICKET) if run.has_ticket and run.kind != LINE else None
+
+
+def make_row(experiment: Experiment, framework: Framework, run: Run, ticket: Ticket | None) -> Row:
     """Make the result row of a run whose training has succeeded.
 
     :param experiment: the configuration
     :param framework: reads the score
     :param run: the run
+    :param ticket: its ticket, from :func:`trained_ticket`
     """
     folder = experiment.out / run.folder
     score = framework.score(folder)
@@ -63,10 +78,9 @@ def make_row(experiment: Experiment, framework: Framework, run: Run) -> Row:
     if run.kind == LINE:
         masks = Ticket.load(experiment.out / copies(run)[0].folder / paths.TICKET).masks
         pool, surviving = masks.pool, masks.surviving
-    elif not run.has_ticket:
+    elif ticket is None:
         pool = surviving = pool_size(experiment, Weights.load(folder / paths.INIT))
     else:
-        ticket = Ticket.load(folder / paths.TICKET)
         pool, surviving = ticket.masks.pool, ticket.masks.surviving
         collapsed, digest = ticket.masks.collapsed(), ticket.digest
         networks, scale = _by_network(ticket), output_scale(ticket)
@@ -109,16 +123,16 @@ def _by_network(ticket: Ticket) -> str:
     return " ".join(f"{network.name}={network.surviving}/{network.pool}" for network in networks)
 
 
-def warnings_about(experiment: Experiment, run: Run, row: Row) -> Iterator[str]:
+def warnings_about(experiment: Experiment, run: Run, ticket: Ticket | None) -> Iterator[str]:
     """Yield what users should know about a finished run before they trust its score, one line each.
 
     :param experiment: the configuration
     :param run: the run
-    :param row: the run's row
+    :param ticket: its ticket, from :func:`trained_ticket`
     """
     folder = experiment.out / run.folder
-    if run.kind not in (DENSE, LINE) and (not run.repeats or run.kind in IN_TRAINING):
-        yield from ticket_notes(Ticket.load(folder / paths.TICKET), f"{run}")
+    if ticket is not None and run.kind != DENSE and (not run.repeats or run.kind in IN_TRAINING):
+        yield from ticket_notes(ticket, f"{run}")
     rewinds_late = not run.has_ticket and any_rewinds(experiment.kinds) and experiment.rewind not in (AT_INIT, *KEPT)
     if rewinds_late and _same(experiment, folder / paths.INIT, folder / paths.REWIND):
         yield (

@@ -37,7 +37,7 @@ from lottery_core.experiments.results import (
     write_marker,
     write_not_run,
 )
-from lottery_core.experiments.run_outcome import make_row, trained_already, warnings_about
+from lottery_core.experiments.run_outcome import make_row, trained_already, trained_ticket, warnings_about
 from lottery_core.files import FolderLock, remove_parts
 from lottery_core.pruning import CHAINS, IN_TRAINING
 
@@ -142,8 +142,9 @@ class Runner:
 
     def score(self, run: Run) -> Row:
         """Record the score of ``run``, whose training has ended, and mark it as done."""
-        row = make_row(self.experiment, self.framework, run)
-        for warning in warnings_about(self.experiment, run, row):
+        ticket = trained_ticket(self.experiment, run)
+        row = make_row(self.experiment, self.framework, run, ticket)
+        for warning in warnings_about(self.experiment, run, ticket):
             self.progress.say(warning)
         write_marker(self.out / run.folder, row, self.experiment)
         self._rows.add(row)

@@ -19,7 +19,7 @@ from lottery_core.files.differences import differences
 from lottery_core.files.folders import write_folder
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.printable import first_line, printable
-from lottery_core.files.regular import file_digest, why_not_regular
+from lottery_core.files.regular import file_digest, stamp, why_not_regular
 from lottery_core.files.signatures import sign, unsigned
 from lottery_core.files.sizes import believable, why_no_shape
 
@@ -43,6 +43,7 @@ __all__ = [
     "refuse_inputs",
     "remove_parts",
     "sign",
+    "stamp",
     "unsigned",
     "why_no_shape",
     "why_not_regular",

@@ -28,6 +28,18 @@ def why_not_regular(path: str | Path) -> str | None:
     return None if stat.S_ISREG(mode) else "Not a regular file"
 
 
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does: times, size and inode; empty if there is no file.
+
+    :param path: the file
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
 def file_digest(path: Path, option: str) -> str:
     """Return the SHA-256 of a file that an option names.
 

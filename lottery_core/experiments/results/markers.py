@@ -14,7 +14,7 @@ from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.results.row import Row, check_numbers
 from lottery_core.experiments.results.scores import floor_row
-from lottery_core.files import from_json, printable, read_json, write_json
+from lottery_core.files import from_json, printable, read_json, stamp, write_json
 from lottery_core.pruning import DENSE, KINDS
 from lottery_core.tickets import claimed_digest
 
@@ -56,20 +56,9 @@ class _Marker:
     row: Row
 
 
-_Stamp = tuple[int, ...]  # of a file that has not changed since; empty: there is none
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
-
-
 # Every finished run reads all markers of its experiment: hundreds, of which one is new.
 @lru_cache(maxsize=1 << 14)
-def _known(path: Path, of_marker: _Stamp, of_ticket: _Stamp) -> tuple[_Marker | None, str | None]:
+def _known(path: Path, of_marker: tuple[int, ...], of_ticket: tuple[int, ...]) -> tuple[_Marker | None, str | None]:
     marker = _read(path.parent, path.name)
     return marker, None if marker is None or marker.row.not_run else why_foreign(marker.row, path.parent)
 
@@ -197,7 +186,7 @@ def read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], Non
     """
     files = (path for name in (paths.MARKER, paths.NOT_RUN) for path in out.glob(f"seed-*/**/{name}"))
     for path in sorted(files):
-        marker, reason = _known(path, _stamp(path), _stamp(path.parent / paths.TICKET))
+        marker, reason = _known(path, stamp(path), stamp(path.parent / paths.TICKET))
         if marker is None or (experiment is not None and not experiment.accepts(marker.configuration)):
             continue
         if marker.row.not_run and (path.parent / paths.MARKER).exists():  # done by a later command

@@ -18,8 +18,13 @@ from lottery_core.errors import MaskError
 from lottery_core.pruning.settling.distance import PackedMask, changed
 
 CHECKS = 20  # the least number of checks in a training; distances are scaled to the time between two of as many
+_PARTS = 2 * CHECKS  # of a training, of each of which one mask is kept to look back at
 _SLOW = 0.8  # of the average speed since the start
 _LAST = 3  # the largest of so many last distances must lie below the threshold
+
+
+def _part(share: float) -> int:
+    return int(share * _PARTS + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ class Settling:
         since_start = changed(mask, start) / share
         look = Look(share, max(since_half, since_before) / CHECKS, since_half < _SLOW * since_start)
         self.looks.append(look)
-        # Later checks compare with half of a longer time, so earlier masks are needed no more.
-        self._masks = [self._masks[0], *(entry for entry in self._masks[1:] if entry[0] >= half_share), (share, mask)]
+        # Later checks compare with half of a longer time, so earlier masks are needed no more; and of a training with
+        # many checks one mask in each of these parts is enough.
+        kept = [entry for entry in self._masks[1:] if entry[0] >= half_share]
+        if len(kept) > 1 and _part(kept[-1][0]) == _part(kept[-2][0]):
+            kept.pop()
+        self._masks = [self._masks[0], *kept, (share, mask)]
         return look
 
     def state(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from lottery_core import Ticket
 from lottery_core.experiments import queue, read_rows, read_searches, runner
 from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
@@ -114,3 +115,23 @@ def test_the_tables_of_a_chain_are_those_of_its_folder_after_every_run(
     assert seen["results.csv"] > len(rows)
     assert seen["search.csv"] > 4
     assert read["whole"] == 2
+
+
+def test_a_further_control_reads_the_winning_ticket_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have hundreds of megabytes: the process of the control reads it, and the one that starts it does not."""
+    read: Counter[Path] = Counter()
+    load = Ticket.load.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type[Ticket], path: Path) -> Ticket:
+        read[path] += 1
+        return cast(Ticket, load(cls, path))
+
+    monkeypatch.setattr(Ticket, "load", classmethod(counted))
+    few = ("winning", "random")
+    many = (*few, "reinit", "permuted", "shuffled", "signs")
+    for name, kinds in (("few", few), ("many", many)):
+        found = experiment(tmp_path / name, rounds=2, kinds=kinds)
+        Runner(found, Toy(), Here(tmp_path / name), Progress(quiet=True)).run()
+    winning, random = (Path(Run(1, kind, 1).folder) / "ticket.safetensors" for kind in few)
+    assert read[tmp_path / "many" / winning] == read[tmp_path / "few" / winning] + 4
+    assert read[tmp_path / "many" / random] <= 2
