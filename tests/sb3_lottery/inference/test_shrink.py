@@ -158,7 +158,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
-def run(code: str, *words: object, parent: str, **environment: str) -> str:
+def run(code: str, *words: object, parent: str = "", **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)],
         capture_output=True,
