@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.preloaded.commands import (
     ADDRESS,
-    BARE,
+    FIRST,
     LIMITS,
     LOADED,
     PARENT,
@@ -126,9 +126,9 @@ def _parent(name: str) -> socket.socket | None:
 
 
 def _command(name: str, numbers: list[int]) -> list[str]:
-    if name.endswith(BARE):
+    if name == FIRST:
         return [sys.executable, "-c", f"from tests.preloaded import parent; parent.main({name!r}, {numbers})"]
-    # A fork of the bare one.
+    # A fork of the first one, or of the bare one.
     return [sys.executable, "-m", "tests.preloaded.parent", name, *map(str, numbers)]
 
 
@@ -161,12 +161,16 @@ def only(name: str, parent: socket.socket) -> None:
     _parents[name] = parent
 
 
-def pair() -> list[socket.socket]:
-    """Two ends of a connection, with numbers that no order asks for."""
-    return [*map(high, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))]
+def pair(lowest: int = 512) -> list[socket.socket]:
+    """Two ends of a connection, see :func:`high`."""
+    return [high(end, lowest) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
 
 
-def high(end: socket.socket) -> socket.socket:
-    """The same socket with such a number."""
+def high(end: socket.socket, lowest: int = 512) -> socket.socket:
+    """The same socket with a number that no command asks for.
+
+    :param end: the socket
+    :param lowest: its least number: 768 in a parent, of which others ask for their own numbers, from 512 on
+    """
     with end:
-        return socket.socket(fileno=fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 512))
+        return socket.socket(fileno=fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, lowest))

@@ -16,6 +16,7 @@ LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
 SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
 ROOT = Path(__file__).resolve().parents[2]
 BARE = "-bare"  # the parent that has not loaded this project
+FIRST = "core" + BARE  # the parent of all parents
 _TORCH = ("torch._dynamo", "matplotlib.pyplot", "safetensors.torch")  # the first is torch's compiler, for optimizers
 _FAIRSEQ = (
     "fairseq.tasks",
@@ -74,7 +75,7 @@ def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
     words = simple([os.fspath(word) for word in args]) if isinstance(args, list | tuple) else [""]
     path = Path(words[0])
     if words[0] == sys.executable and words[1:3] == ["-m", "tests.preloaded.parent"]:
-        return (words[3] + BARE,)
+        return (FIRST,) if words[3].endswith(BARE) else (words[3] + BARE,)
     if words[0] != sys.executable:
         name = SCRIPTS.get(path.name, (None,))[0] if path.parent == Path(sys.executable).parent else None
     elif words[1:2] == ["-m"]:

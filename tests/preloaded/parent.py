@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.preloaded.client import LIBC, ONE_THREAD, install, only, pair
+from tests.preloaded.client import LIBC, ONE_THREAD, high, install, only, pair
 from tests.preloaded.commands import BARE, LIMITS, LOADED, ROOT, SCRIPTS, SIZE, simple
 
 # Read by the interpreter, the C library or a package when a process starts; a fork must have those of its parent.
@@ -56,7 +56,7 @@ def main(name: str, numbers: list[int]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
-    client, listener = (socket.socket(fileno=number) for number in numbers)
+    client, listener = (high(socket.socket(fileno=number), 768) for number in numbers)
     words = _serve(client, listener, name)
     status = 0
     try:
@@ -113,7 +113,7 @@ def _serve(client: socket.socket, listener: socket.socket | None, name: str) -> 
             if child := os.fork():
                 _mind(child, None if asking is client else asking)
             _begin(order, between)
-            parents, theirs = pair()
+            parents, theirs = pair(768)
             command = os.getpid()
             if os.fork():  # the command; the other one is the parent of its commands
                 theirs.close()
@@ -197,10 +197,10 @@ def _front(order: dict[str, Any]) -> list[str]:
 
 def _become(order: dict[str, Any], files: list[int]) -> None:
     """Take over what an order says."""
-    high = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 256) for file in files]
+    kept = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 256) for file in files]
     for file in files:
         os.close(file)
-    for file, number in zip(high, order["files"], strict=True):
+    for file, number in zip(kept, order["files"], strict=True):
         os.dup2(file, number)
         os.close(file)
     os.umask(order["umask"])
