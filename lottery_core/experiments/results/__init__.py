@@ -1,11 +1,9 @@
 """Results: rows of finished runs, markers, scores and ``results.csv``."""
 
-from lottery_core.experiments.results.folder_rows import FolderRows
+from lottery_core.experiments.results.folder_rows import FolderRows, read_rows, read_searches
 from lottery_core.experiments.results.markers import (
     AT_FLOOR,
     read_marker,
-    read_rows,
-    read_searches,
     why_foreign,
     write_marker,
     write_not_run,

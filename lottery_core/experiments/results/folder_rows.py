@@ -1,7 +1,8 @@
-"""The rows of a folder while its runs are being done: read once, then one more a run."""
+"""The rows of a folder: read once, and while its runs are being done one more a run."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +12,19 @@ from lottery_core.experiments.graph import Run
 from lottery_core.experiments.results.markers import in_order, read_all
 from lottery_core.experiments.results.row import Row
 from lottery_core.experiments.results.scores import floor_row
+from lottery_core.files import printable
 
 
 class FolderRows:
     """The rows of all finished runs of a folder that no other process writes to.
 
     :param out: the experiment's folder
-    :param experiment: the configuration; rows of any other are skipped
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
     :param warn: shows a warning about a marker that is skipped
     :ivar fresh: whether the rows were read from the folder, and none was added since
     """
 
-    def __init__(self, out: Path, experiment: Experiment, warn: Callable[[str], None]) -> None:
+    def __init__(self, out: Path, experiment: Experiment | None, warn: Callable[[str], None]) -> None:
         self.out, self.experiment, self.warn = out, experiment, warn
         self._rows: dict[Run, Row] | None = None
         self.fresh = False
@@ -38,7 +40,7 @@ class FolderRows:
         self._rows = None
 
     def scored(self) -> list[Row]:
-        """Return the rows of scored runs and of the floor, as :func:`read_rows` does.
+        """Return the rows of scored runs and of the floor, sorted by seed, kind and round.
 
         :raises ConfigError: no run has finished, or a marker is damaged
         """
@@ -48,7 +50,7 @@ class FolderRows:
         return in_order([*rows, *floor_row(self.out, rows[0])])  # the floor may have been measured since
 
     def searches(self) -> list[Row]:
-        """Return the rows of search runs, as :func:`read_searches` does.
+        """Return the rows of search runs, sorted by seed, kind and round.
 
         :raises ConfigError: a marker is damaged
         """
@@ -59,3 +61,31 @@ class FolderRows:
             self._rows = {row.run: row for row in read_all(self.out, self.experiment, self.warn)}
             self.fresh = True
         return [*self._rows.values()]
+
+
+def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
+    """Read the rows of all finished, scored runs in the experiment folder ``out``, sorted by seed, kind and round.
+
+    Markers that belong to another run, or name another ticket, are skipped with a warning.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    :param warn: shows a warning; by default prints it to standard error
+    :raises ConfigError: there is no such folder, or no run has finished
+    """
+    if not out.is_dir():
+        raise ConfigError(f"{out} is not an experiment's folder")
+    return FolderRows(out, experiment, warn or _warn).scored()
+
+
+def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
+    """Read the rows of all finished search runs in an experiment's folder, sorted by seed, kind and round.
+
+    :param out: the experiment's folder
+    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
+    """
+    return FolderRows(out, experiment, lambda line: None).searches()
+
+
+def _warn(line: str) -> None:
+    print(printable(line, 1000), file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -13,7 +12,6 @@ from lottery_core.errors import ConfigError, TicketError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.results.row import Row, check_numbers
-from lottery_core.experiments.results.scores import floor_row
 from lottery_core.files import from_json, printable, read_json, stamp, write_json
 from lottery_core.pruning import DENSE, KINDS
 from lottery_core.tickets import claimed_digest
@@ -142,34 +140,6 @@ def why_foreign(row: Row, folder: Path) -> str | None:
     return None if digest == row.ticket else "it names another ticket than the one beside it"
 
 
-def read_rows(out: Path, experiment: Experiment | None = None, warn: Callable[[str], None] | None = None) -> list[Row]:
-    """Read the rows of all finished, scored runs in the experiment folder ``out``, sorted by seed, kind and round.
-
-    Markers that belong to another run, or name another ticket, are skipped with a warning.
-
-    :param out: the experiment's folder
-    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
-    :param warn: shows a warning; by default prints it to standard error
-    :raises ConfigError: there is no such folder, or no run has finished
-    """
-    if not out.is_dir():
-        raise ConfigError(f"{out} is not an experiment's folder")
-    rows = [row for row in read_all(out, experiment, warn or _warn) if not row.search]
-    if not rows:
-        raise ConfigError(f"{out} holds no finished run")
-    rows += floor_row(out, rows[0])
-    return in_order(rows)
-
-
-def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
-    """Read the rows of all finished search runs in an experiment's folder, sorted by seed, kind and round.
-
-    :param out: the experiment's folder
-    :param experiment: the configuration; rows of any other are skipped; ``None`` accepts all
-    """
-    return in_order([row for row in read_all(out, experiment, lambda line: None) if row.search])
-
-
 def in_order(rows: Iterable[Row]) -> list[Row]:
     """Return rows sorted by seed, kind and round."""
     order = {kind: index for index, kind in enumerate((DENSE, *KINDS))}
@@ -195,7 +165,3 @@ def read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], Non
             yield _scored(marker.row, experiment)
         else:
             warn(f"WARNING: {path} is left out: {reason}")
-
-
-def _warn(line: str) -> None:
-    print(printable(line, 1000), file=sys.stderr)
