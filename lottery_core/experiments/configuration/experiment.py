@@ -142,7 +142,8 @@ class Experiment(Settings):
                     f"{self.out} holds an experiment of another configuration ({'; '.join(changes)}): "
                     "use another --out, or the same options"
                 )
-            changes = self._other_transfer(before.get("transfer", {})) if has_transfers(self.out) else []
+            begun = has_transfers(self.out, before["kinds"])
+            changes = self._other_transfer(before.get("transfer", {})) if begun else []
             if changes:
                 raise ConfigError(
                     f"{self.out} has tickets of another experiment already ({'; '.join(changes)}): use another --out, "
