@@ -23,6 +23,7 @@ from lottery_core.files import (
     write_atomically,
     write_bytes,
     write_json,
+    write_text,
 )
 
 
@@ -38,6 +39,27 @@ def test_a_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert read_json(tmp_path / "missing.json") is None
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    replace = os.replace
+
+    def spy_on_replace(old: Path, new: Path) -> None:
+        done.append(("named", new.name))
+        replace(old, new)
+
+    def spy_on_fsync(file: int) -> None:
+        done.append(("flushed", Path(f"/proc/self/fd/{file}").readlink().name))
+
+    monkeypatch.setattr(os, "fsync", spy_on_fsync)
+    monkeypatch.setattr(os, "replace", spy_on_replace)
+    write_text(tmp_path / "a", "new")
+    part = f".a.{os.getpid()}.part"
+    assert done == [("flushed", part), ("named", "a"), ("flushed", tmp_path.name)]
+    assert (tmp_path / "a").read_text() == "new"
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_same_seed_same_tickets_and_exact_counts(algo: str, tmp_path: Path) -> N
             prune_rate=0.5,
             kinds="winning",
             score_episodes=5,
+            floor=False,
             progress=False,
         )
         for name in "ab"
