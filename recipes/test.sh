@@ -10,6 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash recipes/setup.sh
 # One thread each: for small networks two threads on two busy cores are several times slower.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Modules are compiled once, not in every process.
+unset PYTHONDONTWRITEBYTECODE
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

@@ -79,6 +79,31 @@ def test_a_fork_sees_what_a_new_process_sees(folder: Path) -> None:
     assert told == real_told == ""
 
 
+def test_fairseqs_options_become_the_same_configuration() -> None:
+    """Parents keep what Hydra would parse and look up anew: also of words that are no plain ones."""
+    code = """
+import json, sys
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.options import get_generation_parser, get_training_parser, parse_args_and_arch
+from omegaconf import OmegaConf
+
+for words in json.loads(sys.argv[1]):
+    for parser in (get_training_parser(), get_training_parser()) if "--arch" in words else (get_generation_parser(),):
+        print(OmegaConf.to_yaml(convert_namespace_to_omegaconf(parse_args_and_arch(parser, words))))
+print("tests.preloaded.parent" in sys.modules)
+"""
+    train = ["a folder/{b}", "--arch", "transformer_iwslt_de_en", "--save-dir", "it's [1, 2]", "--lr", "1e-3,2e-3"]
+    train += ["--adam-betas", "(0.9, 0.98)", "--optimizer", "adam", "--restore-file", "", "--reset-lr-scheduler"]
+    generate = ["data=x", "--path", "a:b c", "--model-overrides", "{'x': [1, 'y']}", "--beam", "3"]
+    command = [sys.executable, "-c", code, json.dumps([train, generate])]
+    fork, real = (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment(**env)).stdout.split()
+        for env in ({preloaded.PARENT: "fairseq"}, {preloaded.REAL: "1"})
+    )
+    assert (fork.pop(), real.pop()) == ("True", "False")
+    assert fork == real
+
+
 @pytest.mark.parametrize("name", preloaded.SCRIPTS)
 def test_the_scripts_are_forks_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an environment, by their path there; not those of another."""
