@@ -4,8 +4,9 @@
 # in all; eight seeds, CartPole ten.
 #   bash recipes/evidence.sh [--dry-run] [SEEDS=1-10] [JOBS=2] [OUT=runs/evidence] [DESIGN ...]
 # Designs: luck cartpole gradual words episodes acrobot ppo dqn lunarlander (the default); with DATA=DIR lstm transformer layers;
-# cheap chains against plain ones: cheap-cartpole (10 seeds) cheap-words cheap-acrobot (3 seeds); a chain from a pretrained
-# network: pretrained (3 seeds); whole units against weights: units (3 seeds) and, with DATA=DIR, units-transformer (one).
+# cheap chains against plain ones: cheap-cartpole (10 seeds) cheap-words cheap-acrobot (3 seeds) and, with DATA=DIR,
+# cheap-multi30k (one); a chain from a pretrained network: pretrained (3 seeds); whole units against weights: units (3 seeds)
+# and, with DATA=DIR, units-transformer (one).
 # Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,7 +21,7 @@ for word in "$@"; do
         --dry-run) dry=(--dry-run) ;;
         SEEDS=* | JOBS=* | OUT=* | DATA=*) declare "${word%%=*}=${word#*=}" ;;
         luck | cartpole | gradual | words | episodes | acrobot | ppo | dqn | lunarlander) designs+=("$word") ;;
-        lstm | transformer | layers | cheap-cartpole | cheap-words | cheap-acrobot) designs+=("$word") ;;
+        lstm | transformer | layers | cheap-cartpole | cheap-words | cheap-acrobot | cheap-multi30k) designs+=("$word") ;;
         pretrained | units | units-transformer) designs+=("$word") ;;
         *) fail "unknown word '$word'; see the head of recipes/evidence.sh" ;;
     esac
@@ -128,11 +129,13 @@ layers() {
     text layers multi30k_transformer --from "$DATA" EPOCHS=12 ROUNDS=4 PRUNE_RATE=0.45 SCOPE=layers KINDS="winning random"
 }
 
-cheap() { # experiment, seeds, then its command if it has no name there
+cheap() { # experiment, seeds, then more options and its command if it has no name there
     [[ ${#dry[@]} == 0 ]] || { echo "evidence: cheap-$1 has no dry run" >&2 && return; }
-    local name=$1 seeds=${SEEDS_GIVEN:-$2}
+    local name=$1 seeds=${SEEDS_GIVEN:-$2} all=(third rising settled-0.05 large-steps)
     shift 2
-    python recipes/cheap_chains "$OUT/cheap" --experiment "$name" --seeds "$seeds" --jobs "$JOBS" "$@"
+    # The short chain has large steps already.
+    if [[ ${1:-} == --short ]]; then unset 'all[3]'; fi
+    python recipes/cheap_chains "$OUT/cheap" --experiment "$name" --seeds "$seeds" --jobs "$JOBS" --ways "${all[@]}" "$@"
 }
 
 cheap-cartpole() { cheap cartpole 1-10; }
@@ -151,6 +154,15 @@ cheap-words() {
     local words=()
     number_words "$OUT/cheap/words"
     cheap words 1-3 -- "${words[@]}"
+}
+
+# A small Transformer on real sentences, in six rounds.
+cheap-multi30k() {
+    [[ -n $DATA ]] || fail "cheap-multi30k needs DATA=DIR, the folder of its texts"
+    local words=() recipe=(bash recipes/multi30k_transformer.sh --from "$DATA" "PREPARED=$OUT/cheap/multi30k-data")
+    if ((${#dry[@]} == 0)); then "${recipe[@]}" --stop-stage data; fi
+    eval "words=($("${recipe[@]}" --dry-run --stage rounds | grep -m 1 -o "fairseq-lottery .*"))"
+    cheap multi30k 1 --short -- "${words[@]}"
 }
 
 # A network that has learnt the numbers below 500,000 is pruned while it learns a few of the others.
