@@ -1,6 +1,6 @@
 """Every way to run a trained ticket, beside the others: size, time to load, latency of one, throughput of many.
 
-    python tests/benchmarks/deployment.py [--only translation policy] [--quick] [--pruned 50 67 80 90 95]
+    python tests/benchmarks/inference/deployment.py [--only translation policy] [--quick] [--pruned 50 67 80 90 95]
         [--units 50 75 90] [--pairs 3] [--batches 1 8 64] [--work DIR] [--json FILE]
 
 Translation: a Transformer Base (63M parameters, 37,000 words, one embedding for all) with random weights, and random
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import sparse_inference
+from tests.benchmarks.inference import sparse_inference
 from tests.benchmarks.taking_turns import Row, table
 
 WAYS = ("translation", "policy")
@@ -55,12 +55,12 @@ def main() -> int:
         sparse_inference.ENVIRONMENT["LOTTERY_CACHE"] = os.environ["LOTTERY_CACHE"] = str(work)
         # Each half works where the other's framework is not installed.
         if "translation" in args.only:
-            from tests.benchmarks.deployed_translation import translation
+            from tests.benchmarks.inference.deployed_translation import translation
 
             found["translation"] = translation(args, work)
             table("Transformer, beam 4, one thread (x: times as fast as fairseq dense)", found["translation"])
         if "policy" in args.only:
-            from tests.benchmarks.deployed_policy import policy
+            from tests.benchmarks.inference.deployed_policy import policy
 
             found["policy"] = policy(args, work)
             table("PPO 256-256, one thread (x: times as fast as model.predict dense)", found["policy"])

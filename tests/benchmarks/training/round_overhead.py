@@ -1,6 +1,6 @@
 """What a round of fairseq-lottery adds to its training: pruning, writing the ticket, start-up; scored by echo.
 
-    python -m tests.benchmarks.round_overhead [--pairs 3]
+    python -m tests.benchmarks.training.round_overhead [--pairs 3]
 
 Alternates a plain fairseq-train without the plugin (a Transformer of 6 + 6 layers of width 256 on number words, a few
 updates) with a chain of a dense run and one round of just that training.

@@ -1,6 +1,6 @@
 """Cost of an update under a mask that is pruned further all the time, against the same update under a fixed mask.
 
-    python tests/benchmarks/gradual_update.py [--pairs 15] [--updates 100]
+    python tests/benchmarks/training/gradual_update.py [--pairs 15] [--updates 100]
 
 Times ``model.train()`` as ``masked_update.py`` does. A step of pruning comes every 100 updates, as with 30 steps in the
 first three quarters of 4,000 updates, and is timed with them: ranking, new masks, new hooks. A pair runs fixed,
@@ -21,7 +21,7 @@ from lottery_core import apply_ticket, prune
 from lottery_core.pruning import PruningInTraining, PruningSchedule, ticket_without_search
 from lottery_core.tickets import live_parameters
 from sb3_lottery.models.parameters import optimizers_of, target_names, weights_of
-from tests.benchmarks.masked_update import CASES, ready, seconds
+from tests.benchmarks.training.masked_update import CASES, ready, seconds
 
 LIMIT = 1.02
 SURVIVING = 0.2

@@ -1,6 +1,6 @@
 """Cost of the checks of a training's mask distance, against the updates of the training alone.
 
-    python tests/benchmarks/mask_watch.py [--only CartPole]
+    python tests/benchmarks/training/mask_watch.py [--only CartPole]
 
 Measures the CPU time of a check, on one thread, in a ticket of 20%, and that of an update (``model.train()`` of A2C
 without the steps of its environments; a whole update of fairseq's Transformer and LSTM, as ``fairseq_update.py``
@@ -20,7 +20,7 @@ from lottery_core import prune, snapshot
 from lottery_core.pruning import MaskWatch
 from lottery_core.tickets import Weights
 from sb3_lottery.models.parameters import weights_of
-from tests.benchmarks import fairseq_update, masked_update
+from tests.benchmarks.training import fairseq_update, masked_update
 
 LIMIT = 0.01
 CHECKS = 20

@@ -16,7 +16,7 @@ import torch
 from fairseq.modules import MultiheadAttention
 
 from lottery_core.cli.lottery import main as lottery
-from tests.benchmarks import sparse_inference
+from tests.benchmarks.inference import sparse_inference
 from tests.benchmarks.taking_turns import Row, megabytes, seconds, turns
 
 LENGTH, BEAM = sparse_inference.LENGTH, sparse_inference.BEAM

@@ -1,6 +1,6 @@
 """Kill a chain of fairseq-train with SIGKILL at random moments, run the same command again, compare with a calm one.
 
-    python -m tests.benchmarks.kill_fairseq_chain [--kills 10] [--seed 0]
+    python -m tests.benchmarks.kills.kill_fairseq_chain [--kills 10] [--seed 0]
 
 The kills fall all along the chain, by turns within a training that has written a checkpoint, while a run is scored,
 just after a run has ended, when the next ticket is pruned, and anywhere. Passes when every ticket file has the same
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks.killing import children, finish, finished, outcome, start, wait_until
+from tests.benchmarks.kills.killing import children, finish, finished, outcome, start, wait_until
 from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, load, write_parallel
 from tests.fairseq_lottery.helpers import command as fairseq
 

@@ -1,6 +1,7 @@
 """``fairseq-generate`` of a Transformer Base, dense against ``--sparse-inference auto``; and its sparse file's loading.
 
-    python tests/benchmarks/sparse_inference.py [--pruned 67 80 90 95] [--batches 1 4 8] [--pairs 3] [--work DIR]
+    python tests/benchmarks/inference/sparse_inference.py [--pruned 67 80 90 95] [--batches 1 4 8]
+        [--pairs 3] [--work DIR]
 
 Random weights of the architecture ``transformer`` (63M parameters, 37,000 words, one embedding for all) with random
 masks on every matrix: for speed they do as well as a ticket's. One thread, beam 4, 16 sentences of 20 to 30 words, 25
@@ -29,7 +30,7 @@ WORDS, SENTENCES, LENGTH, BEAM = 37_000, 16, 25, 4
 LIMITS = {90: 1.8, 67: 1.0}
 SLACK = 0.97  # auto may be slower than dense by 3%
 FILE_LIMIT = 0.35
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 LOADING = r"""
 import re, sys, time

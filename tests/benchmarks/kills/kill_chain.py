@@ -1,6 +1,6 @@
 """Kill one small chain with SIGKILL at random moments, run the same command again, compare with an undisturbed one.
 
-    python -m tests.benchmarks.kill_chain [--kills 20] [--seed 0] [--cheap]
+    python -m tests.benchmarks.kills.kill_chain [--kills 20] [--seed 0] [--cheap]
 
 Every fourth time one of its trainings is killed first, and the command a moment later. Passes when every ticket
 file has the same SHA-256 and every score is the same to the last bit.
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.killing import children, finish, finished, outcome, start, wait_until
+from tests.benchmarks.kills.killing import children, finish, finished, outcome, start, wait_until
 
 OPTIONS = shlex.split(
     "--algo a2c --env CartPole-v1 --rounds 6 --prune-rate 0.3 --epoch timesteps:10000 --epochs 4 --rewind epoch:1 "

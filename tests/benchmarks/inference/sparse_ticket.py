@@ -1,6 +1,6 @@
 """A trained ticket translating dense, with sparse layers, and from its sparse file: BLEU, time, memory.
 
-    python tests/benchmarks/sparse_ticket.py DATA CHECKPOINT [--batches 1 8 64] [--pairs 3]
+    python tests/benchmarks/inference/sparse_ticket.py DATA CHECKPOINT [--batches 1 8 64] [--pairs 3]
 
 DATA is a folder of fairseq-preprocess, CHECKPOINT that of a run of ``fairseq-lottery`` (``seed-1/winning/round-05/
 checkpoint_best.pt``). One thread; medians over alternated ``fairseq-generate`` of the split "test", beam 5, words from
@@ -15,7 +15,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.sparse_inference import ROOT, command
+from tests.benchmarks.inference.sparse_inference import ROOT, command
 
 TIE = 1e-4  # of a hypothesis's score: two that differ by less are as good as one another
 

@@ -1,6 +1,6 @@
 """A ticket without its dead units against the masked full policy: times of a forward pass and of ``predict``; actions.
 
-    python -m tests.benchmarks.shrunk_policy [--out DIR] [--skip-chain] [--skip-ticket]
+    python -m tests.benchmarks.inference.shrunk_policy [--out DIR] [--skip-chain] [--skip-ticket]
 
 One thread. First a chain of ``find_tickets``: PPO on CartPole-v1 (Stable-Baselines3's defaults, ``ortho_init=False``),
 actor and critic of 256-256-256 each, 16,384 steps a run, six rounds of 36%. The tickets of 89 and 93% are timed for
@@ -40,7 +40,7 @@ from sb3_lottery.training.train import MODEL, train
 
 LIMITS = {1: 1.15, 1024: 2.0}
 ROUNDS = (5, 6)
-TICKET = Path(__file__).parents[2] / "recipes/results/cartpole/winning-seed-1-round-11.safetensors"
+TICKET = Path(__file__).parents[3] / "recipes/results/cartpole/winning-seed-1-round-11.safetensors"
 
 
 def fresh(seed: int) -> PPO:
