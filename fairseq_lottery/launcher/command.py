@@ -6,7 +6,7 @@ import argparse
 import logging
 import shlex
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Executor, Experiment, Progress, Run, read_row
+from lottery_core.experiments import KEPT, NOTHING, REMAINING, Executor, Experiment, Progress, Run, as_kept, read_row
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -59,7 +59,11 @@ from lottery_core.tickets import snapshot
 
 
 def _preflight(
-    experiment: Experiment, arguments: FairseqArguments, args: argparse.Namespace, probes: bool = False
+    experiment: Experiment,
+    arguments: FairseqArguments,
+    args: argparse.Namespace,
+    chosen: Collection[str],
+    probes: bool = False,
 ) -> Experiment:
     # Everything that would fail in the first run fails here, before anything is written.
     from fairseq import tasks
@@ -76,7 +80,8 @@ def _preflight(
     same: list[str] = []
     if probes:
         experiment, same = with_points(experiment, cfg, vars(args))
-    experiment.check_same_as_before()
+    planned = as_kept(experiment, chosen, args.budget)
+    planned.check_same_as_before()
     if (
         cfg.common.cpu
         and cfg.common.fp16
@@ -109,9 +114,9 @@ def _preflight(
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
     if layout is not None:
-        check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
+        check_reachable(layout, planned.schedule(layout.size, planned.rounds)[-1])
     frozen = experiment.frozen_line(weights)
-    for line in (*same, *experiment.check_transfer(weights), *([frozen] if frozen else [])):
+    for line in (*same, *planned.check_transfer(weights), *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
@@ -187,7 +192,7 @@ def _prepare(
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     cpus = _cpus_of_a_gpu(arguments, args.threads)
     trainer = make_executor(args, framework.command, experiment.out, gpus, cpus)
-    return _preflight(experiment, arguments, args, probes), framework, trainer, args
+    return _preflight(experiment, arguments, args, chosen_of(given), probes), framework, trainer, args
 
 
 def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path], object] | None = None) -> None:
@@ -199,7 +204,8 @@ def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path],
         words = training_arguments(arguments, experiment, run, experiment.out)
         return shlex.join(training_command(words, args.launcher))
 
-    for line in (*search_lines(experiment), *([] if experiment.probed is None else [probe_line(experiment)])):
+    planned = as_kept(experiment, chosen_of(given), args.budget)
+    for line in (*search_lines(planned), *([] if experiment.probed is None else [probe_line(experiment)])):
         Progress(quiet=args.quiet).say(line)
     run_experiment(
         experiment,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,17 +18,17 @@ from lottery_core.experiments import (
     Experiment,
     Row,
     Run,
+    as_kept,
     asked_for,
-    check_same_choice,
     choice_of,
     cost_of,
     dense,
     duration,
+    has_tickets,
     paths,
     read_budget,
     read_marker,
     read_rows,
-    with_choice,
 )
 from lottery_core.files import read_curve, write_json
 from lottery_core.pruning import BEST_OF, SEARCH_FULL, Look, parse_search, rounds_of_levels, settles_at
@@ -205,14 +206,10 @@ def run_within(
     """
     budget, chosen = parse_budget(word), set(chosen)
     seeds = experiment.seeds if "seeds" in chosen else tuple(range(experiment.seeds[0], experiment.seeds[0] + 100))
-    kept = read_budget(experiment)
-    check_same_choice(experiment, chosen, kept, word)
-    asked = asked_for(experiment, chosen)
-    if kept and kept.get("budget") != word:  # levels and search stay; another budget may have other seeds
-        experiment, chosen = (
-            replace(with_choice(experiment, kept), seeds=experiment.seeds),
-            {*chosen, "levels", "search"},
-        )
+    kept, asked = read_budget(experiment), asked_for(experiment, chosen)
+    experiment = as_kept(experiment, chosen, word)
+    if kept or has_tickets(experiment.out):  # their levels and search stay; another budget may have other seeds
+        chosen |= {"levels", "search"}
     if kept.get("budget") != word:
         first = dense_row(experiment, run)
         curve = experiment.out / dense(experiment.seeds[0]).folder / paths.LEARNING
@@ -221,18 +218,19 @@ def run_within(
         kept = {"budget": word, **choice_of(pilot.experiment), "share": pilot.share, "fixed": False, "asked": asked}
         write_json(experiment.out / paths.BUDGET, kept)
         say(sentence(budget, first, pilot, jobs))
-    experiment = with_choice(experiment, kept)
+        experiment = pilot.experiment
     run(experiment)
     if not kept["fixed"]:
         first = dense_row(experiment, run)
         wanted = seeds_by_spread(experiment, read_rows(experiment.out, experiment))
         most = max(len(experiment.seeds), wanted or 0)
-        final = plan_within(budget, first, [(experiment, float(kept["share"]))], seeds, jobs, most)
-        kept = {**kept, **choice_of(final.experiment), "fixed": True}
+        with suppress(ConfigError):  # the pilot has been trained, also where fewer jobs have less room now
+            final = plan_within(budget, first, [(experiment, float(kept["share"]))], seeds, jobs, most).experiment
+            experiment = max(experiment, final, key=lambda one: len(one.seeds))
+        kept = {**kept, **choice_of(experiment), "fixed": True}
         write_json(experiment.out / paths.BUDGET, kept)
         asks = "the spread says nothing about the seeds" if wanted is None else f"the spread asks for {wanted} seeds"
-        say(f"seeds: {asks}, {len(final.experiment.seeds)} are trained (fixed now, from the spread alone)")
-        experiment = with_choice(experiment, kept)
+        say(f"seeds: {asks}, {len(experiment.seeds)} are trained (fixed now, from the spread alone)")
         run(experiment)
     return experiment
 
@@ -247,7 +245,7 @@ def dense_row(experiment: Experiment, run: Callable[[Experiment], object]) -> Ro
     folder = experiment.out / dense(experiment.seeds[0]).folder
     row = read_marker(folder, experiment) if folder.exists() else None
     if row is None:
-        run(replace(experiment, seeds=experiment.seeds[:1], rounds=0, score_rounds=()))
+        run(replace(experiment, seeds=experiment.seeds[:1], rounds=0))
         row = read_marker(folder, experiment)
     assert row is not None
     return row

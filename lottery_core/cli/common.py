@@ -18,6 +18,7 @@ from lottery_core.cli.completion import complete
 from lottery_core.cli.help_text import HelpFormatter
 from lottery_core.errors import LotteryError
 from lottery_core.experiments import (
+    AT_FLOOR,
     LINE,
     Executor,
     Experiment,
@@ -25,15 +26,15 @@ from lottery_core.experiments import (
     Progress,
     Run,
     Runner,
-    check_same_choice,
+    as_kept,
     commands,
     duration,
     kept_line,
+    left_out,
     read_budget,
     read_marker,
     read_searches,
     seconds_left,
-    with_choice,
 )
 from lottery_core.files import printable
 from lottery_core.reports import report, saved_lines
@@ -129,15 +130,12 @@ def run_experiment(
     if budget is not None:
         parse_budget(budget)
     if dry_run and budget is not None:
-        kept = read_budget(experiment)
-        check_same_choice(experiment, set(chosen), kept, budget)
-        same = kept.get("budget") == budget
-        shown = with_choice(experiment, kept) if same else experiment
-        _print_plan(shown, framework, executor, seconds, training)
-        print(kept_line(experiment, kept, budget))
+        shown = as_kept(experiment, set(chosen), budget)
+        _print_plan(shown, framework, executor, seconds, training, stop_at_floor)
+        print(kept_line(experiment, read_budget(experiment), budget))
         return
     if dry_run:
-        _print_plan(experiment, framework, executor, seconds, training)
+        _print_plan(experiment, framework, executor, seconds, training, stop_at_floor)
         return
 
     def run(some: Experiment) -> object:
@@ -159,19 +157,22 @@ def _print_plan(
     executor: Executor,
     seconds: float | None,
     training: Callable[[Run], str] | None,
+    stop_at_floor: int | None,
 ) -> None:
     jobs = executor.jobs
+    gone = left_out(experiment) if stop_at_floor is not None else set()  # otherwise they are trained
     done: dict[str, list[float]] = defaultdict(list)
     waiting, finished, copied = [], 0, 0
     for run, folder, command in commands(experiment, framework):
         row = read_marker(folder, experiment) if folder.exists() else None
-        same = experiment.alike(run)
-        if row is None and same is None:
+        same = None if run in gone else experiment.alike(run)
+        known = f" (not run: {AT_FLOOR})" if run in gone else ""
+        if row is None and same is None and run not in gone:
             waiting.append(run)
         elif row is not None and not row.same_as:
             done[row.run.pace].append(row.wall_seconds)
         copied += row is None and same is not None
-        known = f" (will be the same as {same}, not trained again)" if same is not None else ""
+        known = f" (will be the same as {same}, not trained again)" if same is not None else known
         if row is not None:
             known = f" (done, the same as {row.same_as})" if row.same_as else " (done)"
         finished += row is not None
@@ -183,11 +184,13 @@ def _print_plan(
     describe: Callable[[], str] | None = getattr(executor, "description", None)
     if describe is not None and describe():
         print(describe())
-    line = f"{finished + copied + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    line = f"{finished + copied + len(gone) + len(waiting)} runs, {finished} done, {len(waiting)} to do"
     line += f", {copied} to copy" if copied else ""
-    left, source = seconds_left(waiting, done, jobs), "as long as the runs that are done"
+    line += f", {len(gone)} not run: {AT_FLOOR}" if gone else ""
+    left, source = seconds_left(waiting, done, jobs, experiment.searches), "as long as the runs that are done"
     if left is None and waiting and seconds is not None:
-        left, source = seconds_left(waiting, {waiting[0].pace: [seconds]}, jobs), "at most, at the measured speed"
+        first = {waiting[0].pace: [seconds]}
+        left, source = seconds_left(waiting, first, jobs, experiment.searches), "at most, at the measured speed"
     if left is not None:
         line += f": about {duration(left)} with {jobs} at a time ({source})"
-    print("\n".join([line, *saved_lines(experiment, read_searches(experiment.out, experiment))]))
+    print("\n".join([line, *saved_lines(experiment, read_searches(experiment.out, experiment), gone)]))

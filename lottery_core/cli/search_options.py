@@ -96,7 +96,7 @@ def search_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, 
         rounds = max(scored)
     if scored and rounds and max(scored) > rounds:
         raise ConfigError(f"--rounds {rounds} ends before the last scored round, {max(scored)}: leave --rounds out")
-    return {"rounds": rounds, "first": first, "search": str(search), "score_rounds": scored if rounds else ()}
+    return {"rounds": rounds, "first": first, "search": str(search), "score_rounds": scored}
 
 
 def chosen_of(given: Iterable[str]) -> set[str]:
@@ -114,7 +114,9 @@ def search_lines(experiment: Experiment) -> list[str]:
 
     :param experiment: the configuration
     """
-    lines = []
+    lines: list[str] = []
+    if not experiment.rounds:
+        return lines
     if experiment.score_rounds:
         rate, first = experiment.prune_rate, experiment.first
         levels = (f"{round_} ({level_after(round_, rate, first):.1%})" for round_ in experiment.score_rounds)

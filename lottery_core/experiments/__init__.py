@@ -8,11 +8,13 @@ from lottery_core.experiments.configuration import (
     Line,
     Probe,
     TicketSource,
+    as_kept,
     asked_for,
     between,
     check_same_choice,
     choice_of,
     coinciding,
+    has_tickets,
     kept_line,
     mean_barrier,
     parse_points,
@@ -45,9 +47,11 @@ from lottery_core.experiments.next_ticket import line_between, make_control, mas
 from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
 from lottery_core.experiments.results import (
+    AT_FLOOR,
     Row,
     Score,
     floor_scoring,
+    left_out,
     read_csv,
     read_floor,
     read_marker,
@@ -62,7 +66,10 @@ from lottery_core.experiments.runner import Runner, commands
 from lottery_core.pruning import AFTER_REWIND, FULL, KEPT, LEARNING_RATE, NOTHING, REMAINING, Point, parse_point
 
 __all__ = [
+    "has_tickets",
+    "as_kept",
     "AFTER_REWIND",
+    "AT_FLOOR",
     "BOUND",
     "COPY",
     "LINE",
@@ -106,6 +113,7 @@ __all__ = [
     "dense",
     "duration",
     "floor_scoring",
+    "left_out",
     "make_control",
     "mask_watch",
     "parse_point",

@@ -50,12 +50,15 @@ def took(row: Row) -> str:
     return f"the same as {row.same_as}" if row.same_as else duration(row.wall_seconds)
 
 
-def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int) -> float | None:
+def seconds_left(
+    waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]], jobs: int, searches: bool
+) -> float | None:
     """Estimate how long the ``waiting`` runs will take.
 
     :param waiting: runs that are not done
     :param seconds: :attr:`Run.pace` -> seconds that such finished runs took
     :param jobs: number of parallel runs
+    :param searches: whether rounds are searched in runs of their own, so that scored runs do not follow one another
     :returns: seconds; ``None`` if no duration is known or no run is waiting
     """
     known = [value for some in seconds.values() for value in some]
@@ -63,16 +66,14 @@ def seconds_left(waiting: Iterable[Run], seconds: Mapping[str, Sequence[float]],
     if not known or not runs:
         return None
     overall, total = statistics.fmean(known), 0.0
-    searching = {run.seed for run in runs if run.search}
     chains: dict[Run, float] = defaultdict(float)
     for run in runs:
         some = seconds.get(run.pace)
         each = statistics.fmean(some) if some else overall
         total += each
-        apart = run.noise > 1 or run.kind in (COPY, LINE) or (run.seed in searching and not run.search)
+        apart = run.noise > 1 or run.kind in (COPY, LINE) or (searches and not run.search)
         chains[run if apart else replace(run, round=0)] += each
-    # The first trainings of a chain follow one another, whatever the number of jobs; where rounds are searched in runs
-    # of their own, only these do.
+    # The first trainings of a chain follow one another, whatever the number of jobs.
     return max(total / jobs, *chains.values())
 
 
@@ -112,6 +113,7 @@ class Progress:
         self._seconds: dict[str, list[float]] = defaultdict(list)  # of the runs that finish in this call
         self._before: dict[str, list[float]] = defaultdict(list)  # of those of earlier calls
         self._waiting: list[Run] = []
+        self._searches = False
         self._began: dict[Run, float] = {}
         self._last = time.monotonic()
         self._eta: str | None = None  # of the runs that wait; ``None``: some have changed since
@@ -128,6 +130,7 @@ class Progress:
         self._eta = None
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
+        self._searches = any(run.search for run in (*self._waiting, *(row.run for row in finished)))
         for row in finished:
             if not row.same_as:
                 self._before[row.run.pace].append(row.wall_seconds)
@@ -139,10 +142,16 @@ class Progress:
     def _cost(self) -> str:
         if self._before:
             usual = current_seconds({}, self._before)
-            left, source = seconds_left(self._waiting, usual, self.jobs), "as long as the runs that are done"
+            left, source = (
+                seconds_left(self._waiting, usual, self.jobs, self._searches),
+                "as long as the runs that are done",
+            )
         elif self.seconds is not None:
             first = {self._waiting[0].pace: [self.seconds]}
-            left, source = seconds_left(self._waiting, first, self.jobs), "at most, at the measured speed"
+            left, source = (
+                seconds_left(self._waiting, first, self.jobs, self._searches),
+                "at most, at the measured speed",
+            )
         else:
             return "how long they take is told once the first is done"
         return f"about {duration(left or 0)} with {self.jobs} at a time ({source})"
@@ -223,7 +232,8 @@ class Progress:
 
     def _left(self) -> str:
         if self._eta is None:
-            seconds = seconds_left(self._waiting, current_seconds(self._seconds, self._before), self.jobs)
+            usual = current_seconds(self._seconds, self._before)
+            seconds = seconds_left(self._waiting, usual, self.jobs, self._searches)
             self._eta = "" if seconds is None else f"; about {duration(seconds)} left"
         return self._eta
 

@@ -191,7 +191,8 @@ def floor_stop(
     """
     if count is None:
         return None
-    measures = measures and dense(experiment.seeds[0]) not in done
+    first = experiment.first_seed
+    measures = measures and first in experiment.seeds and dense(first) not in done
     if read_floor(experiment.out) is None and not measures:
         command = dialects.named(experiment.framework).floor_command
         remedy = f": measure it with {command} {experiment.out}" if command else ""

@@ -25,14 +25,15 @@ _ITS_OWN = {
 }
 
 
-def identity(experiment: Experiment, ticket: Path | None) -> dict[str, Any]:
+def identity(experiment: Experiment, run: Run, ticket: Path | None) -> dict[str, Any]:
     """Return everything that determines a run's results besides its folder: configuration, versions and ticket.
 
     :param experiment: the configuration
+    :param run: the run
     :param ticket: the ticket that the run trains, or that a control is made from; ``None`` for a dense run
     """
     return {
-        "configuration": experiment.digest(),
+        "configuration": experiment.digest_for(run),
         "versions": dict(experiment.versions),
         "ticket": None if ticket is None else _sha256(ticket, stamp(ticket)),
     }

@@ -137,7 +137,7 @@ class Runner:
         if other is not None:
             copy_outcome(other, self.out / other.folder, folder)
             return FinishedInProcess()
-        prepare_folder(run, folder, identity(self.experiment, ticket), self.framework, self.experiment.accepts)
+        prepare_folder(run, folder, identity(self.experiment, run, ticket), self.framework, self.experiment.accepts)
         return self.executor.start(run, folder, lock)
 
     def score(self, run: Run) -> Row:
@@ -169,7 +169,8 @@ class Runner:
             return (
                 f"{count} seed{'s' * (count > 1)} x (dense + {len(chosen.probed.points)} points x 2 copies and a line)"
             )
-        seeds, kinds, rounds = len(set(chosen.seeds)), len(chosen.kinds), len(chosen.score_rounds) or chosen.rounds
+        seeds, kinds = len(set(chosen.seeds)), len(chosen.kinds)
+        rounds = min(chosen.rounds, len(chosen.score_rounds) or chosen.rounds)
         each = "level" if chosen.score_rounds else "round"
         tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
         searches = f" + searches by {chosen.search}" if chosen.searches and rounds else ""
@@ -229,7 +230,7 @@ class Runner:
         if job is None:
             return None
         exists = ticket is None or ticket.exists()
-        now = identity(self.experiment, ticket) if exists else {}
+        now = identity(self.experiment, run, ticket) if exists else {}
         if exists and is_same_start(started_as(folder), now, self.experiment.accepts):
             self.progress.say(f"{run}: continues in the job that an earlier command submitted")
             return job

@@ -108,7 +108,7 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     :returns: one text per table, each ending in a newline
     :raises ConfigError: there are no rows
     """
-    rows = once(row for row in filled(rows) if row.kind != FLOOR)
+    unfilled, rows = rows, _shown(rows)
     if not rows:
         raise ConfigError("there is no finished run to report")
     source = of_rows(rows, experiment)
@@ -124,10 +124,17 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
         last += [] if line is None else [line]
     last += saved_lines(experiment, searches) if experiment is not None else []
     texts = _tables(rows, source.label or "score", returns, last, notes)
-    for name, some in further_scores(rows).items():
-        texts += _tables(some, _further_label(name, experiment, source.framework), notes=notes)
+    for name, some in further_scores(unfilled).items():
+        shown = _shown(some)
+        lost = sum(bool(row.not_run) for row in once(some)) - sum(bool(row.not_run) for row in shown)
+        unknown = [f"{lost} levels that were not run are missing: these scores have no floor"] if lost else []
+        texts += _tables(shown, _further_label(name, experiment, source.framework), last=unknown, notes=notes)
     fresh = evaluated(rows)
     return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    return once(row for row in filled(rows) if row.kind != FLOOR)
 
 
 def _inputs(run: Path) -> list[Path]:
@@ -141,7 +148,7 @@ def _further_label(name: str, experiment: Experiment | None, framework: str) -> 
 def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     # The settings differ only during a rescoring, or after one that failed.
     now = rows[0].scoring if experiment is None else experiment.scoring_text
-    other = [row for row in rows if row.scoring != now]
+    other = [row for row in measured(rows) if row.scoring != now]
     if not other:
         return []
     return [

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, paths, plan_runs, trainings
+from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, left_out, paths, plan_runs, trainings
 from lottery_core.files import CurvePoint, read_curve
 from lottery_core.pruning import BUDGET, Look, parse_search, settles_at
 
 _THRESHOLDS = (0.05, 0.02, 0.01)
 
 
-def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
+def costs(experiment: Experiment, searches: Sequence[Row], gone: Container[Run] = ()) -> tuple[Cost, Cost]:
     """Return the cost of an experiment, and of the same one with every round trained in full and scored.
 
     A search run that is not done counts as the others did on average; before the first, as its share of the training,
@@ -21,6 +21,7 @@ def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
 
     :param experiment: the configuration
     :param searches: rows of the finished search runs
+    :param gone: runs that are left out at the floor, which do not count
     """
     shares: Mapping[Run, float] = {row.run: row.share for row in searches}
     usual = statistics.fmean(shares.values()) if shares else 1.0
@@ -30,7 +31,7 @@ def costs(experiment: Experiment, searches: Sequence[Row]) -> tuple[Cost, Cost]:
 
     last = max(experiment.score_rounds, default=experiment.rounds)  # both end at the same level
     plain = plan_runs(experiment.kinds, experiment.seeds, last, experiment.repeat_noise)
-    own = cost_of(experiment.plan(), experiment.needs, share)
+    own = cost_of((run for run in experiment.plan() if run not in gone), experiment.needs, share)
     return own, cost_of(plain, experiment.plain_needs, length)
 
 
@@ -39,13 +40,14 @@ def length(run: Run) -> float:
     return float(trainings(run.round)) if run.kind in BUDGET else 1.0
 
 
-def saved_lines(experiment: Experiment, searches: Sequence[Row]) -> list[str]:
+def saved_lines(experiment: Experiment, searches: Sequence[Row], gone: Container[Run] | None = None) -> list[str]:
     """Return lines about the search runs and what was saved; none for a plain experiment.
 
     :param experiment: the configuration
     :param searches: rows of the finished search runs
+    :param gone: runs that are left out at the floor; ``None``: those of the folder
     """
-    if not experiment.searches and not experiment.score_rounds:
+    if not experiment.rounds or not (experiment.searches or experiment.score_rounds):
         return []
     lines = []
     if searches:
@@ -55,7 +57,7 @@ def saved_lines(experiment: Experiment, searches: Sequence[Row]) -> list[str]:
             f"search (--search {experiment.search}): {len(searches)} rounds, {mean:.0%} of a training on average"
             + (f", {full} of them trained in full" if full else "")
         )
-    own, plain = costs(experiment, searches)
+    own, plain = costs(experiment, searches, left_out(experiment) if gone is None else gone)
     most = "at most " if experiment.searches and not searches and parse_search(experiment.search).share is None else ""
     lines.append(
         f"cost: {most}{own.total:.1f} trainings, {own.total / plain.total:.0%} of the {plain.total:.0f} with every "

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiments import (
+    AT_FLOOR,
     Experiment,
     Row,
     Run,
     duration,
+    left_out,
     outcome,
     paths,
     percents,
@@ -53,11 +55,11 @@ def states(experiment: Experiment, job_state: Job) -> list[State]:
     :param experiment: the experiment; nothing in its folder is changed
     :param job_state: job name -> Slurm's state of the job; ``None`` if there is no such job
     """
-    busy = is_locked(experiment.out)
-    return [_state(experiment, run, busy, job_state) for run in experiment.plan()]
+    busy, gone = is_locked(experiment.out), left_out(experiment)
+    return [_state(experiment, run, busy, run in gone, job_state) for run in experiment.plan()]
 
 
-def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> State:
+def _state(experiment: Experiment, run: Run, busy: bool, gone: bool, job_state: Job) -> State:
     folder = experiment.out / run.folder
     row = read_marker(folder, experiment)
     if row is not None:
@@ -71,9 +73,8 @@ def _state(experiment: Experiment, run: Run, busy: bool, job_state: Job) -> Stat
     if (folder / paths.STARTED).exists():
         text = str(read_object(folder / paths.PROGRESS).get("text", ""))
         return State(run, RUNNING, text) if busy else State(run, STOPPED, text)
-    reason = read_object(folder / paths.NOT_RUN).get("not_run")
-    if reason:
-        return State(run, LEFT_OUT, str(reason))
+    if gone:
+        return State(run, LEFT_OUT, AT_FLOOR)
     same = experiment.alike(run)
     others = [*experiment.needs(run), *([] if same is None else [same])]
     missing = [str(other) for other in others if read_marker(experiment.out / other.folder, experiment) is None]
@@ -118,7 +119,7 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
     if searched:
         lines.append(f"search rounds: {statistics.fmean(searched):.0%} of a training on average")
     left = [state.run for state in run_states if state.word not in (DONE, FAILED_, LEFT_OUT)]
-    seconds = seconds_left(left, spent, max(1, counts[RUNNING]))
+    seconds = seconds_left(left, spent, max(1, counts[RUNNING]), any(state.run.search for state in run_states))
     if seconds is not None:
         lines.append(f"about {duration(seconds)} left, with {max(1, counts[RUNNING])} at a time")
     if counts[STOPPED] or (counts[WAITING] and not counts[RUNNING] and not counts[QUEUED]):

@@ -130,12 +130,16 @@ def evaluated(rows: Sequence[Row]) -> list[Row]:
 
 
 def further_scores(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Map the name of each further score to the rows that have it, with it as their score."""
+    """Map the name of each further score to the rows that have it, with it as their score, and levels not run.
+
+    :param rows: rows of one experiment; the levels that were not run have no score, see :func:`filled`
+    """
+
+    def of(row: Row, name: str) -> Row:
+        return row if row.not_run else replace(row, score=row.more[name], score_se=math.nan, more={})
+
     names = dict.fromkeys(name for row in rows for name in row.more)
-    return {
-        name: [replace(row, score=row.more[name], score_se=math.nan, more={}) for row in rows if name in row.more]
-        for name in names
-    }
+    return {name: [of(row, name) for row in rows if row.not_run or name in row.more] for name in names}
 
 
 def interval_table(rows: Sequence[Row]) -> str:

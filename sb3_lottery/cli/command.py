@@ -26,7 +26,16 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError, LotteryError
-from lottery_core.experiments import Executor, Progress, dense, read_floor, read_marker, write_floor
+from lottery_core.experiments import (
+    Executor,
+    Experiment,
+    Progress,
+    as_kept,
+    dense,
+    read_floor,
+    read_marker,
+    write_floor,
+)
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.files import first_line
 from lottery_core.pruning import PruningSchedule, any_rewinds, check_reachable, check_scope_shares
@@ -118,16 +127,23 @@ def _prepare(args: argparse.Namespace, request: Request) -> tuple[Sb3, Executor,
     framework = Sb3(args.tensorboard, told, not args.no_floor)
     cpus = max(args.threads, threads)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
-    return framework, trainer, _preflight(request, args.executor != SLURM)
+    planned = replace(request, experiment=_planned(args, experiment))
+    return framework, trainer, _preflight(planned, args.executor != SLURM)
+
+
+def _planned(args: argparse.Namespace, experiment: Experiment) -> Experiment:
+    # With the levels that a budget has chosen before.
+    return as_kept(experiment, chosen_of(vars(args)), vars(args).get("budget"))
 
 
 def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], object] | None = None) -> None:
     experiment, model, training = request.experiment, request.settings.model, request.settings.training
     framework, trainer, warned = _prepare(args, request)
+    planned = _planned(args, experiment)
     lines = (
         f"environments: {environment_line(model)}",
         f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
-        *search_lines(experiment),
+        *search_lines(planned),
         *([] if experiment.probed is None else [probe_line(experiment)]),
     )
     if request.settings.start is not None and not args.dry_run:
@@ -153,12 +169,13 @@ def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], obj
 
 
 def _measure_floor(request: Request, quiet: bool) -> None:
-    # The first dense run measures the floor; here it is missing in a folder whose dense run is done already.
+    # The folder's first dense run measures the floor, unless it is done already, or is none of this command.
     experiment, model = request.experiment, request.settings.model
-    done = read_marker(experiment.out / dense(experiment.seeds[0]).folder, experiment)
-    if done is not None and read_floor(experiment.out) is None:
+    first = experiment.first_seed
+    done = read_marker(experiment.out / dense(first).folder, experiment)
+    if (done is not None or first not in experiment.seeds) and read_floor(experiment.out) is None:
         try:
-            score, policy, _ = floor(replace(model, device="cpu"), experiment.seeds[0])
+            score, policy, _ = floor(replace(model, device="cpu"), first)
         except LotteryError:
             raise
         except Exception as error:  # a user's environment may raise anything

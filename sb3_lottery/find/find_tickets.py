@@ -64,8 +64,8 @@ def find_tickets(
     repeat_noise: int = 1,
     search: str = SEARCH_FULL,
     first: float | str | None = None,
-    score_at: Sequence[float | str] | None = None,
-    score_rounds: Sequence[int] | None = None,
+    score_at: Sequence[float | str] | float | str | None = None,
+    score_rounds: Sequence[int] | int | None = None,
     floor: bool = True,
     granularity: str = "weight",
     tickets_from: str | Path | None = None,
@@ -135,6 +135,8 @@ def find_tickets(
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     maps = (map,) if isinstance(map, str) else tuple(map)
     seeds = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
+    score_at = (score_at,) if isinstance(score_at, str | float | int) else score_at
+    score_rounds = (score_rounds,) if isinstance(score_rounds, int) else score_rounds
     _check_types(
         total_timesteps=total_timesteps,
         rounds=0 if rounds is None else rounds,
@@ -144,6 +146,7 @@ def find_tickets(
         jobs=jobs,
         repeat_noise=repeat_noise,
         seeds=seeds,
+        score_rounds=score_rounds or (),
     )
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
@@ -239,8 +242,9 @@ def _env_of(model: BaseAlgorithm) -> VecEnv:
     return model.env
 
 
-def _check_types(prune_rate: object, seeds: Sequence[object], **whole: object) -> None:
-    for name, value in (*whole.items(), *(("each seed", seed) for seed in seeds)):
+def _check_types(prune_rate: object, seeds: Sequence[object], score_rounds: Iterable[object], **whole: object) -> None:
+    several = [("each seed", seed) for seed in seeds] + [("each of score_rounds", round_) for round_ in score_rounds]
+    for name, value in (*whole.items(), *several):
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigError(f"{name} must be a whole number, not {value!r}")
     if not isinstance(prune_rate, (int, float)) or isinstance(prune_rate, bool):

@@ -1,9 +1,11 @@
 """The configuration of an experiment: its settings and file, tickets from elsewhere, a probe."""
 
 from lottery_core.experiments.configuration.budget import (
+    as_kept,
     asked_for,
     check_same_choice,
     choice_of,
+    has_tickets,
     kept_line,
     read_budget,
     with_choice,
@@ -40,9 +42,11 @@ __all__ = [
     "set_values",
     "read_row",
     "TicketSource",
+    "as_kept",
     "asked_for",
     "check_same_choice",
     "choice_of",
+    "has_tickets",
     "kept_line",
     "read_budget",
     "with_choice",

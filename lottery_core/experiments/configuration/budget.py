@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments.configuration.experiment import Experiment
+from lottery_core.experiments.configuration.stored import DEFAULTS, only_dense, read_row
 from lottery_core.experiments.graph import paths
-from lottery_core.files import read_object
+from lottery_core.files import from_json, read_object
 
 _CHOICE = ("rounds", "score_rounds", "search", "seeds")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    budget: str
+    rounds: int
+    score_rounds: tuple[int, ...]
+    search: str
+    seeds: tuple[int, ...]
+    share: float
+    fixed: bool
+    asked: Mapping[str, tuple[str, ...] | tuple[int, ...] | None] = field(default_factory=dict)
 
 
 def read_budget(experiment: Experiment) -> dict[str, Any]:
     """Return what a budget chose in an experiment's folder; empty if there was none.
 
     :param experiment: the configuration
+    :raises ConfigError: what was kept is damaged
     """
-    return dict(read_object(experiment.out / paths.BUDGET))
+    path = experiment.out / paths.BUDGET
+    row = dict(read_object(path))
+    if row:
+        from_json(_Kept, row, lambda why: ConfigError(f"{path} is damaged: {why}"))
+    return row
 
 
 def choice_of(experiment: Experiment) -> dict[str, Any]:
@@ -44,18 +63,42 @@ def with_choice(experiment: Experiment, kept: Mapping[str, Any]) -> Experiment:
 
     :param experiment: the configuration
     :param kept: what was kept
-    :raises ConfigError: what was kept is damaged
+    :raises ConfigError: the experiment cannot have it
     """
-    try:
-        return replace(
-            experiment,
-            rounds=int(kept["rounds"]),
-            score_rounds=tuple(map(int, kept["score_rounds"])),
-            search=str(kept["search"]),
-            seeds=tuple(map(int, kept["seeds"])),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{experiment.out / paths.BUDGET} is damaged: {error}") from error
+    scored, seeds = tuple(kept["score_rounds"]), tuple(kept["seeds"])
+    return replace(experiment, rounds=kept["rounds"], score_rounds=scored, search=kept["search"], seeds=seeds)
+
+
+def has_tickets(out: Path) -> bool:
+    """Return whether the folder of an experiment has begun with more than dense runs, so that its levels are fixed.
+
+    :param out: the folder
+    """
+    return bool(read_row(out)) and not only_dense(out)
+
+
+def as_kept(experiment: Experiment, chosen: Collection[str], word: str | None) -> Experiment:
+    """Return an experiment with the levels and the search that its folder has, where a budget would choose them.
+
+    :param experiment: the configuration as the user gives it
+    :param chosen: names of the settings that the user chose
+    :param word: the budget; ``None`` returns the experiment as it is
+    :returns: the experiment; also with the seeds that were chosen, if it was for this budget
+    :raises ConfigError: it asks for something else than what was kept, see :func:`check_same_choice`
+    """
+    if word is None:
+        return experiment
+    kept = read_budget(experiment)
+    check_same_choice(experiment, chosen, kept, word)
+    if kept:
+        found = with_choice(experiment, kept)
+        return found if kept["budget"] == word else replace(found, seeds=experiment.seeds)
+    if not has_tickets(experiment.out):
+        return experiment
+    row = {**DEFAULTS, **read_row(experiment.out)}
+    levels = {} if "levels" in chosen else {"rounds": row["rounds"], "score_rounds": tuple(row["score_rounds"])}
+    search = {} if "search" in chosen else {"search": row["search"]}
+    return replace(experiment, **levels, **search)
 
 
 def check_same_choice(experiment: Experiment, chosen: Collection[str], kept: Mapping[str, Any], word: str) -> None:
@@ -104,7 +147,12 @@ def kept_line(experiment: Experiment, kept: Mapping[str, Any], word: str) -> str
     :param kept: what was kept; empty if nothing was
     :param word: the budget
     """
-    if kept.get("budget") != word:
+    if kept and kept["budget"] != word:
+        return (
+            f"--budget {word}: levels and search stay as --budget {kept['budget']} chose them, and the seeds are "
+            "chosen anew; the plan above has the ones that were asked for"
+        )
+    if not kept:
         return (
             f"--budget {word}: the dense run of seed {experiment.seeds[0]} is trained first, then levels, search and "
             "seeds are chosen; the plan above is what was asked for, without it"

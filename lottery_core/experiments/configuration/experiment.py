@@ -21,14 +21,9 @@ from lottery_core.experiments.configuration.stored import (
     only_dense,
     read_row,
 )
-from lottery_core.experiments.graph import (
-    paths,
-)
+from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import differences, from_json, sign, write_json
-from lottery_core.pruning import (
-    KINDS,
-    SEARCH_FULL,
-)
+from lottery_core.pruning import DENSE, KINDS
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,13 @@ class Experiment(Settings):
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
         return digest_of(self.fixed())
 
+    def digest_for(self, run: Run) -> str:
+        """Return :meth:`digest` as a marker of ``run`` has it: that of a dense run, without how tickets are found.
+
+        :param run: the run
+        """
+        return self._digest_of_dense if run.kind == DENSE else self.digest()
+
     def accepts(self, configuration: str) -> bool:
         """Return whether a marker with the digest ``configuration`` is of this experiment; 0.1 wrote another digest."""
         if configuration in (self.digest(), self._digest_of_dense):
@@ -75,7 +77,7 @@ class Experiment(Settings):
     @cached_property
     def _digest_of_dense(self) -> str:
         # Dense runs may be older than the decision how to search; other runs are not, see check_same_as_before.
-        return replace(self, search=SEARCH_FULL, first=None).digest()
+        return digest_of({name: value for name, value in self.fixed().items() if name not in SEARCHING})
 
     @property
     def scoring_text(self) -> str:

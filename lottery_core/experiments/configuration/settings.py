@@ -12,10 +12,7 @@ from typing import Any
 
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments.configuration.probe import Probe
-from lottery_core.experiments.configuration.stored import (
-    read_row,
-    seeding_of,
-)
+from lottery_core.experiments.configuration.stored import DEFAULTS, SEARCHING, read_row, seeding_of
 from lottery_core.experiments.configuration.transfer import TicketSource
 from lottery_core.experiments.graph import (
     SEEDINGS,
@@ -84,7 +81,8 @@ class Settings:
     :param search: how far search rounds train, see :func:`lottery_core.pruning.parse_search`; ``"full"``: a round that
         searches is also scored
     :param first: share of the pool that survives the first round; ``None`` if it prunes as the others do
-    :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them
+    :param score_rounds: the rounds whose tickets are trained in full and scored; empty for all of them. With
+        ``rounds=0`` these and the search, where they have their default, are those of the folder
     :param repeat_noise: how often each ticket is trained, under different noise
     :param granularity: whether parameters are pruned one by one (``"weight"``), or whole units (``"unit"``)
     :param seeding: which runs of a repeat share the noise of training, one of
@@ -131,6 +129,8 @@ class Settings:
         object.__setattr__(self, "gradual", str(PruningSchedule.parse(self.gradual)))
         for kind in self.kinds:
             check_units(kind, check_granularity(self.granularity))
+        if not self.rounds:
+            self._keep_levels()
         if parse_search(self.search).last is not None and not self.score_rounds:
             raise ConfigError(
                 f"--search {self.search} rises to the last scored round, which must be known: give --score-at or "
@@ -173,6 +173,14 @@ class Settings:
                 f"the rewind point is '{self.rewind}'"
             )
 
+    def _keep_levels(self) -> None:
+        # Dense runs are the same whatever the levels and the search are, so those of the folder stay.
+        before = read_row(self.out)
+        for name in SEARCHING:
+            if getattr(self, name) in (DEFAULTS[name], ()):
+                value = before.get(name, DEFAULTS[name])
+                object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
+
     def _outside_before(self) -> str:
         before = read_row(self.out)
         if tuple(self.scope) == (ALL,):  # nothing is outside
@@ -183,6 +191,15 @@ class Settings:
     def name(self) -> str:
         """The experiment's name, which is the name of its folder."""
         return self.out.resolve().name
+
+    @property
+    def first_seed(self) -> int:
+        """The seed whose dense run measures the floor: the first one that was given in the folder."""
+        return int((read_row(self.out).get("seeds") or self.seeds)[0])
+
+    @cached_property
+    def _planned(self) -> frozenset[Run]:
+        return frozenset(self.plan())
 
     def plan(self) -> list[Run]:
         """Return the runs, in the order in which to do them."""
@@ -255,7 +272,8 @@ class Settings:
 
     def alike(self, run: Run) -> Run | None:
         """Return the run that trains the same ticket as ``run`` by the rules of their kinds, see :func:`plan.alike`."""
-        return alike(run, self.kinds, self.rewind)
+        other = alike(run, self.kinds, self.rewind)
+        return other if other in self._planned else None
 
     def schedule(self, pool: int, rounds: int) -> list[int]:
         """Return the number of survivors after 0, 1, ... ``rounds`` rounds of this experiment.

@@ -146,7 +146,7 @@ class FloorStop:
 
     def _ended(self, run: Run) -> bool:
         dense_score, floor = self._dense(run), self._measured()
-        if dense_score is None or floor is None or run.round not in self.scored:
+        if dense_score is None or floor is None:
             return False
         levels = [Level(round_, score) for round_, score in self._scores[run.seed, run.kind].items()]
         end = ends_after(levels, self.scored, dense_score, floor, self.count, self._sign)

@@ -12,7 +12,7 @@ from lottery_core.errors import ConfigError, TicketError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.results.row import Row, check_numbers
-from lottery_core.files import from_json, printable, read_json, stamp, write_json
+from lottery_core.files import from_json, printable, read_json, read_object, stamp, write_json
 from lottery_core.pruning import DENSE, KINDS
 from lottery_core.tickets import claimed_digest
 
@@ -25,7 +25,7 @@ def write_marker(folder: Path, row: Row, experiment: Experiment) -> None:
 
     :raises WriteError: the marker cannot be written
     """
-    write_json(folder / paths.MARKER, {"configuration": experiment.digest(), **asdict(row)})
+    write_json(folder / paths.MARKER, {"configuration": experiment.digest_for(row.run), **asdict(row)})
 
 
 def read_marker(folder: Path, experiment: Experiment | None = None) -> Row | None:
@@ -122,6 +122,24 @@ def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
     write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
 
 
+def left_out(experiment: Experiment) -> set[Run]:
+    """Return the runs that an earlier command left out at the floor, and the searches that no other run needs.
+
+    :param experiment: the configuration
+    """
+    plan = experiment.plan()
+    waiting = [run for run in plan if not (experiment.out / run.folder / paths.MARKER).exists()]
+    found = {run for run in waiting if read_object(experiment.out / run.folder / paths.NOT_RUN).get("not_run")}
+    needed: set[Run] = set()
+    open_ = [run for run in waiting if not run.search and run not in found] if found else []
+    while open_:
+        for run in experiment.needs(open_.pop()):
+            if run not in needed:
+                needed.add(run)
+                open_.append(run)
+    return found | {run for run in waiting if found and run.search and run not in needed}
+
+
 def why_foreign(row: Row, folder: Path) -> str | None:
     """Return why a marker does not belong in its folder: it names another run or ticket; ``None`` if it belongs there.
 
@@ -161,7 +179,10 @@ def read_all(out: Path, experiment: Experiment | None, warn: Callable[[str], Non
             continue
         if marker.row.not_run and (path.parent / paths.MARKER).exists():  # done by a later command
             continue
+        row = _scored(marker.row, experiment)
+        if row.not_run and experiment is not None and row.scoring != experiment.scoring_text:
+            continue  # whether the kind has ended by these scores, too, is not known
         if reason is None:
-            yield _scored(marker.row, experiment)
+            yield row
         else:
             warn(f"WARNING: {path} is left out: {reason}")

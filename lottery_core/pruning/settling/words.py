@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ from lottery_core.errors import ConfigError
 
 SEARCH_FULL = "full"
 SETTLED = "settled"
+_MOST_ROUNDS = 1000
 _SAME = 0.05  # by how much the shares of one level may differ, relatively
 THRESHOLD = 0.02  # share of the survivors that may change in a twentieth of the training
 
@@ -54,8 +56,13 @@ class Search:
 
     def __str__(self) -> str:
         if self.share is not None:
-            return f"{self.share:g}" if self.last is None else f"{self.share:g}-{self.last:g}"
-        return SEARCH_FULL if self.threshold is None else f"{SETTLED}:{self.threshold:g}"
+            return _word(self.share) if self.last is None else f"{_word(self.share)}-{_word(self.last)}"
+        return SEARCH_FULL if self.threshold is None else f"{SETTLED}:{_word(self.threshold)}"
+
+
+def _word(share: float) -> str:
+    # Read again it is the same number, and as short as one that was typed.
+    return f"{share:g}" if float(f"{share:g}") == share else repr(share)
 
 
 def parse_search(word: str, option: str = "--search") -> Search:
@@ -80,10 +87,10 @@ def parse_search(word: str, option: str = "--search") -> Search:
             f"shares that rise (0.2-0.6), {SETTLED}, or {SETTLED}:X with the share of survivors that may change "
             f"({SETTLED}:{THRESHOLD:g})"
         )
-    begin, dash, end = word.partition("-")
-    if not dash or begin.endswith("e"):  # 1e-3 is one number
+    begin, *more = re.split(r"(?<!e)-", word, maxsplit=1, flags=re.IGNORECASE)  # 1e-3 is one number
+    if not more:
         return Search(share=parse_share(word, option))
-    share, last = parse_share(begin, option), parse_share(end, option)
+    share, last = parse_share(begin, option), parse_share(more[0], option)
     if last <= share:
         raise ConfigError(f"{option} {word}: the shares must rise from the first search round to the last")
     return Search(share=share, last=last)
@@ -142,10 +149,14 @@ def rounds_of_levels(levels: Sequence[float], rate: float, first: float | None =
     """
     rounds: dict[int, float] = {}
     for level in levels:
-        begin = level_after(1, rate, first)
-        exact = 1 + math.log(level / begin) / math.log(1 - rate)
+        begin, step = math.log(level_after(1, rate, first)), math.log1p(-rate)
+        exact = 1 + (math.log(level) - begin) / step
+        if exact > _MOST_ROUNDS:
+            raise ConfigError(
+                f"--score-at: at the prune rate {rate:g} the level {level:.3g} takes more than {_MOST_ROUNDS} rounds"
+            )
         candidates = (max(1, math.floor(exact)), max(1, math.ceil(exact)))
-        nearest = min(candidates, key=lambda round_: abs(math.log(level_after(round_, rate, first) / level)))
+        nearest = min(candidates, key=lambda round_: abs(begin + (round_ - 1) * step - math.log(level)))
         if nearest in rounds:
             raise ConfigError(
                 f"--score-at: {rounds[nearest]:.3g} and {level:.3g} are both nearest to round {nearest} "

@@ -100,12 +100,21 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
-    low = _answer(filled(rows, sign=question.sign), question, searches)
-    missing = len(rows) - len(measured(rows))
+    taken = filled(rows, sign=question.sign)
+    low = _answer(taken, question, searches)
+    missing = _levels_not_run(taken)
+    unknown = _levels_not_run(rows) - missing
+    if unknown:
+        line = f"{unknown} levels were not run: at the floor, of which nothing more is known, so they are left out"
+        low = replace(low, warnings=(*low.warnings, line))
     if not missing or low.no_answer is not None:
         return low
     high = _answer(filled(rows, BOUND, question.sign), question, searches)
     return replace(low, warnings=(*low.warnings, _ends(missing, low, high)))
+
+
+def _levels_not_run(rows: Sequence[Row]) -> int:
+    return len({(row.seed, row.kind, row.round) for row in rows if row.not_run})
 
 
 def _ends(missing: int, low: Answer, high: Answer) -> str:

@@ -50,7 +50,7 @@ def costs_section(subject: Subject) -> Section:
             took[row.run.pace].append(row.wall_seconds)
     left = [state.run for state in states if state.word not in (DONE, FAILED_, LEFT_OUT)]
     jobs = max(1, counts[RUNNING])
-    seconds = seconds_left(left, took, jobs)
+    seconds = seconds_left(left, took, jobs, any(state.run.search for state in states))
     if seconds is not None:
         section.text.append(
             f"About {duration(seconds)} left, with {jobs} at a time, if runs take as long as those that are done."

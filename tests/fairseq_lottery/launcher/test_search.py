@@ -95,3 +95,18 @@ def test_a_share_of_the_training(lm_data: Path, settled: Path, tmp_path: Path) -
     length = next(other.steps for other in read_rows(out) if other.run == dense(1))
     assert searched.steps == math.ceil(length / 2)
     assert searched.stopped.startswith("stopped at 5")
+
+
+def test_a_budget_is_resumed_and_shown_with_the_levels_that_it_chose(lm_data: Path, tmp_path: Path) -> None:
+    own = ["--out", tmp_path / "x", "--kinds", "winning", "--prune-rate", 0.9, "--rewind", "update:5", "--seeds", 1]
+    command = chain(*own, "--no-floor", "--budget", "3runs", "--", lm_data, *LSTM, *SCHEDULE)
+    helpers.run(command)
+    kept = json.loads((tmp_path / "x" / paths.BUDGET).read_text())
+    assert kept["score_rounds"]
+    (tmp_path / "x" / Run(1, "winning", kept["rounds"]).folder / paths.MARKER).unlink()
+    cut = command.index("--budget")
+    shown = helpers.run([*command[:cut], "--dry-run", *command[cut:]]).stdout
+    assert "1 to do" in shown
+    assert "--budget 3runs chose the scored rounds" in shown
+    helpers.run(command)
+    assert {row.round for row in read_rows(tmp_path / "x") if row.kind == "winning"} == set(kept["score_rounds"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,73 @@ def test_another_budget_is_planned_with_new_kinds(tmp_path: Path) -> None:
     assert {run.kind for run in trained} >= {"one-shot"}
     rows = [row for row in read_rows(tmp_path) if row.kind != "floor" and not row.same_as]
     assert len(rows) <= 21
+
+
+def test_another_amount_may_have_other_seeds_where_levels_are_in_use(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    levels = {"rounds": 2, "score_rounds": (1, 2)}
+    done(tmp_path, "6runs", Scripted(5.0, 5.0), ("levels", "seeds"), **levels, seeds=(1, 2))
+    result, trained, _ = done(tmp_path, "12runs", Scripted(5.0, 5.0), ("levels", "seeds"), **levels, seeds=(4, 5))
+    assert {run.seed for run in trained} == set(result.seeds) == {4, 5}
+
+
+def test_a_search_that_rises_needs_no_tickets_before_the_budget_is_planned(tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    result, trained, _ = done(tmp_path, "30runs", Scripted(5.0, 5.0), rounds=4, score_rounds=(2, 4), search="0.2-0.6")
+    assert trained[0] == dense(1)
+    assert (result.search, result.score_rounds) == ("0.2-0.6", (2, 4))
+
+
+def test_a_folder_that_has_tickets_keeps_its_levels(tmp_path: Path) -> None:
+    """Also if the budget is the first one there: nothing is planned that the folder would refuse."""
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    asked = experiment(tmp_path, rounds=2, kinds=("winning", "random"))
+    Runner(asked, Scripted(5.0, 5.0), Here(tmp_path), Progress(io.StringIO())).run()
+    result, _, _ = done(tmp_path, "10runs", Scripted(5.0, 5.0), (), rounds=20)
+    assert (result.rounds, result.score_rounds, result.seeds) == (2, (), (1, 2))
+
+
+@pytest.mark.parametrize("word", ["6000s", "600s"])
+def test_the_pilot_is_kept_when_there_are_fewer_jobs(word: str, tmp_path: Path) -> None:
+    """Its seeds have been trained: with less room for parallel runs there are no more of them, but no fewer."""
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    done(tmp_path, "15runs", Slow(5.0, 50.0))
+    kept = json.loads((tmp_path / paths.BUDGET).read_text())
+    assert kept["seeds"] == [1, 2, 3]
+    kept |= {"budget": word, "fixed": False}
+    (tmp_path / paths.BUDGET).write_text(json.dumps(kept))
+    result, _, said = done(tmp_path, word, Slow(5.0, 50.0))
+    assert result.seeds == (1, 2, 3)
+    assert "3 are trained" in said[-1]
+
+
+class Slow(Scripted):
+    """One whose trainings take long, as far as their rows say."""
+
+    def score(self, folder: Path) -> Score:
+        return replace(super().score(folder), wall_seconds=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"fixed": None}, "'fixed' must be true or false, not null"),
+        ({"share": "x"}, "'share' must be a number"),
+        ({"asked": [1]}, "'asked' must be an object"),
+        ({"seeds": "1"}, "'seeds' must be a list"),
+        ({"rounds": 2.5}, "'rounds' must be a whole number"),
+    ],
+)
+def test_a_damaged_choice_is_one_line(change: dict, line: str, tmp_path: Path) -> None:
+    write_floor(tmp_path, Score(0.0, 0.5, 100), "random actions")
+    done(tmp_path, "15runs", Scripted(5.0, 5.0))
+    kept = json.loads((tmp_path / paths.BUDGET).read_text())
+    (tmp_path / paths.BUDGET).write_text(json.dumps(kept | change))
+    with pytest.raises(ConfigError, match=f"{paths.BUDGET} is damaged: {line}"):
+        done(tmp_path, "15runs", Scripted(5.0, 5.0))
+    (tmp_path / paths.BUDGET).write_text(json.dumps({key: kept[key] for key in kept if key != "fixed"}))
+    with pytest.raises(ConfigError, match="is damaged: the key 'fixed' is missing"):
+        done(tmp_path, "15runs", Scripted(5.0, 5.0))
 
 
 def test_a_plan_that_is_only_shown_says_what_the_budget_does(

@@ -37,6 +37,15 @@ def test_which_runs_are_alike_by_their_rules() -> None:
         assert alike(run, (*KINDS, "random", "rewound-dense"), "init") is None
 
 
+@pytest.mark.parametrize("search", ["full", "0.5"])
+def test_a_run_that_is_not_planned_gives_nothing(search: str, tmp_path: Path) -> None:
+    """In round 1, which is not scored, there is no one-shot ticket to take over."""
+    chosen = experiment(
+        tmp_path, kinds=("one-shot", "no-rewind"), rewind="init", rounds=3, score_rounds=(3,), search=search
+    )
+    assert all(chosen.alike(run) is None for run in chosen.plan())
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_one_shot_takes_over_the_first_winning_run(jobs: int, tmp_path: Path) -> None:
     stream = io.StringIO()

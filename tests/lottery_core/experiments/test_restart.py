@@ -83,18 +83,21 @@ def test_identity_names_configuration_versions_and_ticket(tmp_path: Path) -> Non
     ticket = tmp_path / paths.TICKET
     ticket.write_bytes(b"one")
     found = [
-        identity(experiment(tmp_path, **changes), path)
-        for changes, path in (
-            ({}, None),
-            ({"settings": {"lr": 0.02}}, None),
-            ({"versions": {"torch": "1.0"}}, None),
-            ({}, ticket),
+        identity(experiment(tmp_path, **changes), run, path)
+        for run, changes, path in (
+            (dense(1), {}, None),
+            (dense(1), {"settings": {"lr": 0.02}}, None),
+            (dense(1), {"versions": {"torch": "1.0"}}, None),
+            (Run(1, "winning", 1), {}, ticket),
         )
     ]
     ticket.write_bytes(b"other")
-    found.append(identity(experiment(tmp_path), ticket))
+    found.append(identity(experiment(tmp_path), Run(1, "winning", 1), ticket))
     assert all(one != other for index, one in enumerate(found) for other in found[:index])
-    assert identity(experiment(tmp_path, rounds=9, kinds=("winning",)), None) == found[0], "more rounds change no run"
+    for changes in ({"rounds": 9, "kinds": ("winning",)}, {"search": "0.5", "first": 0.5}):
+        assert identity(experiment(tmp_path, **changes), dense(1), None) == found[0], "more rounds change no dense run"
+    searched = identity(experiment(tmp_path, search="0.5"), Run(1, "winning", 1), ticket)
+    assert searched != found[-1], "another search finds other tickets"
 
 
 def test_the_runner_hands_a_killed_run_its_files(tmp_path: Path) -> None:

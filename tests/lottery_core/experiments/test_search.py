@@ -17,6 +17,7 @@ from lottery_core.experiments.graph.plan import Run, dense, needs, plan_runs
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_marker, read_rows, read_searches
 from lottery_core.experiments.runner import Runner
+from lottery_core.files import read_json
 from tests.lottery_core.toy import Here, Toy, experiment
 
 CHEAP = {"rounds": 4, "search": "0.5", "score_rounds": (2, 4), "kinds": ("winning", "random", "one-shot")}
@@ -180,7 +181,27 @@ def test_options_become_settings() -> None:
     assert chosen["score_rounds"][-1] == chosen["rounds"] == 16
     assert search_settings(values(score_rounds=[5, 10]), False)["rounds"] == 10
     assert search_settings(values(score_rounds=[5, 10], rounds=12), True)["rounds"] == 12
-    assert search_settings(values(score_at=["50%"], rounds=0), True)["score_rounds"] == ()
+    assert search_settings(values(score_at=["50%", "2%"], rounds=0), True)["score_rounds"] == (3, 18)
+
+
+def test_dense_runs_are_added_to_a_folder_whatever_its_levels_and_search_are(tmp_path: Path) -> None:
+    """With them or without them; the folder keeps them, and the tickets their place in its rows."""
+    here(tmp_path, **CHEAP)
+    for seed, given in ((2, {}), (3, {"search": "0.5", "score_rounds": (2, 4)})):
+        _, trained = here(tmp_path, rounds=0, seeds=(seed,), **given)
+        assert trained == [dense(seed)]
+        kept = read_json(tmp_path / paths.EXPERIMENT)
+        assert (kept["search"], kept["score_rounds"], kept["rounds"]) == ("0.5", [2, 4], 4)
+        assert {row.kind for row in read_rows(tmp_path)} == {"dense", *CHEAP["kinds"]}
+    with pytest.raises(ConfigError, match="another configuration"):
+        here(tmp_path, rounds=0, seeds=(4,), search="0.25")
+
+
+@pytest.mark.parametrize("change", [{"search": "settled"}, {"search": "full"}, {"first": 0.5}])
+def test_a_dense_run_is_kept_when_the_search_changes(change: dict, tmp_path: Path) -> None:
+    assert here(tmp_path, rounds=0, search="0.5")[1] == [dense(1)]
+    assert here(tmp_path, rounds=0, **change)[1] == []
+    assert dense(1) not in here(tmp_path, rounds=2, **change)[1]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lottery_core.cli.common import run_experiment
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, search_settings
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import paths
@@ -17,10 +18,12 @@ from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import FinishedInProcess
 from lottery_core.experiments.queue import RunQueue, floor_stop
-from lottery_core.experiments.results import Score, read_csv, read_rows, write_floor
+from lottery_core.experiments.results import Row, Score, read_csv, read_rows, write_floor
 from lottery_core.experiments.runner import Runner
+from lottery_core.files import read_json, write_json
 from lottery_core.reports import filled, measured, render, report, source_of, states
 from lottery_core.reports.answer import answer
+from lottery_core.reports.report import tables
 from tests.lottery_core.toy import Here, Toy, experiment
 
 SCORES = {"dense": [200.0], "winning": [199.0, 150.0, 90.0, 60.0, 40.0], "random": [190.0, 22.0, 21.0, 20.0, 20.0]}
@@ -35,6 +38,8 @@ class Scripted(Toy):
 
     def score(self, folder: Path) -> Score:
         run = Run.of_folder(folder)[1]
+        if run.search:
+            return super().score(folder)
         return Score(self.scores[run.kind][max(0, run.round - 1)], 0.5, 10, 20, 0.1, 0.1)
 
 
@@ -130,6 +135,87 @@ def test_winning_rounds_go_on_while_another_kind_needs_them(tmp_path: Path) -> N
     # Round 4 is pruned from the winning round 3; the last winning round gives nobody a ticket.
     assert [run.round for run in trained if run.kind == "winning"] == [1, 2, 3, 4]
     assert [run.round for run in trained if run.kind == "random"] == [1, 2, 3, 4, 5]
+
+
+def test_a_chain_ends_also_between_its_scored_rounds(tmp_path: Path) -> None:
+    """Rounds that are not scored are trained as the others are where no searches are apart."""
+    write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
+    low = {"dense": [200.0], "winning": [21.0] * 10, "random": [21.0] * 10}
+    trained = done(tmp_path, 2, low, rounds=10, score_rounds=(2, 4, 6, 8, 10))
+    assert len(trained) == 7
+    assert trained[0] == dense(1)
+    assert [run.round for run in trained if run.kind == "winning"] == [1, 2, 3, 4]
+    assert [run.round for run in trained if run.kind == "random"] == [2, 4]
+
+
+def test_what_is_left_out_is_neither_waiting_nor_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
+    low = {"dense": [200.0], "winning": [21.0] * 10, "random": [21.0] * 10}
+    settings = {"rounds": 10, "score_rounds": (2, 4, 6, 8, 10), "search": "0.5"}
+    trained = done(tmp_path, 2, low, **settings)
+    asked = experiment(tmp_path, **{**SETTINGS, **settings})
+    left = len(asked.plan()) - len(trained)
+    text = render("x", states(asked, lambda name: None))
+    assert text.splitlines()[0] == f"x: {len(trained)} done, {left} not run, of {len(asked.plan())} runs"
+    assert "rerun" not in text
+    for stop, line in ((2, f"0 to do, {left} not run: at the floor"), (None, f"{left} to do")):
+        run_experiment(asked, Scripted(low), Here(tmp_path), dry_run=True, stop_at_floor=stop)
+        assert line in capsys.readouterr().out
+    report([tmp_path])
+    searched = sum(run.search for run in trained)
+    assert f"cost: {len(trained) - searched + searched / 2:.1f} trainings" in capsys.readouterr().out
+
+
+def test_a_floor_is_that_of_the_folders_first_seed(tmp_path: Path) -> None:
+    """The processes know the whole folder: those of another command's first seed measure nothing."""
+    seed_1 = experiment(tmp_path, **{**SETTINGS, "rounds": 0})
+    Runner(seed_1, Scripted(SCORES), Here(tmp_path), Progress(io.StringIO())).run()
+    with pytest.raises(ConfigError, match="needs the measured floor"):
+        Runner(
+            experiment(tmp_path, **SETTINGS, seeds=(2,)), Measuring(SCORES), Here(tmp_path), Progress(io.StringIO()), 2
+        ).run()
+
+
+def test_scores_of_other_settings_say_nothing_of_the_floor(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After rescoring it is not known that a kind had ended by the new scores, too."""
+    record = stopped / "seed-1/random/round-04" / paths.NOT_RUN
+    write_json(record, {**read_json(record), "scoring": "--beam 5"})
+    rows = read_rows(stopped, experiment(stopped, **SETTINGS))
+    assert [row.round for row in rows if row.not_run] == [5]
+    report([stopped])
+    assert "came from other settings" not in capsys.readouterr().out
+
+
+def test_levels_are_counted_once_whatever_the_noises_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
+    done(tmp_path, 2, repeat_noise=2)
+    report([tmp_path])
+    out = capsys.readouterr().out
+    assert "2 levels were not run: at the floor; they lie" in " ".join(out.split())
+    assert "† not run: at the floor (2 levels of 1 chains" in out
+
+
+def test_further_scores_of_levels_that_were_not_run() -> None:
+    """They are taken for that score's floor; if it has none, no mean is taken over the other seeds in silence."""
+
+    def row(seed: int, kind: str, round_: int, score: float, more: dict, not_run: str = "") -> Row:
+        left = {0: 100, 1: 60, 2: 36}[round_]
+        counts = {"pool": 100, "pruned": 100 - left, "surviving": left}
+        shares = {"pruned_fraction": 1 - left / 100, "surviving_fraction": left / 100}
+        took = {"steps": 20, "wall_seconds": 1.0, "cpu_seconds": 1.0, "collapsed": (), "ticket": "", "versions": ""}
+        named = {"experiment": "x", "seed": seed, "kind": kind, "round": round_, "score": score, "score_se": 0.1}
+        return Row(**named, returns=1, **counts, **shares, **took, more=more, not_run=not_run)
+
+    rows = [row(seed, "dense", 0, 30.0, {"bleu": 60.0}) for seed in (1, 2)]
+    rows += [row(seed, "winning", 1, 25.0, {"bleu": 50.0}) for seed in (1, 2)]
+    rows += [row(1, "winning", 2, 22.0, {"bleu": 40.0}), row(2, "winning", 2, math.nan, {}, "at the floor")]
+    for more, cell, line in (
+        ({"bleu": 2.0}, "21.00 ± 26.87†", "† not run: at the floor (1 levels of 1 chains"),
+        ({}, "40.00 (n=1)", "1 levels that were not run are missing: these scores have no floor"),
+    ):
+        _, further = tables([*rows, row(-1, "floor", 0, 2.0, more)], None)
+        assert cell in further
+        assert line in further
 
 
 def test_search_runs_end_with_the_last_kind(tmp_path: Path) -> None:

@@ -167,6 +167,13 @@ def test_actor_and_critic_are_pruned_at_the_same_rate_each(tmp_path: Path, capsy
     assert not (tmp_path / "y").exists()
 
 
+def test_one_level_is_enough(tmp_path: Path) -> None:
+    for name, given in (("a", {"score_rounds": 2}), ("b", {"score_at": "25%"}), ("c", {"score_at": 0.25})):
+        settings = {name: value for name, value in SMALL.items() if name != "rounds"} | {"prune_rate": 0.5}
+        found = find_tickets(make_model, tmp_path / name, **settings, **given, kinds="random", search="0.5")
+        assert {row.round for row in found.rows} == {0, 2}
+
+
 def test_tickets_table_and_picture(tmp_path: Path) -> None:
     found = find_tickets(make_model, tmp_path / "x", rewind="timesteps:64", seeds=(1, 2), **SMALL)
     assert len(found.rows) == 2 * 5
@@ -219,6 +226,11 @@ def test_later_calls_reuse_what_is_there_and_refuse_other_models(tmp_path: Path)
         ({"seeds": ()}, ConfigError, "no seed"),
         ({"seeds": ("a",)}, ConfigError, "each seed must be a whole number, not 'a'"),
         ({"seeds": (True,)}, ConfigError, "each seed must be a whole number, not True"),
+        ({"score_rounds": "2"}, ConfigError, "each of score_rounds must be a whole number, not '2'"),
+        ({"score_rounds": [1.5]}, ConfigError, "each of score_rounds must be a whole number, not 1.5"),
+        ({"score_rounds": [True]}, ConfigError, "each of score_rounds must be a whole number, not True"),
+        ({"score_at": "5"}, ConfigError, r"--score-at must lie strictly between 0 and 1 \(0% and 100%\), not 5"),
+        ({"score_at": [None]}, ConfigError, "--score-at 'None' is no share"),
         ({"seeds": np.int64(3)}, ConfigError, "each seed must be a whole number"),
         ({"eval_episodes": "5"}, ConfigError, "eval_episodes must be a whole number, not '5'"),
         ({"eval_episodes": True}, ConfigError, "eval_episodes must be a whole number, not True"),

@@ -18,6 +18,10 @@ from lottery_core.pruning.settling import Search, level_after, parse_levels, par
         ("settled", Search(threshold=0.02), "settled:0.02"),
         ("settled:0.1", Search(threshold=0.1), "settled:0.1"),
         ("settled:5%", Search(threshold=0.05), "settled:0.05"),
+        ("0.9999999", Search(share=0.9999999), "0.9999999"),
+        ("0.00001-0.5", Search(share=1e-5, last=0.5), "1e-05-0.5"),
+        ("1E-3-5e-1", Search(share=0.001, last=0.5), "0.001-0.5"),
+        ("settled:1e-7", Search(threshold=1e-7), "settled:1e-07"),
     ],
 )
 def test_search(word: str, search: Search, again: str) -> None:
@@ -80,6 +84,7 @@ def test_the_first_round_may_prune_more() -> None:
     assert counts == [10_000, 5000, 4000, 3200]
     assert [round(10_000 * level_after(round_, 0.2, 0.5)) for round_ in range(4)] == counts
     assert rounds_of_levels((0.5, 0.2), 0.2, 0.5) == (1, 5)
+    assert rounds_of_levels((0.5,), 0.2, 1e-320) == (1,)
     assert schedule(10_000, 0.2, 0, first=0.5) == [10_000]
     with pytest.raises(PruneError, match="first round"):
         schedule(10, 0.2, 1, first=1.0)
@@ -98,6 +103,15 @@ def test_the_first_round_may_prune_more() -> None:
 def test_bad_levels_are_one_line(words: "list[str]", message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_levels(words)
+
+
+@pytest.mark.parametrize(("level", "rate"), [(0.5, 1e-17), (0.5, 1e-300), (0.01, 0.001)])
+def test_levels_that_no_chain_reaches_are_refused(level: float, rate: float) -> None:
+    with pytest.raises(
+        ConfigError, match=f"at the prune rate {rate:g} the level {level:g} takes more than 1000 rounds"
+    ):
+        rounds_of_levels((level,), rate)
+    assert rounds_of_levels((1e-323,), 0.9) == (323,)
 
 
 def test_levels_that_share_a_round_are_refused() -> None:
