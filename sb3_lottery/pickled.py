@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.files import parse_json, printable, unsigned, why_not_regular
@@ -42,15 +43,22 @@ def what_it_unpickles(path: Path) -> str:
     return f"{printable(path.name, 80)} has {len(objects)} pickled objects{listed}"
 
 
-def _pickled(path: Path) -> list[str]:
-    # The entries of a zip of SB3 that are pickled: save_util.py:data_to_json.
+def readable_settings(path: Path) -> dict[str, Any]:
+    """Read the settings of a model as far as they can be read without unpickling them: ``save_util.py:data_to_json``.
+
+    :param path: zip that ``model.save`` wrote
+    :returns: name -> JSON value; of a pickled object its type and the texts of its attributes. Empty if there are none
+    """
     if why_not_regular(path) is not None:
-        return []
+        return {}
     try:
         with zipfile.ZipFile(path) as archive, archive.open("data") as member:
             data = parse_json(member.read(_MOST_BYTES).decode())
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
-        return []
-    if not isinstance(data, dict):
-        return []
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _pickled(path: Path) -> list[str]:
+    data = readable_settings(path)
     return [str(name) for name, value in data.items() if isinstance(value, dict) and ":serialized:" in value]

@@ -34,7 +34,7 @@ PROBE_DEFAULTS: dict[str, Any] = {"points": list(POINTS), "of": None, "steps": S
 _OF_TICKETS = (
     *("kinds", "rounds", "prune_rate", "repeat_noise", "rewind", "rewind_what", "after_rewind", "criterion"),
     *("scope_shares", "gradual", "outside", "score_at", "score_rounds", "first", "search", "stop_at_floor", "budget"),
-    *("tickets_from", "map", "unmatched"),
+    *("tickets_from", "map", "unmatched", "granularity"),
 )
 
 

@@ -44,7 +44,7 @@ class Exporter(Protocol):
         """
 
 
-def export(path: Path, output: Path, form: str = PLAIN, trust: bool = False, **options: Any) -> str:
+def export(path: str | Path, output: str | Path, form: str = PLAIN, trust: bool = False, **options: Any) -> str:
     """Export a checkpoint to another form.
 
     Some forms have options:
@@ -68,6 +68,7 @@ def export(path: Path, output: Path, form: str = PLAIN, trust: bool = False, **o
         would run code and ``trust`` is ``False``
     :raises WriteError: the file cannot be written
     """
+    path, output = Path(path), Path(output)
     if form not in FORMS:
         raise unknown_choice(form, "form", FORMS)
     options = _checked(form, options)

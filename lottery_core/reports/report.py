@@ -43,7 +43,8 @@ def report(
     :raises ConfigError: a folder has no finished run, or no evaluation, or a file does not contain rows
     :raises WriteError: a file cannot be written
     """
-    if refuse_probes(runs, alone=picture is csv is json is None and not evaluations):
+    plain = picture is csv is json is None and not evaluations and asked in (None, Asked())
+    if refuse_probes(runs, alone=plain):
         stability_report(runs[0], threshold_before(runs[0]))
         return
     texts: list[str] = []
@@ -95,7 +96,8 @@ def refuse_probes(runs: Sequence[Path], alone: bool = False) -> bool:
     probes = [run for run in runs if not is_file(run) and read_row(run).get("probe")]
     if probes and not (alone and len(runs) == 1):
         raise ConfigError(
-            f"{probes[0]} is a stability probe: report it alone, without -o, --csv, --json, --html, --eval"
+            f"{probes[0]} is a stability probe: report it alone, without -o, --csv, --json, --html, --eval, "
+            "--margin, --effect and --lower-is-better"
         )
     return bool(probes)
 

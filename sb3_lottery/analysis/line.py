@@ -35,6 +35,9 @@ def score_line_of(experiment: Experiment, run: Run) -> Line:
     evaluation = replace(settings.evaluation or Evaluation(EPISODES), is_score=False)
     few = replace(with_few_environments(settings.model), device="cpu")
     model = make_model(few, run.seed)
+    exploration = getattr(model, "exploration_schedule", None)
+    if exploration is not None:  # as at the end of training, where the copies were scored
+        model.exploration_rate = exploration(0.0)  # type: ignore[attr-defined]
     normalizers = _normalizers(experiment.out, run) if few.normalize is not None else []
 
     def measure(values: Mapping[str, Tensor], share: float) -> tuple[float, float]:
@@ -44,6 +47,8 @@ def score_line_of(experiment: Experiment, run: Run) -> Line:
             first, second = normalizers
             own.obs_rms = _between(first.obs_rms, second.obs_rms, share)
         set_random_seed(derive_seed("line", run.seed))
+        if model.use_sde:  # the noise is drawn anew from the log_std of this network
+            model.policy.reset_noise()  # type: ignore[operator]
         found = evaluation(model, Score(0.0), lambda seed: make_env(few, seed), run.seed)
         assert found.eval_score is not None
         return found.eval_score, math.nan if found.eval_se is None else found.eval_se

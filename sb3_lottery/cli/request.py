@@ -89,6 +89,8 @@ def probe_request(given: Mapping[str, Any]) -> Request:
     :param given: options that were given, by name
     :raises LotteryError: a value is invalid, or a required option is missing
     """
+    if given.get("score_by") not in (None, EVALUATION):
+        raise ConfigError(f"--score-by {given['score_by']}: agents on a line are not trained, only evaluated")
     values = {**PROBE_DEFAULTS, **given}
     usual = {"eval_episodes": _preset(given)[0].get("eval_episodes") or EPISODES}
     request = request_of({**usual, **without_ticket_options(given), "score_by": EVALUATION})

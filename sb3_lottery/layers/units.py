@@ -35,7 +35,8 @@ def units_of(model: BaseAlgorithm, weights: Weights, scope: str | Sequence[str],
             if layer not in known:
                 raise ConfigError(
                     f"granularity 'unit': '{layer}' is no layer whose readers are known in this "
-                    f"{type(policy).__name__} (a features extractor of your own?): leave it out of the scope, or use "
-                    "granularity 'weight'"
+                    f"{type(policy).__name__} (a features extractor of your own, an activation with weights or over "
+                    "several units such as PReLU and Softmax, or gSDE behind an LSTM): leave it out of the scope, or "
+                    "use granularity 'weight'"
                 )
     return layout

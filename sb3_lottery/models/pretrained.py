@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
 
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_row, set_values
-from lottery_core.files import file_digest, read_object, write_json
+from lottery_core.files import file_digest, printable, read_object, write_json
+from sb3_lottery.models.choices import ACTIVATIONS
 from sb3_lottery.models.parameters import bare_policy, copy_to_targets, weights_of
+from sb3_lottery.pickled import readable_settings
 
 MOVED = "pretrained.json"  # where the file lies now, in an experiment's folder
 
@@ -65,7 +69,7 @@ class Pretrained:
         :param model: a new model
         :param out: the experiment's folder
         :raises ConfigError: the file is missing or has changed
-        :raises LotteryError: it cannot be read, or is of another architecture
+        :raises LotteryError: it cannot be read, or is of another architecture or activation
         """
         path = self._path(out)
         if file_digest(path, "--from") != self.sha256:
@@ -74,9 +78,30 @@ class Pretrained:
         weights = read_weights(path).like(own)
         own.require_same_shapes(weights)
         policy = bare_policy(model)
+        _require_same_activation(policy, path)
         set_values(policy, weights.tensors)
         copy_to_targets(policy)
 
     def _path(self, out: Path) -> Path:
         place = self.moved or str(read_object(out / MOVED).get("file", self.file))
         return Path(os.path.normpath(out.resolve() / place))
+
+
+def _require_same_activation(policy: nn.Module, path: Path) -> None:
+    # The weights fit, and the network would be another one.
+    saved, parameters = readable_settings(path), inspect.signature(type(policy).__init__).parameters
+    if not saved or "activation_fn" not in parameters or not hasattr(policy, "activation_fn"):
+        return
+    given = saved.get("policy_kwargs")
+    names = given if isinstance(given, dict) else {}
+    there = str(names.get("activation_fn", parameters["activation_fn"].default))
+    here = str(policy.activation_fn)
+    if there != here:
+        options = {str(activation): f": give --activation {name}" for name, activation in ACTIVATIONS.items()}
+        raise ConfigError(
+            f"--from {path} has the activation {_name(there)}, and this network {_name(here)}{options.get(there, '')}"
+        )
+
+
+def _name(activation: str) -> str:
+    return printable(activation.removesuffix("'>").rpartition(".")[2], 80)

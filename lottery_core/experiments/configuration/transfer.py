@@ -192,7 +192,7 @@ class TicketSource:
 
     @property
     def _experiment(self) -> Path:
-        return self.place if self._seed is None else self.place.parent
+        return self.place if self._seed is None else self.place.resolve().parent
 
     def _there(self, run: Run) -> str:
         folder = self.place / WINNING

@@ -15,7 +15,8 @@ Activation = Callable[[Tensor], Tensor]
 # Stateless elementwise modules: a constant unit stays constant after them.
 ELEMENTWISE: tuple[type[nn.Module], ...] = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
-    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softsign, nn.LogSigmoid),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softsign, nn.LogSigmoid, nn.Softshrink),
+    *(nn.Hardshrink, nn.Tanhshrink, nn.Threshold),
 )
 
 
@@ -59,7 +60,7 @@ class Reads:
 
     def constant(self, bias: Tensor) -> Tensor:
         """Return the values that the reader gets from constant units with these biases, (units)."""
-        return reduce(lambda value, function: function(value), self.activations, bias)
+        return reduce(lambda value, function: function(value), self.activations, bias.clone())  # they may work in place
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,14 @@ from sb3_lottery.inference.onnx.graph import ACTION, CELL, HIDDEN, MASKS, NEXT_C
 
 EXTRA = "the form onnx needs onnx and onnxruntime: pip install -c constraints.txt -e '.[onnx]'"
 _TYPES: dict[str, Any] = {
+    "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(bool)": np.bool_,
-    **{f"tensor({name})": np.dtype(name) for name in ("int8", "uint8", "int16", "uint16", "int32", "int64")},
+    **{
+        f"tensor({name})": np.dtype(name)
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+    },
 }
 
 

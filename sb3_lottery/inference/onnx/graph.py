@@ -32,11 +32,11 @@ class PolicyGraph(nn.Module):
     values if the policy has them, and the next state of the LSTM.
 
     :param policy: a policy on the CPU, in evaluation mode
-    :param statistics: ``VecNormalize`` with the statistics that normalise observations; ``None`` if inputs are what the
-        policy itself sees
+    :param statistics: ``VecNormalize`` with the statistics that normalise observations; ``None`` if there are none
+    :param normalize: whether the function normalises observations itself; otherwise its inputs are what the policy sees
     """
 
-    def __init__(self, policy: BasePolicy, statistics: Any = None) -> None:
+    def __init__(self, policy: BasePolicy, statistics: Any = None, normalize: bool = True) -> None:
         super().__init__()
         self.policy: Any = policy
         arguments = inspect.signature(policy._predict).parameters
@@ -44,9 +44,9 @@ class PolicyGraph(nn.Module):
         space = policy.observation_space
         self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else [None]
         self.observations = [OBSERVATION if key is None else f"{OBSERVATION}.{key}" for key in self.keys]
-        self.normalised = nn.ModuleDict(
-            {} if statistics is None else {name: _Normalised(*found) for name, found in _norms(statistics).items()}
-        )
+        norms = {} if statistics is None else _norms(statistics)
+        self.normalised = nn.ModuleDict({name: _Normalised(*found) for name, found in norms.items() if normalize})
+        self.before = set(norms) - set(self.normalised)  # what somebody else has normalised
         more = [HIDDEN, CELL, START] if self.recurrent else [MASKS] if self.maskable else []
         self.inputs = [*self.observations, *more]
         self.values = self._kind_of_values()
@@ -124,6 +124,8 @@ class PolicyGraph(nn.Module):
         found = {}
         for key, name in zip(self.keys, self.observations, strict=True):
             found[name] = torch.as_tensor(np.stack([sample if key is None else sample[key] for sample in samples]))
+            if _module_name(key) in self.before:
+                found[name] = found[name].float()  # whatever the space has: bytes, say
         if self.recurrent:
             layers, _, size = self.policy.lstm_hidden_state_shape
             found[HIDDEN], found[CELL] = torch.randn(2, layers, _BATCH, size)

@@ -63,7 +63,7 @@ def write_onnx(
     if int8 and surroundings.make is None:
         raise ConfigError(f"--int8 plays episodes, and {path} is in no run folder with its environment: give --env ID")
     policy.set_training_mode(False)
-    graph = PolicyGraph(policy, surroundings.statistics if normalize else None)
+    graph = PolicyGraph(policy, surroundings.statistics, normalize)
     facts = _facts(policy, surroundings, {"shrunk": shrunk, "normalizes": normalize, "int8": int8})
     model = _with_facts(to_onnx(graph), facts)
     agent, seed = _loaded(model), int(surroundings.result.get("seed") or 0)
@@ -87,6 +87,8 @@ def write_onnx(
             f"int8: {len(small):,} bytes for {len(model):,}; {comparison}; mean return of {episodes} episodes {before} "
             f"before, {after} after"
         )
+        if len(small) >= len(model):
+            lines.append("so small a policy is larger in 8 bits: leave --int8 out")
         model = small
     write_bytes(output, model)
     return "; ".join(lines)

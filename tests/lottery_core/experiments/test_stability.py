@@ -178,7 +178,13 @@ def test_the_report(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "instability: by how much the worst of 11 networks" in told
     assert "stable: an instability of at most 4.0% of the copies' score" in told
     assert (probed / paths.STABILITY_PICTURE).stat().st_size > 10_000
-    for more in (["--html", str(probed / "x.html")], ["-o", str(probed / "x.png")], [str(probed)]):
+    for more in (
+        ["--html", str(probed / "x.html")],
+        ["-o", str(probed / "x.png")],
+        [str(probed)],
+        ["--margin", "5%"],
+        ["--lower-is-better"],
+    ):
         assert lottery(["report", str(probed), *more]) == 2
         assert "is a stability probe: report it alone" in capsys.readouterr().err
     shares = [point["share"] for point in data["points"]]

@@ -80,6 +80,22 @@ def test_one_seed_can_give_its_tickets_to_all(there: Path, tmp_path: Path) -> No
     assert ticket(tmp_path, "transfer", 1, seed=3).origin.seed == 3
 
 
+@pytest.mark.parametrize("way", ["link", "here"])
+def test_the_folder_of_a_seed_by_another_name(
+    way: str, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its experiment is that of the folder itself."""
+    place = next(there.glob("seed-*"))
+    if way == "here":
+        monkeypatch.chdir(place)
+        other = Path()
+    else:
+        other = tmp_path / "link"
+        other.symlink_to(place)
+    own, found = (TicketSource(path, ()).as_json(tmp_path) for path in (place, other))
+    assert own["sha256"] == found["sha256"]
+
+
 def test_tickets_that_were_only_searched_do(tmp_path: Path) -> None:
     there, out = tmp_path / "a", tmp_path / "b"
     here(there, kinds=("winning",), rounds=2, search="0.5", score_rounds=(2,))

@@ -16,7 +16,7 @@ from lottery_core.inference import export
 def test_what_needs_no_export(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match="it can be used as it is"):
-        export(tmp_path / "state.pt", tmp_path / "out.pt")
+        export(str(tmp_path / "state.pt"), str(tmp_path / "out.pt"))
 
 
 def test_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

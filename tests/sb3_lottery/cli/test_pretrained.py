@@ -51,6 +51,31 @@ def test_a_chain_from_a_trained_model(
     assert "holds an experiment of another configuration (settings.start.sha256: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "options", "line"),
+    [
+        ({}, [], "has the activation Tanh, and this network ReLU: give --activation tanh"),
+        ({}, ["--activation", "tanh"], None),
+        ({"activation_fn": torch.nn.SiLU}, [], "has the activation SiLU, and this network ReLU"),
+        (
+            {"activation_fn": torch.nn.ReLU},
+            ["--activation", "tanh"],
+            "ReLU, and this network Tanh: give --activation relu",
+        ),
+        ({"activation_fn": torch.nn.ReLU}, [], None),
+    ],
+)
+def test_the_activation_must_be_the_same(
+    kwargs: dict, options: list[str], line: str | None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Its weights fit a network of another activation, too, which acts differently."""
+    A2C("MlpPolicy", "CartPole-v1", policy_kwargs={"net_arch": [16, 16], **kwargs}).save(tmp_path / "trained.zip")
+    words = [*shlex.split(SMALL), "--out", str(tmp_path / "x"), "--from", str(tmp_path / "trained.zip"), *options]
+    assert main([*words, "--dry-run"]) == (0 if line is None else 2)
+    if line is not None:
+        assert line in capsys.readouterr().err
+
+
 def test_what_cannot_be_started_from(small: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     trained = small[0] / dense(1).folder / "model.zip"
     words = [*shlex.split(SMALL), "--out", str(tmp_path / "x"), "--from", str(trained)]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from stable_baselines3 import A2C, DQN
 
 from lottery_core import Ticket, Weights
-from lottery_core.experiments import Experiment, Line, Run, dense, paths, point_folder
+from lottery_core.experiments import Experiment, Line, Run, Score, copies, dense, paths, point_folder
 from lottery_core.experiments.results import read_rows
 from sb3_lottery.analysis import score_line_of
 from sb3_lottery.cli.command import main
+from sb3_lottery.training import Evaluation
 from tests.sb3_lottery.helpers import request_for
 
 SETTINGS = (
@@ -95,6 +99,8 @@ def test_what_stability_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--points", "updates:80"], "no update remains after the point updates:80: the training has at most 80"),
         (["--threshold", "-1"], "--threshold must be larger than 0"),
         (["--threshold", "nan"], "--threshold must be larger than 0"),
+        (["--granularity", "unit"], "--granularity is for tickets: stability trains copies of one network"),
+        (["--score-by", "training"], "--score-by training: agents on a line are not trained, only evaluated"),
         (["--points", "years:3"], "--points 'years:3': unknown unit 'years'"),
         (["--points", "10%", "10%", "--steps", "2"], "a line needs at least 3 points"),
         (["--of", str(tmp_path / "no.safetensors")], "no.safetensors"),
@@ -119,6 +125,40 @@ def test_shares_of_a_training_in_other_units_and_the_score(tmp_path: Path) -> No
     assert found.experiment.score_label == "mean return of 100 fresh episodes"
     plain = request_for(f"--preset cartpole --out {tmp_path}")
     assert found.settings.model == plain.settings.model
+
+
+@pytest.mark.parametrize(
+    "words", ["--algo a2c --env Pendulum-v1 --hyperparams use_sde:True", "--algo dqn --env CartPole-v1"]
+)
+def test_agents_on_a_line_explore_like_the_copies(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the noise that belongs to their own weights, or as often as at the end of training."""
+    seen: list[tuple[float, torch.Tensor | None]] = []
+
+    def spy(self: Evaluation, model: Any, score: Score, *_: Any, **more: Any) -> Score:
+        sde = model.policy.action_dist.exploration_mat / model.policy.log_std.exp() if model.use_sde else None
+        seen.append((getattr(model, "exploration_rate", 0.0), sde))
+        return replace(score, eval_score=0.0, eval_se=0.0, eval_episodes=2)
+
+    small = "--epoch timesteps:200 --epochs 2 --n-envs 2 --net-arch 8 --points init --steps 3 --eval-episodes 2"
+    assert main(["stability", *words.split(), *small.split(), "--no-floor", "--out", str(tmp_path)]) == 0
+    chosen = Experiment.load(tmp_path)
+    for copy in copies(Run(1, "line", 1)):  # as if they had learnt to explore less
+        weights = tmp_path / copy.folder / "model.zip"
+        model: Any = ({"a2c": A2C, "dqn": DQN}[words.split()[1]]).load(weights, device="cpu")
+        if model.use_sde:
+            with torch.no_grad():
+                model.policy.log_std.sub_(6.0)
+        model.save(weights)
+    monkeypatch.setattr(Evaluation, "__call__", spy)
+    score_line_of(chosen, Run(1, "line", 1))
+    assert len(seen) == 3
+    rates, noises = zip(*seen, strict=True)
+    if noises[0] is None:
+        assert set(rates) == {0.05}  # exploration_final_eps
+    else:
+        for noise in noises:
+            assert 0.5 < float(noise.std()) < 2
+            torch.testing.assert_close(noise, noises[0], rtol=1e-3, atol=1e-3)
 
 
 def test_rewards_may_be_normalised_without_observations(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sb3_contrib import ARS
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from lottery_core import Ticket
 from lottery_core.cli.lottery import main
@@ -118,6 +118,7 @@ SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     "several numbers": (spaces.MultiDiscrete([4, 3]), spaces.Discrete(3)),
     "bits": (spaces.MultiBinary(6), spaces.Discrete(3)),
     "float64": (spaces.Box(-1, 1, (2, 3), np.float64), spaces.Discrete(3)),
+    "float16": (spaces.Box(-1, 1, (3,), np.float16), spaces.Discrete(3)),
 }
 
 
@@ -232,12 +233,39 @@ def test_a_run_with_normalised_observations(
     assert facts["lottery.normalizes"] == "true"
 
 
+class Bytes(gymnasium.ObservationWrapper[np.ndarray, int, np.ndarray]):
+    """CartPole whose observations are whole numbers."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(gymnasium.make("CartPole-v1", **words))
+        self.observation_space = spaces.Box(0, 255, (4,), np.uint8)
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        return np.clip(128 + 30 * observation, 0, 255).astype(np.uint8)
+
+
+def test_normalised_observations_are_no_whole_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Even where the environment's are."""
+    gymnasium.register("Bytes-v0", Bytes)
+    try:
+        model = PPO("MlpPolicy", VecNormalize(DummyVecEnv([Bytes])), n_steps=64, batch_size=64, device="cpu")
+        model.learn(256)
+        model.save(tmp_path / "model.zip")
+        model.get_vec_normalize_env().save(str(tmp_path / "vecnormalize.pkl"))
+        for more, kind in ((["--normalize"], "uint8"), ([], "float")):
+            assert exported(tmp_path, tmp_path / "p.onnx", "--trust", "--env", "Bytes-v0", *more) == 0
+            assert f"inputs observation (batch, 4) {kind}" in capsys.readouterr().out
+    finally:
+        del gymnasium.registry["Bytes-v0"]
+
+
 def test_int8(normalised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A quarter of the size, and two scores; convolutions and LSTMs too."""
     path = tmp_path / "small.onnx"
     assert exported(normalised, path, "--normalize", "--int8", "--episodes", "3") == 0
     said = capsys.readouterr().out
     assert re.search(r"mean return of 3 episodes [\d.]+ ± \S+ before, [\d.]+ ± \S+ after", said), said
+    assert "so small a policy is larger in 8 bits" in said
     wide = helpers.make("ppo", net_arch=[256, 256])
     wide.save(tmp_path / "model.zip")
     words = ["--trust", "--env", "CartPole-v1"]

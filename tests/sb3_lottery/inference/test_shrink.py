@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a2c, shared trunk": ("a2c", "mlp", SHARED),
     "a2c, two trunks": ("a2c", "mlp", {**SHARED, "net_arch": [30], "share_features_extractor": False}),
     "sac, state-dependent noise": ("sac", "mlp", {**WIDE, "use_sde": True}),
+    "sac, activations in place": ("sac", "mlp", {**WIDE, "activation_fn": partial(nn.SiLU, inplace=True)}),
+    "ppo, activations in place": ("ppo", "mlp", {**WIDE, "activation_fn": partial(nn.ELU, inplace=True)}),
     "recurrentppo, a linear critic": ("recurrentppo", "mlp", {**WIDE, "enable_critic_lstm": False}),
 }
 

@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import NatureCNN
+from torch import nn
 
 from lottery_core import Masks, Ticket, control_ticket, dialects, prune
 from lottery_core.cli.lottery import main
@@ -119,6 +120,18 @@ class Skips(NatureCNN):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         return self.linear(self.cnn(observations)) * 2
+
+
+@pytest.mark.parametrize("activation", [nn.Softshrink, nn.Tanhshrink, nn.PReLU, nn.Softmax])
+def test_activations(activation: type[nn.Module]) -> None:
+    """Those that take each unit for itself, and have no weights."""
+    model = tiny.make("a2c", activation_fn=activation)
+    weights = weights_of(model)
+    if activation in (nn.PReLU, nn.Softmax):
+        with pytest.raises(ConfigError, match=r"activation with weights|not known by the names"):
+            units_of(model, weights, "all", "unit")
+    else:
+        assert units_of(model, weights, "all", "unit") is not None
 
 
 def test_classes_of_the_users_own_are_refused() -> None:
