@@ -8,13 +8,14 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from lottery_core.checkpoints import read_with_facts
+from lottery_core.checkpoints import Facts, read_with_facts
 from lottery_core.cli.common import run_command
 from lottery_core.cli.doctor import doctor
 from lottery_core.cli.hand_pruned import rewind_word
 from lottery_core.cli.lottery_options import parser
-from lottery_core.errors import LotteryError
+from lottery_core.errors import CheckpointError, LotteryError
 from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
@@ -36,6 +37,20 @@ from lottery_core.tickets import (
 )
 
 
+def _read_both(rewind: Path, trained: Path, key: str | None) -> list[tuple[Weights, Facts]]:
+    # The key may be of one file, if the other has a single state dict.
+    found: dict[Path, tuple[Weights, Facts]] = {}
+    for path in (rewind, trained):
+        try:
+            found[path] = read_with_facts(path, key)
+        except CheckpointError:
+            if key is None:
+                raise
+    if not found:
+        return [read_with_facts(path, key) for path in (rewind, trained)]  # raises what is wrong
+    return [found[path] if path in found else read_with_facts(path) for path in (rewind, trained)]
+
+
 def _prune(args: argparse.Namespace) -> None:
     for value, name in ((args.rate, "prune rate"), (args.fraction, "pruned fraction")):
         if value is not None:
@@ -48,8 +63,7 @@ def _prune(args: argparse.Namespace) -> None:
         check_granularity(args.granularity)
     refuse_inputs(args.output, (args.trained, args.rewind, args.previous))
     previous = None if args.previous is None else Ticket.load(args.previous)
-    rewind, earlier = read_with_facts(args.rewind, args.key)
-    trained, facts = read_with_facts(args.trained, args.key)
+    (rewind, earlier), (trained, facts) = _read_both(args.rewind, args.trained, args.key)
     _check_order(args, facts.steps, earlier.steps)
     trained = trained.like(rewind)
     rewind = rewind.like(trained)

@@ -119,6 +119,16 @@ class HeldMasks:
         for name, parameter in self.living():
             self.zero_gradient(name, parameter)
 
+    def has_gradient(self) -> bool:
+        """Return whether a pruned parameter has a gradient other than 0."""
+        for name, parameter in self.living():
+            gradient = parameter.grad
+            if gradient is not None and not gradient.is_sparse:
+                dead = ~self.masks[name].to(gradient.device)
+                if bool((gradient.detach() != 0).logical_and_(dead).any()):
+                    return True
+        return False
+
     def zero_state(self, state: Mapping[Any, Any]) -> None:
         """Zero an optimizer's state for pruned parameters, e.g. the momentum of a dense checkpoint.
 
@@ -132,6 +142,16 @@ class HeldMasks:
     def second_moments(self) -> SecondMoments:
         """Return an object that keeps the optimizer's second moments of pruned parameters away from zero."""
         return SecondMoments((parameter, self.masks[name]) for name, parameter in self.living())
+
+    def check_are_those(self, parameters: Mapping[str, Tensor]) -> None:
+        """Check that a model still has the parameters that the masks are held over.
+
+        :param parameters: name -> parameter of the model; names that are none of the masks' are ignored
+        :raises PrunedWeightAlive: a parameter was replaced by a tensor that is not masked
+        """
+        for name, references in self._references.items():
+            if name in parameters and all(reference() is not parameters[name] for reference in references):
+                raise PrunedWeightAlive(f"the parameter '{name}' was replaced by a tensor that is not masked")
 
     def check(self, hint: str = "") -> None:
         """Check that every pruned parameter is 0.0.

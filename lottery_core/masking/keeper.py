@@ -26,6 +26,7 @@ from lottery_core.tickets import Masks, Ticket, live_parameters, require_same_sh
 
 # Only one keeper per parameter: a second ticket on the same model replaces the first one's hooks.
 _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_LOOKS, _LOOK_EVERY = 3, 100  # steps before which gradients are looked at: the first ones, and then one of so many
 
 
 def _keeper_of(parameter: Tensor) -> MaskKeeper | None:
@@ -42,6 +43,11 @@ def is_held(parameter: Tensor) -> bool:
 class MaskKeeper:
     """Holds masks over live parameters; use it as a context manager, or call :meth:`attach` and :meth:`detach`.
 
+    At the end of a ``with`` block the masks are checked, and a keeper that this one has replaced holds its own again.
+    Gradients that do not come from ``backward()`` alone (``torch.autograd.grad``, noise that is added to them) are
+    masked before each step of an optimizer; what writes parameters itself needs :meth:`guard`, or :meth:`enforce`
+    afterwards.
+
     Frozen parameters (``requires_grad=False``) are zeroed too; their gradients are masked once they are unfrozen.
     Values that are loaded into the model or an optimizer while the masks are held are masked as well.
 
@@ -50,7 +56,8 @@ class MaskKeeper:
     :param optimizers: the optimizers that step these parameters
     :param model: the model whose modules own the parameters, so that values loaded into it are masked
     :raises MismatchError: names or shapes differ; the message names the first tensor that does, and both shapes
-    :raises OptimizerError: an optimizer has ``eps=0``, so that it divides zero by zero for pruned parameters
+    :raises OptimizerError: an optimizer has an ``eps`` of 0, in the type of its parameters, so that it divides zero by
+        zero for pruned ones
     """
 
     def __init__(
@@ -75,6 +82,8 @@ class MaskKeeper:
             check_optimizer(optimizer)
         self._handles: list[Any] = []
         self._frozen: set[str] = set()
+        self._displaced: list[weakref.ref[MaskKeeper]] = []  # those whose hooks these have replaced
+        self._foreign = False  # whether gradients come from elsewhere than their accumulation
 
     def attach(self) -> MaskKeeper:
         """Zero the pruned parameters and their optimizer state, and keep them zero until :meth:`detach`."""
@@ -82,6 +91,8 @@ class MaskKeeper:
         for parameter in _living(self._parameters):
             other = _keeper_of(parameter)
             if other is not None:
+                if other is not self:
+                    self._displaced.append(weakref.ref(other))
                 other.detach()
             _KEEPERS[parameter] = weakref.ref(self)
         for name, parameter in self._held.living():
@@ -147,6 +158,9 @@ class MaskKeeper:
         :raises PrunedWeightAlive: a pruned parameter is not 0.0, or was replaced by a tensor that is not masked; the
             message names the first one
         """
+        model = None if self._model is None else self._model()
+        if model is not None:
+            self._held.check_are_those(dict(model.named_parameters(remove_duplicate=False)))
         self._held.check()
 
     def _names(self) -> dict[int, str]:
@@ -179,6 +193,8 @@ class MaskKeeper:
         self._held.zero_state(_state_of(optimizer))
         if not self._held:
             return
+        if hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            self._handles.append(optimizer.register_step_pre_hook(self._look_at_gradients()))
         if id(optimizer) not in self._preserving:
             self._preserving[id(optimizer)] = preserves_zeros(optimizer)
         if not self._preserving[id(optimizer)]:
@@ -190,6 +206,21 @@ class MaskKeeper:
             self._handles.append(loading)
         if self._frozen and hasattr(optimizer, "_optimizer_step_pre_hooks"):
             self._handles.append(optimizer.register_step_pre_hook(lambda *_: self._mask_unfrozen()))
+
+    def _look_at_gradients(self) -> Callable[..., None]:
+        # Hooks see what is accumulated; a gradient that was set, or changed since, is found before the step.
+        steps = itertools.count()
+
+        def look(optimizer: Optimizer, *_: Any) -> None:
+            step = next(steps)
+            if not self._foreign and (step < _LOOKS or step % _LOOK_EVERY == 0) and self._held.has_gradient():
+                self._foreign = True
+                self.enforce()
+                self._held.zero_state(_state_of(optimizer))
+            if self._foreign:
+                self._held.zero_gradients()
+
+        return look
 
     def _follow_modules(self) -> None:
         model = None if self._model is None else self._model()
@@ -235,7 +266,16 @@ class MaskKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.detach()
+        try:
+            if error is None:
+                self.check()
+        finally:
+            self.detach()
+            for reference in self._displaced:
+                other = reference()
+                if other is not None:
+                    other.attach()
+            self._displaced.clear()
 
 
 def _state_of(optimizer: Optimizer) -> Mapping[Any, Any]:

@@ -21,12 +21,27 @@ _LIFT_EVERY = 500  # steps: the value decays with the optimizer's beta, and very
 def check_optimizer(optimizer: Optimizer) -> None:
     """Refuse optimizers whose step would divide zero by zero for pruned parameters.
 
-    :raises OptimizerError: the optimizer has ``eps=0``
+    :raises OptimizerError: its ``eps`` is 0, in the type of its parameters: 1e-8 is 0 in float16
     """
+    name = type(optimizer).__name__
     for group in getattr(optimizer, "param_groups", ()):
-        if group.get("eps", 1) == 0:
-            name = type(optimizer).__name__
+        eps = group.get("eps", 1)
+        if not isinstance(eps, int | float):
+            continue
+        if eps == 0:
             raise OptimizerError(f"{name} with eps=0 turns pruned parameters into NaN (0 / 0): give it eps=1e-8")
+        for kind in {parameter.dtype for parameter in group["params"]}:
+            if bool(torch.tensor(eps, dtype=kind) == 0) and _gives_nan(optimizer, group, kind):
+                raise OptimizerError(
+                    f"{name} with eps={eps:g}, which is 0 in {str(kind).removeprefix('torch.')}, turns pruned "
+                    "parameters into NaN (0 / 0): give it eps=1e-4"
+                )
+
+
+def _gives_nan(optimizer: Optimizer, group: Mapping[str, Any], kind: torch.dtype) -> bool:
+    # Some optimizers step float16 in float32.
+    found = _dead_after_steps(optimizer, group, kind)
+    return found is None or any(bool(dead.isnan().any()) for dead in found)
 
 
 def preserves_zeros(optimizer: Optimizer) -> bool:
@@ -36,26 +51,33 @@ def preserves_zeros(optimizer: Optimizer) -> bool:
     matrix (Muon, Shampoo) or add noise do not. A new optimizer of the same class and settings is stepped on a small
     matrix and a vector; ``optimizer`` itself is not touched. Optimizers that cannot be tried are assumed unsafe.
     """
-    accepted = inspect.signature(type(optimizer).__init__).parameters
-    generator = torch.Generator().manual_seed(0)
-    masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
     groups = getattr(optimizer, "param_groups", ())
     for group in groups:
-        parameters = [nn.Parameter(_random(mask, generator)) for mask in masks]
-        settings = {name: value for name, value in group.items() if name in accepted and name != "params"}
-        try:
-            trial = type(optimizer)(parameters, **settings)
-            for _ in range(_STEPS):
-                for parameter, mask in zip(parameters, masks, strict=True):
-                    parameter.grad = _random(mask, generator)
-                trial.step()
-        except Exception:  # the class may come from anywhere: assume that it is unsafe
+        found = _dead_after_steps(optimizer, group, torch.float32)
+        if found is None or any(bool(dead.count_nonzero()) or bool(torch.signbit(dead).any()) for dead in found):
             return False
-        for parameter, mask in zip(parameters, masks, strict=True):
-            dead = parameter.detach()[~mask]
-            if bool(dead.count_nonzero()) or bool(torch.signbit(dead).any()):
-                return False
     return bool(groups)
+
+
+def _dead_after_steps(optimizer: Optimizer, group: Mapping[str, Any], kind: torch.dtype) -> list[Tensor] | None:
+    # Pruned parameters after some steps of a new optimizer like this one; None if it cannot be tried.
+    accepted = inspect.signature(type(optimizer).__init__).parameters
+    own = vars(optimizer)  # settings that a class keeps beside its groups
+    settings = {name: own[name] for name in accepted if name in own}
+    settings |= {name: value for name, value in group.items() if name in accepted}
+    settings.pop("params", None)
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
+    parameters = [nn.Parameter(_random(mask, generator).to(kind)) for mask in masks]
+    try:
+        trial = type(optimizer)(parameters, **settings)
+        for _ in range(_STEPS):
+            for parameter, mask in zip(parameters, masks, strict=True):
+                parameter.grad = _random(mask, generator).to(kind)
+            trial.step()
+    except Exception:  # the class may come from anywhere: assume that it is unsafe
+        return None
+    return [parameter.detach()[~mask] for parameter, mask in zip(parameters, masks, strict=True)]
 
 
 def _random(mask: Tensor, generator: torch.Generator) -> Tensor:

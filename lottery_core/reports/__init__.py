@@ -6,6 +6,7 @@ from lottery_core.reports.answer import (
     Margin,
     Question,
     answer,
+    by_size,
     filled,
     measured,
     not_run_line,
@@ -26,6 +27,7 @@ from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPE
 from lottery_core.reports.table import evaluated, table
 
 __all__ = [
+    "by_size",
     "DONE",
     "EFFECT",
     "FAILED_",

@@ -12,7 +12,7 @@ from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row
 from lottery_core.files import write_atomically
 from lottery_core.pruning import DENSE, FLOOR
-from lottery_core.reports.answer import Answer, filled, once
+from lottery_core.reports.answer import Answer, by_size, filled, once
 from lottery_core.reports.plot_parts import STRIP, End, draw_strip, interval, interval_words, label_ends, look
 from lottery_core.reports.table import by_round, kinds_of
 
@@ -84,7 +84,11 @@ def draw(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn = {name: once(filled(rows)) for name, rows in experiments.items() if rows}
+    known = answers or {}
+    signs = {name: known[name].question.sign if name in known else None for name in experiments}
+    drawn = {
+        name: once(by_size(filled(rows, sign=signs[name])), signs[name]) for name, rows in experiments.items() if rows
+    }
     if not drawn:
         raise ConfigError("there is no finished run to draw")
     panels: dict[str, dict[str, list[Row]]] = {}
@@ -203,7 +207,8 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float)
         if any(low < high for low, high in bands):
             low, high = zip(*bands, strict=True)
             axes.fill_between(places, low, high, color=colour, alpha=0.07 if many else 0.15, linewidth=0)
-        ends.append(End(f"{prefix}{kind}{_seeds_of(rows, kind)}", colour, means, places[-1]))
+        end = max((index for index, mean in enumerate(means) if math.isfinite(mean)), default=len(means) - 1)
+        ends.append(End(f"{prefix}{kind}{_seeds_of(rows, kind)}", colour, means[: end + 1], places[end]))
         gone = [index for index, (_, some) in enumerate(cells) if any(row.collapsed for row in some)]
         if gone:
             axes.plot([places[index] for index in gone], [means[index] for index in gone], **_COLLAPSED)

@@ -102,19 +102,21 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
         axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=_FONT - 1.5)
         return
     low, high = axes.get_ylim()
-    order = sorted(ends, key=lambda end: (-_finite(end.scores[-1]), -statistics.fmean(map(_finite, end.scores))))
-    heights = spread_out([(_finite(end.scores[-1]) - low) / (high - low) for end in order], _GAP)
+    order = sorted(ends, key=lambda end: (-_finite(end.scores[-1], low), -statistics.fmean(_shown(end.scores, low))))
+    heights = spread_out([(_finite(end.scores[-1], low) - low) / (high - low) for end in order], _GAP)
     for end, height in zip(order, heights, strict=True):
         axes.annotate(
             end.text,
-            xy=(end.place, _finite(end.scores[-1])),
+            xy=(end.place, _finite(end.scores[-1], low)),
             xytext=(1.035, height),
             textcoords="axes fraction",
             va="center",
             fontsize=_FONT,
             color=end.colour,
             annotation_clip=False,
-            arrowprops={
+            arrowprops=None
+            if not math.isfinite(end.scores[-1])  # no such line was drawn
+            else {
                 "arrowstyle": "-",
                 "color": end.colour,
                 "linewidth": 0.6,
@@ -125,8 +127,12 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
         )
 
 
-def _finite(score: float) -> float:
-    return score if math.isfinite(score) else 0.0
+def _finite(score: float, instead: float) -> float:
+    return score if math.isfinite(score) else instead
+
+
+def _shown(scores: Sequence[float], low: float) -> list[float]:
+    return [_finite(score, low) for score in scores]
 
 
 def spread_out(heights: Sequence[float], gap: float) -> list[float]:

@@ -56,7 +56,7 @@ def report(
         shown = source.evaluated() if evaluations else source
         name = source.name if source.name not in sources else str(run)
         sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked), shown.searches)
-        texts += [sentences(answers[name]), *tables(source.rows, source.experiment)]
+        texts += [sentences(answers[name]), *tables(source.rows, source.experiment, shown.question(asked).sign)]
         everything += source.rows
         if not evaluations:
             for further, rows in further_scores(source.rows).items():
@@ -102,15 +102,16 @@ def refuse_probes(runs: Sequence[Path], alone: bool = False) -> bool:
     return bool(probes)
 
 
-def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
+def tables(rows: Sequence[Row], experiment: Experiment | None, sign: float | None = None) -> list[str]:
     """Return the tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
     :param rows: rows of the experiment
     :param experiment: the experiment's configuration; ``None`` if there is none
+    :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
     :returns: one text per table, each ending in a newline
     :raises ConfigError: there are no rows
     """
-    unfilled, rows = rows, _shown(rows)
+    unfilled, rows = rows, _shown(rows, sign)
     if not rows:
         raise ConfigError("there is no finished run to report")
     source = of_rows(rows, experiment)
@@ -135,8 +136,8 @@ def tables(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:
     return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)
 
 
-def _shown(rows: Sequence[Row]) -> list[Row]:
-    return once(row for row in filled(rows) if row.kind != FLOOR)
+def _shown(rows: Sequence[Row], sign: float | None = None) -> list[Row]:
+    return once((row for row in filled(rows, sign=sign) if row.kind != FLOOR), sign)
 
 
 def _inputs(run: Path) -> list[Path]:

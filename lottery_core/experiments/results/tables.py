@@ -48,7 +48,12 @@ def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-_NUMBERS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
+def _whole(text: str) -> int:
+    # Other programs write 1.0 in a column with gaps.
+    return int(text.removesuffix(".0"))
+
+
+_NUMBERS: dict[str, Callable[[str], int | float]] = {"int": _whole, "float": float}
 _NEEDED = ("seed", "kind", "round", "pool", "surviving", "score")
 # What a table of a user's own may lack; the fractions are computed from the counts.
 _UNKNOWN: dict[str, Any] = {
@@ -78,7 +83,7 @@ def read_csv(path: Path) -> list[Row]:
     if reason is not None:
         raise ConfigError(f"cannot read {path}: {reason}")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark
             lines = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: it is no CSV file ({printable(error)})") from error
@@ -115,6 +120,8 @@ def _row_of(line: dict[str, Any], experiment: str, where: str) -> Row:
         raise ConfigError(f"{where}: a further score is no number: {printable(error)}") from error
     values = {"experiment": experiment, "pruned": values["pool"] - values["surviving"], **_UNKNOWN, **values}
     row = Row(**{**values, "collapsed": tuple(values["collapsed"].split()), "more": more})
+    if not row.kind:
+        raise ConfigError(f"{where}: it has no kind")
     counts = row.pruned, row.surviving - 1, row.round
     if min(counts) < 0 or row.pruned + row.surviving != row.pool:
         raise ConfigError(f"{where}: its counts of parameters contradict each other")

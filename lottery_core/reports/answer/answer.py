@@ -20,7 +20,7 @@ from lottery_core.reports.answer.contrasts import (
     parting,
     tested,
 )
-from lottery_core.reports.answer.curves import curves_of, once, percent
+from lottery_core.reports.answer.curves import by_size, curves_of, once, percent
 from lottery_core.reports.answer.given import Given, given_to
 from lottery_core.reports.answer.luck import Luck, luck_of
 from lottery_core.reports.answer.not_run import filled, measured
@@ -100,6 +100,7 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
     check_one_experiment(rows)
+    rows = by_size(rows)
     taken = filled(rows, sign=question.sign)
     low = _answer(taken, question, searches)
     missing = _levels_not_run(taken)
@@ -198,7 +199,7 @@ def check_one_experiment(rows: Sequence[Row]) -> None:
 
 def _warnings(rows: Sequence[Row], scale: Scale, better: str | None) -> list[str]:
     lines = [] if better is None else [better]
-    broken = sum(not math.isfinite(row.score) for row in rows if row.kind not in (DENSE, FLOOR))
+    broken = sum(not math.isfinite(row.score) for row in once(rows) if row.kind not in (DENSE, FLOOR))
     if broken:
         lines.append(f"{broken} trainings of tickets have no finite score; they count as the worst that is finite")
     if scale.floor is None:

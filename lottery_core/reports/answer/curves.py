@@ -6,11 +6,11 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lottery_core import dialects
 from lottery_core.experiments import Row
-from lottery_core.pruning import BEST_OF, DENSE, FLOOR, KINDS
+from lottery_core.pruning import BEST_OF, DENSE, FLOOR, KINDS, TRANSFERS
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,30 @@ def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
     first: dict[tuple[int, str, int], Row] = {}
     for row in rows:
         known = first.get((row.seed, row.kind, row.round))
-        better = row.kind in BEST_OF and known is not None and _value(row, sign) > _value(known, sign)
-        if known is None or better or (row.kind not in BEST_OF and row.noise < known.noise):
+        several = row.kind in (*BEST_OF, FLOOR)
+        better = several and known is not None and _value(row, sign) > _value(known, sign)
+        if known is None or better or (not several and row.noise < known.noise):
             first[row.seed, row.kind, row.round] = row
     return list(first.values())
+
+
+def by_size(rows: Sequence[Row]) -> list[Row]:
+    """Number rounds anew where they do not follow the size: a table of somebody's own may have them in any order.
+
+    :param rows: rows of one experiment
+    :returns: the rows; in a later round the kind with most rounds has fewer survivors
+    """
+    places: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        if row.round and row.kind not in TRANSFERS:  # their counts are of another experiment
+            places[row.kind].setdefault(row.round, place(row))
+    sizes = max(places.values(), key=len, default={})
+    rounds = sorted(sizes)
+    ranked = sorted(rounds, key=sizes.__getitem__)  # rounds of one size stay in their order
+    if ranked == rounds:
+        return list(rows)
+    new = dict(zip(ranked, rounds, strict=True))
+    return [replace(row, round=new.get(row.round, row.round)) for row in rows]
 
 
 def usual_sign(rows: Sequence[Row]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,11 +35,13 @@ class Luck:
 def luck_of(rows: Sequence[Row]) -> list[Luck]:
     """Split the variance of each kind whose tickets were trained several times.
 
-    :param rows: rows of one experiment; rows with the same seed, kind and round differ in their noise
+    :param rows: rows of one experiment; rows with the same seed, kind and round differ in their noise. Scores that are
+        not finite are left out
     """
     groups: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.kind != FLOOR and row.kind not in BEST_OF:
+        # A training that diverged has no distance from the others.
+        if row.kind != FLOOR and row.kind not in BEST_OF and math.isfinite(row.score):
             groups[row.kind][row.round, row.seed].append(row.score)
     result = []
     for kind, cells in groups.items():

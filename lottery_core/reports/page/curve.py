@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lottery_core.experiments import Row
-from lottery_core.reports import evaluated, filled, not_run_line, once
+from lottery_core.reports import by_size, evaluated, filled, not_run_line, once
 from lottery_core.reports.page.figures import (
     NOTHING,
     Budget,
@@ -42,9 +42,9 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     section = Section("curve", "Score against what survives")
     panels: dict[str, list[tuple[Subject, Sequence[Row]]]] = defaultdict(list)
     for subject in subjects:
-        panels[subject.label].append((subject, once(filled(subject.rows))))
+        panels[subject.label].append((subject, _once(subject)))
     for subject in subjects:
-        fresh = evaluated(once(filled(subject.rows)))
+        fresh = evaluated(_once(subject))
         if fresh:
             panels[f"evaluation: mean of {max(row.eval_episodes for row in fresh)} fresh episodes"].append(
                 (subject, fresh)
@@ -61,6 +61,10 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section
+
+
+def _once(subject: Subject) -> list[Row]:
+    return once(by_size(filled(subject.rows, sign=subject.sign)), subject.sign)
 
 
 def _finite(rows: Iterable[Row]) -> list[Row]:

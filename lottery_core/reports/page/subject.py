@@ -50,6 +50,7 @@ class Subject:
     :param folder: its folder; ``None`` if there are only rows
     :param states: the state of each of its runs
     :param answer: its answer; ``None`` if there is none
+    :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
     :param notices: notices that came up while it was read
     :param score_label: description of the score; if empty, the configuration's label is used
     """
@@ -60,6 +61,7 @@ class Subject:
     folder: Path | None = None
     states: Sequence[State] = ()
     answer: PageAnswer | None = None
+    sign: float | None = None
     notices: Sequence[str] = ()
     score_label: str = ""
 
@@ -104,4 +106,4 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
             p = each.p if each.adjusted is None else each.adjusted
             name = f"{each.contrast.name}: {each.contrast.first} - {each.contrast.second}"
             contrasts.append(Contrast(name, size.estimate, size.low, size.high, p))
-    return replace(subject, answer=PageAnswer(statements(found), contrasts))
+    return replace(subject, answer=PageAnswer(statements(found), contrasts), sign=found.question.sign)

@@ -52,6 +52,23 @@ def test_two_checkpoints_give_a_ticket_and_the_next(
     assert torch.equal(Ticket.load(once).weights["0.weight"], Ticket.load(once).masks.apply(early_weights)["0.weight"])
 
 
+@pytest.mark.parametrize("several", ["trained", "early"])
+def test_a_key_is_of_the_file_that_has_several_networks(
+    several: str, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained, early = files
+    path = trained if several == "trained" else early
+    state = torch.load(path)
+    torch.save({"generator": state, "critic": {"w": torch.zeros(3, 3)}}, path)
+    words = ["prune", str(trained), "--rewind", str(early), "--rate", "0.5", "-o", str(tmp_path / "t.safetensors")]
+    assert main(words) == 2
+    assert "several state dicts could be meant" in capsys.readouterr().err
+    assert main([*words, "--key", "generator"]) == 0
+    assert Ticket.load(tmp_path / "t.safetensors").masks.pool == sum(value.numel() for value in state.values())
+    assert main([*words, "--key", "decoder"]) == 2
+    assert "there is no state dict at 'decoder'" in capsys.readouterr().err
+
+
 def test_a_forgotten_previous_ticket_is_told(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     """Weights that were trained as a ticket, pruned without it: the same ones would go again."""
     trained, early = files

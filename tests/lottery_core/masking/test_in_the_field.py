@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from lottery_core import Ticket, apply_ticket, prune, snapshot
-from lottery_core.errors import PrunedWeightAlive
+from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from tests.lottery_core.helpers import mlp, train
 
 
@@ -194,7 +194,10 @@ def test_a_parameter_that_is_replaced_otherwise_fails_the_check() -> None:
     model = mlp()
     keeper = apply_ticket(ticket_of(model), model)
     model[0].weight = nn.Parameter(torch.randn(16, 4))
-    with pytest.raises(PrunedWeightAlive, match=r"'0.weight' is gone: whatever replaced it is not masked"):
+    with pytest.raises(
+        PrunedWeightAlive,
+        match=r"'0.weight' (is gone: whatever replaced it|was replaced by a tensor that) is not masked",
+    ):
         keeper.check()
 
 
@@ -230,3 +233,125 @@ def test_nothing_is_left_behind() -> None:
     assert not optimizer._optimizer_step_post_hooks
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_load_state_dict_post_hooks
+
+
+def by_hand(model: nn.Module, loss: torch.Tensor) -> None:
+    for parameter, gradient in zip(
+        model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+    ):
+        parameter.grad = gradient
+
+
+def with_noise(model: nn.Module, loss: torch.Tensor) -> None:
+    loss.backward()
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        parameter.grad.add_(torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize("begin", [0, 250])
+@pytest.mark.parametrize("gradients", [by_hand, with_noise])
+def test_gradients_that_are_not_only_accumulated(
+    gradients: Callable[[nn.Module, torch.Tensor], None], begin: int
+) -> None:
+    """Found before the first step; where they come later, soon after, and in the end nothing is alive."""
+    model = mlp()
+    ticket, optimizer = ticket_of(model), Adam(model.parameters(), lr=0.01)
+    with apply_ticket(ticket, model, optimizer):
+        for step in range(begin + 110):
+            optimizer.zero_grad()
+            loss = model(torch.randn(8, 4)).pow(2).mean()
+            if step < begin:
+                loss.backward()
+            else:
+                gradients(model, loss)
+            optimizer.step()
+            if not begin:
+                assert alive(model, ticket) == 0
+    assert alive(model, ticket) == 0
+    assert moved(model, ticket) > ticket.masks.surviving / 2
+
+
+def test_what_writes_parameters_itself_is_told_at_the_end_of_the_block() -> None:
+    model = mlp()
+    ticket = ticket_of(model)
+
+    def write(error: type[Exception] | None = None) -> None:
+        values = nn.utils.parameters_to_vector(model.parameters())
+        nn.utils.vector_to_parameters(values + 1, model.parameters())
+        if error is not None:
+            raise error
+
+    with pytest.raises(PrunedWeightAlive, match="are alive"), apply_ticket(ticket, model):
+        write()
+    with apply_ticket(ticket, model) as keeper:
+        write()
+        keeper.enforce()
+    assert alive(model, ticket) == 0
+    with pytest.raises(ZeroDivisionError), apply_ticket(ticket, model):  # another error is not hidden
+        write(ZeroDivisionError)
+
+
+@pytest.mark.parametrize("kind", [Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.NAdam])
+def test_an_eps_that_is_nothing_in_the_type_of_the_parameters(kind: type[Optimizer]) -> None:
+    model = mlp().half()
+    ticket = ticket_of(model)
+    with pytest.raises(OptimizerError, match=r"with eps=1e-08, which is 0 in float16, turns .* give it eps=1e-4"):
+        apply_ticket(ticket, model, kind(model.parameters()))
+    for optimizer in (kind(model.parameters(), eps=1e-4), SGD(model.parameters(), lr=0.01)):
+        with apply_ticket(ticket, model, optimizer):
+            for _ in range(3):
+                optimizer.zero_grad()
+                model(torch.randn(8, 4).half()).pow(2).mean().backward()
+                optimizer.step()
+        assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    apply_ticket(ticket_of(model.bfloat16()), model, kind(model.parameters())).detach()
+
+
+class Langevin(SGD):
+    """Keeps how much noise it adds beside the groups."""
+
+    def __init__(self, parameters: Any, lr: float = 0.01, noise: float = 0.0) -> None:
+        super().__init__(parameters, lr=lr)
+        self.noise = noise
+
+    def step(self, closure: Any = None) -> Any:
+        result = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.add_(torch.randn_like(parameter), alpha=self.noise)
+        return result
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_settings_that_an_optimizer_keeps_beside_its_groups(noise: float) -> None:
+    model = mlp()
+    ticket, optimizer = ticket_of(model), Langevin(model.parameters(), noise=noise)
+    with apply_ticket(ticket, model, optimizer):
+        train(model, optimizer)
+        assert alive(model, ticket) == 0
+
+
+def test_a_parameter_whose_old_tensor_still_lives_is_replaced_all_the_same() -> None:
+    model = mlp()
+    optimizer = Adam(model.parameters())
+    keeper = apply_ticket(ticket_of(model), model, optimizer)
+    model[0].weight = nn.Parameter(model[0].weight.detach().clone())
+    with pytest.raises(PrunedWeightAlive, match=r"'0.weight' was replaced by a tensor that is not masked"):
+        keeper.check()
+    assert optimizer.param_groups
+
+
+def test_a_block_in_a_block_gives_the_masks_back() -> None:
+    model = mlp()
+    outer, inner, optimizer = ticket_of(model, 0.6), ticket_of(model, 0.3), SGD(model.parameters(), lr=0.1)
+    with apply_ticket(outer, model, optimizer) as keeper:
+        with apply_ticket(inner, model, optimizer):
+            train(model, optimizer)
+            assert alive(model, inner) == 0
+            assert alive(model, outer) > 0
+        assert keeper.attached
+        train(model, optimizer)
+        assert alive(model, outer) == 0
+    assert not keeper.attached

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Annotation
 
 from lottery_core.cli import main
 from lottery_core.errors import ConfigError
@@ -189,3 +190,88 @@ def test_a_table_of_ones_own_needs_six_columns(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "mine.csv").write_text("\n".join(lines).replace("surviving", "left"))
     assert main(["report", str(tmp_path / "mine.csv")]) == 2
     assert "no column surviving: rows of results have seed, kind, round, pool" in capsys.readouterr().err
+
+
+def told(path: Path, capsys: pytest.CaptureFixture[str], rows: list[tuple], *words: str) -> str:
+    """What a report says of a table of one's own."""
+    lines = ["seed,kind,round,pool,surviving,score", *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines))
+    assert main(["report", str(path), "-o", str(path.with_suffix(".png")), *words]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+ENDS = [(1, "dense", 0, 1000, 1000, 100), (1, "floor", 0, 1000, 1000, 0)]
+
+
+def test_rounds_need_not_follow_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer is that of the same table with rounds in the order of their sizes."""
+    scores = {500: (90, 90), 100: (40, 40), 250: (80, 70)}
+    said = []
+    for sizes in ((500, 250, 100), (500, 100, 250), (100, 250, 500)):
+        rows = list(ENDS)
+        for round_, size in enumerate(sizes, 1):
+            rows += [(1, kind, round_, 1000, size, scores[size][kind == "random"]) for kind in ("winning", "random")]
+        text = told(tmp_path / "t.csv", capsys, rows)
+        said.append(text.partition("t: score")[0])
+    assert "winning against random: +5" in said[0]
+    assert said[0] == said[1] == said[2]
+
+
+def test_the_best_draw_where_lower_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the table as in the answer."""
+    head = "seed,kind,round,noise,pool,surviving,score"
+    rows = ["1,dense,0,1,1000,1000,0.1", "1,floor,0,1,1000,1000,2.0", "1,winning,1,1,1000,500,0.2"]
+    rows += [f"1,random-best,1,{draw},1000,500,{score}" for draw, score in ((1, 1.5), (2, 0.25))]
+    (tmp_path / "t.csv").write_text("\n".join([head, *rows]))
+    assert main(["report", str(tmp_path / "t.csv"), "--lower-is-better", "--html", str(tmp_path / "p.html")]) == 0
+    out = capsys.readouterr().out
+    assert "0.2500" in out
+    assert "1.500" not in out
+    means = (tmp_path / "p.html").read_text().partition("random-best, round 1")[0]  # before the table of all trainings
+    assert "0.25" in means
+    assert "1.500" not in means
+
+
+def test_a_line_that_ends_in_failed_trainings_is_labelled_where_it_ends(tmp_path: Path) -> None:
+    from lottery_core.reports.plot import draw
+
+    rows = [(1, "winning", 1, 1000, 500, 90), (1, "winning", 2, 1000, 250, "nan"), (1, "random", 1, 1000, 500, "nan")]
+    lines = ["seed,kind,round,pool,surviving,score", *(",".join(map(str, row)) for row in [*ENDS, *rows])]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    figure = draw({"t": read_csv(tmp_path / "t.csv")})
+    labels = {each.get_text().split()[0]: each for each in figure.axes[0].texts if isinstance(each, Annotation)}
+    assert labels["winning"].xy[1] == 90
+    assert labels["winning"].arrow_patch is not None
+    assert labels["random"].arrow_patch is None
+    figure.clear()
+
+
+def test_tables_as_other_programs_write_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a mark of the encoding, and whole numbers as 1.0; two floors count as the better one."""
+    rows = [*ENDS, (1, "floor", 0, 1000, 1000, 10), (1, "winning", 1, 1000, 500, 90), (1, "random", 1, 1000, 500, 55)]
+    floats = [(f"{seed}.0", kind, f"{n}.0", pool, left, score) for seed, kind, n, pool, left, score in rows]
+    lines = ["seed,kind,round,pool,surviving,score", *(",".join(map(str, row)) for row in floats)]
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    assert main(["report", str(tmp_path / "t.csv")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "floor 10" in said
+    assert "winning against random: +35" in said
+    for wrong, line in (
+        ("1,,1,1000,500,90", "line 7: it has no kind"),
+        ("1.5,winning,1,1000,500,90", "seed must be a number"),
+    ):
+        (tmp_path / "t.csv").write_text("\n".join([*lines, wrong]))
+        assert main(["report", str(tmp_path / "t.csv")]) == 2
+        assert line in capsys.readouterr().err
+
+
+def test_a_failed_training_says_nothing_of_luck(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = "seed,kind,round,noise,pool,surviving,score"
+    rows = ["1,dense,0,1,1000,1000,100", "1,floor,0,1,1000,1000,0"]
+    scores = {(1, 1): 90, (1, 2): 80, (2, 1): 60, (2, 2): "nan", (3, 1): 50, (3, 2): 40}
+    rows += [f"{seed},winning,1,{noise},1000,500,{score}" for (seed, noise), score in scores.items()]
+    (tmp_path / "t.csv").write_text("\n".join([head, *rows]))
+    assert main(["report", str(tmp_path / "t.csv")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nan" not in said.partition("t: score")[0]
+    assert "7.07" in said  # the spread of 90 and 80, of 50 and 40
