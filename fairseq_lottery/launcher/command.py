@@ -28,6 +28,7 @@ from fairseq_lottery.launcher.probe import scored_on_the_line, with_points
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
 from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
 from fairseq_lottery.launcher.training import training_arguments, training_command
+from fairseq_lottery.lengths import Lengths
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
 from lottery_core.cli import (
@@ -42,7 +43,7 @@ from lottery_core.cli import (
     typed_words,
     with_probed_point,
 )
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import KEPT, NOTHING, REMAINING, Executor, Experiment, Progress, Run, as_kept, read_row
 from lottery_core.experiments.executors import (
     SLURM,
@@ -53,6 +54,7 @@ from lottery_core.experiments.executors import (
     tasks_of_a_job,
     visible_gpus,
 )
+from lottery_core.files import first_line
 from lottery_core.pruning import GRADUALLY, PruningSchedule, check_reachable, check_scope_shares, layout_of_weights
 from lottery_core.reports import stability_report
 from lottery_core.tickets import snapshot
@@ -94,7 +96,10 @@ def _preflight(
     if experiment.rewind not in KEPT:
         # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)
-        RewindPoint(Path(), point, False, *limits)
+        reached = RewindPoint(Path(), point, False, *limits)
+        if point.unit == "epochs" and point.count and limits[0]:
+            lengths = Lengths.of(cfg, of_epochs=True)
+            reached.check_epochs(lengths.until(point.count))
         if experiment.after_rewind == REMAINING:
             require_schedule(cfg)
             if point.count and point.count == limits[point.unit == "epochs"]:
@@ -109,7 +114,7 @@ def _preflight(
         score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
         given = {name: getattr(args, name) for name in SCORING_OPTIONS}
         experiment = with_scoring(experiment, scoring_of(given, {}, score))
-    model = task.build_model(cfg.model)
+    model = _built(task, cfg)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
@@ -120,6 +125,15 @@ def _preflight(
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment
+
+
+def _built(task: Any, cfg: Any) -> Any:
+    try:
+        return task.build_model(cfg.model)
+    except LotteryError:
+        raise
+    except Exception as error:  # models may raise anything
+        raise ConfigError(f"fairseq cannot build the model: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _check_gradual(schedule: PruningSchedule, average: int, max_update: int, max_epoch: int) -> None:

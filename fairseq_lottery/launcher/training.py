@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress, load_state
+from fairseq_lottery.launcher.options import parse_fairseq
 from fairseq_lottery.names import INITIAL_WEIGHTS, LAST
 from fairseq_lottery.task import Beginning
 from lottery_core.errors import RunError
@@ -19,6 +24,8 @@ from lottery_core.tickets import ALL, Weights
 
 # Options that name a file or folder to which every run would write.
 _A_PLACE_OF_ITS_OWN = ("--tensorboard-logdir", "--log-file")
+# Lengths of learning-rate schedules, in updates or epochs from the start.
+_OF_THE_SCHEDULE = ("--total-num-update", "--lr-period-updates", "--force-anneal")
 
 
 def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:
@@ -60,7 +67,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     if run.kind not in CONTROLS or run.repeats:
         rewinds = run.kind in CHAINS and CHAINS[run.kind].rewinds
         if experiment.rewind == NOTHING and rewinds and (before / LAST).exists():
-            arguments = at_one_rate(arguments, last_rate(before))
+            arguments = at_one_rate(arguments, last_rate(before, arguments))
         return arguments.plus("--ticket", str(folder / paths.TICKET))
     winning = out / run.winning.folder / paths.TICKET
     arguments = arguments.plus("--ticket", str(winning), "--ticket-kind", run.kind)
@@ -82,7 +89,7 @@ def begins_late(experiment: Experiment, run: Run) -> bool:
 def with_whole_budget(arguments: FairseqArguments, experiment: Experiment, run: Run, before: Path) -> FairseqArguments:
     """Make a run as long as finding and training the winning ticket of its round: dense, and a ticket in each round.
 
-    ``--total-num-update`` is multiplied, too, so that a schedule of that length stretches over the run.
+    Lengths of a schedule are multiplied, too, so that it stretches over the run.
 
     :param arguments: arguments of ``fairseq-train``
     :param experiment: the experiment
@@ -95,13 +102,15 @@ def with_whole_budget(arguments: FairseqArguments, experiment: Experiment, run: 
         total = updates + run.round * (updates - Beginning.beside(before / paths.REWIND).updates)
         times = total / updates
         arguments = arguments.without("--max-epoch", "--max-update").plus("--max-update", str(total))
-        options: tuple[str, ...] = ("--total-num-update",)
+        options: tuple[str, ...] = _OF_THE_SCHEDULE
     else:
-        options = ("--max-epoch", "--max-update", "--total-num-update")
+        options = ("--max-epoch", "--max-update", *_OF_THE_SCHEDULE)
     for option in options:
         value = arguments.value(option)
-        if value is not None and value.isdecimal():
-            arguments = arguments.without(option).plus(option, str(round(times * int(value))))
+        with suppress(TypeError, ValueError):  # not given, or no number, which fairseq will say
+            longer = times * float(value)  # type: ignore[arg-type]
+            word = str(round(longer)) if str(value).isdecimal() else repr(longer)
+            arguments = arguments.without(option).plus(option, word)
     return arguments
 
 
@@ -154,7 +163,7 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
     valued = {"--lr", "--lr-scheduler"}
     config = LR_SCHEDULER_DATACLASS_REGISTRY.get(name)
     for entry in fields(config) if config is not None else ():
-        if str(entry.default).startswith("${"):  # refers to an option in another section
+        if str(entry.default).startswith("${") and not entry.metadata.get("help"):  # an option of another section
             continue
         options = [f"--{entry.name.replace('_', '-')}", entry.metadata.get("argparse_alias")]
         (flags if entry.type in (bool, "bool") else valued).update(filter(None, options))
@@ -162,18 +171,37 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
     return arguments.plus("--lr-scheduler", "fixed", "--lr", repr(rate))
 
 
-def last_rate(folder: Path) -> float:
+def last_rate(folder: Path, arguments: FairseqArguments) -> float:
     """Return the learning rate of the last update of a finished run.
 
     :param folder: folder of the run
-    :raises RunError: the checkpoint does not contain it
+    :param arguments: the arguments of its training
+    :raises RunError: the checkpoint does not contain it, or it is 0
     """
-    state: Any = load_state(folder / LAST).get("last_optimizer_state")
+    state: Any = load_state(folder / LAST)
     try:
-        return float(state["param_groups"][0]["lr"])
+        rate = float(state["last_optimizer_state"]["param_groups"][0]["lr"])
+        rate = _rate_before(rate, state["optimizer_history"][-1], CheckpointProgress.of(folder / LAST), arguments)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise RunError(
             f"--rewind {NOTHING} continues at the last learning rate, and {folder / LAST} does not have it: leave "
             "--no-save-optimizer-state out, or restart the schedule, with --rewind-what lr",
             2,
         ) from error
+    if not rate:
+        raise RunError(f"--rewind {NOTHING} continues at the last learning rate, which is 0: use --rewind-what lr", 2)
+    return rate
+
+
+def _rate_before(rate: float, history: Any, progress: CheckpointProgress, arguments: FairseqArguments) -> float:
+    # fairseq sets the rate of the next update after each one; a schedule by updates gives the one before it.
+    from fairseq import optim
+    from fairseq.optim import lr_scheduler
+
+    cfg = parse_fairseq(arguments)
+    optimizer = optim.build_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    schedule = lr_scheduler.build_lr_scheduler(cfg.lr_scheduler, optimizer)
+    schedule.load_state_dict(dict(history["lr_scheduler_state"]))
+    schedule.step_begin_epoch(progress.epoch - (progress.batches == 0))
+    known = math.isclose(float(schedule.step_update(progress.updates)), rate, rel_tol=1e-6)
+    return float(schedule.step_update(progress.updates - 1)) if known else rate

@@ -100,6 +100,6 @@ def require_schedule(cfg: Any) -> None:
     """
     if getattr(cfg.lr_scheduler, "_name", None) == _PLATEAU:
         raise ConfigError(
-            f"--after-rewind remaining: --lr-scheduler {_PLATEAU} follows earlier validations and cannot go on from "
-            "the rewind point; use --after-rewind full, or another schedule"
+            f"--lr-scheduler {_PLATEAU} follows earlier validations and cannot go on from the rewind point: use "
+            "another schedule or, for tickets, --after-rewind full"
         )

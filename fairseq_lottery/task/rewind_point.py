@@ -42,7 +42,7 @@ class RewindPoint:
 
     def __init__(self, folder: Path, point: Point | None, write: bool, max_update: int, max_epoch: int) -> None:
         self.folder, self.point, self.write = folder, point, write
-        self._max_epoch = max_epoch
+        self._max_epoch, self._max_update = max_epoch, max_update
         self._started = False
         self._epoch_done = self._done = 0
         if point is not None:
@@ -54,9 +54,9 @@ class RewindPoint:
                 atexit.register(self.warn_if_missed)
 
     def check_epoch_length(self, updates: int) -> None:
-        """Check that the run reaches the rewind point.
+        """Check that the run reaches a rewind point in updates.
 
-        :param updates: updates in an epoch
+        :param updates: most updates in an epoch
         :raises ConfigError: the last epoch ends before the rewind point
         """
         if self.point is not None and self.point.unit == "updates" and self._max_epoch:
@@ -65,6 +65,18 @@ class RewindPoint:
                 raise ConfigError(
                     f"the rewind point {self.point} is never reached: {self._max_epoch} epochs have {most} updates"
                 )
+
+    def check_epochs(self, updates: int) -> None:
+        """Check that the run reaches a rewind point in epochs.
+
+        :param updates: updates until the rewind point
+        :raises ConfigError: the last update comes before the rewind point
+        """
+        if self.point is not None and self.point.unit == "epochs" and 0 < self._max_update < updates:
+            raise ConfigError(
+                f"the rewind point {self.point} is never reached: it comes after {updates} updates, and the training "
+                f"ends at {self._max_update}"
+            )
 
     def before_update(self, done: int, weights: Callable[[], Weights]) -> None:
         """Write the initial weights before the first update; call this before every update.

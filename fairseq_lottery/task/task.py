@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
+from fairseq_lottery.lengths import Lengths
 from fairseq_lottery.names import PRECISION, PRUNING, SEARCH, TICKET
 from fairseq_lottery.task.batches import drawn_once
 from fairseq_lottery.task.beginning import Beginning
@@ -199,9 +200,11 @@ class LotteryTask:
         if not self._length_checked and self._train_batches is not None:
             self._length_checked = True
             if not self.has_sharded_data("train"):  # type: ignore[attr-defined]
-                fewest = min(self.lottery_options.update_freq)
+                frequencies, batches = tuple(self.lottery_options.update_freq), len(self._train_batches)
                 for rewinding in self._rewinding:
-                    rewinding.check_epoch_length(math.ceil(len(self._train_batches) / fewest))
+                    rewinding.check_epoch_length(math.ceil(batches / min(frequencies)))
+                    count = rewinding.point.count if rewinding.point is not None else 0
+                    rewinding.check_epochs(Lengths(0, 0, batches, frequencies).until(count))
         at = Beginning(self._updates, {"epoch": epoch, "iterations_in_epoch": 0})
         for rewinding in self._rewinding:
             rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None, at)

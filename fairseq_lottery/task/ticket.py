@@ -77,7 +77,8 @@ def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket]:
         model = build()
     rewind = Path(options.rewind) if options.rewind else None
     folder = Path(options.save_dir)
-    ticket = ticket_to_train(given, Path(options.ticket), kind, options.ticket_seed, model, rewind, folder, is_master())
+    seed, path = options.ticket_seed, Path(options.ticket)
+    ticket = ticket_to_train(given, path, kind, seed, model, rewind, folder, is_master(), options.outside)
     return model, ticket
 
 

@@ -13,9 +13,11 @@ from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher.scoring.generation import decodes, generate_arguments, read_lines
 from fairseq_lottery.launcher.scoring.scores import batches_of, epoch_checkpoints, nats_of, reduced_loss
 from fairseq_lottery.launcher.scoring.subwords import why_not_words
+from fairseq_lottery.lengths import Lengths
 from fairseq_lottery.names import LOG_PPL, LOSS, SUBWORD_BLEU, TOKENIZED_BLEU, TRANSLATED
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import Experiment
+from lottery_core.files import first_line
 
 _FILES = ("sentencepiece_model", "bpe_codes", "align_dict", "lm_path")  # options of fairseq-generate that name a file
 _SENTENCES = 500  # number of references to check
@@ -59,16 +61,26 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> 
     for name in ("no_save", "no_last_checkpoints"):
         if getattr(cfg.checkpoint, name):
             raise ConfigError(f"--{name.replace('_', '-')} leaves no checkpoint to prune: leave it out")
+    if cfg.checkpoint.checkpoint_suffix:
+        raise ConfigError("--checkpoint-suffix gives the checkpoint that is pruned another name: leave it out")
+    epochs, interval = int(cfg.optimization.max_epoch or 0), cfg.checkpoint.save_interval
+    if epochs and epochs % interval:
+        raise ConfigError(
+            f"--save-interval {interval} does not save the last of {epochs} epochs, which is pruned and scored: leave "
+            "it out, or let it divide --max-epoch"
+        )
     if average == 1:
         return
-    epochs = cfg.optimization.max_epoch
+    if not epochs and int(cfg.optimization.max_update or 0):
+        lengths = Lengths.of(cfg, of_epochs=True)
+        epochs = sum(lengths.until(epoch) <= lengths.updates for epoch in range(1, lengths.updates + 1))
     if cfg.checkpoint.no_epoch_checkpoints:
         raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
     if 0 < cfg.checkpoint.keep_last_epochs < average:
         raise ConfigError(
             f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.checkpoint.keep_last_epochs}"
         )
-    if epochs and epochs // cfg.checkpoint.save_interval < average:
+    if epochs // interval < average and (epochs or cfg.optimization.max_update):
         raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
     for folder in finished:
         count = len(epoch_checkpoints(folder))
@@ -130,7 +142,15 @@ def _check_targets(task: Any, dataset: Any, parsed: Any, references: list[str], 
 def _sample(task: Any, cfg: Any, model: Any, split: str) -> Any:
     # One block of a stream, or two sentences.
     sentences = 1 if getattr(cfg.task, "truncated_bptt", 0) else 2
-    sample = next(batches_of(task, cfg, model, split, None, sentences), None)
+    try:
+        sample = next(batches_of(task, cfg, model, split, None, sentences), None)
+    except LotteryError:
+        raise
+    except Exception as error:  # of fairseq, which has no class of its own for them
+        raise ConfigError(
+            f"fairseq makes no batches of the {split} split: {first_line(error)} (--skip-invalid-size-inputs-"
+            "valid-test leaves out what is too long)"
+        ) from error
     if sample is None:
         raise ConfigError(f"the {split} split is empty")
     return sample

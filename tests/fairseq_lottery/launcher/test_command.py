@@ -16,6 +16,7 @@ from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.files import read_curve
 from lottery_core.tickets import networks_of
+from tests.conftest import one_line
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, assert_dead, load, split
 
@@ -63,6 +64,15 @@ REFUSED = {
     "ours": (["--seed", "3"], "--seed is set by fairseq-lottery for each round"),
     "flag": (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     "no checkpoint": (["--no-save"], "--no-save leaves no checkpoint to prune"),
+    "another name": (["--checkpoint-suffix", "_x"], "--checkpoint-suffix gives the checkpoint that is pruned another"),
+    "not the last": (
+        ["--max-epoch", "3", "--save-interval", "2"],
+        "--save-interval 2 does not save the last of 3 epochs, which is pruned and scored",
+    ),
+    "too short": (
+        ["--max-epoch", "0", "--max-update", "3"],
+        "the rewind point epochs:1 is never reached: it comes after ",
+    ),
 }
 OWN_REFUSED = {
     "average": (["--average", 3], "--average 3 needs as many checkpoints of epochs, but 2 epochs leave fewer"),
@@ -95,6 +105,21 @@ def test_refusals(name: str, lm_data: Path, tmp_path: Path) -> None:
     assert expected in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_cannot_be_built(lm_data: Path, tmp_path: Path) -> None:
+    words = split(
+        "--task language_modeling --criterion lottery_cross_entropy --arch transformer_lm --decoder-embed-dim 16 "
+        "--decoder-attention-heads 3 --tokens-per-sample 16 --batch-size 5 --max-epoch 2 --optimizer adam --cpu"
+    )
+    done = helpers.run(chain("--out", tmp_path / "out", "--", lm_data, *words), status=2)
+    one_line(done, "fairseq cannot build the model: AssertionError: embed_dim must be divisible by num_heads")
+
+
+def test_averages_of_more_epochs_than_the_updates_reach(lm_data: Path, tmp_path: Path) -> None:
+    words = ["--average", 2, "--rewind", "update:2", "--", lm_data, *LSTM, "--max-epoch", 0, "--max-update", 5]
+    done = helpers.run(chain("--out", tmp_path / "out", *words), status=2)
+    one_line(done, "--average 2 needs as many checkpoints of epochs, but 0 epochs leave fewer")
 
 
 def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:

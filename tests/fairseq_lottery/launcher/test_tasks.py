@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.launcher.training import at_one_rate, training_arguments
+from fairseq_lottery.launcher.training import at_one_rate, training_arguments, with_whole_budget
 from lottery_core.experiments import Experiment, Run, dense
 from tests.conftest import one_line
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, split
-from tests.fairseq_lottery.launcher.test_command import chain
+from tests.fairseq_lottery.launcher.test_after_rewind import rates
+from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 
 MULTILINGUAL = split(
     "--task multilingual_translation --arch multilingual_transformer --lang-pairs en-de,de-en --max-tokens 400 "
@@ -44,6 +45,7 @@ def test_multilingual_translation_is_scored_by_its_loss(both_ways: Path, tmp_pat
         "--lr-scheduler cosine --lr-period-updates=30 --t-mult 2 --min-lr 1e-9",
         "--lr-scheduler triangular --max-lr 0.1 --lr-period-updates 3 --shrink-min",
         "--lr-scheduler fixed --force-anneal 2",
+        "--lr-scheduler polynomial_decay --total-num-update 7 --end-learning-rate 1e-9",
         "--warmup-updates 4",
     ],
 )
@@ -52,6 +54,53 @@ def test_one_rate_instead_of_any_schedule(schedule: str) -> None:
     assert at_one_rate(FairseqArguments(words), 2.5e-05).words == (
         *("bin", "--max-update", "7", "--clip-norm", "0.2", "--lr-scheduler", "fixed", "--lr", "2.5e-05"),
     )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "longer"),
+    [
+        ("--max-update 20 --lr-scheduler cosine --lr-period-updates 20", "--max-update 60 --lr-period-updates 60"),
+        ("--max-epoch 20 --force-anneal 10", "--max-epoch 60 --force-anneal 30"),
+        (
+            "--max-update 20 --lr-scheduler polynomial_decay --total-num-update 2e1",
+            "--max-update 60 --total-num-update 60.0",
+        ),
+    ],
+)
+def test_a_schedule_is_stretched_over_the_whole_budget(schedule: str, longer: str, tmp_path: Path) -> None:
+    own = {"arguments": [], "threads": 1}
+    chain_ = Experiment(tmp_path, "fairseq", own, 0.2, "init", ("random-budget",), (1,), 2, scoring={"average": 1})
+    run = Run(1, "random-budget", 2)
+    found = with_whole_budget(FairseqArguments(["bin", *split(schedule)]), chain_, run, tmp_path)
+    for option, value in zip(*[iter(split(longer))] * 2, strict=True):
+        assert found.value(option) == value
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["--lr-scheduler cosine --warmup-updates 2", "--lr-scheduler polynomial_decay --total-num-update 12"],
+)
+def test_what_continues_does_so_at_the_rate_of_the_last_update(schedule: str, lm_data: Path, tmp_path: Path) -> None:
+    """Not at that of the next one, which the schedule has set already: 0, or the first one of a new period."""
+    own = [
+        "--out",
+        tmp_path,
+        "--rounds",
+        1,
+        "--kinds",
+        "winning",
+        "--prune-rate",
+        0.5,
+        "--rewind",
+        "none",
+        "--no-floor",
+    ]
+    length = split(f"--max-epoch 0 --max-update 12 {schedule} --log-interval 1")
+    helpers.run(chain(*own, "--no-floor", "--", lm_data, *LSTM, *length))
+    dense_rates, ticket_rates = (rates(tmp_path / run.folder) for run in (dense(1), Run(1, "winning", 1)))
+    last = dense_rates[11]  # fairseq logs the rate of the next update
+    assert all(rate == pytest.approx(last, rel=1e-3) for rate in ticket_rates.values())
+    assert 0 < last < dense_rates[6]
 
 
 def test_every_run_has_a_place_of_its_own(tmp_path: Path) -> None:

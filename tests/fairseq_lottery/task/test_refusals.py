@@ -225,6 +225,32 @@ def test_controls_are_kept_and_made_once(translation_data: Path, dense: Path, ti
     assert (tmp_path / "shuffled" / "ticket.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("outside", ["rewind", "fresh"])
+def test_what_is_outside_the_scope_of_a_control(outside: str, tmp_path: Path) -> None:
+    """Starts as ``--outside`` says."""
+    from types import SimpleNamespace
+
+    from fairseq_lottery.task.ticket import build_ticket
+    from lottery_core import prune, snapshot
+
+    def build() -> torch.nn.Module:
+        return torch.nn.ModuleDict({"fc": torch.nn.Linear(6, 5), "out": torch.nn.Linear(5, 2)})
+
+    rewind = snapshot(build())
+    rewind.save(tmp_path / "rewind")
+    prune(snapshot(build()), rewind, rate=0.5, scope=["^fc"]).save(tmp_path / "ticket")
+    given = {
+        "ticket": str(tmp_path / "ticket"),
+        "ticket_kind": "random",
+        "ticket_seed": 3,
+        "scope": "",
+        "surviving": None,
+    }
+    options = SimpleNamespace(**given, rewind=str(tmp_path / "rewind"), save_dir=str(tmp_path), outside=outside)
+    found = build_ticket(options, build)[1]
+    assert torch.equal(found.start()["out.weight"], rewind.tensors["out.weight"]) == (outside == "rewind")
+
+
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     from lottery_core.tickets.weights import Weights
 
