@@ -48,6 +48,7 @@ class RunQueue:
     ) -> None:
         self.out, self.progress, self.needs, self.alike = out, progress, needs, alike
         self.jobs, self.retries = executor.jobs, executor.retries
+        self._rest: Callable[[float], object] = getattr(executor, "rest", time.sleep)  # some know when a run ends
         self.waiting, self.done = list(waiting), set(done)
         self.stop = stop
         self.running: dict[Run, Training] = {}
@@ -82,7 +83,7 @@ class RunQueue:
                     self._look_at(run, training, finish)
                 self.progress.status((run, training.progress) for run, training in self.running.items())
                 if self.running and not self._changed:
-                    time.sleep(min(_LONGEST, POLL * max(1.0, len(self.running) / _AT_ONCE)))
+                    self._rest(min(_LONGEST, POLL * max(1.0, len(self.running) / _AT_ONCE)))
         finally:
             self.progress.end()
             self._stop()

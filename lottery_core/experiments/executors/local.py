@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -51,6 +52,7 @@ class Processes:
         self.retries = 0  # a run that failed on this machine would fail again
         self.gpus = list(gpus)
         self._on_gpu: dict[str, list[subprocess.Popen[bytes]]] = {gpu: [] for gpu in gpus}
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self, run: Run, folder: Path, lock: FolderLock) -> Process:
         """Start training ``run``.
@@ -88,7 +90,26 @@ class Processes:
             raise WriteError(f"cannot write {folder / paths.LOG}: {error.strerror or error}") from error
         if gpu is not None:
             self._on_gpu[gpu].append(process)
+        self._started.append(process)
         return Process(process, folder)
+
+    def rest(self, seconds: float) -> None:
+        """Wait, at most until one of the processes ends.
+
+        :param seconds: how long, if none ends
+        """
+        self._started = [process for process in self._started if process.returncode is None]
+        ended, files = select.poll(), []
+        try:
+            for process in self._started:
+                files.append(os.pidfd_open(process.pid))
+                ended.register(files[-1], select.POLLIN)
+            ended.poll(1000 * seconds)
+        except (AttributeError, OSError):  # not on Linux, or too many open files
+            time.sleep(seconds)
+        finally:
+            for file in files:
+                os.close(file)
 
     def description(self) -> str:
         """Return how the runs are trained, for users; empty if each run has the whole machine."""
