@@ -73,7 +73,8 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> 
         return
     if not epochs and int(cfg.optimization.max_update or 0):
         lengths = Lengths.of(cfg, of_epochs=True)
-        epochs = sum(lengths.until(epoch) <= lengths.updates for epoch in range(1, lengths.updates + 1))
+        enough = average * interval  # of all epochs of a long training the sum takes minutes
+        epochs = sum(lengths.until(epoch) <= lengths.updates for epoch in range(1, enough + 1))
     if cfg.checkpoint.no_epoch_checkpoints:
         raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
     if 0 < cfg.checkpoint.keep_last_epochs < average:

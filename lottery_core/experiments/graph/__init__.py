@@ -2,7 +2,15 @@
 
 from lottery_core.experiments.graph import paths
 from lottery_core.experiments.graph.cost import Cost, cost_of
-from lottery_core.experiments.graph.floor import BOUND, FloorStop, Level, at_floor, check_levels_at_floor, ends_after
+from lottery_core.experiments.graph.floor import (
+    BOUND,
+    FloorStop,
+    Level,
+    at_floor,
+    check_levels_at_floor,
+    ends_after,
+    with_needs,
+)
 from lottery_core.experiments.graph.plan import (
     COPY,
     FRESH_APART,
@@ -34,6 +42,7 @@ __all__ = [
     "Cost",
     "FRESH_APART",
     "FloorStop",
+    "with_needs",
     "Level",
     "MOST_SEEDS",
     "Run",

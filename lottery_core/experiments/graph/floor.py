@@ -80,6 +80,22 @@ def check_levels_at_floor(count: int | None) -> None:
         raise ConfigError(f"--stop-at-floor must be at least 1 level, not {count}")
 
 
+def with_needs(runs: Iterable[Run], needs: Callable[[Run], Iterable[Run]]) -> set[Run]:
+    """Return runs with all that must be done before them.
+
+    :param runs: the runs
+    :param needs: returns the runs that must be done before a run can start
+    """
+    found: set[Run] = set()
+    open_ = list(runs)
+    while open_:
+        run = open_.pop()
+        if run not in found:
+            found.add(run)
+            open_ += needs(run)
+    return found
+
+
 class FloorStop:
     """Decides which runs are left out because their kind has ended at the floor in their repeat.
 
@@ -122,13 +138,7 @@ class FloorStop:
         :param waiting: the runs that have not started
         """
         runs = list(waiting)
-        needed: set[Run] = set()
-        open_ = [run for run in runs if not run.search and not self._ended(run)]
-        while open_:
-            run = open_.pop()
-            if run not in needed:
-                needed.add(run)
-                open_ += self.needs(run)
+        needed = with_needs((run for run in runs if not run.search and not self._ended(run)), self.needs)
         return [run for run in runs if run not in needed]
 
     def holds(self, run: Run) -> bool:

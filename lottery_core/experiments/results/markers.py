@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lottery_core.errors import ConfigError, TicketError
 from lottery_core.experiments.configuration import Experiment
-from lottery_core.experiments.graph import Run, paths
+from lottery_core.experiments.graph import Run, paths, with_needs
 from lottery_core.experiments.results.row import Row, check_numbers
 from lottery_core.files import from_json, printable, read_json, read_object, stamp, write_json
 from lottery_core.pruning import DENSE, KINDS
@@ -130,14 +130,10 @@ def left_out(experiment: Experiment) -> set[Run]:
     plan = experiment.plan()
     waiting = [run for run in plan if not (experiment.out / run.folder / paths.MARKER).exists()]
     found = {run for run in waiting if read_object(experiment.out / run.folder / paths.NOT_RUN).get("not_run")}
-    needed: set[Run] = set()
-    open_ = [run for run in waiting if not run.search and run not in found] if found else []
-    while open_:
-        for run in experiment.needs(open_.pop()):
-            if run not in needed:
-                needed.add(run)
-                open_.append(run)
-    return found | {run for run in waiting if found and run.search and run not in needed}
+    if not found:
+        return found
+    needed = with_needs((run for run in waiting if not run.search and run not in found), experiment.needs)
+    return found | {run for run in waiting if run.search and run not in needed}
 
 
 def why_foreign(row: Row, folder: Path) -> str | None:
