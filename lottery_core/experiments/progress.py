@@ -141,20 +141,16 @@ class Progress:
 
     def _cost(self) -> str:
         if self._before:
-            usual = current_seconds({}, self._before)
-            left, source = (
-                seconds_left(self._waiting, usual, self.jobs, self._searches),
-                "as long as the runs that are done",
-            )
+            left, source = self._estimate(current_seconds({}, self._before)), "as long as the runs that are done"
         elif self.seconds is not None:
             first = {self._waiting[0].pace: [self.seconds]}
-            left, source = (
-                seconds_left(self._waiting, first, self.jobs, self._searches),
-                "at most, at the measured speed",
-            )
+            left, source = self._estimate(first), "at most, at the measured speed"
         else:
             return "how long they take is told once the first is done"
         return f"about {duration(left or 0)} with {self.jobs} at a time ({source})"
+
+    def _estimate(self, seconds: Mapping[str, Sequence[float]]) -> float | None:
+        return seconds_left(self._waiting, seconds, self.jobs, self._searches)
 
     def say(self, line: str) -> None:
         """Print one line above the status line."""
@@ -232,8 +228,7 @@ class Progress:
 
     def _left(self) -> str:
         if self._eta is None:
-            usual = current_seconds(self._seconds, self._before)
-            seconds = seconds_left(self._waiting, usual, self.jobs, self._searches)
+            seconds = self._estimate(current_seconds(self._seconds, self._before))
             self._eta = "" if seconds is None else f"; about {duration(seconds)} left"
         return self._eta
 
