@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import importlib
 import json
@@ -212,6 +213,43 @@ def test_every_file_and_column_of_a_run_folder_is_explained() -> None:
 def test_every_result_is_listed() -> None:
     folders = {path.name for path in (ROOT / "recipes/results").iterdir() if path.is_dir()}
     assert set(re.findall(r"results/([\w-]+)/README\.md", PAGES["docs/results.md"])) == folders
+
+
+def heads() -> list[tuple[Path, str]]:
+    """Scripts of the recipes and benchmarks, with the command lines at their heads."""
+    sources = [path for folder in ("recipes", "tests/benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = []
+    for path in sources:
+        source = path.read_text()
+        head = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
+        if "ArgumentParser(" in source and (lines := [part for part in head if part.startswith("    python ")]):
+            found.append((path, " ".join(lines[0].split())))
+    return found
+
+
+@pytest.mark.parametrize(("path", "line"), [pytest.param(*head, id=head[0].stem) for head in heads()])
+def test_a_script_starts_as_its_head_says_and_has_the_options(path: Path, line: str) -> None:
+    source = path.read_text()
+    loaded = "fairseq" if "fairseq" in source else "sb3" if "sb3" in source else "core"
+    words = line.split()[1 : 3 if " -m " in line else 2]
+    done = subprocess.run(
+        [sys.executable, *words, "--help"],
+        cwd=ROOT,
+        env={**os.environ, preloaded.PARENT: loaded},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    options = set(re.findall(r"--[a-z-]+", line.partition("#")[0]))
+    assert options <= set(re.findall(r"--[a-z-]+", done.stdout.partition(":\n")[2]))
+
+
+def test_benchmarks_have_heads() -> None:
+    have = {path for path, _ in heads()}
+    benchmarks = [path for path in (ROOT / "tests/benchmarks").rglob("*.py") if "__main__" in path.read_text()]
+    assert len(benchmarks) > 15
+    assert set(benchmarks) <= have
 
 
 def test_the_reference_is_up_to_date() -> None:

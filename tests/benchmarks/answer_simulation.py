@@ -1,6 +1,6 @@
 """False positives, coverage and power of the answers of ``lottery report``, by simulation.
 
-    python tests/benchmarks/answer_simulation.py [--experiments 4000]
+    python -m tests.benchmarks.answer_simulation [--experiments 4000]
 
 Two worlds of scores between 0 (floor) and 1 (dense). *Smooth*: a score falls along a logistic curve, with normal noise.
 *Bimodal*, as A2C's: a training ends at the top (85% of them above the threshold of its ticket, 3% below), or anywhere

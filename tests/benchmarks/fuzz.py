@@ -1,6 +1,6 @@
 """Read mutated files in numbers: tracebacks, messages of several lines, hangs, crashes, and the peak of memory.
 
-    python tests/benchmarks/fuzz.py N [READER ...] [--seed S] [--only K]
+    python -m tests.benchmarks.fuzz N [READER ...] [--seed S] [--only K]
 
 READER: ticket, sparse, checkpoint, weights, folder (all of them by default). ``--only K`` tries mutant K alone, leaves
 its files in a folder and says which. A mutant that takes more than 5 CPU seconds is a hang. Each reader runs in a
@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.lottery_core.fuzzing import READERS, mutant, try_mutant
 

@@ -13,7 +13,7 @@ COUNT, SEED = 2000, 1
 
 @pytest.mark.parametrize("name", READERS)
 def test_mutants_are_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    """``python tests/benchmarks/fuzz.py N`` tries more, and measures time and memory."""
+    """``python -m tests.benchmarks.fuzz N`` tries more, and measures time and memory."""
     reader = READERS[name]
     (tmp_path / "seeds").mkdir()
     (tmp_path / "mutant").mkdir()

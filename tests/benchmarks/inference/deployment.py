@@ -1,6 +1,6 @@
 """Every way to run a trained ticket, beside the others: size, time to load, latency of one, throughput of many.
 
-    python tests/benchmarks/inference/deployment.py [--only translation policy] [--quick] [--pruned 50 67 80 90 95]
+    python -m tests.benchmarks.inference.deployment [--only translation policy] [--quick] [--pruned 50 67 80 90 95]
         [--units 50 75 90] [--pairs 3] [--batches 1 8 64] [--work DIR] [--json FILE]
 
 Translation: a Transformer Base (63M parameters, 37,000 words, one embedding for all) with random weights, and random

@@ -1,6 +1,6 @@
 """``fairseq-generate`` of a Transformer Base, dense against ``--sparse-inference auto``; and its sparse file's loading.
 
-    python tests/benchmarks/inference/sparse_inference.py [--pruned 67 80 90 95] [--batches 1 4 8]
+    python -m tests.benchmarks.inference.sparse_inference [--pruned 67 80 90 95] [--batches 1 4 8]
         [--pairs 3] [--work DIR]
 
 Random weights of the architecture ``transformer`` (63M parameters, 37,000 words, one embedding for all) with random

@@ -1,6 +1,6 @@
 """A trained ticket translating dense, with sparse layers, and from its sparse file: BLEU, time, memory.
 
-    python tests/benchmarks/inference/sparse_ticket.py DATA CHECKPOINT [--batches 1 8 64] [--pairs 3]
+    python -m tests.benchmarks.inference.sparse_ticket DATA CHECKPOINT [--batches 1 8 64] [--pairs 3]
 
 DATA is a folder of fairseq-preprocess, CHECKPOINT that of a run of ``fairseq-lottery`` (``seed-1/winning/round-05/
 checkpoint_best.pt``). One thread; medians over alternated ``fairseq-generate`` of the split "test", beam 5, words from

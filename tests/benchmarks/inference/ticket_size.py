@@ -1,6 +1,6 @@
 """Bytes of a ticket file against ``4 bytes x survivors + n x H(s) bits``, on a model of 10M parameters.
 
-    python tests/benchmarks/inference/ticket_size.py
+    python -m tests.benchmarks.inference.ticket_size
 
 H(s) is the entropy of a mask entry in bits: with the values stored in full, no code that treats the entries as
 independent can be smaller than the bound. Two cases: a winning ticket found by pruning a Transformer trained for

@@ -1,6 +1,6 @@
 """Cost of a fairseq update with masks held, against the same update of the dense model, alternated.
 
-    python tests/benchmarks/training/fairseq_update.py [--pairs 10]
+    python -m tests.benchmarks.training.fairseq_update [--pairs 10]
 
 Times whole updates (``task.train_step`` and ``task.optimizer_step`` with fairseq's Adam) on random words, one thread,
 with the malloc settings that the README advises, the ticket at 20% surviving: a Transformer of 6 + 6 layers of width

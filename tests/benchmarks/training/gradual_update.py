@@ -1,6 +1,6 @@
 """Cost of an update under a mask that is pruned further all the time, against the same update under a fixed mask.
 
-    python tests/benchmarks/training/gradual_update.py [--pairs 15] [--updates 100]
+    python -m tests.benchmarks.training.gradual_update [--pairs 15] [--updates 100]
 
 Times ``model.train()`` as ``masked_update.py`` does. A step of pruning comes every 100 updates, as with 30 steps in the
 first three quarters of 4,000 updates, and is timed with them: ranking, new masks, new hooks. A pair runs fixed,

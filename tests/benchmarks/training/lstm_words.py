@@ -1,6 +1,6 @@
 """Words a second of ``lottery_lstm_lm`` against fairseq's ``lstm_lm``, both 2 x 650, alternated.
 
-    python tests/benchmarks/training/lstm_words.py [--pairs 4]
+    python -m tests.benchmarks.training.lstm_words [--pairs 4]
 
 A training step (forward, backward, fairseq's Adam) on 30 x 50 words of a vocabulary of 12,000, one thread, with the
 malloc settings that the README advises.

@@ -1,6 +1,6 @@
 """Cost of the checks of a training's mask distance, against the updates of the training alone.
 
-    python tests/benchmarks/training/mask_watch.py [--only CartPole]
+    python -m tests.benchmarks.training.mask_watch [--only CartPole]
 
 Measures the CPU time of a check, on one thread, in a ticket of 20%, and that of an update (``model.train()`` of A2C
 without the steps of its environments; a whole update of fairseq's Transformer and LSTM, as ``fairseq_update.py``

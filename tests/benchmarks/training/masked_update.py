@@ -1,6 +1,6 @@
 """Cost of an update with masks held, against the same update of the dense model, alternated.
 
-    python tests/benchmarks/training/masked_update.py [--pairs 40]
+    python -m tests.benchmarks.training.masked_update [--pairs 40]
 
 Times ``model.train()`` alone (forward, backward, clipping, optimizer step) on one rollout of CartPole, one thread,
 MLP 128-128-128, the ticket at 20% surviving. A pair runs dense, masked, masked, dense; the median ratio is shown.

@@ -1,6 +1,6 @@
 """Resident memory over the rounds of one process: ``find_tickets`` on tiny agents.
 
-    python tests/benchmarks/training/memory_rounds.py [--algo ppo] [--rounds 20] [--steps 128]
+    python -m tests.benchmarks.training.memory_rounds [--algo ppo] [--rounds 20] [--steps 128]
 
 Reads the resident set (VmRSS of /proc/self/status) before every run; the dense run and the first rounds are the
 warm-up. Exit status 1 where the last run began with more than 2% above the run after the warm-up.
@@ -17,8 +17,6 @@ from pathlib import Path
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from sb3_lottery import find_tickets
 from tests.sb3_lottery.tiny import make

@@ -1,6 +1,6 @@
 """Time and memory of pruning one round, against ``torch.nn.utils.prune.global_unstructured``, alternated.
 
-    python tests/benchmarks/training/prune_round.py [--parameters 61000000] [--repeats 5]
+    python -m tests.benchmarks.training.prune_round [--parameters 61000000] [--repeats 5]
 
 Each call runs in a fresh process on one thread. Time is CPU time; memory is the peak resident set during the
 call, less the resident set before it (weights and, in the second case, the masks of the round before).

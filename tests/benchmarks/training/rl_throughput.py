@@ -1,6 +1,6 @@
 """Environment steps a second of A2C with a ticket, against a plain script of Stable-Baselines3, alternated.
 
-    python tests/benchmarks/training/rl_throughput.py [--pairs 5] [--steps 40000] [--repeats 3] [--skip-jobs]
+    python -m tests.benchmarks.training.rl_throughput [--pairs 5] [--steps 40000] [--repeats 3] [--skip-jobs]
 
 The plain script is SB3's A2C on a DummyVecEnv with 32 environments and the preset's network, on one thread; ours has
 the callback with a ticket at 20% surviving, by the backend named. A pair runs plain, ours, ours, plain; the median
