@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.tickets.ticket import Ticket
+from tests import preloaded
 
 ROOT = Path(__file__).parents[2]
 USER_DIR = ROOT / "fairseq_lottery"
@@ -155,8 +156,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def lottery(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """The command ``lottery``."""
-    return run([sys.executable, "-m", "lottery_core.cli", *map(str, arguments)], status)
+    """The command ``lottery``, which loads fairseq for most of what it does here."""
+    words = [sys.executable, "-m", "lottery_core.cli", *map(str, arguments)]
+    return run(words, status, **{preloaded.PARENT: "fairseq"})
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -17,21 +17,23 @@ SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
 ROOT = Path(__file__).resolve().parents[2]
 BARE = "-bare"  # the parent that has not loaded this project
 FIRST = "core" + BARE  # the parent of all parents
-_TORCH = ("torch._dynamo", "matplotlib.pyplot", "safetensors.torch")  # the first is torch's compiler, for optimizers
+# The first is torch's compiler, for optimizers, and the second writes what it tells at the end.
+_TORCH = ("torch._dynamo", "tabulate", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "safetensors.torch")
 _FAIRSEQ = (
     "fairseq.tasks",
     "fairseq.models",
     "fairseq.trainer",
+    "fairseq.quantization_utils",
     "torch.distributed.fsdp",
     "sacrebleu",
     "tests.preloaded.parse_once",
 )
-# What a parent loads. Not the commands themselves, nor fairseq_lottery: their imports register and patch.
+# What a parent loads, if it is installed. Not fairseq_lottery, which registers and patches, nor what is ``__main__``.
 LOADED = {
     "core-bare": _TORCH,
     "core": ("lottery_core.cli",),
-    "sb3-bare": (*_TORCH, "sb3_contrib"),
-    "sb3": ("lottery_core.cli", "sb3_lottery.models", "sb3_lottery.training"),
+    "sb3-bare": (*_TORCH, "sb3_contrib", "gymnasium.envs.classic_control", "envpool", "yaml"),
+    "sb3": ("lottery_core.cli", "sb3_lottery.cli"),
     "fairseq-bare": (*_TORCH, *_FAIRSEQ),
     "fairseq": ("lottery_core.cli",),
 }
@@ -70,7 +72,8 @@ def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
     """The names of the parents that can start a command line, the better one first; none for a foreign command.
 
     :param args: the command line
-    :param chosen: the parent of code behind ``-c``, of a script and of a module that is not in :data:`MODULES`
+    :param chosen: the parent of code behind ``-c``, of a script, of a module that is not in :data:`MODULES`, and of the
+        command ``lottery``, which may load any framework
     """
     words = simple([os.fspath(word) for word in args]) if isinstance(args, list | tuple) else [""]
     path = Path(words[0])
@@ -79,7 +82,8 @@ def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
     if words[0] != sys.executable:
         name = SCRIPTS.get(path.name, (None,))[0] if path.parent == Path(sys.executable).parent else None
     elif words[1:2] == ["-m"]:
-        name = MODULES.get("".join(words[2:3]), chosen)
+        module = "".join(words[2:3])
+        name = chosen if module == "lottery_core.cli" and chosen else MODULES.get(module, chosen)
     else:
         name = chosen if words[1:2] == ["-c"] or "".join(words[1:2]).endswith(".py") else None
     return (name, name.removesuffix(BARE) + BARE)[name.endswith(BARE) :] if name else ()

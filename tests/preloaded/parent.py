@@ -6,6 +6,7 @@ import atexit
 import fcntl
 import gc
 import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -48,7 +49,8 @@ def main(name: str, numbers: list[int]) -> None:
     if not _environment:
         _environment.update(os.environ)
     for module in LOADED[name]:
-        importlib.import_module(module)
+        if importlib.util.find_spec(module.partition(".")[0]):
+            importlib.import_module(module)
     _loaded.update({key: value for key, value in os.environ.items() if _environment.get(key) != value})
     sys.path[:] = [folder for folder in sys.path if folder not in ("", os.getcwd(), *path)]  # each command has its own
     install()
@@ -80,6 +82,8 @@ def main(name: str, numbers: list[int]) -> None:
 def _tidy_up() -> None:
     """End as an interpreter does, but for taking the modules apart, which costs more than the fork."""
     threading._shutdown()  # type: ignore[attr-defined]
+    # Nor to wait 5 seconds for a loader's worker, where a function collects the loader before this one is called.
+    sys.modules["torch.utils.data._utils"]._set_python_exit_flag()
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()

@@ -82,7 +82,7 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> 
             f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.checkpoint.keep_last_epochs}"
         )
     if epochs // interval < average and (epochs or cfg.optimization.max_update):
-        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, but {epochs} epochs leave fewer")
+        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, and the training leaves fewer")
     for folder in finished:
         count = len(epoch_checkpoints(folder))
         if count < average:

@@ -22,7 +22,7 @@ from tests.fairseq_lottery.launcher.test_command import chain
 
 pytestmark = pytest.mark.slow
 
-TRAINING = [*TRANSFORMER, *split("--max-tokens 400 --max-update 4 --optimizer adam --lr 0.01 --cpu")]
+TRAINING = [*TRANSFORMER, *split("--max-tokens 400 --max-update 20 --optimizer adam --lr 0.01 --cpu")]
 JOINED = "--beam 1 --remove-bpe sentencepiece --max-len-b 8"
 KEPT = ("steps", "wall_seconds", "cpu_seconds", "ticket")  # of a training that is scored again
 RUNS = ("seed-1/dense", "seed-1/winning/round-01")
