@@ -27,6 +27,7 @@ from tests.sb3_lottery.helpers import assert_dead, ticket_for
 from tests.sb3_lottery.tiny import POLICY, make
 
 CLIPS = {"a2c", "ppo", "recurrentppo", "maskableppo", "dqn", "qrdqn"}
+WAYS = {"a2c", "dqn", "sac"}
 _EPS: dict[str, Any] = {"eps": 1e-5}
 _SGD: dict[str, Any] = {"momentum": 0.9, "nesterov": True}
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]] | None] = {
@@ -43,6 +44,19 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]] | None]
     "sgd": (torch.optim.SGD, _SGD),
     "sgd, decay": (torch.optim.SGD, {**_SGD, "weight_decay": 0.1}),
 }
+
+
+def pairs() -> list[Any]:
+    """Every algorithm with every optimizer; of those that are not slow, each optimizer with each way to step.
+
+    A2C has one optimizer for its network, DQN a target network beside it, SAC several optimizers and targets.
+    """
+    usual = {"own", "adam, decay", "rmsprop-tf, decay"}
+    return [
+        pytest.param(algo, optimizer, marks=() if algo in WAYS or optimizer in usual else pytest.mark.slow)
+        for optimizer in OPTIMIZERS
+        for algo in ALGORITHMS
+    ]
 
 
 def policy_kwargs(optimizer: str) -> dict[str, Any]:
@@ -110,8 +124,7 @@ def spy_on_clipping(model: BaseAlgorithm, masks: Masks, monkeypatch: pytest.Monk
     return norms
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("algo", "optimizer"), pairs())
 def test_a_ticket_from_its_start_to_the_saved_zip_and_on(
     algo: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
