@@ -5,7 +5,9 @@
 Each ``recipes/results/NAME/results*.csv`` gives the answer and the table that stand in the ``README.md`` beside it as
 blocks of code, and ``curve*.png``. Each ``recipes/results/NAME/EXPERIMENT/ways.csv`` (of ``recipes/cheap_chains``)
 gives lines of the table of ways in the ``README.md`` of NAME, computed again from the rows beside it, and
-``curve.png``. ``--check`` writes nothing, and fails where a page does not have them.
+``curve.png``. Each ``recipes/results/NAME/lines-EXPERIMENT.csv`` (of ``stability_rows.py``) gives the table of a
+stability probe, and ``stability-EXPERIMENT.png``. ``--check`` writes nothing, and fails where a page does not have
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from lottery_core.reports import Source, answer, plot, sentences, source_of, tab
 
 RESULTS = Path(__file__).parents[1] / "results"
 sys.path.insert(0, str(RESULTS.parent / "cheap_chains"))
+sys.path.insert(0, str(Path(__file__).parent))
 import publish as ways  # noqa: E402
+import stability_rows  # noqa: E402
 from table import table as table_of_ways  # noqa: E402
 
 
@@ -104,6 +108,15 @@ def main() -> int:
             differing += [str(folder / "README.md")] if new != page else []
         else:
             write_text(folder / "README.md", new)
+    for rows in sorted(RESULTS.glob(f"*/{stability_rows.BEGIN}*.csv")):
+        path = rows.parent / "README.md"
+        page = path.read_text()
+        new = stability_rows.renewed(page, rows)
+        if check:
+            differing += [str(path)] if new != page else []
+        else:
+            write_text(path, new)
+            print(stability_rows.draw(rows))
     for name in differing:
         print(f"{name} is not up to date: python recipes/upkeep/report_results.py", file=sys.stderr)
     return 1 if differing else 0

@@ -109,28 +109,48 @@ def stability(out: Path, threshold: float = THRESHOLD) -> Stability:
     probe = experiment.probed
     if probe is None:
         raise ConfigError(f"{out} is no stability probe")
-    floor, threshold = read_floor(out), check_threshold(threshold)
     points = []
     for number, point in enumerate(probe.points, 1):
         runs = [Run(seed, LINE, number) for seed in experiment.seeds]
         done = [run for run in runs if read_marker(out / run.folder, experiment) is not None]
-        lines = [Line.read(out / run.folder) for run in done]
-        if not lines:
-            continue
+        if done:
+            lines = [Line.read(out / run.folder) for run in done]
+            points.append((point, _trained(out, done[0], number), lines))
+    if not points:
+        raise ConfigError(f"{out} has no finished line: the probe has not come that far")
+    seeds, count = tuple(experiment.seeds), len(probe.points) * len(experiment.seeds)
+    return of_lines(points, read_floor(out), threshold, seeds, experiment.score_label, count)
+
+
+def of_lines(
+    points: Sequence[tuple[str, dict[str, int], Sequence[Line]]],
+    floor: float | None,
+    threshold: float,
+    seeds: tuple[int, ...],
+    label: str,
+    count: int,
+) -> Stability:
+    """Compute how unstable candidate points are from their lines.
+
+    :param points: for each point its name, how far the dense run had come there by unit, and the lines that are done
+    :param floor: score of the floor; ``None`` if it was not measured
+    :param threshold: see :func:`stability`
+    :param seeds: seeds of the probe
+    :param label: description of the score
+    :param count: number of lines of the whole probe
+    """
+    threshold = check_threshold(threshold)
+    found = []
+    for point, known, lines in points:
         barrier, error = mean_barrier(lines)
         ends = statistics.fmean(line.ends for line in lines)
         size = abs(ends) if floor is None else abs(ends - floor)
         share = barrier / size if size else (math.inf if barrier else 0.0)
         interval = _interval(barrier, error, [line.barrier for line in lines])
-        known = _trained(out, done[0], number)
         stable = share <= threshold
-        points.append(PointStability(point, known, ends, barrier, error, interval, share, stable, tuple(lines)))
-    if not points:
-        raise ConfigError(f"{out} has no finished line: the probe has not come that far")
+        found.append(PointStability(point, known, ends, barrier, error, interval, share, stable, tuple(lines)))
     scale = "the copies' score" if floor is None else "the distance from the measured floor to the copies' score"
-    count = len(probe.points) * len(experiment.seeds)
-    seeds, label = tuple(experiment.seeds), experiment.score_label
-    return Stability(tuple(_in_order(points)), threshold, scale, seeds, label, count)
+    return Stability(tuple(_in_order(found)), threshold, scale, seeds, label, count)
 
 
 def check_threshold(threshold: float) -> float:

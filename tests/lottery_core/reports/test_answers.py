@@ -15,7 +15,7 @@ from lottery_core.cli import main
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_csv, write_csv
 from lottery_core.reports import answer, source_of
-from recipes.upkeep import report_results
+from recipes.upkeep import report_results, stability_rows
 from sb3_lottery.find import Found
 from tests.lottery_core.reports.answer.rows import rows
 
@@ -29,6 +29,12 @@ def test_pages_have_the_tables_of_ways_of_their_rows() -> None:
     for page in {path.parents[1] / "README.md" for path in (ROOT / "recipes/results").glob("*/*/ways.csv")}:
         text = page.read_text()
         assert report_results.with_ways(text, page.parent, write=False) == text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes/results").glob("*/lines-*.csv")), ids=lambda path: path.stem)
+def test_the_page_of_a_probe_has_the_table_of_its_rows(path: Path) -> None:
+    page = (path.parent / "README.md").read_text()
+    assert stability_rows.renewed(page, path) == page
 
 
 def test_there_are_results() -> None:

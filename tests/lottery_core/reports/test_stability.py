@@ -16,6 +16,7 @@ from lottery_core.cli.stability import chosen_point
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Line, Run, paths
 from lottery_core.reports import stability, stability_report
+from recipes.upkeep import stability_rows
 from tests.lottery_core.experiments.test_stability import POINTS, probe, run
 
 
@@ -65,6 +66,22 @@ def test_a_line_that_is_not_finite(seeds: tuple[int, ...], tmp_path: Path) -> No
     (entry,) = json.loads(text)["points"]
     assert (entry["instability"], entry["share"], entry["interval"]) == (None, None, None)
     assert entry["lines"][0]["scores"][1] is None
+
+
+def test_rows_of_a_finished_probe_give_the_same_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(probe(tmp_path, seeds=(1, 2)))
+    found, rows = stability_report(tmp_path, 0.3), tmp_path / "lines-toy.csv"
+    said = capsys.readouterr().out.replace(tmp_path.name, "toy").splitlines()[:-1]
+    stability_rows.write_rows(tmp_path, rows)
+    assert repr(stability_rows.read_rows(rows)) == repr(found)  # errors are NaN
+    page = "Before.\n\n    toy: stability; of old rows\n    that said other things\n\nBehind.\n"
+    expected = "".join(f"    {line}\n" for line in said)
+    assert stability_rows.renewed(page, rows) == f"Before.\n\n{expected}\nBehind.\n"
+    with pytest.raises(ValueError, match="no block of code that begins 'toy: stability;'"):
+        stability_rows.renewed("Nothing.\n", rows)
+    shutil.rmtree(tmp_path / Run(2, "line", 3).folder)
+    with pytest.raises(ConfigError, match="1 of 6 lines are not done"):
+        stability_rows.write_rows(tmp_path, rows)
 
 
 def test_a_damaged_threshold_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
