@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lottery_core
 import sb3_lottery
+from fairseq_lottery.launcher import command as fairseq_command
 from lottery_core.cli import lottery
 from sb3_lottery.cli import analyse
 
@@ -16,6 +17,7 @@ NAMED = {name for row in ROWS for name in re.findall(r"`([^`]+)`", row.split("|"
 READ_FILES = {
     *(f"lottery {command}" for command in lottery._COMMANDS if command != "doctor"),  # it reads no files
     *(f"sb3-lottery {command}" for command in analyse.COMMANDS),
+    *(f"fairseq-lottery {command}" for command in fairseq_command.COMMANDS),
     *("sb3-lottery", "fairseq-lottery", "fairseq-train", "fairseq-generate", "fairseq-validate", "fairseq-eval-lm"),
     *("read_weights", "Ticket.load", "load_sparse", "load_sparse_policy", "find_tickets", "shrink_policy"),
 }

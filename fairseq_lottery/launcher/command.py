@@ -236,6 +236,10 @@ def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path],
     )
 
 
+# Commands on the folder of an experiment: words before and after "--".
+COMMANDS: dict[str, Callable[[Sequence[str], Sequence[str]], None]] = {"rescore": rescore, "floor": floor}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fairseq-lottery``.
 
@@ -243,10 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 1 for a failed run, 2 for bad input, 130 after Ctrl-C
     """
     options, words = split(typed_words() if argv is None else argv)
-    if options[:1] == ["rescore"]:
-        return run_command(lambda: rescore(options[1:], words), "fairseq-lottery rescore")
-    if options[:1] == ["floor"]:
-        return run_command(lambda: floor([*options[1:], *words]), "fairseq-lottery floor")
+    if options and options[0] in COMMANDS:
+        return run_command(lambda: COMMANDS[options[0]](options[1:], words), f"fairseq-lottery {options[0]}")
     if options[:1] == [STABILITY]:
         probed = vars(stability_parser().parse_args(options[1:]))
         return run_command(lambda: _stability(probed, words), f"fairseq-lottery {STABILITY}")

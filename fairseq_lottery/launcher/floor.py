@@ -6,38 +6,31 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_lottery.launcher.framework import Fairseq
+from fairseq_lottery.launcher.framework import add_trust, load_trusted
 from fairseq_lottery.launcher.scoring import measure_floor
 from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, dense, paths, read_marker, write_floor
-from lottery_core.files import unsigned
+from lottery_core.experiments import dense, paths, read_marker, write_floor
 
 
-def floor(words: Sequence[str]) -> None:
+def floor(words: Sequence[str], training: Sequence[str] = ()) -> None:
     """Run ``fairseq-lottery floor``.
 
     :param words: words of the command line after ``floor``
+    :param training: words after ``--``, which must be empty
     :raises LotteryError: bad input, or the floor cannot be measured
     """
     parser = Parser(prog="fairseq-lottery floor", description="Measure what a model scores that has learned nothing.")
     parser.add_argument("out", type=Path, metavar="DIR", help="folder of an experiment; its report then has this floor")
-    parser.add_argument(
-        "--trust", action="store_true", help="run the code in a folder that your own commands did not write"
-    )
+    add_trust(parser)
     args = parser.parse_args(list(words))
+    if training:
+        raise ConfigError("floor trains nothing: leave out what follows --")
     out = args.out
-    experiment = Experiment.load(out)
-    if experiment.framework != Fairseq.name:
-        raise ConfigError(f"{out} is not an experiment of fairseq-lottery")
+    experiment = load_trusted(out, args.trust)
     run = dense(experiment.seeds[0])
     if read_marker(out / run.folder, experiment) is None:
         raise ConfigError(f"{out}: {run} has not finished, and its model and its task are needed")
-    if not args.trust and unsigned([out / paths.EXPERIMENT]):
-        raise ConfigError(
-            f"{out} can run code by its --user-dir, and your own commands on this machine did not write "
-            f"{paths.EXPERIMENT}. If you trust whoever made it, add --trust"
-        )
     logging.getLogger().setLevel(logging.ERROR)
     found = measure_floor(experiment, out / run.folder)
     if found is None:

@@ -8,7 +8,10 @@ from pathlib import Path
 from fairseq_lottery.launcher.resume import why_not_resumable
 from fairseq_lottery.names import LAST
 from lottery_core.checkpoints import read_weights
-from lottery_core.experiments import Experiment, Run, Score, read_score
+from lottery_core.cli import Parser
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, Run, Score, paths, read_score
+from lottery_core.files import unsigned
 from lottery_core.tickets import Weights
 
 
@@ -45,3 +48,34 @@ class Fairseq:
     def score(self, folder: Path) -> Score:
         """Read ``score.json``."""
         return read_score(folder)
+
+
+def add_trust(parser: Parser) -> None:
+    """Add the option ``--trust`` of commands that take their settings from a folder.
+
+    :param parser: parser of the command
+    """
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        default=False,
+        help="run the code in a folder that your own commands did not write",
+    )
+
+
+def load_trusted(out: Path, trust: bool) -> Experiment:
+    """Read the settings of an experiment that run code: its ``--user-dir`` and a scoring command of its own.
+
+    :param out: folder of the experiment
+    :param trust: whether the user trusts whoever made the folder
+    :raises ConfigError: it is no experiment of ``fairseq-lottery``, or another user or machine has written it
+    """
+    experiment = Experiment.load(out)
+    if experiment.framework != Fairseq.name:
+        raise ConfigError(f"{out} is not an experiment of fairseq-lottery")
+    if not trust and unsigned([out / paths.EXPERIMENT]):
+        raise ConfigError(
+            f"{out} can run code by its --user-dir or its scoring, and your own commands on this machine did not write "
+            f"{paths.EXPERIMENT}. If you trust whoever made it, add --trust"
+        )
+    return experiment

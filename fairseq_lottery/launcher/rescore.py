@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.launcher.framework import Fairseq
+from fairseq_lottery.launcher.framework import Fairseq, add_trust, load_trusted
 from fairseq_lottery.launcher.options import parse_fairseq
 from fairseq_lottery.launcher.scoring import (
     SCORING_OPTIONS,
@@ -43,6 +43,7 @@ def rescore_parser() -> Parser:
     add = result.add_argument
     add("--again", action="store_true", default=False, help="also runs whose scores came from the same settings")
     add("--quiet", action="store_true", default=False, help="no progress")
+    add_trust(result)
     return result
 
 
@@ -58,9 +59,7 @@ def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
     args = rescore_parser().parse_args(list(words))
     if training:
         raise ConfigError("rescore trains nothing: leave out what follows --")
-    before = Experiment.load(args.out)
-    if before.framework != Fairseq.name:
-        raise ConfigError(f"{args.out} is not an experiment of fairseq-lottery")
+    before = load_trusted(args.out, args.trust)
     arguments = FairseqArguments(before.settings["arguments"])
     given = {name: getattr(args, name, None) for name in SCORING_OPTIONS}
     experiment = with_scoring(before, scoring_of(given, before.scoring, default_score(arguments.task or "")))

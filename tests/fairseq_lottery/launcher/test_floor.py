@@ -78,13 +78,20 @@ def test_it_can_be_left_out_and_added_later(lm_data: Path, tmp_path: Path, capsy
     assert floor == pytest.approx(unigram(lm_data.parent), abs=1e-6)
     assert f"floor: {floor:.4g} (a unigram model of the training text)" in capsys.readouterr().out
     settings = (tmp_path / "experiment.json").read_text()
+    foreign = json.loads(settings)
+    foreign["scoring"]["score"] = [f"touch {tmp_path / 'ran'}"]
+    (tmp_path / "experiment.json").write_text(json.dumps(foreign))
+    for command in cli.COMMANDS:
+        assert cli.main([command, str(tmp_path)]) == 2
+        assert "your own commands on this machine did not write" in capsys.readouterr().err
+        assert not (tmp_path / "ran").exists()
+        assert cli.main([command, str(tmp_path), "--", "--lr", "1"]) == 2
+        assert f"{command} trains nothing: leave out what follows --" in capsys.readouterr().err
     (tmp_path / "experiment.json").write_text(settings + "\n")
-    assert cli.main(["floor", str(tmp_path)]) == 2
-    assert "your own commands on this machine did not write" in capsys.readouterr().err
     assert cli.main(["floor", str(tmp_path), "--trust"]) == 0
     capsys.readouterr()
     (tmp_path / "seed-1/dense/result.json").unlink()
-    assert cli.main(["floor", str(tmp_path)]) == 2
+    assert cli.main(["floor", str(tmp_path), "--trust"]) == 2
     assert "seed 1 dense has not finished" in capsys.readouterr().err
     assert cli.main(["floor", str(tmp_path / "nowhere")]) == 2
     assert "holds no experiment" in capsys.readouterr().err
