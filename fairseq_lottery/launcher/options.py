@@ -31,7 +31,8 @@ from lottery_core.cli import (
     version_line,
 )
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, read_row
+from lottery_core.experiments import LEARNING_RATE, NOTHING, Experiment, paths, read_row
+from lottery_core.files import unsigned
 from lottery_core.tickets import versions
 
 _PACKAGES = ("fairseq-fixed", "fairseq", "sacrebleu")  # whose versions can change results
@@ -192,7 +193,7 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
     except ValueError as error:
         raise ConfigError(f"--launcher is not a valid command line: {error}") from error
     given = {name: getattr(args, name) for name in SCORING_OPTIONS}
-    scoring = scoring_of(given, read_row(args.out).get("scoring", {}), default_score(arguments.task or ""))
+    scoring = scoring_in(args.out, given, default_score(arguments.task or ""))
     experiment = Experiment(
         out=args.out,
         framework="fairseq",
@@ -216,6 +217,27 @@ def experiment_of(args: argparse.Namespace, arguments: FairseqArguments) -> Expe
         versions=all_versions(),
     )
     return with_scoring(experiment, scoring)
+
+
+def scoring_in(out: Path, given: Mapping[str, Any], score: str) -> dict[str, Any]:
+    """Make the scoring settings of an experiment; what is not given is as in its folder.
+
+    :param out: folder of the experiment
+    :param given: values of the options that were given
+    :param score: the default score
+    :raises ConfigError: a value is invalid, or the folder has a scoring that runs code (a command, options of
+        ``fairseq-generate``) from another user or machine
+    """
+    before = read_row(out).get("scoring", {})
+    scoring = scoring_of(given, before, score)
+    own = scoring_of(given, {}, score)
+    for name in ("score", "generate"):
+        if scoring[name] != own[name] and unsigned([out / paths.EXPERIMENT]):
+            raise ConfigError(
+                f"{out} has --{name} from a command that was not yours on this machine, and it can run code: give "
+                f"--{name} yourself"
+            )
+    return scoring
 
 
 def _rewind_word(args: argparse.Namespace) -> str:

@@ -25,7 +25,7 @@ def install() -> None:
 
     for patch in (safe_globals, load_checkpoint, saving, bf16, call_main, cpu_ddp, rank_death):
         patch.install()
-    from fairseq_lottery.patches import begin_late, fp16_on_cpu, nan_detector, numpy_long
+    from fairseq_lottery.patches import begin_late, fasta_index, fp16_on_cpu, nan_detector, numpy_long
 
-    for patch in (begin_late, fp16_on_cpu, nan_detector, numpy_long):
+    for patch in (begin_late, fasta_index, fp16_on_cpu, nan_detector, numpy_long):
         patch.install()

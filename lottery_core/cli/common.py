@@ -174,7 +174,7 @@ def _print_plan(
         copied += row is None and same is not None
         known = f" (will be the same as {same}, not trained again)" if same is not None else known
         if row is not None:
-            known = f" (done, the same as {row.same_as})" if row.same_as else " (done)"
+            known = f" (done, the same as {printable(row.same_as)})" if row.same_as else " (done)"
         finished += row is not None
         print(f"{run}{known}\n  {folder}\n  {shlex.join(command)}")
         if run.kind == LINE:

@@ -158,7 +158,8 @@ def _inspect(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in OPTIONS}
-    print(f"{args.output}: {export(args.checkpoint, args.output, args.form, args.trust, **options)}")
+    done = export(args.checkpoint, args.output, args.form, args.trust, **options)
+    print(f"{args.output}: {printable(done, 4_000)}")
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Files: atomic writes, the folder lock, checked JSON and sizes, learning curves, printable text, signatures."""
+"""Files: atomic writes, the folder lock, checked JSON and sizes, learning curves, links, printable text, signatures."""
 
 from lottery_core.files.atomic import (
     FolderLock,
@@ -18,6 +18,7 @@ from lottery_core.files.curve import CurveFile, CurvePoint, read_curve
 from lottery_core.files.differences import differences
 from lottery_core.files.folders import write_folder
 from lottery_core.files.json_values import from_json, parse_json
+from lottery_core.files.links import refuse_link_out, refuse_links_out
 from lottery_core.files.printable import first_line, printable
 from lottery_core.files.regular import file_digest, stamp, why_not_regular
 from lottery_core.files.signatures import sign, unsigned
@@ -41,6 +42,8 @@ __all__ = [
     "read_json",
     "read_object",
     "refuse_inputs",
+    "refuse_link_out",
+    "refuse_links_out",
     "remove_parts",
     "sign",
     "stamp",

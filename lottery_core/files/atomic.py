@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from lottery_core.errors import BusyError, WriteError
 from lottery_core.files.json_values import parse_json
+from lottery_core.files.links import refuse_links_out
 from lottery_core.files.regular import why_not_regular
 
 
@@ -35,7 +36,8 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            temporary.unlink(missing_ok=True)
+            with open(temporary, "xb") as file:  # never through a link that stands there
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -161,7 +163,7 @@ LOCK = ".lock"
 
 
 class FolderLock:
-    """Context manager that allows one process at a time in an experiment folder.
+    """Context manager that allows one process at a time in an experiment folder without links that lead out of it.
 
     It uses ``flock``, which the kernel releases when every holder has died. Child processes that are given
     :attr:`fileno` inherit the lock, so it is held while training processes of a killed command are still alive.
@@ -169,7 +171,7 @@ class FolderLock:
     :param folder: the experiment folder; created if missing
     :param patience: seconds to wait for the lock, by default :data:`PATIENCE`
     :raises BusyError: another process holds the lock; the message names it
-    :raises WriteError: the folder cannot be created or written
+    :raises WriteError: the folder cannot be created or written, or has a symbolic link that leads out of it
     """
 
     def __init__(self, folder: Path, patience: float | None = None) -> None:
@@ -184,6 +186,7 @@ class FolderLock:
         return self._file.fileno()
 
     def __enter__(self) -> FolderLock:
+        refuse_links_out(self.path.parent)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and why_not_regular(self.path) is not None:

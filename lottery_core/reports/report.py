@@ -9,7 +9,7 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_searches, write_csv
-from lottery_core.files import printable, refuse_inputs, write_json
+from lottery_core.files import printable, refuse_inputs, refuse_link_out, write_json
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
 from lottery_core.reports.costs import cost_lines, steps_lines
@@ -65,6 +65,7 @@ def report(
                 answers[f"{name}, {further}"] = answer(more.rows, more.question(asked), more.searches)
     if picture is None and len(runs) == 1:
         picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
+        refuse_link_out(runs[0], picture)
     inputs = [path for run in runs for path in _inputs(run)]
     for output in (picture, csv, json):
         if output is not None:

@@ -10,9 +10,12 @@ from typing import TextIO
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, Run, paths, read_row
+from lottery_core.files import printable
 from lottery_core.reports import Answer, Asked, answer, plot, source_of, table, tables
 
 _PICTURES = (".png", ".pdf", ".svg")
+
+_LONGEST = 10_000  # characters of a line
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Found:
 
         :param file: stream to print to; ``None`` is ``sys.stdout``
         """
-        print(self, file=file or sys.stdout)
+        print("\n".join(printable(line, _LONGEST) for line in str(self).split("\n")), file=file or sys.stdout)
 
     def answer(self, asked: Asked | None = None) -> Answer:
         """Say how small the network can be, and whether it is the mask, the start or luck.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.names import BLEU, LOG_PPL, LOSS, PREFIX, SCORES
 from lottery_core import dialects
 from lottery_core.cli import accept
@@ -86,9 +87,11 @@ def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) 
     if values["average"] < 1:
         raise ConfigError(f"--average must be at least 1, not {values['average']}")
     try:
-        shlex.split(values["generate"])
+        generate = FairseqArguments(shlex.split(values["generate"]))
     except ValueError as error:
         raise ConfigError(f"--generate is not a valid command line: {error}") from error
+    if generate.user_dir is not None:
+        raise ConfigError("--generate: --user-dir is that of the training: leave it out")
     if values["reference"] is not None:
         reference = Path(values["reference"])
         if not reference.is_file():

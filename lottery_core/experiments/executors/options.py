@@ -82,7 +82,8 @@ def make_executor(
     options = with_cpus(slurm_options(args.slurm or ""), cpus or args.threads, cpus_of_a_gpu or args.threads)
     retries = RETRIES if args.retries is None else args.retries
     jobs = MANY if args.jobs is None else args.jobs
-    return Slurm(command, out, options, jobs, args.threads, retries, require_installed=not args.dry_run)
+    dry_run = getattr(args, "dry_run", False)  # rescore has no such option
+    return Slurm(command, out, options, jobs, args.threads, retries, require_installed=not dry_run)
 
 
 def gpus_of_a_job(args: argparse.Namespace) -> int:

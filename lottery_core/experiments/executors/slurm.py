@@ -119,7 +119,10 @@ class Slurm:
         submitted = read_object(folder / paths.JOB)
         if not submitted:
             return None
-        job = Job(self.queue, folder, str(submitted.get("token")), str(submitted.get("name")), logs=self.logs)
+        token, name = str(submitted.get("token")), str(submitted.get("name"))
+        if not re.fullmatch(rf"{_PREFIX}-[\w.-]+-[0-9a-f]{{12}}", name):  # jobs are cancelled by their name
+            return None
+        job = Job(self.queue, folder, token, name, logs=self.logs)
         code = job.code()
         if code is not None:
             return job if code == 0 else None

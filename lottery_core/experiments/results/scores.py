@@ -10,7 +10,7 @@ from typing import Any
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments.graph import paths
 from lottery_core.experiments.results.row import Row, Score, check_numbers
-from lottery_core.files import from_json, printable, read_json, read_object, write_json
+from lottery_core.files import from_json, printable, read_json, read_object, refuse_link_out, write_json
 from lottery_core.pruning import FLOOR
 
 
@@ -56,6 +56,7 @@ def write_floor(out: Path, floor: Score, policy: str) -> None:
     :param policy: the policy that reached the score, e.g. ``"random actions"``
     :raises WriteError: the file cannot be written
     """
+    refuse_link_out(out, out / paths.FLOOR)
     write_json(out / paths.FLOOR, {**asdict(floor), "policy": policy})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.experiments import THRESHOLD, paths
-from lottery_core.files import printable, write_json
+from lottery_core.files import printable, refuse_link_out, write_json
 from lottery_core.reports.stability.picture import draw_stability
 from lottery_core.reports.stability.result import PointStability, Stability, stability
 
@@ -22,6 +22,8 @@ def stability_report(out: Path, threshold: float = THRESHOLD) -> Stability:
     :raises LotteryError: see :func:`stability`, or a file cannot be written
     """
     found = stability(out, threshold)
+    for name in (paths.STABILITY, paths.STABILITY_PICTURE):
+        refuse_link_out(out, out / name)
     write_json(out / paths.STABILITY, as_data(found))
     draw_stability(found, out / paths.STABILITY_PICTURE)
     for line in [*stability_lines(found, out.resolve().name), f"picture: {out / paths.STABILITY_PICTURE}"]:

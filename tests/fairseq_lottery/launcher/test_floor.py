@@ -69,7 +69,9 @@ def test_a_translation_has_that_of_the_untrained_network(translation_data: Path,
     assert [row.score for row in read_csv(tmp_path / "results.csv") if row.kind == "floor"] == [again["score"]]
 
 
-def test_it_can_be_left_out_and_added_later(lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_can_be_left_out_and_added_later(
+    lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     helpers.run(chain("--out", tmp_path, "--rounds", 0, "--no-floor", "--", lm_data, *LSTM, "--max-epoch", 1))
     assert not (tmp_path / "floor.json").exists()
     assert {row.kind for row in read_csv(tmp_path / "results.csv")} == {"dense"}
@@ -78,15 +80,30 @@ def test_it_can_be_left_out_and_added_later(lm_data: Path, tmp_path: Path, capsy
     assert floor == pytest.approx(unigram(lm_data.parent), abs=1e-6)
     assert f"floor: {floor:.4g} (a unigram model of the training text)" in capsys.readouterr().out
     settings = (tmp_path / "experiment.json").read_text()
-    foreign = json.loads(settings)
-    foreign["scoring"]["score"] = [f"touch {tmp_path / 'ran'}"]
-    (tmp_path / "experiment.json").write_text(json.dumps(foreign))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    again = ["--out", str(tmp_path), "--rounds", "0", "--no-floor", "--", str(lm_data), *LSTM, "--max-epoch", "1"]
+    for name, value in (
+        ("generate", f"--beam 5 --user-dir {tmp_path / 'mine'}"),
+        ("score", ["bleu", f"touch {tmp_path / 'ran'}"]),
+    ):
+        foreign = json.loads(settings)
+        foreign["scoring"][name] = value
+        (tmp_path / "experiment.json").write_text(json.dumps(foreign))
+        for more in ([], ["--dry-run"]):
+            assert cli.main([*more, *again]) == 2
+            said = capsys.readouterr().err
+            assert f"has --{name} from a command that was not yours" in said or "--user-dir is that of the" in said
+            assert not (tmp_path / "ran").exists()
     for command in cli.COMMANDS:
         assert cli.main([command, str(tmp_path)]) == 2
         assert "your own commands on this machine did not write" in capsys.readouterr().err
         assert not (tmp_path / "ran").exists()
         assert cli.main([command, str(tmp_path), "--", "--lr", "1"]) == 2
         assert f"{command} trains nothing: leave out what follows --" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))  # without Slurm
+    assert cli.main(["rescore", str(tmp_path), "--trust", "--score", "loss", "--executor", "slurm"]) == 2
+    assert capsys.readouterr().err.startswith("fairseq-lottery rescore: error: ")
     (tmp_path / "experiment.json").write_text(settings + "\n")
     assert cli.main(["floor", str(tmp_path), "--trust"]) == 0
     capsys.readouterr()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_lottery.launcher.scoring.settings import default_score, scoring_of
+from fairseq_lottery.launcher.options import scoring_in
+from fairseq_lottery.launcher.scoring.settings import SCORING_OPTIONS, default_score, scoring_of, with_scoring
 from fairseq_lottery.launcher.scoring.subwords import why_not_words
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, paths, read_rows
+from tests.lottery_core import toy
 from tests.test_old_files import OLD
 
 WORDS = ["drei hundert sieben", "eins", "email user@@host oder @@"]
@@ -78,3 +80,20 @@ def test_a_folder_of_0_1_says_how_it_was_scored(tmp_path: Path) -> None:
     assert len(rows) == 3
     assert {row.scoring for row in rows} == {old} != {again.scoring_text}
     assert json.loads((out / paths.EXPERIMENT).read_text())["version_0_1"]["scoring"] == old
+
+
+def test_options_of_generating_are_taken_from_no_foreign_folder(tmp_path: Path) -> None:
+    """Nor is the module that they may name imported."""
+    words = ["data", "--arch", "transformer", "--task", "lottery_translation"]
+    nothing = dict.fromkeys(SCORING_OPTIONS)
+    own = scoring_of({**nothing, "generate": "--beam 2"}, {}, "bleu")
+    made = toy.experiment(tmp_path, framework="fairseq", settings={"arguments": words, "threads": 1})
+    with_scoring(made, own).write()
+    assert scoring_in(tmp_path, nothing, "bleu")["generate"] == "--beam 2"
+    settings = json.loads((tmp_path / "experiment.json").read_text())
+    (tmp_path / "experiment.json").write_text(json.dumps(settings).replace("--beam 2", "--beam 3"))
+    with pytest.raises(ConfigError, match="has --generate from a command that was not yours on this machine"):
+        scoring_in(tmp_path, nothing, "bleu")
+    assert scoring_in(tmp_path, {**nothing, "generate": "--beam 3"}, "bleu")["generate"] == "--beam 3"
+    with pytest.raises(ConfigError, match="--user-dir is that of the training"):
+        scoring_of({**nothing, "generate": "--beam 2 --user-dir mine"}, {}, "bleu")

@@ -13,9 +13,11 @@ import fairseq
 import numpy
 import pytest
 import torch
+from fairseq.data.fasta_dataset import FastaDataset
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 
+import fairseq_lottery  # noqa: F401
 from fairseq_lottery.safety import EVALUATED, require_plain, require_plain_state
 from lottery_core.errors import CheckpointError
 
@@ -127,6 +129,23 @@ def test_every_option_that_fairseq_evaluates_is_known() -> None:
         found |= {name.rpartition(".")[2] for name in calls}
     assert {"encoder_layers", "decoder_attention", "adam_betas", "wer_args", "left_pad_source"} <= found
     assert found <= EVALUATED
+
+
+def test_no_option_and_no_path_reaches_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one place where fairseq uses a shell makes the index of a FASTA file."""
+    place = Path(fairseq.__file__).parent
+    sources = {path.relative_to(place): path.read_text() for path in place.rglob("*.py")}
+    found = {path for path, text in sources.items() if re.search(r"shell=True|os\.(system|popen)\(", text)}
+    assert {str(path) for path in found if path.parts[0] != "examples"} == {"data/fasta_dataset.py"}
+    folder = tmp_path / "$(touch ran)"
+    folder.mkdir()
+    (folder / "train.fasta").write_text(">one\nACGT\nAC\n>two\n\n>three\nÄC\n")
+    monkeypatch.chdir(tmp_path)
+    data = FastaDataset(str(folder / "train"))
+    assert data.offsets.tolist() == [0, 13, 19]
+    assert data.sizes.tolist() == [6, 0, 2]
+    assert [data[index] for index in range(3)] == [(">one", "ACGTAC"), (">two", ""), (">three", "ÄC")]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_the_defaults_of_every_architecture_are_accepted() -> None:

@@ -24,6 +24,8 @@ from tests.lottery_core.toy import Here, Toy, experiment
 
 pytest.importorskip("submitit")
 
+TOKEN = "0123456789ab"
+
 
 class FakeQueue(Queue):
     """Gives the answers of its arguments, one per call; then the last one again."""
@@ -145,11 +147,12 @@ def test_a_controller_that_does_not_answer_is_not_asked_by_every_job(
     for index in range(5):
         folder = tmp_path / str(index)
         folder.mkdir()
-        write_json(folder / paths.JOB, {"token": "abc", "name": f"x-{index}"})
-        with pytest.raises(RunError, match=rf"squeue does not answer \(.*exit status 1.*\), and x-{index} may still"):
+        write_json(folder / paths.JOB, {"token": TOKEN, "name": f"lottery-x-{index}-{TOKEN}"})
+        said = rf"squeue does not answer \(.*exit status 1.*\), and lottery-x-{index}-{TOKEN} may still"
+        with pytest.raises(RunError, match=said):
             slurm.adopt(dense(1), folder)
     assert asked.read_text().count("once") == 2
-    (tmp_path / "squeue").write_text("#!/bin/sh\nprintf 'x-3|RUNNING|8\\n'\n")
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf 'lottery-x-3-{TOKEN}|RUNNING|8\\n'\n")
     slurm.queue.state("", now=True)
     adopted = [slurm.adopt(dense(1), tmp_path / str(index)) is not None for index in range(5)]
     assert adopted == [False, False, False, True, False]
@@ -168,7 +171,7 @@ def test_scontrol_is_asked_once_a_look_at_the_queue(tmp_path: Path, monkeypatch:
 
 def test_only_queued_and_successful_jobs_are_adopted(tmp_path: Path) -> None:
     slurm = Slurm(Toy().command, tmp_path, {}, require_installed=False)
-    write_json(tmp_path / paths.JOB, {"token": "abc", "name": "x"})
+    write_json(tmp_path / paths.JOB, {"token": TOKEN, "name": f"lottery-x-{TOKEN}"})
     for code, state, adopted in (
         (None, "RUNNING", True),
         (None, None, False),
@@ -177,10 +180,18 @@ def test_only_queued_and_successful_jobs_are_adopted(tmp_path: Path) -> None:
     ):
         slurm.queue = FakeQueue(state)
         if code is not None:
-            write_json(tmp_path / paths.JOB_END, {"token": "abc", "code": code})
+            write_json(tmp_path / paths.JOB_END, {"token": TOKEN, "code": code})
         assert (slurm.adopt(dense(1), tmp_path) is not None) == adopted
     (tmp_path / paths.JOB).write_text("{")
     assert slurm.adopt(dense(1), tmp_path) is None
+
+
+def test_a_job_of_another_name_is_not_taken_for_a_run_and_cancelled(tmp_path: Path) -> None:
+    slurm = Slurm(Toy().command, tmp_path, {}, require_installed=False)
+    slurm.queue = FakeQueue("RUNNING")
+    for name in ("jupyter", f"lottery-x-{TOKEN}\n", "lottery-x-*", f"lottery-{TOKEN}"):
+        write_json(tmp_path / paths.JOB, {"token": TOKEN, "name": name})
+        assert slurm.adopt(dense(1), tmp_path) is None
 
 
 def job(folder: Path, *answers: str | None) -> Job:
