@@ -40,7 +40,10 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     )
     rewind: Optional[str] = field(
         default=None,
-        metadata={"help": "weights at the rewind point, for --ticket-kind shuffled and --after-rewind remaining"},
+        metadata={
+            "help": "weights at the rewind point, for --ticket-kind shuffled and at-start, and for "
+            "--after-rewind remaining"
+        },
     )
     outside: str = field(
         default="rewind",
@@ -76,7 +79,10 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     )
     scope: Optional[str] = field(
         default=None,
-        metadata={"help": "'all', 'layers' or regular expressions, separated by spaces; checked against the model"},
+        metadata={
+            "help": "'all', 'layers', 'trainable' or regular expressions, separated by spaces; checked against "
+            "the model"
+        },
     )
     sparse_inference: str = field(
         default="off",

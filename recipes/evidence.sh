@@ -206,12 +206,12 @@ units() {
     done
 }
 
-# Embeddings have no units, so both are pruned in their layers.
+# Embeddings have no units, so both are pruned in their layers; every layer keeps a head and a unit, 15% of them in all.
 units-transformer() {
     local granularity
     for granularity in weight unit; do
         SEEDS=${SEEDS_GIVEN:-1} text "units-transformer/$granularity" multi30k_transformer --from "$DATA" SCOPE=layers ROUNDS=5 \
-            "PREPARED=$OUT/units-transformer/data" KINDS="winning random" -- --granularity "$granularity"
+            PRUNE_RATE=0.3 "PREPARED=$OUT/units-transformer/data" KINDS="winning random" -- --granularity "$granularity"
     done
 }
 

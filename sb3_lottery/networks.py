@@ -62,7 +62,7 @@ class PoolingCNN(BaseFeaturesExtractor):
     :param observation_space: space of images (channels, 105, 80)
     :param sizes: units of each layer after the convolutions
     :param channels: channels of each convolution; a shrunk network has fewer
-    :raises ConfigError: the frames have another size
+    :raises ConfigError: the frames do not give 1920 features
     """
 
     features = 1920

@@ -13,6 +13,14 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import dense, paths, read_marker, write_floor
 
 
+def floor_parser() -> Parser:
+    """Make the parser of ``fairseq-lottery floor``."""
+    result = Parser(prog="fairseq-lottery floor", description="Measure what a model scores that has learned nothing.")
+    result.add_argument("out", type=Path, metavar="DIR", help="folder of an experiment; its report then has this floor")
+    add_trust(result)
+    return result
+
+
 def floor(words: Sequence[str], training: Sequence[str] = ()) -> None:
     """Run ``fairseq-lottery floor``.
 
@@ -20,10 +28,7 @@ def floor(words: Sequence[str], training: Sequence[str] = ()) -> None:
     :param training: words after ``--``, which must be empty
     :raises LotteryError: bad input, or the floor cannot be measured
     """
-    parser = Parser(prog="fairseq-lottery floor", description="Measure what a model scores that has learned nothing.")
-    parser.add_argument("out", type=Path, metavar="DIR", help="folder of an experiment; its report then has this floor")
-    add_trust(parser)
-    args = parser.parse_args(list(words))
+    args = floor_parser().parse_args(list(words))
     if training:
         raise ConfigError("floor trains nothing: leave out what follows --")
     out = args.out

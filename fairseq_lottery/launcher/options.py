@@ -57,7 +57,7 @@ def parser() -> Parser:
         prog="fairseq-lottery",
         usage="fairseq-lottery --out DIR [option ...] -- DATA [fairseq-train option ...]\n"
         "       fairseq-lottery rescore DIR [option ...]  (see fairseq-lottery rescore -h)\n"
-        "       fairseq-lottery floor DIR\n"
+        "       fairseq-lottery floor DIR [--trust]\n"
         "       fairseq-lottery stability --out DIR [option ...] -- DATA [fairseq-train option ...]",
         description="Find winning tickets with fairseq-train, and train controls alongside.",
         argument_default=argparse.SUPPRESS,
@@ -71,7 +71,7 @@ def parser() -> Parser:
         rewind="rewind point: update:N, epoch:N or init (epoch:1); auto: the earliest stable point of a probe, see "
         "fairseq-lottery stability; none: the survivors keep their trained weights and "
         "train on at the last learning rate",
-        scope="all, layers, or regular expressions for names of parameters (all)",
+        scope="all, layers, trainable (nothing frozen), or regular expressions for names of parameters (all)",
     )
     method.add_argument(
         "--rewind-what",
@@ -86,8 +86,8 @@ def parser() -> Parser:
         "--no-floor",
         action="store_true",
         default=False,
-        help="do not measure the floor: a unigram model of the training text for log_ppl, the untrained network for "
-        "other scores, by the dense run of the first seed; for the report",
+        help="do not measure the floor, with which the report compares: a unigram model of the training text for "
+        "log_ppl, the untrained network for other scores (the dense run of the first seed measures it)",
     )
     where.add_argument(
         "--launcher",
@@ -103,7 +103,9 @@ def stability_parser() -> Parser:
         parser(),
         "fairseq-lottery",
         "--out DIR [option ...] -- DATA [fairseq-train option ...]",
-        "models on the straight line between their ends are scored on the validation split",
+        "models on the straight line between their ends are scored on the validation split (or --gen-subset), by "
+        "log_ppl for language models and by loss for other tasks; other scores are refused, and --average, --generate "
+        "and --reference have no effect",
     )
 
 

@@ -41,7 +41,7 @@ def rescore_parser() -> Parser:
     add_scoring_options(result.add_argument_group("scores"))
     add_executor_options(result.add_argument_group("where runs are scored"))
     add = result.add_argument
-    add("--again", action="store_true", default=False, help="also runs whose scores came from the same settings")
+    add("--again", action="store_true", default=False, help="also score runs whose scores came from the same settings")
     add("--quiet", action="store_true", default=False, help="no progress")
     add_trust(result)
     return result

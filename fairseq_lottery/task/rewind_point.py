@@ -48,7 +48,9 @@ class RewindPoint:
         if point is not None:
             limit = {"updates": max_update, "epochs": max_epoch}[point.unit]
             if limit and point.count > limit:
-                raise ConfigError(f"the rewind point {point} is never reached: the training ends at {limit}")
+                raise ConfigError(
+                    f"the rewind point {point} is never reached: the training ends at {point.unit}:{limit}"
+                )
             if write and is_fairseq_command():
                 # Tasks have no method for the end: fairseq also stops for time, patience or a low learning rate.
                 atexit.register(self.warn_if_missed)
@@ -63,7 +65,9 @@ class RewindPoint:
             most = updates * self._max_epoch
             if self.point.count > most:
                 raise ConfigError(
-                    f"the rewind point {self.point} is never reached: {self._max_epoch} epochs have {most} updates"
+                    f"the rewind point {self.point} is never reached: with --max-epoch {self._max_epoch} the "
+                    "training has "
+                    f"{most} updates"
                 )
 
     def check_epochs(self, updates: int) -> None:

@@ -42,7 +42,7 @@ def needs_fresh(ticket: Ticket, kind: str) -> bool:
         return False
     if kind in CHAINS:
         raise ConfigError(
-            f"a {kind} ticket is found by pruning, not made from a {ticket.origin.kind} one; "
+            f"a ticket of kind '{kind}' cannot be made from one of kind '{ticket.origin.kind}'; "
             f"--ticket-kind accepts {', '.join([WINNING, *CONTROLS])}"
         )
     return CONTROLS[kind].needs == FRESH
@@ -124,7 +124,8 @@ def ticket_to_train(
     :param kind: ``"winning"`` for the given ticket itself, or the kind of a control
     :param seed: seed of the control
     :param model: model initialised with :func:`fresh_seed`, for controls with new initial values
-    :param rewind: file of the weights at the rewind point, for the kind ``"shuffled"``
+    :param rewind: file of the weights at the rewind point, for the kinds ``"shuffled"`` and
+        ``"at-start"``
     :param folder: folder of the run
     :param write: whether this process writes files, as exactly one rank must
     :param outside: where parameters outside the scope start, see :func:`lottery_core.control_ticket`
@@ -138,7 +139,9 @@ def ticket_to_train(
     made = _earlier_control(target, given, kind, seed)
     if made is None:
         if CONTROLS[kind].needs == REWIND and rewind is None:
-            raise ConfigError(f"a {kind} ticket starts from the rewind point: give its weights, --rewind FILE")
+            raise ConfigError(
+                f"a ticket of kind '{kind}' starts from the rewind point: give its weights, --rewind FILE"
+            )
         weights = None if rewind is None else read_weights(rewind)
         made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights, outside=outside)
         if write:

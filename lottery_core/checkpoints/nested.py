@@ -57,7 +57,9 @@ def _path(states: Mapping[str, Mapping[str, Tensor]], source: str, key: str | No
         candidates = usual or candidates
     if len(candidates) > 1:
         raise CheckpointError(
-            f"cannot read {source}: several state dicts could be meant{_those(candidates)}: give --key"
+            f"cannot read {source}: it has several state dicts{_those(candidates)}: name one (lottery prune: "
+            "--key NAME; "
+            "Python: key=NAME), or save it in a file of its own"
         )
     return candidates[0]
 
@@ -103,7 +105,7 @@ def _dense(tensor: Tensor, name: str, source: str) -> Tensor:
     elif type(tensor) not in (Tensor, nn.Parameter):
         kind = f"a {type(tensor).__name__}"
     elif why_no_shape(tensor.shape) is not None:
-        kind = f"a lie: {why_no_shape(tensor.shape)}"
+        kind = f"of an impossible shape ({why_no_shape(tensor.shape)})"
     if kind is not None:
         raise CheckpointError(f"cannot read {source}: '{printable(name)}' is {kind}; only dense tensors are read")
     return tensor.detach()

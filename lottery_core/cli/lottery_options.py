@@ -76,7 +76,7 @@ def parser() -> Parser:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CKPT", help=_files())
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="the file to write; for ctranslate2 a folder")
     accept(add("--form", default="plain", metavar="FORM", help=listed("form of the output (plain)", FORMS)), FORMS)
     add("--trust", action="store_true", help="run the code that a file brings along, in its pickled objects")
     group = parser.add_argument_group("options of the forms onnx and ctranslate2")
@@ -104,8 +104,8 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=None,
         metavar="SCOPE",
-        help="'all' (default), 'layers' (no embeddings, norms, output layers), 'trainable' (nothing frozen), 'actor' "
-        "or 'critic' of an agent, or regular expressions",
+        help="'all', 'layers' (no embeddings, norms, output layers), 'trainable' (nothing frozen), 'actor' or 'critic' "
+        "of an agent, or regular expressions (as for --previous, else all)",
     )
     criteria = {name: criterion.meaning for name, criterion in CRITERIA.items()}
     ranking = listed("how parameters are ranked (as for --previous, else magnitude)", criteria)
@@ -122,7 +122,8 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     add(
         "--rewind-point",
         metavar="WORD",
-        help="what EARLIER is, e.g. epoch:1; kept in the ticket (what the files say, else unknown)",
+        help="what EARLIER is, e.g. epoch:1; kept in the ticket (what the files say, else as for --previous, "
+        "else unknown)",
     )
     add("-o", "--output", type=Path, required=True, metavar="TICKET", help="the ticket to write")
 

@@ -39,8 +39,9 @@ def add_search_options(group: argparse._ActionsContainer) -> None:
         "--score-at",
         nargs="+",
         metavar="LEVEL",
-        help="score tickets only at the rounds nearest to these levels, shares that survive: 50%% 20%% 10%% 5%% 2%% "
-        "(every round); other kinds than those that prune round by round are not trained elsewhere",
+        help="score tickets only at the rounds nearest to these levels (shares that survive), e.g. 50%% 20%% "
+        "10%% 5%% 2%% "
+        "(every round); kinds that do not prune round by round are trained at these rounds only",
     )
     add("--score-rounds", nargs="+", type=int, metavar="N", help="score tickets only in these rounds: 5 10 15 20 (all)")
     add("--first", metavar="LEVEL", help="share that survives the first round, e.g. 50%% (as --prune-rate says)")
@@ -49,8 +50,8 @@ def add_search_options(group: argparse._ActionsContainer) -> None:
         metavar="HOW",
         help=f"training of rounds that only search for the next ticket ({SEARCH_FULL}): {SEARCH_FULL}; a share of the "
         "training, e.g. 0.5; shares that rise to the last search round, e.g. 0.2-0.6; settled, or settled:0.02: until "
-        "so small a share of the next survivors changes in a twentieth of the training. Tickets of scored rounds are "
-        "trained in full",
+        "at most that share of the next survivors changes within a twentieth of the training. Tickets of scored rounds "
+        "are trained in full",
     )
     add(
         "--stop-at-floor",

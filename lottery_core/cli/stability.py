@@ -146,9 +146,9 @@ def as_stability_parser(result: Parser, command: str, usage: str, scored: str) -
     result.usage = f"{command} {STABILITY} {usage}"
     result.description = (
         "Probe candidate rewind points: from each of them two copies of the network are trained under different noise, "
-        f"and the {scored}."
+        f"and the {scored}. A probe trains no tickets, so these options are refused: "
+        f"{', '.join('--' + name.replace('_', '-') for name in _OF_TICKETS)}."
     )
-    result.epilog = "Options about tickets (--kinds, --rounds, --rewind and others of pruning) are refused."
     return result
 
 

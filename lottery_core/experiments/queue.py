@@ -89,7 +89,11 @@ class RunQueue:
             self._stop()
         self._raise_first_failure()
         if self.waiting:
-            raise RunError(f"nothing failed, but {self.waiting[0]} and {len(self.waiting) - 1} more runs never started")
+            raise RunError(
+                f"nothing failed, but {len(self.waiting)} of the runs never started, first {self.waiting[0]}: "
+                "give the same "
+                "command again"
+            )
 
     def _ready(self) -> list[Run]:
         unfinished = {*self.waiting, *self.running}
@@ -196,7 +200,12 @@ def floor_stop(
     measures = measures and first in experiment.seeds and dense(first) not in done
     if read_floor(experiment.out) is None and not measures:
         command = dialects.named(experiment.framework).floor_command
-        remedy = f": measure it with {command} {experiment.out}" if command else ""
+        remedy = (
+            f": leave --no-floor out, or train the dense run of seed {first} and then measure it with {command} "
+            f"{experiment.out}"
+            if command
+            else ""
+        )
         raise ConfigError(
             f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing{remedy}"
         )

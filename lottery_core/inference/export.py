@@ -105,10 +105,10 @@ def _checked(form: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise unknown_choice(name, "option of an export", OPTIONS)
         if form not in OPTIONS[name]:
-            raise ConfigError(f"--{name} is an option of the form {' and '.join(OPTIONS[name])}, not of {form}")
+            raise ConfigError(f"--{name} is an option of --form {' and '.join(OPTIONS[name])}, not of {form}")
     if "episodes" in given:
         if "int8" not in given:
-            raise ConfigError("--episodes is how long the model is played before and after --int8, which is not given")
+            raise ConfigError("--episodes needs --int8: it is the number of episodes played before and after")
         if given["episodes"] < 2:
             raise ConfigError(f"--episodes must be at least 2, not {given['episodes']}")
     return given

@@ -42,6 +42,7 @@ def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any
         is elsewhere on this machine
     :returns: the model, in evaluation mode
     :raises CheckpointError: the file cannot be read, or its plugin is not installed
+    :raises ConfigError: an option is unknown, or the data folder lacks the dictionaries
     :raises MismatchError: the model has another architecture; the message names the first tensor that differs
     """
     file = SparseFile(path)

@@ -61,7 +61,9 @@ def save_sparse(
         packed.append([name, list(tensor.shape), str(tensor.dtype)[6:], count, steps])
         total, zeros = total + tensor.numel(), zeros + tensor.numel() - count
     if not packed:
-        raise CheckpointError("no matrix has zeros in it (is it a ticket?): a sparse file would be no smaller")
+        raise CheckpointError(
+            "no matrix contains zeros (is this the checkpoint of a trained ticket?): a sparse file would be no smaller"
+        )
     reason = why_not_stored(payload)
     if reason is not None:
         raise CheckpointError(reason)

@@ -52,7 +52,9 @@ class SparseReport:
     def summary(self) -> str:
         """Return the report in one line."""
         if not any(layer.pruned for layer in self.layers):
-            return "no layer is sparse: the model has no zeros in its weights (is it a ticket?); it is unchanged"
+            return (
+                "no layer is sparse: the model has no zeros in its weights (is this a trained ticket?); it is unchanged"
+            )
         reasons: dict[str, int] = {}
         for layer in self.layers:
             if layer.why is not None:

@@ -312,8 +312,8 @@ def apply_ticket(
     :param restart: set the start values and clear the optimizers; ``False`` continues training a ticket from the
         current state of ``model``, and only holds the masks
     :raises MismatchError: the ticket belongs to another architecture; the message names the first differing tensor and
-        both shapes
-    :raises OptimizerError: an optimizer has ``eps=0``
+        both shapes. Or a parameter has no values yet, or shares memory with another one of another shape
+    :raises OptimizerError: an optimizer's ``eps`` is 0 in the type of its parameters
     """
     ticket = ticket.named_for(model, ignore)
     parameters = live_parameters(model, ignore)

@@ -168,7 +168,7 @@ class PruningInTraining:
         self.masks, self.layout = Masks.ones(pool), layout
         self.done = 0  # steps of pruning
         if not 1 <= survivors <= self.masks.pool:
-            raise ConfigError(f"{survivors} parameters cannot survive of a pool of {self.masks.pool}")
+            raise ConfigError(f"cannot keep {survivors} parameters: the pool has {self.masks.pool}")
         if layout is None:
             check_slices({**self._rest, **pool}, self.masks, survivors)
 

@@ -94,11 +94,13 @@ def prune(
     :param granularity: ``"weight"``: parameters are pruned one by one; ``"unit"``: units of hidden layers, channels,
         heads of attentions and units of LSTMs are pruned whole, with their biases, by the mean score of their weights.
         Then the count is met to within one unit. By default as in ``previous``, else ``"weight"``
-    :raises PruneError: a weight is NaN or infinite, a rate is outside (0, 1), or nothing is left to prune
+    :raises PruneError: not exactly one of ``rate``, ``fraction`` and ``survivors`` is given, a rate is outside (0, 1),
+        more than that is pruned already, a weight is NaN, infinite or of a type that cannot be ranked, or nothing is
+        left to prune
     :raises MismatchError: ``trained``, ``rewind`` and ``previous`` do not share one architecture
-    :raises ScopeError: the scope selects nothing
-    :raises ConfigError: the criterion is unknown, or shares are separate and the model's networks are not known, or
-        whole units are pruned and the model's units are not known
+    :raises ScopeError: the scope selects nothing, or the file does not say whether what it selects are parameters
+    :raises ConfigError: the criterion, the shares or the granularity is unknown, or shares are separate and the model's
+        networks are not known, or whole units are pruned and the model's units are not known
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")

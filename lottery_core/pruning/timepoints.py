@@ -62,7 +62,9 @@ def parse_point(
     if text.isdecimal():
         raise ConfigError(f"{option} {text} has no unit: did you mean {_either(f'{name}:{text}' for name in units)}?")
     if not count.isdecimal():
-        raise ConfigError(f"{option} '{text}' is not understood; accepted: {', '.join(accepted)} with a whole number N")
+        raise ConfigError(
+            f"{option} '{text}' is not understood; accepted: {', '.join(accepted)}, where N is a whole number"
+        )
     if unit in (EPOCH, f"{EPOCH}s") and epoch:
         return epoch.times(int(count))
     for name in units:

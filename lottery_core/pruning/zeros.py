@@ -36,11 +36,11 @@ def forgotten_masks(trained: Weights, rewind: Weights) -> Iterator[str]:
             rows = (early == 0).flatten(1)
             scattered = rows & ~rows.all(dim=1, keepdim=True)
             both += int(torch.logical_and(dead.flatten(1), scattered).sum())
-    advice = "give that ticket, --previous TICKET (previous=), or its weights are pruned again instead of others"
+    advice = "give it with --previous TICKET (previous=); otherwise its pruned weights count as pruned in this round"
     if fresh:
         yield (
-            f"WARNING: {fresh:,} weights of {trained.source} are exactly 0, and not in {rewind.source}: if it has "
-            f"trained a ticket, {advice}"
+            f"WARNING: {fresh:,} weights of {trained.source} are exactly 0, and not in {rewind.source}: if they "
+            f"come from training a ticket, {advice}"
         )
     if both > _FEW * counted:
         yield (

@@ -62,7 +62,8 @@ def pool_names(
         elif word == TRAINABLE:
             if frozen is None:
                 raise ScopeError(
-                    "the scope 'trainable' needs to know which parameters are frozen, and files do not say"
+                    "the scope 'trainable' needs to know which parameters are frozen, and this file does not say: give "
+                    "regular expressions instead"
                 )
             matching = [name for name in candidates if name not in frozen]
         else:

@@ -105,7 +105,11 @@ def check_memory(model: nn.Module) -> None:
     extents: dict[int, list[tuple[int, int, str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter) or parameter.is_meta:
-            how = "has no values yet (a lazy module, or the device meta): run a batch through the model first"
+            how = (
+                "has no values yet: run a batch through the model first (a lazy module), or give it memory with "
+                "to_empty "
+                "and load its weights (the device meta)"
+            )
             raise MismatchError(f"the parameter '{printable(name)}' {how}")
         if parameter.numel() and parameter.layout is torch.strided:
             start = int(parameter.storage_offset())

@@ -271,6 +271,8 @@ def snapshot(model: nn.Module) -> Weights:
     :param model: any module, on any device; names are those of the bare model where ``torch.compile``, ``DataParallel``
         or ``DistributedDataParallel`` wraps it
     :returns: clones on the CPU, which later training does not change
+    :raises MismatchError: a parameter has no values yet (a lazy module, the device meta), or shares memory with another
+        one of another shape
     """
     check_memory(model)
     plain = plain_names(model)

@@ -73,7 +73,7 @@ TOPICS = (
         "What pruning refuses",
         ("lottery_core.pruning",),
         "Rates are shares between 0 and 1, and something must survive. NaN or infinite weights come from a "
-        "training that diverged: lower its learning rate, and train the run again. A criterion that compares with "
+        "training that diverged: lower its learning rate, with another --out. A criterion that compares with "
         "the rewind point needs one.",
     ),
     Topic(

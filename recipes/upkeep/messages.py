@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lottery_core", "sb3_lottery", "fairseq_lottery")
 WARNING = "WARNING: "
 _SHOWN = {"printable", "str", "shown", "_shown", "tuple", "sorted"}  # calls that only show their argument
-_RAISED = "lottery_core.errors"
+_OF_TEXT = {"replace", "removeprefix", "removesuffix", "split", "strip", "format", "title"}  # methods of what is shown
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,14 @@ class _Reader:
                 return "N"
             if node.args and name in _SHOWN:
                 return self._place(node.args[0])
+            if name in ("getattr", "next", "repr"):
+                return "VALUE"
+            if node.args and name in ("min", "max", "map"):
+                return self._place(node.args[-1])
+            if isinstance(node.func, ast.Attribute) and node.func.attr in _OF_TEXT:
+                return self._place(node.func.value)
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+                return "VALUE"
             return self._place(node.func)
         if isinstance(node, (ast.GeneratorExp, ast.ListComp)):
             return self._place(node.generators[0].iter)
@@ -126,15 +134,26 @@ class _Reader:
         text = self.text(call.args[0])
         return f"cannot read PATH: {text}" if helper and text else text
 
+    def _logged(self, args: list[ast.expr]) -> str | None:
+        text = self.text(args[0])
+        if text is None:
+            return None
+        places = iter(args[1:])
+        return WARNING + re.sub(r"%[sd]", lambda _: self._place(next(places)), text).removeprefix(WARNING)
+
     def messages(self) -> Iterator[Message]:
         """Every message of the module, in order."""
         for node in ast.walk(self.tree):
             text = None
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 text = self._of_raise(node.exc)
+            elif isinstance(node, ast.Return) and isinstance(node.value, ast.Call):  # a function that makes an error
+                text = self._of_raise(node.value)
             elif isinstance(node, (ast.JoinedStr, ast.Constant)):
                 whole = self.text(node)
                 text = whole if whole and whole.startswith(WARNING) and len(whole) > len(WARNING) else None
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("log.warning"):
+                text = self._logged(node.args)
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
                 text = self.text(node.args[0])
                 text = text and WARNING + text.removeprefix(WARNING)

@@ -77,7 +77,7 @@ class FinishedRun:
             raise ConfigError(f"{out} has no finished {kind} run of seed {seed}")
         run = Run(seed, kind, max(rounds) if round_ is None else round_)
         if not (out / run.folder / paths.MARKER).exists():
-            raise ConfigError(f"{out} has no finished {run}; the last is round {max(rounds)}")
+            raise ConfigError(f"in {out}, {run} is not finished; the last finished round is {max(rounds)}")
         if not trust:
             require_own_run(out, run)
         if make_model is not None:
@@ -125,7 +125,7 @@ class FinishedRun:
         :raises ConfigError: the run is dense, so it has no ticket
         """
         if self.run.kind == DENSE:
-            raise ConfigError("a dense run trains no ticket")
+            raise ConfigError("a dense run has no ticket: give --kind with a kind of ticket")
         return Ticket.load(self.folder / paths.TICKET)
 
 

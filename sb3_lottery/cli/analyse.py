@@ -91,7 +91,10 @@ def _floor(argv: Sequence[str]) -> None:
     args = _floor_parser().parse_args(argv)
     experiment = Experiment.load(args.run)
     if experiment.framework != Sb3.name or saved_model(Sb3.name, experiment.settings) is None:
-        raise ConfigError(f"{args.run} is no experiment of sb3-lottery, whose games can be made from its settings")
+        raise ConfigError(
+            f"{args.run} is not an experiment of sb3-lottery, so its environments cannot be made from its settings "
+            "(find_tickets measures the floor itself, floor=True)"
+        )
     if not args.trust:
         require_own_experiment(args.run)
     score, policy, means = floor(RunSettings.of(experiment).model, experiment.seeds[0], args.episodes)

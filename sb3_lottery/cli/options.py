@@ -52,7 +52,7 @@ _REWIND = (
     "probe, see sb3-lottery stability; none: the survivors keep their "
     "trained weights and continue at the last learning rate"
 )
-_SCOPE = "all, layers (no output layers), actor, critic, or regular expressions (all)"
+_SCOPE = "all, layers (no output layers), trainable (nothing frozen), actor, critic, or regular expressions (all)"
 
 
 def parser() -> Parser:
@@ -94,7 +94,9 @@ def stability_parser() -> Parser:
         parser(),
         "sb3-lottery",
         "--preset NAME --out DIR [option ...]",
-        "agents on the straight line between their ends are evaluated",
+        "agents on the straight line between their ends are evaluated in fresh episodes (--eval-episodes; by "
+        "default as in "
+        "the preset, else 100)",
     )
 
 
@@ -158,8 +160,8 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         "--no-floor",
         action="store_true",
         default=False,
-        help="do not measure the floor: the best mean return of 100 episodes of random actions, of each constant "
-        "action and of the untrained network, by the dense run of the first seed; for the report",
+        help="do not measure the floor, with which the report compares: the best mean return of 100 episodes of random "
+        "actions, of each constant action and of the untrained network (the dense run of the first seed measures it)",
     )
 
 
@@ -201,7 +203,8 @@ def _add_agent(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         action=KeyValue,
         metavar="NAME:VALUE",
-        help="arguments of the algorithm; learning_rate and clip_range also accept lin_X: linear from X to 0",
+        help="arguments of the algorithm; learning_rate, clip_range and clip_range_vf also accept lin_X: linear from X "
+        "to 0",
     )
     group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (the algorithm's own)")
     group.add_argument(
@@ -217,4 +220,4 @@ def _add_agent(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fused", action="store_true", default=False, help="fused Adam or AdamW, which zeros do not slow down on a CPU"
     )
-    group.add_argument("--device", metavar="NAME", help="cpu, cuda or auto (cpu)")
+    group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto (cpu)")

@@ -11,7 +11,8 @@ from typing import Any
 from lottery_core.errors import ConfigError
 
 _HOW = (
-    "put it at the top of a file of its own (my_models.py, say) and import it from there: from my_models import {name}"
+    "define it at the top level of a module of its own (my_models.py, say) and import it from there: from my_models "
+    "import {name}"
 )
 
 
@@ -26,15 +27,21 @@ def reference_to(function: Callable[..., Any], role: str) -> tuple[str, str]:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     how = _HOW.format(name=role)
     if not module or not name or "<" in name:
-        raise ConfigError(f"jobs= needs a {role} that other processes can import, not a local one: {how}")
+        raise ConfigError(
+            f"with jobs=, other processes must be able to import {role}, and it is a local function: {how}"
+        )
     if module == "__main__":
-        raise ConfigError(f"jobs= needs a {role} that other processes can import, not one of the script itself: {how}")
+        raise ConfigError(
+            f"with jobs=, other processes must be able to import {role}, and it is defined in the script itself: {how}"
+        )
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
     file = getattr(sys.modules.get(module), "__file__", None)
     if found is not function or file is None:
-        raise ConfigError(f"jobs= needs a {role} that other processes can import; {module}:{name} cannot be: {how}")
+        raise ConfigError(
+            f"with jobs=, other processes must be able to import {role}, and {module}:{name} cannot be imported: {how}"
+        )
     place = Path(file).resolve()
     depth = module.count(".") + (place.name == "__init__.py")
     return f"{module}:{name}", str(place.parents[depth])

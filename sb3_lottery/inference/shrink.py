@@ -35,7 +35,8 @@ def shrink_policy(model: BaseAlgorithm) -> Report:
 
     :param model: a trained model of any algorithm except CrossQ (batch normalisation) and ARS
     :returns: what was removed, a report that is false if nothing was removed
-    :raises ConfigError: the policy is not one of SB3's, has batch normalisation, or is being trained with a ticket
+    :raises ConfigError: the policy is not one of SB3's, has no known network or batch normalisation, does not match its
+        ``policy_kwargs``, or is being trained with a ticket
     """
     if any(map(is_held, model.policy.parameters())):
         raise ConfigError("the model is training a ticket: shrink it after learn() has returned")

@@ -25,8 +25,10 @@ def sparsify_policy(
     :param form: ``auto``, or ``csr`` for every layer with zeros, even where that is slower
     :param timings: cache of measured times
     :returns: what was done with each layer, a report to ``print``
-    :raises ConfigError: the form is unknown, or ``observations`` is below 1
+    :raises ConfigError: the form is unknown, or ``observations`` is not a whole number of at least 1
     """
+    if isinstance(observations, bool) or not isinstance(observations, int) or observations < 1:
+        raise ConfigError(f"observations must be a whole number, at least 1, not {observations}")
     model.policy.set_training_mode(False)
     report = sparsify(model.policy, tokens=observations, form=form, timings=timings)
     if report.sparse:

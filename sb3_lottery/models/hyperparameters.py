@@ -114,7 +114,9 @@ def _check_at_least_one(name: str, value: Any) -> None:
 def _check_whole(name: str, value: Any, parameter: inspect.Parameter) -> None:
     types = _types(parameter)
     if int in types and types <= {int, type(None)} and isinstance(value, float):
-        raise ConfigError(f"hyperparameter {name} must be a whole number (SB3's: {parameter.default}), not {value}")
+        raise ConfigError(
+            f"hyperparameter {name} must be a whole number (SB3's default is {parameter.default}), not {value}"
+        )
 
 
 def _check_number(name: str, value: Any, parameter: inspect.Parameter) -> None:

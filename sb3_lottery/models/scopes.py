@@ -26,7 +26,10 @@ def scope_words(scope: str | Sequence[str], algorithm: Algorithm | None) -> tupl
     for word in words:
         if word in TWO_NETWORKS and not patterns:
             title = "this algorithm" if algorithm is None else algorithm.title
-            raise ScopeError(f"scope '{word}': {title} has no actor and critic; accepted: all, regular expressions")
+            raise ScopeError(
+                f"scope '{word}': {title} has no actor and critic; accepted: all, layers, trainable, regular "
+                "expressions"
+            )
     return tuple(patterns.get(word, word) for word in words)
 
 

@@ -156,7 +156,7 @@ def _check_normalize(arguments: Mapping[str, Any]) -> None:
         if isinstance(default, bool) != isinstance(value, bool) or (
             isinstance(default, float) and not isinstance(value, (int, float))
         ):
-            raise ConfigError(f"--normalize {name}:{value}: SB3's default is {default}")
+            raise ConfigError(f"--normalize {name}:{value} has the wrong type: SB3's default is {default}")
 
 
 def _check_network(settings: ModelSettings) -> None:

@@ -75,8 +75,8 @@ class LotteryCallback(BaseCallback):
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
         with the model's present weights as its fresh values, so make the model with another seed. Without a ticket one
         of :data:`lottery_core.pruning.WITHOUT_SEARCH`, which starts from the model's present weights
-    :param seed: seed of the control's shuffles
-    :param rewind: path of the weights at the rewind point, for ``kind="shuffled"``
+    :param seed: seed of a control's shuffles, or of the mask of a kind without a ticket
+    :param rewind: path of the weights at the rewind point, for ``kind="shuffled"`` and ``kind="at-start"``
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only enforces the masks;
         ``None`` resumes if the model already holds this ticket (trained with it, saved, loaded), and starts from the
         ticket otherwise

@@ -90,7 +90,7 @@ def last_rate(model: BaseAlgorithm) -> float:
     if rate <= 0:
         raise ConfigError(
             f"the learning rate ends at {rate:g}, so a ticket that continues with it would not train: "
-            "restart the schedule, with --rewind-what lr instead of --rewind none"
+            "restart the schedule (sb3-lottery: --rewind-what lr; find_tickets: rewind='lr')"
         )
     return rate
 
@@ -291,5 +291,5 @@ def check_makeable(kind: str, ticket: str | Path | Ticket | None) -> None:
         raise ConfigError(f"a {kind} ticket is found while it trains: leave the ticket out and give surviving")
     kinds = [WINNING, *(name for name in CONTROLS if name not in (*BUDGET, *BEST_OF))]
     raise ConfigError(
-        f"a {kind} ticket is found by pruning, not made from a {given} one; kind accepts {', '.join(kinds)}"
+        f"a ticket of kind '{kind}' cannot be made from one of kind '{given}'; kind accepts {', '.join(kinds)}"
     )

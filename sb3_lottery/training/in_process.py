@@ -39,7 +39,9 @@ def call_make_model(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     try:
         model = make_model(seed)
     except TypeError as error:
-        raise ConfigError(f"make_model must be a function of one seed: {error}") from error
+        raise ConfigError(
+            f"make_model({seed}) failed: TypeError: {error} (make_model takes the seed as its only argument)"
+        ) from error
     if not isinstance(model, BaseAlgorithm):
         raise ConfigError(f"make_model must return a Stable-Baselines3 model, not {type(model).__name__}")
     return model

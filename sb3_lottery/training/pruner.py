@@ -215,6 +215,7 @@ def check_pruning(
     updating = rollouts - max(0, (first_update(model, n_envs) or 0) - before - rollout) // rollout
     if updating <= schedule.steps:
         raise ConfigError(
-            f"gradients rank the parameters for {schedule.steps} steps of pruning, each between two rollouts, and of "
-            f"the {rollouts} rollouts of {rollout:,} timesteps {max(0, updating)} end with an update: train longer"
+            f"pruning by gradients in {schedule.steps} steps needs more than {schedule.steps} rollouts that end "
+            "with an "
+            f"update, and only {max(0, updating)} of the {rollouts} rollouts of {rollout:,} timesteps do: train longer"
         )

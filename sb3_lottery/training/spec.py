@@ -36,7 +36,7 @@ class TrainingSpec:
 
     def __post_init__(self) -> None:
         if self.epoch.count < 1:
-            raise ConfigError("an epoch must be at least 1 long")
+            raise ConfigError("an epoch must be at least 1 of its unit long, e.g. timesteps:5000")
         if self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, not {self.epochs}")
         Episodes(self.score_episodes)

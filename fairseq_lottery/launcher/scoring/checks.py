@@ -79,15 +79,21 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> 
         raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
     if 0 < cfg.checkpoint.keep_last_epochs < average:
         raise ConfigError(
-            f"--average {average} needs as many checkpoints, but --keep-last-epochs {cfg.checkpoint.keep_last_epochs}"
+            f"--average {average} needs the checkpoints of {average} epochs, but --keep-last-epochs "
+            f"{cfg.checkpoint.keep_last_epochs} keeps fewer: raise it, or lower --average"
         )
     if epochs // interval < average and (epochs or cfg.optimization.max_update):
-        raise ConfigError(f"--average {average} needs as many checkpoints of epochs, and the training leaves fewer")
+        raise ConfigError(
+            f"--average {average} needs the checkpoints of {average} epochs, and the training leaves fewer: "
+            "train longer, "
+            "or lower --average"
+        )
     for folder in finished:
         count = len(epoch_checkpoints(folder))
         if count < average:
             raise ConfigError(
-                f"--average {average} needs as many checkpoints of epochs, and the finished run {folder} has {count}: "
+                f"--average {average} needs the checkpoints of {average} epochs, and the finished run {folder} "
+                f"has {count}: "
                 "it was trained for a smaller --average"
             )
 

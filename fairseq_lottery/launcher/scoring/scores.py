@@ -223,7 +223,11 @@ def average(folder: Path, count: int) -> Path:
         return folder / LAST
     chosen = epoch_checkpoints(folder)[-count:]
     if len(chosen) < count:
-        raise RunError(f"--average {count} needs the checkpoints of as many epochs; {folder} has {len(chosen)}", 2)
+        raise RunError(
+            f"--average {count} needs the checkpoints of {count} epochs, and {folder} has {len(chosen)}: lower "
+            "--average",
+            2,
+        )
     models = []
     for path in chosen:
         state = load_state(path)

@@ -50,7 +50,9 @@ class Probe:
         if not self.points or len(set(self.points)) < len(self.points):
             raise ConfigError(f"--points must name different points, not {' '.join(self.points) or 'none'}")
         if self.steps < 3:
-            raise ConfigError(f"a line needs at least 3 points, its ends and one between them, not {self.steps}")
+            raise ConfigError(
+                f"--steps must be at least 3 (both ends of a line and one network between them), not {self.steps}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values for the entry ``probe`` of an experiment."""
@@ -194,7 +196,7 @@ class Line:
         path = folder / paths.LINE
         line = from_json(cls, read_object(path), lambda why: RunError(f"cannot read {path}: {why}"))
         if not 3 <= len(line.shares) == len(line.scores) == len(line.errors):
-            raise RunError(f"cannot read {path}: it has not a score for each of its points")
+            raise RunError(f"cannot read {path}: it lacks the score of a point")
         return line
 
 

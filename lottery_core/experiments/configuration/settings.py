@@ -156,12 +156,15 @@ class Settings:
         self.plan()
         if criterion_named(self.criterion).uses_rewind and self.rewind in KEPT:
             raise ConfigError(
-                f"the criterion {self.criterion} compares with the weights at the rewind point, and there is none: "
-                f"the rewind point is '{self.rewind}'"
+                f"the criterion {self.criterion} needs a rewind point, and '{self.rewind}' sets none: give "
+                "--rewind POINT, or "
+                "another --criterion"
             )
         for kind in filter(needs_rewind_point, self.kinds if self.rewind in KEPT else ()):
             raise ConfigError(
-                f"the kind {kind} is pruned at the rewind point, and there is none: the rewind point is '{self.rewind}'"
+                f"the kind {kind} needs a rewind point, and '{self.rewind}' sets none: give --rewind POINT, or "
+                "leave the kind "
+                "out"
             )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
@@ -169,8 +172,9 @@ class Settings:
             raise unknown_choice(self.seeding, "seeding", SEEDINGS)
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
-                "training only what remains after the rewind point needs one, and there is none: "
-                f"the rewind point is '{self.rewind}'"
+                f"--after-rewind remaining needs a rewind point, and '{self.rewind}' sets none: give --rewind "
+                "POINT, or "
+                "--after-rewind full"
             )
 
     def _keep_levels(self) -> None:

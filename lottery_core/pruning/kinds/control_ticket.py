@@ -34,11 +34,13 @@ def control_ticket(
     :param kind: one of :data:`CONTROLS`
     :param winning: the winning ticket of the round
     :param seed: seeds the shuffles; the same seed gives the same control, bit for bit
-    :param fresh: weights that the model's own initialiser drew under another seed; required for random, reinit, uniform
-    :param rewind: weights at the rewind point; required for shuffled
+    :param fresh: weights that the model's own initialiser drew under another seed; required for the random
+        kinds, reinit, uniform and erk
+    :param rewind: weights at the rewind point; required for shuffled and at-start
     :param outside: where parameters outside the scope start if those in it are fresh: at the ``"rewind"`` point, as in
         the winning ticket, or at ``"fresh"`` values, as in version 0.1
-    :raises ConfigError: the kind or ``outside`` is unknown, or the weights that it needs are missing
+    :raises ConfigError: the kind or ``outside`` is unknown, the weights that it needs are missing, or the kind has no
+        tickets of whole units
     :raises MismatchError: the weights belong to another architecture
     """
     if kind not in CONTROLS:

@@ -41,7 +41,8 @@ def prune_masks(
     :param weights: trained weights by name, at least those of the pool
     :param masks: the present masks, or the names of the tensors in a pool in which everything survives
     :param survivors: number of parameters to leave, at least 1
-    :param criterion: ranks the parameters; the paper's global magnitude by default
+    :param criterion: ranks the parameters: a value of :data:`lottery_core.CRITERIA`, not its name; the paper's global
+        magnitude by default
     :param rewind: weights at the rewind point by name, for criteria that use them
     :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
     :param layout: the units of the pool, if they are pruned whole; then the count is met to within one unit
@@ -84,7 +85,9 @@ def select(
         whole.check_finite()
         return select_units(layout, old, survivors, criterion, whole.scores_of, networks), {}
     if not 1 <= survivors <= whole.left:
-        raise PruneError(f"cannot leave {survivors} parameters: {whole.left} are left, and at least 1 must survive")
+        raise PruneError(
+            f"cannot keep {survivors} parameters: the number must lie between 1 and the {whole.left} that are left"
+        )
     if survivors == whole.left:
         whole.check_finite()
         return old if old is not None else Masks.ones({name: weights[name] for name in names}), {}

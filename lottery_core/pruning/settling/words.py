@@ -106,7 +106,9 @@ def parse_share(word: str, option: str) -> float:
     try:
         value = float(word[:-1]) / 100 if word.endswith("%") else float(word)
     except ValueError as error:
-        raise ConfigError(f"{option} '{word}' is no share: accepted are 50% or 0.5") from error
+        raise ConfigError(
+            f"{option} '{word}' is not a share: give a percentage such as 50%, or a number such as 0.5"
+        ) from error
     if not 0 < value < 1:
         raise ConfigError(f"{option} must lie strictly between 0 and 1 (0% and 100%), not {word}")
     return value

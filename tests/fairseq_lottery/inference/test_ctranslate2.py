@@ -292,7 +292,7 @@ def test_refusals(
     assert exported(trained, tmp_path / "empty") == 2
     assert "it exists already; name another folder" in capsys.readouterr().err
     assert exported(trained, out, "--normalize") == 2
-    assert "--normalize is an option of the form onnx" in refused(out, capsys)
+    assert "--normalize is an option of --form onnx" in refused(out, capsys)
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     assert exported(trained, out) == 2
     assert EXTRA in refused(out, capsys)

@@ -186,7 +186,7 @@ def test_what_is_refused(
         done.stdout + done.stderr
     )
     last = dense / "checkpoint_last.pt"
-    with pytest.raises(CheckpointError, match=r"no matrix has zeros in it \(is it a ticket\?\)"):
+    with pytest.raises(CheckpointError, match=r"no matrix contains zeros \(is this the checkpoint"):
         export(last, tmp_path / "no.csr", "csr")
     with pytest.raises(ConfigError, match=r"unknown form 'crs': did you mean csr\?"):
         export(last, tmp_path / "no.csr", "crs")

@@ -75,7 +75,7 @@ REFUSED = {
     ),
 }
 OWN_REFUSED = {
-    "average": (["--average", 3], "--average 3 needs as many checkpoints of epochs, and the training leaves fewer"),
+    "average": (["--average", 3], "--average 3 needs the checkpoints of 3 epochs, and the training leaves fewer"),
     "one network": (
         ["--scope-shares", "separate"],
         "scope shares 'separate' need a pool of several networks (actor and critic, encoder and decoder), and this one "
@@ -119,7 +119,7 @@ def test_a_model_that_cannot_be_built(lm_data: Path, tmp_path: Path) -> None:
 def test_averages_of_more_epochs_than_the_updates_reach(lm_data: Path, tmp_path: Path) -> None:
     words = ["--average", 2, "--rewind", "update:2", "--", lm_data, *LSTM, "--max-epoch", 0, "--max-update", 5]
     done = helpers.run(chain("--out", tmp_path / "out", *words), status=2)
-    one_line(done, "--average 2 needs as many checkpoints of epochs, and the training leaves fewer")
+    one_line(done, "--average 2 needs the checkpoints of 2 epochs, and the training leaves fewer")
 
 
 def test_a_launcher_that_trains_nothing(lm_data: Path, tmp_path: Path) -> None:

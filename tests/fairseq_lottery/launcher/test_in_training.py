@@ -88,7 +88,7 @@ def test_the_first_level_counts_for_them_too(tmp_path: Path) -> None:
             "--average 2 takes checkpoints from before the last step of pruning",
         ),
         ([], ["--surviving", "0.1"], "--surviving is set by fairseq-lottery for each round"),
-        (["--rewind", "none", "--kinds", "snip"], [], "the kind snip is pruned at the rewind point, and there is none"),
+        (["--rewind", "none", "--kinds", "snip"], [], "the kind snip needs a rewind point, and 'none' sets none"),
     ],
 )
 def test_refused_before_the_first_training(

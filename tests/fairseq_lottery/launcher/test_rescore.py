@@ -120,7 +120,7 @@ REFUSED = {
         ["--score", "echo almost >&2; exit 3"],
         "scoring was tried on an untrained model, before the training: the score command failed with exit status 3",
     ),
-    "average": (["--average", 2], "needs as many checkpoints of epochs, and the finished run"),
+    "average": (["--average", 2], "needs the checkpoints of 2 epochs, and the finished run"),
     "reference": (["--reference", "none.de"], "the reference none.de does not exist"),
     "split": (["--gen-subset", "none"], "Dataset not found: none"),
     "training": (["--", "--lr", "0.1"], "rescore trains nothing: leave out what follows --"),

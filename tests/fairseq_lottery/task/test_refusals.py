@@ -29,8 +29,11 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
             "different architectures: 'encoder.layers.0.fc1.bias' is (32,) in the ticket, but (48,) in the model",
         ),
         "both": (["--ticket", str(ticket), "--rewind-point", "init"], "--ticket and --rewind-point exclude each other"),
-        "update beyond": (["--rewind-point", "update:99"], "updates:99 is never reached: 2 epochs have 12 updates"),
-        "epoch beyond": (["--rewind-point", "epoch:3"], "epochs:3 is never reached: the training ends at 2"),
+        "update beyond": (
+            ["--rewind-point", "update:99"],
+            "updates:99 is never reached: with --max-epoch 2 the training has 12 updates",
+        ),
+        "epoch beyond": (["--rewind-point", "epoch:3"], "epochs:3 is never reached: the training ends at epochs:2"),
         "point": (["--rewind-point", "soon"], "--rewind-point 'soon' is not understood"),
         "fsdp": (["--ticket", str(ticket), "--ddp-backend", "fully_sharded"], "use legacy_ddp or c10d"),
         "scope": (["--scope", "layers nothing_here"], "scope 'nothing_here' matches none of the"),
@@ -43,7 +46,7 @@ def cases(data: Path, dense: Path, ticket: Path, tmp: Path) -> dict[str, Case]:
             "weights.pt: it is not a checkpoint of fairseq, or damaged",
         ),
         "kind": ([*kind, "randon"], "unknown kind of ticket 'randon': did you mean random"),
-        "chain": ([*kind, "one-shot"], "a one-shot ticket is found by pruning"),
+        "chain": ([*kind, "one-shot"], "a ticket of kind 'one-shot' cannot be made from one of kind 'winning'"),
         "no rewind": ([*kind, "shuffled"], "give its weights, --rewind FILE"),
         "kind alone": (["--ticket-kind", "random"], "--ticket-kind random needs --ticket FILE"),
         "share": (

@@ -17,7 +17,7 @@ from tests.lottery_core.toy import experiment
 
 @pytest.mark.parametrize("rewind", ["none", "lr"])
 def test_what_is_pruned_at_the_rewind_point_needs_one(rewind: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"the kind at-start is pruned at the rewind point.*'{rewind}'"):
+    with pytest.raises(ConfigError, match=f"the kind at-start needs a rewind point, and '{rewind}' sets none"):
         experiment(tmp_path, kinds=("at-start",), rewind=rewind)
     experiment(tmp_path, kinds=("shuffled",), rewind=rewind)
 

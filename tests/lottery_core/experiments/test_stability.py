@@ -244,7 +244,7 @@ def test_points_as_users_give_them() -> None:
             parse_points([bad], 20, "updates", parse)
     with pytest.raises(ConfigError, match="--points must name different points"):
         Probe(())
-    with pytest.raises(ConfigError, match="a line needs at least 3 points"):
+    with pytest.raises(ConfigError, match="--steps must be at least 3"):
         Probe(("init",), steps=2)
 
 

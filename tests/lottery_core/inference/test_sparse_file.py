@@ -160,7 +160,7 @@ def test_another_architecture(net: Net, tmp_path: Path) -> None:
 def test_nothing_pruned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(nn.Linear(4, 4).state_dict(), tmp_path / "dense.pt")
     assert main(["export", str(tmp_path / "dense.pt"), "-o", str(tmp_path / "out"), "--form", "csr"]) == 2
-    assert "no matrix has zeros in it (is it a ticket?)" in capsys.readouterr().err
+    assert "no matrix contains zeros (is this the checkpoint of a trained ticket?)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -117,7 +117,7 @@ def test_no_zeros(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     for form in ("auto", "csr"):
         report = sparsify(model, tokens=3, form=form, timings=FixedGain(9.0, tmp_path))
-        assert "the model has no zeros in its weights (is it a ticket?); it is unchanged" in str(report)
+        assert "the model has no zeros in its weights (is this a trained ticket?); it is unchanged" in str(report)
         assert type(model[0]) is type(model[2]) is nn.Linear
 
 

@@ -74,7 +74,7 @@ def test_the_scope_goes_on_and_the_rest_is_kept_whole() -> None:
 
 def test_the_last_parameter_is_not_pruned_away() -> None:
     weights = random_weights(a=(1,))
-    with pytest.raises(PruneError, match="at least 1 must survive"):
+    with pytest.raises(PruneError, match="the number must lie between 1 and the 1 that are left"):
         prune(weights, weights, rate=0.9)
 
 

@@ -110,7 +110,7 @@ def test_frozen_parameters_are_left_out_by_a_scope(tmp_path: Path) -> None:
         assert each.pool("trainable") == ["1.bias", "1.weight"]
         assert len(each.pool("all")) == 4
     torch.save(model.state_dict(), tmp_path / "m.pt")
-    with pytest.raises(ScopeError, match="files do not say"):
+    with pytest.raises(ScopeError, match="this file does not say"):
         read_weights(tmp_path / "m.pt").pool("trainable")
 
 

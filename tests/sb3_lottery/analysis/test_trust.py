@@ -132,7 +132,7 @@ def test_without_signatures_or_with_another_key_it_is_somebody_elses(
         assert main(words) == 2
         assert "add --trust" in capsys.readouterr().err
     assert main(words) == 2
-    assert "a dense run trains no ticket" in capsys.readouterr().err  # it got beyond the question
+    assert "a dense run has no ticket" in capsys.readouterr().err  # it got beyond the question
     (folder / DENSE / SIGNATURES).unlink()
     assert main(words) == 2
     assert "add --trust" in capsys.readouterr().err

@@ -42,9 +42,9 @@ def test_what_a_ticket_still_sees(small: tuple[Path, Result], capsys: pytest.Cap
 LOOKS = {
     "no experiment": (["play", "none"], "holds no experiment"),
     "kind": (["play", "{out}", "--kind", "randon"], "unknown kind of ticket 'randon': did you mean random"),
-    "round": (["play", "{out}", "--round", "9"], "the last is round 2"),
+    "round": (["play", "{out}", "--round", "9"], "the last finished round is 2"),
     "other kind": (["inputs", "{out}", "--kind", "one-shot"], "has no finished one-shot run"),
-    "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run trains no ticket"),
+    "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run has no ticket: give --kind with a kind of ticket"),
     "ending": (["play", "{out}", "-o", "video.avi"], "a video must end in .mp4 or .gif"),
     "episodes": (["play", "{out}", "--episodes", "0"], "--episodes must be at least 1"),
 }

@@ -178,7 +178,10 @@ BAD = {
         "train_freq must be at least 1, not 0",
     ),
     "policy_delay": ("--algo td3 --hyperparams policy_delay:0", "hyperparameter policy_delay must be at least 1"),
-    "half an epoch": ("--algo ppo --hyperparams n_epochs:2.5", "n_epochs must be a whole number (SB3's: 10), not 2.5"),
+    "half an epoch": (
+        "--algo ppo --hyperparams n_epochs:2.5",
+        "n_epochs must be a whole number (SB3's default is 10), not 2.5",
+    ),
     "reward scale": ("--reward-scale nan", "--reward-scale must be a number other than 0, not nan"),
     "not a digit": ("--epoch timesteps:²", "--epoch 'timesteps:²' is not understood"),
     "rewind lr": ("--rewind lr", "--rewind lr: use --rewind-what lr"),

@@ -102,7 +102,7 @@ def test_what_stability_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--granularity", "unit"], "--granularity is for tickets: stability trains copies of one network"),
         (["--score-by", "training"], "--score-by training: agents on a line are not trained, only evaluated"),
         (["--points", "years:3"], "--points 'years:3': unknown unit 'years'"),
-        (["--points", "10%", "10%", "--steps", "2"], "a line needs at least 3 points"),
+        (["--points", "10%", "10%", "--steps", "2"], "--steps must be at least 3"),
         (["--of", str(tmp_path / "no.safetensors")], "no.safetensors"),
     ):
         assert main([*words, *more]) == 2, more

@@ -62,7 +62,8 @@ def test_processes_side_by_side_give_the_same_tickets_and_scores(
 def test_a_function_that_another_process_cannot_import(tmp_path: Path) -> None:
     for function in (lambda seed: make_model(seed), test_lambda := _local()):
         with pytest.raises(
-            ConfigError, match=r"jobs= needs a make_model .*not a local one: put it at the top of a file"
+            ConfigError,
+            match=r"with jobs=, other processes must .* make_model, and it is a local function: define it at the top",
         ):
             find_tickets(function, tmp_path / "x", jobs=2, **ONE)
     assert test_lambda is not None
@@ -85,7 +86,7 @@ def test_a_function_of_the_script(tmp_path: Path) -> None:
         "find_tickets(make_model, 'x', total_timesteps=64, rounds=0, jobs=2)\n"
     )
     done = _script(tmp_path)
-    assert "not one of the script itself: put it at the top of a file" in done.stderr.splitlines()[-1]
+    assert "is defined in the script itself: define it at the top level of a module" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "x").exists()
 
 

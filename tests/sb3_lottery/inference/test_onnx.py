@@ -374,13 +374,13 @@ def test_the_check_sees_another_policy() -> None:
     [
         (["--normalize"], "--normalize: there are no statistics beside"),
         (["--int8"], "is in no run folder with its environment: give --env ID"),
-        (["--episodes", "5"], "before and after --int8, which is not given"),
+        (["--episodes", "5"], "--episodes needs --int8: it is the number of episodes played"),
         (["--int8", "--episodes", "1"], "--episodes must be at least 2, not 1"),
         (["--env", "Nowhere-v0"], "cannot make environment 'Nowhere-v0'"),
         (["--env", "Pendulum-v1"], "Pendulum-v1 has actions Box("),
         (["--env", "CartPole-v1"], "CartPole-v1 has observations Box("),
-        (["--data", "bin"], "--data is an option of the form ctranslate2, not of onnx"),
-        (["--form", "shrunk", "--int8"], "--int8 is an option of the form onnx and ctranslate2, not of shrunk"),
+        (["--data", "bin"], "--data is an option of --form ctranslate2, not of onnx"),
+        (["--form", "shrunk", "--int8"], "--int8 is an option of --form onnx and ctranslate2, not of shrunk"),
         (["--form", "ctranslate2"], "an SB3 model cannot be exported in the form ctranslate2"),
     ],
 )

@@ -90,7 +90,7 @@ def test_the_parameters_of_a_sparse_model_are_refused_and_nothing_is_patched(alg
 def test_a_dense_model(capsys: pytest.CaptureFixture[str]) -> None:
     report = sparsify_policy(make("a2c"), observations=4)
     assert "it is unchanged" in report.summary()
-    with pytest.raises(ConfigError, match="tokens must be a whole number, at least 1, not 0"):
+    with pytest.raises(ConfigError, match="observations must be a whole number, at least 1, not 0"):
         sparsify_policy(make("a2c"), observations=0)
 
 

@@ -80,7 +80,7 @@ def test_weights_that_are_not_numbers_are_refused_by_name(bad: float) -> None:
 
 @pytest.mark.parametrize("survivors", [0, -1, 11])
 def test_impossible_counts_are_refused(survivors: int) -> None:
-    with pytest.raises(PruneError, match="cannot leave"):
+    with pytest.raises(PruneError, match="cannot keep"):
         prune_masks({"a": torch.randn(10)}, ["a"], survivors)
 
 

@@ -47,8 +47,8 @@ def test_search(word: str, search: Search, again: str) -> None:
         ("0.6-0.2", "must rise"),
         ("0.2-0.2", "must rise"),
         ("0.2-1", "strictly between"),
-        ("0.2-", "is no share"),
-        ("0.2-0.4-0.6", "is no share"),
+        ("0.2-", "is not a share"),
+        ("0.2-0.4-0.6", "is not a share"),
     ],
 )
 def test_bad_search_is_one_line(word: str, message: str) -> None:
@@ -97,7 +97,7 @@ def test_the_first_round_may_prune_more() -> None:
         (["20%", "50%"], "must fall"),
         (["1.0"], "strictly between"),
         (["0%"], "strictly between"),
-        (["half"], "is no share"),
+        (["half"], "is not a share"),
     ],
 )
 def test_bad_levels_are_one_line(words: "list[str]", message: str) -> None:
