@@ -62,8 +62,7 @@ class Source:
         rows = evaluated([row for row in self.rows if row.kind != FLOOR])
         if not rows:
             raise ConfigError(
-                f"{self.name} has no evaluations: sb3-lottery makes them with --eval-episodes N, find_tickets with "
-                "eval_episodes=N"
+                f"{self.name} has no evaluations: they are made with --eval-episodes N (find_tickets: eval_episodes=N)"
             )
         floor = [row for row in self.rows if row.kind == FLOOR]  # returns of whole episodes, as in evaluations
         return replace(self, rows=[*rows, *floor], label=evaluation_label(rows, self.experiment, self.framework))

@@ -31,5 +31,5 @@ def test_bad_words(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown length after the rewind point 'rest'"):
         experiment(tmp_path, after_rewind="rest")
     for rewind in ("lr", "none"):
-        with pytest.raises(ConfigError, match=f"needs one, and there is none: the rewind point is '{rewind}'"):
+        with pytest.raises(ConfigError, match=f"remaining needs a rewind point, and '{rewind}' sets none"):
             experiment(tmp_path, after_rewind="remaining", rewind=rewind)

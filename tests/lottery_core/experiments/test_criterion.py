@@ -47,7 +47,7 @@ def test_the_default_is_what_earlier_folders_have(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rewind", ["none", "lr"])
 def test_growth_needs_a_rewind_point(rewind: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"there is none: the rewind point is '{rewind}'"):
+    with pytest.raises(ConfigError, match=f"needs a rewind point, and '{rewind}' sets none"):
         experiment(tmp_path, criterion="magnitude-increase", rewind=rewind)
 
 
