@@ -292,6 +292,15 @@ chain() {
     "$RUN" "${before[@]}" ${EXTRA[@]+"${EXTRA[@]}"} ${behind[@]+"${behind[@]}"} ${LAST_WORDS[@]+"${LAST_WORDS[@]}"}
 }
 
+# What the rounds of the recipe's tickets would refuse is refused before the dense networks are trained.
+try_rounds() {
+    [[ $MODE = work ]] || return 0
+    local RUN=silently EXTRA=(${EXTRA[@]+"${EXTRA[@]}"} --dry-run)
+    tickets "$ROUNDS"
+}
+
+silently() { "$@" >/dev/null; }
+
 report() { run lottery report "$OUT"; }
 
 # Where the data stage leaves its traces; with nothing to fetch the experiment's folder.

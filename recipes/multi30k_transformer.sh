@@ -77,7 +77,10 @@ tickets() {
         --seeds "${seeds[@]}" --scope "${scope[@]}" "${score[@]}" -- "${training[@]}"
 }
 
-stage_dense() { tickets 0; }
+stage_dense() {
+    try_rounds
+    tickets 0
+}
 stage_rounds() { tickets "$ROUNDS"; }
 stage_report() { report; }
 

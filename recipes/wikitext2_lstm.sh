@@ -69,7 +69,10 @@ tickets() {
         --seeds "${seeds[@]}" --scope "${scope[@]}" --score "$SCORE" --jobs "$JOBS" -- "${training[@]}"
 }
 
-stage_dense() { tickets 0; }
+stage_dense() {
+    try_rounds
+    tickets 0
+}
 stage_rounds() { tickets "$ROUNDS"; }
 stage_report() { report; }
 

@@ -80,6 +80,9 @@ tickets() {
         --jobs "$JOBS" -- "${training[@]}"
 }
 
-stage_dense() { tickets 0; }
+stage_dense() {
+    try_rounds
+    tickets 0
+}
 stage_rounds() { tickets "$ROUNDS"; }
 stage_report() { report; }

@@ -19,6 +19,7 @@ line=$name
 while (($#)); do
     case $1 in
         --rounds) line+=" $2" ;;
+        --dry-run) if [[ $name = fairseq-lottery ]]; then line+=" dry"; fi ;;
         --destdir) mkdir -p "$2" ;;
         *.py) line+=" $(basename "$1")" ;;
     esac
@@ -51,7 +52,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 DATA = ["python fetch.py", "fairseq-preprocess"]
-DENSE, ROUNDS, REPORT = "fairseq-lottery 0", "fairseq-lottery 20", "lottery"
+TRIED, DENSE, ROUNDS, REPORT = "fairseq-lottery 20 dry", "fairseq-lottery 0", "fairseq-lottery 20", "lottery"
 
 
 def called(environment: dict[str, str], *words: str, status: int = 0, **more: str) -> tuple[list[str], Result]:
@@ -64,7 +65,7 @@ def called(environment: dict[str, str], *words: str, status: int = 0, **more: st
 
 
 def test_all_stages_then_only_the_report(environment: dict[str, str], tmp_path: Path) -> None:
-    assert called(environment)[0] == [*DATA, DENSE, ROUNDS, REPORT]
+    assert called(environment)[0] == [*DATA, TRIED, DENSE, ROUNDS, REPORT]
     assert (tmp_path / "work/data-bin").is_dir()
     log = (tmp_path / "out/recipe.log").read_text()
     assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+: \w", log, re.M)) == 7
@@ -84,17 +85,18 @@ def test_from_one_stage_to_another(environment: dict[str, str]) -> None:
     one_line(done, "rounds needs data, which is not done: begin with --stage data, or without --stage")
     assert called(environment, "--stop-stage", "data")[0] == DATA
     one_line(called(environment, "--stage", "report", status=2)[1], "report needs dense")
-    assert called(environment, "--stage", "dense", "--stop-stage", "dense")[0] == [DENSE]
+    assert called(environment, "--stage", "dense", "--stop-stage", "dense")[0] == [TRIED, DENSE]
     assert called(environment, "--stage", "rounds")[0] == [ROUNDS, REPORT]
 
 
 @pytest.mark.parametrize(
     ("fails", "before", "after"),
     [
-        ("python fetch.py", DATA[:1], [*DATA, DENSE, ROUNDS, REPORT]),
-        ("fairseq-preprocess", DATA, [*DATA, DENSE, ROUNDS, REPORT]),
-        (DENSE, [*DATA, DENSE], [DENSE, ROUNDS, REPORT]),
-        (ROUNDS, [*DATA, DENSE, ROUNDS], [ROUNDS, REPORT]),
+        ("python fetch.py", DATA[:1], [*DATA, TRIED, DENSE, ROUNDS, REPORT]),
+        ("fairseq-preprocess", DATA, [*DATA, TRIED, DENSE, ROUNDS, REPORT]),
+        (TRIED, [*DATA, TRIED], [TRIED, DENSE, ROUNDS, REPORT]),
+        (DENSE, [*DATA, TRIED, DENSE], [TRIED, DENSE, ROUNDS, REPORT]),
+        (ROUNDS, [*DATA, TRIED, DENSE, ROUNDS], [ROUNDS, REPORT]),
     ],
 )
 def test_a_stopped_recipe_goes_on(fails: str, before: list[str], after: list[str], environment: dict[str, str]) -> None:
