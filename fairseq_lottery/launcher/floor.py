@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_lottery.launcher.framework import add_trust, load_trusted
+from fairseq_lottery.launcher.framework import load_trusted
 from fairseq_lottery.launcher.scoring import measure_floor
-from lottery_core.cli import Parser
+from lottery_core.cli import Parser, add_trust
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import dense, paths, read_marker, write_floor
 

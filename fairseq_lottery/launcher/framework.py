@@ -8,7 +8,6 @@ from pathlib import Path
 from fairseq_lottery.launcher.resume import why_not_resumable
 from fairseq_lottery.names import LAST
 from lottery_core.checkpoints import read_weights
-from lottery_core.cli import Parser
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, Score, paths, read_score
 from lottery_core.files import unsigned
@@ -48,19 +47,6 @@ class Fairseq:
     def score(self, folder: Path) -> Score:
         """Read ``score.json``."""
         return read_score(folder)
-
-
-def add_trust(parser: Parser) -> None:
-    """Add the option ``--trust`` of commands that take their settings from a folder.
-
-    :param parser: parser of the command
-    """
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        default=False,
-        help="run the code in a folder that your own commands did not write",
-    )
 
 
 def load_trusted(out: Path, trust: bool) -> Experiment:

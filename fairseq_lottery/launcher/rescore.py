@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.launcher.framework import Fairseq, add_trust, load_trusted
+from fairseq_lottery.launcher.framework import Fairseq, load_trusted
 from fairseq_lottery.launcher.options import parse_fairseq
 from fairseq_lottery.launcher.scoring import (
     SCORING_OPTIONS,
@@ -22,7 +22,7 @@ from fairseq_lottery.launcher.scoring import (
     try_scoring,
     with_scoring,
 )
-from lottery_core.cli import Parser
+from lottery_core.cli import Parser, add_trust
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Progress, Runner, read_marker, read_row
 from lottery_core.experiments.executors import add_executor_options, make_executor, shares, visible_gpus

@@ -66,8 +66,7 @@ class RewindPoint:
             if self.point.count > most:
                 raise ConfigError(
                     f"the rewind point {self.point} is never reached: with --max-epoch {self._max_epoch} the "
-                    "training has "
-                    f"{most} updates"
+                    f"training has {most} updates"
                 )
 
     def check_epochs(self, updates: int) -> None:

@@ -58,8 +58,7 @@ def _path(states: Mapping[str, Mapping[str, Tensor]], source: str, key: str | No
     if len(candidates) > 1:
         raise CheckpointError(
             f"cannot read {source}: it has several state dicts{_those(candidates)}: name one (lottery prune: "
-            "--key NAME; "
-            "Python: key=NAME), or save it in a file of its own"
+            "--key NAME; Python: key=NAME), or save it in a file of its own"
         )
     return candidates[0]
 

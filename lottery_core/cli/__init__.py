@@ -1,6 +1,6 @@
 """The command ``lottery``, and what the commands of the plugins share with it."""
 
-from lottery_core.cli.common import Parser, run_command, run_experiment
+from lottery_core.cli.common import Parser, add_trust, run_command, run_experiment
 from lottery_core.cli.completion import accept, typed_words
 from lottery_core.cli.experiment_options import DEFAULTS, add_experiment_options
 from lottery_core.cli.help_text import listed, version_line
@@ -37,6 +37,7 @@ __all__ = [
     "Parser",
     "SEARCH_DEFAULTS",
     "accept",
+    "add_trust",
     "add_experiment_options",
     "chosen_of",
     "listed",

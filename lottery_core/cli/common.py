@@ -70,6 +70,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+def add_trust(parser: Parser) -> None:
+    """Add the option ``--trust`` of commands that take their settings from a folder.
+
+    :param parser: parser of the command
+    """
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        default=False,
+        help="run the code in a folder that your own commands did not write",
+    )
+
+
 def run_command(command: Callable[[], int | None], program: str) -> int:
     """Run ``command``, report an error in one line, and return an exit status.
 

@@ -40,8 +40,7 @@ def add_search_options(group: argparse._ActionsContainer) -> None:
         nargs="+",
         metavar="LEVEL",
         help="score tickets only at the rounds nearest to these levels (shares that survive), e.g. 50%% 20%% "
-        "10%% 5%% 2%% "
-        "(every round); kinds that do not prune round by round are trained at these rounds only",
+        "10%% 5%% 2%% (every round); kinds that do not prune round by round are trained at these rounds only",
     )
     add("--score-rounds", nargs="+", type=int, metavar="N", help="score tickets only in these rounds: 5 10 15 20 (all)")
     add("--first", metavar="LEVEL", help="share that survives the first round, e.g. 50%% (as --prune-rate says)")

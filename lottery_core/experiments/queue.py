@@ -91,8 +91,7 @@ class RunQueue:
         if self.waiting:
             raise RunError(
                 f"nothing failed, but {len(self.waiting)} of the runs never started, first {self.waiting[0]}: "
-                "give the same "
-                "command again"
+                "give the same command again"
             )
 
     def _ready(self) -> list[Run]:

@@ -65,7 +65,8 @@ def report(
                 answers[f"{name}, {further}"] = answer(more.rows, more.question(asked), more.searches)
     if picture is None and len(runs) == 1:
         picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
-        refuse_link_out(runs[0], picture)
+        if not is_file(runs[0]):
+            refuse_link_out(runs[0], picture)
     inputs = [path for run in runs for path in _inputs(run)]
     for output in (picture, csv, json):
         if output is not None:

@@ -107,8 +107,7 @@ def check_memory(model: nn.Module) -> None:
         if isinstance(parameter, nn.UninitializedParameter) or parameter.is_meta:
             how = (
                 "has no values yet: run a batch through the model first (a lazy module), or give it memory with "
-                "to_empty "
-                "and load its weights (the device meta)"
+                "to_empty and load its weights (the device meta)"
             )
             raise MismatchError(f"the parameter '{printable(name)}' {how}")
         if parameter.numel() and parameter.layout is torch.strided:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lottery_core.cli import Parser, run_command
+from lottery_core.cli import Parser, add_trust, run_command
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, paths, write_floor
 from lottery_core.pruning import WINNING
@@ -20,12 +20,6 @@ from sb3_lottery.analysis import (
 from sb3_lottery.training import RunSettings, Sb3, saved_model
 
 
-def _add_trust(parser: Parser) -> None:
-    parser.add_argument(
-        "--trust", action="store_true", help="run the code in a folder that your own commands did not write"
-    )
-
-
 def _parser(command: str, description: str) -> Parser:
     parser = Parser(prog=f"sb3-lottery {command}", description=description)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment")
@@ -35,7 +29,7 @@ def _parser(command: str, description: str) -> Parser:
     parser.add_argument(
         "--make-model", metavar="MODULE:FUNCTION", help="for folders of find_tickets: the function that makes the model"
     )
-    _add_trust(parser)
+    add_trust(parser)
     return parser
 
 
@@ -83,7 +77,7 @@ def _floor_parser() -> Parser:
     parser = Parser(prog="sb3-lottery floor", description="Measure what an agent scores that has learned nothing.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of an experiment; its report then has this floor")
     parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each policy (100)")
-    _add_trust(parser)
+    add_trust(parser)
     return parser
 
 

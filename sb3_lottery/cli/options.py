@@ -95,8 +95,7 @@ def stability_parser() -> Parser:
         "sb3-lottery",
         "--preset NAME --out DIR [option ...]",
         "agents on the straight line between their ends are evaluated in fresh episodes (--eval-episodes; by "
-        "default as in "
-        "the preset, else 100)",
+        "default as in the preset, else 100)",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def test_a_report_writes_through_no_such_link(elsewhere: Path, tmp_path: Path) -
     (out / "curve.png").symlink_to(elsewhere)
     with pytest.raises(WriteError, match=r"curve\.png is a link that leads out of"):
         report([out])
+    rows = out / "results.csv"
+    shutil.copy(rows, tmp_path / "rows.csv")
+    (tmp_path / "drawn.png").write_bytes(b"")
+    (tmp_path / "rows.png").symlink_to("drawn.png")
+    report([tmp_path / "rows.csv"])  # a file of rows is no run folder
     run(probe(tmp_path / "probe"))
     for name in ("stability.json", "stability.png"):
         (tmp_path / "probe" / name).unlink(missing_ok=True)

@@ -85,16 +85,14 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> 
     if epochs // interval < average and (epochs or cfg.optimization.max_update):
         raise ConfigError(
             f"--average {average} needs the checkpoints of {average} epochs, and the training leaves fewer: "
-            "train longer, "
-            "or lower --average"
+            "train longer, or lower --average"
         )
     for folder in finished:
         count = len(epoch_checkpoints(folder))
         if count < average:
             raise ConfigError(
                 f"--average {average} needs the checkpoints of {average} epochs, and the finished run {folder} "
-                f"has {count}: "
-                "it was trained for a smaller --average"
+                f"has {count}: it was trained for a smaller --average"
             )
 
 

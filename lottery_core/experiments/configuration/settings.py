@@ -163,8 +163,7 @@ class Settings:
         for kind in filter(needs_rewind_point, self.kinds if self.rewind in KEPT else ()):
             raise ConfigError(
                 f"the kind {kind} needs a rewind point, and '{self.rewind}' sets none: give --rewind POINT, or "
-                "leave the kind "
-                "out"
+                "leave the kind out"
             )
         if self.after_rewind not in AFTER_REWIND:
             raise unknown_choice(self.after_rewind, "length after the rewind point", AFTER_REWIND)
@@ -173,8 +172,7 @@ class Settings:
         if self.after_rewind == REMAINING and self.rewind in KEPT:
             raise ConfigError(
                 f"--after-rewind remaining needs a rewind point, and '{self.rewind}' sets none: give --rewind "
-                "POINT, or "
-                "--after-rewind full"
+                "POINT, or --after-rewind full"
             )
 
     def _keep_levels(self) -> None:
