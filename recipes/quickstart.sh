@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Winning against random tickets, twice, three seeds each: A2C on CartPole, every training equally long (the paper's
 # settings, Table A1, with fewer steps), and a small Transformer that translates number words from English to German.
-# Each part ends with its answer and the path of its page; about 4 minutes each on 2 idle cores.
+# Each part ends with its answer and the path of its page; about 5 minutes each on 2 idle cores.
 # Run again, it is resumed. Other settings: see the lines that it prints at the end of each part.
 #   [OUT=runs/mine] [SEEDS=1-8] [KINDS="winning random reinit"] bash recipes/quickstart.sh [--dry-run | --data] [cartpole] [numbers]
 # `--dry-run` prints the commands and does nothing; `--data` makes the data of the number words and trains nothing.
