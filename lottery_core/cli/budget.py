@@ -98,8 +98,8 @@ def ways(experiment: Experiment, chosen: Iterable[str], looks: Sequence[Look]) -
     chosen = set(chosen)
     own = parse_search(experiment.search)
     yield experiment, _share(own.mean, own.threshold, looks)
-    if "levels" not in chosen:
-        scored = _levels_of(experiment)
+    scored = () if "levels" in chosen else _levels_of(experiment)
+    if scored:
         experiment = replace(experiment, score_rounds=scored, rounds=scored[-1])
         yield experiment, _share(own.mean, own.threshold, looks)
     if "search" not in chosen and own.full and not set(experiment.kinds) & {*BUDGET_KINDS, *BEST_OF}:
@@ -109,9 +109,10 @@ def ways(experiment: Experiment, chosen: Iterable[str], looks: Sequence[Look]) -
 
 def _levels_of(experiment: Experiment) -> tuple[int, ...]:
     scored: tuple[int, ...] = ()
-    for level in _LEVELS:  # at a large rate two levels may have the same round
-        round_ = rounds_of_levels([level], experiment.prune_rate, experiment.first)[0]
-        scored += (round_,) if not scored or round_ > scored[-1] else ()
+    with suppress(ConfigError):  # at a small rate deep levels take too many rounds
+        for level in _LEVELS:  # at a large rate two levels may have the same round
+            round_ = rounds_of_levels([level], experiment.prune_rate, experiment.first)[0]
+            scored += (round_,) if not scored or round_ > scored[-1] else ()
     return scored
 
 
@@ -143,7 +144,7 @@ def plan_within(
     for experiment, share in options:
         for count in range(1, min(most, len(seeds)) + 1):
             candidate = replace(experiment, seeds=tuple(seeds[:count]))
-            cost = cost_of(candidate.plan(), candidate.needs, partial(_share_of_run, share))
+            cost = cost_of(candidate.plan(), candidate.needs, partial(_share_of_run, candidate, share))
             if _price(budget, cost, first, jobs) > budget.amount:
                 break
             if best is None or count > len(best.experiment.seeds):
@@ -158,8 +159,8 @@ def plan_within(
     return best
 
 
-def _share_of_run(share: float, run: Run) -> float:
-    return share if run.search else length(run)
+def _share_of_run(experiment: Experiment, share: float, run: Run) -> float:
+    return share if run.search else length(run, experiment.alike(run))
 
 
 def _price(budget: Budget, cost: Cost, first: Row, jobs: int) -> float:
@@ -178,9 +179,8 @@ def seeds_by_spread(experiment: Experiment, rows: Sequence[Row]) -> int | None:
     :returns: the number; ``None`` if fewer than two seeds or no scale say nothing about it
     """
     found = answer(rows, of_rows(rows, experiment).question(None))
-    if found.whole is None or not found.needed:
-        return None
-    return found.needed[0].seeds or _MOST_SEEDS
+    need = next((need for need in found.needed if need.whole), None)
+    return None if need is None else need.seeds or _MOST_SEEDS
 
 
 def run_within(
@@ -196,7 +196,7 @@ def run_within(
     What was chosen is kept in ``budget.json``, and kept when the same command resumes.
 
     :param word: the budget, see :func:`parse_budget`
-    :param experiment: the configuration; its seeds limit those that are used if the user chose them
+    :param experiment: the configuration; if the user chose its seeds, as many of them are used as fit
     :param chosen: names of the settings that the user chose: ``"levels"``, ``"search"``, ``"seeds"``
     :param jobs: number of parallel runs
     :param run: does the runs of an experiment that are not done
@@ -222,15 +222,21 @@ def run_within(
     run(experiment)
     if not kept["fixed"]:
         first = dense_row(experiment, run)
-        wanted = seeds_by_spread(experiment, read_rows(experiment.out, experiment))
+        wanted = len(seeds) if "seeds" in chosen else seeds_by_spread(experiment, read_rows(experiment.out, experiment))
         most = max(len(experiment.seeds), wanted or 0)
         with suppress(ConfigError):  # the pilot has been trained, also where fewer jobs have less room now
             final = plan_within(budget, first, [(experiment, float(kept["share"]))], seeds, jobs, most).experiment
             experiment = max(experiment, final, key=lambda one: len(one.seeds))
         kept = {**kept, **choice_of(experiment), "fixed": True}
         write_json(experiment.out / paths.BUDGET, kept)
-        asks = "the spread says nothing about the seeds" if wanted is None else f"the spread asks for {wanted} seeds"
-        say(f"seeds: {asks}, {len(experiment.seeds)} are trained (fixed now, from the spread alone)")
+        count = len(experiment.seeds)
+        if "seeds" in chosen:
+            say(f"seeds: {wanted} were chosen, {count} are trained{'' if count == wanted else ', as many as fit'}")
+        else:
+            asks = (
+                "the spread says nothing about the seeds" if wanted is None else f"the spread asks for {wanted} seeds"
+            )
+            say(f"seeds: the spread {asks}, {count} are trained (fixed now, from the spread alone)")
         run(experiment)
     return experiment
 

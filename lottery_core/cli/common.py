@@ -29,8 +29,8 @@ from lottery_core.experiments import (
     as_kept,
     commands,
     duration,
+    floor_stop,
     kept_line,
-    left_out,
     read_budget,
     read_marker,
     read_searches,
@@ -173,11 +173,14 @@ def _print_plan(
     stop_at_floor: int | None,
 ) -> None:
     jobs = executor.jobs
-    gone = left_out(experiment) if stop_at_floor is not None else set()  # otherwise they are trained
+    plan = experiment.plan()
+    rows = {run: row for run in plan if (row := read_marker(experiment.out / run.folder, experiment)) is not None}
+    stop = floor_stop(experiment, framework, rows, stop_at_floor)
+    gone = set() if stop is None else {*stop.left_out(run for run in plan if run not in rows)}
     done: dict[str, list[float]] = defaultdict(list)
     waiting, finished, copied = [], 0, 0
     for run, folder, command in commands(experiment, framework):
-        row = read_marker(folder, experiment) if folder.exists() else None
+        row = rows.get(run)
         same = None if run in gone else experiment.alike(run)
         known = f" (not run: {AT_FLOOR})" if run in gone else ""
         if row is None and same is None and run not in gone:

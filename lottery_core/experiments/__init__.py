@@ -33,6 +33,7 @@ from lottery_core.experiments.graph import (
     SHARED,
     Cost,
     Run,
+    alike,
     check_levels_at_floor,
     copies,
     cost_of,
@@ -46,6 +47,7 @@ from lottery_core.experiments.graph import (
 from lottery_core.experiments.next_ticket import line_between, make_control, mask_watch, prune_in_training
 from lottery_core.experiments.progress import Progress, duration, outcome, percents, seconds_left, took
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework
+from lottery_core.experiments.queue import floor_stop
 from lottery_core.experiments.results import (
     AT_FLOOR,
     Row,
@@ -108,11 +110,13 @@ __all__ = [
     "SHARED",
     "Score",
     "TicketSource",
+    "alike",
     "commands",
     "cost_of",
     "dense",
     "duration",
     "floor_scoring",
+    "floor_stop",
     "left_out",
     "make_control",
     "mask_watch",

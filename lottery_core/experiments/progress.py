@@ -10,10 +10,9 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TextIO
 
-from lottery_core.experiments.graph import COPY, LINE, Run
+from lottery_core.experiments.graph import COPY, LINE, Run, cost_of, needs, probe_needs
 from lottery_core.experiments.results import Row
 from lottery_core.files import printable
 
@@ -55,26 +54,24 @@ def seconds_left(
 ) -> float | None:
     """Estimate how long the ``waiting`` runs will take.
 
-    :param waiting: runs that are not done
+    :param waiting: runs that are not done, each after those that it needs
     :param seconds: :attr:`Run.pace` -> seconds that such finished runs took
     :param jobs: number of parallel runs
-    :param searches: whether rounds are searched in runs of their own, so that scored runs do not follow one another
+    :param searches: whether rounds are searched in runs of their own, on which scored runs wait
     :returns: seconds; ``None`` if no duration is known or no run is waiting
     """
     known = [value for some in seconds.values() for value in some]
     runs = list(waiting)
     if not known or not runs:
         return None
-    overall, total = statistics.fmean(known), 0.0
-    chains: dict[Run, float] = defaultdict(float)
-    for run in runs:
-        some = seconds.get(run.pace)
-        each = statistics.fmean(some) if some else overall
-        total += each
-        apart = run.noise > 1 or run.kind in (COPY, LINE) or (searches and not run.search)
-        chains[run if apart else replace(run, round=0)] += each
-    # The first trainings of a chain follow one another, whatever the number of jobs.
-    return max(total / jobs, *chains.values())
+    overall = statistics.fmean(known)
+    each = {pace: statistics.fmean(some) for pace, some in seconds.items() if some}
+
+    def needed(run: Run) -> list[Run]:
+        return probe_needs(run) if run.kind in (COPY, LINE) else needs(run, searches)
+
+    cost = cost_of(runs, needed, lambda run: each.get(run.pace, overall))
+    return max(cost.total / jobs, cost.critical)
 
 
 def current_seconds(

@@ -14,7 +14,7 @@ from lottery_core.errors import ConfigError, DamagedError, LostError, LotteryErr
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import FloorStop, Run, dense, paths
 from lottery_core.experiments.progress import Progress
-from lottery_core.experiments.protocols import Executor, Training
+from lottery_core.experiments.protocols import Executor, Framework, Training
 from lottery_core.experiments.results import Row, read_floor
 from lottery_core.files import write_json
 
@@ -183,20 +183,20 @@ class RunQueue:
 
 
 def floor_stop(
-    experiment: Experiment, done: Mapping[Run, Row], count: int | None, measures: bool = False
+    experiment: Experiment, framework: Framework, done: Mapping[Run, Row], count: int | None
 ) -> FloorStop | None:
     """Return what leaves runs out once their kind has ended at the floor; ``None`` if all runs are to be done.
 
     :param experiment: the configuration
+    :param framework: the plugin's framework; with ``floor`` the first dense run measures the floor
     :param done: the runs that are done, with their rows
     :param count: number of scored levels in a row at the floor; ``None`` leaves no run out
-    :param measures: whether the first dense run measures the floor
     :raises ConfigError: the floor was not measured, and will not be
     """
     if count is None:
         return None
     first = experiment.first_seed
-    measures = measures and first in experiment.seeds and dense(first) not in done
+    measures = getattr(framework, "floor", False) and first in experiment.seeds and dense(first) not in done
     if read_floor(experiment.out) is None and not measures:
         command = dialects.named(experiment.framework).floor_command
         remedy = (

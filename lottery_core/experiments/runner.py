@@ -32,6 +32,7 @@ from lottery_core.experiments.restart import (
 from lottery_core.experiments.results import (
     FolderRows,
     Row,
+    forget_left_out,
     read_marker,
     write_csv,
     write_marker,
@@ -75,6 +76,7 @@ class Runner:
         :raises ConfigError: the folder holds an experiment of another configuration
         :raises RunError: a run failed; runs that do not need it were still done
         """
+        self._floor_stop({})  # before anything is written
         with FolderLock(self.out) as lock:
             self._open_folder()
             finished = self._finished()
@@ -83,7 +85,10 @@ class Runner:
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
             self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
-            graph = self.experiment.needs, self.experiment.alike, self._floor_stop(done)
+            stop = self._floor_stop(done)
+            kept = set() if stop is None else {*stop.left_out(waiting)}
+            forget_left_out(self.out, (run for run in waiting if run not in kept))
+            graph = self.experiment.needs, self.experiment.alike, stop
             queue = RunQueue(self.out, waiting, done, self.executor, self.progress, *graph)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score, leave_out=self.leave_out)
             self._rows.forget()
@@ -159,8 +164,7 @@ class Runner:
             self._rows.forget()
 
     def _floor_stop(self, done: Mapping[Run, Row]) -> FloorStop | None:
-        measures = bool(getattr(self.framework, "floor", False))
-        return floor_stop(self.experiment, done, self.stop_at_floor, measures)
+        return floor_stop(self.experiment, self.framework, done, self.stop_at_floor)
 
     def _what(self) -> str:
         chosen = self.experiment

@@ -56,7 +56,7 @@ def report(
         shown = source.evaluated() if evaluations else source
         name = source.name if source.name not in sources else str(run)
         sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked), shown.searches)
-        texts += [sentences(answers[name]), *tables(source.rows, source.experiment, shown.question(asked).sign)]
+        texts += [sentences(answers[name]), *tables(source.rows, source.experiment, asked)]
         everything += source.rows
         if not evaluations:
             for further, rows in further_scores(source.rows).items():
@@ -104,19 +104,21 @@ def refuse_probes(runs: Sequence[Path], alone: bool = False) -> bool:
     return bool(probes)
 
 
-def tables(rows: Sequence[Row], experiment: Experiment | None, sign: float | None = None) -> list[str]:
+def tables(rows: Sequence[Row], experiment: Experiment | None, asked: Asked | None = None) -> list[str]:
     """Return the tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
     :param rows: rows of the experiment
     :param experiment: the experiment's configuration; ``None`` if there is none
-    :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
+    :param asked: what a user asked; of it the direction of the scores matters here
     :returns: one text per table, each ending in a newline
     :raises ConfigError: there are no rows
     """
-    unfilled, rows = rows, _shown(rows, sign)
     if not rows:
         raise ConfigError("there is no finished run to report")
     source = of_rows(rows, experiment)
+    unfilled, rows = rows, _shown(rows, source.question(asked).sign)
+    if not rows:
+        raise ConfigError("there is no finished run to report")
     dialect = dialects.named(source.framework)
     returns = dialect.returns_asked(experiment.settings if experiment else {})
     notes = _setting_notes(experiment)
@@ -130,15 +132,16 @@ def tables(rows: Sequence[Row], experiment: Experiment | None, sign: float | Non
     last += saved_lines(experiment, searches) if experiment is not None else []
     texts = _tables(rows, source.label or "score", returns, last, notes)
     for name, some in further_scores(unfilled).items():
-        shown = _shown(some)
+        label = _further_label(name, experiment, source.framework)
+        shown = _shown(some, replace(source, label=label).question(asked).sign)
         lost = sum(bool(row.not_run) for row in once(some)) - sum(bool(row.not_run) for row in shown)
         unknown = [f"{lost} levels that were not run are missing: these scores have no floor"] if lost else []
-        texts += _tables(shown, _further_label(name, experiment, source.framework), last=unknown, notes=notes)
+        texts += _tables(shown, label, last=unknown, notes=notes)
     fresh = evaluated(rows)
     return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)
 
 
-def _shown(rows: Sequence[Row], sign: float | None = None) -> list[Row]:
+def _shown(rows: Sequence[Row], sign: float) -> list[Row]:
     return once((row for row in filled(rows, sign=sign) if row.kind != FLOOR), sign)
 
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lottery_core.experiments import Cost, Experiment, Row, Run, cost_of, left_out, paths, plan_runs, trainings
+from lottery_core.experiments import Cost, Experiment, Row, Run, alike, cost_of, left_out, paths, plan_runs, trainings
 from lottery_core.files import CurvePoint, read_curve
 from lottery_core.pruning import BUDGET, Look, parse_search, settles_at
 
@@ -27,16 +27,28 @@ def costs(experiment: Experiment, searches: Sequence[Row], gone: Container[Run] 
     usual = statistics.fmean(shares.values()) if shares else 1.0
 
     def share(run: Run) -> float:
-        return shares.get(run, experiment.search_of(run).share or usual) if run.search else length(run)
+        if run.search:
+            return shares.get(run, experiment.search_of(run).share or usual)
+        return length(run, experiment.alike(run))
 
     last = max(experiment.score_rounds, default=experiment.rounds)  # both end at the same level
     plain = plan_runs(experiment.kinds, experiment.seeds, last, experiment.repeat_noise)
     own = cost_of((run for run in experiment.plan() if run not in gone), experiment.needs, share)
-    return own, cost_of(plain, experiment.plain_needs, length)
+
+    def plain_length(run: Run) -> float:
+        return length(run, alike(run, experiment.kinds, experiment.rewind))
+
+    return own, cost_of(plain, experiment.plain_needs, plain_length)
 
 
-def length(run: Run) -> float:
-    """Return how many full trainings a scored run takes: one, or as many as a whole search, see ``random-budget``."""
+def length(run: Run, same: Run | None = None) -> float:
+    """Return how many full trainings a scored run takes: one, or as many as a whole search, see ``random-budget``.
+
+    :param run: the run
+    :param same: the run that trains the same ticket, whose outcome is copied; ``None`` if there is none
+    """
+    if same is not None:
+        return 0.0
     return float(trainings(run.round)) if run.kind in BUDGET else 1.0
 
 

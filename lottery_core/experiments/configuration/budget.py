@@ -152,6 +152,11 @@ def kept_line(experiment: Experiment, kept: Mapping[str, Any], word: str) -> str
             f"--budget {word}: levels and search stay as --budget {kept['budget']} chose them, and the seeds are "
             "chosen anew; the plan above has the ones that were asked for"
         )
+    if not kept and has_tickets(experiment.out):
+        return (
+            f"--budget {word}: levels and search stay as this folder has them, and the seeds are chosen from its dense "
+            "run and its spread; the plan above is without it"
+        )
     if not kept:
         return (
             f"--budget {word}: the dense run of seed {experiment.seeds[0]} is trained first, then levels, search and "

@@ -3,6 +3,7 @@
 from lottery_core.experiments.results.folder_rows import FolderRows, read_rows, read_searches
 from lottery_core.experiments.results.markers import (
     AT_FLOOR,
+    forget_left_out,
     left_out,
     read_marker,
     why_foreign,
@@ -16,6 +17,7 @@ from lottery_core.experiments.results.tables import read_csv, write_csv, write_l
 __all__ = [
     "FolderRows",
     "AT_FLOOR",
+    "forget_left_out",
     "left_out",
     "read_marker",
     "read_rows",

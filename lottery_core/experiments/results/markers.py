@@ -122,6 +122,16 @@ def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
     write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
 
 
+def forget_left_out(out: Path, runs: Iterable[Run]) -> None:
+    """Remove the records of runs that were left out, which a command begins to train.
+
+    :param out: the experiment's folder
+    :param runs: the runs
+    """
+    for run in runs:
+        (out / run.folder / paths.NOT_RUN).unlink(missing_ok=True)
+
+
 def left_out(experiment: Experiment) -> set[Run]:
     """Return the runs that an earlier command left out at the floor, and the searches that no other run needs.
 

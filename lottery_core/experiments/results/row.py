@@ -113,7 +113,8 @@ def check_numbers(row: Row | Score, damaged: Callable[[object], Exception]) -> N
         value = getattr(row, name)
         if value is not None and not 0 <= value < math.inf:
             raise damaged(f"'{name}' must be a number of at least 0, not {value}")
-    for name in ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se", "output_scale"):
-        value = getattr(row, name, None)
+    names = ("score", "score_se", "wall_seconds", "cpu_seconds", "eval_score", "eval_se", "output_scale")
+    values = {name: getattr(row, name, None) for name in names} | {f"score: {name}": x for name, x in row.more.items()}
+    for name, value in values.items():
         if value is not None and math.isfinite(value) and abs(value) > LARGEST:
             raise damaged(f"'{name}' is {value:g}, more than can be averaged")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.results.row import LARGEST, Row
+from lottery_core.experiments.results.row import Row, check_numbers
 from lottery_core.files import printable, why_not_regular, write_text
 from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
 
@@ -50,7 +50,10 @@ def write_lines(path: Path, lines: Iterable[Iterable[Any]]) -> None:
 
 def _whole(text: str) -> int:
     # Other programs write 1.0 in a column with gaps.
-    return int(text.removesuffix(".0"))
+    number = int(text.removesuffix(".0"))
+    if abs(number) >= 1 << 63:
+        raise ValueError("no run counts so far")
+    return number
 
 
 _NUMBERS: dict[str, Callable[[str], int | float]] = {"int": _whole, "float": float}
@@ -127,7 +130,6 @@ def _row_of(line: dict[str, Any], experiment: str, where: str) -> Row:
         raise ConfigError(f"{where}: its counts of parameters contradict each other")
     if (row.round == 0) != (row.kind in (DENSE, FLOOR, *UNPRUNED)):
         raise ConfigError(f"{where}: tickets have rounds from 1, and {DENSE} has round 0")
-    if math.isfinite(row.score) and abs(row.score) > LARGEST:
-        raise ConfigError(f"{where}: its score cannot be averaged: {row.score}")
+    check_numbers(row, lambda why: ConfigError(f"{where}: {why}"))
     row = replace(row, noise=max(1, row.noise))
     return replace(row, pruned_fraction=row.pruned / row.pool, surviving_fraction=row.surviving / row.pool)

@@ -52,7 +52,8 @@ class Answer:
     :param others: the other contrasts
     :param longer: kinds that keep everything, e.g. rewound-dense, against dense; estimates without a test
     :param parts_at: share of the pool at the first level from which winning and random differ, and its p value
-    :param needed: number of seeds that the whole effect needs, then the number that all other contrasts need
+    :param needed: number of seeds that the whole effect needs, and the number that all other contrasts need, as far as
+        their spread is known
     :param luck: noise of training against differences between tickets, if tickets were trained several times
     :param given: how long each kind was trained
     :param warnings: warnings for the reader of the answer
@@ -159,7 +160,7 @@ def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) ->
     compared = [other for other in others if other.shares is None]
     needs = (
         seeds_needed([] if whole is None else [whole], question.effect, 1, scale.distance),
-        seeds_needed(compared, question.effect, len(compared), scale.distance) if compared else None,
+        seeds_needed(compared, question.effect, len(compared), scale.distance, whole=False),
     )
     return replace(
         empty,

@@ -80,6 +80,7 @@ class Comparison:
     :param why: why there is no test; empty if there is one
     :param ahead: shares of the pool between which the first kind is ahead in every seed; None if there are none
     :param differences: difference by seed, for paired runs
+    :param dropped: shares of the pool at levels that are left out because not all seeds have them
     :param shares: shares of the pool that the two kinds keep in a round where they differ by more than 5%, so that they
         are not compared; None if they keep the same
     """
@@ -97,6 +98,7 @@ class Comparison:
     why: str = ""
     ahead: tuple[float, float] | None = None
     differences: tuple[float, ...] = ()
+    dropped: tuple[float, ...] = ()
     shares: tuple[float, float] | None = None
 
 
@@ -135,6 +137,7 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         differences = tuple(area(first[seed], rounds) - area(second[seed], rounds) for seed in seeds)
         interval, count, ahead = t_interval(differences), len(seeds), _ahead(curves, contrast, seeds, rounds)
         left_out = tuple(seed for seed in both if seed not in seeds)
+        further = {round_ for seed in seeds for round_ in first[seed].points.keys() & second[seed].points.keys()}
     else:
         one, its = common_rounds([curve.points for curve in first.values()])
         other, others = common_rounds([curve.points for curve in second.values()])
@@ -148,26 +151,31 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         interval, count, ahead = welch_interval(*sides), min(map(len, sides)), None
         left_out = (*_missing(list(first), its), *_missing(list(second), others))
         differences = ()
+        further = {round_ for curve in first.values() for round_ in curve.points} & {
+            round_ for curve in second.values() for round_ in curve.points
+        }
     shares = _other_shares(first.values(), second.values(), rounds)
     any_curve = next(curve for curve in first.values() if set(rounds) <= set(curve.points))
     levels = share(any_curve.points[rounds[0]][0]), share(any_curve.points[rounds[-1]][0])
     if shares is not None:
         return Comparison(contrast, paired, count, left_out, levels, Interval(math.nan), None, shares=shares)
     normalised = None if distance is None else interval.scaled(1 / distance)
-    result = Comparison(contrast, paired, count, left_out, levels, interval, normalised, ahead=ahead)
+    dropped = tuple(_share_at(first.values(), round_) for round_ in sorted(further - {*rounds}))
+    result = Comparison(contrast, paired, count, left_out, levels, interval, normalised, ahead=ahead, dropped=dropped)
     return replace(result, differences=differences, p=None if paired or count < 2 else welch_p(*sides))
 
 
 def _other_shares(first: Iterable[Curve], second: Iterable[Curve], rounds: Sequence[int]) -> tuple[float, float] | None:
     # The first of the rounds in which the kinds keep different shares of the pool.
     for round_ in rounds:
-        one, other = (
-            statistics.fmean(share(curve.points[round_][0]) for curve in some if round_ in curve.points)
-            for some in (first, second)
-        )
+        one, other = (_share_at(some, round_) for some in (first, second))
         if not same_level(one, other):
             return one, other
     return None
+
+
+def _share_at(curves: Iterable[Curve], round_: int) -> float:
+    return statistics.fmean(share(curve.points[round_][0]) for curve in curves if round_ in curve.points)
 
 
 def longer_training(rows: Sequence[Row], sign: float, distance: float | None) -> list[Comparison]:

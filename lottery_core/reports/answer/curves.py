@@ -117,16 +117,18 @@ def curves_of(rows: Sequence[Row], sign: float) -> Curves:
 
 
 def common_rounds(curves: Iterable[Iterable[int]]) -> tuple[list[int], list[int]]:
-    """Return the rounds that seeds have in common, and which of the seeds have them.
+    """Return the rounds that are compared, and which of the seeds have all of them.
 
-    A seed without some rounds of another seed is unfinished; it is left out so that the others are not cut short.
+    A seed without some rounds of another seed is unfinished. Either it is left out, so that the others stay whole,
+    or the rounds that it lacks are: whichever keeps more scores; of equal choices, the one with more rounds.
 
     :param curves: the rounds of each seed
-    :returns: the rounds of the seed that has most, and the indices of the seeds that have all of these
+    :returns: the rounds, ascending, and the indices of the seeds
     """
-    sets = [set(rounds) for rounds in curves]
-    longest = max(sets, key=len, default=set())
-    return sorted(longest), [index for index, rounds in enumerate(sets) if longest and rounds >= longest]
+    sets = [frozenset(rounds) for rounds in curves]
+    used = {kept: [index for index, rounds in enumerate(sets) if rounds >= kept] for kept in sets if kept}
+    best = max(used, key=lambda kept: (len(kept) * len(used[kept]), len(kept)), default=frozenset())
+    return sorted(best), used.get(best, [])
 
 
 def area(curve: Curve, rounds: Sequence[int]) -> float:

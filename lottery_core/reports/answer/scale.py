@@ -101,10 +101,10 @@ def why_no_answer(rows: Sequence[Row], curves: Curves) -> str | None:
 
 
 def did_not_learn(scale: Scale) -> str | None:
-    """Say why a scale with a measured floor allows no answer: dense is not above it; None if it is."""
-    if scale.floor is None or scale.floor_from != MEASURED:
+    """Say why a scale allows no answer: dense is not above the floor, by two standard errors if that was measured."""
+    if scale.floor is None:
         return None
-    if scale.distance is not None and scale.distance > _ERRORS * scale.error:
+    if scale.distance is not None and (scale.floor_from != MEASURED or scale.distance > _ERRORS * scale.error):
         return None
     better = "no better than the floor"
     if scale.distance is not None:

@@ -33,6 +33,7 @@ class SeedsNeeded:
     :param limit: upper 80% limit of ``spread``, from which ``seeds`` is computed
     :param tests: number of tests that are corrected for
     :param seeds: the fewest seeds; None if more than :data:`MOST` are needed
+    :param whole: whether they are those of the whole effect, not of the other contrasts
     """
 
     effect: float
@@ -40,6 +41,7 @@ class SeedsNeeded:
     limit: float
     tests: int
     seeds: int | None
+    whole: bool
 
 
 def upper_limit(spread: float, seeds: int) -> float:
@@ -77,7 +79,7 @@ def power(ratio: float, seeds: int, alpha: float) -> float:
 
 
 def seeds_needed(
-    comparisons: Sequence[Comparison], effect: float, tests: int, distance: float | None
+    comparisons: Sequence[Comparison], effect: float, tests: int, distance: float | None, whole: bool = True
 ) -> SeedsNeeded | None:
     """Compute how many seeds the tests need, each at the level that Holm's method gives the first of them.
 
@@ -85,6 +87,7 @@ def seeds_needed(
     :param effect: the difference that would matter, normalised
     :param tests: number of tests that are corrected for
     :param distance: the distance from floor to dense
+    :param whole: whether the contrast is the whole effect
     :returns: None if no contrast has two pairs, or there is no scale
     """
     if distance is None:
@@ -97,7 +100,7 @@ def seeds_needed(
     if not spreads:
         return None
     limit, spread = max(spreads)
-    return SeedsNeeded(effect, spread, limit, tests, _fewest(effect, limit, tests))
+    return SeedsNeeded(effect, spread, limit, tests, _fewest(effect, limit, tests), whole)
 
 
 def _fewest(effect: float, spread: float, tests: int) -> int | None:

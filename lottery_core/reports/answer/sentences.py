@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lottery_core.pruning import DENSE, IN_TRAINING
 from lottery_core.reports.answer.answer import Answer
@@ -75,7 +75,8 @@ def _threshold(found: Threshold) -> str:
     last, first = found.censored(LAST), found.censored(FIRST)
     if first == count:
         each = "the one seed" if count == 1 else f"all {count} seeds"
-        return f"{found.kind}: not kept at any level ({each})."
+        left_out = f"; {_unfinished(found.left_out)}" if found.left_out else ""
+        return f"{found.kind}: not kept at any level ({each}{left_out})."
     times = 1 / found.surviving
     smaller = f"{times:.0f}" if times >= 9.95 else f"{times:.1f}"
     details = [f"{smaller} times smaller"]
@@ -89,8 +90,18 @@ def _threshold(found: Threshold) -> str:
         details.append(f"censored: {_of(last, count)} inside at the last level, so smaller may do")
     if first:
         details.append(f"{_of(first, count)} outside from the first level on")
+    if found.left_out:
+        details.append(_unfinished(found.left_out))
     how = "to, or below, " if last else "to "
     return f"{found.kind}: down {how}{percent(found.surviving)} of the parameters ({'; '.join(details)})."
+
+
+def _unfinished(seeds: Sequence[int]) -> str:
+    return f"left out as unfinished: seed {', '.join(map(str, seeds))}"
+
+
+def _levels(shares: Sequence[float]) -> str:
+    return f"level{'' if len(shares) == 1 else 's'} {', '.join(map(percent, shares))}"
 
 
 def _of(some: int, count: int) -> str:
@@ -146,7 +157,9 @@ def _comparison(found: Comparison) -> str:
     if not found.paired:
         parts.append("not paired: the seeds differ")
     if found.left_out:
-        parts.append(f"left out as unfinished: seed {', '.join(map(str, found.left_out))}")
+        parts.append(_unfinished(found.left_out))
+    if found.dropped:
+        parts.append(f"left out because some seeds lack them: {_levels(found.dropped)}")
     return f"{'; '.join(parts)}."
 
 
@@ -172,7 +185,7 @@ def _tests(answer: Answer) -> Iterator[str]:
 
 def _needed(answer: Answer) -> Iterator[str]:
     if answer.needed:
-        told = "; ".join(_need(need, answer) for need in answer.needed)
+        told = "; ".join(map(_need, answer.needed))
         yield (
             f"Seeds for a difference of {answer.question.effect:.2f} (fixed in advance, not the one seen), with 80% "
             f"power: {told}. Choose the number before you train, and do not add seeds because a test failed."
@@ -181,10 +194,9 @@ def _needed(answer: Answer) -> Iterator[str]:
         yield "How many seeds are needed cannot be told from one: train 3, which show how much seeds differ."
 
 
-def _need(need: SeedsNeeded, answer: Answer) -> str:
+def _need(need: SeedsNeeded) -> str:
     number = f"more than {MOST}" if need.seeds is None else f"{need.seeds}"
-    whole = need is answer.needed[0] and answer.whole is not None
-    what = "the whole effect" if whole else f"{need.tests} other contrast{'' if need.tests == 1 else 's'}"
+    what = "the whole effect" if need.whole else f"{need.tests} other contrast{'' if need.tests == 1 else 's'}"
     return f"{what} {number} (spread {need.spread:.2f}, its upper 80% limit {need.limit:.2f})"
 
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lottery_core.reports.answer.curves import Curve, share
+from lottery_core.reports.answer.curves import Curve, common_rounds, share
 from lottery_core.reports.answer.significance import Interval, t_interval
 
 LAST, FIRST = "inside at the last level", "outside at the first level"
@@ -33,10 +33,11 @@ class Threshold:
     """How small a kind can be.
 
     :param kind: the kind
-    :param seeds: the threshold of each seed
+    :param seeds: the threshold of each seed that is finished
     :param surviving: geometric mean of the thresholds, as a share of the pool
     :param low: lower end of its 95% interval; None for one seed, and if a seed is inside at the last level
     :param high: upper end of its 95% interval; None for one seed
+    :param left_out: seeds that are left out as unfinished
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Threshold:
     surviving: float
     low: float | None
     high: float | None
+    left_out: tuple[int, ...] = ()
 
     def censored(self, how: str) -> int:
         """Count the seeds that are censored in the given way."""
@@ -72,14 +74,17 @@ def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold
     """Compute the threshold of a kind: mean and 95% t interval of log2(size) over the seeds.
 
     Sizes between two levels were not tried, so half the distance between levels is added to the interval (as the root
-    of the sum of squares).
+    of the sum of squares). A seed that lacks levels of the others is left out: it has not been inside at the last one.
 
     :param kind: the kind
     :param curves: seed -> curve, at least one, each with at least one level
     :param limit: the score to keep; higher is better
     """
     found, gaps = [], []
-    for seed, curve in curves.items():
+    everything = list(curves)
+    _, used = common_rounds(curve.points for curve in curves.values())
+    for seed in (everything[index] for index in used):
+        curve = curves[seed]
         points = sorted(curve.points.values())
         places = [0.0, *(place for place, _ in points)]
         kept = levels_kept([score >= limit for _, score in points])
@@ -92,7 +97,8 @@ def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold
     open_end = any(seed.censored == LAST for seed in seeds)
     low = None if interval.high is None or open_end else share(interval.high)
     high = None if interval.low is None else min(1.0, share(interval.low))
-    return Threshold(kind, seeds, share(interval.estimate), low, high)
+    left_out = tuple(seed for index, seed in enumerate(everything) if index not in used)
+    return Threshold(kind, seeds, share(interval.estimate), low, high, left_out)
 
 
 def _with_gap(interval: Interval, half_gap: float) -> Interval:

@@ -19,9 +19,9 @@ def costs_section(subject: Subject) -> Section:
     """
     section = Section("costs", "Costs and what is left")
     rows = measured(subject.rows)
+    searches = [state.row for state in subject.states if state.row is not None and state.row.search]
     if rows:
         kinds = kinds_among(rows)
-        searches = [state.row for state in subject.states if state.row is not None and state.row.search]
         lines = [
             _line(kind, [row for row in rows if row.kind == kind], _ticket(rows, kind, searches)) for kind in kinds
         ]
@@ -45,7 +45,7 @@ def costs_section(subject: Subject) -> Section:
     counts = Counter(state.word for state in states)
     section.text.append(f"{', '.join(f'{count} {word}' for word, count in counts.items())}, of {len(states)} runs.")
     took: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
+    for row in (*rows, *searches):
         if not row.same_as:
             took[row.run.pace].append(row.wall_seconds)
     left = [state.run for state in states if state.word not in (DONE, FAILED_, LEFT_OUT)]

@@ -101,7 +101,10 @@ def configuration_section(subject: Subject) -> Section:
         section.text.append("There is no configuration: experiment.json is missing.")
     if experiment is not None:
         section.code = experiment.command
-        plan = {"kinds": list(experiment.kinds), "seeds": list(experiment.seeds), "rounds": experiment.rounds}
+        plan: dict[str, Any] = {"kinds": list(experiment.kinds), "seeds": list(experiment.seeds)}
+        plan["rounds"] = experiment.rounds
+        if experiment.score_rounds:
+            plan["score_rounds"] = list(experiment.score_rounds)
         values = {**plan, **experiment.fixed()}
         lines = [[Cell(name), Cell(text)] for name, text in _flat(values)]
         section.tables.append(Table("configuration", ["setting", "value"], lines))

@@ -31,6 +31,7 @@ from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import Row, Score, read_rows, write_floor
 from lottery_core.experiments.runner import Runner
 from lottery_core.pruning import Look
+from lottery_core.reports.saved import costs
 from tests.lottery_core.toy import Here, Toy, experiment
 
 # A mask that comes to rest at a quarter of the training.
@@ -183,6 +184,26 @@ def test_the_budget_limits_the_seeds_that_the_spread_asks_for(tmp_path: Path) ->
     assert len(result.seeds) == 4
     assert len(trained) <= 21
     assert "4 are trained" in said[-1]
+
+
+def test_chosen_seeds_are_trained_as_far_as_they_fit(tmp_path: Path) -> None:
+    for word, count, end in (("1000runs", 6, "6 are trained"), ("22runs", 4, "4 are trained, as many as fit")):
+        out = tmp_path / word
+        write_floor(out, Score(0.0, 0.5, 100), "random actions")
+        chosen = ("levels", "search", "seeds")
+        result, _, said = done(out, word, Scripted(5.0, 0.1), chosen, seeds=(1, 2, 3, 4, 5, 6))
+        assert len(result.seeds) == count
+        assert said[-1] == f"seeds: 6 were chosen, {end}"
+
+
+def test_levels_that_take_too_many_rounds_are_no_way(tmp_path: Path) -> None:
+    first = experiment(tmp_path, rounds=20, prune_rate=0.003)
+    assert [some.score_rounds for some, _ in ways(first, (), [])][-1] == (231, 536, 766, 997)
+
+
+def test_a_copied_run_costs_nothing(tmp_path: Path) -> None:
+    own = experiment(tmp_path, rounds=1, kinds=("winning", "one-shot"), seeds=(1,), score_rounds=(1,))
+    assert [cost.total for cost in costs(own, [])] == [2.0, 2.0]
 
 
 @pytest.mark.parametrize(

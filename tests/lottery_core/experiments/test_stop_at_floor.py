@@ -218,6 +218,42 @@ def test_further_scores_of_levels_that_were_not_run() -> None:
         assert line in further
 
 
+def test_a_dry_run_leaves_out_what_the_command_does(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not what an earlier command has left out, with another number of levels or without a kind that needs them."""
+    again = experiment(stopped, **SETTINGS)
+    for stop, line in ((2, "9 done, 0 to do, 2 not run: at the floor"), (4, "9 done, 2 to do")):
+        run_experiment(again, Scripted(SCORES), Here(stopped), dry_run=True, stop_at_floor=stop)
+        assert line in capsys.readouterr().out
+    assert [run.round for run in done(stopped, 4)] == [4, 5]
+
+
+def test_runs_that_a_command_trains_are_not_left_out(stopped: Path) -> None:
+    class Killed(Here):
+        def start(self, run: Run, folder: Path, lock: object) -> FinishedInProcess:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Runner(experiment(stopped, **SETTINGS), Scripted(SCORES), Killed(stopped), Progress(io.StringIO())).run()
+    assert "9 done, 1 stopped, 1 waiting" in render("x", states(experiment(stopped, **SETTINGS), lambda _: None))
+
+
+def test_without_a_floor_nothing_is_begun(tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match="needs the measured floor"):
+            run_experiment(experiment(out, **SETTINGS), Scripted(SCORES), Here(out), dry_run=dry_run, stop_at_floor=2)
+        assert not out.exists()
+
+
+def test_a_further_score_has_its_own_direction(stopped: Path) -> None:
+    rows = [
+        replace(row, score_label="BLEU", more={} if row.not_run else {"ter": 100.0 - row.score / 4})
+        for row in read_rows(stopped)
+    ]
+    _, further = tables(rows, replace(experiment(stopped, **SETTINGS), framework="fairseq"))
+    assert "not run: at the floor (2 levels of 1 chains" in further
+
+
 def test_search_runs_end_with_the_last_kind(tmp_path: Path) -> None:
     write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
     low = [20.0] * 5
@@ -312,6 +348,6 @@ def test_the_first_dense_run_may_measure_the_floor(tmp_path: Path) -> None:
     (tmp_path / paths.FLOOR).unlink()
     for framework, command in (("sb3", "sb3-lottery floor"), ("fairseq", "fairseq-lottery floor")):
         with pytest.raises(ConfigError, match=rf"is missing: .* measure it with {command} {tmp_path}"):
-            floor_stop(experiment(tmp_path / framework, framework=framework), {}, 2)
+            floor_stop(experiment(tmp_path / framework, framework=framework), Toy(), {}, 2)
     with pytest.raises(ConfigError, match="needs the measured floor"):  # it will not be measured again
         Runner(experiment(tmp_path, **SETTINGS), Measuring(SCORES), executor, Progress(io.StringIO()), 2).run()

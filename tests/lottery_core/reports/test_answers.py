@@ -122,7 +122,12 @@ def _written(path: Path, lines: list[dict[str, str]]) -> Path:
         ("score", "high", "line 3: score must be a number, not 'high'"),
         ("round", "1.5", "line 3: round must be a number, not '1.5'"),
         ("kind", "winning", "line 3: tickets have rounds from 1, and dense has round 0"),
-        ("score", "1e300", "line 3: its score cannot be averaged: 1e+300"),
+        ("score", "1e300", "line 3: 'score' is 1e+300, more than can be averaged"),
+        ("eval_score", "1e308", "line 3: 'eval_score' is 1e+308, more than can be averaged"),
+        ("score: ter", "1e308", "line 3: 'score: ter' is 1e+308, more than can be averaged"),
+        ("steps", "-5", "line 3: 'steps' must be a number of at least 0, not -5"),
+        ("steps", "1" + 400 * "0", "line 3: steps must be a number, not '1000"),
+        ("wall_seconds", "inf", "line 3: 'wall_seconds' must be a number of at least 0, not inf"),
         ("pruned", "999", "line 3: its counts of parameters contradict each other"),
         ("experiment", "y", "these are rows of 2 experiments (x, y): report one experiment at a time"),
         ("score_label", "BLEU", "these are rows of 2 scores"),
@@ -131,6 +136,8 @@ def _written(path: Path, lines: list[dict[str, str]]) -> Path:
 )
 def test_bad_rows_are_one_line(column: str, value: str, told: str, tmp_path: Path) -> None:
     lines = _lines(tmp_path)
+    for line in lines:
+        line.setdefault(column, "")
     lines[1][column] = value
     with pytest.raises(ConfigError) as caught:
         source_of(_written(tmp_path / "bad.csv", lines))

@@ -138,6 +138,36 @@ def test_an_unfinished_seed_is_left_out_and_a_kind_that_ended_early_is_compared_
     assert "left out as unfinished: seed 3" in sentences(found)
 
 
+def test_an_unfinished_seed_is_not_censored() -> None:
+    """It has only round 1, and there it is inside."""
+    two, three = (asked({"winning": [HIGH, HIGH, HIGH[:1]][:count]}, (1.0,) * count) for count in (2, 3))
+    assert three.thresholds[0].left_out == (3,)
+    assert replace(three.thresholds[0], left_out=()) == two.thresholds[0]
+    assert "left out as unfinished: seed 3" in one_line(three)
+
+
+def test_one_seed_that_is_ahead_does_not_leave_the_others_out() -> None:
+    ahead = [*([HIGH[:3]] * 7), HIGH]
+    found = asked({"winning": ahead, "random": [LOW[:3]] * 7 + [LOW]}, (1.0,) * 8)
+    assert found.whole is not None
+    assert (found.whole.seeds, found.whole.left_out, found.whole.verdict) == (8, (), SHOWN)
+    assert found.whole.dropped == pytest.approx((0.41,), abs=0.001)
+    assert "left out because some seeds lack them: level 41%" in one_line(found)
+
+
+def test_the_seeds_of_other_contrasts_are_not_those_of_the_whole_effect() -> None:
+    found = asked({"winning": [HIGH] * 3, "random": [LOW], "reinit": jitter(LOW, 3)}, (1.0,) * 3)
+    assert [need.whole for need in found.needed] == [False]
+    assert "the whole effect" not in one_line(found).partition("80% power: ")[2].partition(".")[0]
+
+
+def test_a_dense_score_where_scores_begin_has_learnt_nothing() -> None:
+    data = rows({"winning": [[0.0] * 4]}, (0.0,), floor=None, label="BLEU")
+    found = answer(data, question_of("BLEU", "fairseq"))
+    assert found.no_answer is not None
+    assert "the dense network did not learn: its score 0 is no better than the floor, 0" in found.no_answer
+
+
 def test_one_seed_and_a_missing_control() -> None:
     found = asked({"winning": [HIGH], "reinit": [LOW]})
     assert found.whole is None
