@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lottery_core.inference import Reads, Units, shrink
 
-_ALIGNED = "encoder_attn"  # of the decoder's last layer: the mean of its heads is returned, for alignments
+_ALIGNED = "encoder_attn"  # of the decoder layers whose heads are returned, for alignments
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Removed:
 def remove_dead_units(model: nn.Module) -> Removed:
     """Take dead heads and units out of fairseq's own layers, in place; the outputs stay the same.
 
-    Each layer keeps at least one. The heads over which a decoder's last layer attends to the encoder stay, since their
-    mean is returned as the alignment. Layers of other classes, with norms over units, or without biases stay as well.
+    Each layer keeps at least one. The heads with which a decoder's last layer, and the ``--alignment-layer`` of
+    ``transformer_align``, attend to the encoder stay, since they are returned as the alignment. Layers of other
+    classes, with norms over units, or without biases stay as well.
 
     :param model: a fairseq model in evaluation mode, on any device
     """
@@ -67,9 +68,12 @@ def _attentions(model: Any) -> Iterator[Any]:
     from fairseq.modules import MultiheadAttention
 
     layers = getattr(getattr(model, "decoder", None), "layers", None)
-    aligned = getattr(layers[-1], _ALIGNED, None) if isinstance(layers, nn.ModuleList) and len(layers) else None
+    decoder = list(layers) if isinstance(layers, nn.ModuleList) else []
+    chosen = getattr(model, "alignment_layer", None)
+    aligned = [*decoder[-1:], *([] if chosen is None else decoder[chosen:][:1])]
+    kept = [getattr(layer, _ALIGNED, None) for layer in aligned]
     for module in model.modules():
-        if type(module) is not MultiheadAttention or module is aligned:
+        if type(module) is not MultiheadAttention or any(module is attention for attention in kept):
             continue
         projections = [getattr(module, f"{word}_proj") for word in ("q", "k", "v", "out")]
         plain = all(type(each) is nn.Linear and each.bias is not None for each in projections)

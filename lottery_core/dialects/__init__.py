@@ -5,7 +5,7 @@ No other module of the core names a framework. Another package can add a row wit
 """
 
 from lottery_core.dialects.dialect import LOWER_IS_BETTER, Dialect, load
-from lottery_core.dialects.registry import GROUP, every, is_target, named, of_names, of_versions
+from lottery_core.dialects.registry import GROUP, every, is_running, is_target, named, of_names, of_versions
 from lottery_core.dialects.sb3 import ONE_POLICY, TWO_NETWORKS
 from lottery_core.dialects.scoring import scoring_text, split_scoring
 from lottery_core.dialects.units import GATES, Part, Shapes, UnitFinder, UnitGroup
@@ -22,6 +22,7 @@ __all__ = [
     "UnitFinder",
     "UnitGroup",
     "every",
+    "is_running",
     "is_target",
     "load",
     "named",

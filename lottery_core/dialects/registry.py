@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Collection
 from importlib.metadata import entry_points
@@ -49,6 +50,15 @@ def of_names(names: Collection[str]) -> Dialect:
 def of_versions(packages: Collection[str]) -> Dialect:
     """Return the dialect whose experiments record one of these packages, else the dialect of plain torch."""
     return next((row for row in every() if not row.packages.isdisjoint(packages)), PLAIN)
+
+
+def is_running(name: str) -> bool:
+    """Return whether a tensor is a running mean or a running variance of a norm.
+
+    :param name: its name
+    """
+    mean = re.sub(r"var$", "mean", name)
+    return any(row.running_mean is not None and row.running_mean.search(mean) for row in every())
 
 
 def is_target(name: str) -> bool:

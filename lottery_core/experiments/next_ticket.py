@@ -190,6 +190,8 @@ def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, P
     folder = out / dense(run.seed).folder
     with _intact(folder):
         start = Weights.load(folder / (paths.REWIND if kind.rewinds else paths.INIT))
+    whole = Masks.ones({name: start.tensors[name] for name in start.pool(experiment.scope)})
+    survivors = experiment.schedule(whole.pool, run.round)[run.round]
     origin = Origin(
         kind=run.kind,
         round=run.round,
@@ -200,10 +202,9 @@ def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, P
         scope_shares=experiment.scope_shares,
         granularity=experiment.granularity,
         heads=start.heads if experiment.granularity == UNIT else {},
+        asked=survivors if experiment.granularity == UNIT else None,
     )
-    names = start.pool(experiment.scope)
-    ticket = Ticket.of(Masks.ones({name: start.tensors[name] for name in names}), start.tensors, origin)
-    survivors = experiment.schedule(ticket.masks.pool, run.round)[run.round]
+    ticket = Ticket.of(whole, start.tensors, origin)
     planned = PruningSchedule.parse(experiment.gradual).for_kind(kind, epochs)
     return ticket, PruningInTraining.of(ticket, planned, survivors)
 

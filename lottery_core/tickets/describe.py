@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -43,7 +43,7 @@ def describe(ticket: Ticket) -> dict[str, Any]:
                 "dtype": str(ticket.weights[name].dtype)[6:],
                 "pruned": mask.numel() - survivors,
                 "surviving": survivors,
-                **_dead_units(name, mask),
+                **_dead_units(name, mask, ticket.origin.heads),
             }
             for (name, mask), survivors in zip(masks.items(), masks.survivors().values(), strict=True)
         ],
@@ -66,10 +66,10 @@ def output_scale(ticket: Ticket) -> float:
     return scale
 
 
-def _dead_units(name: str, mask: Tensor) -> dict[str, int]:
+def _dead_units(name: str, mask: Tensor, heads: Mapping[str, int]) -> dict[str, int]:
     if not is_layer(name, mask):
         return {}
-    units, inputs = dead_units(mask)
+    units, inputs = dead_units(name, mask, heads)
     return {"dead_units": units, "unread_inputs": inputs}
 
 
@@ -101,7 +101,7 @@ def render(ticket: Ticket, colour: bool = False) -> str:
     lines = [printable(line, _MOST) for line in lines]
     names = {entry["name"]: printable(entry["name"]) for entry in facts["tensors"]}
     width = max(map(len, names.values()))
-    # Dead units are rows of a layer without a survivor; unread inputs are such columns.
+    # Dead units are rows of a layer without a survivor (of an LSTM in all gates); unread inputs are such columns.
     head = f"{'tensor':{width}}  {'shape':>16}  {'pruned':>12}  {'surviving':>12}  {'surviving':>9}"
     lines.append(f"{head}  {'dead units':>10}  {'unread inputs':>13}")
     for entry in facts["tensors"]:

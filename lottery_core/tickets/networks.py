@@ -22,6 +22,8 @@ MODEL, SHARED, REST = "model", "shared", "rest"
 _WEIGHT = ("weight", "weight_orig", "weight_v", "original", "original1")
 _PARAMETRISED = ".parametrizations.weight.original1"
 _NORMS = ("weight_g", "original0")
+_GATED = ("weight_ih", "weight_hh")  # see torch.nn.LSTM
+_PROJECTED = ("q_proj", "k_proj", "v_proj")
 _FEW = 8  # weights: a layer with fewer than these, and fewer than 1% of its own, is about to collapse
 _LEAST_SHARE = 0.01
 _OF_THE_POOL = 0.1  # or one with less than this fraction of the pool's share, and fewer weights than units
@@ -121,12 +123,22 @@ def thin_layers(masks: Masks) -> list[str]:
     return result
 
 
-def dead_units(mask: Tensor) -> tuple[int, int]:
+def dead_units(name: str, mask: Tensor, heads: Mapping[str, int] | None = None) -> tuple[int, int]:
     """Count the units of a layer that have no surviving weight, and its inputs that no unit reads.
 
+    :param name: name of its weight; a unit of an LSTM has a row in each gate
     :param mask: the mask of its weight, (units, inputs, ...)
+    :param heads: attention -> number of its heads, which are the units of its projections of queries, keys and values
     """
-    return int((~_connections(mask).any(1)).sum()), int((~_connections(mask).any(0)).sum())
+    connections = _connections(mask)
+    rows = connections.any(1)
+    layer, _, last = name.rpartition(".")
+    count = (heads or {}).get(layer.rpartition(".")[0], 0)
+    if last.startswith(_GATED) and not len(rows) % dialects.GATES:
+        rows = rows.reshape(dialects.GATES, -1).any(0)
+    elif count and layer.endswith(_PROJECTED) and not len(rows) % count:
+        rows = rows.reshape(count, -1).any(1)
+    return int((~rows).sum()), int((~connections.any(0)).sum())
 
 
 def _networks(names: Sequence[str]) -> Mapping[str, Sequence[str]]:

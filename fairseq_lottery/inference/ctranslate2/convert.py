@@ -28,6 +28,7 @@ EXTRA = "the form ctranslate2 needs ctranslate2 and sacrebleu: pip install -c co
 _GIVE = "give the folder that fairseq-preprocess wrote, --data DIR"
 FACTS = "lottery.json"  # in the model's folder: where it comes from, and what the check said
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LACKING = ("no_cross_attention", "cross_self_attention")  # options at which its converter fails without naming them
 _INT8, _FLOAT32 = "int8", "float32"
 # Entries of result.json that the folder names.
 _RESULT = ("kind", "round", "seed", "pruned", "surviving", "score")
@@ -73,6 +74,9 @@ def convert(
     options = _options(state)
     if options["arch"] is None:
         raise CheckpointError(f"CTranslate2 cannot convert {path}: it was not trained with --arch")
+    lacking = next((name for name in _LACKING if options.get(name)), None)
+    if lacking is not None:
+        raise CheckpointError(f"CTranslate2 cannot convert {path}: it lacks --{lacking.replace('_', '-')}")
     kind = _INT8 if int8 else _FLOAT32
     used = {"shrunk": report is not None, "weights": kind}
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lottery_core import dialects
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import from_json, read_object, write_json
@@ -27,7 +28,6 @@ from lottery_core.tickets import Masks, Origin, Ticket, Weights, plain_names
 POINTS = ("init", "1%", "2%", "5%", "10%")
 STEPS = 11
 THRESHOLD = 0.05
-_RUNNING = ("running_mean", "running_var")  # last parts of the names of running statistics
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ class Line:
 
     @property
     def barrier(self) -> float:
-        """The instability: by how much the worst score on the line is worse than the mean of the ends, at least 0."""
+        """By how much the worst score on the line is worse than the mean of the ends, at least 0; infinite if it is."""
+        if not math.isfinite(self.scores[self.worst]):
+            return math.inf
         return (self.scores[self.worst] - self.ends) * self._sign
 
     @property
@@ -245,7 +247,7 @@ def score_line(
                 raise RunError(f"{copy.source}: '{name}' has a pruned weight that is not 0.0")
     shares = tuple(index / (steps - 1) for index in range(steps))
     found = [measure(between(first.tensors, second.tensors, share), share) for share in shares]
-    running = tuple(sorted(name for name in first.tensors if name.rpartition(".")[2] in _RUNNING))
+    running = tuple(sorted(filter(dialects.is_running, first.tensors)))
     scores, errors = (tuple(map(float, values)) for values in zip(*found, strict=True))
     return Line(shares, scores, errors, lower_is_better, running)
 

@@ -14,7 +14,7 @@ a description of which layer reads which; the plugins describe the networks of t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 
 import torch
@@ -31,11 +31,13 @@ class Report:
     :param units: layer -> number of units before and after
     :param parameters: number of parameters of the whole network before and after
     :param note: what else is to be said, at the end of the line
+    :param zeros: layer -> number of dead units that stay, since other layers of the same width need theirs
     """
 
     units: Mapping[str, tuple[int, int]]
     parameters: tuple[int, int]
     note: str = ""
+    zeros: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def removed(self) -> int:
@@ -49,6 +51,12 @@ class Report:
     def line(self) -> str:
         """Return the report in one line."""
         before, after = self.parameters
+        if not self and self.zeros:
+            layers = ", ".join([*self.zeros][:4]) + (", ..." if len(self.zeros) > 4 else "")
+            return (
+                f"{sum(self.zeros.values()):,} dead units stay as zeros, since layers that have one width need theirs "
+                f"({layers}): nothing to remove ({before:,} parameters)"
+            )
         if not self:
             return f"no unit is dead: nothing to remove ({before:,} parameters)"
         total = sum(count for count, _ in self.units.values())
@@ -68,10 +76,12 @@ class Shrunk:
 
     :param tensors: every parameter of the smaller network, by name
     :param widths: layer -> number of units before and after
+    :param zeros: layer -> number of dead units that stay; layers without any are left out
     """
 
     tensors: dict[str, Tensor]
     widths: dict[str, tuple[int, int]]
+    zeros: dict[str, int]
 
     def report(self, before: Mapping[str, Tensor], without: Callable[[str], bool] = lambda name: False) -> Report:
         """Report what was removed.
@@ -83,7 +93,8 @@ class Shrunk:
             sum(t.numel() for name, t in tensors.items() if not without(name)) for tensors in (before, self.tensors)
         ]
         widths = {layer: width for layer, width in self.widths.items() if not without(f"{layer}.weight")}
-        return Report(widths, (counts[0], counts[1]))
+        zeros = {layer: count for layer, count in self.zeros.items() if layer in widths}
+        return Report(widths, (counts[0], counts[1]), zeros=zeros)
 
 
 @torch.no_grad()
@@ -122,12 +133,14 @@ def shrink(
                 for layer in group:
                     layer.remove(removable)
     kept = {name: layer.kept() for name, layer in shrinking.items()}
+    needed = {name: len(indices) for name, indices in kept.items()}
     for names in level:
         present = [name for name in names if name in kept]
         widest = max((len(kept[name]) for name in present), default=0)
         kept |= {name: shrinking[name].kept(widest) for name in present}
     widths = {name: (layer.count, len(kept[name])) for name, layer in shrinking.items()}
-    return Shrunk({**tensors, **_sliced(tensors, work, units, kept)}, widths)
+    zeros = {name: more for name, count in needed.items() if (more := len(kept[name]) - count)}
+    return Shrunk({**tensors, **_sliced(tensors, work, units, kept)}, widths, zeros)
 
 
 def _working_copies(tensors: Mapping[str, Tensor], units: Sequence[Units]) -> dict[str, Tensor]:

@@ -27,15 +27,16 @@ def layout_of(shapes: Shapes, pool: Iterable[str], heads: Mapping[str, int]) -> 
     :param shapes: shapes of all tensors of the network by name, of the pool and of the rest
     :param pool: names in the pool
     :param heads: attention -> number of its heads
-    :raises ConfigError: the network is none whose units are known, or the number of heads of an attention is missing
+    :raises ConfigError: the network has no units, none of them are known, or an attention's number of heads is missing
     :raises ScopeError: there are units, but none of them lies in the pool
     """
     names = list(pool)
     groups = next((found for row in dialects.every() if (found := row.units(shapes, heads))), ())
     if not groups:
         raise ConfigError(
-            f"granularity '{UNIT}': which layers of this network read which is not known by the names of its tensors "
-            f"({', '.join(sorted(shapes)[:3])}, ...), so no whole unit can be pruned; use granularity '{WEIGHT}'"
+            f"granularity '{UNIT}': this network has no hidden layers, or the names of its tensors do not say which "
+            f"layer reads which ({', '.join(sorted(shapes)[:3])}, ...), so no whole unit can be pruned; use "
+            f"granularity '{WEIGHT}'"
         )
     chosen = restricted(groups, shapes, names)
     if not chosen:

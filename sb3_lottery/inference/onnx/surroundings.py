@@ -27,7 +27,7 @@ from sb3_lottery.models import ModelSettings, make_env
 from sb3_lottery.pickled import require_own
 from sb3_lottery.training import NORMALIZE, saved_model
 
-_DEPTH = 4  # RUN/seed-1/winning/round-01/model.zip
+_DEPTH = 5  # RUN/seed-1/noise-2/winning/round-01/model.zip
 
 
 @dataclass(frozen=True)

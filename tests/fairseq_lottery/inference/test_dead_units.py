@@ -112,6 +112,23 @@ def test_other_attentions_stay(changes: dict[str, Any]) -> None:
     assert module.num_heads == 4
 
 
+def test_the_heads_of_the_layer_that_aligns_stay() -> None:
+    """``transformer_align`` returns the first heads of the layer that its options name."""
+
+    def cross() -> Any:
+        layer = torch.nn.Module()
+        layer.encoder_attn = attention()
+        return layer
+
+    for chosen, left in ((None, [2, 2, 4]), (1, [2, 4, 4]), (2, [2, 2, 4])):
+        model = torch.nn.Module()
+        model.decoder = torch.nn.Module()
+        model.decoder.layers = torch.nn.ModuleList(cross() for _ in range(3))
+        model.alignment_layer = chosen
+        remove_dead_units(model)
+        assert [layer.encoder_attn.num_heads for layer in model.decoder.layers] == left
+
+
 def test_one_head_stays_where_all_are_dead() -> None:
     module = attention()
     with torch.no_grad():

@@ -133,6 +133,9 @@ def test_the_barrier_is_how_much_worse_than_the_mean_of_the_ends() -> None:
     assert Line(shares, (2.0, 7.0, 4.0), nothing, False).barrier == 1.0  # the worse end
     assert Line(shares, (2.0, 2.5, 4.0), nothing, True).barrier == 1.0
     assert Line(shares, (2.0, math.nan, 4.0), nothing, True).worst == 1
+    for lower in (True, False):
+        for worst in (math.nan, math.inf, -math.inf):
+            assert Line(shares, (2.0, worst, 4.0), nothing, lower).barrier == math.inf
     assert Line(shares, (5.0, 1.0, 5.0), (0.3, 0.4, 0.5), False).error == pytest.approx(math.sqrt(0.16 + 0.34 / 4))
 
 

@@ -191,7 +191,11 @@ def test_one_width_for_several() -> None:
     for one, other in zip(networks[:2], small, strict=False):
         assert_same(one(inputs), other(inputs))
     assert torch.allclose(networks[2](inputs), small[2](inputs), atol=1e-6)
-    assert not shrink(tensors_of(small), units, level=level).report(tensors_of(small))
+    again = shrink(tensors_of(small), units, level=level).report(tensors_of(small))
+    assert not again
+    assert again.line.startswith(
+        f"{sum(again.zeros.values())} dead units stay as zeros, since layers that have one width"
+    )
 
 
 def test_alike_lose_the_same_units() -> None:

@@ -204,10 +204,20 @@ def test_a_network_that_few_inputs_pass_is_warned_of() -> None:
     assert "has collapsed" in line
 
 
+def test_a_unit_of_an_lstm_has_four_rows_and_a_head_several() -> None:
+    gates = only((12, 2), (0, 0), (3, 1), (10, 0)).bool()  # units 0, 0 and 1 of 3
+    for name in ("lstm_actor.weight_ih_l0", "decoder.lstm.weight_hh_l1", "layers.0.weight_ih"):
+        assert dead_units(name, gates) == (1, 0)
+    projection = only((6, 4), (0, 1), (1, 1), (2, 0)).bool()
+    assert dead_units("layers.0.self_attn.q_proj.weight", projection, {"layers.0.self_attn": 3}) == (1, 2)
+    assert dead_units("layers.0.self_attn.out_proj.weight", projection, {"layers.0.self_attn": 3}) == (3, 2)
+    assert dead_units("layers.0.self_attn.q_proj.weight", projection) == (3, 2)
+
+
 def test_dead_units_by_layer() -> None:
     mask = only((4, 3), (0, 0), (2, 0)).bool()
-    assert dead_units(mask) == (2, 2)
-    assert dead_units(only((4, 3, 2, 2), (1, 2, 0, 1)).bool()) == (3, 2)
+    assert dead_units("a.weight", mask) == (2, 2)
+    assert dead_units("a.weight", only((4, 3, 2, 2), (1, 2, 0, 1)).bool()) == (3, 2)
     facts = describe(ticket_of(Masks({"a.weight": mask, "a.bias": torch.ones(4)})))
     assert [entry.get("dead_units") for entry in facts["tensors"]] == [None, 2]
     assert [entry.get("unread_inputs") for entry in facts["tensors"]] == [None, 2]

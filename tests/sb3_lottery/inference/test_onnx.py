@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,18 @@ def test_a_run_with_normalised_observations(
     assert float(facts["lottery.score"]) == row["score"]
     assert (facts["lottery.kind"], facts["lottery.round"]) == ("winning", "1")
     assert facts["lottery.normalizes"] == "true"
+
+
+def test_the_run_folder_of_another_noise(normalised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its runs lie one folder deeper."""
+    shutil.copytree(normalised.parents[2], tmp_path / "run")
+    seed = tmp_path / "run" / "seed-1"
+    (seed / "winning").rename(seed / "noise-2")
+    folder = seed / "noise-2" / "winning" / "round-01"
+    folder.parent.mkdir()
+    (seed / "noise-2" / "round-01").rename(folder)
+    assert exported(folder, tmp_path / "policy.onnx", "--trust") == 0
+    assert "the same actions as predict on 1,000 observations of CartPole-v1" in capsys.readouterr().out
 
 
 class Bytes(gymnasium.ObservationWrapper[np.ndarray, int, np.ndarray]):

@@ -128,7 +128,7 @@ def test_activations(activation: type[nn.Module]) -> None:
     model = tiny.make("a2c", activation_fn=activation)
     weights = weights_of(model)
     if activation in (nn.PReLU, nn.Softmax):
-        with pytest.raises(ConfigError, match=r"activation with weights|not known by the names"):
+        with pytest.raises(ConfigError, match=r"activation with weights|has no hidden layers, or the names"):
             units_of(model, weights, "all", "unit")
     else:
         assert units_of(model, weights, "all", "unit") is not None

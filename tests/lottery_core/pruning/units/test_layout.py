@@ -110,7 +110,7 @@ def test_units_drop_while_the_count_comes_nearer_and_each_layer_keeps_its_last()
 
 
 def test_what_cannot_be_pruned_in_whole_units_is_one_clear_line() -> None:
-    with pytest.raises(ConfigError, match=r"granularity 'unit': which layers .* not known by the names .*0\.weight"):
+    with pytest.raises(ConfigError, match=r"'unit': this network has no hidden layers, or the names .*0\.weight"):
         layout_of({"0.weight": (4, 4)}, ["0.weight"], {})
     shapes = {"q_net.q_net.0.weight": (4, 2), "q_net.q_net.2.weight": (2, 4)}
     with pytest.raises(ScopeError, match=r"no layer whose units can be pruned; .* q_net\.q_net\.0"):
