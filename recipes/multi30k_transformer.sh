@@ -15,6 +15,9 @@ setting        PRUNE_RATE   0.36                                  0.6
 setting        REWIND       update:100                            update:20
 setting        KINDS        "winning random one-shot no-rewind"   "winning random"
 setting        SEEDS        1
+# de and en translate back, from the same files.
+setting        FROM_LANG    en
+setting        TO_LANG      de
 setting        SCOPE        all
 setting        EPOCHS       4
 setting        LAYERS       2
@@ -60,9 +63,9 @@ tickets() {
     read -r -a kinds <<<"$KINDS"
     read -r -a seeds <<<"$SEEDS"
     read -r -a scope <<<"$SCOPE"
-    if [[ $SCORE = bleu ]]; then score+=(--reference "$PREPARED/test_2016_flickr.de"); fi
+    if [[ $SCORE = bleu ]]; then score+=(--reference "$PREPARED/test_2016_flickr.$TO_LANG"); fi
     training=(
-        "$PREPARED/data-bin" --source-lang en --target-lang de --arch transformer
+        "$PREPARED/data-bin" --source-lang "$FROM_LANG" --target-lang "$TO_LANG" --arch transformer
         --encoder-layers "$LAYERS" --encoder-embed-dim "$WIDTH" --encoder-ffn-embed-dim "$FFN"
         --encoder-attention-heads "$HEADS"
         --decoder-layers "$LAYERS" --decoder-embed-dim "$WIDTH" --decoder-ffn-embed-dim "$FFN"

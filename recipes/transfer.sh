@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # The transfer matrix of three games: the winning tickets of each, on the two others. A2C with a trunk of 256-256-256 units that
 # policy and value share; observations and actions differ, so the first layer and the action head have no partner.
-#   bash recipes/transfer.sh [--dry-run] [SEEDS=1-3] [JOBS=2] [OUT=runs/transfer] [UNMATCHED=dense] [PAIR ...]
+#   bash recipes/transfer.sh [--dry-run] [SEEDS=1-3] [JOBS=2] [OUT=runs/transfer] [UNMATCHED=dense] [DATA=DIR] [PAIR ...]
 # Pairs are SOURCE-to-TARGET of cartpole, acrobot and lunarlander; by default all six. Each game is searched in OUT/GAME, and
-# OUT/PAIR begins as a copy of the target's folder, so that its dense network and its own tickets are trained once. Run again, it
-# is resumed. `--dry-run` lists the runs and trains nothing.
+# OUT/PAIR begins as a copy of the target's folder, so that its dense network and its own tickets are trained once. The pair
+# multi30k, which needs DATA=DIR with its texts, is English-German to German-English, one seed (SEEDS is for the games): a small
+# Transformer with one dictionary for both languages, so that every tensor has a partner. Run again, it is resumed. `--dry-run`
+# lists the runs and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-pairs=() dry=() SEEDS=${SEEDS:-1-3} JOBS=${JOBS:-2} OUT=${OUT:-runs/transfer} UNMATCHED=${UNMATCHED:-dense}
+pairs=() dry=() texts='' DATA=${DATA:-} SEEDS=${SEEDS:-1-3} JOBS=${JOBS:-2} OUT=${OUT:-runs/transfer} UNMATCHED=${UNMATCHED:-dense}
 fail() {
     echo "transfer: error: $*" >&2
     exit 2
@@ -16,7 +18,8 @@ fail() {
 for word in "$@"; do
     case $word in
         --dry-run) dry=(--dry-run) ;;
-        SEEDS=* | JOBS=* | OUT=* | UNMATCHED=*) declare "${word%%=*}=${word#*=}" ;;
+        SEEDS=* | JOBS=* | OUT=* | UNMATCHED=* | DATA=*) declare "${word%%=*}=${word#*=}" ;;
+        multi30k) texts=yes ;;
         *-to-*)
             for game in "${word%-to-*}" "${word#*-to-}"; do
                 [[ $game =~ ^(cartpole|acrobot|lunarlander)$ ]] || fail "there is no game '$game' here"
@@ -27,7 +30,7 @@ for word in "$@"; do
         *) fail "unknown word '$word'; see the head of recipes/transfer.sh" ;;
     esac
 done
-if ((${#pairs[@]} == 0)); then
+if ((${#pairs[@]} == 0)) && [[ -z $texts ]]; then
     for source in cartpole acrobot lunarlander; do
         for target in cartpole acrobot lunarlander; do
             if [[ $source != "$target" ]]; then pairs+=("$source-to-$target"); fi
@@ -48,14 +51,25 @@ game() { # game, folder, then options of sb3-lottery
         ${dry[@]+"${dry[@]}"} "$@"
 }
 
+# English-German in OUT/multi30k-en-de, and its tickets on German-English in OUT/multi30k-de-en: 45% less in each round.
+multi30k() {
+    [[ -n $DATA ]] || fail "multi30k needs DATA=DIR, the folder of its texts"
+    local recipe=(bash recipes/multi30k_transformer.sh --from "$DATA" "PREPARED=$OUT/multi30k-data" "JOBS=$JOBS" SEEDS=1
+        ROUNDS=4 PRUNE_RATE=0.45 ${dry[@]+"${dry[@]}"})
+    echo "transfer: multi30k" >&2
+    "${recipe[@]}" --out "$OUT/multi30k-en-de" KINDS=winning
+    "${recipe[@]}" --out "$OUT/multi30k-de-en" FROM_LANG=de TO_LANG=en \
+        KINDS="winning transfer transfer-values transfer-random" -- --tickets-from "$OUT/multi30k-en-de"
+}
+
 games=()
-for pair in "${pairs[@]}"; do
+for pair in ${pairs[@]+"${pairs[@]}"}; do
     for game in "${pair%-to-*}" "${pair#*-to-}"; do
         if [[ " ${games[*]-} " != *" $game "* ]]; then games+=("$game"); fi
     done
 done
-for game in "${games[@]}"; do game "$game" "$game" --kinds winning random; done
-for pair in "${pairs[@]}"; do
+for game in ${games[@]+"${games[@]}"}; do game "$game" "$game" --kinds winning random; done
+for pair in ${pairs[@]+"${pairs[@]}"}; do
     target=${pair#*-to-}
     if ((${#dry[@]})); then
         # Before the source is searched its tickets are missing, and the command says so.
@@ -71,3 +85,4 @@ for pair in "${pairs[@]}"; do
     game "$target" "$pair" --kinds winning random transfer transfer-values transfer-random \
         --tickets-from "$OUT/${pair%-to-*}" --unmatched "$UNMATCHED"
 done
+if [[ -n $texts ]]; then multi30k; fi

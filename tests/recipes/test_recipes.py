@@ -420,6 +420,23 @@ def test_the_transfer_matrix_has_all_pairs_and_one_network(tmp_path: Path) -> No
     assert "there is no game 'pong' here" in refused.stderr
 
 
+def test_tickets_of_one_direction_of_translation_are_tried_on_the_other(tmp_path: Path) -> None:
+    words = ["bash", str(ROOT / "recipes/transfer.sh"), "--dry-run", "multi30k"]
+    env = {**environment(tmp_path), "OUT": "out", "DATA": str(tmp_path)}
+    done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    there, here = [
+        shlex.split(line) for line in re.findall(r"^ +(fairseq-lottery .*--rounds 4 .*)$", done.stdout, re.M)
+    ]
+    assert options(there)["--out"] == ["out/multi30k-en-de"] == options(here)["--tickets-from"]
+    assert options(here)["--kinds"] == ["winning", "transfer", "transfer-values", "transfer-random"]
+    assert [there[there.index("--source-lang") + 1], here[here.index("--source-lang") + 1]] == ["en", "de"]
+    assert there[there.index("--") + 1] == here[here.index("--") + 1] == "out/multi30k-data/data-bin"
+    assert done.stdout.count("fairseq-preprocess --source-lang en --target-lang de ") == 2  # the same files
+    refused = subprocess.run(words, env={**env, "DATA": ""}, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "multi30k needs DATA=DIR" in refused.stderr) == (2, True)
+
+
 def test_probes_have_the_settings_of_the_recipes_whose_results_they_explain(tmp_path: Path) -> None:
     env = {**environment(tmp_path), "OUT": str(tmp_path / "out"), "SEEDS": "1"}
     words = ["bash", str(ROOT / "recipes/stability.sh"), "--dry-run"]
