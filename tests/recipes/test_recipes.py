@@ -428,7 +428,7 @@ def test_tickets_of_one_direction_of_translation_are_tried_on_the_other(tmp_path
     there, here = [
         shlex.split(line) for line in re.findall(r"^ +(fairseq-lottery .*--rounds 4 .*)$", done.stdout, re.M)
     ]
-    assert options(there)["--out"] == ["out/multi30k-en-de"] == options(here)["--tickets-from"]
+    assert options(there)["--out"] == ["out/multi30k-en-de"] == options(here)["--tickets-from"][:1]
     assert options(here)["--kinds"] == ["winning", "transfer", "transfer-values", "transfer-random"]
     assert [there[there.index("--source-lang") + 1], here[here.index("--source-lang") + 1]] == ["en", "de"]
     assert there[there.index("--") + 1] == here[here.index("--") + 1] == "out/multi30k-data/data-bin"
