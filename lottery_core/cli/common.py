@@ -36,7 +36,7 @@ from lottery_core.experiments import (
     read_searches,
     seconds_left,
 )
-from lottery_core.files import printable
+from lottery_core.files import counted, printable
 from lottery_core.reports import report, saved_lines
 
 _LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
@@ -200,7 +200,7 @@ def _print_plan(
     describe: Callable[[], str] | None = getattr(executor, "description", None)
     if describe is not None and describe():
         print(describe())
-    line = f"{finished + copied + len(gone) + len(waiting)} runs, {finished} done, {len(waiting)} to do"
+    line = f"{counted(finished + copied + len(gone) + len(waiting), 'run')}, {finished} done, {len(waiting)} to do"
     line += f", {copied} to copy" if copied else ""
     line += f", {len(gone)} not run: {AT_FLOOR}" if gone else ""
     left, source = seconds_left(waiting, done, jobs, experiment.searches), "as long as the runs that are done"

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from lottery_core.experiments.graph import COPY, LINE, Run, cost_of, needs, probe_needs
 from lottery_core.experiments.results import Row
-from lottery_core.files import printable
+from lottery_core.files import counted, printable
 
 _LONGEST = 2000  # maximum characters of a line, which may quote logs and untrusted files
 HEARTBEAT = 30.0  # seconds between lines on the runs in progress if the output is not a terminal
@@ -132,9 +132,9 @@ class Progress:
             if not row.same_as:
                 self._before[row.run.pace].append(row.wall_seconds)
         if finished:
-            self.say(f"{self.done} of {self.total} runs are done already")
+            self.say(f"{self.done} of {counted(self.total, 'run')} {'is' if self.total == 1 else 'are'} done already")
         if self._waiting:
-            self.say(f"{self.total} runs{what and f', {what}'}: {self._cost()}")
+            self.say(f"{counted(self.total, 'run')}{what and f', {what}'}: {self._cost()}")
 
     def _cost(self) -> str:
         if self._before:

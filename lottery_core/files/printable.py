@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def counted(count: int, word: str) -> str:
+    """Return a number with its noun: ``1 run``, ``2 runs``, ``1,000 runs``.
+
+    :param count: the number
+    :param word: the noun, in the singular
+    """
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def printable(text: object, most: int = 200) -> str:
     """Return ``text`` as one line with unprintable characters escaped; long text is shortened in the middle.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_searches, write_csv
-from lottery_core.files import printable, refuse_inputs, refuse_link_out, write_json
+from lottery_core.files import counted, printable, refuse_inputs, refuse_link_out, write_json
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
 from lottery_core.reports.costs import cost_lines, steps_lines
@@ -135,7 +135,7 @@ def tables(rows: Sequence[Row], experiment: Experiment | None, asked: Asked | No
         label = _further_label(name, experiment, source.framework)
         shown = _shown(some, replace(source, label=label).question(asked).sign)
         lost = sum(bool(row.not_run) for row in once(some)) - sum(bool(row.not_run) for row in shown)
-        unknown = [f"{lost} levels that were not run are missing: these scores have no floor"] if lost else []
+        unknown = [f"left out, since these scores have no floor: {counted(lost, 'level')} not run"] if lost else []
         texts += _tables(shown, label, last=unknown, notes=notes)
     fresh = evaluated(rows)
     return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)

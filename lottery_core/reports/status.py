@@ -23,7 +23,7 @@ from lottery_core.experiments import (
     seconds_left,
     took,
 )
-from lottery_core.files import is_locked, last_line, printable, read_object
+from lottery_core.files import counted, is_locked, last_line, printable, read_object
 
 DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING = "done", "running", "queued", "stopped", "failed", "waiting"
 LEFT_OUT = "not run"
@@ -105,9 +105,8 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
     """
     counts = Counter(state.word for state in run_states)
     order = (DONE, RUNNING, QUEUED, STOPPED, FAILED_, WAITING, LEFT_OUT)
-    lines = [
-        f"{name}: {', '.join(f'{counts[word]} {word}' for word in order if counts[word])}, of {len(run_states)} runs"
-    ]
+    words = ", ".join(f"{counts[word]} {word}" for word in order if counts[word])
+    lines = [f"{name}: {words}, of {counted(len(run_states), 'run')}"]
     shown = [state for state in run_states if everything or state.word not in (DONE, WAITING, LEFT_OUT)]
     width = max((len(str(state.run)) for state in shown), default=0)
     lines += [f"{state.word:8} {state.run!s:{width}}  {state.text}".rstrip() for state in shown]

@@ -37,7 +37,7 @@ from lottery_core.experiments import (
     write_floor,
 )
 from lottery_core.experiments.executors import SLURM, cores, make_executor
-from lottery_core.files import first_line
+from lottery_core.files import counted, first_line
 from lottery_core.pruning import PruningSchedule, any_rewinds, check_reachable, check_scope_shares
 from lottery_core.reports import stability_report
 from sb3_lottery.analysis import floor
@@ -142,7 +142,7 @@ def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], obj
     planned = _planned(args, experiment)
     lines = (
         f"environments: {environment_line(model)}",
-        f"each run: {training.epochs} epochs of {training.epoch}; rewind: {training.rewind_word}",
+        f"each run: {counted(training.epochs, 'epoch')} of {training.epoch}; rewind: {training.rewind_word}",
         *search_lines(planned),
         *([] if experiment.probed is None else [probe_line(experiment)]),
     )

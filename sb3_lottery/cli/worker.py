@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 
 from lottery_core.cli import Parser, run_command
 from lottery_core.experiments import LINE, Experiment, Run, Score, dense, paths, write_floor, write_score
-from lottery_core.files import write_json
+from lottery_core.files import counted, write_json
 from sb3_lottery.analysis import floor, score_line_of
 from sb3_lottery.models import ModelSettings, environment_line, make_env, make_model, with_few_environments
 from sb3_lottery.training import RunSettings, train_run
@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace) -> None:
     score = train_run(
         out, run, make, settings.training, report, evaluate, seeding=experiment.seeding, make_fresh=make_fresh
     )
-    print(f"score {score.score:.6g} ± {score.score_se:.3g} over {score.returns} episodes")
+    print(f"score {score.score:.6g} ± {score.score_se:.3g} over {counted(score.returns, 'episode')}")
     if score.eval_episodes:
         print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")
     if args.floor and run == dense(experiment.seeds[0]) and not (out / paths.FLOOR).exists():

@@ -32,7 +32,7 @@ from lottery_core.experiments import (
     start_folder,
     write_score,
 )
-from lottery_core.files import CurveFile, read_object, sign, write_atomically, write_json
+from lottery_core.files import CurveFile, counted, read_object, sign, write_atomically, write_json
 from lottery_core.pruning import (
     BUDGET,
     CHAINS,
@@ -166,7 +166,7 @@ def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int, sear
     if not recorder.kept or missed:
         raise RunError(
             f"the rewind point {missed[0] if missed else spec.rewind} was not reached in {spec.length}: "
-            f"{episodes} episodes, {recorder.updates} updates, {timesteps} timesteps",
+            f"{counted(episodes, 'episode')}, {counted(recorder.updates, 'update')}, {counted(timesteps, 'timestep')}",
             status=2,
         )
     if not episodes and not searches:

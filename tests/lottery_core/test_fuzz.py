@@ -8,7 +8,7 @@ import pytest
 
 from tests.lottery_core.fuzzing import READERS, mutant, try_mutant
 
-COUNT, SEED = 2000, 1
+COUNT, SEED = 1000, 1
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -20,6 +20,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from lottery_core.files import counted
 from lottery_core.inference.shrink.layer import Layer, LstmLayer
 from lottery_core.inference.shrink.network import Units
 
@@ -54,8 +55,8 @@ class Report:
         if not self and self.zeros:
             layers = ", ".join([*self.zeros][:4]) + (", ..." if len(self.zeros) > 4 else "")
             return (
-                f"{sum(self.zeros.values()):,} dead units stay as zeros, since layers that have one width need theirs "
-                f"({layers}): nothing to remove ({before:,} parameters)"
+                f"{counted(sum(self.zeros.values()), 'dead unit')} kept as zeros, since layers that have one width "
+                f"need theirs ({layers}): nothing to remove ({before:,} parameters)"
             )
         if not self:
             return f"no unit is dead: nothing to remove ({before:,} parameters)"

@@ -10,6 +10,7 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import BOUND, Row
+from lottery_core.files import counted
 from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
 from lottery_core.reports.answer.contrasts import (
     WHOLE,
@@ -107,7 +108,7 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
     missing = _levels_not_run(taken)
     unknown = _levels_not_run(rows) - missing
     if unknown:
-        line = f"{unknown} levels were not run: at the floor, of which nothing more is known, so they are left out"
+        line = f"left out, since nothing more is known of it: {counted(unknown, 'level')} not run, at the floor"
         low = replace(low, warnings=(*low.warnings, line))
     if not missing or low.no_answer is not None:
         return low
@@ -120,7 +121,7 @@ def _levels_not_run(rows: Sequence[Row]) -> int:
 
 
 def _ends(missing: int, low: Answer, high: Answer) -> str:
-    line = f"{missing} levels were not run: at the floor; they lie between it and {BOUND:.0%} of the distance to dense"
+    line = f"not run, at the floor: {counted(missing, 'level')}, between it and {BOUND:.0%} of the distance to dense"
     changed = [
         f"{one.kind} down to {percent(one.surviving)} or {percent(other.surviving)}"
         for one, other in zip(low.thresholds, high.thresholds, strict=True)
@@ -202,7 +203,9 @@ def _warnings(rows: Sequence[Row], scale: Scale, better: str | None) -> list[str
     lines = [] if better is None else [better]
     broken = sum(not math.isfinite(row.score) for row in once(rows) if row.kind not in (DENSE, FLOOR))
     if broken:
-        lines.append(f"{broken} trainings of tickets have no finite score; they count as the worst that is finite")
+        lines.append(
+            f"without a finite score: {counted(broken, 'training')} of tickets, taken as the worst that is finite"
+        )
     if scale.floor is None:
         lines.append(
             "no floor was measured, and no level is worse than dense by more than two standard errors: prune further, "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lottery_core.experiments import Row
+from lottery_core.files import counted
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer.curves import usual_sign
 
@@ -46,7 +47,7 @@ def not_run_line(rows: Sequence[Row]) -> str | None:
     if not missing:
         return None
     runs = {(row.seed, row.kind) for row in missing}
+    levels = f"{counted(len(missing), 'level')} of {counted(len(runs), 'chain')}"
     return (
-        f"† not run: at the floor ({len(missing)} levels of {len(runs)} chains, taken as the floor); the same command "
-        "without --stop-at-floor trains them"
+        f"† not run: at the floor ({levels}, taken as the floor); the same command without --stop-at-floor trains them"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from lottery_core.experiments import Row, duration, seconds_left
+from lottery_core.files import counted
 from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured, saved_lines, search_cost
 from lottery_core.reports.page.figures import NOTHING, Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
@@ -43,7 +44,9 @@ def costs_section(subject: Subject) -> Section:
         section.text.append("The folder has no configuration, so what is left is not known.")
         return section
     counts = Counter(state.word for state in states)
-    section.text.append(f"{', '.join(f'{count} {word}' for word, count in counts.items())}, of {len(states)} runs.")
+    section.text.append(
+        f"{', '.join(f'{count} {word}' for word, count in counts.items())}, of {counted(len(states), 'run')}."
+    )
     took: dict[str, list[float]] = defaultdict(list)
     for row in (*rows, *searches):
         if not row.same_as:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lottery_core import dialects
 from lottery_core.experiments import Row
+from lottery_core.files import counted
 from lottery_core.pruning import DENSE, KINDS
 from lottery_core.reports import FAILED_, STOPPED, steps_lines
 from lottery_core.reports.page.figures import Cell, Section, Table, kinds_among
@@ -69,7 +70,7 @@ def _short(rows: Sequence[Row], returns: int) -> Iterable[str]:
     if short:
         fewest = min(short, key=lambda row: row.returns)
         yield (
-            f"in {len(short)} runs fewer than {returns} episodes ended, so their score averages fewer: "
+            f"in {counted(len(short), 'run')} fewer than {returns} episodes ended, so their score averages fewer: "
             f"{fewest.returns} at the fewest ({fewest.run})"
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.files import printable, refuse_inputs, write_text
+from lottery_core.files import counted, printable, refuse_inputs, write_text
 from lottery_core.reports import measured
 from lottery_core.reports.page.costs import costs_section
 from lottery_core.reports.page.curve import curve_section
@@ -162,9 +162,10 @@ def _lead(subject: Subject) -> str:
     if not rows:
         return f"{subject.name}: no run has finished yet"
     seeds = len({row.seed for row in rows})
-    of = f" of {len(subject.states)}" if subject.states else ""
+    of = f"{len(rows)} of " if subject.states else ""
+    runs = counted(len(subject.states) if subject.states else len(rows), "run")
     return (
-        f"{subject.name}: {subject.label}; {len(rows)}{of} runs finished, {seeds} seed{'' if seeds == 1 else 's'}, "
+        f"{subject.name}: {subject.label}; {of}{runs} finished, {counted(seeds, 'seed')}, "
         f"pool of {rows[0].pool:,} parameters"
     )
 

@@ -89,4 +89,4 @@ def test_a_machine_that_was_busy_or_asleep_does_not_count_any_longer(monkeypatch
 
 
 def test_a_finished_experiment_costs_nothing(tmp_path: Path) -> None:
-    assert begun(0, [row("dense", 0, 1.0)], None) == "1 of 1 runs are done already"
+    assert begun(0, [row("dense", 0, 1.0)], None) == "1 of 1 run is done already"

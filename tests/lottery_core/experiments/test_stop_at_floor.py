@@ -76,7 +76,7 @@ def test_tables_and_curves_take_them_for_the_floor(stopped: Path, capsys: pytest
     out = capsys.readouterr().out
     table = [line.split() for line in out.splitlines() if line.strip().startswith(("4 ", "5 "))]
     assert [line[4] for line in table] == ["20.00†", "20.00†"]
-    assert "† not run: at the floor (2 levels of 1 chains, taken as the floor)" in out
+    assert "† not run: at the floor (2 levels of 1 chain, taken as the floor)" in out
     assert (stopped / paths.CURVE).exists()
     rows = filled(read_rows(stopped), 0.05)
     assert {row.score for row in rows if row.not_run} == {20 + 0.05 * 180}
@@ -87,7 +87,7 @@ def test_both_ends_are_answered(stopped: Path) -> None:
     source = source_of(stopped)
     found = answer(source.rows, source.question(None))
     (line,) = [line for line in found.warnings if "not run" in line]
-    assert "2 levels were not run: at the floor" in line
+    assert "not run, at the floor: 2 levels" in line
     assert "both ends give the same conclusions" in line
     assert found.whole is not None
     assert found.whole.difference.estimate > 0
@@ -191,8 +191,8 @@ def test_levels_are_counted_once_whatever_the_noises_are(tmp_path: Path, capsys:
     done(tmp_path, 2, repeat_noise=2)
     report([tmp_path])
     out = capsys.readouterr().out
-    assert "2 levels were not run: at the floor; they lie" in " ".join(out.split())
-    assert "† not run: at the floor (2 levels of 1 chains" in out
+    assert "not run, at the floor: 2 levels, between it and" in " ".join(out.split())
+    assert "† not run: at the floor (2 levels of 1 chain" in out
 
 
 def test_further_scores_of_levels_that_were_not_run() -> None:
@@ -210,8 +210,8 @@ def test_further_scores_of_levels_that_were_not_run() -> None:
     rows += [row(seed, "winning", 1, 25.0, {"bleu": 50.0}) for seed in (1, 2)]
     rows += [row(1, "winning", 2, 22.0, {"bleu": 40.0}), row(2, "winning", 2, math.nan, {}, "at the floor")]
     for more, cell, line in (
-        ({"bleu": 2.0}, "21.00 ± 26.87†", "† not run: at the floor (1 levels of 1 chains"),
-        ({}, "40.00 (n=1)", "1 levels that were not run are missing: these scores have no floor"),
+        ({"bleu": 2.0}, "21.00 ± 26.87†", "† not run: at the floor (1 level of 1 chain"),
+        ({}, "40.00 (n=1)", "left out, since these scores have no floor: 1 level not run"),
     ):
         _, further = tables([*rows, row(-1, "floor", 0, 2.0, more)], None)
         assert cell in further
@@ -251,7 +251,7 @@ def test_a_further_score_has_its_own_direction(stopped: Path) -> None:
         for row in read_rows(stopped)
     ]
     _, further = tables(rows, replace(experiment(stopped, **SETTINGS), framework="fairseq"))
-    assert "not run: at the floor (2 levels of 1 chains" in further
+    assert "not run: at the floor (2 levels of 1 chain" in further
 
 
 def test_search_runs_end_with_the_last_kind(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_one_width_for_several() -> None:
     again = shrink(tensors_of(small), units, level=level).report(tensors_of(small))
     assert not again
     assert again.line.startswith(
-        f"{sum(again.zeros.values())} dead units stay as zeros, since layers that have one width"
+        f"{sum(again.zeros.values())} dead units kept as zeros, since layers that have one width"
     )
 
 

@@ -236,7 +236,7 @@ def test_rows_that_cannot_answer_say_why() -> None:
 
 def test_scores_that_are_not_finite_count_as_the_worst() -> None:
     found = asked({"winning": [[1.0, float("nan"), 0.3, float("inf")]]})
-    assert found.warnings == ("2 trainings of tickets have no finite score; they count as the worst that is finite",)
+    assert found.warnings == ("without a finite score: 2 trainings of tickets, taken as the worst that is finite",)
     assert found.thresholds[0].seeds[0].surviving == pytest.approx((0.8 * 0.64) ** 0.5)
     assert "NaN" not in json.dumps(found.data(), allow_nan=False)
 

@@ -170,7 +170,7 @@ def test_scores_of_fewer_episodes_are_told() -> None:
     old = Path("tests/data/version-0.1/sb3")
     subject = subject_of(old, no_job)
     short = [replace(subject.rows[0], returns=3), *subject.rows[1:]]
-    assert "in 1 runs fewer than 5 episodes ended" in Page(render_page([replace(subject, rows=short)])).words
+    assert "in 1 run fewer than 5 episodes ended" in Page(render_page([replace(subject, rows=short)])).words
 
 
 @pytest.mark.parametrize("framework", ["sb3", "fairseq"])
