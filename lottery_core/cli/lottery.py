@@ -172,12 +172,12 @@ def _report(args: argparse.Namespace) -> None:
         refuse_probes(args.runs)
         check_page(args.html, args.runs)
     report(args.runs, args.output, args.csv, args.eval, asked, args.json)
-    _write_page(args, Queue(), asked)
+    _write_page(args, Queue(), asked, args.eval)
 
 
-def _write_page(args: argparse.Namespace, queue: Queue, asked: Asked | None = None) -> None:
+def _write_page(args: argparse.Namespace, queue: Queue, asked: Asked | None = None, evaluations: bool = False) -> None:
     if args.html is not None:
-        write_page(args.html, [answered(subject_of(run, queue.state), asked) for run in args.runs])
+        write_page(args.html, [answered(subject_of(run, queue.state), asked, evaluations) for run in args.runs])
         print(f"page: {args.html}")
 
 

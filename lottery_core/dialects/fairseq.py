@@ -132,7 +132,8 @@ def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _score_label(scoring: Mapping[str, Any], name: str) -> str:
     if name in _SCORES:
-        return f"{_SCORES[name]} on the {scoring.get('gen_subset')} split"
+        split = scoring.get("gen_subset")
+        return _SCORES[name] + (f" on the {split} split" if split else "")
     return f"score of {name}{LOWER_IS_BETTER if scoring.get('lower_is_better') else ''}"
 
 

@@ -24,6 +24,25 @@ def scoring_text(scoring: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
+def parse_scoring(text: str) -> dict[str, Any]:
+    """Return scoring settings as far as :func:`scoring_text` tells them: every value is text.
+
+    :param text: the options
+    :returns: setting -> value, several ones as a list, or true where the option has none; empty for damaged text
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return {}
+    for word in words:
+        if word.startswith("--"):
+            found[word[2:].replace("-", "_")] = []
+        elif found:
+            found[next(reversed(found))].append(word)
+    return {name: values[0] if len(values) == 1 else values or True for name, values in found.items()}
+
+
 def split_scoring(framework: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split the settings that a folder of 0.1 contains into those of training and those of scoring.
 

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from lottery_core.experiments.graph import COPY, LINE, Run, cost_of, needs, probe_needs
 from lottery_core.experiments.results import Row
-from lottery_core.files import counted, printable
+from lottery_core.files import counted, percentage, printable
 
 _LONGEST = 2000  # maximum characters of a line, which may quote logs and untrusted files
 HEARTBEAT = 30.0  # seconds between lines on the runs in progress if the output is not a terminal
@@ -34,7 +34,10 @@ def percents(row: Row) -> str:
     """Format the pruned and surviving fractions, always together to avoid confusion, and what survives by network."""
     networks = re.findall(r"(\S+)=(\d+)/(\d+)", row.networks)
     shares = ", ".join(f"{name} {int(surviving) / max(1, int(pool)):.1%}" for name, surviving, pool in networks)
-    return f"pruned {row.pruned_fraction:.1%}, surviving {row.surviving_fraction:.1%}{shares and f' ({shares})'}"
+    return (
+        f"pruned {percentage(row.pruned_fraction)}, surviving {percentage(row.surviving_fraction)}"
+        f"{shares and f' ({shares})'}"
+    )
 
 
 def outcome(row: Row) -> str:

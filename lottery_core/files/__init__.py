@@ -19,7 +19,7 @@ from lottery_core.files.differences import differences
 from lottery_core.files.folders import write_folder
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.links import refuse_link_out, refuse_links_out
-from lottery_core.files.printable import counted, first_line, printable
+from lottery_core.files.printable import counted, first_line, percentage, printable
 from lottery_core.files.regular import file_digest, stamp, why_not_regular
 from lottery_core.files.signatures import sign, unsigned
 from lottery_core.files.sizes import believable, why_no_shape
@@ -38,6 +38,7 @@ __all__ = [
     "parse_json",
     "file_digest",
     "first_line",
+    "percentage",
     "printable",
     "read_curve",
     "read_json",

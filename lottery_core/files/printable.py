@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
+
+def percentage(share: float, digits: int = 1) -> str:
+    """Return a share as a percentage, with two significant digits of what is left where that is less than 0.1%.
+
+    :param share: the share: 0.5 is ``50.0%``, 0.99975 is ``99.975%``, and 0.00025 ``0.025%``
+    :param digits: digits behind the point
+    """
+    rest = 100 * min(abs(share), abs(1 - share))
+    if 0 < rest < 0.1:
+        digits = 1 - math.floor(math.log10(rest))
+    return f"{100 * share:.{digits}f}%"
+
 
 def counted(count: int, word: str) -> str:
     """Return a number with its noun: ``1 run``, ``2 runs``, ``1,000 runs``.

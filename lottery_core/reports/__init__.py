@@ -13,13 +13,14 @@ from lottery_core.reports.answer import (
     once,
     parse_effect,
     parse_margin,
+    percent,
     question_of,
     sentences,
     statements,
 )
 from lottery_core.reports.costs import cost_lines, search_cost, steps_lines
 from lottery_core.reports.plot import plot
-from lottery_core.reports.report import refuse_probes, report, tables
+from lottery_core.reports.report import refuse_probes, report, shown, tables
 from lottery_core.reports.saved import costs, length, looks_of, saved_lines, threshold_line
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
 from lottery_core.reports.stability import PointStability, Stability, check_threshold, stability, stability_report
@@ -56,6 +57,8 @@ __all__ = [
     "measured",
     "not_run_line",
     "once",
+    "percent",
+    "shown",
     "parse_effect",
     "parse_margin",
     "plot",

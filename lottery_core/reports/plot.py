@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Row
-from lottery_core.files import write_atomically
+from lottery_core.files import percentage, write_atomically
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer import Answer, by_size, filled, once
 from lottery_core.reports.plot_parts import STRIP, End, draw_strip, interval, interval_words, label_ends, look
@@ -26,7 +26,7 @@ _COLLAPSED: dict[str, Any] = {
 _NOT_RUN: dict[str, Any] = {
     "linestyle": "none", "marker": "o", "color": "black", "markersize": 8, "fillstyle": "none", "zorder": 5,
 }  # fmt: skip
-_SAME_LEVEL = 0.001  # of the pool
+_SAME_LEVEL = 0.01  # in the logarithm of what survives
 _MANY = 4  # with more kinds, the bands are drawn fainter
 
 
@@ -121,11 +121,13 @@ def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, sty
     # Returns the position of the last level.
     several = len(experiments) > 1
     ends: list[End] = []
-    places = _levels([row for rows in experiments.values() for row in rows])
+    tickets = [row for rows in experiments.values() for row in rows if row.kind not in (DENSE, FLOOR)]
+    places, width = _levels(tickets), max(map(_place, tickets), default=0.0)
     for name, rows in experiments.items():
-        ends += _draw(axes, rows, f"{name}: " if several else "", styles[name], places[-1][0])
+        ends += _draw(axes, rows, f"{name}: " if several else "", styles[name], width)
     chosen = _spaced(places)
-    axes.set_xticks([place for place, _ in chosen], [_percent(pruned) for _, pruned in chosen])
+    words = [percentage(pruned, 0 if pruned < 0.9 else 1) for _, pruned in chosen]
+    axes.set_xticks([place for place, _ in chosen], words)
     axes.set_xticks([place for place, _ in places], minor=True)
     axes.set_xlabel("parameters pruned (equal steps are equal shares of what is left)")
     axes.set_ylabel(label)
@@ -142,7 +144,7 @@ def _panel(axes: Axes, experiments: Mapping[str, Sequence[Row]], label: str, sty
         axes.legend(handles=handle, framealpha=0.85, edgecolor="none", fontsize=8.5, loc="best")
         if legend is not None:
             axes.add_artist(legend)
-    return places[-1][0]
+    return width
 
 
 def _seeds(rows: Sequence[Row]) -> str:
@@ -173,10 +175,10 @@ def _place(row: Row) -> float:
 
 def _levels(rows: Sequence[Row]) -> list[tuple[float, float]]:
     # Returns the positions of the levels and the fractions pruned there, from left to right, each once.
-    found = sorted({(_place(row), row.pruned_fraction) for row in rows if row.kind not in (DENSE, FLOOR)})
+    found = sorted({(_place(row), row.pruned_fraction) for row in rows})
     result: list[tuple[float, float]] = []
     for place, pruned in found or [(0.0, 0.0)]:
-        if not result or pruned - result[-1][1] > _SAME_LEVEL:
+        if not result or place - result[-1][0] > _SAME_LEVEL:
             result.append((place, pruned))
     return result
 
@@ -226,7 +228,3 @@ def _spaced(places: Sequence[tuple[float, float]], most: int = 11) -> list[tuple
         if chosen[-1][0] - place[0] >= gap:
             chosen.append(place)
     return chosen[::-1]
-
-
-def _percent(fraction: float) -> str:
-    return f"{fraction:.0%}" if fraction < 0.9 else f"{fraction:.1%}"

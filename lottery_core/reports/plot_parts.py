@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lottery_core.reports.answer import FIRST, LAST, Answer
+from lottery_core.reports.answer import LAST, Answer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,7 +167,7 @@ def draw_strip(axes: Axes, answer: Answer, kinds: Sequence[str], width: float) -
     rows = [found for found in answer.thresholds if found.kind in kinds]
     for index, found in enumerate(rows):
         colour, marker = look(found.kind, kinds)
-        if all(seed.censored == FIRST for seed in found.seeds):
+        if not found.kept:
             axes.text(0.01, index, "not kept at any level", transform=axes.get_yaxis_transform(), fontsize=7.5,
                       va="center", color=colour)  # fmt: skip
             continue

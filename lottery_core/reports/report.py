@@ -11,7 +11,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_searches, write_csv
 from lottery_core.files import counted, printable, refuse_inputs, refuse_link_out, write_json
 from lottery_core.pruning import DENSE, FLOOR
-from lottery_core.reports.answer import Answer, answer, filled, measured, once, sentences
+from lottery_core.reports.answer import SCORE, Answer, answer, filled, measured, once, sentences
 from lottery_core.reports.costs import cost_lines, steps_lines
 from lottery_core.reports.plot import plot
 from lottery_core.reports.saved import saved_lines, threshold_line
@@ -59,18 +59,20 @@ def report(
         texts += [sentences(answers[name]), *tables(source.rows, source.experiment, asked)]
         everything += source.rows
         if not evaluations:
-            for further, rows in further_scores(source.rows).items():
-                more = replace(source, rows=rows, label=_further_label(further, source.experiment, source.framework))
+            for further, rows in further_scores(source.rows, source.question(asked).sign).items():
+                more = _further(source, further, rows)
                 sources[f"{name}, {further}"] = more
-                answers[f"{name}, {further}"] = answer(more.rows, more.question(asked), more.searches)
+                answers[f"{name}, {further}"] = answer(more.rows, more.question(_for_further(asked)), more.searches)
     if picture is None and len(runs) == 1:
         picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
         if not is_file(runs[0]):
             refuse_link_out(runs[0], picture)
     inputs = [path for run in runs for path in _inputs(run)]
-    for output in (picture, csv, json):
-        if output is not None:
-            refuse_inputs(output, inputs)
+    outputs = [output for output in (picture, csv, json) if output is not None]
+    for number, output in enumerate(outputs):
+        refuse_inputs(output, inputs)
+        if output.resolve() in [other.resolve() for other in outputs[:number]]:
+            raise ConfigError(f"{output} is given for two outputs")
     try:
         if picture is not None:
             drawn = {name: source.rows for name, source in sources.items()}
@@ -116,7 +118,8 @@ def tables(rows: Sequence[Row], experiment: Experiment | None, asked: Asked | No
     if not rows:
         raise ConfigError("there is no finished run to report")
     source = of_rows(rows, experiment)
-    unfilled, rows = rows, _shown(rows, source.question(asked).sign)
+    sign = source.question(asked).sign
+    unfilled, rows = rows, shown(rows, sign)
     if not rows:
         raise ConfigError("there is no finished run to report")
     dialect = dialects.named(source.framework)
@@ -131,26 +134,44 @@ def tables(rows: Sequence[Row], experiment: Experiment | None, asked: Asked | No
         last += [] if line is None else [line]
     last += saved_lines(experiment, searches) if experiment is not None else []
     texts = _tables(rows, source.label or "score", returns, last, notes)
-    for name, some in further_scores(unfilled).items():
-        label = _further_label(name, experiment, source.framework)
-        shown = _shown(some, replace(source, label=label).question(asked).sign)
-        lost = sum(bool(row.not_run) for row in once(some)) - sum(bool(row.not_run) for row in shown)
+    for name, some in further_scores(unfilled, sign).items():
+        more = _further(source, name, some)
+        known = shown(some, more.question(_for_further(asked)).sign)
+        lost = sum(bool(row.not_run) for row in once(some)) - sum(bool(row.not_run) for row in known)
         unknown = [f"left out, since these scores have no floor: {counted(lost, 'level')} not run"] if lost else []
-        texts += _tables(shown, label, last=unknown, notes=notes)
+        texts += _tables(known, more.label, last=unknown, notes=notes)
     fresh = evaluated(rows)
     return texts + _tables(fresh, evaluation_label(fresh, experiment, source.framework), notes=notes)
 
 
-def _shown(rows: Sequence[Row], sign: float) -> list[Row]:
+def shown(rows: Sequence[Row], sign: float) -> list[Row]:
+    """Return the rows that a table shows: one per ticket, levels that were not run at the floor, without the floor.
+
+    :param rows: rows of one experiment
+    :param sign: 1 where higher scores are better, -1 where lower ones are
+    """
     return once((row for row in filled(rows, sign=sign) if row.kind != FLOOR), sign)
 
 
 def _inputs(run: Path) -> list[Path]:
-    return [run] if is_file(run) else [run / paths.EXPERIMENT, *run.glob(f"seed-*/**/{paths.MARKER}")]
+    if is_file(run):
+        return [run]
+    made = {paths.RESULTS, paths.CURVE, paths.CURVE_EVAL}
+    return [path for path in [*run.iterdir(), *run.glob("seed-*/**/*")] if path.name in paths.ALL - made]
 
 
-def _further_label(name: str, experiment: Experiment | None, framework: str) -> str:
-    return dialects.named(framework).score_label(experiment.scoring if experiment else {}, name)
+def _further(source: Source, name: str, rows: Sequence[Row]) -> Source:
+    # Rows without a configuration say how they were scored.
+    scoring = source.experiment.scoring if source.experiment else dialects.parse_scoring(source.rows[0].scoring)
+    return replace(source, rows=rows, label=dialects.named(source.framework).score_label(scoring, name))
+
+
+def _for_further(asked: Asked | None) -> Asked | None:
+    # A direction, or a margin in units of the score, is that of the main score.
+    if asked is None:
+        return None
+    absolute = asked.margin is not None and asked.margin.of == SCORE
+    return replace(asked, lower_is_better=None, margin=None if absolute else asked.margin)
 
 
 def _mixed(rows: Sequence[Row], experiment: Experiment | None) -> list[str]:

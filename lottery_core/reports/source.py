@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Experiment, Row, paths, read_csv, read_row, read_rows, read_searches
+from lottery_core.experiments import COPY, LINE, Experiment, Row, paths, read_csv, read_row, read_rows, read_searches
 from lottery_core.pruning import FLOOR
-from lottery_core.reports.answer import EFFECT, Margin, Question, check_one_experiment, question_of
+from lottery_core.reports.answer import EFFECT, Margin, Question, best_draws, check_one_experiment, question_of
 from lottery_core.reports.table import evaluated
 
 _RESULTS = Path(paths.RESULTS).stem
@@ -59,7 +59,7 @@ class Source:
 
         :raises ConfigError: there are no evaluations
         """
-        rows = evaluated([row for row in self.rows if row.kind != FLOOR])
+        rows = evaluated(best_draws((row for row in self.rows if row.kind != FLOOR), self.question(None).sign))
         if not rows:
             raise ConfigError(
                 f"{self.name} has no evaluations: they are made with --eval-episodes N (find_tickets: eval_episodes=N)"
@@ -99,6 +99,8 @@ def source_of(run: Path) -> Source:
 
 def _of_file(path: Path) -> Source:
     rows = read_csv(path)
+    if any(row.kind in (COPY, LINE) for row in rows):
+        raise ConfigError(f"{path} has the rows of a stability probe: report its folder")
     try:
         check_one_experiment(rows)
     except ConfigError as error:
@@ -130,5 +132,8 @@ def curve_file(run: Path, name: str = paths.CURVE) -> Path:
     """
     if not is_file(run):
         return run / name
-    stem = run.stem if not run.stem.startswith(_RESULTS) else Path(name).stem + run.stem.removeprefix(_RESULTS)
+    if run.stem.startswith(_RESULTS):
+        stem = Path(name).stem + run.stem.removeprefix(_RESULTS)
+    else:
+        stem = run.stem + Path(name).stem.removeprefix(Path(paths.CURVE).stem)
     return run.with_name(stem + Path(name).suffix)

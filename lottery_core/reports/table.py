@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
+from lottery_core.files import percentage
 from lottery_core.pruning import ALONE_DENSE, ALONE_PRUNED, DENSE, FLOOR, KINDS, MAGNITUDE, TRANSFERS, same_level
-from lottery_core.reports.answer import measured, not_run_line
+from lottery_core.reports.answer import best_draws, measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
 from lottery_core.tickets import SEPARATE, UNIT
 
@@ -60,7 +61,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
         if set(cells) <= {DENSE, FLOOR}:
             continue
         some = next((group[0] for kind, group in cells.items() if kind not in TRANSFERS), next(iter(cells.values()))[0])
-        line = [str(round_), f"{some.pruned_fraction:.1%}", f"{some.surviving_fraction:.1%}"]
+        line = [str(round_), percentage(some.pruned_fraction), percentage(some.surviving_fraction)]
         lines.append([*line, *(_cell(cells.get(kind, []), seeds, some) for kind in kinds), _mean([*dense])])
     if len(lines) == 1:
         lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), _mean(dense)])
@@ -110,7 +111,7 @@ def _carried(rows: Sequence[Row]) -> str:
     left = [statistics.fmean(row.surviving_fraction for row in rows if row.round == round_) for round_ in rounds]
     return (
         f"masks of another experiment for {shown} of {pool:,} parameters ({counts[-1] / pool:.1%}){what}; surviving in "
-        f"rounds {' '.join(map(str, rounds))}: {' '.join(f'{each:.1%}' for each in left)}"
+        f"rounds {' '.join(map(str, rounds))}: {' '.join(map(percentage, left))}"
     )
 
 
@@ -129,11 +130,14 @@ def evaluated(rows: Sequence[Row]) -> list[Row]:
     return [*found, *(row for row in rows if row.not_run)] if found else []
 
 
-def further_scores(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def further_scores(rows: Sequence[Row], sign: float) -> dict[str, list[Row]]:
     """Map the name of each further score to the rows that have it, with it as their score, and levels not run.
 
-    :param rows: rows of one experiment; the levels that were not run have no score, see :func:`filled`
+    :param rows: rows of one experiment; the levels that were not run have no score, see :func:`filled`. Of several
+        draws the one with the best main score is taken
+    :param sign: 1 where higher main scores are better, -1 where lower ones are
     """
+    rows = best_draws(rows, sign)
 
     def of(row: Row, name: str) -> Row:
         return row if row.not_run else replace(row, score=row.more[name], score_se=math.nan, more={})
@@ -167,23 +171,23 @@ def _interval(rows: Sequence[Row]) -> str:
     if len(rows) < FEWEST:
         return "-"
     mean, low, high = interquartile_mean([row.score for row in rows])
-    digits = _digits(mean)
+    digits = _digits(max(abs(mean), (high - low) / 2))
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _mean(scores: Sequence[float]) -> str:
     if not scores:
         return "-"
-    mean = statistics.fmean(scores)
-    if not math.isfinite(mean):
-        return f"{mean}"
-    digits = _digits(mean)
-    return f"{mean:.{digits}f}" + (f" ± {spread(scores):.{digits}f}" if len(scores) > 1 else "")
+    if not all(map(math.isfinite, scores)):
+        return f"{sum(scores)}"
+    mean, deviation = statistics.fmean(scores), spread(scores)
+    digits = _digits(max(abs(mean), deviation))
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(scores) > 1 else "")
 
 
-def _digits(mean: float) -> int:
-    # The mean has four digits; the spread gets as many decimals.
-    return max(0, 3 - math.floor(math.log10(abs(mean)))) if mean and math.isfinite(mean) else 1
+def _digits(largest: float) -> int:
+    # The largest number has four digits; the others get as many decimals.
+    return max(0, 3 - math.floor(math.log10(largest))) if largest and math.isfinite(largest) else 1
 
 
 def _cell(rows: Sequence[Row], seeds: int, of_line: Row) -> str:

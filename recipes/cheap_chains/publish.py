@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from table import PLAIN, Line, compared, lines
+from table import PLAIN, Line, compared, finished, lines
 
 from lottery_core.experiments import read_csv, read_rows, read_searches, write_csv
-from lottery_core.pruning import DENSE, WINNING
+from lottery_core.pruning import DENSE, FLOOR, WINNING
 from lottery_core.reports import Source, plot, source_of
 
 WAYS, PICTURE, SEARCHES = "ways.csv", "curve.png", "-search.csv"
@@ -51,8 +51,11 @@ def publish(out: Path, folder: Path) -> list[Line]:
     write_ways(folder / WAYS, found)
     for way in (PLAIN, *(line.way for line in found)):
         # The dense rows are the plain chain's.
-        write_csv(folder / f"{way}.csv", [replace(row, experiment=way) for row in read_rows(out / way)])
-        if searches := read_searches(out / way):
+        rows = read_rows(out / way)
+        seeds = finished(out / way, rows)
+        kept = [row for row in rows if row.seed in seeds or row.kind == FLOOR]
+        write_csv(folder / f"{way}.csv", [replace(row, experiment=way) for row in kept])
+        if searches := [row for row in read_searches(out / way) if row.seed in seeds]:
             write_csv(folder / f"{way}{SEARCHES}", searches)
     draw(folder)
     return found
@@ -67,7 +70,7 @@ def recomputed(folder: Path) -> list[Line]:
     found = []
     for line in read_ways(folder / WAYS):
         cheap, path = _source(folder, line.way), folder / f"{line.way}{SEARCHES}"
-        seeds = {row.seed for row in full.rows} & {row.seed for row in cheap.rows}
+        seeds = {row.seed for row in full.rows} & {row.seed for row in cheap.rows if row.kind != FLOOR}
         found.append(replace(line, **compared(full, cheap, read_csv(path) if path.exists() else [], seeds)))
     return found
 

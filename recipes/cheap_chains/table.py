@@ -21,7 +21,7 @@ from pathlib import Path
 from lottery_core import Ticket
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, read_searches
 from lottery_core.pruning import DENSE, FLOOR, WINNING, same_level
-from lottery_core.reports import Answer, Source, answer, costs, filled, source_of
+from lottery_core.reports import Answer, Source, answer, costs, percent, shown, source_of
 
 MARGIN = -0.03  # difference of normalised areas above which a way is not inferior
 PLAIN = "plain"
@@ -82,7 +82,7 @@ def lines(out: Path) -> list[Line]:
 
 def _line(plain: Path, folder: Path) -> Iterator[Line]:
     before, after = read_rows(plain), read_rows(folder)
-    seeds = sorted(_finished(plain, before) & _finished(folder, after))
+    seeds = sorted(finished(plain, before) & finished(folder, after))
     if not seeds:
         return
     searches = [row for row in read_searches(folder) if row.seed in seeds]
@@ -106,7 +106,7 @@ def compared(full: Source, cheap: Source, searches: Sequence[Row], seeds: Collec
     answers = [_answer(source, seeds) for source in (full, cheap)]
     kinds = {row.kind for row in cheap.rows} - {FLOOR}  # the plain chain may have others
     theirs, ours = ([row for row in source.rows if row.seed in seeds and row.kind in kinds] for source in (full, cheap))
-    curves = [_curves(rows) for rows in (theirs, ours)]
+    curves = [_curves(source, seeds) for source in (full, cheap)]
     areas = [_areas(*(some[seed] for some in curves), answers[0]) for seed in sorted(seeds)]
     differences = [after - before for before, after in areas]
     searched = [row for row in searches if row.seed in seeds]
@@ -129,7 +129,8 @@ def _answer(source: Source, seeds: Collection[int]) -> Answer:
 
 
 def _how_small(found: Answer) -> float:
-    return next((each.surviving for each in found.thresholds if each.kind == WINNING), math.nan)
+    kept = (each for each in found.thresholds if each.kind == WINNING and each.kept)
+    return next((each.surviving for each in kept), math.nan)
 
 
 def _whole_effect(found: Answer) -> float:
@@ -138,8 +139,12 @@ def _whole_effect(found: Answer) -> float:
     return found.whole.normalised.estimate
 
 
-def _finished(out: Path, rows: Sequence[Row]) -> set[int]:
-    # Seeds whose scored runs are all there.
+def finished(out: Path, rows: Sequence[Row]) -> set[int]:
+    """Return the seeds whose scored runs are all there.
+
+    :param out: the experiment's folder
+    :param rows: its rows
+    """
     experiment, done = Experiment.load(out), {row.run for row in rows}
     return {
         seed
@@ -148,11 +153,11 @@ def _finished(out: Path, rows: Sequence[Row]) -> set[int]:
     }
 
 
-def _curves(rows: Sequence[Row]) -> Mapping[int, list[tuple[float, float]]]:
+def _curves(source: Source, seeds: Collection[int]) -> Mapping[int, list[tuple[float, float]]]:
     # seed -> (halvings of the pool, score) of the dense network and of winning tickets
     found: dict[int, list[tuple[float, float]]] = {}
-    for row in sorted(filled(rows), key=lambda row: row.round):
-        if row.kind in (DENSE, WINNING):
+    for row in sorted(shown(source.rows, source.question(None).sign), key=lambda row: row.round):
+        if row.kind in (DENSE, WINNING) and row.seed in seeds:
             found.setdefault(row.seed, []).append((math.log2(row.pool / row.surviving), row.score))
     return found
 
@@ -232,7 +237,7 @@ def table(found: Sequence[Line]) -> str:
     rows = [head, ["---"] * len(head)]
     for line in found:
         inferior = "-" if math.isnan(line.bound) else "yes" if line.bound > MARGIN else "not shown"
-        small = ["-" if math.isnan(value) else f"{100 * value:.2g}%" for value in (line.small_plain, line.small)]
+        small = ["-" if math.isnan(value) else percent(value) for value in (line.small_plain, line.small)]
         rows.append(
             [
                 *(line.experiment, line.way, str(line.seeds), f"{line.cost:.2f}", f"{line.critical:.1f}", *small),

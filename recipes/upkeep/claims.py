@@ -122,6 +122,8 @@ def of_size(claim: Claim, found: Answer) -> tuple[int, str, str] | None:
             continue
         text = f"keeps it down to {each.surviving:.0%}"
         seeds = len(found.seeds)
+        if not each.kept:
+            return seeds, CANNOT_TELL, "keeps it at no level"
         if each.high is None:
             return seeds, CANNOT_TELL, text
         text += f" (at most {each.high:.0%})" if each.low is None else f" ({each.low:.0%} to {each.high:.0%})"

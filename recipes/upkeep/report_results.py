@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from lottery_core.files import write_text
-from lottery_core.reports import Source, answer, plot, sentences, source_of, table
+from lottery_core.reports import Source, answer, plot, sentences, shown, source_of, table
 
 RESULTS = Path(__file__).parents[1] / "results"
 sys.path.insert(0, str(RESULTS.parent / "cheap_chains"))
@@ -35,7 +35,7 @@ def block(text: str) -> str:
 
 def blocks(source: Source) -> tuple[str, str]:
     """The answer of an experiment, and its table without the title, as blocks of code."""
-    lines = table(source.rows, source.label).split("\n")[1:]
+    lines = table(shown(source.rows, source.question(None).sign), source.label).split("\n")[1:]
     lines = [re.sub(r"(\* a layer has collapsed \(no survivor\)).*", r"\1", line) for line in lines]
     return block(sentences(answer(source.rows, source.question(None)))), block("\n".join(lines))
 

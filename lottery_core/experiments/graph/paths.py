@@ -32,3 +32,4 @@ SCORES = "scores.csv"  # every score of every run, if some were replaced
 CURVE = "curve.png"
 CURVE_EVAL = "curve-eval.png"  # picture of the scores of evaluations
 START = "start.safetensors"  # all that a ticket starts from which is pruned in training; removed after it
+ALL = frozenset(value for name, value in list(globals().items()) if name.isupper())

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,11 @@ def _row_of(line: dict[str, Any], experiment: str, where: str) -> Row:
         text = line.get(entry.name)
         if text is None and entry.name in line:
             raise ConfigError(f"{where}: it ends before the column {entry.name}")
-        if text is None or (text == "" and entry.default is None):
+        optional = entry.default is not MISSING or entry.name in (*_UNKNOWN, "pruned", "experiment")
+        if text is None or (text == "" and optional):  # other programs leave NaN empty
             continue
+        if text == "" and entry.name == "score" and line.get("not_run"):
+            text = "nan"
         convert = _NUMBERS.get(str(entry.type).removesuffix(" | None"))
         try:
             values[entry.name] = convert(text) if convert else text

@@ -62,6 +62,17 @@ def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
     return list(first.values())
 
 
+def best_draws(rows: Iterable[Row], sign: float) -> list[Row]:
+    """Leave out all draws but the best of kinds that are the best of several; other rows stay as they are.
+
+    :param rows: rows of one experiment
+    :param sign: 1 where higher scores are better, -1 where lower ones are
+    """
+    rows = list(rows)
+    best = set(map(id, once((row for row in rows if row.kind in BEST_OF), sign)))
+    return [row for row in rows if row.kind not in BEST_OF or id(row) in best]
+
+
 def by_size(rows: Sequence[Row]) -> list[Row]:
     """Number rounds anew where they do not follow the size: a table of somebody's own may have them in any order.
 

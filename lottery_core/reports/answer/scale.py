@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lottery_core.experiments import Row
+from lottery_core.files import percentage
 from lottery_core.pruning import DENSE, FLOOR
 from lottery_core.reports.answer.curves import Curves, level_means, percent, share
 from lottery_core.reports.answer.question import DENSE_SHARE, SCORE, Margin
@@ -134,5 +135,5 @@ def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: 
     score, kind, place = best
     return (
         f"the dense network is not trained to its end: tickets are better ({kind} {sign * score:.4g} at "
-        f"{share(place):.1%} of the parameters, dense {scale.dense:.4g})"
+        f"{percentage(share(place))} of the parameters, dense {scale.dense:.4g})"
     )

@@ -56,15 +56,17 @@ def _wrapped(line: str) -> list[str]:
 def _small(answer: Answer) -> Iterator[str]:
     scale = answer.scale
     assert scale is not None
-    spread = "" if scale.spread is None else f" ± {scale.spread:.3g}"
+    spread = "" if scale.spread is None else f" ± {_number(scale.spread)}"
     floor = "not known"
     if scale.floor is not None:
-        floor = f"{scale.floor:.4g}" + ("" if scale.floor_from == MEASURED else f", not measured: {scale.floor_from}")
-    ends = f"dense {scale.dense:.4g}{spread}; floor {floor}"
+        floor = _number(scale.floor, 4) + (
+            "" if scale.floor_from == MEASURED else f", not measured: {scale.floor_from}"
+        )
+    ends = f"dense {_number(scale.dense, 4)}{spread}; floor {floor}"
     if answer.margin is None:
         yield f"How small: no margin without a floor ({ends})."
         return
-    digits = "" if str(answer.question.margin) == f"{answer.margin:g}" else f", {answer.margin:.3g}"
+    digits = "" if str(answer.question.margin) == f"{answer.margin:g}" else f", {_number(answer.margin)}"
     yield f"How small, within {answer.question.margin}{digits} ({ends}), of {answer.pool:,} parameters:"
     for threshold in answer.thresholds:
         yield f"  {_threshold(threshold)}"
@@ -73,7 +75,7 @@ def _small(answer: Answer) -> Iterator[str]:
 def _threshold(found: Threshold) -> str:
     count = len(found.seeds)
     last, first = found.censored(LAST), found.censored(FIRST)
-    if first == count:
+    if not found.kept:
         each = "the one seed" if count == 1 else f"all {count} seeds"
         left_out = f"; {_unfinished(found.left_out)}" if found.left_out else ""
         return f"{found.kind}: not kept at any level ({each}{left_out})."
@@ -140,13 +142,13 @@ def _comparison(found: Comparison) -> str:
     contrast, interval = found.contrast, found.difference
     if found.shares is not None:
         return f"{contrast.name}, {contrast.first} against {contrast.second}: not compared, {found.why}."
-    size = f"{interval.estimate:+.3g}"
+    size = _number(interval.estimate, sign="+")
     if found.normalised is not None:
         size += f" [{found.normalised.estimate:+.2f}]"
     if interval.low is None or interval.high is None:
         ends = "no interval"
     else:
-        ends = f"95%: {interval.low:+.3g} to {interval.high:+.3g}"
+        ends = f"95%: {_number(interval.low, sign='+')} to {_number(interval.high, sign='+')}"
         if found.normalised is not None and found.normalised.low is not None and found.normalised.high is not None:
             ends += f" [{found.normalised.low:+.2f} to {found.normalised.high:+.2f}]"
     parts = [f"{contrast.name}, {contrast.first} against {contrast.second}: {size} ({ends}); {_verdict(found)}"]
@@ -186,8 +188,9 @@ def _tests(answer: Answer) -> Iterator[str]:
 def _needed(answer: Answer) -> Iterator[str]:
     if answer.needed:
         told = "; ".join(map(_need, answer.needed))
+        effect = _hundredths(answer.question.effect)
         yield (
-            f"Seeds for a difference of {answer.question.effect:.2f} (fixed in advance, not the one seen), with 80% "
+            f"Seeds for a difference of {effect} (fixed in advance, not the one seen), with 80% "
             f"power: {told}. Choose the number before you train, and do not add seeds because a test failed."
         )
     elif len(answer.seeds) == 1:
@@ -197,7 +200,17 @@ def _needed(answer: Answer) -> Iterator[str]:
 def _need(need: SeedsNeeded) -> str:
     number = f"more than {MOST}" if need.seeds is None else f"{need.seeds}"
     what = "the whole effect" if need.whole else f"{need.tests} other contrast{'' if need.tests == 1 else 's'}"
-    return f"{what} {number} (spread {need.spread:.2f}, its upper 80% limit {need.limit:.2f})"
+    return f"{what} {number} (spread {_hundredths(need.spread)}, its upper 80% limit {_hundredths(need.limit)})"
+
+
+def _number(value: float, digits: int = 3, sign: str = "") -> str:
+    # All digits before the point, as in tables.
+    form = f"{sign},.0f" if 10**digits <= abs(value) < 1e15 else f"{sign}.{digits}g"
+    return format(value, form)
+
+
+def _hundredths(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.01 or not value else f"{value:.2g}"
 
 
 def _luck(answer: Answer) -> Iterator[str]:
@@ -212,12 +225,14 @@ def _one_luck(luck: Luck) -> str:
     else:
         what = f"{'dense networks' if luck.kind == DENSE else f'{luck.kind} tickets'} trained again under other noise"
         of = f" of {luck.tickets}"
-    line = f"{what} ({luck.trainings} trainings{of}) spread by {luck.noise:.3g}"
+    line = f"{what} ({luck.trainings} trainings{of}) spread by {_number(luck.noise)}"
     if luck.tickets_differ is None:
         return line
     part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
     others = "starts" if luck.kind in IN_TRAINING else "tickets"
-    return f"{line}, {'those' if luck.kind == DENSE else f'{others} of one level'} by {luck.tickets_differ:.3g}{part}"
+    return (
+        f"{line}, {'those' if luck.kind == DENSE else f'{others} of one level'} by {_number(luck.tickets_differ)}{part}"
+    )
 
 
 def _given(answer: Answer) -> Iterator[str]:

@@ -47,6 +47,11 @@ class Threshold:
     high: float | None
     left_out: tuple[int, ...] = ()
 
+    @property
+    def kept(self) -> bool:
+        """Whether any seed keeps the score at any level."""
+        return self.censored(FIRST) < len(self.seeds)
+
     def censored(self, how: str) -> int:
         """Count the seeds that are censored in the given way."""
         return sum(seed.censored == how for seed in self.seeds)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 from lottery_core.experiments import Row, duration, seconds_left
 from lottery_core.files import counted
+from lottery_core.pruning import FLOOR
 from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured, saved_lines, search_cost
 from lottery_core.reports.page.figures import NOTHING, Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
@@ -19,7 +20,7 @@ def costs_section(subject: Subject) -> Section:
     :param subject: the experiment
     """
     section = Section("costs", "Costs and what is left")
-    rows = measured(subject.rows)
+    rows = [row for row in measured(subject.rows) if row.kind != FLOOR]
     searches = [state.row for state in subject.states if state.row is not None and state.row.search]
     if rows:
         kinds = kinds_among(rows)

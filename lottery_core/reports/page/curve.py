@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lottery_core.experiments import Row
-from lottery_core.reports import by_size, evaluated, filled, not_run_line, once
+from lottery_core.reports import by_size, evaluated, filled, measured, not_run_line, once
 from lottery_core.reports.page.figures import (
     NOTHING,
     Budget,
@@ -30,7 +30,7 @@ from lottery_core.reports.page.subject import Subject
 VARIANTS = ("mean", "median", "interquartile mean")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _MOST_NAMES = 2  # number of collapsed layers that a hint names
-_COLLAPSED = "*"
+_COLLAPSED, _NOT_RUN = "*", "†"
 
 
 def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
@@ -56,8 +56,8 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
         several = len(subjects) > 1
         section.tables += [_means(subject, rows, label, several) for subject, rows in members if rows]
     share = budget.share(len(subjects)).rows
-    section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if subject.rows]
-    section.text += [line for subject in subjects if (line := not_run_line(filled(subject.rows))) is not None]
+    section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if measured(subject.rows)]
+    section.text += [line for subject in subjects if (line := not_run_line(_once(subject))) is not None]
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section
@@ -68,7 +68,10 @@ def _once(subject: Subject) -> list[Row]:
 
 
 def _finite(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if math.isfinite(row.score) and row.surviving_fraction > 0]
+    # A mean without a seed that has diverged would be too good, so such a level is left out.
+    kept = [row for row in rows if row.surviving_fraction > 0]
+    broken = {(row.kind, row.round) for row in kept if not math.isfinite(row.score)}
+    return [row for row in kept if (row.kind, row.round) not in broken]
 
 
 def _chart(label: str, members: Sequence[tuple[Subject, Sequence[Row]]]) -> Chart:
@@ -164,15 +167,18 @@ def _mean_cell(rows: Sequence[Row]) -> Cell:
     if not rows:
         return Cell(NOTHING)
     scores = [row.score for row in rows]
-    value = mean(scores)
-    text = number(value)
+    value = mean(scores) if all(map(math.isfinite, scores)) else sum(scores)
+    text = number(value) if not math.isnan(value) else "nan"
     if len(scores) > 1 and math.isfinite(value):
         text += f" ± {number(statistics.stdev(scores))}"
-    return Cell(text + (_COLLAPSED if any(row.collapsed for row in rows) else ""), exact(value))
+    marks = _COLLAPSED if any(row.collapsed for row in rows) else ""
+    marks += _NOT_RUN if any(row.not_run for row in rows) else ""
+    return Cell(text + marks, exact(value))
 
 
 def _runs(subject: Subject, several: bool, most: int) -> Table:
-    rows = list(subject.rows)[:most]
+    finished = measured(subject.rows)
+    rows = finished[:most]
     with_evaluation = any(row.eval_score is not None for row in rows)
     head = ["run", "pruned", "surviving", "score", "standard error", "steps", "wall time (s)", "CPU time (s)"]
     head += ["evaluation"] if with_evaluation else []
@@ -182,7 +188,7 @@ def _runs(subject: Subject, several: bool, most: int) -> Table:
         line = [Cell(name), _count(row.pruned), _count(row.surviving), _number(row.score), _number(row.score_se)]
         line += [_count(row.steps), _number(row.wall_seconds), _number(row.cpu_seconds)]
         lines.append([*line, *([_number(row.eval_score)] if with_evaluation else [])])
-    left = len(subject.rows) - len(rows)
+    left = len(finished) - len(rows)
     caption = f"{f'{subject.name}: ' if several else ''}every finished run" + (f" but the last {left}" if left else "")
     return Table(caption, head, lines, f"{caption} ({len(rows)}), as in results.csv", f"runs-{subject.name}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lottery_core.experiments import Row
+from lottery_core.files import percentage
 from lottery_core.pruning import DENSE, KINDS
 
 NOTHING = "\N{EN DASH}"  # shown in a cell without a number
@@ -160,7 +161,9 @@ def exact(value: object) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Format a fraction; small ones keep two digits."""
+    """Format a fraction; small ones, and those near 1, keep two digits of what is left."""
+    if 0.999 < fraction < 1:
+        return percentage(fraction)
     return f"{100 * fraction:.3g}%" if fraction >= 1e-4 or not fraction else f"{100 * fraction:.1e}%"
 
 

@@ -12,7 +12,7 @@ from lottery_core import dialects
 from lottery_core.experiments import Row
 from lottery_core.files import counted
 from lottery_core.pruning import DENSE, KINDS
-from lottery_core.reports import FAILED_, STOPPED, steps_lines
+from lottery_core.reports import FAILED_, STOPPED, measured, steps_lines
 from lottery_core.reports.page.figures import Cell, Section, Table, kinds_among
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
@@ -27,7 +27,7 @@ def warnings_section(subject: Subject, tickets: Tickets) -> Section:
     :param tickets: its tickets
     """
     section = Section("warnings", "Warnings")
-    rows = subject.rows
+    rows = measured(subject.rows)
     failed = [f"{state.run} failed: {state.text}" for state in subject.states if state.word == FAILED_]
     stopped = [f"{state.run} was stopped: {state.text}" for state in subject.states if state.word == STOPPED]
     settings = subject.experiment.settings if subject.experiment else {}

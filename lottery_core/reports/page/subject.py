@@ -89,16 +89,20 @@ def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:
     return Subject(folder.resolve().name, rows, experiment, folder, found, notices=tuple(notices))
 
 
-def answered(subject: Subject, asked: Asked | None = None) -> Subject:
+def answered(subject: Subject, asked: Asked | None = None, evaluations: bool = False) -> Subject:
     """Return the subject with the answer of its rows, if it has any.
 
     :param subject: the subject of the page
     :param asked: the margin and the effect of the answer; by default the usual ones for such scores
+    :param evaluations: answer by the evaluations instead of the scores of training
+    :raises ConfigError: there are no evaluations
     """
     if not subject.rows:
         return subject
     searches = [state.row for state in subject.states if state.row is not None and state.row.search]
-    found = answer(subject.rows, of_rows(subject.rows, subject.experiment).question(asked), searches)
+    trained = of_rows(subject.rows, subject.experiment)
+    source = trained.evaluated() if evaluations else trained
+    found = answer(source.rows, source.question(asked), searches)
     contrasts = []
     for each in (found.whole, *found.others, *found.longer):
         if each is not None and each.shares is None:
@@ -106,4 +110,4 @@ def answered(subject: Subject, asked: Asked | None = None) -> Subject:
             p = each.p if each.adjusted is None else each.adjusted
             name = f"{each.contrast.name}: {each.contrast.first} - {each.contrast.second}"
             contrasts.append(Contrast(name, size.estimate, size.low, size.high, p))
-    return replace(subject, answer=PageAnswer(statements(found), contrasts), sign=found.question.sign)
+    return replace(subject, answer=PageAnswer(statements(found), contrasts), sign=trained.question(asked).sign)

@@ -11,6 +11,7 @@ import numpy
 from lottery_core.errors import TicketError
 from lottery_core.experiments import Row, Run, paths
 from lottery_core.pruning import DENSE
+from lottery_core.reports import measured
 from lottery_core.tickets import Masks, read_masks
 
 _MOST_BYTES = 1 << 29
@@ -68,7 +69,8 @@ class Tickets:
         self._kept: OrderedDict[Run, PackedMasks] = OrderedDict()
         self._bytes = 0
         seen: dict[str, tuple[int, ...]] | None = None
-        for run in dict.fromkeys(row.run for row in rows if row.kind != DENSE and row.round and not row.run.repeats):
+        tickets = (row.run for row in measured(rows) if row.kind != DENSE and row.round and not row.run.repeats)
+        for run in dict.fromkeys(tickets):
             masks = self._load(run)
             if masks is None:
                 continue

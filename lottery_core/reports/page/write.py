@@ -15,7 +15,8 @@ from typing import Any
 
 from lottery_core.errors import ConfigError
 from lottery_core.files import counted, printable, refuse_inputs, write_text
-from lottery_core.reports import measured
+from lottery_core.pruning import FLOOR
+from lottery_core.reports import DONE, measured
 from lottery_core.reports.page.costs import costs_section
 from lottery_core.reports.page.curve import curve_section
 from lottery_core.reports.page.figures import Budget, Cell, Section, Table, number
@@ -158,12 +159,12 @@ def _sections(subject: Subject, tickets: Tickets, budget: Budget) -> list[Sectio
 
 
 def _lead(subject: Subject) -> str:
-    rows = measured(subject.rows)
+    rows = [row for row in measured(subject.rows) if row.kind != FLOOR]
     if not rows:
         return f"{subject.name}: no run has finished yet"
     seeds = len({row.seed for row in rows})
-    of = f"{len(rows)} of " if subject.states else ""
-    runs = counted(len(subject.states) if subject.states else len(rows), "run")
+    of = f"{sum(state.word == DONE for state in subject.states)} of " if subject.states else ""
+    runs = counted(len(subject.states) or len(rows), "run")
     return (
         f"{subject.name}: {subject.label}; {of}{runs} finished, {counted(seeds, 'seed')}, "
         f"pool of {rows[0].pool:,} parameters"

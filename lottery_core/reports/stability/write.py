@@ -40,7 +40,7 @@ def stability_lines(found: Stability, name: str) -> list[str]:
     count = len(found.seeds)
     head = ["point", "instability", "95%", "share", "copies", "stable"]
     rows = [head]
-    rows += [_cells(point) for point in found.points]
+    rows += [_cells(point, found.threshold) for point in found.points]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [f"{name}: stability; {found.label}; {count} seed{'s' * (count > 1)}"]
     lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -48,7 +48,7 @@ def stability_lines(found: Stability, name: str) -> list[str]:
         f"instability: by how much the worst of {len(found.points[0].lines[0].shares)} networks on the line between "
         "two copies is worse than their mean"
     )
-    lines.append(f"stable: an instability of at most {found.threshold:.1%} of {found.scale}")
+    lines.append(f"stable: an instability of at most {_threshold(found.threshold)} of {found.scale}")
     running = sorted({name for point in found.points for line in point.lines for name in line.running})
     if running:
         lines.append(f"running statistics were interpolated like the weights, not recomputed: {', '.join(running[:4])}")
@@ -62,11 +62,23 @@ def stability_lines(found: Stability, name: str) -> list[str]:
     return lines
 
 
-def _cells(point: PointStability) -> list[str]:
+def _threshold(value: float) -> str:
+    return f"{value:.1%}" if round(value, 3) == value else f"{100 * value:g}%"
+
+
+def _cells(point: PointStability, threshold: float) -> list[str]:
     low, high = point.interval.low, point.interval.high
     ends = "-" if low is None or high is None else f"{low:.3g} to {high:.3g}"
     stable = "yes" if point.stable else "no"
-    return [point.point, f"{point.barrier:.4g}", ends, f"{point.share:.1%}", f"{point.ends:.4g}", stable]
+    return [point.point, f"{point.barrier:.4g}", ends, _share(point.share, threshold), f"{point.ends:.4g}", stable]
+
+
+def _share(value: float, threshold: float) -> str:
+    # One digit behind the point, and more where the threshold would look the same.
+    digits = 1
+    while digits < 6 and value != threshold and f"{value:.{digits}%}" == f"{threshold:.{digits}%}":
+        digits += 1
+    return f"{value:.{digits}%}"
 
 
 def as_data(found: Stability) -> dict[str, Any]:

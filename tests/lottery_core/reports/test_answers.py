@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -14,10 +15,14 @@ from matplotlib.text import Annotation
 from lottery_core.cli import main
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_csv, write_csv
+from lottery_core.experiments.progress import Progress
+from lottery_core.experiments.runner import Runner
+from lottery_core.files import read_json
 from lottery_core.reports import answer, source_of
 from recipes.upkeep import report_results, stability_rows
 from sb3_lottery.find import Found
 from tests.lottery_core.reports.answer.rows import rows
+from tests.lottery_core.toy import Here, Toy, experiment
 
 ROOT = Path(__file__).parents[3]
 RESULTS = sorted((ROOT / "recipes/results").glob("*/results*.csv"))
@@ -243,6 +248,65 @@ def test_the_best_draw_where_lower_is_better(tmp_path: Path, capsys: pytest.Capt
     means = (tmp_path / "p.html").read_text().partition("random-best, round 1")[0]  # before the table of all trainings
     assert "0.25" in means
     assert "1.500" not in means
+
+
+def best_of_two(path: Path, **more: dict[str, float]) -> Path:
+    """random-best has the draw with the better score and the worse evaluation, or further score."""
+    found = []
+    for seed in (1, 2, 3):
+        for kind, noise, score, other in (("dense", 1, 100, 90), ("winning", 1, 80, 70), ("random-best", 1, 60, 20),
+                                          ("random-best", 2, 50, 40)):  # fmt: skip
+            left = 100 if kind == "dense" else 50
+            counts = {"pool": 100, "pruned": 100 - left, "surviving": left}
+            line = {"seed": seed, "kind": kind, "round": int(left < 100), **counts, "score": score, "noise": noise}
+            found.append({**line, "eval_score": other, "eval_episodes": 10, "score: ter": other})
+    return _written(path, found)
+
+
+def test_the_best_draw_is_chosen_by_the_score_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = best_of_two(tmp_path / "best.csv")
+    for words, name in ((["--eval"], "best"), ([], "best, ter")):
+        assert main(["report", str(path), "--json", str(tmp_path / "a.json"), *words]) == 0
+        out = capsys.readouterr().out
+        assert "20.00 ± 0.00" in out
+        assert "40.00" not in out
+        data = read_json(tmp_path / "a.json")[name]
+        (contrast,) = [each for each in data["others"] if each["contrast"]["second"] == "random-best"]
+        assert contrast["difference"]["estimate"] == 50
+    assert (tmp_path / "best-eval.png").exists()
+    assert (tmp_path / "best.png").exists()
+
+
+def test_an_output_that_the_command_reads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = experiment(tmp_path / "run", rounds=1, kinds=("winning",))
+    Runner(done, Toy(), Here(done.out), Progress(io.StringIO())).run()
+    for name in ("floor.json", "seed-1/dense/curve.csv", "seed-1/winning/round-01/ticket.safetensors"):
+        path = done.out / name
+        path.touch()
+        before = path.read_bytes()
+        assert main(["report", str(done.out), "--json", str(path)]) == 2
+        assert path.read_bytes() == before
+    capsys.readouterr()
+    assert main(["report", str(done.out), "--json", str(tmp_path / "x"), "--csv", str(tmp_path / "x")]) == 2
+    assert "is given for two outputs" in capsys.readouterr().err
+
+
+def test_rows_of_a_probe_are_no_tickets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _lines(tmp_path)
+    for line in lines:
+        if line["kind"] == "random":
+            line["kind"] = "copy"
+    assert main(["report", str(_written(tmp_path / "probe.csv", lines))]) == 2
+    assert "has the rows of a stability probe: report its folder" in capsys.readouterr().err
+
+
+def test_empty_cells_are_missing_ones(tmp_path: Path) -> None:
+    lines = _lines(tmp_path)
+    for line in lines:
+        line |= dict.fromkeys(("score_se", "steps", "noise", "returns", "pruned", "wall_seconds", "eval_score"), "")
+    rows = source_of(_written(tmp_path / "gaps.csv", lines)).rows
+    assert [row.score for row in rows] == [float(line["score"]) for line in lines]
+    assert {(row.noise, row.returns, row.steps, row.eval_score) for row in rows} == {(1, 1, 0, None)}
 
 
 def test_a_line_that_ends_in_failed_trainings_is_labelled_where_it_ends(tmp_path: Path) -> None:

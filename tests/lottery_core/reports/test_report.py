@@ -166,6 +166,33 @@ def test_levels_at_which_a_layer_has_collapsed_have_another_marker() -> None:
     assert "a layer has collapsed" not in legend(drawn({"x": ROWS})[0])
 
 
+def tiny(kind: str, round_: int, left: int) -> Row:
+    counts = {"pool": 10**6, "pruned": 10**6 - left, "surviving": left}
+    return replace(
+        row(kind, round_, 100.0 / round_), **counts, pruned_fraction=1 - left / 1e6, surviving_fraction=left / 1e6
+    )
+
+
+def test_levels_far_below_a_thousandth_are_told_apart() -> None:
+    lefts = (1000, 500, 250, 120)
+    rows = [replace(row("dense", 0, 100.0), pool=10**6, pruned=0, surviving=10**6), row("floor", 0, 0.0)]
+    rows += [tiny("winning", round_, left) for round_, left in enumerate(lefts, 1)]
+    axes = drawn({"x": rows})[0]
+    words = [text.get_text() for text in axes.get_xticklabels()]
+    assert words == ["99.9%", "99.950%", "99.975%", "99.988%"]
+    assert len({round(place, 6) for place in axes.get_xticks()}) == 4
+    assert [line.split()[1:3] for line in table(rows).splitlines()[2:6]] == [
+        ["99.9%", "0.1%"], ["99.950%", "0.050%"], ["99.975%", "0.025%"], ["99.988%", "0.012%"],
+    ]  # fmt: skip
+
+
+def test_a_cell_has_as_many_digits_as_its_larger_number_allows() -> None:
+    rows = [row("dense", 0, 100.0, 1), *(row("winning", 1, score, seed) for seed, score in ((1, 100.0), (2, -100.0)))]
+    assert "0.0 ± 141.4" in table(rows)
+    assert "inf" in table([*rows, row("random", 1, math.inf), row("random", 1, 1.0, 2)])
+    assert "nan" in table([*rows, row("random", 1, math.inf), row("random", 1, -math.inf, 2)])
+
+
 def test_levels_that_coincide_share_one_tick() -> None:
     def run(pool: int, rounds: int) -> list[Row]:
         lefts = schedule(pool, 0.2, rounds)
