@@ -43,7 +43,15 @@ class Claim:
     surviving: float | None = None
 
 
-GAMES = ("cartpole-kinds", "cartpole", "acrobot-steps", "acrobot", "lunarlander-steps", "lunarlander")
+GAMES = (
+    "cartpole-kinds",
+    "cartpole-kinds/results-episodes",
+    "cartpole",
+    "acrobot-steps",
+    "acrobot",
+    "lunarlander-steps",
+    "lunarlander",
+)
 LSTM, TRANSFORMER = ("wikitext2-kinds", "wikitext2-valid"), ("multi30k-kinds", "multi30k", "number-words")
 CLAIMS = (
     Claim("Winning tickets beat random ones: classic control", "winning", "random", GAMES),
