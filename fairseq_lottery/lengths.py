@@ -6,8 +6,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
+
+
+def _shards(cfg: Any, gpus: int) -> int:
+    # By default the world is as large as the number of GPUs here, of which a run may see fewer.
+    world = int(cfg.distributed_training.distributed_world_size or 1)
+    return gpus if world == max(1, torch.cuda.device_count()) else world
 
 
 @dataclass(frozen=True)
@@ -18,12 +26,14 @@ class Lengths:
     :param epochs: largest number of epochs; 0 for no limit
     :param batches: number of batches of an epoch
     :param frequencies: batches of an update by epoch, the last one for all further epochs
+    :param whole: whether the batches at the end of an epoch that are too few for an update are left out
     """
 
     updates: int
     epochs: int
     batches: int
     frequencies: tuple[int, ...]
+    whole: bool = False
 
     @classmethod
     def of(cls, cfg: Any, gpus: int = 1, of_epochs: bool = False) -> Lengths:
@@ -34,9 +44,9 @@ class Lengths:
         :param of_epochs: whether the length of an epoch is needed even without ``--max-epoch``
         """
         most, epochs = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
-        found = cls(
-            most, epochs, _batches(cfg, gpus) if epochs or of_epochs else 0, tuple(cfg.optimization.update_freq)
-        )
+        batches = _batches(cfg, gpus) if epochs or of_epochs else 0
+        whole = bool(cfg.optimization.skip_remainder_batch)
+        found = cls(most, epochs, batches, tuple(cfg.optimization.update_freq), whole)
         total = found.until(epochs)
         return replace(found, updates=min(total, most) if most and epochs else most or total)
 
@@ -46,7 +56,8 @@ class Lengths:
         :param epochs: their number
         """
         last = len(self.frequencies) - 1
-        return sum(math.ceil(self.batches / self.frequencies[min(epoch, last)]) for epoch in range(epochs))
+        each = (self.frequencies[min(epoch, last)] for epoch in range(epochs))
+        return sum(updates_of_epoch(self.batches, frequency, self.whole) for frequency in each)
 
     def check(self, point: Point) -> int:
         """Return the number of updates before a point, if something remains to be trained after it.
@@ -59,6 +70,16 @@ class Lengths:
             why = "nothing remains to be trained after it" if before == self.updates else "it is never reached"
             raise ConfigError(f"--points {point}: {why}, the training has {self.updates} updates")
         return before
+
+
+def updates_of_epoch(batches: int, frequency: int, whole: bool) -> int:
+    """Return the number of updates of an epoch, as fairseq's ``GroupedIterator`` makes them.
+
+    :param batches: number of batches
+    :param frequency: batches of an update
+    :param whole: ``--skip-remainder-batch``: whether too few batches at the end are left out
+    """
+    return batches // frequency if whole else math.ceil(batches / frequency)
 
 
 def _batches(cfg: Any, gpus: int) -> int:
@@ -75,7 +96,7 @@ def _batches(cfg: Any, gpus: int) -> int:
         ignore_invalid_inputs=True,
         required_batch_size_multiple=cfg.dataset.required_batch_size_multiple,
         seed=cfg.common.seed,
-        num_shards=max(gpus, int(cfg.distributed_training.distributed_world_size or 1)),
+        num_shards=_shards(cfg, gpus),
         shard_id=0,
         num_workers=0,
         epoch=1,

@@ -96,6 +96,7 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     max_update: int = II("optimization.max_update")
     max_epoch: int = II("optimization.max_epoch")
     update_freq: List[int] = II("optimization.update_freq")
+    skip_remainder_batch: Optional[bool] = II("optimization.skip_remainder_batch")
     train_subset: str = II("dataset.train_subset")
     gen_subset: str = II("dataset.gen_subset")
     batch_size: Optional[int] = II("dataset.batch_size")

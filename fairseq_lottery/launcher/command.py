@@ -98,7 +98,7 @@ def _preflight(
         point = parse_rewind(experiment.rewind)
         reached = RewindPoint(Path(), point, False, *limits)
         if point.unit == "epochs" and point.count and limits[0]:
-            lengths = Lengths.of(cfg, of_epochs=True)
+            lengths = Lengths.of(cfg, int(experiment.settings.get("gpus_per_run", 1)), of_epochs=True)
             reached.check_epochs(lengths.until(point.count))
         if experiment.after_rewind == REMAINING:
             require_schedule(cfg)

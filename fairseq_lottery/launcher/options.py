@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -150,7 +151,9 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     _check_user_dir(arguments)
-    words = list(arguments.with_user_dir().words)
+    words = [*arguments.with_user_dir().words]
+    if arguments.value("--save-dir") is None:  # nothing is saved; a folder checkpoints/ may be of another training
+        words += ["--save-dir", str(Path(os.devnull) / "none")]
     before = sys.argv
     sys.argv = ["fairseq-train", *words]  # fairseq looks for --user-dir there when it makes its parser
     try:

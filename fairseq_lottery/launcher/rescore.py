@@ -87,7 +87,8 @@ def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_r
     :raises ConfigError: the scoring does not work for the experiment's runs
     """
     finished = _finished(experiment)
-    check_checkpoints(cfg, experiment.scoring["average"], [experiment.out / run.folder for run in finished])
+    folders, gpus = [experiment.out / run.folder for run in finished], int(experiment.settings.get("gpus_per_run", 1))
+    check_checkpoints(cfg, experiment.scoring["average"], folders, gpus)
     check_scoring(experiment, task, cfg, model)
     known = any(row.scoring == experiment.scoring_text for row in finished.values())
     if not known and not dry_run:

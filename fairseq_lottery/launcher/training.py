@@ -45,7 +45,7 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     count = experiment.scoring["average"]
     if count > 1 and arguments.keep_last_epochs is None:
         arguments = arguments.plus("--keep-last-epochs", str(count))
-    elif count == 1 and not arguments.no_epoch_checkpoints:
+    elif count == 1 and not arguments.no_epoch_checkpoints and not _keeps_epochs(arguments):
         arguments = arguments.plus("--no-epoch-checkpoints")
     if not run.has_ticket:
         if experiment.probed is not None:
@@ -74,6 +74,11 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
     if tuple(experiment.scope) != (ALL,):
         arguments = arguments.plus("--outside", experiment.outside)
     return arguments.plus("--ticket-seed", str(run.control_seed))
+
+
+def _keeps_epochs(arguments: FairseqArguments) -> bool:
+    # The user wants checkpoints of epochs, perhaps to average them later.
+    return any(arguments.value(name) is not None for name in ("--keep-last-epochs", "--save-interval"))
 
 
 def begins_late(experiment: Experiment, run: Run) -> bool:

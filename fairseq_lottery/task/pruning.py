@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fairseq_lottery.lengths import updates_of_epoch
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from fairseq_lottery.task.checks import is_master, require_same_on_all_ranks
 from fairseq_lottery.task.fp32_masters import masters_of
@@ -148,10 +149,17 @@ class TaskPruning:
 
 
 def forget_best() -> None:
-    """Let ``checkpoint_best.pt`` be the best from now on; the scores so far are of denser networks."""
+    """Let ``checkpoint_best.pt`` be the best from now on, and ``--patience`` count from now on.
+
+    The scores so far are of denser networks.
+    """
     from fairseq.checkpoint_utils import save_checkpoint
 
     vars(save_checkpoint).pop("best", None)  # as in a new training; the checkpoints keep it from there
+    for name in ("__main__", "fairseq_cli.train"):  # python -m fairseq_cli.train, or the script fairseq-train
+        stop = getattr(sys.modules.get(name), "should_stop_early", None)
+        if stop is not None:
+            vars(stop).pop("best", None)
 
 
 def length_of(options: Any, batches: int | None) -> tuple[int, int]:
@@ -167,8 +175,9 @@ def length_of(options: Any, batches: int | None) -> tuple[int, int]:
             raise ConfigError("give --max-update: with sharded data, a ticket that is pruned in training needs it")
         return max_update, max_update
     frequencies = list(options.update_freq)
+    whole = bool(options.skip_remainder_batch)
     each = [
-        math.ceil(batches / frequencies[min(epoch, len(frequencies) - 1)])
+        updates_of_epoch(batches, frequencies[min(epoch, len(frequencies) - 1)], whole)
         for epoch in range(max_epoch or len(frequencies))
     ]
     limits = ([max_update] if max_update else []) + ([sum(each)] if max_epoch else [])

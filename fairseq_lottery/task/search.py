@@ -53,6 +53,8 @@ class SearchWatch:
         out, run = Run.of_folder(folder)
         limits = int(options.max_update or 0), int(options.max_epoch or 0)
         watch = mask_watch(Experiment.load(out), run, snapshot(model), ticket, limits[1] or 1)
+        if watch is not None and ticket is not None:
+            watch.rewind(ticket.start())  # a resumed training does not begin with them
         return None if watch is None else cls(watch, folder, *limits, write)
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
-from fairseq_lottery.lengths import Lengths
+from fairseq_lottery.lengths import Lengths, updates_of_epoch
 from fairseq_lottery.names import PRECISION, PRUNING, SEARCH, TICKET
 from fairseq_lottery.task.batches import drawn_once
 from fairseq_lottery.task.beginning import Beginning
@@ -202,7 +201,9 @@ class LotteryTask:
             if not self.has_sharded_data("train"):  # type: ignore[attr-defined]
                 frequencies, batches = tuple(self.lottery_options.update_freq), len(self._train_batches)
                 for rewinding in self._rewinding:
-                    rewinding.check_epoch_length(math.ceil(batches / min(frequencies)))
+                    rewinding.check_epoch_length(
+                        updates_of_epoch(batches, min(frequencies), bool(self.lottery_options.skip_remainder_batch))
+                    )
                     count = rewinding.point.count if rewinding.point is not None else 0
                     rewinding.check_epochs(Lengths(0, 0, batches, frequencies).until(count))
         at = Beginning(self._updates, {"epoch": epoch, "iterations_in_epoch": 0})

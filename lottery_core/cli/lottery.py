@@ -185,9 +185,14 @@ def _status(args: argparse.Namespace) -> None:
     if args.html is not None:
         check_page(args.html, args.runs)
     queue = Queue()
+
+    def state(job: str) -> str | None:
+        found = queue.state(job)
+        return "unknown, squeue does not answer" if found is None and queue.problem else found
+
     for run in args.runs:
         experiment = Experiment.load(run)
-        print(render_status(str(run), states(experiment, queue.state), args.all))
+        print(render_status(str(run), states(experiment, state), args.all))
     _write_page(args, queue)
 
 

@@ -237,6 +237,7 @@ class Runner:
         now = identity(self.experiment, run, ticket) if exists else {}
         if exists and is_same_start(started_as(folder), now, self.experiment.accepts):
             self.progress.say(f"{run}: continues in the job that an earlier command submitted")
+            (folder / paths.FAILED).unlink(missing_ok=True)
             return job
         job.cancel()
         return None

@@ -13,7 +13,7 @@ from torch.utils.weak import TensorWeakRef
 
 from lottery_core.errors import OptimizerError
 
-_STEPS = 4
+_STEPS, _RATE = 4, 1e-2
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
 _LIFT_EVERY = 500  # steps: the value decays with the optimizer's beta, and very small numbers are slow too
 
@@ -66,6 +66,9 @@ def _dead_after_steps(optimizer: Optimizer, group: Mapping[str, Any], kind: torc
     settings = {name: own[name] for name in accepted if name in own}
     settings |= {name: value for name, value in group.items() if name in accepted}
     settings.pop("params", None)
+    for name in ("lr", "initial_lr"):  # a warm-up begins at 0, where no optimizer changes anything
+        if name in settings and not settings[name]:
+            settings[name] = _RATE
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
     parameters = [nn.Parameter(_random(mask, generator).to(kind)) for mask in masks]

@@ -12,6 +12,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_normalize
 
 from lottery_core.errors import ConfigError
+from lottery_core.files import first_line
 from sb3_lottery.find import function_named
 from sb3_lottery.training import call_make_model
 
@@ -28,7 +29,13 @@ class UserModel:
     """
 
     def __init__(self, reference: str, seed: int, description: Mapping[str, Any]) -> None:
-        model = call_make_model(function_named(reference, OPTION), seed)
+        make_model = function_named(reference, OPTION)
+        try:
+            model = call_make_model(make_model, seed)
+        except ConfigError:
+            raise
+        except Exception as error:  # the function is the user's
+            raise ConfigError(f"{OPTION} {reference} failed: {type(error).__name__}: {first_line(error)}") from error
         assert model.env is not None
         try:
             self.model_class: type[BaseAlgorithm] = type(model)
@@ -38,7 +45,7 @@ class UserModel:
                     f"{description.get('algorithm')}"
                 )
             self.normalizes = unwrap_vec_normalize(model.env) is not None
-            self._space = model.observation_space
+            self._spaces = model.observation_space, model.action_space
             try:
                 self._spec = model.env.get_attr("spec", 0)[0]
             except (AttributeError, RuntimeError):
@@ -58,16 +65,23 @@ class UserModel:
             raise ConfigError(
                 "make_model's environment is not registered with gymnasium, so it cannot be made to render"
             )
-        # The specification lists wrappers, such as Monitor, that cannot be rebuilt from it.
-        spec = replace(self._spec, additional_wrappers=())
+        wrappers = [each for each in self._spec.additional_wrappers if each.name != Monitor.__name__]
+        lost = [each.name for each in wrappers if each.kwargs is None]
+        if lost:
+            raise ConfigError(
+                f"{self.env} has the wrapper {lost[0]}, which cannot be repeated: its arguments are not known"
+            )
+        spec = replace(self._spec, additional_wrappers=tuple(wrappers))
         env: VecEnv = DummyVecEnv([lambda: Monitor(gymnasium.make(spec, render_mode=render_mode))])
         env.seed(seed)
         env = BaseAlgorithm._wrap_env(env, verbose=0)  # e.g. transposed images, as in training
-        if env.observation_space != self._space:
-            found = env.observation_space
-            env.close()
-            raise ConfigError(
-                f"{self.env} by itself has observations {found}, and make_model's has {self._space}: its wrappers "
-                "around several environments cannot be repeated here"
-            )
+        for what, found, asked in zip(
+            ("observations", "actions"), (env.observation_space, env.action_space), self._spaces, strict=True
+        ):
+            if found != asked:
+                env.close()
+                raise ConfigError(
+                    f"{self.env} by itself has {what} {found}, and make_model's has {asked}: its wrappers around "
+                    "several environments cannot be repeated here"
+                )
         return env

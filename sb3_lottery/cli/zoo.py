@@ -78,7 +78,7 @@ def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
         hyperparams = _hyperparams(row)
     except ConfigError:
         raise
-    except (KeyError, ValueError, TypeError, SyntaxError) as error:
+    except (KeyError, ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
         raise ConfigError(f"{path}: cannot read the settings of {env}: {type(error).__name__}: {error}") from error
     notes.append(
         f"{total:,} timesteps a run, as in the zoo: a shorter --epoch timesteps:N, or fewer --epochs, shortens it"
@@ -87,7 +87,7 @@ def zoo_entry(algo: str, env: str, file: str = INSTALLED) -> ZooEntry:
     unknown = [name for name in hyperparams if name not in accepted or name in _CLASSES]
     if unknown:
         raise ConfigError(
-            f"{where} has {', '.join(unknown)} for {env}, for which sb3-lottery has no option: "
+            f"{where} has {', '.join(map(str, unknown))} for {env}, for which sb3-lottery has no option: "
             "train with rl_zoo3 itself and add LotteryCallback to its callbacks"
         )
     if "ortho_init" not in preset and kind.on_policy:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError
+from lottery_core.files import first_line
 
 _HOW = (
     "define it at the top level of a module of its own (my_models.py, say) and import it from there: from my_models "
@@ -67,6 +68,8 @@ def function_named(reference: str, option: str) -> Callable[..., Any]:
         ) from error
     except AttributeError as error:
         raise ConfigError(f"{option} {reference}: {error}") from error
+    except Exception as error:  # a module of the user's may raise anything
+        raise ConfigError(f"{option} {reference}: {type(error).__name__}: {first_line(error)}") from error
     if not callable(found):
         raise ConfigError(f"{option} {reference} is not a function")
     return found  # type: ignore[no-any-return]

@@ -18,7 +18,8 @@ from sb3_lottery.training import Evaluation, InProcess, spec_of_length
 
 
 def _train(args: argparse.Namespace) -> None:
-    sys.path += [place for place in args.path if place not in sys.path]
+    # First, as a script's own folder is: another module of the same name may lie in this folder or be installed.
+    sys.path[:] = [*args.path, *(place for place in sys.path if place not in args.path)]
     torch.set_num_threads(args.threads)
     out, run = Run.of_folder(args.folder.absolute())
     experiment = Experiment.load(out)

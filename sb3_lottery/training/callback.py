@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -122,6 +123,7 @@ class LotteryCallback(BaseCallback):
         if ticket is None:
             check_without_search(kind, surviving)
         self.episodes = Episodes(score_episodes)
+        self._guarded = False  # whether the keeper acts wherever the model may write
         self.warns = True  # the runner of an experiment warns itself
         self._keeper: MaskKeeper | None = None
         self._loading: RemovableHandle | None = None
@@ -158,7 +160,8 @@ class LotteryCallback(BaseCallback):
             restart = not _holds(ticket, {name: parameters[name][0] for name in ticket.masks})
         self._release()
         self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=targets, restart=restart)
-        if writes_beside_optimizers(self.model):
+        self._guarded = writes_beside_optimizers(self.model)
+        if self._guarded:
             self._keeper.guard(policy)
         if restart:
             copy_to_targets(policy)
@@ -220,7 +223,14 @@ class LotteryCallback(BaseCallback):
         begin = self.model._num_timesteps_at_start
         return (self.num_timesteps - begin) / max(1, self.model._total_timesteps - begin)
 
+    def _check(self) -> None:
+        # Whatever writes parameters outside an optimizer's step would bring weights back for the rest of the training.
+        if self._keeper is not None and self._keeper.attached and not self._guarded:
+            self._keeper.check()
+
     def _on_rollout_start(self) -> None:
+        if isinstance(self.model, OnPolicyAlgorithm):  # others begin one every few steps
+            self._check()
         if self._pruner is not None and self._pruner.before_rollout():
             self._note_masks()
 
@@ -246,11 +256,14 @@ class LotteryCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         # rl_zoo3 calls this twice for its first callback.
-        if self._pruner is not None and self._pruner.finish():
-            self._note_masks()
-        if self._keeper is not None and self._keeper.attached:
-            self._keeper.enforce()
-        self._release()
+        try:
+            self._check()
+            if self._pruner is not None and self._pruner.finish():
+                self._note_masks()
+            if self._keeper is not None and self._keeper.attached:
+                self._keeper.enforce()
+        finally:
+            self._release()
 
     def _release(self) -> None:
         if self._pruner is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,19 @@ def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallb
     :returns: the callbacks as a list
     :raises ConfigError: the function does not return callbacks
     """
-    made = None if callbacks is None else callbacks(seed)
-    some = [] if made is None else [made] if isinstance(made, BaseCallback) else list(made)
+    if callbacks is None:
+        return []
+    if not callable(callbacks):
+        raise ConfigError(
+            f"callbacks must be a function that makes new ones from a seed, not {type(callbacks).__name__}"
+        )
+    try:
+        made = callbacks(seed)
+    except TypeError as error:
+        raise ConfigError(
+            f"callbacks({seed}) failed: TypeError: {error} (callbacks takes the seed as its only argument)"
+        ) from error
+    some: list[Any] = [] if made is None else list(made) if isinstance(made, Iterable) else [made]
     for callback in some:
         if not isinstance(callback, BaseCallback):
             raise ConfigError(

@@ -50,12 +50,13 @@ def check_scoring(experiment: Experiment, task: Any, cfg: Any, model: Any) -> No
             _try_loss(task, cfg, model, sample)
 
 
-def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> None:
+def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = (), gpus: int = 1) -> None:
     """Check that runs keep the checkpoints that will be scored, and that finished runs have kept them.
 
     :param cfg: fairseq's configuration, with its checkpoint and optimization sections
     :param average: how many epoch checkpoints are averaged
     :param finished: folders of finished runs
+    :param gpus: number of GPUs of a run
     :raises ConfigError: a checkpoint is missing or will not be kept
     """
     for name in ("no_save", "no_last_checkpoints"):
@@ -71,9 +72,10 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = ()) -> 
         )
     if average == 1:
         return
-    if not epochs and int(cfg.optimization.max_update or 0):
-        lengths = Lengths.of(cfg, of_epochs=True)
+    if int(cfg.optimization.max_update or 0):
+        lengths = Lengths.of(cfg, gpus, of_epochs=True)
         enough = average * interval  # of all epochs of a long training the sum takes minutes
+        enough = min(enough, epochs) if epochs else enough
         epochs = sum(lengths.until(epoch) <= lengths.updates for epoch in range(1, enough + 1))
     if cfg.checkpoint.no_epoch_checkpoints:
         raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")

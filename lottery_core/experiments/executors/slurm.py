@@ -26,6 +26,7 @@ from lottery_core.files import FolderLock, last_line, read_object, write_json
 RETRIES = 2
 MANY = 1000  # default number of queued jobs; Slurm schedules them
 _DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's default is 5 minutes
+_ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "STAGE_OUT"}
 _KILLED = {"CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 _PREFIX = "lottery"
 
@@ -127,7 +128,7 @@ class Slurm:
         if code is not None:
             return job if code == 0 else None
         state = self.queue.state(job.name)
-        if self.queue.problem:
+        if state is None and self.queue.problem:
             raise RunError(f"squeue does not answer ({self.queue.problem}), and {job.name} may still be running")
         return job if state is not None else None
 
@@ -180,6 +181,9 @@ class Job:
         if self._look != self.queue.looks:
             self._look, self._end = self.queue.looks, self._ended()
         ended = self._end
+        if ended in _ALIVE or self.queue.problem:  # submitted since squeue last answered
+            self._missed = None
+            return False
         now = time.monotonic()
         self._missed = now if self._missed is None else self._missed
         # The file of a job that succeeded may not be visible yet; a killed job writes none.

@@ -119,7 +119,7 @@ class Queue:
     While Slurm does not answer, the last known state stays, and it is asked less and less often.
 
     :ivar looks: how often Slurm was asked
-    :ivar problem: why the queue has never been read; empty once it was
+    :ivar problem: why the last call failed; empty if it was answered
     """
 
     every = 5.0  # seconds between calls of squeue
@@ -129,7 +129,6 @@ class Queue:
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[str, str]] = {}
         self._asked_at, self._pause = -float("inf"), 0.0
-        self._answered = False
         self.looks = 0
         self.problem = ""
 
@@ -160,11 +159,11 @@ class Queue:
         except (OSError, subprocess.SubprocessError) as error:
             # The controller may be unreachable for a while, and is not to be asked by each of many jobs.
             self._pause = min(self.longest, 2 * max(self._pause, self.every))
-            self.problem = "" if self._answered else str(error)
+            self.problem = str(error)
             return
         finally:
             self._asked_at = time.monotonic()
             self.looks += 1
-        self._pause, self._answered, self.problem = self.every, True, ""
+        self._pause, self.problem = self.every, ""
         rows = [line.strip().rsplit("|", 2) for line in answer.splitlines() if line.count("|") >= 2]
         self._jobs = {name: (state, number) for name, state, number in rows}

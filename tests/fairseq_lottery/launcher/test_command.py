@@ -11,9 +11,12 @@ import torch
 
 from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.launcher import command as cli
+from fairseq_lottery.launcher.options import experiment_of, parser, resolve
+from fairseq_lottery.launcher.training import training_arguments
 from lottery_core import Ticket
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
+from lottery_core.experiments.graph.plan import Run
 from lottery_core.files import read_curve
 from lottery_core.tickets import networks_of
 from tests.conftest import one_line
@@ -280,3 +283,22 @@ def test_changed_arguments_are_refused_one_by_one(lm_data: Path, tmp_path: Path)
         experiment("--lr", "0.02", "--clip-norm", "0.1").check_same_as_before()
     expected = "(settings.arguments --lr: 0.01 -> 0.02; settings.arguments --clip-norm: not given -> 0.1)"
     assert expected in str(caught.value)
+
+
+def test_a_folder_of_checkpoints_beside_it_is_of_another_training(
+    lm_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fairseq-train without --save-dir leaves one."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/checkpoint_last.pt").write_bytes(b"foreign")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["--out", "x", "--rounds", "1", "--dry-run", "--no-floor", "--", str(lm_data), *LSTM]) == 0
+
+
+def test_checkpoints_of_epochs_are_kept_for_those_who_ask_for_them(tmp_path: Path) -> None:
+    arguments = FairseqArguments(["bin", "--task", "lottery_translation", "--cpu"])
+    given = vars(parser().parse_args(["--out", str(tmp_path), "--rewind", "update:3"]))
+    experiment = experiment_of(resolve(given), arguments)
+    for own, kept in (([], False), (["--keep-last-epochs", "5"], True), (["--save-interval", "2"], True)):
+        made = training_arguments(arguments.plus(*own), experiment, Run(1, "winning", 1), tmp_path)
+        assert ("--no-epoch-checkpoints" not in made.words) == kept

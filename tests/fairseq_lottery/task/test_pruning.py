@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from fairseq.data.iterators import CountingIterator, GroupedIterator
+from fairseq_cli.train import should_stop_early
 
+from fairseq_lottery.lengths import Lengths
+from fairseq_lottery.task.pruning import forget_best, length_of
 from lottery_core import Ticket
 from lottery_core.tickets.weights import Weights
 from tests.fairseq_lottery import helpers
@@ -132,3 +137,19 @@ def test_the_best_checkpoint_is_one_of_the_complete_masks(translation_data: Path
     assert_dead(load(tmp_path / "a/checkpoint_best.pt")["model"], ticket, ALIASES)
     train(translation_data, tmp_path / "b", *words, "--restore-file", tmp_path / "a/checkpoint_last.pt")
     assert Ticket.load(tmp_path / "b/ticket.safetensors").digest == ticket.digest
+
+
+@pytest.mark.parametrize(("whole", "updates"), [(True, 2), (False, 3)])
+def test_batches_too_few_for_an_update_count_as_in_fairseq(whole: bool, updates: int) -> None:
+    """``--skip-remainder-batch`` leaves them out."""
+    options = SimpleNamespace(max_update=0, max_epoch=5, update_freq=[4], skip_remainder_batch=whole)
+    assert length_of(options, 10) == (5 * updates, updates)
+    assert Lengths(0, 5, 10, (4,), whole).until(5) == 5 * updates
+    grouped = GroupedIterator(CountingIterator(range(10)), 4, skip_remainder_batch=whole)
+    assert len(list(grouped)) == updates
+
+
+def test_patience_counts_from_the_complete_masks_on() -> None:
+    vars(should_stop_early)["best"] = 1.0
+    forget_best()
+    assert not hasattr(should_stop_early, "best")

@@ -86,6 +86,16 @@ def test_optimizers_that_do_not_leave_zeros_alone_are_followed_by_a_mask(kind) -
         assert_dead(model, ticket.masks)
 
 
+@pytest.mark.parametrize("kind", [Noisy, MatrixOnly])
+def test_a_warm_up_that_begins_at_rate_0_hides_nothing(kind) -> None:
+    model = mlp()
+    optimizer = kind(model.parameters(), lr=0.01)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 3)
+    assert optimizer.param_groups[0]["lr"] == 0
+    assert not preserves_zeros(optimizer)
+    assert preserves_zeros(O.Adam(model.parameters(), lr=0.0))
+
+
 def test_trying_an_optimizer_does_not_touch_it() -> None:
     model = mlp()
     optimizer = O.Adam(model.parameters())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+from gymnasium.wrappers import RescaleAction
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C
 from stable_baselines3.common.monitor import Monitor
@@ -16,6 +17,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments.graph.plan import dense
 from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.analysis.play import _episode, play_episodes
+from sb3_lottery.analysis.user_model import UserModel
 from sb3_lottery.models.settings import ModelSettings
 from tests.sb3_lottery.tiny import Punished, Tiny
 
@@ -49,6 +51,35 @@ def test_an_environment_that_cannot_be_rendered_is_one_line(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="cannot render NoPicture-v0"):
         play_episodes(finished, 1, False, tmp_path / "film.gif")
     assert not (tmp_path / "film.gif").exists()
+
+
+def scaled(seed: int) -> A2C:
+    env = RescaleAction(gymnasium.make("Pendulum-v1"), -1.0, 1.0)
+    return A2C("MlpPolicy", env, seed=seed, device="cpu")
+
+
+class Own(gymnasium.Wrapper):
+    """A wrapper that does not record its arguments."""
+
+
+def wrapped(seed: int) -> A2C:
+    return A2C("MlpPolicy", Own(gymnasium.make("Pendulum-v1")), seed=seed, device="cpu")
+
+
+def failing(seed: int) -> A2C:
+    raise RuntimeError("no licence")
+
+
+def test_the_wrappers_of_a_users_environment_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the torque would be another game."""
+    known = {"algorithm": "A2C"}
+    env = UserModel(f"{__name__}:scaled", 1, known).rendered_env(1, "rgb_array")
+    assert env.action_space == gymnasium.spaces.Box(-1.0, 1.0, (1,))
+    env.close()
+    with pytest.raises(ConfigError, match="has the wrapper Own, which cannot be repeated"):
+        UserModel(f"{__name__}:wrapped", 1, known).rendered_env(1, "rgb_array")
+    with pytest.raises(ConfigError, match=r"--make-model .*:failing failed: RuntimeError: no licence"):
+        UserModel(f"{__name__}:failing", 1, known)
 
 
 def test_an_agent_with_action_masks_plays_valid_actions_only() -> None:

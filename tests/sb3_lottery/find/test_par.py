@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 
 from lottery_core.errors import ConfigError
 from sb3_lottery import find_tickets
@@ -110,6 +113,57 @@ def test_references() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             function_named(bad, "--make-model")
+
+
+def test_the_module_of_the_script_comes_before_another_of_its_name(tmp_path: Path) -> None:
+    for name, units in (("mine", 5), ("elsewhere", 6)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "models.py").write_text(
+            "from tests.sb3_lottery.helpers import make\n"
+            f"def make_model(seed):\n    return make('ppo', seed, net_arch=[{units}])\n"
+        )
+    (tmp_path / "mine/script.py").write_text(
+        "from models import make_model\nfrom sb3_lottery import find_tickets\n"
+        "if __name__ == '__main__':\n"
+        "    find_tickets(make_model, 'x', total_timesteps=64, rounds=0, jobs=2, seeds=[1, 2], progress=False)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "LOTTERY_TEST_PARENT": "sb3"}
+    done = subprocess.run(
+        [sys.executable, "../mine/script.py"],
+        cwd=tmp_path / "elsewhere", env=env, capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for seed in (1, 2):
+        zipped = zipfile.ZipFile(tmp_path / f"elsewhere/x/seed-{seed}/dense/model.zip")
+        assert json.loads(zipped.read("data"))["policy_kwargs"]["net_arch"] == [5]
+
+
+def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code, words in (
+        ("broken_a", "raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("broken_b", "def", "SyntaxError: "),
+        ("broken_c", "from json import nothing_like_it", "ImportError: cannot import name"),
+    ):
+        (tmp_path / f"{name}.py").write_text(code + "\n")
+        with pytest.raises(ConfigError, match=f"--make-model {name}:make: {words}") as caught:
+            function_named(f"{name}:make", "--make-model")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "words"),
+    [
+        ([StopTrainingOnMaxEpisodes(9)], "callbacks must be a function that makes new ones from a seed, not list"),
+        (StopTrainingOnMaxEpisodes(9), "callbacks must be a function .* not StopTrainingOnMaxEpisodes"),
+        (lambda: None, "callbacks takes the seed as its only argument"),
+        (lambda seed: print, "callbacks must return Stable-Baselines3 callbacks for a seed, not builtin_function"),
+    ],
+)
+def test_what_makes_no_callbacks_is_one_line(callbacks: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        find_tickets(make_model, tmp_path / "x", callbacks=callbacks, **ONE)
+    assert not (tmp_path / "x").exists()
 
 
 def test_callbacks_that_are_none(tmp_path: Path) -> None:

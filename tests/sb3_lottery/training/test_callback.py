@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core import read_weights
-from lottery_core.errors import LotteryError, MismatchError, OptimizerError
+from lottery_core.errors import LotteryError, MismatchError, OptimizerError, PrunedWeightAlive
 from sb3_lottery import LotteryCallback
 from sb3_lottery.models.parameters import weights_of
 from sb3_lottery.training.episodes import NO_MONITOR
@@ -108,6 +108,26 @@ def test_a_dead_learn_leaves_nothing_that_a_second_ticket_trips_over() -> None:
     survivors = weights_of(model).tensors
     alive = sum(int(survivors[name].count_nonzero()) for name in second.masks)
     assert alive > 0.99 * second.masks.surviving
+
+
+class Reviving(BaseCallback):
+    """Writes into the weights once, as a callback that resets or perturbs layers does."""
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == 48:
+            with torch.no_grad():
+                for parameter in self.model.policy.parameters():
+                    parameter.add_(0.1)
+        return True
+
+
+@pytest.mark.parametrize("algo", ["a2c", "dqn"])
+def test_weights_that_another_callback_revives_are_an_error(algo: str) -> None:
+    """Scores would be those of a denser network than the one that is saved."""
+    model = make(algo)
+    callback = LotteryCallback(ticket_for(model))
+    with pytest.raises(PrunedWeightAlive, match=r"pruned parameters of .* are alive"):
+        model.learn(96, callback=[callback, Reviving()])
 
 
 def test_ending_twice_is_fine() -> None:

@@ -169,6 +169,22 @@ def test_scontrol_is_asked_once_a_look_at_the_queue(tmp_path: Path, monkeypatch:
     assert asked.read_text().count("once") == 1
 
 
+@pytest.mark.parametrize(
+    ("squeue", "scontrol"), [("exit 1", "echo"), ("exit 1", "echo JobState=RUNNING"), ("", "echo JobState=PENDING")]
+)
+def test_a_job_that_lives_or_of_which_nothing_is_known_is_not_lost(
+    squeue: str, scontrol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was submitted after squeue had answered last."""
+    for name, answer in (("squeue", squeue), ("scontrol", scontrol)):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    submitted = Job(Queue(), tmp_path, "abc", "lottery-x-abc", "7")
+    monkeypatch.setattr(submitted, "grace", 0.0)
+    assert not any(submitted.finished() for _ in range(3))
+
+
 def test_only_queued_and_successful_jobs_are_adopted(tmp_path: Path) -> None:
     slurm = Slurm(Toy().command, tmp_path, {}, require_installed=False)
     write_json(tmp_path / paths.JOB, {"token": TOKEN, "name": f"lottery-x-{TOKEN}"})
