@@ -25,7 +25,10 @@ from lottery_core.tickets import ALL, Weights
 # Options that name a file or folder to which every run would write.
 _A_PLACE_OF_ITS_OWN = ("--tensorboard-logdir", "--log-file")
 # Lengths of learning-rate schedules, in updates or epochs from the start.
-_OF_THE_SCHEDULE = ("--total-num-update", "--lr-period-updates", "--force-anneal")
+_OF_THE_SCHEDULE = (
+    *("--total-num-update", "--lr-period-updates", "--force-anneal"),
+    *("--hold-steps", "--decay-steps", "--lr-deacy-period"),  # of tri_stage and step; fairseq spells it so
+)
 
 
 def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:

@@ -15,7 +15,7 @@ from torch import nn
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_row, set_values
-from lottery_core.files import file_digest, printable, read_object, write_json
+from lottery_core.files import file_digest, printable, read_object, refuse_link_out, write_json
 from sb3_lottery.models.choices import ACTIVATIONS
 from sb3_lottery.models.parameters import bare_policy, copy_to_targets, weights_of
 from sb3_lottery.pickled import readable_settings
@@ -58,9 +58,11 @@ class Pretrained:
         """Write down where the file lies now, if it has moved, for the runs that start from it.
 
         :param out: the experiment's folder
+        :raises ConfigError: the file there is a symbolic link that leads out of the folder
         :raises WriteError: the file cannot be written
         """
         if self.moved and (self.moved != self.file or (out / MOVED).exists()):
+            refuse_link_out(out, out / MOVED)
             write_json(out / MOVED, {"file": self.moved})
 
     def load_into(self, model: BaseAlgorithm, out: Path) -> None:

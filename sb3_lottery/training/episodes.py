@@ -12,6 +12,7 @@ import numpy as np
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     VecEnv,
+    VecEnvWrapper,
     VecMonitor,
     VecNormalize,
     is_vecenv_wrapped,
@@ -43,14 +44,15 @@ class Episodes:
         self.summed = False  # whether returns are sums of rewards, not Monitor's
         self._sums: np.ndarray[Any, np.dtype[np.float64]] | None = None
         self._normalize: VecNormalize | None = None
+        self._sees_normalised = False  # whether the returns that a monitor reports are of normalised rewards
 
     def watch(self, env: VecEnv) -> None:
-        """Prepare for a training run: without ``Monitor`` the rewards are summed here.
+        """Prepare for a training run: without ``Monitor``, or where it sees normalised rewards, they are summed here.
 
         :param env: environments of the run
         """
-        self._sums = None if is_monitored(env) else np.zeros(env.num_envs)
-        self._normalize = unwrap_vec_normalize(env)
+        self._normalize, self._sees_normalised = unwrap_vec_normalize(env), _monitored_outside(env)
+        self._sums = None if is_monitored(env) and not self._sees_normalised else np.zeros(env.num_envs)
 
     def add(self, local: Mapping[str, Any]) -> int:
         """Add the episodes that finished in one step.
@@ -62,7 +64,8 @@ class Episodes:
         :returns: number of episodes that finished
         """
         before = self.count
-        reported = [info["episode"] for info in local["infos"] if info.get("episode") is not None]
+        infos = [] if self._sees_normalised else local["infos"]
+        reported = [info["episode"] for info in infos if info.get("episode") is not None]
         if reported and self._sums is not None:  # the environments report returns
             if self.summed:
                 self.count, self.summed = 0, False
@@ -73,7 +76,7 @@ class Episodes:
         if self._sums is not None:
             self._sums += local["rewards"] if self._normalize is None else self._normalize.get_original_reward()
             for index in np.flatnonzero(local["dones"]).tolist():
-                self.summed = True
+                self.summed = not self._sees_normalised
                 self._finish(float(self._sums[index]))
                 self._sums[index] = 0
         return self.count - before
@@ -92,6 +95,17 @@ class Episodes:
         """Standard error of :attr:`score`; NaN for fewer than two returns."""
         count = len(self.returns)
         return statistics.stdev(self.returns) / math.sqrt(count) if count > 1 else math.nan
+
+
+def _monitored_outside(env: VecEnv) -> bool:
+    # Whether VecMonitor lies around VecNormalize, so that it sees the rewards that the model gets.
+    outside = False
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            return outside and env.norm_reward
+        outside = outside or isinstance(env, VecMonitor)
+        env = env.venv
+    return False
 
 
 def is_monitored(env: VecEnv) -> bool:

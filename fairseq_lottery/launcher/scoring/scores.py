@@ -20,8 +20,9 @@ from fairseq_lottery.checkpoint import load_state
 from fairseq_lottery.launcher.scoring.generation import generate_arguments, score_translations, translate
 from fairseq_lottery.names import AVERAGED, LAST, LOG_PPL, LOSS, TRANSLATED
 from lottery_core.errors import ConfigError, RunError
-from lottery_core.experiments import Experiment
+from lottery_core.experiments import Experiment, paths
 from lottery_core.files import write_atomically
+from lottery_core.tickets import Ticket
 
 _EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 _EVALUATION_BLOCK = 512  # words; for evaluation, the block length affects the speed, not the score
@@ -217,7 +218,7 @@ def average(folder: Path, count: int) -> Path:
     :param folder: folder of the run
     :param count: number of checkpoints; 1 averages nothing
     :returns: the checkpoint to score: ``averaged.pt``, or the last checkpoint for a ``count`` of 1
-    :raises RunError: there are fewer checkpoints than ``count``
+    :raises RunError: there are fewer checkpoints than ``count``, or pruned weights are alive in one
     """
     if count == 1:
         return folder / LAST
@@ -237,6 +238,14 @@ def average(folder: Path, count: int) -> Path:
         if tensor.is_floating_point():
             # The mean of exact zeros is an exact zero.
             mean[name] = torch.stack([model[name].float() for model in models]).sum(0) / count
+    ticket = folder / paths.TICKET
+    for name, mask in Ticket.load(ticket).masks.items() if ticket.is_file() else ():
+        if name in mean and mean[name].shape == mask.shape and bool(mean[name][~mask].count_nonzero()):
+            raise RunError(
+                f"--average {count} takes checkpoints of {folder} from before the last step of pruning, in which more "
+                "survives: end the schedule earlier, or lower --average",
+                2,
+            )
     averaged = {**state, "model": mean, "last_optimizer_state": None}
     write_atomically(folder / AVERAGED, lambda file: torch.save(averaged, file))
     return folder / AVERAGED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from fairseq_lottery.argv import USER_DIR, FairseqArguments
 from fairseq_lottery.launcher import command as cli
 from fairseq_lottery.launcher.options import experiment_of, parser, resolve
+from fairseq_lottery.launcher.scoring.scores import average
 from fairseq_lottery.launcher.training import training_arguments
 from lottery_core import Ticket
+from lottery_core.errors import RunError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.graph.plan import Run
@@ -302,3 +305,12 @@ def test_checkpoints_of_epochs_are_kept_for_those_who_ask_for_them(tmp_path: Pat
     for own, kept in (([], False), (["--keep-last-epochs", "5"], True), (["--save-interval", "2"], True)):
         made = training_arguments(arguments.plus(*own), experiment, Run(1, "winning", 1), tmp_path)
         assert ("--no-epoch-checkpoints" not in made.words) == kept
+
+
+def test_an_average_with_denser_networks_is_no_score_of_a_ticket(dense: Path, ticket: Path, tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        shutil.copy(dense / "checkpoint_last.pt", tmp_path / f"checkpoint{epoch}.pt")
+    assert average(tmp_path, 2).name == "averaged.pt"
+    shutil.copy(ticket, tmp_path / "ticket.safetensors")
+    with pytest.raises(RunError, match="from before the last step of pruning"):
+        average(tmp_path, 2)

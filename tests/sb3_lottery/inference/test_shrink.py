@@ -224,7 +224,7 @@ def test_the_command_writes_plain_zips(tmp_path: Path, capsys: pytest.CaptureFix
         models[folder] = model
         words += [type(model).__name__, folder]
         assert main(["export", str(small), "-o", str(folder / "again.zip"), "--form", "shrunk", "--trust"]) == 2
-        assert "no unit is dead: nothing to remove" in capsys.readouterr().err
+        assert ": nothing to remove (" in capsys.readouterr().err
         assert not (folder / "again.zip").exists()
     assert run(PLAIN, *words, parent="sb3-bare", PYTHONPATH="", PYTHONSAFEPATH="1") == "[]\n"
     for folder, model in models.items():

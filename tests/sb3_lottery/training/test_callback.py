@@ -13,7 +13,7 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from lottery_core import read_weights
 from lottery_core.errors import LotteryError, MismatchError, OptimizerError, PrunedWeightAlive
@@ -247,6 +247,17 @@ def test_a_model_is_no_ticket(tmp_path: Path) -> None:
     model.save(tmp_path / "model.zip")
     with pytest.raises(LotteryError, match=r"model\.zip is the zip of a Stable-Baselines3 model, not a ticket: "):
         make("a2c", 1).learn(8, callback=LotteryCallback(tmp_path / "model.zip"))
+
+
+def test_a_monitor_around_the_normalisation_is_not_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """It sees normalised rewards; the score is in the game's own, as the floor is."""
+    env = VecMonitor(VecNormalize(make_vec_env("Pendulum-v1", 1)))
+    model = PPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=1, device="cpu")
+    callback = LotteryCallback(ticket_for(model))
+    model.learn(448, callback=callback)
+    assert callback.episodes.count == 2
+    assert callback.episodes.score < -300
+    assert NO_MONITOR not in caplog.text
 
 
 def test_without_a_monitor_the_score_is_summed_and_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -119,7 +119,7 @@ def test_the_score_is_the_mean_of_the_last_returns(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_counted_or_reached_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"rewind point episodes:50 was not reached in timesteps:64: \d+ episodes"):
+    with pytest.raises(RunError, match=r"rewind point episodes:50 was not reached in timesteps:64: \d+ episode"):
         run(make("a2c"), spec("timesteps:64", 1, "episodes:50"), tmp_path / "a")
     with pytest.raises(RunError, match="no episode ended"):
         run(
