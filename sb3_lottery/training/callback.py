@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -48,6 +47,7 @@ from sb3_lottery.training.pruner import Pruner
 log = logging.getLogger("sb3_lottery")
 # A model that resumes its ticket has hardly a zero among the survivors; a model that holds a smaller ticket has many.
 _MOST_ZEROS = 0.001  # share of the survivors
+_CHECK_EVERY = 2000  # timesteps: a check takes a tenth of a rollout and update of A2C
 _EPOCHS = 20  # a learn without epochs counts as so many, as in find_tickets
 
 
@@ -123,6 +123,7 @@ class LotteryCallback(BaseCallback):
         if ticket is None:
             check_without_search(kind, surviving)
         self.episodes = Episodes(score_episodes)
+        self._checked = 0  # timesteps at the last check
         self._guarded = False  # whether the keeper acts wherever the model may write
         self.warns = True  # the runner of an experiment warns itself
         self._keeper: MaskKeeper | None = None
@@ -160,6 +161,7 @@ class LotteryCallback(BaseCallback):
             restart = not _holds(ticket, {name: parameters[name][0] for name in ticket.masks})
         self._release()
         self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=targets, restart=restart)
+        self._checked = self.num_timesteps
         self._guarded = writes_beside_optimizers(self.model)
         if self._guarded:
             self._keeper.guard(policy)
@@ -229,7 +231,8 @@ class LotteryCallback(BaseCallback):
             self._keeper.check()
 
     def _on_rollout_start(self) -> None:
-        if isinstance(self.model, OnPolicyAlgorithm):  # others begin one every few steps
+        if self.num_timesteps - self._checked >= _CHECK_EVERY:
+            self._checked = self.num_timesteps
             self._check()
         if self._pruner is not None and self._pruner.before_rollout():
             self._note_masks()

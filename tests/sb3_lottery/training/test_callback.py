@@ -19,6 +19,7 @@ from lottery_core import read_weights
 from lottery_core.errors import LotteryError, MismatchError, OptimizerError, PrunedWeightAlive
 from sb3_lottery import LotteryCallback
 from sb3_lottery.models.parameters import weights_of
+from sb3_lottery.training import callback as callback_module
 from sb3_lottery.training.episodes import NO_MONITOR
 from tests.sb3_lottery.helpers import ALGORITHMS, assert_dead, make, ticket_for
 
@@ -128,6 +129,15 @@ def test_weights_that_another_callback_revives_are_an_error(algo: str) -> None:
     callback = LotteryCallback(ticket_for(model))
     with pytest.raises(PrunedWeightAlive, match=r"pruned parameters of .* are alive"):
         model.learn(96, callback=[callback, Reviving()])
+
+
+@pytest.mark.parametrize("algo", ["a2c", "dqn"])
+def test_they_are_found_long_before_the_end(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback_module, "_CHECK_EVERY", 32)
+    model = make(algo)
+    with pytest.raises(PrunedWeightAlive):
+        model.learn(400, callback=[LotteryCallback(ticket_for(model)), Reviving()])
+    assert model.num_timesteps < 120
 
 
 def test_ending_twice_is_fine() -> None:
