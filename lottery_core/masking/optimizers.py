@@ -67,7 +67,7 @@ def _dead_after_steps(optimizer: Optimizer, group: Mapping[str, Any], kind: torc
     settings |= {name: value for name, value in group.items() if name in accepted}
     settings.pop("params", None)
     for name in ("lr", "initial_lr"):  # a warm-up begins at 0, where no optimizer changes anything
-        if name in settings and not settings[name]:
+        if settings.get(name) is not None and not settings[name]:
             settings[name] = _RATE
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]

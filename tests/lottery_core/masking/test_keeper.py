@@ -86,6 +86,21 @@ def test_optimizers_that_do_not_leave_zeros_alone_are_followed_by_a_mask(kind) -
         assert_dead(model, ticket.masks)
 
 
+class OwnRate(torch.optim.SGD):
+    """Chooses its rate itself, as Adafactor may, and takes none beside it."""
+
+    def __init__(self, params, lr=None) -> None:
+        assert lr is None
+        super().__init__(params, lr=0.01)
+        for group in self.param_groups:
+            group["lr"] = None
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] = 0.01
+        super().step(closure)
+
+
 @pytest.mark.parametrize("kind", [Noisy, MatrixOnly])
 def test_a_warm_up_that_begins_at_rate_0_hides_nothing(kind) -> None:
     model = mlp()
@@ -94,6 +109,7 @@ def test_a_warm_up_that_begins_at_rate_0_hides_nothing(kind) -> None:
     assert optimizer.param_groups[0]["lr"] == 0
     assert not preserves_zeros(optimizer)
     assert preserves_zeros(O.Adam(model.parameters(), lr=0.0))
+    assert preserves_zeros(OwnRate(model.parameters()))
 
 
 def test_trying_an_optimizer_does_not_touch_it() -> None:

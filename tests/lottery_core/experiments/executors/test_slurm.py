@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lottery_core.cli.lottery import main
 from lottery_core.errors import ConfigError, LostError, RunError
 from lottery_core.experiments import paths
 from lottery_core.experiments.executors.slurm import Job, Slurm, Work
@@ -414,3 +415,19 @@ def test_the_command_status(tmp_path: Path) -> None:
     refused = subprocess.run([*command, str(tmp_path / "x")], capture_output=True, text=True, check=False)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "holds no experiment" in refused.stderr
+
+
+def test_the_state_of_a_job_is_unknown_where_squeue_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine that only sees the cluster's files; nobody is to start the run a second time."""
+    begun = experiment(tmp_path / "x", kinds=("winning",), rounds=1)
+    Runner(begun, Toy(), Here(begun.out), Progress(quiet=True)).run()
+    folder = begun.out / Run(1, "winning", 1).folder
+    (folder / paths.MARKER).unlink()
+    write_json(folder / paths.JOB, {"token": TOKEN, "name": f"lottery-x-{TOKEN}"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["status", str(tmp_path / "x")]) == 0
+    said = capsys.readouterr().out
+    assert "queued   seed 1 winning round 1  unknown, squeue does not answer" in said
+    assert "rerun the original command" not in said
