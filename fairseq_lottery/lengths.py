@@ -9,7 +9,15 @@ from typing import Any
 import torch
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import Point
+from lottery_core.experiments import Experiment, Point
+
+
+def gpus_of_a_run(experiment: Experiment) -> int:
+    """Return the number of GPUs of each run of an experiment, 1 on the CPU: each has its own batches.
+
+    :param experiment: the experiment
+    """
+    return int(experiment.settings.get("gpus_per_run", 1))
 
 
 def _shards(cfg: Any, gpus: int) -> int:

@@ -28,7 +28,7 @@ from fairseq_lottery.launcher.probe import scored_on_the_line, with_points
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
 from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
 from fairseq_lottery.launcher.training import training_arguments, training_command
-from fairseq_lottery.lengths import Lengths
+from fairseq_lottery.lengths import Lengths, gpus_of_a_run
 from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
 from lottery_core.cli import (
@@ -98,7 +98,7 @@ def _preflight(
         point = parse_rewind(experiment.rewind)
         reached = RewindPoint(Path(), point, False, *limits)
         if point.unit == "epochs" and point.count and limits[0]:
-            lengths = Lengths.of(cfg, int(experiment.settings.get("gpus_per_run", 1)), of_epochs=True)
+            lengths = Lengths.of(cfg, gpus_of_a_run(experiment), of_epochs=True)
             reached.check_epochs(lengths.until(point.count))
         if experiment.after_rewind == REMAINING:
             require_schedule(cfg)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairseq_lottery.launcher.scoring import default_score
-from fairseq_lottery.lengths import Lengths
+from fairseq_lottery.lengths import Lengths, gpus_of_a_run
 from fairseq_lottery.names import LOG_PPL, LOSS
 from fairseq_lottery.task import parse_rewind
 from lottery_core.cli import PROBE_DEFAULTS, probe_of
@@ -43,7 +43,7 @@ def with_points(experiment: Experiment, cfg: Any, given: Mapping[str, Any]) -> t
     """
     values = {**PROBE_DEFAULTS, **given}
     epochs = any(word.startswith("epoch") for word in values["points"])
-    lengths = Lengths.of(cfg, int(experiment.settings.get("gpus_per_run", 1)), epochs)
+    lengths = Lengths.of(cfg, gpus_of_a_run(experiment), epochs)
 
     def parse(word: str) -> str:
         return str(parse_rewind(word, "--points"))

@@ -22,6 +22,7 @@ from fairseq_lottery.launcher.scoring import (
     try_scoring,
     with_scoring,
 )
+from fairseq_lottery.lengths import gpus_of_a_run
 from lottery_core.cli import Parser, add_trust
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Progress, Runner, read_marker, read_row
@@ -87,8 +88,8 @@ def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_r
     :raises ConfigError: the scoring does not work for the experiment's runs
     """
     finished = _finished(experiment)
-    folders, gpus = [experiment.out / run.folder for run in finished], int(experiment.settings.get("gpus_per_run", 1))
-    check_checkpoints(cfg, experiment.scoring["average"], folders, gpus)
+    folders = [experiment.out / run.folder for run in finished]
+    check_checkpoints(cfg, experiment.scoring["average"], folders, gpus_of_a_run(experiment))
     check_scoring(experiment, task, cfg, model)
     known = any(row.scoring == experiment.scoring_text for row in finished.values())
     if not known and not dry_run:

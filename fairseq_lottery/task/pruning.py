@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairseq_lottery.lengths import updates_of_epoch
+from fairseq_lottery.lengths import Lengths
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from fairseq_lottery.task.checks import is_master, require_same_on_all_ranks
 from fairseq_lottery.task.fp32_masters import masters_of
@@ -174,16 +174,11 @@ def length_of(options: Any, batches: int | None) -> tuple[int, int]:
         if not max_update:
             raise ConfigError("give --max-update: with sharded data, a ticket that is pruned in training needs it")
         return max_update, max_update
-    frequencies = list(options.update_freq)
-    whole = bool(options.skip_remainder_batch)
-    each = [
-        updates_of_epoch(batches, frequencies[min(epoch, len(frequencies) - 1)], whole)
-        for epoch in range(max_epoch or len(frequencies))
-    ]
-    limits = ([max_update] if max_update else []) + ([sum(each)] if max_epoch else [])
+    lengths = Lengths(0, max_epoch, batches, tuple(options.update_freq), bool(options.skip_remainder_batch))
+    limits = ([max_update] if max_update else []) + ([lengths.until(max_epoch)] if max_epoch else [])
     if not limits:
         raise ConfigError("give --max-epoch or --max-update: a ticket that is pruned in training needs its length")
-    return min(limits), each[0]
+    return min(limits), lengths.until(1)
 
 
 def _pack(mask: Tensor) -> Tensor:

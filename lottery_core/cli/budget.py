@@ -233,9 +233,7 @@ def run_within(
         if "seeds" in chosen:
             say(f"seeds: {wanted} were chosen, {count} are trained{'' if count == wanted else ', as many as fit'}")
         else:
-            asks = (
-                "the spread says nothing about the seeds" if wanted is None else f"the spread asks for {wanted} seeds"
-            )
+            asks = "says nothing about the seeds" if wanted is None else f"asks for {wanted} seeds"
             say(f"seeds: the spread {asks}, {count} are trained (fixed now, from the spread alone)")
         run(experiment)
     return experiment

@@ -177,7 +177,7 @@ def _report(args: argparse.Namespace) -> None:
 
 def _write_page(args: argparse.Namespace, queue: Queue, asked: Asked | None = None, evaluations: bool = False) -> None:
     if args.html is not None:
-        write_page(args.html, [answered(subject_of(run, queue.state), asked, evaluations) for run in args.runs])
+        write_page(args.html, [answered(subject_of(run, queue.shown), asked, evaluations) for run in args.runs])
         print(f"page: {args.html}")
 
 
@@ -185,14 +185,9 @@ def _status(args: argparse.Namespace) -> None:
     if args.html is not None:
         check_page(args.html, args.runs)
     queue = Queue()
-
-    def state(job: str) -> str | None:
-        found = queue.state(job)
-        return "unknown, squeue does not answer" if found is None and queue.problem else found
-
     for run in args.runs:
         experiment = Experiment.load(run)
-        print(render_status(str(run), states(experiment, state), args.all))
+        print(render_status(str(run), states(experiment, queue.shown), args.all))
     _write_page(args, queue)
 
 

@@ -67,8 +67,11 @@ def refuse_inputs(output: Path, inputs: Iterable[Path | None]) -> None:
     :param inputs: the files that are read; ``None`` for a file that was not given
     :raises WriteError: the output is one of them, even under another name
     """
-    for path in inputs:
-        if path is not None and output.exists() and path.exists() and output.samefile(path):
+    if not output.exists():
+        return
+    own = output.stat()
+    for path in inputs:  # of a large experiment many thousands
+        if path is not None and path.exists() and os.path.samestat(own, path.stat()):
             raise WriteError(f"cannot write {output}: it is {path}, which this command reads; name another file")
 
 

@@ -143,6 +143,14 @@ class Queue:
         job = self._jobs.get(name)
         return None if job is None else job[0]
 
+    def shown(self, name: str) -> str | None:
+        """Return the state of a job for people, who are to know where squeue does not answer.
+
+        :param name: the job's name
+        """
+        state = self.state(name)
+        return "unknown, squeue does not answer" if state is None and self.problem else state
+
     def number(self, name: str) -> str:
         """Return the id of the job ``name``, as last seen; ``"?"`` if it was never seen."""
         return self._jobs.get(name, ("", "?"))[1]
