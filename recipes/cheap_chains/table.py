@@ -3,10 +3,12 @@
 - cost: steps of all trainings and searches over those of the plain chain, which scores every round;
 - critical: trainings one after the other, whatever the number of jobs;
 - how small: parameters down to which winning tickets keep the dense score within the margin, plain and cheap;
-- area: mean normalised score of winning tickets (dense is 1, the floor 0) over the levels that both ways have, and the
-  difference with its one-sided 95% bound over seeds; not inferior above -0.03;
+- area: mean normalised score of winning tickets (dense is 1, the floor 0), and the difference with its one-sided 95%
+  bound over seeds; not inferior above -0.03, a verdict that fewer than five seeds do not get;
 - whole effect: winning against random tickets, each way's own, as the answer of its report has it;
-- overlap: Jaccard index of the winning masks at the levels that both ways share, and the one of masks drawn at random.
+- overlap: Jaccard index of the winning masks, and the one of masks drawn at random.
+
+The last four look only at the levels that both chains score, and not at the dense network, which both share.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import itertools
 import math
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lottery_core import Ticket
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, read_searches
-from lottery_core.pruning import DENSE, FLOOR, WINNING, same_level
+from lottery_core.pruning import FLOOR, WINNING, same_level
 from lottery_core.reports import Answer, Source, answer, costs, percent, shown, source_of
+from lottery_core.reports.answer.significance import FEWEST_FOR_A_TEST
 
 MARGIN = -0.03  # difference of normalised areas above which a way is not inferior
 PLAIN = "plain"
@@ -36,7 +39,8 @@ class Line:
     :param seeds: seeds that both ways have finished
     :param cost: steps over those of the plain chain
     :param critical: trainings one after the other
-    :param small_plain: share of the pool down to which winning tickets of the plain chain keep the score
+    :param small_plain: share of the pool down to which winning tickets of the plain chain keep the score, read at the
+        levels that both chains score, as are the columns behind it
     :param small: the same for the cheap way
     :param area_plain: mean normalised score of the plain chain
     :param area: the same for the cheap way
@@ -103,10 +107,14 @@ def compared(full: Source, cheap: Source, searches: Sequence[Row], seeds: Collec
     :param searches: rows of its searches
     :param seeds: the seeds to look at
     """
-    answers = [_answer(source, seeds) for source in (full, cheap)]
     kinds = {row.kind for row in cheap.rows} - {FLOOR}  # the plain chain may have others
     theirs, ours = ([row for row in source.rows if row.seed in seeds and row.kind in kinds] for source in (full, cheap))
-    curves = [_curves(source, seeds) for source in (full, cheap)]
+    sources = [
+        replace(source, rows=_at_levels_of(other, source.rows, seeds))
+        for source, other in ((full, ours), (cheap, theirs))
+    ]
+    answers = [answer(source.rows, source.question(None)) for source in sources]
+    curves = [_curves(source) for source in sources]
     areas = [_areas(*(some[seed] for some in curves), answers[0]) for seed in sorted(seeds)]
     differences = [after - before for before, after in areas]
     searched = [row for row in searches if row.seed in seeds]
@@ -123,9 +131,16 @@ def compared(full: Source, cheap: Source, searches: Sequence[Row], seeds: Collec
     }
 
 
-def _answer(source: Source, seeds: Collection[int]) -> Answer:
-    rows = [row for row in source.rows if row.seed in seeds or row.kind == FLOOR]
-    return answer(rows, source.question(None))
+def _at_levels_of(others: Sequence[Row], rows: Sequence[Row], seeds: Collection[int]) -> list[Row]:
+    # Those of a kind and a level that the other chain has scored in the same seed, too; of dense and floor all.
+    shares: dict[tuple[int, str], list[float]] = {}
+    for row in others:
+        shares.setdefault((row.seed, row.kind), []).append(row.surviving_fraction)
+
+    def both(row: Row) -> bool:
+        return any(same_level(row.surviving_fraction, share) for share in shares.get((row.seed, row.kind), []))
+
+    return [row for row in rows if row.kind == FLOOR or (row.seed in seeds and (not row.round or both(row)))]
 
 
 def _how_small(found: Answer) -> float:
@@ -153,44 +168,34 @@ def finished(out: Path, rows: Sequence[Row]) -> set[int]:
     }
 
 
-def _curves(source: Source, seeds: Collection[int]) -> Mapping[int, list[tuple[float, float]]]:
-    # seed -> (halvings of the pool, score) of the dense network and of winning tickets
+def _curves(source: Source) -> Mapping[int, list[tuple[float, float]]]:
+    # seed -> (halvings of the pool, score) of winning tickets
     found: dict[int, list[tuple[float, float]]] = {}
     for row in sorted(shown(source.rows, source.question(None).sign), key=lambda row: row.round):
-        if row.kind in (DENSE, WINNING) and row.seed in seeds:
+        if row.kind == WINNING:
             found.setdefault(row.seed, []).append((math.log2(row.pool / row.surviving), row.score))
     return found
 
 
-def area(points: Sequence[tuple[float, float]], places: Sequence[float]) -> float:
-    """Return the mean score over the halvings between the first and the last place, the line between points straight.
+def area(points: Sequence[tuple[float, float]]) -> float:
+    """Return the mean score over the halvings between the first and the last point, by the trapezoidal rule.
 
-    :param points: (halvings of the pool, score), by rising halvings, from the dense network on
-    :param places: the places at which the line is read, rising
+    :param points: (halvings of the pool, score), by rising halvings
     """
-    values = [_at(points, place) for place in places]
-    parts = zip(places, places[1:], values, values[1:], strict=False)
-    width = places[-1] - places[0]
-    return math.fsum((right - left) * (one + other) / 2 for left, right, one, other in parts) / width
-
-
-def _at(points: Sequence[tuple[float, float]], place: float) -> float:
-    for (left, one), (right, other) in itertools.pairwise(points):
-        if left <= place <= right:
-            return one + (other - one) * (place - left) / (right - left)
-    return points[-1][1]
+    width = points[-1][0] - points[0][0]
+    if width <= 0:
+        return points[0][1]
+    steps = itertools.pairwise(points)
+    return math.fsum((right - left) * (one + other) / 2 for (left, one), (right, other) in steps) / width
 
 
 def _areas(
     full: Sequence[tuple[float, float]], cheap: Sequence[tuple[float, float]], found: Answer
 ) -> tuple[float, float]:
-    # Read at the levels of the cheap way alone: the plain chain's other levels would be compared with straight lines.
-    last = min(full[-1][0], cheap[-1][0])
-    places = [place for place, _ in cheap if place <= last + 1e-9]
     scale = found.scale
     if scale is None or scale.floor is None or scale.distance is None:
         return math.nan, math.nan
-    one, two = ((area(points, places) - scale.floor) / (scale.dense - scale.floor) for points in (full, cheap))
+    one, two = ((area(points) - scale.floor) / (scale.dense - scale.floor) for points in (full, cheap))
     return one, two
 
 
@@ -236,18 +241,27 @@ def table(found: Sequence[Line]) -> str:
     ]
     rows = [head, ["---"] * len(head)]
     for line in found:
-        inferior = "-" if math.isnan(line.bound) else "yes" if line.bound > MARGIN else "not shown"
         small = ["-" if math.isnan(value) else percent(value) for value in (line.small_plain, line.small)]
         rows.append(
             [
                 *(line.experiment, line.way, str(line.seeds), f"{line.cost:.2f}", f"{line.critical:.1f}", *small),
                 *(_number(line.area_plain, ".3f"), _number(line.area, ".3f")),
-                *(_number(line.difference, "+.3f"), _number(line.bound, "+.3f"), inferior),
+                *(_number(line.difference, "+.3f"), _number(line.bound, "+.3f"), verdict(line)),
                 *(_number(line.effect_plain, "+.2f"), _number(line.effect, "+.2f")),
                 *(_number(line.overlap, ".2f"), _number(line.chance, ".2f")),
             ]
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def verdict(line: Line) -> str:
+    """Return whether a way is not inferior: ``yes``, ``not shown``, or ``-`` where there are too few seeds for a test.
+
+    :param line: its line
+    """
+    if math.isnan(line.bound) or line.seeds < FEWEST_FOR_A_TEST:
+        return "-"
+    return "yes" if line.bound > MARGIN else "not shown"
 
 
 def _number(value: float, form: str) -> str:

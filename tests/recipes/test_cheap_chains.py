@@ -8,16 +8,19 @@ import io
 import math
 import shutil
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import pytest
 
 from lottery_core import Ticket
-from lottery_core.experiments import Score, paths, write_floor
+from lottery_core.experiments import Score, paths, read_csv, read_searches, write_floor
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.runner import Runner
 from lottery_core.pruning import level_after, parse_share
+from lottery_core.reports import source_of
 from sb3_lottery.cli.options import parser
 from tests.lottery_core.toy import Here, Toy, experiment
 
@@ -118,13 +121,43 @@ def test_unfinished_seeds_are_left_out(out: Path, recipe: ModuleType, tmp_path: 
 
 def test_area_and_bound(recipe: ModuleType) -> None:
     table = sys.modules["table"]
-    points = [(0.0, 10.0), (1.0, 10.0), (3.0, 6.0)]
-    assert table.area(points, [0.0, 1.0, 3.0]) == pytest.approx((10 * 1 + 8 * 2) / 3)
-    assert table.area(points, [0.0, 2.0]) == pytest.approx((10 + 8) / 2)
+    assert table.area([(1.0, 10.0), (2.0, 10.0), (4.0, 6.0)]) == pytest.approx((10 * 1 + 8 * 2) / 3)
+    assert table.area([(1.0, 10.0)]) == 10
     assert math.isnan(table.lower_bound([0.1]))
     assert table.lower_bound([0.1, 0.1]) == pytest.approx(0.1)
     # Student's t of one degree of freedom at 95% is 6.3138; the standard error of -1 and 1 is 1.
     assert table.lower_bound([-1.0, 1.0]) == pytest.approx(-6.3138, abs=1e-3)
+
+
+def test_only_levels_that_both_score_are_compared(out: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    """Neither the plain chain's other levels nor the dense network, which is the same in both, make a difference."""
+    copy = tmp_path / "x"
+    shutil.copytree(out / "tiny", copy)
+    (before,) = recipe.lines(copy)
+    results = copy / "plain/results.csv"
+    rows = read_csv(results)
+    first = [row for row in rows if row.round == 1]
+    assert {row.kind for row in first} == {"winning", "random"}
+    source = source_of(copy / "plain")
+    others = [replace(row, score=row.score / 2) if row.round == 1 else row for row in source.rows]
+    table, cheap = sys.modules["table"], source_of(copy / "half")
+    found = table.compared(replace(source, rows=others), cheap, read_searches(copy / "half"), [1, 2])
+    for name in ("area_plain", "area", "difference", "effect_plain", "small_plain"):
+        assert found[name] == pytest.approx(vars(before)[name], nan_ok=True), name
+    winning = {(row.seed, row.round): row for row in source.rows if row.kind == "winning"}
+    dense = fmean(row.score for row in source.rows if row.kind == "dense")
+    shares = [(winning[seed, 2].score + winning[seed, 3].score) / 2 for seed in (1, 2)]
+    assert before.area_plain == pytest.approx(fmean((share - 1) / (dense - 1) for share in shares))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "bound", "said"), [(4, 0.1, "-"), (5, 0.1, "yes"), (5, -0.1, "not shown"), (9, math.nan, "-")]
+)
+def test_a_verdict_takes_five_seeds(seeds: int, bound: float, said: str, recipe: ModuleType) -> None:
+    line_of = sys.modules["table"].Line
+    numbers = dict.fromkeys((field.name for field in fields(line_of)), 0.5)
+    line = line_of(**{**numbers, "experiment": "x", "way": "y", "seeds": seeds, "bound": bound})
+    assert f"| {said} |" in recipe.table([line]).splitlines()[2]
 
 
 @pytest.mark.parametrize("short", [False, True])

@@ -1,12 +1,13 @@
 """Tickets of a translation run as their users would run them: shrunk, in fairseq and in CTranslate2; BLEU and speed.
 
     python -m tests.benchmarks.inference.unit_translation RUN [RUN ...] [--seed 1] [--batches 1 8 64] [--pairs 3]
-        [--json FILE]
+        [--work FOLDER] [--json FILE]
 
 RUN is a folder of ``fairseq-lottery``, of Transformers. The dense network of the first and all winning tickets of all
 are exported, without their dead units where there are any. BLEU: the whole test split, beam 4, as ``lottery export
 --form ctranslate2`` checks it. Speed: beam 4, the first sentences of that split, 25 words each translated, one thread;
 all ways take turns, and every number is a median over turns. fairseq uses sparse layers where they are faster.
+In ``--work`` what was exported is kept, and not exported again; ``--batches`` without numbers exports and no more.
 """
 
 from __future__ import annotations
@@ -43,11 +44,15 @@ def checkpoints(runs: list[Path], seed: int) -> dict[str, tuple[Row, Path]]:
 
 def exported(path: Path, output: Path, form: str) -> bool:
     """Export without dead units, or as it is where none are dead; whether there were any."""
+    done = output.with_name(f"{output.name}.json")
+    if done.exists():
+        return bool(json.loads(done.read_text())["shrunk"])
     for shrunk in (True, False):
         words = ["--shrunk"] if form != "plain" else ["--form", "shrunk"]
         with contextlib.redirect_stderr(io.StringIO()) as said:
             status = lottery(["export", str(path), "-o", str(output), *FORMS[form], *(words if shrunk else [])])
         if status == 0:
+            done.write_text(json.dumps({"shrunk": shrunk}))
             return shrunk
         if "dead" not in said.getvalue() or not shrunk:
             raise SystemExit(said.getvalue())
@@ -58,8 +63,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 64])
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="keep what is exported there")
     parser.add_argument("--json", type=Path, help="write the rows there as well")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -69,9 +75,11 @@ def main() -> int:
     folders: dict[tuple[str, str], Path] = {}
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["LOTTERY_CACHE"] = temporary
-        for number, (name, (row, path)) in enumerate(checkpoints(args.runs, args.seed).items()):
+        work = args.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        for name, (row, path) in checkpoints(args.runs, args.seed).items():
             for form in FORMS:
-                output = Path(temporary, f"{number}.{'pt' if form == 'plain' else form}")
+                output = work / f"{name.replace(', ', '-')}.{'pt' if form == 'plain' else form}"
                 shrunk = exported(path, output, form)
                 line: Line = {"ticket": name, "runtime": "fairseq", "dead units": "removed" if shrunk else "none"}
                 line |= {"surviving": row.surviving, "score": row.score, "MB": megabytes(output)}
