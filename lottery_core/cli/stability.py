@@ -100,7 +100,7 @@ def with_probed_point(
 ) -> Mapping[str, Any] | None:
     """Return the options of an experiment with the rewind point that a probe chooses, under ``--rewind auto``.
 
-    An experiment that has begun keeps its point.
+    An experiment that has begun keeps its point, and needs no further probe.
 
     :param given: options that were given, by name
     :param probe: does the runs of a probe with its options
@@ -116,15 +116,17 @@ def with_probed_point(
     begun = _point_of(given["out"])
     if given.get("budget") is not None:
         parse_budget(given["budget"])
-    check({**given, "rewind": begun or INIT, "quiet": True})
+    if begun:
+        Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {begun}, with which {given['out']} began")
+        return {**given, "rewind": begun}
+    check({**given, "rewind": INIT, "quiet": True})
     folder = given["out"] / paths.PROBE
     probe({**without_ticket_options(given), "out": folder})
     if given["dry_run"]:
         print("the runs of the experiment follow from the probe's point")
         return None
-    point = begun or chosen_point(stability(folder, threshold), folder)
-    told = f"{point}, with which {given['out']} began" if begun else point
-    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {told}")
+    point = chosen_point(stability(folder, threshold), folder)
+    Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {point}")
     return {**given, "rewind": point}
 
 

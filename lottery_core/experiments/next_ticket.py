@@ -18,6 +18,7 @@ from lottery_core.experiments.protocols import Framework
 from lottery_core.files import stamp
 from lottery_core.pruning import (
     CHAINS,
+    CONTROLS,
     DENSE,
     IN_TRAINING,
     KEPT,
@@ -176,6 +177,21 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind, outside=outside)
 
 
+def check_dense_files(experiment: Experiment, run: Run) -> None:
+    """Check what the process that trains a run will read from its dense run, while that can still be trained again.
+
+    :param experiment: the configuration
+    :param run: the run; only controls and runs that are pruned while they train read anything
+    :raises DamagedError: the dense run's file cannot be read
+    """
+    folder = experiment.out / dense(run.seed).folder
+    if run.repeats or run.kind not in {*CONTROLS, *IN_TRAINING}:
+        return
+    file = folder / (paths.REWIND if run.kind in CONTROLS or IN_TRAINING[run.kind].rewinds else paths.INIT)
+    with _intact(folder):
+        _read_weights(file, stamp(file))
+
+
 def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, PruningInTraining]:
     """Prepare a run whose ticket is found while it trains; called in the process that trains it.
 
@@ -250,6 +266,12 @@ def is_readable(ticket: Path) -> bool:
 def _read_whole(ticket: Path, of_file: tuple[int, ...]) -> None:
     # Every control of a round asks for the same large file; one that cannot be read is read again.
     Ticket.load(ticket)
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_weights(path: Path, of_file: tuple[int, ...]) -> None:
+    # Every control of a seed asks for the same file.
+    Weights.load(path)
 
 
 @contextmanager

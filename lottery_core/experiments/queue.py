@@ -15,6 +15,7 @@ from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import FloorStop, Run, dense, paths
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Framework, Training
+from lottery_core.experiments.restart import forget_end
 from lottery_core.experiments.results import Row, read_floor
 from lottery_core.files import write_json
 
@@ -58,6 +59,7 @@ class RunQueue:
         )
         self._attempts: dict[Run, int] = defaultdict(int)
         self._damaged: set[Run] = set()
+        self._held: dict[Run, Run] = {}  # run -> the damaged one that it waits for
 
     def work(
         self,
@@ -100,6 +102,7 @@ class RunQueue:
             run
             for run in self.waiting
             if all(other in self.done for other in self.needs(run))
+            and self._held.get(run) not in unfinished
             and self.alike(run) not in unfinished
             and not (self.stop is not None and self.stop.holds(run))
         ]
@@ -149,16 +152,21 @@ class RunQueue:
     def _train_again(self, run: Run, error: DamagedError) -> None:
         # A file of a finished run was damaged later: repeat that run with the ticket that it started with.
         _, damaged = Run.of_folder(error.folder)
-        if damaged in self._damaged:
+        again = damaged in self.waiting or damaged in self.running  # another run has met the damage
+        if damaged in self._damaged and not again:
             self._fail(run, error)
             return
-        self._damaged.add(damaged)
         self._changed = True
+        self._held[run] = damaged
+        self.waiting.insert(0, run)
+        if again:
+            return
+        self._damaged.add(damaged)
         self.progress.say(f"WARNING: {error}: {damaged} is trained again from where it began")
         self.progress.again(damaged)
-        (error.folder / paths.MARKER).unlink(missing_ok=True)
+        forget_end(error.folder)
         self.done.discard(damaged)
-        self.waiting[:0] = [damaged, run]
+        self.waiting.insert(0, damaged)
 
     def _fail(self, run: Run, error: LotteryError) -> None:
         self.failed[run] = error

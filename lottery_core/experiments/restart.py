@@ -6,17 +6,19 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import WriteError
+from lottery_core.errors import CheckpointError, WriteError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, Score, write_lines
 from lottery_core.files import read_json, read_object, remove_parts, stamp, why_not_regular, write_json
+from lottery_core.tickets import Weights
 
 # Files that are of one run, whatever ticket it trains.
 _ITS_OWN = {
@@ -136,6 +138,24 @@ def clear(folder: Path) -> None:
         for path in folder.iterdir():
             if path.name not in (paths.LOG, paths.TICKET):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error
+
+
+def forget_end(folder: Path) -> None:
+    """Remove what says that a run has ended, and its weights that cannot be read, so that it is trained again.
+
+    :param folder: the folder of a finished run
+    :raises WriteError: a file cannot be removed
+    """
+    try:
+        for name in (paths.MARKER, paths.JOB, paths.JOB_END):  # a job that has ended would be taken for its training
+            (folder / name).unlink(missing_ok=True)
+        for path in [*folder.rglob(paths.INIT), *folder.rglob(paths.REWIND)]:
+            with suppress(CheckpointError):
+                Weights.load(path)
+                continue
+            path.unlink()
     except OSError as error:
         raise WriteError(f"cannot clear {folder}: {error.strerror or error}") from error
 

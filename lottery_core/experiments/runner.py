@@ -14,7 +14,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError, DamagedError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import COPY, FloorStop, Run, dense, paths
-from lottery_core.experiments.next_ticket import find_ticket, is_readable
+from lottery_core.experiments.next_ticket import check_dense_files, find_ticket, is_readable
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue, floor_stop
@@ -132,6 +132,7 @@ class Runner:
             for warning in caught:
                 self.progress.say(f"{chain_run}: {warning.message}")
             found.save(ticket)
+        check_dense_files(self.experiment, run)
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:

@@ -26,6 +26,11 @@ from lottery_core.files import differences, from_json, sign, write_json
 from lottery_core.pruning import DENSE, KINDS
 
 
+def as_json(value: Any) -> Any:
+    """Return a value as it would be read from a file: tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
 @dataclass(frozen=True)
 class Experiment(Settings):
     """The configuration of an experiment: everything that determines its tickets.
@@ -57,7 +62,7 @@ class Experiment(Settings):
 
     def digest(self) -> str:
         """SHA-256 of :meth:`fixed`, which identifies the configuration in the marker of a finished run."""
-        return digest_of(self.fixed())
+        return digest_of(self._as_stored)
 
     def digest_for(self, run: Run) -> str:
         """Return :meth:`digest` as a marker of ``run`` has it: that of a dense run, without how tickets are found.
@@ -77,7 +82,14 @@ class Experiment(Settings):
     @cached_property
     def _digest_of_dense(self) -> str:
         # Dense runs may be older than the decision how to search; other runs are not, see check_same_as_before.
-        return digest_of({name: value for name, value in self.fixed().items() if name not in SEARCHING})
+        return digest_of({name: value for name, value in self._as_stored.items() if name not in SEARCHING})
+
+    @cached_property
+    def _as_stored(self) -> dict[str, Any]:
+        # What means the same may be written otherwise, 1 for 1.0 or nothing for null: the folder keeps its own way.
+        now, before = self.fixed(), read_row(self.out)
+        same = (name for name in now if name in before and not differences(before[name], as_json(now[name])))
+        return {**now, **{name: before[name] for name in same}}
 
     @property
     def scoring_text(self) -> str:
@@ -111,7 +123,7 @@ class Experiment(Settings):
             **before,
             "name": self.name,
             **{name: value for name, value in self._later().items() if value != DEFAULTS[name]},
-            **self.fixed(),
+            **self._as_stored,
             **fields,
             **({"transfer": dict(self.transfer)} if self.transfer else {}),
             **({"score_label": self.score_label, "scoring": dict(self.scoring)} if self.scoring else {}),
@@ -134,7 +146,7 @@ class Experiment(Settings):
         """
         before = read_row(self.out)
         if before:
-            now = json.loads(json.dumps({**self.fixed(), **self._later()}))
+            now = as_json({**self.fixed(), **self._later()})
             undecided = SEARCHING if only_dense(self.out) else ()
             known = {key: {**DEFAULTS, **before}.get(key) for key in now}
             fixed = [key for key in now if key not in undecided]
@@ -154,8 +166,8 @@ class Experiment(Settings):
         return before
 
     def _other_transfer(self, before: Mapping[str, Any]) -> list[str]:
-        # Folders of earlier versions have no digest of the other experiment.
-        ignored = {"sha256"} - (before.keys() & self.transfer.keys())
+        # The digest is that of the other experiment, wherever it lies now; folders of earlier versions have none.
+        ignored = {"tickets_from"} if "sha256" in before.keys() & self.transfer.keys() else {"sha256"}
         first, now = ({name: row[name] for name in row.keys() - ignored} for row in (before, self.transfer))
         return differences(first, now)
 

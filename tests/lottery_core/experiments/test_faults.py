@@ -48,6 +48,43 @@ def test_a_file_damaged_since_takes_its_run_back_to_where_it_began(
     assert [(row.run, row.ticket, row.score) for row in rows] == [(row.run, row.ticket, row.score) for row in wanted]
 
 
+@pytest.mark.parametrize("name", ["trained.safetensors", "rewind.safetensors"])
+def test_two_runs_that_meet_the_same_damage_wait_for_one_training(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both chains read the dense run; what a job of a cluster left there is not taken for the new training."""
+    kinds = ("winning", "one-shot", "random")
+    here(tmp_path / "whole", kinds=kinds, rounds=2)
+    here(tmp_path / "cut", kinds=("winning",), rounds=0)
+    folder = tmp_path / "cut/seed-1/dense"
+    (folder / name).write_bytes((folder / name).read_bytes()[:100])
+    (folder / paths.JOB).write_text("{}")
+    capsys.readouterr()
+    executor = Here(tmp_path / "cut")
+    executor.jobs = 3
+    rows = Runner(experiment(tmp_path / "cut", kinds=kinds, rounds=2), Toy(), executor, Progress()).run()
+    assert capsys.readouterr().err.count("seed 1 dense is trained again from where it began") == 1
+    assert executor.trained.count(dense(1)) == 1
+    assert not (folder / paths.JOB).exists()
+    wanted = read_rows(tmp_path / "whole")
+    assert [(row.run, row.ticket, row.score) for row in rows] == [(row.run, row.ticket, row.score) for row in wanted]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("random", "rewind.safetensors"), ("snip", "rewind.safetensors"), ("gradual", "init.safetensors")],
+)
+def test_a_run_that_reads_the_dense_one_in_its_own_process_is_no_exception(
+    kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here(tmp_path, kinds=("winning",), rounds=1)
+    (tmp_path / "seed-1/dense" / name).write_bytes(b"no")
+    executor = Here(tmp_path)
+    Runner(experiment(tmp_path, kinds=("winning", kind), rounds=1), Toy(), executor, Progress()).run()
+    assert "seed 1 dense is trained again from where it began" in capsys.readouterr().err
+    assert executor.trained == [dense(1), Run(1, kind, 1)]
+
+
 def test_a_rewind_point_that_stays_damaged_fails_by_name(tmp_path: Path) -> None:
     here(tmp_path, kinds=("winning",), rounds=1)
 

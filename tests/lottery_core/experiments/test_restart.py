@@ -112,3 +112,21 @@ def test_the_runner_hands_a_killed_run_its_files(tmp_path: Path) -> None:
     Runner(found, Going(), executor, Progress(io.StringIO())).run()
     assert len(executor.trained) == 6
     assert all((folder / CHECKPOINT).exists() for folder in folders)
+
+
+def test_a_number_that_is_written_otherwise_is_the_same_setting(tmp_path: Path) -> None:
+    """1 and 1.0, null and nothing: what is trained stays, under the digest with which the folder began."""
+    settings = {"lr": 0.01, "steps": 20, "clip": 1, "nested": {"gamma": 1.0, "seed": None}}
+    other = {"lr": 0.01, "steps": 20.0, "clip": 1.0, "nested": {"gamma": 1}}
+    digests = set()
+    for given, kinds in (
+        (settings, ("winning",)),
+        (other, ("winning", "random")),
+        (settings, ("winning", "no-rewind")),
+    ):
+        executor = Here(tmp_path)
+        chosen = experiment(tmp_path, rounds=1, kinds=kinds, settings=given)
+        Runner(chosen, Toy(), executor, Progress(io.StringIO())).run()
+        assert executor.trained == [*([dense(1)] if kinds == ("winning",) else []), Run(1, kinds[-1], 1)]
+        digests.add(chosen.digest())
+    assert len(digests) == 1

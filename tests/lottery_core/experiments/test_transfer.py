@@ -105,17 +105,22 @@ def test_tickets_that_were_only_searched_do(tmp_path: Path) -> None:
 
 
 def test_tickets_can_be_added_to_a_folder_and_stay_those_of_one_experiment(there: Path, tmp_path: Path) -> None:
-    out, again = tmp_path / "b", tmp_path / "a"
+    out, again, other = tmp_path / "b", tmp_path / "a", tmp_path / "c"
     shutil.copytree(there, again)
+    here(other, kinds=("winning",), rounds=2, settings={"lr": 0.05, "steps": 20})
     here(out, kinds=("winning",), rounds=1)
     _, trained = here(out, kinds=("winning", "transfer-random"), rounds=1, transfer=source(there, out))
     assert trained == [Run(1, "transfer-random", 1)]
     assert Experiment.load(out).tickets_from == TicketSource(there.resolve())
-    with pytest.raises(ConfigError, match=r"has tickets of another experiment already .*tickets_from: "):
-        here(out, kinds=("transfer",), rounds=1, transfer=source(again, out))
+    with pytest.raises(ConfigError, match=r"has tickets of another experiment already .*sha256: "):
+        here(out, kinds=("transfer",), rounds=1, transfer=source(other, out))
     rows, trained = here(out, kinds=("winning",), rounds=2)
     assert trained == [Run(1, "winning", 2)]
     assert "transfer-random" in {row.kind for row in rows}
+    # The other experiment has moved: it is known by its configuration.
+    _, trained = here(out, kinds=("winning", "transfer-random"), rounds=2, transfer=source(again, out))
+    assert trained == [Run(1, "transfer-random", 2)]
+    assert Experiment.load(out).tickets_from == TicketSource(again.resolve())
 
 
 @pytest.mark.parametrize(
