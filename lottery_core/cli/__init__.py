@@ -2,7 +2,7 @@
 
 from lottery_core.cli.common import Parser, add_trust, run_command, run_experiment
 from lottery_core.cli.completion import accept, typed_words
-from lottery_core.cli.experiment_options import DEFAULTS, add_experiment_options
+from lottery_core.cli.experiment_options import DEFAULTS, add_experiment_options, experiment_settings
 from lottery_core.cli.help_text import listed, version_line
 from lottery_core.cli.lottery import main
 from lottery_core.cli.lottery_options import parsers
@@ -39,6 +39,7 @@ __all__ = [
     "accept",
     "add_trust",
     "add_experiment_options",
+    "experiment_settings",
     "chosen_of",
     "listed",
     "main",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lottery_core.cli.completion import accept
 from lottery_core.cli.help_text import GRANULARITIES, listed
-from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options
+from lottery_core.cli.search_options import SEARCH_DEFAULTS, add_search_options, search_settings
 from lottery_core.cli.transfer_options import TRANSFER_DEFAULTS
 from lottery_core.experiments import AFTER_REWIND, FULL, MOST_SEEDS
 from lottery_core.experiments.executors import add_executor_options
@@ -35,6 +36,23 @@ DEFAULTS: dict[str, Any] = {
     **SEARCH_DEFAULTS,
     **TRANSFER_DEFAULTS,
 }
+
+
+def experiment_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[str, Any]:
+    """Return the settings of an experiment that the options of :func:`add_experiment_options` choose.
+
+    Not among them is the rewind point, whose units are the framework's, nor what :func:`run_experiment` gets.
+
+    :param values: values of all options, those that were not given from :data:`DEFAULTS`
+    :param rounds_given: whether ``--rounds`` was given, see
+        :func:`~lottery_core.cli.search_options.search_settings`
+    :returns: keyword arguments of :class:`~lottery_core.experiments.Experiment`
+    :raises LotteryError: a value is invalid
+    """
+    same = ("prune_rate", "criterion", "after_rewind", "scope_shares", "gradual", "granularity", "repeat_noise")
+    outside = {"outside": values["outside"]} if values["outside"] else {}
+    several = {name: tuple(values[name]) for name in ("kinds", "seeds", "scope")}
+    return {**{name: values[name] for name in same}, **outside, **several, **search_settings(values, rounds_given)}
 
 
 def seeds(word: str) -> list[int]:

@@ -23,7 +23,10 @@ def rewind_word(trained: Path, earlier: Path, facts: Facts, facts_earlier: Facts
     :returns: ``unknown`` where nothing says it
     """
     for unit, count in facts_earlier.steps.items():
-        return f"{unit}:{count}" if count else INIT
+        if count:
+            return f"{unit}:{count}"
+    if facts_earlier.steps.keys() - {"epochs"}:  # epochs are often counted from 0
+        return INIT
     if earlier.absolute().parent == trained.absolute().parent:  # both are of one dense run
         if earlier.name == paths.INIT:
             return INIT

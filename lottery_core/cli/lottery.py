@@ -20,7 +20,7 @@ from lottery_core.experiments import KEPT, NOTHING, Experiment
 from lottery_core.experiments.executors import Queue
 from lottery_core.files import printable, refuse_inputs
 from lottery_core.inference import OPTIONS, export
-from lottery_core.pruning import check_granularity, check_rate, check_scope_shares, criterion_named, prune
+from lottery_core.pruning import INIT, check_granularity, check_rate, check_scope_shares, criterion_named, prune
 from lottery_core.reports import EFFECT, Asked, parse_effect, parse_margin, refuse_probes, report, states
 from lottery_core.reports import render as render_status
 from lottery_core.reports.page import answered, check_page, subject_of, write_page
@@ -127,9 +127,13 @@ def _check_order(args: argparse.Namespace, steps: Mapping[str, int], steps_befor
     for unit, count in steps.items():
         before = steps_before.get(unit, count)
         if before > count:
+            longer = f"{args.rewind} was trained longer ({before:,} {unit}) than {args.trained} ({count:,})"
+            if args.rewind_point is not None:  # whoever names it knows which file is which
+                _warn(f"WARNING: {longer}, unless its training counted from 0 again (fine-tuning)")
+                return
             raise LotteryError(
-                f"{args.rewind} was trained longer ({before:,} {unit}) than {args.trained} ({count:,}): --rewind takes "
-                "the earlier weights; are the two files swapped?"
+                f"{longer}: --rewind takes the earlier weights; are the two files swapped? If the training counted "
+                f"from 0 again (fine-tuning), say what the earlier weights are: --rewind-point {INIT}"
             )
 
 

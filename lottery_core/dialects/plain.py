@@ -8,12 +8,16 @@ from typing import Any
 
 from lottery_core.dialects.dialect import Dialect
 
+# From the finest to the coarsest; the first of two keys of one unit counts.
 _COUNTERS = {"num_updates": "updates", "global_step": "steps", "step": "steps", "epoch": "epochs"}
 
 
 def _steps_trained(checkpoint: Mapping[str, Any]) -> Mapping[str, int]:
-    counts = {unit: checkpoint.get(key) for key, unit in reversed(_COUNTERS.items())}
-    return {unit: count for unit, count in counts.items() if type(count) is int}
+    counts: dict[str, int] = {}
+    for key, unit in _COUNTERS.items():
+        if type(checkpoint.get(key)) is int:
+            counts.setdefault(unit, checkpoint[key])
+    return counts
 
 
 PLAIN = Dialect(

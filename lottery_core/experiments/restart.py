@@ -74,6 +74,8 @@ def prepare_folder(
         _log(folder, "is resumed" if reason is None else f"begins again: {reason}")
     if reason is None:
         remove_parts(folder)
+        for name in (paths.JOB, paths.JOB_END):  # of a job that has vanished: whoever trains it now may be no job
+            (folder / name).unlink(missing_ok=True)
     else:
         clear(folder)
         write_json(folder / paths.STARTED, now)

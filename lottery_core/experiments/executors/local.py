@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError, RunError, WriteError
+from lottery_core.experiments.executors.slurm_queue import check_no_job
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import FolderLock, disk_full, last_line, read_object
 
@@ -116,7 +117,11 @@ class Processes:
         return f"the runs share the GPUs: {'; '.join(self.gpus)}" if self.gpus else ""
 
     def adopt(self, run: Run, folder: Path) -> None:
-        """Return ``None``: a process ends with the command that started it."""
+        """Return ``None``: a process ends with the command that started it.
+
+        :raises RunError: a job of Slurm that an earlier command submitted still trains the run
+        """
+        check_no_job(folder)
 
     def _busy(self, gpu: str) -> int:
         return sum(process.poll() is None for process in self._on_gpu[gpu])

@@ -19,7 +19,14 @@ from typing import Any
 
 from lottery_core.errors import ConfigError, LostError, RunError
 from lottery_core.experiments.executors.local import child_environment, die_with, failure
-from lottery_core.experiments.executors.slurm_queue import Queue, require_slurm, submitit_module
+from lottery_core.experiments.executors.slurm_queue import (
+    PREFIX,
+    Queue,
+    exit_status,
+    require_slurm,
+    submitit_module,
+    submitted_job,
+)
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.files import FolderLock, last_line, read_object, write_json
 
@@ -28,7 +35,6 @@ MANY = 1000  # default number of queued jobs; Slurm schedules them
 _DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}  # submitit's default is 5 minutes
 _ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "STAGE_OUT"}
 _KILLED = {"CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
-_PREFIX = "lottery"
 
 
 class Slurm:
@@ -82,7 +88,7 @@ class Slurm:
         """
         folder = folder.absolute()
         token = uuid.uuid4().hex[:12]
-        name = re.sub(r"[^\w.-]", "-", f"{_PREFIX}-{self.out.name}-{run}-{token}")
+        name = re.sub(r"[^\w.-]", "-", f"{PREFIX}-{self.out.name}-{run}-{token}")
         # Written before submitting, so that a kill in between leaves no unknown job.
         write_json(folder / paths.JOB, {"token": token, "name": name})
         work = Work(self.command(run, folder), folder, token, self.threads)
@@ -101,7 +107,10 @@ class Slurm:
     def _executor(self, name: str) -> Any:
         executor = submitit_module().AutoExecutor(self.logs, cluster="slurm")
         generic = executor._typed_parameters()
-        options = {key if key in generic else f"slurm_{key}": value for key, value in self.options.items()}
+        options = {
+            key if key in generic and not isinstance(value, str) else f"slurm_{key}": value
+            for key, value in self.options.items()
+        }
         executor.update_parameters(
             **({} if "slurm_time" in options else _DEFAULTS) | options,
             name=name,
@@ -117,20 +126,15 @@ class Slurm:
         :raises RunError: Slurm does not answer, so the job may still be running
         """
         folder = folder.absolute()
-        submitted = read_object(folder / paths.JOB)
-        if not submitted:
+        submitted = submitted_job(folder)
+        if submitted is None:
             return None
-        token, name = str(submitted.get("token")), str(submitted.get("name"))
-        if not re.fullmatch(rf"{_PREFIX}-[\w.-]+-[0-9a-f]{{12}}", name):  # jobs are cancelled by their name
-            return None
+        token, name = submitted
         job = Job(self.queue, folder, token, name, logs=self.logs)
         code = job.code()
         if code is not None:
             return job if code == 0 else None
-        state = self.queue.state(job.name)
-        if state is None and self.queue.problem:
-            raise RunError(f"squeue does not answer ({self.queue.problem}), and {job.name} may still be running")
-        return job if state is not None else None
+        return job if self.queue.certain_state(job.name) is not None else None
 
 
 class Job:
@@ -158,9 +162,7 @@ class Job:
 
     def code(self) -> int | None:
         """Return the exit status of the run's command; ``None`` if it has not ended, or the job was killed."""
-        end = read_object(self.folder / paths.JOB_END)
-        code = end.get("code")
-        return code if end.get("token") == self.token and type(code) is int else None
+        return exit_status(self.folder, self.token)
 
     def finished(self) -> bool:
         """Return whether the job has succeeded.

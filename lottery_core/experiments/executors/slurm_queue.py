@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import getpass
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from lottery_core.errors import ConfigError, unknown_choice
+from lottery_core.errors import ConfigError, RunError, unknown_choice
+from lottery_core.experiments.graph import paths
+from lottery_core.files import read_object
+
+PREFIX = "lottery"  # of the names of all jobs
 
 # Options of submitit that the executor sets itself.
 _RESERVED = {
@@ -23,29 +30,48 @@ _RESERVED = {
     "stderr_to_stdout",
 }
 
+_FLAGS = ("exclusive",)  # options that may stand without a value
+_NEXT = re.compile(rf",(?=\s*(?:,|$|[\w-]+=|(?:{'|'.join(_FLAGS)})\b))")
+
 
 def slurm_options(text: str) -> dict[str, Any]:
     """Parse options of submitit's Slurm executor.
 
-    :param text: ``"partition=gpu,gpus_per_node=8"``; may be empty
-    :returns: option -> value; whole numbers as ``int``
+    :param text: ``"partition=gpu,gpus_per_node=8,exclusive"``; may be empty. A comma that no ``name=`` follows belongs
+        to the value: ``"exclude=n1,n2"``
+    :returns: option -> value; numbers as ``int`` (``mem_gb`` also as ``float``), words alone as ``True``
     :raises ConfigError: submitit is not installed, the text is not of this form, or submitit has no such option
     """
     options: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or not name or not value:
+    for part in filter(None, (part.strip() for part in re.split(_NEXT, text))):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        name = name.replace("-", "_")
+        if name in _FLAGS and value.lower() in ("", "true", "1"):
+            options[name] = True
+        elif not equals or not name or not value:
             raise ConfigError(f"--slurm takes name=value,name=value; '{part}' is not of this form")
-        options[name.strip().replace("-", "_")] = int(value) if value.isdigit() else value
+        else:
+            options[name] = _value(value)
     submitit = submitit_module()
     generic = submitit.AutoExecutor._typed_parameters()
     known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _RESERVED
     for name, value in options.items():
         if name not in known:
             raise unknown_choice(name, "Slurm option", known)
-        if name in generic and not isinstance(value, int):
+        kinds = (int, float) if name == "mem_gb" else (int,)
+        typed = name in generic and name != "gpus_per_node"  # "a100:8" is Slurm's own form
+        if typed and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
     return options
+
+
+def _value(text: str) -> int | float | str:
+    # Names such as 0042 are no numbers.
+    for kind in (int, float):
+        with suppress(ValueError):
+            if str(kind(text)) == text:
+                return kind(text)
+    return text
 
 
 # Options of Slurm, as submitit spells them, that set the number of CPUs of a task.
@@ -113,6 +139,50 @@ def require_slurm() -> None:
         raise ConfigError(f"--executor slurm needs Slurm's commands; not found: {', '.join(missing)}")
 
 
+def submitted_job(folder: Path) -> tuple[str, str] | None:
+    """Return the token and the name of the job that an earlier command submitted for a run; ``None`` if there is none.
+
+    :param folder: the run's folder
+    """
+    submitted = read_object(folder / paths.JOB)
+    token, name = str(submitted.get("token")), str(submitted.get("name"))
+    # Jobs are cancelled by their name.
+    return (token, name) if re.fullmatch(rf"{PREFIX}-[\w.-]+-[0-9a-f]{{12}}", name) else None
+
+
+def exit_status(folder: Path, token: str) -> int | None:
+    """Return the exit status of a job's command; ``None`` if it has not ended, or the job was killed.
+
+    :param folder: the run's folder
+    :param token: the job's token
+    """
+    end = read_object(folder / paths.JOB_END)
+    code = end.get("code")
+    return code if end.get("token") == token and type(code) is int else None
+
+
+def check_no_job(folder: Path) -> None:
+    """Check that no job of Slurm trains in a folder, before a process of this machine does.
+
+    :param folder: the run's folder
+    :raises RunError: a job does, or squeue does not answer
+    """
+    submitted = submitted_job(folder.absolute())
+    if submitted is None or shutil.which("squeue") is None:  # a copy of the folder, on a machine without Slurm
+        return
+    token, name = submitted
+    if exit_status(folder, token) is not None:
+        return
+    queue = Queue()
+    state = queue.certain_state(name)
+    if state is not None:
+        raise RunError(
+            f"job {queue.number(name)} of an earlier command still trains it ({state.lower()}): go on with --executor "
+            f"slurm, or cancel it by: scancel --name {name}",
+            2,
+        )
+
+
 class Queue:
     """The user's jobs in Slurm's queue, by name; refreshed at most every :attr:`every` seconds.
 
@@ -150,6 +220,17 @@ class Queue:
         """
         state = self.state(name)
         return "unknown, squeue does not answer" if state is None and self.problem else state
+
+    def certain_state(self, name: str) -> str | None:
+        """Return Slurm's state of a job; ``None`` if the job is certainly not in the queue.
+
+        :param name: the job's name
+        :raises RunError: Slurm does not answer, so the job may still be running
+        """
+        state = self.state(name)
+        if state is None and self.problem:
+            raise RunError(f"squeue does not answer ({self.problem}), and {name} may still be running")
+        return state
 
     def number(self, name: str) -> str:
         """Return the id of the job ``name``, as last seen; ``"?"`` if it was never seen."""

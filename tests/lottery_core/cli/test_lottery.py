@@ -136,6 +136,7 @@ def test_the_same_weights_twice_are_refused(files: tuple[Path, Path], capsys: py
     [
         ("updates", lambda count: {"optimizer_history": [{"num_updates": 1}, {"num_updates": count}]}),
         ("steps", lambda count: {"global_step": count}),
+        ("steps", lambda count: {"epoch": 0, "step": count}),
     ],
 )
 def test_swapped_files_are_refused_where_they_say_so(
@@ -148,7 +149,33 @@ def test_swapped_files_are_refused_where_they_say_so(
     assert main(["prune", f"{early}", "--rewind", f"{trained}", "--rate", "0.2", "-o", f"{output}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{trained} was trained longer (2,000 {unit}) than {early} (500)" in line
+    assert "--rewind-point init" in line
     assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{output}"]) == 0
+    assert Ticket.load(output).origin.rewind == f"{unit}:500"
+    # Fine-tuning counts from 0 again: the rewind point is what was pretrained.
+    command = ["prune", f"{early}", "--rewind", f"{trained}", "--rate", "0.2", "-o", f"{output}"]
+    assert main([*command, "--rewind-point", "init"]) == 0
+    assert f"WARNING: {trained} was trained longer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("counts", "word"),
+    [
+        ({"epoch": 0, "global_step": 781}, "steps:781"),
+        ({"epoch": 0, "global_step": 0}, "init"),
+        ({"epoch": 0}, "unknown"),
+        ({"epoch": 3}, "epochs:3"),
+        ({"step": 500}, "steps:500"),
+    ],
+)
+def test_the_rewind_point_by_the_counters_of_a_file(
+    counts: dict[str, int], word: str, files: tuple[Path, Path]
+) -> None:
+    trained, early = files
+    torch.save({"model": torch.load(early, weights_only=True), **counts}, early)
+    output = trained.with_name("t.safetensors")
+    assert main(["prune", f"{trained}", "--rewind", f"{early}", "--rate", "0.2", "-o", f"{output}"]) == 0
+    assert Ticket.load(output).origin.rewind == word
 
 
 def test_inspect_tells_all_and_marks_collapsed_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

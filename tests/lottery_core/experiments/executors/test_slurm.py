@@ -13,6 +13,7 @@ import pytest
 from lottery_core.cli.lottery import main
 from lottery_core.errors import ConfigError, LostError, RunError
 from lottery_core.experiments import paths
+from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.executors.slurm import Job, Slurm, Work
 from lottery_core.experiments.executors.slurm_queue import Queue, slurm_options, with_cpus
 from lottery_core.experiments.graph.plan import Run, dense
@@ -52,6 +53,14 @@ def test_options_are_submitits_with_numbers_as_numbers() -> None:
     options = slurm_options("partition=gpu, gpus-per-node=8,timeout_min=600,,mem_gb=64")
     assert options == {"partition": "gpu", "gpus_per_node": 8, "timeout_min": 600, "mem_gb": 64}
     assert slurm_options("") == {}
+    options = slurm_options("exclusive,account=0042,exclude=n1,n2,nodelist=a[1,3],mem_gb=7.5,gpus-per-node=a100:8")
+    assert options == {
+        "exclusive": True, "account": "0042", "exclude": "n1,n2", "nodelist": "a[1,3]", "mem_gb": 7.5,
+        "gpus_per_node": "a100:8",
+    }  # fmt: skip
+    assert slurm_options("exclusive=true,qos=007") == {"exclusive": True, "qos": "007"}
+    assert slurm_options("partition=a, exclusive=user")["exclusive"] == "user"
+    assert with_cpus(options, 1, 3) == options
 
 
 @pytest.mark.parametrize(
@@ -115,6 +124,35 @@ def test_the_batch_file_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert submitted["name"] == f"lottery-my-experiment-seed-1-winning-round-2-{submitted['token']}"
     assert "srun" not in text
     assert job.number == "77"
+
+
+def test_options_as_slurm_gets_them(tmp_path: Path) -> None:
+    options = slurm_options("exclusive,account=0042,gpus_per_node=a100:8,mem_gb=7.5")
+    slurm = Slurm(lambda run, folder: [], tmp_path, options, require_installed=False)
+    with_name = slurm._executor("lottery-x").parameters
+    assert (with_name["exclusive"], with_name["account"]) == (True, "0042")
+    assert (with_name["gpus_per_node"], with_name["mem"]) == ("a100:8", "7680MB")
+
+
+def test_a_folder_where_a_job_trains_is_not_taken_by_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is given again without --executor slurm, while its jobs go on."""
+    name = f"lottery-x-1-{TOKEN}"
+    squeue, local = tmp_path / "squeue", Processes(lambda run, folder: [])
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    write_json(tmp_path / paths.JOB, {"token": TOKEN, "name": name})
+    for answer, said in (
+        (f"echo '{name}|RUNNING|8'", f"job 8 .*running.*scancel --name {name}"),
+        ("exit 1", "may still be"),
+    ):
+        squeue.write_text(f"#!/bin/sh\n{answer}\n")
+        squeue.chmod(0o755)
+        with pytest.raises(RunError, match=said):
+            local.adopt(Run(1, "winning", 1), tmp_path)
+    squeue.write_text("#!/bin/sh\n")  # the job has vanished
+    local.adopt(Run(1, "winning", 1), tmp_path)
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    write_json(tmp_path / paths.JOB_END, {"token": TOKEN, "code": 1})
+    local.adopt(Run(1, "winning", 1), tmp_path)
 
 
 def test_the_queue_as_squeue_lists_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
