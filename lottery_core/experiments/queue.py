@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from lottery_core import dialects
@@ -16,7 +15,7 @@ from lottery_core.experiments.graph import FloorStop, Run, dense, paths
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, Framework, Training
 from lottery_core.experiments.restart import forget_end
-from lottery_core.experiments.results import Row, read_floor
+from lottery_core.experiments.results import Row, floor_scoring, read_floor
 from lottery_core.files import write_json
 
 POLL = 0.2  # seconds between two checks of the runs in progress; of many runs (on Slurm) more
@@ -205,7 +204,12 @@ def floor_stop(
         return None
     first = experiment.first_seed
     measures = getattr(framework, "floor", False) and first in experiment.seeds and dense(first) not in done
-    if read_floor(experiment.out) is None and not measures:
+
+    def floor() -> float | None:  # one of another score says nothing
+        out = experiment.out
+        return read_floor(out) if floor_scoring(out) == experiment.scoring_text else None
+
+    if floor() is None and not measures:
         command = dialects.named(experiment.framework).floor_command
         remedy = (
             f": leave --no-floor out, or train the dense run of seed {first} and then measure it with {command} "
@@ -214,12 +218,13 @@ def floor_stop(
             else ""
         )
         raise ConfigError(
-            f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} is missing{remedy}"
+            f"--stop-at-floor needs the measured floor, and {experiment.out / paths.FLOOR} "
+            f"{'is missing' if read_floor(experiment.out) is None else 'is of another score'}{remedy}"
         )
     scored = experiment.score_rounds or range(1, experiment.rounds + 1)
     lower = dialects.named(experiment.framework).lower_is_better(experiment.score_label)
     sign = -1.0 if lower else 1.0
-    stop = FloorStop(count, partial(read_floor, experiment.out), scored, experiment.needs, sign)
+    stop = FloorStop(count, floor, scored, experiment.needs, sign)
     for run, row in done.items():
         stop.learn(run, row.score)
     return stop
