@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,6 +96,10 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt(number)
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            with suppress(OSError):  # a terminal may lack a character, which is no reason to fail
+                stream.reconfigure(errors="replace")
     before = signal.signal(signal.SIGTERM, stop)
     try:
         return command() or 0

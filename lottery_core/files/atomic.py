@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -155,11 +157,41 @@ def disk_full(folder: Path) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove temporary files that a killed :func:`write_atomically` may have left in ``folder``."""
+    """Remove temporary files and folders that a killed process may have left in ``folder``.
+
+    Those of a process of this machine that is alive stay, such as the picture of a report that is just written.
+
+    :param folder: the folder
+    """
     for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+        writer = re.search(r"\.(\d+)\.part$", part.name)
+        if writer is not None and int(writer[1]) != os.getpid() and _is_alive(int(writer[1])) and _is_young(part):
+            continue
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
+def _is_young(path: Path) -> bool:
+    # The number of a killed process may be that of another one by now.
+    try:
+        return time.time() - path.lstat().st_mtime < _AT_WORK
+    except OSError:
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+_AT_WORK = 600.0  # seconds within which a writer ends
 _TAIL = 1 << 16  # bytes at the end of a log that are looked at
 PATIENCE = 3.0  # seconds to wait for a lock
 LOCK = ".lock"
@@ -209,6 +241,12 @@ class FolderLock:
                     file.close()
                     raise BusyError(f"{self.path.parent} is in use by {holder}; wait for it or stop it") from None
                 time.sleep(0.1)
+            except OSError as error:
+                file.close()
+                raise WriteError(
+                    f"cannot lock {self.path.parent}: {error.strerror or error} (its file system has no locks; choose "
+                    "a folder on another one)"
+                ) from error
         with suppress(OSError):  # on a full disk the lock is held, but does not name its holder
             file.truncate(0)
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())

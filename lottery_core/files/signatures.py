@@ -11,7 +11,6 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from lottery_core.files.atomic import read_object, write_json
@@ -66,16 +65,26 @@ def _key(make: bool) -> bytes | None:
         path = folder / "key"
         if make and not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f".key.{os.getpid()}.part"
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(handle, "wb") as file:
-                file.write(secrets.token_bytes(_BYTES))
-            # If two processes make the first key at the same time, the first one is kept.
-            with suppress(FileExistsError):
-                os.link(part, path)
-            part.unlink()
+            _write_key(path)
         own = path.stat()
         key = path.read_bytes()
     except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return None
     return key if len(key) == _BYTES and own.st_uid == os.geteuid() and not own.st_mode & 0o077 else None
+
+
+def _write_key(path: Path) -> None:
+    # If two processes make the first key at the same time, the first one is kept.
+    part = path.with_name(f".key.{os.getpid()}.part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with open(handle, "wb") as file:
+            file.write(secrets.token_bytes(_BYTES))
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -20,6 +21,8 @@ from lottery_core.files import (
     read_json,
     refuse_inputs,
     remove_parts,
+    sign,
+    unsigned,
     write_atomically,
     write_bytes,
     write_json,
@@ -85,6 +88,44 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_old_file_and_a_part_that_is_
     assert len(list(tmp_path.iterdir())) == 2
     remove_parts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_parts_of_a_writer_at_work_stay_and_folders_go(tmp_path: Path) -> None:
+    parent = tmp_path / f".curve.png.{os.getppid()}.part"  # it is alive
+    own, old, folder = (tmp_path / f".{name}.{os.getpid()}.part" for name in ("a", "b", "c"))
+    for path in (parent, own, old):
+        path.write_text("half")
+    folder.mkdir()
+    (folder / "model.bin").write_text("half")
+    remove_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == [parent]
+    os.utime(parent, (0, 0))  # the number is another process's by now
+    remove_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(WriteError, match=rf"cannot lock {tmp_path}: Function not implemented .*no locks"):
+        FolderLock(tmp_path).__enter__()
+
+
+def test_a_home_without_hard_links_has_a_key_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "experiment.json"
+    for text in ("{}", "[]"):
+        path.write_text(text)
+        assert unsigned([path]) == [path]
+        sign(path)
+        assert unsigned([path]) == []
+    assert [file.name for file in (tmp_path / "state/lottery").iterdir()] == ["key"]
 
 
 def test_one_process_at_a_time_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:

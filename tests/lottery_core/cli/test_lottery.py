@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from lottery_core import Ticket, Weights, prune, snapshot
+from lottery_core.cli import run_command
 from lottery_core.cli.lottery import main
 from lottery_core.experiments.runner import Runner
 from tests.conftest import Result, one_line
@@ -389,3 +391,12 @@ def test_pruning_does_not_overwrite_its_input(which: str, tmp_path: Path, capsys
     assert main([*map(str, words), "-o", str(output)]) == 2
     assert "which this command reads; name another file" in capsys.readouterr().err
     assert before == {name: path.read_bytes() for name, path in files.items()}
+
+
+def test_a_terminal_without_a_character_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under LANG=pl_PL: Latin-2 has no plus-minus sign."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="iso8859-2"))
+    assert run_command(lambda: print("195.8 \u00b1 14.2"), "lottery") == 0
+    sys.stdout.flush()
+    assert written.getvalue() == b"195.8 ? 14.2\n"
