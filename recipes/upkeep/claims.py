@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lottery_core.files import write_text
 from lottery_core.reports import Answer, answer, source_of
+from lottery_core.reports.answer import MEASURED
 
 ROOT = Path(__file__).parents[2]
 RESULTS, PAGE = ROOT / "recipes" / "results", ROOT / "docs" / "results.md"
@@ -112,13 +113,16 @@ def of_contrast(claim: Claim, found: Answer) -> tuple[int, str, str] | None:
             continue
         if each.shares is not None:
             return each.seeds, CANNOT_TELL, each.why
-        size = each.normalised or each.difference
+        # Divided by the distance to a score that a kind of ticket had, a difference would depend on that kind.
+        scaled = found.scale is not None and (found.scale.floor_from == MEASURED or found.question.least is not None)
+        size = (each.normalised if scaled else None) or each.difference
+        unit = "" if size is each.normalised else f" in {found.question.label.partition(' on ')[0]}"
         if size.low is None or size.high is None:
-            return each.seeds, CANNOT_TELL, f"{size.estimate:+.2f}"
+            return each.seeds, CANNOT_TELL, f"{size.estimate:+.2f}{unit}"
         verdict = each.verdict if each.p is not None else CANNOT_TELL
         if each.p is not None and size.high < 0:
             verdict = "contradicted"
-        return each.seeds, verdict, f"{size.estimate:+.2f} ({size.low:+.2f} to {size.high:+.2f})"
+        return each.seeds, verdict, f"{size.estimate:+.2f}{unit} ({size.low:+.2f} to {size.high:+.2f})"
     return None
 
 

@@ -48,6 +48,10 @@ def test_the_verdict_of_a_difference(
     (found,) = claims.findings(claim)
     assert (found.name, found.seeds, found.verdict) == ("games", seeds, verdict)
     assert re.fullmatch(r"[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)", found.effect)
+    # Without a measured floor the worst level of a kind is none.
+    write_csv(tmp_path / "games/results.csv", rows(scores, (1.0,) * seeds, floor=None, label="reward"))
+    (found,) = claims.findings(claim)
+    assert re.fullmatch(r"[+-][\d.]+ in reward \([+-][\d.]+ to [+-][\d.]+\)", found.effect)
 
 
 @pytest.mark.parametrize(("surviving", "verdict"), [(0.9, "shown"), (0.001, "contradicted")])
