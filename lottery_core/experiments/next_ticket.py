@@ -22,12 +22,14 @@ from lottery_core.pruning import (
     DENSE,
     IN_TRAINING,
     KEPT,
+    MAGNITUDE,
     TRANSFERS,
     MaskWatch,
     PruningInTraining,
     PruningSchedule,
     control_ticket,
     layout_of_weights,
+    of_values_alone,
     prune,
     transferred,
 )
@@ -217,6 +219,7 @@ def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, P
         seed=run.seed,
         scope_shares=experiment.scope_shares,
         granularity=experiment.granularity,
+        criterion=MAGNITUDE.name if kind.by_gradient else of_values_alone(experiment.criterion).name,
         heads=start.heads if experiment.granularity == UNIT else {},
         asked=survivors if experiment.granularity == UNIT else None,
     )

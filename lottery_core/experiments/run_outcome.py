@@ -15,7 +15,18 @@ from lottery_core.experiments.next_ticket import pool_size
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, read_marker
 from lottery_core.files import read_object
-from lottery_core.pruning import CHAINS, DENSE, FULL, GRADUALLY, IN_TRAINING, KEPT, NOTHING, TRANSFERS, any_rewinds
+from lottery_core.pruning import (
+    CHAINS,
+    DENSE,
+    FULL,
+    GRADIENT,
+    GRADUALLY,
+    IN_TRAINING,
+    KEPT,
+    NOTHING,
+    TRANSFERS,
+    any_rewinds,
+)
 from lottery_core.pruning import INIT as AT_INIT
 from lottery_core.tickets import Ticket, Weights, networks_of, output_scale, ticket_notes
 
@@ -101,7 +112,7 @@ def make_row(experiment: Experiment, framework: Framework, run: Run, ticket: Tic
         collapsed=tuple(collapsed),
         ticket=digest,
         versions=" ".join(f"{name}={version}" for name, version in sorted(experiment.versions.items())),
-        criterion=experiment.criterion,
+        criterion=_criterion(experiment, run, ticket),
         networks=networks,
         scope_shares=experiment.scope_shares,
         granularity=experiment.granularity,
@@ -113,6 +124,13 @@ def make_row(experiment: Experiment, framework: Framework, run: Run, ticket: Tic
         unmatched="" if source is None else source.unmatched,
         **asdict(score),
     )
+
+
+def _criterion(experiment: Experiment, run: Run, ticket: Ticket | None) -> str:
+    # Not every kind can rank its parameters by the experiment's criterion.
+    if run.kind in IN_TRAINING and IN_TRAINING[run.kind].by_gradient:
+        return GRADIENT
+    return experiment.criterion if ticket is None or run.kind == DENSE else ticket.origin.criterion
 
 
 def _by_network(ticket: Ticket) -> str:

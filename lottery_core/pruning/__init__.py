@@ -1,6 +1,6 @@
 """Pruning: one round of it, the criteria that rank parameters, the kinds of ticket, and rewind points."""
 
-from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named
+from lottery_core.pruning.criteria import CRITERIA, MAGNITUDE, Criterion, criterion_named, of_values_alone
 from lottery_core.pruning.in_training import GRADUAL, GradientSums, PruningInTraining, PruningSchedule
 from lottery_core.pruning.kinds import (
     BEST_OF,
@@ -10,6 +10,7 @@ from lottery_core.pruning.kinds import (
     DENSE,
     FLOOR,
     FRESH,
+    GRADIENT,
     GRADUALLY,
     IN_TRAINING,
     KINDS,
@@ -83,6 +84,7 @@ __all__ = [
     "InTraining",
     "survivors_of",
     "ticket_without_search",
+    "GRADIENT",
     "GRADUAL",
     "GRADUALLY",
     "GradientSums",
@@ -132,6 +134,7 @@ __all__ = [
     "check_outside",
     "check_without_search",
     "needs_rewind_point",
+    "of_values_alone",
     "check_rate",
     "check_reachable",
     "check_scope_shares",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lottery_core.errors import ConfigError, RunError
-from lottery_core.pruning.criteria import MAGNITUDE
+from lottery_core.pruning.criteria import MAGNITUDE, Criterion, of_values_alone
 from lottery_core.pruning.kinds import IN_TRAINING, InTraining
 from lottery_core.pruning.selection import check_slices, rounded_to, select
 from lottery_core.pruning.units import Layout, layout_of_ticket
@@ -149,6 +149,7 @@ class PruningInTraining:
     :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
     :param rest: tensors outside the pool by name, for their shapes: a norm may divide a tensor of the pool
     :param layout: the units of the pool, if they are pruned whole; ``None`` if parameters are pruned one by one
+    :param criterion: ranks the weights of a kind that is not pruned by its gradients
     :raises ConfigError: more should survive than there are
     :raises PruneError: fewer should survive than normalised weights have slices
     """
@@ -162,10 +163,12 @@ class PruningInTraining:
         networks: Mapping[str, str] | None = None,
         rest: Mapping[str, Tensor] | None = None,
         layout: Layout | None = None,
+        criterion: Criterion = MAGNITUDE,
     ) -> None:
         self._rest = {name: tensor.to("meta") for name, tensor in (rest or {}).items()}
         self.kind, self.schedule, self.survivors, self.networks = kind, schedule, survivors, networks
         self.masks, self.layout = Masks.ones(pool), layout
+        self.criterion = MAGNITUDE if kind.by_gradient else criterion
         self.done = 0  # steps of pruning
         if not 1 <= survivors <= self.masks.pool:
             raise ConfigError(f"cannot keep {survivors} parameters: the pool has {self.masks.pool}")
@@ -182,7 +185,8 @@ class PruningInTraining:
         """
         networks = network_of_each(ticket.start()) if ticket.origin.scope_shares == SEPARATE else None
         kind, layout = IN_TRAINING[ticket.origin.kind], layout_of_ticket(ticket)
-        return cls(kind, schedule, ticket.weights, survivors, networks, ticket.rest, layout)
+        criterion = of_values_alone(ticket.origin.criterion)
+        return cls(kind, schedule, ticket.weights, survivors, networks, ticket.rest, layout, criterion)
 
     @property
     def complete(self) -> bool:
@@ -211,7 +215,7 @@ class PruningInTraining:
             list(self.masks),
             self.masks,
             left,
-            MAGNITUDE,
+            self.criterion,
             None,
             self.networks,
             ties,

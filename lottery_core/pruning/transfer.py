@@ -158,7 +158,7 @@ def transferred(
     :param renames: changes of the names there
     :param unmatched: what happens to tensors without a partner, one of :data:`UNMATCHED`
     :param scope: which parameters are in the pool, see :func:`lottery_core.pool_names`
-    :param criterion: how parameters are ranked for pruning
+    :param criterion: how tensors without a partner are ranked if they are pruned
     :param scope_shares: whether all networks are one pool, see :func:`lottery_core.prune`
     :param rewind_point: rewind point written into the ticket
     :param seed: seed written into the ticket
@@ -190,7 +190,7 @@ def transferred(
         rewind=other.origin.rewind if TRANSFERS[kind].values else rewind_point,
         seed=seed,
         parent=other.digest,
-        criterion=criterion,
+        criterion=criterion if alone and unmatched == ALONE_PRUNED else other.origin.criterion,
         scope_shares=scope_shares,
         carried=tuple(sorted(found.names)),
     )

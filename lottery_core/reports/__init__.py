@@ -25,10 +25,23 @@ from lottery_core.reports.saved import costs, length, looks_of, saved_lines, thr
 from lottery_core.reports.source import Asked, Source, is_file, of_rows, source_of
 from lottery_core.reports.stability import PointStability, Stability, check_threshold, stability, stability_report
 from lottery_core.reports.status import DONE, FAILED_, LEFT_OUT, RUNNING, STOPPED, State, render, states
-from lottery_core.reports.table import evaluated, table
+from lottery_core.reports.table import (
+    COLLAPSED,
+    OTHER_SHARE,
+    OTHER_SHARE_MEANS,
+    by_round,
+    carried_lines,
+    evaluated,
+    marks,
+    of_line,
+    table,
+)
 
 __all__ = [
+    "by_round",
     "by_size",
+    "carried_lines",
+    "COLLAPSED",
     "DONE",
     "EFFECT",
     "FAILED_",
@@ -51,7 +64,11 @@ __all__ = [
     "evaluated",
     "filled",
     "is_file",
+    "marks",
+    "of_line",
     "of_rows",
+    "OTHER_SHARE",
+    "OTHER_SHARE_MEANS",
     "length",
     "looks_of",
     "measured",

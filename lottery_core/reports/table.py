@@ -5,16 +5,29 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
 from lottery_core.files import percentage
-from lottery_core.pruning import ALONE_DENSE, ALONE_PRUNED, DENSE, FLOOR, KINDS, MAGNITUDE, TRANSFERS, same_level
+from lottery_core.pruning import (
+    ALONE_DENSE,
+    ALONE_PRUNED,
+    DENSE,
+    FLOOR,
+    GRADIENT,
+    KINDS,
+    MAGNITUDE,
+    TRANSFERS,
+    same_level,
+)
 from lottery_core.reports.answer import best_draws, measured, not_run_line
 from lottery_core.reports.statistics import FEWEST, interquartile_mean
 from lottery_core.tickets import SEPARATE, UNIT
+
+COLLAPSED, NOT_RUN, OTHER_SHARE = "*", "†", "‡"  # marks behind the mean of a cell
+OTHER_SHARE_MEANS = f"{OTHER_SHARE} keeps another share of the pool than its line says, so it is of another level"
 
 
 def spread(scores: Sequence[float]) -> float:
@@ -60,15 +73,14 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     for round_, cells in sorted(by_round(rows).items()):
         if set(cells) <= {DENSE, FLOOR}:
             continue
-        some = next((group[0] for kind, group in cells.items() if kind not in TRANSFERS), next(iter(cells.values()))[0])
+        some = of_line(cells)
         line = [str(round_), percentage(some.pruned_fraction), percentage(some.surviving_fraction)]
         lines.append([*line, *(_cell(cells.get(kind, []), seeds, some) for kind in kinds), _mean([*dense])])
     if len(lines) == 1:
         lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), _mean(dense)])
     text = _aligned(lines)
-    criteria = {row.criterion for row in rows} - {MAGNITUDE.name}
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
-    notes += [f"pool of {rows[0].pool:,} parameters", *(f"criterion {criterion}" for criterion in sorted(criteria))]
+    notes += [f"pool of {rows[0].pool:,} parameters", *_criterion_notes(rows)]
     notes += ["networks pruned separately"] if any(row.scope_shares == SEPARATE for row in rows) else []
     notes += ["whole units pruned"] if any(row.granularity == UNIT for row in rows) else []
     schedules = sorted({row.gradual for row in rows} - {""})
@@ -76,9 +88,9 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     notes += more
     collapsed = sorted({name for row in rows for name in row.collapsed})
     last = [f"* a layer has collapsed (no survivor): {', '.join(collapsed)}"] if collapsed else []
-    if any("‡" in cell for line in lines for cell in line):
-        last.append("‡ keeps another share of the pool than its line says, so it is of another level")
-    last += _carried_lines(rows)
+    if any(OTHER_SHARE in cell for line in lines for cell in line):
+        last.append(OTHER_SHARE_MEANS)
+    last += carried_lines(rows)
     missing = not_run_line(rows)
     last += [missing] if missing is not None else []
     fewest = min((row.returns for row in measured(rows)), default=returns)
@@ -87,12 +99,49 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     return "\n".join([", ".join(notes), *text, *last])
 
 
-def _keeps_another_share(row: Row, of_line: Row) -> bool:
-    return not same_level(row.surviving_fraction, of_line.surviving_fraction)
+def _criterion_notes(rows: Sequence[Row]) -> list[str]:
+    # A kind that ranks nothing but its start, or what it is while it trains, may have another criterion.
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in [row for row in rows if row.kind not in (DENSE, FLOOR)] or rows:
+        if row.criterion != GRADIENT:
+            found[row.criterion][row.kind] = None
+    notes = []
+    for criterion in sorted(found.keys() - {MAGNITUDE.name}):
+        others = {kind for other, kinds in found.items() if other != criterion for kind in kinds}
+        without = ", ".join(kind for kind in kinds_of(rows) if kind in others)
+        notes.append(f"criterion {criterion}" + (f" (not {without})" if without else ""))
+    return notes
 
 
-def _carried_lines(rows: Sequence[Row]) -> list[str]:
-    # Their counts are those of the other experiment, so a round's share in the table is not theirs.
+def of_line(cells: Mapping[str, Sequence[Row]]) -> Row:
+    """Return the row whose share of the pool stands in the line of a round.
+
+    :param cells: kind -> rows of one round. Kinds with the counts of another experiment are taken only if there is no
+        other
+    """
+    own = (group[0] for kind, group in cells.items() if kind not in TRANSFERS)
+    return next(own, next(iter(cells.values()))[0])
+
+
+def marks(rows: Sequence[Row], seeds: int, line: Row) -> str:
+    """Return the marks behind the mean of a cell.
+
+    :param rows: rows of the cell
+    :param seeds: number of seeds of the experiment: a cell with fewer is of an unfinished kind
+    :param line: the row whose share stands in the line, see :func:`of_line`
+    """
+    found = COLLAPSED if any(row.collapsed for row in rows) else ""
+    found += NOT_RUN if any(row.not_run for row in rows) else ""
+    if any(not same_level(row.surviving_fraction, line.surviving_fraction) for row in rows):
+        found += OTHER_SHARE
+    return found + (f" (n={len(rows)})" if 0 < len(rows) < seeds else "")
+
+
+def carried_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a line about each sort of kinds whose masks come from another experiment.
+
+    Their counts are those of the other experiment, so a round's share in a table is not theirs.
+    """
     kinds: dict[str, list[str]] = defaultdict(list)
     for kind in kinds_of(rows):
         some = [row for row in rows if row.kind == kind and row.carried is not None]
@@ -164,6 +213,8 @@ def interval_table(rows: Sequence[Row]) -> str:
     title = "interquartile mean over seeds [95% bootstrap interval]"
     if any(len(cells.get(kind, ())) == FEWEST for _, cells in grouped for kind in kinds):
         title += f"; with {FEWEST} seeds it leaves none out, and the interval is about their range"
+    if any(NOT_RUN in cell for line in lines for cell in line):
+        title += f"; {NOT_RUN} not run in some seeds, taken as the floor"
     return "\n".join([title, *_aligned(lines)])
 
 
@@ -172,7 +223,8 @@ def _interval(rows: Sequence[Row]) -> str:
         return "-"
     mean, low, high = interquartile_mean([row.score for row in rows])
     digits = _digits(max(abs(mean), (high - low) / 2))
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    mark = NOT_RUN if any(row.not_run for row in rows) else ""
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{mark}"
 
 
 def _mean(scores: Sequence[float]) -> str:
@@ -190,8 +242,5 @@ def _digits(largest: float) -> int:
     return max(0, 3 - math.floor(math.log10(largest))) if largest and math.isfinite(largest) else 1
 
 
-def _cell(rows: Sequence[Row], seeds: int, of_line: Row) -> str:
-    partial = f" (n={len(rows)})" if 0 < len(rows) < seeds else ""  # the experiment is unfinished
-    marks = ("*" if any(row.collapsed for row in rows) else "") + ("†" if any(row.not_run for row in rows) else "")
-    marks += "‡" if any(_keeps_another_share(row, of_line) for row in rows) else ""
-    return _mean([row.score for row in rows]) + marks + partial
+def _cell(rows: Sequence[Row], seeds: int, line: Row) -> str:
+    return _mean([row.score for row in rows]) + marks(rows, seeds, line)

@@ -16,6 +16,17 @@ CRITERIA: dict[str, Criterion] = {criterion.name: criterion for criterion in _CR
 MAGNITUDE = magnitude.CRITERION
 
 
+def of_values_alone(name: str) -> Criterion:
+    """Return the criterion by which values are ranked that are not the end of a training from the rewind point.
+
+    :param name: the criterion of the experiment
+    :returns: that criterion, or global magnitude if it compares the trained values with those at the rewind point
+    :raises ConfigError: there is no such criterion
+    """
+    criterion = criterion_named(name)
+    return MAGNITUDE if criterion.uses_rewind else criterion
+
+
 def criterion_named(name: str) -> Criterion:
     """Return the criterion with a name.
 

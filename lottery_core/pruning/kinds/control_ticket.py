@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from lottery_core.errors import ConfigError, unknown_choice
+from lottery_core.pruning.criteria import of_values_alone
 from lottery_core.pruning.kinds.kind import FRESH, NOTHING, REWIND, Values
 from lottery_core.pruning.kinds.registry import CONTROLS, check_units
 from lottery_core.tickets import Origin, Ticket, Weights, require_same_shapes
@@ -69,7 +70,7 @@ def control_ticket(
         rewind=winning.origin.rewind if control.needs != FRESH else "fresh",
         seed=seed,
         parent=winning.digest,
-        criterion=winning.origin.criterion,
+        criterion=of_values_alone(winning.origin.criterion).name if control.ranks else winning.origin.criterion,
         scope_shares=winning.origin.scope_shares,
         granularity=winning.origin.granularity,
         asked=winning.origin.asked,

@@ -20,6 +20,7 @@ DENSE = "dense"
 FLOOR = "floor"  # no kind of ticket: the score without any learning, a row of the results
 WINNING = "winning"
 GRADUALLY = "gradual"
+GRADIENT = "gradient x weight"  # criterion in the rows of kinds that are pruned by it; no criterion to choose
 FRESH, REWIND, NOTHING = "fresh", "rewind", "nothing"
 Values = Mapping[str, Tensor]
 
@@ -70,6 +71,7 @@ class Control:
         that the kind can be made without a winning ticket
     :param units: whether ``make`` can draw whole units; otherwise the kind has single weights only
     :param budget: whether to train as long as finding and training the winning ticket of the round takes
+    :param ranks: whether ``make`` ranks the values that it gets, by the criterion that fits values alone
     :param best_of: whether to draw and train as many tickets as finding and training the winning ticket of the round
         takes trainings, of which the best counts
     """
@@ -82,6 +84,7 @@ class Control:
     units: bool = True
     budget: bool = False
     best_of: bool = False
+    ranks: bool = False
 
 
 @dataclass(frozen=True)

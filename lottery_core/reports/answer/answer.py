@@ -21,10 +21,10 @@ from lottery_core.reports.answer.contrasts import (
     parting,
     tested,
 )
-from lottery_core.reports.answer.curves import by_size, curves_of, once, percent
+from lottery_core.reports.answer.curves import Curves, by_size, curves_of, once, percent
 from lottery_core.reports.answer.given import Given, given_to
 from lottery_core.reports.answer.luck import Luck, luck_of
-from lottery_core.reports.answer.not_run import filled, measured
+from lottery_core.reports.answer.not_run import filled, measured, worst_at_floor
 from lottery_core.reports.answer.question import Question
 from lottery_core.reports.answer.scale import (
     Scale,
@@ -93,8 +93,9 @@ def _json(value: Any) -> Any:
 def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()) -> Answer:
     """Answer a question from the rows of one experiment; reads and writes no file.
 
-    Levels that were not run because their kind had ended are taken for the floor. The answer is also computed with them
-    at the other end, the bound below which a kind ends; a warning says if that changes a conclusion.
+    Levels that were not run because their kind had ended are taken for the floor. Sizes and contrasts are also computed
+    with them at both ends: the worst score at the floor, and the bound below which a kind ends. A contrast has one of
+    its kinds at one end and the other kind at the other. A warning says if that changes a conclusion.
 
     :param rows: rows of one experiment, finished or not
     :param question: the question
@@ -112,35 +113,61 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
         low = replace(low, warnings=(*low.warnings, line))
     if not missing or low.no_answer is not None:
         return low
-    high = _answer(filled(rows, BOUND, question.sign), question, searches)
-    return replace(low, warnings=(*low.warnings, _ends(missing, low, high)))
+    worst, of_level = worst_at_floor(rows, question.sign)
+    ends = (
+        curves_of(_trained(once(some, question.sign)), question.sign)
+        for some in (filled(rows, sign=question.sign, score=worst), filled(rows, BOUND, question.sign))
+    )
+    line = (
+        f"not run, at the floor: {counted(missing, 'level')}, between {worst:.4g} "
+        f"({'the worst level at the floor' if of_level else 'the floor'}) and {BOUND:.0%} of the distance to dense"
+    )
+    return replace(low, warnings=(*low.warnings, line + _ends(low, *ends)))
 
 
 def _levels_not_run(rows: Sequence[Row]) -> int:
     return len({(row.seed, row.kind, row.round) for row in rows if row.not_run})
 
 
-def _ends(missing: int, low: Answer, high: Answer) -> str:
-    line = f"not run, at the floor: {counted(missing, 'level')}, between it and {BOUND:.0%} of the distance to dense"
-    changed = [
-        f"{one.kind} down to {percent(one.surviving)} or {percent(other.surviving)}"
-        for one, other in zip(low.thresholds, high.thresholds, strict=True)
-        if one.surviving != other.surviving
-    ]
-    pairs = zip((low.whole, *low.others), (high.whole, *high.others), strict=True)
+def _ends(found: Answer, low: Curves, high: Curves) -> str:
+    assert found.scale is not None
+    changed = []
+    if found.margin is not None:
+        limit = found.question.sign * found.scale.dense - found.margin
+        sizes = {kind: [threshold(kind, some[kind], limit).surviving for some in (low, high)] for kind in low}
+        changed += [
+            f"{kind} down to {' or '.join(map(percent, two))}" for kind, two in sizes.items() if two[0] != two[1]
+        ]
+    pairs = zip(_contrasts(found, low, high), _contrasts(found, high, low), strict=True)
     for one, other in ((one, other) for one, other in pairs if one is not None and other is not None):
         ends = [(end.normalised or end.difference).estimate for end in (one, other)]
         if one.verdict != other.verdict or min(ends) < 0 < max(ends):
             changed.append(f"{one.contrast.name} {ends[0]:+.2g}, {one.verdict}, or {ends[1]:+.2g}, {other.verdict}")
     if not changed:
-        return f"{line}, and both ends give the same conclusions"
-    return f"{line}; the two ends DISAGREE: {'; '.join(changed)}: run these levels, without --stop-at-floor"
+        return ", and both ends give the same conclusions"
+    return f"; the two ends DISAGREE: {'; '.join(changed)}: run these levels, without --stop-at-floor"
+
+
+def _contrasts(found: Answer, first: Curves, second: Curves) -> list[Comparison | None]:
+    # The contrasts with the first kind of each from one set of curves, and the second kind from another.
+    assert found.scale is not None
+    results = []
+    for known in (found.whole, *found.others):
+        some = None if known is None else known.contrast
+        curves = {} if some is None else {some.first: first[some.first], some.second: second[some.second]}
+        results.append(None if some is None else compare(some, curves, found.scale.distance))
+    whole, others = tested(results[0], [other for other in results[1:] if other is not None])
+    return [whole, *others]
+
+
+def _trained(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.kind not in UNPRUNED] or list(rows)
 
 
 def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) -> Answer:
     sign = question.sign
     everything = once(rows, sign)
-    trained = [row for row in everything if row.kind not in UNPRUNED] or everything
+    trained = _trained(everything)
     curves = curves_of(trained, sign)
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
     pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)

@@ -70,8 +70,10 @@ class Comparison:
     :param contrast: the contrast
     :param paired: whether runs are paired by seed; if not, the kinds have different seeds
     :param seeds: number of pairs or, if not paired, of the seeds of the kind that has fewer
+    :param sides: number of seeds of the first and of the second kind that are compared
     :param left_out: seeds that are left out because a kind is unfinished there
     :param levels: shares of the pool at the first and the last level compared
+    :param rounds: number of levels compared, and of all levels that any kind has
     :param difference: difference of the areas (mean scores over halvings), with the 95% interval
     :param normalised: the same on the scale with dense at 1 and the floor at 0; None if their distance is unknown
     :param p: one-sided p value; None if there is no test
@@ -88,8 +90,10 @@ class Comparison:
     contrast: Contrast
     paired: bool
     seeds: int
+    sides: tuple[int, int]
     left_out: tuple[int, ...]
     levels: tuple[float, float]
+    rounds: tuple[int, int]
     difference: Interval
     normalised: Interval | None
     p: float | None = None
@@ -135,7 +139,7 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         if not rounds:
             return None
         differences = tuple(area(first[seed], rounds) - area(second[seed], rounds) for seed in seeds)
-        interval, count, ahead = t_interval(differences), len(seeds), _ahead(curves, contrast, seeds, rounds)
+        interval, sides, ahead = _paired(differences), (len(seeds), len(seeds)), _ahead(curves, contrast, seeds, rounds)
         left_out = tuple(seed for seed in both if seed not in seeds)
         further = {round_ for seed in seeds for round_ in first[seed].points.keys() & second[seed].points.keys()}
     else:
@@ -144,11 +148,11 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         rounds = sorted({*one} & {*other})
         if not rounds:
             return None
-        sides = [
+        areas = [
             [area(list(side.values())[index], rounds) for index in used]
             for side, used in ((first, its), (second, others))
         ]
-        interval, count, ahead = welch_interval(*sides), min(map(len, sides)), None
+        interval, sides, ahead = welch_interval(*areas), (len(its), len(others)), None
         left_out = (*_missing(list(first), its), *_missing(list(second), others))
         differences = ()
         further = {round_ for curve in first.values() for round_ in curve.points} & {
@@ -157,12 +161,26 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
     shares = _other_shares(first.values(), second.values(), rounds)
     any_curve = next(curve for curve in first.values() if set(rounds) <= set(curve.points))
     levels = share(any_curve.points[rounds[0]][0]), share(any_curve.points[rounds[-1]][0])
+    every = {round_ for kind in curves.values() for curve in kind.values() for round_ in curve.points}
+    result = Comparison(
+        contrast, paired, min(sides), sides, left_out, levels, (len(rounds), len(every)), Interval(math.nan), None
+    )
     if shares is not None:
-        return Comparison(contrast, paired, count, left_out, levels, Interval(math.nan), None, shares=shares)
-    normalised = None if distance is None else interval.scaled(1 / distance)
-    dropped = tuple(_share_at(first.values(), round_) for round_ in sorted(further - {*rounds}))
-    result = Comparison(contrast, paired, count, left_out, levels, interval, normalised, ahead=ahead, dropped=dropped)
-    return replace(result, differences=differences, p=None if paired or count < 2 else welch_p(*sides))
+        return replace(result, shares=shares)
+    return replace(
+        result,
+        difference=interval,
+        normalised=None if distance is None else interval.scaled(1 / distance),
+        p=None if paired or min(sides) < 2 else welch_p(*areas),
+        ahead=ahead,
+        differences=differences,
+        dropped=tuple(_share_at(first.values(), round_) for round_ in sorted(further - {*rounds})),
+    )
+
+
+def _paired(differences: Sequence[float]) -> Interval:
+    # Equal differences show no spread, which an interval of zero width would claim to know.
+    return Interval(differences[0]) if len({*differences}) == 1 else t_interval(differences)
 
 
 def _other_shares(first: Iterable[Curve], second: Iterable[Curve], rounds: Sequence[int]) -> tuple[float, float] | None:

@@ -135,5 +135,5 @@ def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: 
     score, kind, place = best
     return (
         f"the dense network is not trained to its end: tickets are better ({kind} {sign * score:.4g} at "
-        f"{percentage(share(place))} of the parameters, dense {scale.dense:.4g})"
+        f"{percentage(share(place))} of the pool, dense {scale.dense:.4g})"
     )

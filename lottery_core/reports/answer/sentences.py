@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from lottery_core.files import counted
 from lottery_core.pruning import DENSE, IN_TRAINING
 from lottery_core.reports.answer.answer import Answer
 from lottery_core.reports.answer.contrasts import NOT_TESTED, Comparison, seeds_for
@@ -17,6 +18,7 @@ from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
 
 _WIDTH = 118
 _INDENT = "  "
+_LUCK = ", apart from smaller ones that count as luck"
 
 
 def sentences(answer: Answer) -> str:
@@ -67,21 +69,21 @@ def _small(answer: Answer) -> Iterator[str]:
         yield f"How small: no margin without a floor ({ends})."
         return
     digits = "" if str(answer.question.margin) == f"{answer.margin:g}" else f", {_number(answer.margin)}"
-    yield f"How small, within {answer.question.margin}{digits} ({ends}), of {answer.pool:,} parameters:"
+    yield f"How small, within {answer.question.margin}{digits} ({ends}), of the {answer.pool:,} parameters in the pool:"
     for threshold in answer.thresholds:
-        yield f"  {_threshold(threshold)}"
+        yield f"  {_threshold(threshold, len(answer.seeds))}"
 
 
-def _threshold(found: Threshold) -> str:
+def _threshold(found: Threshold, seeds: int) -> str:
     count = len(found.seeds)
     last, first = found.censored(LAST), found.censored(FIRST)
     if not found.kept:
         each = "the one seed" if count == 1 else f"all {count} seeds"
-        left_out = f"; {_unfinished(found.left_out)}" if found.left_out else ""
-        return f"{found.kind}: not kept at any level ({each}{left_out})."
+        notes = [each + (_LUCK if found.lucky else ""), *([_unfinished(found.left_out)] if found.left_out else [])]
+        return f"{found.kind}: not kept at any level ({'; '.join(notes)})."
     times = 1 / found.surviving
     smaller = f"{times:.0f}" if times >= 9.95 else f"{times:.1f}"
-    details = [f"{smaller} times smaller"]
+    details = [f"{smaller} times smaller", *([f"{count} seeds"] if 1 < count != seeds else [])]
     if found.high is None:
         details.append("one seed, so no interval")
     elif found.low is None:
@@ -91,11 +93,12 @@ def _threshold(found: Threshold) -> str:
     if last:
         details.append(f"censored: {_of(last, count)} inside at the last level, so smaller may do")
     if first:
-        details.append(f"{_of(first, count)} outside from the first level on")
+        keep = "keeps" if first == 1 else "keep"
+        details.append(f"{first} of {count} seeds {keep} the score at no level{_LUCK if found.lucky else ''}")
     if found.left_out:
         details.append(_unfinished(found.left_out))
     how = "to, or below, " if last else "to "
-    return f"{found.kind}: down {how}{percent(found.surviving)} of the parameters ({'; '.join(details)})."
+    return f"{found.kind}: down {how}{percent(found.surviving)} of the pool ({'; '.join(details)})."
 
 
 def _unfinished(seeds: Sequence[int]) -> str:
@@ -115,15 +118,16 @@ def _contrasts(answer: Answer) -> Iterator[str]:
     if answer.whole is None:
         yield "Mask, start or luck: winning or random tickets are missing, so the whole effect is not known."
     else:
-        yield f"Mask, start or luck, by the mean score over all levels, + where the first kind is better{unit}:"
-        yield f"  {_comparison(answer.whole)}"
-    for other in answer.others:
-        yield f"  {_comparison(other)}"
-    for other in answer.longer:
-        yield f"  {_comparison(other)}"
+        compared = [other for other in (answer.whole, *answer.others) if other.shares is None]
+        everywhere = all(some == every for some, every in (other.rounds for other in compared))
+        levels = "all levels" if everywhere else "the levels that both kinds have"
+        yield f"Mask, start or luck, by the mean score over {levels}, + where the first kind is better{unit}:"
+        yield f"  {_comparison(answer.whole, len(answer.seeds))}"
+    for other in (*answer.others, *answer.longer):
+        yield f"  {_comparison(other, len(answer.seeds))}"
     if answer.parts_at is not None:
         share, p = answer.parts_at
-        where = f"{percent(share)} of the parameters"
+        where = f"{percent(share)} of the pool"
         yield f"  Winning and random tickets part at {where}, the first level that differs (max-T, p = {p:.2g})."
     yield from _tests(answer)
     yield from _needed(answer)
@@ -138,7 +142,7 @@ def _short(answer: Answer) -> str:
     return f" (brackets: dense = 1, floor = 0; the dense score itself spreads by {scale.spread / scale.distance:.2f})"
 
 
-def _comparison(found: Comparison) -> str:
+def _comparison(found: Comparison, seeds: int) -> str:
     contrast, interval = found.contrast, found.difference
     if found.shares is not None:
         return f"{contrast.name}, {contrast.first} against {contrast.second}: not compared, {found.why}."
@@ -146,7 +150,7 @@ def _comparison(found: Comparison) -> str:
     if found.normalised is not None:
         size += f" [{found.normalised.estimate:+.2f}]"
     if interval.low is None or interval.high is None:
-        ends = "no interval"
+        ends = "no interval" if found.seeds < 2 else "no spread, so no interval"
     else:
         ends = f"95%: {_number(interval.low, sign='+')} to {_number(interval.high, sign='+')}"
         if found.normalised is not None and found.normalised.low is not None and found.normalised.high is not None:
@@ -157,7 +161,13 @@ def _comparison(found: Comparison) -> str:
         where = f"from {percent(first)} down to {percent(last)}" if first != last else f"at {percent(first)}"
         parts.append(f"{contrast.first} ahead in every seed {where}")
     if not found.paired:
-        parts.append("not paired: the seeds differ")
+        parts.append(f"not paired: the seeds differ, {found.sides[0]} against {found.sides[1]}")
+    elif found.seeds != seeds:
+        parts.append(counted(found.seeds, "pair"))
+    some, every = found.rounds
+    if some < every:
+        top, bottom = map(percent, found.levels)
+        parts.append(f"over {some} of {every} levels, from {top} to {bottom}" if some > 1 else f"at {top} alone")
     if found.left_out:
         parts.append(_unfinished(found.left_out))
     if found.dropped:

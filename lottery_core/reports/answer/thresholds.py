@@ -20,12 +20,14 @@ class SeedThreshold:
 
     :param seed: the seed
     :param surviving: share of the pool, half-way (in halvings) between the last level inside and the first outside
-    :param censored: :data:`LAST` if smaller networks may suffice, :data:`FIRST` if no level was inside; else empty
+    :param censored: :data:`LAST` if smaller networks may suffice, :data:`FIRST` if no level counts as kept; else empty
+    :param luck: number of levels that are inside although they are smaller than the threshold
     """
 
     seed: int
     surviving: float
     censored: str = ""
+    luck: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,13 @@ class Threshold:
 
     @property
     def kept(self) -> bool:
-        """Whether any seed keeps the score at any level."""
+        """Whether any seed keeps the score at any level, other than by luck."""
         return self.censored(FIRST) < len(self.seeds)
+
+    @property
+    def lucky(self) -> bool:
+        """Whether a seed that keeps the score at no level is inside at a smaller one, which counts as luck."""
+        return any(seed.luck for seed in self.seeds if seed.censored == FIRST)
 
     def censored(self, how: str) -> int:
         """Count the seeds that are censored in the given way."""
@@ -92,11 +99,13 @@ def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold
         curve = curves[seed]
         points = sorted(curve.points.values())
         places = [0.0, *(place for place, _ in points)]
-        kept = levels_kept([score >= limit for _, score in points])
+        inside = [score >= limit for _, score in points]
+        kept = levels_kept(inside)
         beyond = places[kept + 1] if kept < len(points) else places[kept]
         gaps.append(beyond - places[kept] if kept < len(points) else places[kept] - places[kept - 1])
         censored = LAST if kept == len(points) else FIRST if kept == 0 else ""
-        found.append((SeedThreshold(seed, share((places[kept] + beyond) / 2), censored), (places[kept] + beyond) / 2))
+        middle = (places[kept] + beyond) / 2
+        found.append((SeedThreshold(seed, share(middle), censored, sum(inside[kept:])), middle))
     interval = _with_gap(t_interval([halvings for _, halvings in found]), statistics.fmean(gaps) / 2)
     seeds = tuple(seed for seed, _ in found)
     open_end = any(seed.censored == LAST for seed in seeds)

@@ -9,7 +9,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lottery_core.experiments import Row
-from lottery_core.reports import by_size, evaluated, filled, measured, not_run_line, once
+from lottery_core.pruning import FLOOR
+from lottery_core.reports import (
+    COLLAPSED,
+    OTHER_SHARE,
+    OTHER_SHARE_MEANS,
+    by_round,
+    by_size,
+    carried_lines,
+    evaluated,
+    filled,
+    marks,
+    measured,
+    not_run_line,
+    of_line,
+    once,
+)
 from lottery_core.reports.page.figures import (
     NOTHING,
     Budget,
@@ -30,7 +45,6 @@ from lottery_core.reports.page.subject import Subject
 VARIANTS = ("mean", "median", "interquartile mean")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _MOST_NAMES = 2  # number of collapsed layers that a hint names
-_COLLAPSED, _NOT_RUN = "*", "†"
 
 
 def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
@@ -58,9 +72,18 @@ def curve_section(subjects: Sequence[Subject], budget: Budget) -> Section:
     share = budget.share(len(subjects)).rows
     section.tables += [_runs(subject, len(subjects) > 1, share) for subject in subjects if measured(subject.rows)]
     section.text += [line for subject in subjects if (line := not_run_line(_once(subject))) is not None]
+    section.text += [line for subject in subjects for line in carried_lines(_once(subject))]
+    signs = {sign for chart in section.charts for series in chart.data["series"] for sign in series["marks"]}
+    section.text += [text for sign, text in _SIGNS.items() if sign in signs]
     if not any(subject.rows for subject in subjects):
         section.text.append("No run has finished yet.")
     return section
+
+
+_SIGNS = {
+    "x": "A cross marks a level at which a layer of some ticket has collapsed.",
+    "circle-open": "A ring marks a level that was not run in some seed, where it is taken as the floor.",
+}
 
 
 def _once(subject: Subject) -> list[Row]:
@@ -130,7 +153,13 @@ def _series(switch: str, name: str, rows: Sequence[Row], looks: tuple[str, ...])
         "y": [[_statistic(variant, [row.score for row in some]) for some in cells] for variant in VARIANTS],
         "head": [f"{name}, {_level(some[0])}" for some in cells],
         "seeds": [[[seed_of(row), row.score, _gone(row)] for row in some] for some in cells],
+        "marks": [_sign(some) for some in cells],
     }
+
+
+def _sign(rows: Sequence[Row]) -> str:
+    # The marker instead of the kind's own.
+    return "circle-open" if any(row.not_run for row in rows) else "x" if any(row.collapsed for row in rows) else ""
 
 
 def _statistic(variant: str, scores: Sequence[float]) -> float:
@@ -145,25 +174,32 @@ def _level(row: Row) -> str:
 
 
 def _gone(row: Row) -> str:
+    if row.not_run:
+        return f"; not run: {row.not_run}"
     few, more = row.collapsed[:_MOST_NAMES], len(row.collapsed) - _MOST_NAMES
     return f"; collapsed: {', '.join(few)}{f' and {more} more' if more > 0 else ''}" if few else ""
 
 
 def _means(subject: Subject, rows: Sequence[Row], label: str, several: bool) -> Table:
     kinds = kinds_among(rows)
+    seeds = len({row.seed for row in rows if row.kind != FLOOR})
     lines = []
-    for round_, some in _by_round(rows).items():
-        first = some[0]
+    for round_, cells in sorted(by_round(rows).items()):
+        first = of_line(cells)
         line = [Cell(str(round_)), Cell(percent(first.pruned_fraction), exact(first.pruned_fraction))]
         line.append(Cell(percent(first.surviving_fraction), exact(first.surviving_fraction)))
-        lines.append([*line, *(_mean_cell([row for row in some if row.kind == kind]) for kind in kinds)])
+        lines.append(
+            [*line, *(_mean_cell(cells.get(kind, ()), 1 if kind == FLOOR else seeds, first) for kind in kinds)]
+        )
     caption = f"{f'{subject.name}: ' if several else ''}{label}, by round: mean ± standard deviation over seeds"
     if any(row.collapsed for row in rows):
-        caption += f"; {_COLLAPSED} a layer has collapsed"
+        caption += f"; {COLLAPSED} a layer has collapsed"
+    if any(OTHER_SHARE in cell.text for line in lines for cell in line):
+        caption += f"; {OTHER_SHARE_MEANS}"
     return Table(caption, ["round", "pruned", "surviving", *kinds], lines)
 
 
-def _mean_cell(rows: Sequence[Row]) -> Cell:
+def _mean_cell(rows: Sequence[Row], seeds: int, line: Row) -> Cell:
     if not rows:
         return Cell(NOTHING)
     scores = [row.score for row in rows]
@@ -171,9 +207,7 @@ def _mean_cell(rows: Sequence[Row]) -> Cell:
     text = number(value) if not math.isnan(value) else "nan"
     if len(scores) > 1 and math.isfinite(value):
         text += f" ± {number(statistics.stdev(scores))}"
-    marks = _COLLAPSED if any(row.collapsed for row in rows) else ""
-    marks += _NOT_RUN if any(row.not_run for row in rows) else ""
-    return Cell(text + marks, exact(value))
+    return Cell(text + marks(rows, seeds, line), exact(value))
 
 
 def _runs(subject: Subject, several: bool, most: int) -> Table:

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from lottery_core.experiments import Row, Run
+from lottery_core.reports import by_round, of_line
 from lottery_core.reports.page.figures import NOTHING, Budget, Cell, Chart, Section, Table, look, mean
 from lottery_core.reports.page.tickets import Tickets
 
@@ -23,7 +24,10 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Se
     :param budget: limits the number of cells in a table
     """
     section = Section("overlap", "Overlap of masks")
-    kinds, levels = tickets.kinds(), {row.round: row.surviving_fraction for row in rows}
+    kinds = tickets.kinds()
+    levels = {round_: of_line(cells).surviving_fraction for round_, cells in by_round(rows).items()}
+    # A kind with the counts of another experiment has levels of its own.
+    own = {kind: levels | _levels(row for row in rows if row.kind == kind) for kind in kinds}
     between_seeds = {kind: pairs for kind in kinds if (pairs := _between_seeds(tickets, kind))}
     between_kinds = _between_kinds(tickets, kinds)
     if not between_seeds and not between_kinds and len(tickets.rounds()) < 2:
@@ -35,7 +39,7 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Se
     )
     if between_seeds:
         title = "Between seeds: masks of one kind and round, of two seeds"
-        section.charts.append(_lines(title, between_seeds, levels, kinds))
+        section.charts.append(_lines(title, between_seeds, levels, kinds, own))
         section.tables.append(_table(title, between_seeds, budget.cells))
     else:
         section.text.append("Between seeds: one seed has nothing to be compared with.")
@@ -50,6 +54,10 @@ def overlap_section(tickets: Tickets, rows: Sequence[Row], budget: Budget) -> Se
         )
     _between_rounds(section, tickets, budget.cells)
     return section
+
+
+def _levels(rows: Iterable[Row]) -> dict[int, float]:
+    return {row.round: row.surviving_fraction for row in rows}
 
 
 def _pairs(tickets: Tickets, pairs: Iterable[tuple[Run, Run]]) -> Pairs:
@@ -84,7 +92,14 @@ def _between_kinds(tickets: Tickets, kinds: Sequence[str]) -> dict[str, Pairs]:
     return {f"{one} and {other}": dict(sorted(found[one, other].items())) for one, other in names if found[one, other]}
 
 
-def _lines(title: str, found: Mapping[str, Pairs], levels: Mapping[int, float], kinds: Sequence[str]) -> Chart:
+def _lines(
+    title: str,
+    found: Mapping[str, Pairs],
+    levels: Mapping[int, float],
+    kinds: Sequence[str],
+    own: Mapping[str, Mapping[int, float]] | None = None,
+) -> Chart:
+    # With own (kind -> round -> share), a line is drawn at the shares that its kind keeps.
     series: list[dict[str, Any]] = []
     legend = []
     for name, pairs in found.items():
@@ -99,7 +114,7 @@ def _lines(title: str, found: Mapping[str, Pairs], levels: Mapping[int, float], 
                     "name": what + name,
                     "look": [light, dark, dash, "circle" if index else marker, sign],
                     "faint": bool(index),
-                    "x": [levels[round_] for round_ in pairs],
+                    "x": [(own or {}).get(name, levels)[round_] for round_ in pairs],
                     "y": values,
                     "head": [f"{what}{name}, round {round_}" for round_ in pairs],
                     "tail": [f"{len(some)} pair{'' if len(some) == 1 else 's'}" for some in pairs.values()],

@@ -16,8 +16,8 @@ class Contrast(NamedTuple):
 
     :param name: the name of the contrast
     :param estimate: the difference
-    :param low: lower end of its interval; ``None`` for a single seed
-    :param high: upper end of its interval; ``None`` for a single seed
+    :param low: lower end of its interval; ``None`` for a single seed, and if all differences are equal
+    :param high: upper end of its interval; ``None`` if ``low`` is
     :param p: p-value of its test; ``None`` if it was not tested
     """
 

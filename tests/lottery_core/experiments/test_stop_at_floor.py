@@ -87,7 +87,7 @@ def test_both_ends_are_answered(stopped: Path) -> None:
     source = source_of(stopped)
     found = answer(source.rows, source.question(None))
     (line,) = [line for line in found.warnings if "not run" in line]
-    assert "not run, at the floor: 2 levels" in line
+    assert "not run, at the floor: 2 levels, between 20 (the floor) and 5% of the distance to dense" in line
     assert "both ends give the same conclusions" in line
     assert found.whole is not None
     assert found.whole.difference.estimate > 0
@@ -191,7 +191,7 @@ def test_levels_are_counted_once_whatever_the_noises_are(tmp_path: Path, capsys:
     done(tmp_path, 2, repeat_noise=2)
     report([tmp_path])
     out = capsys.readouterr().out
-    assert "not run, at the floor: 2 levels, between it and" in " ".join(out.split())
+    assert "not run, at the floor: 2 levels, between 20 (the floor) and" in " ".join(out.split())
     assert "† not run: at the floor (2 levels of 1 chain" in out
 
 
@@ -265,6 +265,15 @@ def test_search_runs_end_with_the_last_kind(tmp_path: Path) -> None:
 def test_the_floor_must_be_measured(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--stop-at-floor needs the measured floor, and .*floor\.json is missing"):
         done(tmp_path, 2)
+
+
+def test_a_floor_of_another_score_says_nothing(stopped: Path) -> None:
+    """After rescoring by something that has no floor, such as a command of the user."""
+    dense_ = dense(1)
+    row = next(row for row in read_rows(stopped) if row.run == dense_)
+    chosen = experiment(stopped, **SETTINGS, framework="fairseq", scoring={"score": ["./metric.sh"]})
+    with pytest.raises(ConfigError, match=r"needs the measured floor, and .*floor\.json is of another score: "):
+        floor_stop(chosen, Toy(), {dense_: row}, 2)
 
 
 def test_a_failed_dense_network_ends_no_kind(tmp_path: Path) -> None:

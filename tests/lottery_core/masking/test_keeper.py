@@ -324,9 +324,11 @@ def test_second_moments_are_lifted_and_survivors_do_not_notice(kind, monkeypatch
                 optimizer.zero_grad()
                 model(torch.randn(4, 6)).pow(2).sum().backward()
                 optimizer.step()
-        state = optimizer.state[model.weight]
-        moment, dead = state.get("exp_avg_sq", state.get("square_avg")), ~ticket.masks["weight"]
-        assert bool((moment[dead] > 0).all()) == lifts
+            state = optimizer.state[model.weight]
+            moment, dead = state.get("exp_avg_sq", state.get("square_avg")), ~ticket.masks["weight"]
+            assert bool((moment[dead] > 0).all()) == lifts
+        assert not moment[dead].any(), "a file that is written afterwards holds nothing of it"
+        assert moment[~dead].all()
         ends.append(snapshot(model).tensors)
     for name, value in ends[0].items():
         assert torch.equal(value.view(torch.int32), ends[1][name].view(torch.int32))

@@ -104,6 +104,25 @@ def test_pruned_parameters_stay_exactly_zero_while_masks_change(name: str, kind:
     assert_dead(model, seen[-1])
 
 
+@pytest.mark.parametrize(
+    ("kind", "criterion", "by_layer"),
+    [
+        ("gradual", "magnitude-layer", True),
+        ("gradual", "magnitude-increase", False),
+        ("gradual", "magnitude", False),
+        ("snip", "magnitude-layer", False),
+    ],
+)
+def test_weights_are_ranked_by_the_tickets_criterion_where_it_ranks_values_alone(
+    kind: str, criterion: str, by_layer: bool
+) -> None:
+    ticket = ticket_without_search(kind, snapshot(mlp(seed=3)), 0.2).with_origin(criterion=criterion)
+    masks = PruningInTraining.of(ticket, PruningSchedule(0, 1, 1), 77).prune(ticket.weights, 1.0)
+    shares = [mask.float().mean().item() for mask in masks.values() if mask.numel() >= 32]
+    assert masks.surviving == 77
+    assert (max(shares) - min(shares) < 0.02) == by_layer
+
+
 def test_momentum_and_gradients_of_what_died_are_cleared_at_once() -> None:
     """Otherwise the next step of the optimizer would move what was pruned, or clip by it."""
     model = mlp(seed=3)

@@ -269,6 +269,9 @@ def test_interquartile_means_with_intervals() -> None:
     )
     assert interval_table(many[:3]).splitlines()[2].split()[1:] == ["6.667", "[1.000,", "10.000]"]
     assert "leaves none out" not in interval_table(many)
+    text = interval_table([*many[:3], replace(many[3], not_run="at the floor", score=1.0)])
+    assert "; † not run in some seeds, taken as the floor\n" in text
+    assert text.endswith("]†")
 
 
 def test_any_number_of_kinds(tmp_path: Path) -> None:

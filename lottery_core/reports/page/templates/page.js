@@ -49,7 +49,7 @@
     const y = series.y[Math.min(state.variant, series.y.length - 1)];
     const [light, night, dash, symbol] = series.look;
     const own = isDark() ? night : light;
-    const gone = (series.seeds || []).map((seeds) => seeds.some((seed) => seed[2]));
+    const marks = series.marks || [];
     const grouped = !state.group || !series.group || series.group === state.group;
     const common = {
       type: "scatter", name: plain(series.name), hoverinfo: "text", showlegend: false,
@@ -59,8 +59,8 @@
       ...common, x: series.x, y, hovertext: hints(series, y, chart.variants[state.variant]), connectgaps: false,
       line: { color: own, dash: series.runs ? "solid" : dash, width: series.runs ? 1 : series.faint ? 1.4 : 2.2 },
       marker: {
-        color: own, opacity: 1, line: { width: 0 }, size: series.x.map((_, index) => (gone[index] ? 12 : 9)),
-        symbol: series.x.map((_, index) => (gone[index] ? "x" : symbol)),
+        color: own, opacity: 1, line: { width: 0 }, size: series.x.map((_, index) => (marks[index] ? 12 : 9)),
+        symbol: series.x.map((_, index) => marks[index] || symbol),
       },
       opacity: series.runs ? 0.75 : series.faint ? 0.8 : 1,
       mode: series.flat || series.runs || series.faint ? "lines" : "lines+markers",

@@ -65,6 +65,8 @@ def test_how_small_is_a_threshold_a_seed_and_an_interval_over_seeds() -> None:
     same = asked({"winning": [HIGH] * 3}, (1.0,) * 3).thresholds[0]
     assert same.low is not None
     assert same.low == pytest.approx(0.41)  # not a point: what lies between the levels was not tried
+    text = one_line(found)  # shares are of the pool, which a scope may make smaller than the network
+    assert "of the 1,000 parameters in the pool: winning: down to 49% of the pool (2.0 times smaller; 95%: " in text
 
 
 def test_thresholds_beyond_the_levels_are_censored() -> None:
@@ -75,6 +77,19 @@ def test_thresholds_beyond_the_levels_are_censored() -> None:
     text = one_line(found)
     assert "1 of 2 seeds is inside at the last level, so smaller may do" in text
     assert "random: not kept at any level (all 2 seeds)." in text
+
+
+def test_seeds_that_keep_no_level_may_be_inside_at_a_small_one() -> None:
+    """A stroke of luck far below: by the cheapest split they keep nothing, and yet one level is inside."""
+    lucky, low = [0.1, 0.2, 0.1, 1.0, 0.1, 0.1], [0.1] * 6
+    two = one_line(asked({"winning": [[1.0, 1.0, *low[2:]], lucky, low]}, (1.0,) * 3))
+    assert "; 2 of 3 seeds keep the score at no level, apart from smaller ones that count as luck)." in two
+    assert "; 1 of 2 seeds keeps the score at no level)." in one_line(
+        asked({"winning": [[1.0, 1.0, *low[2:]], low]}, (1.0,) * 2)
+    )
+    none = asked({"winning": [lucky, low]}, (1.0,) * 2)
+    assert [seed.luck for seed in none.thresholds[0].seeds] == [1, 0]
+    assert "not kept at any level (all 2 seeds, apart from smaller ones that count as luck)." in one_line(none)
 
 
 def test_the_area_is_a_mean_over_halvings() -> None:
@@ -105,12 +120,20 @@ def test_the_whole_effect_is_tested_first_and_opens_the_gate() -> None:
     assert (mask.contrast.first, mask.contrast.second) == ("reinit", "random")
     assert good.parts_at is not None
     assert good.parts_at[0] == pytest.approx(0.64)
-    assert "part at 64% of the parameters" in sentences(good)
+    assert "part at 64% of the pool" in sentences(good)
+    assert ": the mean score over all levels" in sentences(good).replace(", by", ":")
     shut = asked({**kinds, "random": jitter(HIGH, 8)}, (1.0,) * 8)
     assert shut.whole is not None
     assert shut.whole.verdict == NOT_SHOWN
     assert [(other.verdict, other.why) for other in shut.others] == [(NOT_TESTED, "the whole effect is not shown")] * 2
     assert shut.parts_at is None
+
+
+def test_equal_differences_have_no_interval() -> None:
+    found = asked({"winning": [HIGH] * 3, "random": [LOW] * 3}, (1.0,) * 3)
+    assert found.whole is not None
+    assert found.whole.difference.low is None
+    assert "(no spread, so no interval); an estimate, no test" in one_line(found)
 
 
 def test_more_tests_need_more_seeds() -> None:
@@ -128,6 +151,25 @@ def test_seeds_that_differ_are_compared_by_welch() -> None:
     assert found is not None
     assert (found.paired, found.seeds, found.verdict) == (False, 6, SHOWN)
     assert found.difference.low is not None
+    assert "not paired: the seeds differ, 6 against 6." in one_line(answer(apart, question_of(LABEL, "")))
+
+
+def test_seeds_and_levels_of_a_line_are_told_where_they_are_not_those_of_the_title() -> None:
+    """Random tickets have three of five seeds, and two of four levels."""
+    scores: Scores = {"winning": jitter(HIGH, 5), "reinit": jitter(LOW, 5), "random": jitter(LOW, 3)}
+    data = [some for some in rows(scores, (1.0,) * 5) if some.kind != "random" or some.round in (2, 4)]
+    found = answer(data, question_of(LABEL, ""))
+    text = one_line(found)
+    assert found.whole is not None
+    assert (found.whole.seeds, found.whole.sides, found.whole.rounds) == (3, (3, 3), (2, 4))
+    assert "by the mean score over the levels that both kinds have" in text
+    whole, start = text.partition("winning against random")[2].split("the start, winning against reinit")
+    assert "; 3 pairs; over 2 of 4 levels, from 64% to 41%." in whole
+    assert "pair" not in start.partition(".")[0]
+    small = one_line(asked({"winning": [HIGH] * 5, "random": [HIGH] * 3}, (1.0,) * 5)).partition(" winning: ")[2]
+    assert re.match(r"down to 46% of the pool \(2\.2 times smaller; 95%: .*; 3 seeds; 95%: ", small)
+    one = [some for some in data if some.kind != "random" or some.round == 2]
+    assert "; 3 pairs; at 64% alone." in one_line(answer(one, question_of(LABEL, "")))
 
 
 def test_an_unfinished_seed_is_left_out_and_a_kind_that_ended_early_is_compared_where_it_is() -> None:
@@ -201,9 +243,7 @@ def test_lower_is_better_and_negative_scores_give_the_same_answer() -> None:
 
 def test_tickets_better_than_dense_are_told() -> None:
     text = one_line(asked({"winning": [[1.4, 1.5, 1.2, 0.2]]}))
-    assert "the dense network is not trained to its end: tickets are better (winning 1.5 at 64.0%" in text.replace(
-        "\n    ", " "
-    )
+    assert "the dense network is not trained to its end: tickets are better (winning 1.5 at 64.0% of the pool," in text
     once = asked({"winning": [[1.0, 1.4, 1.0, 0.2]]})  # at one level only: luck
     assert once.warnings == ()
     noisy = asked({"winning": [[1.4, 1.5, 1.2, 0.2]] * 2}, (0.2, 1.8))  # within two standard errors of dense

@@ -51,7 +51,14 @@ def test_intervals_are_those_of_scipy() -> None:
         stats.ttest_ind(values, others, equal_var=False, alternative="greater").pvalue
     )
     assert (t_interval([3.0]).low, welch_interval([3.0], [1.0, 2.0]).high) == (None, None)
-    assert welch_interval([2.0, 2.0], [1.0, 1.0]).low == 1.0
+
+
+def test_seeds_without_spread_claim_no_certainty() -> None:
+    """Neither an interval of zero width, nor a p value below that of a permutation test of so many seeds."""
+    assert welch_interval([2.0, 2.0], [1.0, 1.0]).low is None
+    assert welch_p([2.0] * 5, [1.0] * 5) == 1 / 252
+    assert welch_p([2.0] * 4 + [2.001], [1.0] * 5) == 1 / 252
+    assert (welch_p([1.0] * 5, [1.0] * 5), welch_p([1.0] * 5, [2.0] * 5)) == (1.0, 1.0)
 
 
 def test_holm() -> None:

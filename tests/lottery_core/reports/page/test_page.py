@@ -28,6 +28,10 @@ from lottery_core.reports.page import (
     subject_of,
     write_page,
 )
+from lottery_core.reports.page.curve import curve_section
+from lottery_core.reports.page.figures import Budget
+from lottery_core.reports.page.overlap import overlap_section
+from lottery_core.reports.page.tickets import Tickets
 from tests.lottery_core.reports.page.made import LAYERS, write_experiment
 from tests.lottery_core.reports.page.parsed import Page
 from tests.lottery_core.reports.test_report import row
@@ -89,6 +93,46 @@ def test_the_interquartile_mean_leaves_out_quarters() -> None:
     ]
     (chart,) = Page(render_page([Subject("x", rows)])).charts.values()
     assert [y[0] for y in chart["series"][1]["y"]] == [12.5, 9.5, 9.5]
+
+
+def test_the_means_have_the_marks_of_the_table() -> None:
+    """The share of a line is not that of a kind with the counts of another experiment."""
+    other = {"surviving": 900, "surviving_fraction": 0.9, "pruned_fraction": 0.1, "carried": 500}
+    rows = [
+        *(row("dense", 0, 100.0, seed) for seed in (1, 2)),
+        row("floor", 0, 0.0),
+        *(replace(row("transfer", 1, 70.0, seed), **other) for seed in (1, 2)),
+        *(row("winning", 1, 90.0, seed, ("0.weight",)) for seed in (1, 2)),
+        row("random", 1, 80.0),
+        *(replace(row("random", 2, math.nan, seed), not_run="at the floor") for seed in (1, 2)),
+    ]
+    section = curve_section([Subject("x", rows)], Budget())
+    means = section.tables[0]
+    assert means.head == ["round", "pruned", "surviving", "dense", "winning", "random", "transfer", "floor"]
+    lines = [[cell.text for cell in line] for line in means.rows]
+    assert lines[1][2:7] == ["80%", "\N{EN DASH}", "90.00 ± 0.000*", "80.00 (n=1)", "70.00 ± 0.000‡"]
+    assert (lines[0][7], lines[2][5]) == ("0.000", "0.000 ± 0.000†")
+    assert means.caption.endswith(
+        "; * a layer has collapsed; ‡ keeps another share of the pool than its line says, so it is of another level"
+    )
+    text = " ".join(str(part) for part in section.text)
+    assert "transfer: masks of another experiment for 500 of 1,000 parameters" in text
+    assert "A ring marks a level that was not run" in text
+    random = next(series for series in section.charts[0].data["series"] if series["switch"] == "0-random")
+    assert random["marks"] == ["", "circle-open"]
+    assert random["seeds"][1][0] == ["seed 1", 0.0, "; not run: at the floor"]
+
+
+def test_overlaps_are_drawn_at_the_shares_that_kinds_keep(made: tuple[Path, list[Row], Page]) -> None:
+    """A last row of another share, as of transfer-random, moves only its own line."""
+    out, rows, _ = made
+    moved = [replace(some, surviving_fraction=0.9) if some.kind == "random" else some for some in rows]
+    section = overlap_section(Tickets(out, rows), moved, Budget())
+    shares = {some.round: some.surviving_fraction for some in rows}
+    by_name = {series["name"]: series["x"] for series in section.charts[0].data["series"]}
+    assert by_name["winning"] == [shares[1], shares[2]]
+    assert by_name["random"] == [0.9, 0.9]
+    assert [tick for tick, _ in section.charts[1].data["ticks"]] == [shares[1], shares[2]]
 
 
 def test_survivors_and_overlaps_are_those_of_the_tickets(made: tuple[Path, list[Row], Page]) -> None:
