@@ -81,6 +81,7 @@ class MaskKeeper:
         for optimizer in optimizers:
             check_optimizer(optimizer)
         self._handles: list[Any] = []
+        self._lifted: list[weakref.ref[Optimizer]] = []  # those whose second moments are kept away from zero
         self._frozen: set[str] = set()
         self._displaced: list[weakref.ref[MaskKeeper]] = []  # those whose hooks these have replaced
         self._foreign = False  # whether gradients come from elsewhere than their accumulation
@@ -125,6 +126,7 @@ class MaskKeeper:
 
         :param masks: masks of the same pool
         """
+        self.detach()
         self.masks = masks
         self._held.change(masks)
         self.attach()
@@ -134,10 +136,16 @@ class MaskKeeper:
             self.guard(model)
 
     def detach(self) -> None:
-        """Remove the hooks; calling it twice is safe. Training without the hooks brings pruned parameters back."""
+        """Remove the hooks and what they left in optimizers; training without them brings pruned parameters back.
+
+        Calling it twice is safe.
+        """
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for optimizer in _living_optimizers(self._lifted):
+            self._held.zero_state(_state_of(optimizer))  # a file that is saved from now on has none of it
+        self._lifted.clear()
         self._frozen.clear()
         for parameter in _living(self._parameters):
             if _keeper_of(parameter) is self:
@@ -201,6 +209,7 @@ class MaskKeeper:
             self._handles.append(follow_steps(optimizer, lambda _: self.enforce()))
         elif slowed_by_zeros(optimizer):
             self._handles.append(follow_steps(optimizer, self._lift_moments()))
+            self._lifted.append(weakref.ref(optimizer))
         loading = follow_loading(optimizer, lambda optimizer: self._held.zero_state(_state_of(optimizer)))
         if loading is not None:
             self._handles.append(loading)

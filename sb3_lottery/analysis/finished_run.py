@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from lottery_core.errors import ConfigError
@@ -21,6 +22,8 @@ from sb3_lottery.models import ModelSettings, make_rendered_env
 from sb3_lottery.training import MODEL, NORMALIZE, RunSettings, Sb3, saved_model
 
 T = TypeVar("T")
+# HerReplayBuffer cannot be made without an environment, and a buffer may need gigabytes.
+_NO_BUFFER: dict[str, Any] = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1, "n_steps": 1}
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class FinishedRun:
         """
         made = self.settings
         kind = made.model_class if isinstance(made, UserModel) else made.algorithm.load()
-        model: BaseAlgorithm = _unpickled(self.folder / MODEL, lambda path: kind.load(path, device="cpu"))
+        kept = _NO_BUFFER if issubclass(kind, OffPolicyAlgorithm) else {}
+        model: BaseAlgorithm = _unpickled(self.folder / MODEL, lambda path: kind.load(path, device="cpu", **kept))
         return model
 
     def rendered_env(self, seed: int, render_mode: str) -> VecEnv:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_normalize
 
 from lottery_core.errors import ConfigError
 from lottery_core.files import first_line
+from sb3_lottery.backends import env_spec
 from sb3_lottery.find import function_named
 from sb3_lottery.training import call_make_model
 
 OPTION = "--make-model"
+
+
+def _made_again(spec: EnvSpec, render_mode: str) -> gymnasium.Env[Any, Any]:
+    # Monitor, which does not record its arguments, sees the rewards that it sees in training.
+    wrappers = [each for each in spec.additional_wrappers if each.name != Monitor.__name__]
+    names = [each.name for each in spec.additional_wrappers]
+    inside = names.index(Monitor.__name__) if Monitor.__name__ in names else len(names)
+    own = replace(spec, additional_wrappers=tuple(wrappers[:inside]))
+    env: Any = Monitor(gymnasium.make(own, render_mode=render_mode))
+    for wrapper in wrappers[inside:]:
+        env = load_env_creator(wrapper.entry_point)(env=env, **(wrapper.kwargs or {}))
+    return env  # type: ignore[no-any-return]
 
 
 class UserModel:
@@ -46,10 +61,7 @@ class UserModel:
                 )
             self.normalizes = unwrap_vec_normalize(model.env) is not None
             self._spaces = model.observation_space, model.action_space
-            try:
-                self._spec = model.env.get_attr("spec", 0)[0]
-            except (AttributeError, RuntimeError):
-                self._spec = None
+            self._spec = env_spec(model.env)
         finally:
             model.env.close()
         self.env = str(getattr(self._spec, "id", "the environment"))
@@ -65,14 +77,13 @@ class UserModel:
             raise ConfigError(
                 "make_model's environment is not registered with gymnasium, so it cannot be made to render"
             )
-        wrappers = [each for each in self._spec.additional_wrappers if each.name != Monitor.__name__]
-        lost = [each.name for each in wrappers if each.kwargs is None]
+        wrappers = list(self._spec.additional_wrappers)
+        lost = [each.name for each in wrappers if each.kwargs is None and each.name != Monitor.__name__]
         if lost:
             raise ConfigError(
                 f"{self.env} has the wrapper {lost[0]}, which cannot be repeated: its arguments are not known"
             )
-        spec = replace(self._spec, additional_wrappers=tuple(wrappers))
-        env: VecEnv = DummyVecEnv([lambda: Monitor(gymnasium.make(spec, render_mode=render_mode))])
+        env: VecEnv = DummyVecEnv([partial(_made_again, self._spec, render_mode)])
         env.seed(seed)
         env = BaseAlgorithm._wrap_env(env, verbose=0)  # e.g. transposed images, as in training
         for what, found, asked in zip(

@@ -12,6 +12,7 @@ from sb3_lottery.backends.choose import (
     make_environments,
     step_threads,
 )
+from sb3_lottery.backends.env_spec import env_spec
 from sb3_lottery.backends.envpool_vec import SUCCESSORS
 from sb3_lottery.backends.played import NamedFailures
 from sb3_lottery.backends.request import FRAME_STACK, EnvRequest
@@ -29,6 +30,7 @@ __all__ = [
     "atari_hint",
     "check_backend",
     "choose_backend",
+    "env_spec",
     "installed",
     "make_environments",
     "step_threads",

@@ -58,7 +58,15 @@ from sb3_lottery.models import (
     weights_of,
     with_few_environments,
 )
-from sb3_lottery.training import Sb3, check_model, check_points, check_room, early_rewind, whole_rollouts
+from sb3_lottery.training import (
+    Sb3,
+    check_model,
+    check_points,
+    check_room,
+    early_rewind,
+    new_statistics,
+    whole_rollouts,
+)
 
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
@@ -91,9 +99,9 @@ def _preflight(request: Request, here: bool) -> list[str]:
         schedule = PruningSchedule.parse(experiment.gradual)
         check_room(model, training, experiment.kinds, schedule, experiment.search, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
-        early = early_rewind(model, training, settings.n_envs) if any_rewinds(experiment.kinds) else None
-        frozen = experiment.frozen_line(weights)
-        return [*same, *carried, *([frozen] if frozen else []), *(line for line in (longer, early) if line)]
+        rewound = early_rewind(model, training, settings.n_envs), new_statistics(model, training)
+        lines = (experiment.frozen_line(weights), longer, *(rewound if any_rewinds(experiment.kinds) else ()))
+        return [*same, *carried, *(line for line in lines if line)]
     finally:
         assert model.env is not None
         model.env.close()
@@ -174,6 +182,7 @@ def _measure_floor(request: Request, quiet: bool) -> None:
     first = experiment.first_seed
     done = read_marker(experiment.out / dense(first).folder, experiment)
     if (done is not None or first not in experiment.seeds) and read_floor(experiment.out) is None:
+        Progress(quiet=quiet).say("measuring the floor, 100 episodes of each policy that has learned nothing")
         try:
             score, policy, _ = floor(replace(model, device="cpu"), first)
         except LotteryError:

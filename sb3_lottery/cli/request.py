@@ -16,7 +16,7 @@ from sb3_lottery.cli.environment_options import choose_environment
 from sb3_lottery.cli.options import DEFAULTS
 from sb3_lottery.cli.presets import PRESETS, SOURCE
 from sb3_lottery.cli.zoo import zoo_entry
-from sb3_lottery.models import ModelSettings, Pretrained, algorithm, checked_shares, scope_words
+from sb3_lottery.models import AUTO, NATURE, ModelSettings, Pretrained, algorithm, checked_shares, scope_words
 from sb3_lottery.training import (
     EVALUATION,
     UNITS,
@@ -119,7 +119,22 @@ def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     if values["fused"]:
         values |= _fused(values)
-    return choose_environment(values, given, preset)
+    values = choose_environment(values, given, preset)
+    if not read_row(values["out"]):  # a folder that began with them goes on
+        _check_effects(values, given)
+    return values
+
+
+def _check_effects(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    row = algorithm(values["algo"])
+    if given.get("ortho_init") and not row.on_policy:
+        raise ConfigError(f"--ortho-init is for algorithms with rollouts (PPO, A2C, ...); {row.title} has none")
+    sees_images = values["policy"] == "cnn" or (values["policy"] == AUTO and atari_game(values["env"]) is not None)
+    behind = values["cnn"] == NATURE and (len(values["net_arch"] or ()) > 1 or "net_arch" in values["policy_kwargs"])
+    if sees_images and not behind and given.get("activation", "relu") != "relu":
+        raise ConfigError(
+            f"--activation {given['activation']} has no effect: the CNN has ReLU, and no layers of --net-arch follow it"
+        )
 
 
 def _scored_as_before(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +195,8 @@ def _check_rewind_options(given: Mapping[str, Any]) -> None:
 
 def _fused(values: Mapping[str, Any]) -> dict[str, Any]:
     # --fused as --optimizer and --optimizer-kwargs.
-    optimizer = values["optimizer"] or ("rmsprop-tf" if values["algo"] == "a2c" else "adam")
+    own = "rmsprop" if values["algo"] == "a2c" and values["hyperparams"].get("use_rms_prop", True) else "adam"
+    optimizer = values["optimizer"] or own
     if optimizer not in ("adam", "adamw"):
         raise ConfigError(f"--fused is for adam and adamw, not for {optimizer}")
     defaults: dict[str, Any] = {}

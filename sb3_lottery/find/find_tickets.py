@@ -214,9 +214,9 @@ def find_tickets(
         command = partial(worker_command, make_model, callbacks)
         executor = Processes(lambda _, folder: command(folder), jobs)
         command(experiment.out)  # a function that another process cannot import is refused here
-    if floor:
-        _measure_floor(experiment, make_model)
     try:
+        if floor:
+            _measure_floor(experiment, make_model, shown)
         rows = Runner(experiment, Sb3(), executor, shown).run()
     except KeyboardInterrupt:
         Progress().say("find_tickets: stopped; call it again to resume")
@@ -225,9 +225,10 @@ def find_tickets(
     return Found(rows, experiment.out, experiment.score_label, score_episodes)
 
 
-def _measure_floor(experiment: Experiment, make_model: MakeModel) -> None:
+def _measure_floor(experiment: Experiment, make_model: MakeModel, shown: Progress) -> None:
     if experiment.check_same_as_before() and read_floor(experiment.out) is not None:
         return
+    shown.say("measuring the floor, 100 episodes of each policy that has learned nothing (floor=False leaves it out)")
     make = partial(call_make_model, make_model)
     try:
         score, policy, _ = floor_of(make, lambda seed: _env_of(make(seed)), experiment.seeds[0])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy
@@ -18,7 +19,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Score
 from lottery_core.pruning import derive_seed
 from sb3_lottery.models import needs_action_masks
-from sb3_lottery.training import Evaluation, FreshEnv
+from sb3_lottery.training import Evaluation, FreshEnv, Watch
 
 _MOST_ACTIONS = 32  # number of constant actions that are tried
 _MOST_STEPS = 1000  # steps of an episode on average: an action may be one with which an episode never ends
@@ -50,16 +51,16 @@ def floor_of(
 ) -> tuple[Score, str, dict[str, float]]:
     """Measure the floor: the best of random actions, each constant action, and the untrained network.
 
-    A policy that takes more than 1,000 steps an episode is stopped; the episodes that have ended by then count, and
-    without any it is left out. A model that needs action masks is compared with no policy that ignores them. A model
-    that ``make`` loads is drawn anew, as ``load`` itself does before it reads the weights.
+    A policy, also the network, that takes more than 1,000 steps an episode is stopped; the episodes that have ended by
+    then count, and without any it is left out. A model that needs action masks is compared with no policy that ignores
+    them. A model that ``make`` loads is drawn anew, as ``load`` itself does before it reads the weights.
 
     :param make: makes a fresh model from a seed
     :param fresh_env: makes environments from a seed; they are closed here
     :param seed: seed of the environments, the actions and the network
     :param episodes: number of episodes for each policy
     :returns: the best score, the name of the policy that reached it, and the mean return of each policy
-    :raises ConfigError: ``episodes`` is below 1
+    :raises ConfigError: ``episodes`` is below 1, or no policy has ended an episode
     """
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, not {episodes}")
@@ -68,43 +69,48 @@ def floor_of(
     try:
         if model.num_timesteps:  # it was loaded: the floor is that of what has learned nothing
             model._setup_model()
-        untrained = Evaluation(episodes)(model, Score(0.0), fresh_env, own)
+        untrained = _scored(episodes, partial(Evaluation(episodes).play, model, fresh_env, own))
         space, masked = model.action_space, needs_action_masks(model)
     finally:
         if model.env is not None:
             model.env.close()
-    scores = {"the untrained network": (untrained.eval_score or 0.0, untrained.eval_se or math.nan, episodes)}
+    scores = {"the untrained network": untrained}
     space.seed(own)
     constant = range(int(space.n)) if isinstance(space, Discrete) and space.n <= _MOST_ACTIONS else ()
     policies = {"random actions": _Actions(space, None), **{f"action {a} always": _Actions(space, a) for a in constant}}
     for name, policy in () if masked else policies.items():
-        played = _played(fresh_env(own), policy, episodes)
-        if played is not None:
-            scores[name] = played
-    best = max(scores, key=lambda name: scores[name][0])
-    score, error, count = scores[best]
-    return Score(score, error, count), best, {name: found[0] for name, found in scores.items()}
+        scores[name] = _scored(episodes, partial(_play, fresh_env(own), policy, episodes))
+    ended = {name: found for name, found in scores.items() if found is not None}
+    if not ended:
+        raise ConfigError(f"no episode has ended in {_MOST_STEPS * episodes:,} steps of any policy: there is no floor")
+    best = max(ended, key=lambda name: ended[name].score)
+    return ended[best], best, {name: found.score for name, found in ended.items()}
 
 
-def _played(env: VecEnv, policy: Any, episodes: int) -> tuple[float, float, int] | None:
-    normalizer = unwrap_vec_normalize(env)
-    if normalizer is not None:
-        normalizer.norm_reward = False
+def _scored(episodes: int, play: Callable[[Watch], object]) -> Score | None:
+    # The score of the episodes that have ended before the policy has taken too many steps; None if none has.
     steps, returns = 0, []
 
-    def count(evaluation: dict[str, Any], _: object) -> None:
+    def count(evaluation: Mapping[str, Any], _: object) -> None:
         nonlocal steps, returns
         steps, returns = steps + 1, evaluation["episode_rewards"]
         if steps > _MOST_STEPS * episodes:
             raise _EnoughError
 
-    try:
-        with suppress(_EnoughError):
-            evaluate_policy(policy, env, episodes, callback=count, return_episode_rewards=True, warn=False)
-    finally:
-        env.close()
+    with suppress(_EnoughError):
+        play(count)
     values = [float(value) for value in returns]
     if not values:
         return None
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return statistics.fmean(values), error, len(values)
+    return Score(statistics.fmean(values), error, len(values))
+
+
+def _play(env: VecEnv, policy: Any, episodes: int, watch: Watch) -> None:
+    normalizer = unwrap_vec_normalize(env)
+    if normalizer is not None:
+        normalizer.norm_reward = False
+    try:
+        evaluate_policy(policy, env, episodes, callback=watch, return_episode_rewards=True, warn=False)
+    finally:
+        env.close()

@@ -26,6 +26,7 @@ from sb3_lottery.training import (
     early_rewind,
     first_update,
     is_monitored,
+    new_statistics,
     whole_rollouts,
 )
 
@@ -92,7 +93,7 @@ def look_at(
         about_rewind: list[str] = []
         if default_rewind is not None:
             spec, about_rewind = _default_rewind(model, spec, default_rewind)
-        warning = early_rewind(model, spec)
+        warnings = early_rewind(model, spec), new_statistics(model, spec)
         described = ModelFacts(
             describe_model(model),
             words,
@@ -100,7 +101,7 @@ def look_at(
             spec,
             tuple(_notes(model)),
             whole_rollouts(model, spec.length),
-            (*about_rewind, *([warning] if warning else [])),
+            (*about_rewind, *(line for line in warnings if line)),
             layout,
         )
     finally:

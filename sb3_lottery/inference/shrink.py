@@ -33,13 +33,16 @@ def shrink_policy(model: BaseAlgorithm) -> Report:
     .. warning::
         A ticket does not fit the smaller network: shrink after the last training run.
 
-    :param model: a trained model of any algorithm except CrossQ (batch normalisation) and ARS
+    :param model: a trained model of any algorithm except ARS; of CrossQ only without batch normalisation
     :returns: what was removed, a report that is false if nothing was removed
     :raises ConfigError: the policy is not one of SB3's, has no known network or batch normalisation, does not match its
         ``policy_kwargs``, or is being trained with a ticket
     """
     if any(map(is_held, model.policy.parameters())):
-        raise ConfigError("the model is training a ticket: shrink it after learn() has returned")
+        raise ConfigError(
+            "the model is training a ticket: shrink it after learn() has returned (if Ctrl-C or an exception has ended "
+            "it, call release() of its LotteryCallback first)"
+        )
 
     old = model.policy
     policy, kwargs, report = smaller(old, model.policy_kwargs, lambda kwargs: make_policy(model.__dict__, kwargs))

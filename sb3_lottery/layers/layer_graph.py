@@ -50,7 +50,7 @@ _Signal = tuple[_Part, ...]
 class LayerGraph:
     """The layers of a policy, and which layer reads which.
 
-    :param policy: policy of SB3 or sb3-contrib, except CrossQ's
+    :param policy: policy of SB3 or sb3-contrib
     :raises ConfigError: the policy is a user's own class, has batch normalisation, or has no known network
     """
 
@@ -66,8 +66,9 @@ class LayerGraph:
         if hasattr(policy, "mlp_extractor"):
             self._actor_critic()
         elif hasattr(policy, "actor"):
-            for suffix in ("", _TARGET):
-                self._actor_and_critics(getattr(policy, f"actor{suffix}", None), getattr(policy, f"critic{suffix}"))
+            self._actor_and_critics(policy.actor, policy.critic)
+            if hasattr(policy, f"critic{_TARGET}"):  # CrossQ has none
+                self._actor_and_critics(getattr(policy, f"actor{_TARGET}", None), getattr(policy, f"critic{_TARGET}"))
         else:
             for name, net in policy.named_children():
                 self._through(getattr(net, name.removesuffix(_TARGET)), self._features_of(net))

@@ -3,7 +3,7 @@
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model, check_points, early_rewind, first_update, whole_rollouts
 from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
-from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation, FreshEnv
+from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation, FreshEnv, Watch, refuse_endless
 from sb3_lottery.training.fingerprint import describe_model
 from sb3_lottery.training.framework import Sb3, all_versions, score_label
 from sb3_lottery.training.in_process import (
@@ -15,6 +15,7 @@ from sb3_lottery.training.in_process import (
     check_not_shared,
 )
 from sb3_lottery.training.pruner import check_room
+from sb3_lottery.training.recorder import new_statistics
 from sb3_lottery.training.run_settings import RunSettings, saved_model
 from sb3_lottery.training.spec import UNITS, TrainingSpec, parse_rewind, spec_of_length
 from sb3_lottery.training.train import MODEL, NORMALIZE, train_run
@@ -36,6 +37,7 @@ __all__ = [
     "TRAINING",
     "TrainingSpec",
     "UNITS",
+    "Watch",
     "all_versions",
     "call_callbacks",
     "call_make_model",
@@ -47,7 +49,9 @@ __all__ = [
     "early_rewind",
     "first_update",
     "is_monitored",
+    "new_statistics",
     "parse_rewind",
+    "refuse_endless",
     "saved_model",
     "score_label",
     "spec_of_length",

@@ -159,7 +159,7 @@ class LotteryCallback(BaseCallback):
             restart = False  # a second learn goes on with the masks of the first
         if restart is None:
             restart = not _holds(ticket, {name: parameters[name][0] for name in ticket.masks})
-        self._release()
+        self.release()
         self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=targets, restart=restart)
         self._checked = self.num_timesteps
         self._guarded = writes_beside_optimizers(self.model)
@@ -266,9 +266,10 @@ class LotteryCallback(BaseCallback):
             if self._keeper is not None and self._keeper.attached:
                 self._keeper.enforce()
         finally:
-            self._release()
+            self.release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Stop enforcing the masks, where Ctrl-C or an exception has ended ``learn``; calling it twice is safe."""
         if self._pruner is not None:
             self._pruner.detach()
             self._pruner = None

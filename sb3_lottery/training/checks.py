@@ -17,6 +17,7 @@ from lottery_core.experiments import REMAINING, Point, coinciding, parse_point
 from lottery_core.masking import check_optimizer
 from lottery_core.pruning import BEST_OF, BUDGET, CONTROLS, IN_TRAINING, UNPRUNED, WINNING, parse_search
 from lottery_core.tickets import Ticket
+from sb3_lottery.backends import env_spec
 from sb3_lottery.models import optimizers_of
 from sb3_lottery.training.spec import UNITS, TrainingSpec
 
@@ -181,10 +182,7 @@ def _why_first(model: BaseAlgorithm) -> str:
 
 
 def _longest_episode(model: BaseAlgorithm) -> int | None:
-    try:
-        spec = model.env.get_attr("spec", 0)[0] if model.env is not None else None
-    except (AttributeError, RuntimeError, IndexError):
-        return None
+    spec = None if model.env is None else env_spec(model.env)
     return getattr(spec, "max_episode_steps", None)
 
 

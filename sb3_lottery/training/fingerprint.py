@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
+from sb3_lottery.backends import env_spec
 from sb3_lottery.models import weights_of
 
 # Not part of the configuration: these differ between seeds, change in training, or only affect output.
@@ -50,10 +51,7 @@ def _environment(env: VecEnv) -> dict[str, Any]:
         inner = inner.venv
     # Gymnasium writes an environment as <Wrapper<Wrapper<Env<id>>>>.
     wrappers += [str(single) for single in getattr(inner, "envs", [])[:1] if " at 0x" not in str(single)]
-    try:
-        spec = env.get_attr("spec", 0)[0]
-    except (AttributeError, RuntimeError, IndexError):
-        spec = None
+    spec = env_spec(env)
     return {
         "n_envs": env.num_envs,
         "id": getattr(spec, "id", None),

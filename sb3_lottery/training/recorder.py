@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch.utils.hooks import RemovableHandle
 
@@ -18,6 +19,21 @@ from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 Report = Callable[[Mapping[str, Any]], None]
 KeepPoint = Callable[[Weights, Mapping[str, int]], None]
+
+
+def new_statistics(model: BaseAlgorithm, spec: TrainingSpec) -> str | None:
+    """Return a warning if rewound weights would meet observations that are normalised as at the start.
+
+    :param model: model with its environment
+    :param spec: length of training, rewind point and score
+    """
+    statistics, point = model.get_vec_normalize_env(), spec.rewind
+    if statistics is None or not statistics.norm_obs or point is None or not point.count:
+        return None
+    return (
+        f"WARNING: the statistics of VecNormalize are not rewound: tickets that start from the weights at {point} see "
+        "observations with statistics that start anew, and kinds with fresh values have no such mismatch; init has none"
+    )
 
 
 class Recorder(BaseCallback):

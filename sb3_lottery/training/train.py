@@ -82,12 +82,12 @@ def train(
     :param evaluate: adds an evaluation of the trained model to the score
     :param begin: unit -> number that counts as trained already: only the rest of the length is trained, with schedules
         that continue from there; ``None`` trains the whole length
-    :param more: the user's own callbacks
+    :param more: the user's own callbacks, which lose their ``model`` at the end
     :param pruning: finds the masks of the ticket while it trains; the ticket is then written as well
     :param watch: watches the mask that pruning would give, and ends a search run; ``None`` for none
     :param points: candidate rewind points, at which a dense run also keeps its weights, in ``point-01`` and so on
     :raises ConfigError: the model cannot be trained as specified, see :func:`check_model`
-    :raises RunError: the rewind point was not reached, or no episode ended
+    :raises RunError: the rewind point was not reached, or no episode ended and no evaluation is the score
     :raises WriteError: a file cannot be written
     """
     check_model(model, spec)
@@ -108,7 +108,7 @@ def train(
         lottery.share = recorder.share
     before = _learn(model, spec, [*callbacks, recorder, *more], begin or {})
     searches = watch is not None and not watch.search.full
-    _check_recorded(recorder, spec, model.num_timesteps, searches)
+    _check_reached(recorder, spec, model.num_timesteps)
     if recorder.kept_at:
         write_json(folder / paths.REWIND_COUNTS, recorder.kept_at)
     if ticket is not None and pruning is not None:
@@ -121,13 +121,15 @@ def train(
         returns=len(episodes.returns),
         steps=model.num_timesteps - before,
         rewind_steps=recorder.kept_at.get("timesteps"),
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=time.process_time() - cpu,
     )
     if watch is not None and searches:
         score = replace(score, search=str(watch.search), share=watch.share, stopped=watch.outcome())
     elif evaluate is not None:
         score = evaluate(model, score)
+    if not score.returns and not searches:  # an evaluation that is the score needs none
+        raise RunError("no episode ended in this run, so there is no score: train longer")
+    # With the evaluation, which every run of an experiment has to pay for, too.
+    score = replace(score, wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
     write_score(folder, score)
     return score
 
@@ -146,31 +148,47 @@ def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallbac
         # SB3 would make an empty temporary folder for its logger in every learn().
         model.set_logger(Logger(None, []))
     length, before = spec.length, begin.get("timesteps", 0)
-    if length.unit != "timesteps":  # then there is no schedule
-        model.learn(_NO_END, callback=CallbackList(callbacks))
-        return 0
-    if not before:
-        model.learn(length.count, callback=CallbackList(callbacks))
-        return 0
+    callback = CallbackList(callbacks)
+    try:
+        if length.unit != "timesteps":  # then there is no schedule
+            model.learn(_NO_END, callback=callback)
+            return 0
+        if not before:
+            model.learn(length.count, callback=callback)
+            return 0
+        return _learn_the_rest(model, length, before, callback)
+    finally:
+        _forget_model(callback)
+
+
+def _learn_the_rest(model: BaseAlgorithm, length: Point, before: int, callback: BaseCallback) -> int:
     # SB3's schedules follow the share of all timesteps; the replay buffer is empty again, so it is filled again first.
     model.num_timesteps = before
     if isinstance(model, OffPolicyAlgorithm):
         model.learning_starts += before
-    model.learn(length.count - before, callback=CallbackList(callbacks), reset_num_timesteps=False)
+    model.learn(length.count - before, callback=callback, reset_num_timesteps=False)
     return before
 
 
-def _check_recorded(recorder: Recorder, spec: TrainingSpec, timesteps: int, searches: bool) -> None:
-    episodes = recorder.episodes.count
+def _forget_model(callback: BaseCallback) -> None:
+    # The variables of learn() in a callback name the callback itself: models would live until a full collection.
+    callback.locals, callback.globals, callback.model = {}, {}, None  # type: ignore[assignment]
+    several = getattr(callback, "callbacks", ())
+    children = [getattr(callback, name, None) for name in ("callback", "callback_on_new_best")]
+    for child in (*children, *(several if isinstance(several, Sequence) else ())):
+        if isinstance(child, BaseCallback) and getattr(child, "model", None) is not None:
+            _forget_model(child)
+
+
+def _check_reached(recorder: Recorder, spec: TrainingSpec, timesteps: int) -> None:
     missed = [point for point, _ in recorder.points]
     if not recorder.kept or missed:
         raise RunError(
             f"the rewind point {missed[0] if missed else spec.rewind} was not reached in {spec.length}: "
-            f"{counted(episodes, 'episode')}, {counted(recorder.updates, 'update')}, {counted(timesteps, 'timestep')}",
+            f"{counted(recorder.episodes.count, 'episode')}, {counted(recorder.updates, 'update')}, "
+            f"{counted(timesteps, 'timestep')}",
             status=2,
         )
-    if not episodes and not searches:
-        raise RunError("no episode ended in this run, so there is no score: train longer")
 
 
 def _begin(out: Path, run: Run, spec: TrainingSpec) -> dict[str, int] | None:

@@ -14,6 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from lottery_core.errors import ConfigError, WriteError
 from sb3_lottery.inference.onnx.agent import OnnxAgent
 from sb3_lottery.inference.onnx.surroundings import Surroundings
+from sb3_lottery.training import refuse_endless
 
 EPISODES = 20
 
@@ -72,6 +73,7 @@ def score(agent: OnnxAgent, surroundings: Surroundings, folded: bool, maskable: 
     :param episodes: number of episodes, at least 2
     :param seed: seed of the environment
     :raises ConfigError: the environment fails
+    :raises RunError: an episode does not end
     """
     evaluate: Any = evaluate_policy
     if maskable:
@@ -80,7 +82,9 @@ def score(agent: OnnxAgent, surroundings: Surroundings, folded: bool, maskable: 
     env = surroundings.make(seed)
     try:
         player = _Sees(agent, surroundings, folded)
-        returns, _ = evaluate(player, env, episodes, deterministic=True, return_episode_rewards=True, warn=False)
+        returns, _ = evaluate(
+            player, env, episodes, deterministic=True, callback=refuse_endless, return_episode_rewards=True, warn=False
+        )
     finally:
         env.close()
     error = statistics.stdev(returns) / math.sqrt(len(returns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from lottery_core.errors import ConfigError
 from lottery_core.experiments import read_csv
 from sb3_lottery.analysis import floor
 from sb3_lottery.cli import main
@@ -81,6 +83,32 @@ def test_an_action_with_which_no_episode_ends_is_left_out(tmp_path: Path) -> Non
     assert set(means) == {"the untrained network", "random actions", "action 1 always"}
     assert means["action 1 always"] == 1
     assert (score.score, score.returns) == (means[policy], 4)
+
+
+@pytest.mark.parametrize("waits", [(1.0, 0.0), (0.0, 1.0)])
+def test_a_network_with_which_no_episode_ends_is_left_out(
+    waits: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An untrained DQN takes its best action only."""
+    monkeypatch.setattr(sys.modules[floor_of.__module__], "_MOST_STEPS", 20)
+
+    def make(seed: int) -> DQN:
+        model = DQN("MlpPolicy", Waits(), seed=seed, buffer_size=10, device="cpu")
+        with torch.no_grad():
+            model.q_net.q_net[-1].weight.zero_()  # type: ignore[union-attr, operator]
+            model.q_net.q_net[-1].bias.copy_(torch.tensor(waits))  # type: ignore[union-attr]
+        return model
+
+    _, _, means = floor_of(make, lambda seed: DummyVecEnv([Waits]), 1, episodes=3)
+    network = {"the untrained network"} if waits[1] else set()
+    assert set(means) == {"random actions", "action 1 always"} | network
+    monkeypatch.setattr("stable_baselines3.common.vec_env.DummyVecEnv.step_wait", _never_ends)
+    with pytest.raises(ConfigError, match="no episode has ended in 60 steps of any policy: there is no floor"):
+        floor_of(make, lambda seed: DummyVecEnv([Waits]), 1, episodes=3)
+
+
+def _never_ends(env: DummyVecEnv) -> Any:
+    return numpy.zeros((1, 1), numpy.float32), numpy.ones(1), numpy.zeros(1, bool), [{}]
 
 
 @pytest.mark.parametrize("wanted", [True, False])

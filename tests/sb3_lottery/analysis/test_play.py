@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
-from gymnasium.wrappers import RescaleAction
+import torch
+from gymnasium.wrappers import RescaleAction, TransformReward
 from sb3_contrib import MaskablePPO
-from stable_baselines3 import A2C
+from stable_baselines3 import A2C, DQN, HerReplayBuffer
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -58,6 +63,26 @@ def scaled(seed: int) -> A2C:
     return A2C("MlpPolicy", env, seed=seed, device="cpu")
 
 
+def rewarded_less(seed: int) -> A2C:
+    def wrap(env: gymnasium.Env) -> gymnasium.Env:
+        return TransformReward(env, lambda reward: reward / 100)
+
+    return A2C("MlpPolicy", make_vec_env("CartPole-v1", wrapper_class=wrap), seed=seed, device="cpu")
+
+
+def test_the_return_is_that_of_the_game_as_in_training() -> None:
+    """Monitor is where the user's function has it, inside of a wrapper that changes rewards."""
+    made = UserModel(f"{__name__}:rewarded_less", 1, {"algorithm": "A2C"})
+    env = made.rendered_env(1, "rgb_array")
+    env.reset()
+    infos: list[dict[str, Any]] = [{}]
+    while "episode" not in infos[0]:
+        _, rewards, _, infos = env.step(np.array([1]))
+    assert rewards[0] == pytest.approx(0.01)
+    assert infos[0]["episode"]["r"] == infos[0]["episode"]["l"]
+    env.close()
+
+
 class Own(gymnasium.Wrapper):
     """A wrapper that does not record its arguments."""
 
@@ -80,6 +105,20 @@ def test_the_wrappers_of_a_users_environment_are_repeated(monkeypatch: pytest.Mo
         UserModel(f"{__name__}:wrapped", 1, known).rendered_env(1, "rgb_array")
     with pytest.raises(ConfigError, match=r"--make-model .*:failing failed: RuntimeError: no licence"):
         UserModel(f"{__name__}:failing", 1, known)
+
+
+def test_an_agent_with_hindsight_replay_is_loaded_without_an_environment(tmp_path: Path) -> None:
+    """And without its replay buffer, for which there may be no memory."""
+    buffer: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": {"n_sampled_goal": 2}}
+    env = Monitor(BitFlippingEnv(n_bits=3))
+    with pytest.warns(UserWarning, match="`n_steps=2` is ignored"):
+        trained = DQN("MultiInputPolicy", env, **buffer, buffer_size=100, n_steps=2, seed=1, device="cpu")
+    trained.save(tmp_path / "model.zip")
+    model = FinishedRun(tmp_path, dense(1), ModelSettings("dqn", "CartPole-v1")).model()
+    assert model.replay_buffer.buffer_size == 1  # type: ignore[attr-defined]
+    assert torch.equal(model.policy.state_dict()["q_net.q_net.0.weight"], trained.q_net.q_net[0].weight)
+    observation = trained.observation_space.sample()
+    assert model.predict(observation, deterministic=True) == trained.predict(observation, deterministic=True)
 
 
 def test_an_agent_with_action_masks_plays_valid_actions_only() -> None:

@@ -243,7 +243,7 @@ BAD = {
     "hyperparameter's range": ("--algo ppo --n-envs 1 --hyperparams n_steps:1", "cannot make PPO for CartPole-v1: "),
     "optimizer": ("--optimizer adams", "unknown optimizer 'adams': did you mean adam"),
     "DQN in episodes": ("--algo dqn --epoch episodes:5", "DQN explores for a share of all timesteps"),
-    "fused": ("--fused", "--fused is for adam and adamw, not for rmsprop-tf"),
+    "fused": ("--fused", "--fused is for adam and adamw, not for rmsprop"),
     "missing": ("--out", "expected one argument"),
     "unknown option": ("--nets 3", "unrecognized arguments: --nets 3"),
     "environments": ("--n-envs 0", "--n-envs must be at least 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def test_presets_are_the_papers_table_and_options_override_them() -> None:
     ppo = request_for("--preset cartpole --out x --algo ppo --fused").settings.model
     assert ppo.hyperparams == {}
     assert (ppo.optimizer, ppo.optimizer_kwargs) == ("adam", {"eps": 1e-5, "fused": True})
+    a2c = request_for(
+        "--algo a2c --env CartPole-v1 --epoch timesteps:9 --out x --hyperparams use_rms_prop:False --fused"
+    ).settings.model
+    assert (a2c.optimizer, a2c.optimizer_kwargs) == ("adam", {"eps": 1e-5, "fused": True}), "A2C's own Adam"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,37 @@ KEEPING = {
     "deterministic": ("--deterministic", "it needs --eval-episodes N"),
     "no episode": ("--eval-episodes 0", "an evaluation needs at least 1 episode"),
 }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--algo dqn --ortho-init", r"--ortho-init is for algorithms with rollouts .*; DQN has none"),
+        ("--algo dqn --no-ortho-init", None),
+        ("--policy cnn --activation tanh", "--activation tanh has no effect: the CNN has ReLU"),
+        ("--policy cnn --cnn pooling --net-arch 512 512 --activation tanh", "--activation tanh has no effect"),
+        ("--policy cnn --net-arch 512 64 --activation tanh", None),
+        ("--policy cnn --activation relu", None),
+        ("--env BreakoutNoFrameskip-v4 --activation tanh", "--activation tanh has no effect"),
+        ("--env BreakoutNoFrameskip-v4 --policy mlp --activation tanh", None),
+    ],
+)
+def test_options_without_effect_are_refused(words: str, expected: str | None, tmp_path: Path) -> None:
+    words = f"--algo ppo --env CartPole-v1 --epoch timesteps:9 --env-backend gymnasium --out {tmp_path} {words}"
+    if expected is None:
+        request_for(words)
+        return
+    with pytest.raises(ConfigError, match=expected):
+        request_for(words)
+
+
+def test_a_folder_that_began_with_an_option_without_effect_goes_on(tmp_path: Path) -> None:
+    words = f"--algo dqn --env CartPole-v1 --epoch timesteps:9 --out {tmp_path}"
+    request = request_for(words)
+    model = replace(request.settings.model, ortho_init=True)
+    settings = {**request.experiment.settings, "model": model.as_json()}
+    replace(request.experiment, settings=settings).write()
+    assert request_for(f"{words} --ortho-init").experiment.check_same_as_before()
 
 
 @pytest.mark.parametrize("name", KEEPING)

@@ -18,13 +18,14 @@ from gymnasium.wrappers import TransformReward
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from lottery_core import Ticket, read_weights
 from lottery_core.errors import ConfigError, PruneError, RunError
 from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.results import read_csv, read_floor, read_rows
 from sb3_lottery import LotteryCallback, find_tickets
+from sb3_lottery.backends import env_spec
 from sb3_lottery.training.fingerprint import describe_model
 from tests import preloaded
 from tests.sb3_lottery.helpers import assert_dead, make
@@ -106,6 +107,29 @@ def test_without_a_monitor_returns_are_sums_of_rewards(tmp_path: Path, capsys: p
         told = capsys.readouterr().err.count("WARNING: there is no Monitor around the environments")
         assert told == (function is bare)
     assert scores[bare] == scores[monitored]
+
+
+@pytest.mark.parametrize(
+    ("rewind", "kinds", "norm_obs", "warns"),
+    [
+        ("timesteps:64", ("random", "winning"), True, True),
+        ("timesteps:64", ("no-rewind",), True, False),
+        ("timesteps:64", ("winning",), False, False),
+        ("init", ("winning",), True, False),
+    ],
+)
+def test_statistics_that_are_not_rewound_are_told(
+    rewind: str, kinds: Any, norm_obs: bool, warns: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def normalized(seed: int) -> Any:
+        env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), norm_obs=norm_obs)
+        return make("ppo", seed, env=env)
+
+    monkeypatch.setattr("lottery_core.experiments.Runner.run", lambda _: [])
+    find_tickets(normalized, tmp_path, **{**SMALL, "progress": True, "rewind": rewind, "kinds": kinds})
+    told = "WARNING: the statistics of VecNormalize are not rewound: tickets that start from the weights at timesteps"
+    assert (told in capsys.readouterr().err) == warns
 
 
 def test_rewards_that_are_normalised_are_summed_as_they_were(tmp_path: Path) -> None:
@@ -372,6 +396,27 @@ def test_models_are_told_apart_by_more_than_numbers() -> None:
     assert len(set(texts)) == len(texts)
 
 
+def test_environments_in_processes_are_described_although_pickle_refuses_a_wrappers_lambda() -> None:
+    """The process of an environment whose ``spec`` is asked for would die."""
+
+    def scaled(kind: type[VecEnv], **more: Any) -> VecEnv:
+        wrap = lambda env: TransformReward(env, lambda reward: reward / 100)  # noqa: E731
+        return make_vec_env("CartPole-v1", 2, wrapper_class=wrap, vec_env_cls=kind, vec_env_kwargs=more)
+
+    env = scaled(SubprocVecEnv, start_method="fork")
+    model = A2C("MlpPolicy", env, device="cpu")
+    spec = env_spec(env)
+    assert spec is not None
+    assert [each.name for each in spec.additional_wrappers] == ["Monitor", "TransformReward"]
+    here, there = (describe_model(A2C("MlpPolicy", scaled(DummyVecEnv), device="cpu")), describe_model(model))
+    assert here["environment"].pop("wrappers")
+    assert not there["environment"].pop("wrappers")
+    assert here == there
+    assert there["environment"]["max_episode_steps"] == 500
+    assert env.reset().shape == (2, 4), "both processes live"
+    env.close()
+
+
 def test_the_floor_is_measured_once_and_stands_in_the_answer(tmp_path: Path) -> None:
     options = {**SMALL, "rounds": 1, "kinds": ("winning",), "floor": True}
     found = find_tickets(make_model, tmp_path / "x", **options)
@@ -402,3 +447,17 @@ def test_a_floor_that_cannot_be_measured_stops_nothing(
     found = find_tickets(make_model, tmp_path / "x", **{**SMALL, "rounds": 0, "floor": True})
     assert len(found.rows) == 1
     assert "the floor could not be measured: RuntimeError: no episodes today" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_floor_is_measured_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[find_tickets.__module__], "floor_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        find_tickets(make_model, tmp_path / "x", **{**SMALL, "progress": True, "floor": True})
+    *_, measuring, stopped = capsys.readouterr().err.splitlines()
+    assert "measuring the floor, 100 episodes of each policy" in measuring
+    assert "find_tickets: stopped; call it again to resume" in stopped

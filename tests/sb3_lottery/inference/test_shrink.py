@@ -50,6 +50,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sac, state-dependent noise": ("sac", "mlp", {**WIDE, "use_sde": True}),
     "sac, activations in place": ("sac", "mlp", {**WIDE, "activation_fn": partial(nn.SiLU, inplace=True)}),
     "ppo, activations in place": ("ppo", "mlp", {**WIDE, "activation_fn": partial(nn.ELU, inplace=True)}),
+    "crossq, no batch normalisation": ("crossq", "mlp", {**WIDE, "batch_norm": False}),
     "recurrentppo, a linear critic": ("recurrentppo", "mlp", {**WIDE, "enable_critic_lstm": False}),
 }
 
@@ -96,7 +97,7 @@ def outputs_of(model: BaseAlgorithm) -> dict[str, Tensor]:
                 found["target actions"] = policy.actor_target(inputs)
             elif isinstance(policy.actor.log_std, nn.Module):
                 found["log_std"] = policy.actor.get_action_dist_params(inputs)[1]
-            for name in ("critic", "critic_target"):
+            for name in ("critic", "critic_target") if hasattr(policy, "critic_target") else ("critic",):
                 values = getattr(policy, name)(inputs, actions)
                 values = [values] if isinstance(values, Tensor) else values
                 found |= {f"{name} {index}": value.flatten(1) for index, value in enumerate(values)}

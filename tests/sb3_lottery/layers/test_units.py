@@ -92,7 +92,7 @@ def test_a_ticket_of_units_shrinks_to_its_survivors_and_computes_the_same(case: 
     never = {"log_std"}
     left = sum(t.numel() for name, t in weights_of(model).tensors.items() if name.rpartition(".")[2] not in never)
     # Some layers of these must be equally wide, so the narrower ones keep units of zeros.
-    if {"recurrentppo", "sac", "td3", "tqc", "ddpg", "two"} & set(case.replace(",", "").split()):
+    if {"recurrentppo", "sac", "td3", "tqc", "ddpg", "crossq", "two"} & set(case.replace(",", "").split()):
         assert ticket.masks.surviving <= left < ticket.masks.pool
     else:
         assert left == ticket.masks.surviving

@@ -16,8 +16,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from lottery_core import read_weights
-from lottery_core.errors import LotteryError, MismatchError, OptimizerError, PrunedWeightAlive
-from sb3_lottery import LotteryCallback
+from lottery_core.errors import ConfigError, LotteryError, MismatchError, OptimizerError, PrunedWeightAlive
+from sb3_lottery import LotteryCallback, shrink_policy
 from sb3_lottery.models.parameters import weights_of
 from sb3_lottery.training import callback as callback_module
 from sb3_lottery.training.episodes import NO_MONITOR
@@ -109,6 +109,22 @@ def test_a_dead_learn_leaves_nothing_that_a_second_ticket_trips_over() -> None:
     survivors = weights_of(model).tensors
     alive = sum(int(survivors[name].count_nonzero()) for name in second.masks)
     assert alive > 0.99 * second.masks.surviving
+
+
+def test_after_a_dead_learn_the_masks_are_released_by_hand() -> None:
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            raise KeyboardInterrupt
+
+    model = make("a2c")
+    callback = LotteryCallback(ticket_for(model, 0.8))
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(64, callback=[callback, Stop()])
+    with pytest.raises(ConfigError, match=r"call release\(\) of its LotteryCallback"):
+        shrink_policy(model)
+    callback.release()
+    callback.release()
+    shrink_policy(model)
 
 
 class Reviving(BaseCallback):

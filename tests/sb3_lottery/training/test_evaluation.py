@@ -10,6 +10,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from lottery_core.errors import RunError
 from lottery_core.experiments.results import Score
 from sb3_lottery.training.evaluation import Evaluation
 from tests.sb3_lottery.tiny import Punished, Tiny
@@ -39,6 +40,23 @@ def test_an_agent_with_action_masks_takes_valid_actions_only() -> None:
     score = Evaluation(20)(plain, SCORE, lambda seed: fresh(Punished), 1).eval_score
     assert score is not None
     assert score < -50
+
+
+class Endless(Tiny):
+    """No episode ends."""
+
+    def step(self, action: object) -> object:
+        observation, reward, _, *more = super().step(action)
+        return observation, reward, False, *more
+
+
+def test_an_episode_that_never_ends_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the best actions of a collapsed ticket where there is no TimeLimit; fewer steps in all are no limit."""
+    monkeypatch.setattr("sb3_lottery.training.evaluation._LONGEST", 6)
+    model = A2C("MlpPolicy", fresh(Tiny), seed=1, device="cpu")
+    assert Evaluation(3)(model, SCORE, lambda seed: fresh(Tiny), 1).eval_episodes == 3
+    with pytest.raises(RunError, match="an episode of the evaluation has not ended after 6 steps: put gymnasium's"):
+        Evaluation(3, deterministic=True)(model, SCORE, lambda seed: fresh(Endless), 1)
 
 
 def test_images_with_channels_last_are_seen_as_in_training() -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EveryNTimesteps
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core import Ticket, Weights, read_weights
 from lottery_core.errors import ConfigError, RunError
-from lottery_core.experiments.results import read_score
+from lottery_core.experiments.results import Score, read_score
 from lottery_core.files import read_curve
 from lottery_core.pruning.timepoints import Point
 from lottery_core.reports.table import evaluated
 from sb3_lottery import find_tickets
 from sb3_lottery.models.parameters import optimizers_of, weights_of
+from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import train
-from tests.sb3_lottery.helpers import make
+from tests.sb3_lottery.helpers import make, ticket_for
+from tests.sb3_lottery.tiny import Tiny
 
 
 def spec(epoch: str, epochs: int, rewind: str, last: int = 10) -> TrainingSpec:
@@ -90,6 +97,24 @@ def test_no_folder_is_left_among_the_temporary_files(tmp_path: Path, monkeypatch
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_a_trained_model_dies_with_its_last_reference(tmp_path: Path) -> None:
+    """Also under callbacks that keep the variables of ``learn``: a replay buffer may take gigabytes."""
+    make("dqn", env=Monitor(Tiny()))  # torch keeps the frames that imported its optimizers
+    gc.collect()
+    gc.disable()
+    try:
+        model = make("dqn", env=Monitor(Tiny()))
+        alive = weakref.ref(model)
+        each = EveryNTimesteps(8, CheckpointCallback(1000, str(tmp_path)))
+        found = spec("timesteps:32", 1, "timesteps:8")
+        ticket = ticket_for(model)
+        train(model, found, tmp_path, ticket, lambda _: None, more=[each])
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_init_is_the_initialisation(tmp_path: Path) -> None:
     model = make("a2c")
     before = weights_of(model).tensors
@@ -128,6 +153,24 @@ def test_what_cannot_be_counted_or_reached_is_an_error(tmp_path: Path) -> None:
             tmp_path,
         )
     assert not (tmp_path / "score.json").exists()
+
+
+@pytest.mark.parametrize("is_score", [True, False])
+def test_an_evaluation_is_a_score_without_a_training_episode(is_score: bool, tmp_path: Path) -> None:
+    def evaluate(model: Any, score: Score) -> Score:
+        return Evaluation(2, is_score=is_score)(model, score, lambda seed: DummyVecEnv([lambda: Monitor(Tiny())]), 1)
+
+    def trained() -> Score:
+        model = A2C("MlpPolicy", Monitor(Tiny()), n_steps=2, device="cpu")
+        return train(model, spec("timesteps:4", 1, "timesteps:2"), tmp_path, None, lambda _: None, evaluate)
+
+    if not is_score:
+        with pytest.raises(RunError, match="no episode ended"):
+            trained()
+        return
+    score = trained()
+    assert (score.returns, score.more) == (2, {})
+    assert read_score(tmp_path) == score
 
 
 @pytest.mark.parametrize(
