@@ -113,6 +113,10 @@ class FairseqArguments:
                 words.append(word)
         return FairseqArguments(words)
 
+    def without_flags(self, *options: str) -> FairseqArguments:
+        """Return a copy without ``options``, which take no value."""
+        return FairseqArguments([word for word in self.words if word not in options])
+
     def with_user_dir(self) -> FairseqArguments:
         """Return a copy with the plugin's user-dir, unless the arguments already name a user-dir.
 

@@ -90,6 +90,16 @@ def updates_of_epoch(batches: int, frequency: int, whole: bool) -> int:
     return batches // frequency if whole else math.ceil(batches / frequency)
 
 
+def batches_of_epoch(batches: Any) -> int:
+    """Return how many batches of an epoch fairseq trains on.
+
+    With ``--skip-remainder-batch`` its ``EpochBatchIterator`` leaves out the last batch of each epoch, whole or not.
+
+    :param batches: the task's iterator over the training data
+    """
+    return len(batches) - bool(getattr(batches, "skip_remainder_batch", False))
+
+
 def _batches(cfg: Any, gpus: int) -> int:
     from fairseq import tasks, utils
 
@@ -110,4 +120,4 @@ def _batches(cfg: Any, gpus: int) -> int:
         epoch=1,
         skip_remainder_batch=cfg.optimization.skip_remainder_batch,
     )
-    return len(batches)
+    return batches_of_epoch(batches)

@@ -54,7 +54,8 @@ def export(path: Path, output: Path, form: str, trust: bool, *, shrunk: bool = F
         return ctranslate2.convert(plain, path, output, report=report, **options)
     write_atomically(output, lambda file: torch.save(plain, file))
     cfg = plain["cfg"]
-    names = f"task {cfg['task']['_name']}, architecture {_architecture(cfg)}, criterion {cfg['criterion']['_name']}"
+    task, criterion = (_options(cfg[part]).get("_name") for part in ("task", "criterion"))
+    names = f"task {task}, architecture {_architecture(cfg)}, criterion {criterion}"
     return names if report is None else f"{names}; {report.line}"
 
 
@@ -75,7 +76,7 @@ def plain_state(path: Path) -> dict[str, Any]:
         cfg["model"], model = _as_lstm_lm(cfg["model"], model, path)
     for part in filter(None, cfg.values()):
         if isinstance(part, (dict, Namespace)):  # with --arch the model's part holds every option
-            _clean(part if isinstance(part, dict) else vars(part))
+            _clean(_options(part))
     cfg["task"] = _own_options(cfg["task"])
     history = [
         {**entry, "criterion_name": entry["criterion_name"].removeprefix("Lottery")}
@@ -108,9 +109,13 @@ def _args(options: Any) -> Any:
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:
-    model = cfg["model"]
-    model = vars(model) if isinstance(model, Namespace) else model
+    model = _options(cfg["model"])
     return str(model.get("arch") or model.get("_name"))
+
+
+def _options(section: Any) -> dict[str, Any]:
+    # Tasks, models and criterions without a configuration class have a Namespace.
+    return vars(section) if isinstance(section, Namespace) else section
 
 
 def _clean(options: dict[str, Any]) -> None:
@@ -123,14 +128,14 @@ def _clean(options: dict[str, Any]) -> None:
         options["user_dir"] = None
 
 
-def _own_options(options: dict[str, Any]) -> dict[str, Any]:
+def _own_options(options: Any) -> Any:
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
-    known = TASK_DATACLASS_REGISTRY.get(options["_name"])
+    known = TASK_DATACLASS_REGISTRY.get(_options(options).get("_name"))
     if known is None:  # a task without a configuration class takes any option
         return options
     names = {"_name", *(field.name for field in dataclasses.fields(known))}
-    return {name: value for name, value in options.items() if name in names}
+    return {name: value for name, value in _options(options).items() if name in names}
 
 
 def _as_lstm_lm(

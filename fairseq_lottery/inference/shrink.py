@@ -15,8 +15,10 @@ from lottery_core.errors import CheckpointError
 from lottery_core.inference import Reads, Report, Shrunk, Units, shrink
 from lottery_core.tickets import outside_by_name, without_copies
 
-# fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta and decoder.layers_msk of levenshtein.
-_BLOCK = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?layers\w*\.\d+)\.fc1\.weight$")
+# fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta, decoder.layers_msk of levenshtein, and
+# encoder.transformer_layers of s2t_transformer.
+_STACK = r"(encoder|decoder)\.(?:sentence_encoder\.)?(?:transformer_)?layers\w*"
+_BLOCK = re.compile(rf"^((?:.*\.)?{_STACK}\.\d+)\.fc1\.weight$")
 _ATTENTION = re.compile(r"^(?:.*\.)?(encoder|decoder)\..*_attn\.out_proj\.weight$")
 _WIDTH = "ffn_embed_dim"
 # fairseq/models/lstm.py: the layers of lstm_lm are cells, with the names of torch's LSTM but for the number at the end.

@@ -23,14 +23,21 @@ from fairseq_lottery.launcher.options import (
     stability_parser,
     with_task,
 )
-from fairseq_lottery.launcher.pretrained import with_digests
+from fairseq_lottery.launcher.pretrained import check_start, with_digests
 from fairseq_lottery.launcher.probe import scored_on_the_line, with_points
 from fairseq_lottery.launcher.rescore import check_and_try, rescore
-from fairseq_lottery.launcher.scoring import SCORING_OPTIONS, default_score, scoring_of, with_scoring
+from fairseq_lottery.launcher.scoring import (
+    SCORING_OPTIONS,
+    default_score,
+    has_floor,
+    scoring_of,
+    with_scoring,
+    with_tokenizer,
+)
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.lengths import Lengths, gpus_of_a_run
 from fairseq_lottery.patches import require_flat_masters
-from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule
+from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule, settle_layers
 from lottery_core.cli import (
     STABILITY,
     chosen_of,
@@ -75,6 +82,7 @@ def _preflight(
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
     experiment = with_digests(replace(experiment, settings={**experiment.settings, "data": cfg.task.data}), arguments)
+    check_start(experiment, cfg.checkpoint)
     if cfg.dataset.max_tokens is None and cfg.dataset.batch_size is None:
         raise ConfigError("give --max-tokens or --batch-size after --")
     if not cfg.optimization.max_epoch and not cfg.optimization.max_update:
@@ -114,6 +122,7 @@ def _preflight(
         score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
         given = {name: getattr(args, name) for name in SCORING_OPTIONS}
         experiment = with_scoring(experiment, scoring_of(given, {}, score))
+    experiment = with_tokenizer(experiment, task)
     model = _built(task, cfg)
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
@@ -129,7 +138,9 @@ def _preflight(
 
 def _built(task: Any, cfg: Any) -> Any:
     try:
-        return task.build_model(cfg.model)
+        model = task.build_model(cfg.model)
+        settle_layers(cfg.model)  # nothing is loaded into it
+        return model
     except LotteryError:
         raise
     except Exception as error:  # models may raise anything
@@ -213,6 +224,8 @@ def _do(given: Mapping[str, Any], words: Sequence[str], finish: Callable[[Path],
     # With a finish, the runs are those of a stability probe.
     experiment, framework, trainer, args = _prepare(given, words, finish is not None)
     arguments = FairseqArguments(experiment.settings["arguments"])
+    if args.stop_at_floor is not None and not has_floor(experiment.scoring):
+        raise ConfigError("--stop-at-floor: the score of a command of your own has no floor, leave it out")
 
     def training(run: Run) -> str:
         words = training_arguments(arguments, experiment, run, experiment.out)

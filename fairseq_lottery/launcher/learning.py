@@ -27,7 +27,7 @@ class LearningCurve:
     def __init__(self, folder: Path, resumed: int | None, validates: bool = True) -> None:
         self.file = CurveFile(folder / paths.LEARNING, pause=0.0)  # unwritten points would be lost on resume
         self.validates = validates
-        self._subset = ""  # only the first validation subset counts
+        self.subset = ""  # only the first validation subset counts
         if resumed is not None:
             self.file.resume(resumed)
 
@@ -40,9 +40,9 @@ class LearningCurve:
         """
         if tag == "train_inner" or self.validates == (tag == _TRAIN):
             return
-        self._subset = self._subset or tag
         measure = next((name for name in _MEASURES if f"{tag}_{name}" in stats), None)
-        if tag != self._subset or measure is None:
+        self.subset = self.subset or (tag if measure is not None else "")
+        if tag != self.subset or measure is None:
             return
         score = _number(stats[f"{tag}_{measure}"])
         epoch, steps = _number(stats.get("epoch")), _number(stats.get(f"{tag}_num_updates"))

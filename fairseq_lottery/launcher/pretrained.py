@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.names import INITIAL_WEIGHTS, LAST
+from fairseq_lottery.task import require_first_update
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, dense, paths, read_row
 from lottery_core.files import file_digest
@@ -27,7 +28,7 @@ def with_digests(experiment: Experiment, arguments: FairseqArguments) -> Experim
     """
     before = read_row(experiment.out)
     known: Mapping[str, Any] = before.get("settings", {}).get(DIGESTS, {})
-    waiting = any(not (experiment.out / dense(seed).folder / paths.MARKER).exists() for seed in experiment.seeds)
+    waiting = _waits(experiment)
     digests = {}
     for option, path in _files(arguments):
         if waiting or path.exists():
@@ -37,6 +38,17 @@ def with_digests(experiment: Experiment, arguments: FairseqArguments) -> Experim
     if not digests or (before and not known):
         return experiment
     return replace(experiment, settings={**experiment.settings, DIGESTS: digests})
+
+
+def check_start(experiment: Experiment, options: Any) -> None:
+    """Check that the dense runs that are still to be trained will write their initial weights.
+
+    :param experiment: the experiment
+    :param options: fairseq's ``checkpoint`` section
+    :raises ConfigError: they would go on with the updates of another training
+    """
+    if _waits(experiment):
+        require_first_update(options)
 
 
 def require_same_files(experiment: Experiment) -> None:
@@ -49,6 +61,11 @@ def require_same_files(experiment: Experiment) -> None:
     for option, path in _files(FairseqArguments(experiment.settings["arguments"])):
         if option in known and file_digest(path, option) != known[option]:
             raise ConfigError(f"{option} {path} has changed since the experiment began")
+
+
+def _waits(experiment: Experiment) -> bool:
+    # Whether a dense run is still to be trained.
+    return any(not (experiment.out / dense(seed).folder / paths.MARKER).exists() for seed in experiment.seeds)
 
 
 def _files(arguments: FairseqArguments) -> Iterator[tuple[str, Path]]:

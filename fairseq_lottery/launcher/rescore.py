@@ -21,8 +21,10 @@ from fairseq_lottery.launcher.scoring import (
     scoring_of,
     try_scoring,
     with_scoring,
+    with_tokenizer,
 )
 from fairseq_lottery.lengths import gpus_of_a_run
+from fairseq_lottery.task import settle_layers
 from lottery_core.cli import Parser, add_trust
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Progress, Runner, read_marker, read_row
@@ -70,7 +72,9 @@ def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
     warnings.simplefilter("ignore")
     cfg: Any = parse_fairseq(arguments)
     task = tasks.setup_task(cfg.task)
-    check_and_try(experiment, task, cfg, task.build_model(cfg.model))
+    model = task.build_model(cfg.model)
+    settle_layers(cfg.model)
+    check_and_try(with_tokenizer(experiment, task), task, cfg, model)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     executor = make_executor(args, Fairseq().command, experiment.out, gpus)
     Runner(experiment, Fairseq(), executor, Progress(quiet=args.quiet)).rescore(args.again)

@@ -30,6 +30,8 @@ _OF_THE_SCHEDULE = (
     *("--hold-steps", "--decay-steps", "--lr-deacy-period"),  # of tri_stage and step; fairseq spells it so
 )
 
+_RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-dataloader", "--reset-meters")
+
 
 def training_arguments(arguments: FairseqArguments, experiment: Experiment, run: Run, out: Path) -> FairseqArguments:
     """Make the arguments of ``fairseq-train`` for a run.
@@ -54,7 +56,8 @@ def training_arguments(arguments: FairseqArguments, experiment: Experiment, run:
         if experiment.probed is not None:
             arguments = arguments.plus("--probe-points", " ".join(experiment.probed.points))
         return arguments if experiment.rewind in KEPT else arguments.plus("--rewind-point", experiment.rewind)
-    arguments = arguments.without(*INITIAL_WEIGHTS)  # a ticket has its own initial weights
+    # A ticket has its own initial weights; what loading others would reset must not be reset when it resumes.
+    arguments = arguments.without(*INITIAL_WEIGHTS, "--optimizer-overrides").without_flags(*_RESETS)
     before = out / dense(run.seed).folder
     if run.kind in BUDGET:
         arguments = with_whole_budget(arguments, experiment, run, before)
@@ -175,7 +178,7 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
             continue
         options = [f"--{entry.name.replace('_', '-')}", entry.metadata.get("argparse_alias")]
         (flags if entry.type in (bool, "bool") else valued).update(filter(None, options))
-    arguments = FairseqArguments([word for word in arguments.without(*valued).words if word not in flags])
+    arguments = arguments.without(*valued).without_flags(*flags)
     return arguments.plus("--lr-scheduler", "fixed", "--lr", repr(rate))
 
 

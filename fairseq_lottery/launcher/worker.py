@@ -53,7 +53,7 @@ from lottery_core.tickets import Weights
 _ERROR = re.compile(r"^[\w.-]+: error: (.+)")
 _NO_ROOM = tuple(f"[Errno {number}]" for number in (errno.ENOSPC, errno.EDQUOT))
 _COST = ("steps", "rewind_steps", "wall_seconds", "cpu_seconds")  # values that a run keeps when it is scored again
-_STATS = re.compile(r"\| (train_inner|train|valid\w*) \| (\{.*\})\s*$")
+_STATS = re.compile(r"\| ([^|\s]+) \| (\{.*\})\s*$")  # of the training, or of the validation subset of that name
 
 
 def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curve: LearningCurve) -> None:
@@ -83,14 +83,13 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curv
         error_line = _ERROR.match(line)
         if error_line:
             refusal = error_line.group(1)  # not always the last line: torchrun adds its own output
-        match = _STATS.search(line)
-        if match:
-            with suppress(ValueError, WriteError):  # another line that only looks like fairseq's
-                now = json.loads(match.group(2))
-                stats |= now
-                curve.add(match.group(1), now)
+        tag, now = _stats_of(line)
+        if now:
+            stats |= now
             with suppress(WriteError):
-                write_json(folder / paths.PROGRESS, {"text": _progress_line(stats)})
+                curve.add(tag, now)
+            with suppress(WriteError):
+                write_json(folder / paths.PROGRESS, {"text": _progress_line(stats, curve.subset)})
     status = process.wait()
     if status:
         for part in folder.glob("*.pt.tmp"):  # left by fairseq; on a full disk it leaves no room for an error message
@@ -106,13 +105,25 @@ def _train(arguments: FairseqArguments, folder: Path, launcher: str | None, curv
         raise RunError(f"fairseq-train exited with status 0 but left no {LAST}: {start} trained nothing", 2)
 
 
-def _progress_line(stats: Mapping[str, Any]) -> str:
+def _stats_of(line: str) -> tuple[str, dict[str, Any]]:
+    # Of a line of the log: what the statistics are of, and the statistics; empty for any other line.
+    match = _STATS.search(line)
+    try:
+        stats = json.loads(match.group(2)) if match else {}
+    except ValueError:  # another line that only looks like it, such as fairseq's configuration
+        stats = {}
+    named = match is not None and ("epoch" in stats or f"{match.group(1)}_num_updates" in stats)
+    return (match.group(1), stats) if match and named else ("", {})
+
+
+def _progress_line(stats: Mapping[str, Any], subset: str) -> str:
     parts = [f"epoch {stats['epoch']}"] if "epoch" in stats else []
     updates = stats.get("train_num_updates", stats.get("num_updates"))
     if updates is not None:
         parts.append(f"{updates} updates")
-    scores = [name for name in ("valid_log_ppl", "valid_bleu", "valid_loss", "log_ppl", "loss") if name in stats]
-    parts += [f"{name.replace('_', ' ', 1)} {stats[name]}" for name in scores[:1]]
+    names = {f"{subset}_{measure}": f"{subset} {measure}" for measure in ("log_ppl", "bleu", "loss")}
+    names |= {"log_ppl": "log ppl", "loss": "loss"}
+    parts += [f"{title} {stats[name]}" for name, title in names.items() if name in stats][:1]
     return ", ".join(parts)
 
 

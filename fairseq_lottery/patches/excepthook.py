@@ -1,10 +1,13 @@
 """Report bad input to fairseq's commands in one line and with exit status 2.
 
 Mends ``fairseq_cli/train.py:cli_main`` and its siblings: ``distributed_utils.call_main(cfg, main)`` runs there without
-an exception handler, so an error ends the command with a traceback and exit status 1. Two other upstream lines matter:
+an exception handler, so an error ends the command with a traceback and exit status 1. Other upstream lines matter, too:
 
 - ``sys.stderr = buf = io.StringIO()`` (``torch/distributed/distributed_c10d.py:init_process_group``) wraps the hook and
   loses what it writes before it exits, so the line goes to ``sys.__stderr__``;
+- ``traceback.print_exception(None, value=ex, tb=final_tb)`` and ``sys.exit(1)``
+  (``hydra/_internal/utils.py:run_and_report``) end ``fairseq-hydra-train`` without the hook, unless
+  ``HYDRA_FULL_ERROR`` is set;
 - ``raise ProcessRaisedException(msg, error_index, failed_process.pid)`` (``torch/multiprocessing/spawn.py``) hands over
   the error of a spawned rank as the text of its traceback, so the error is recognised in that text.
 """
@@ -48,6 +51,8 @@ def install() -> None:
     if not is_fairseq_command() or getattr(sys.excepthook, "of_lottery", False):
         return
     before = sys.excepthook
+    if "hydra" in program():
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         global _ended_badly

@@ -17,6 +17,7 @@ from lottery_core.experiments import AFTER_REWIND, REMAINING
 from lottery_core.pruning import IN_TRAINING, WINNING, WITHOUT_SEARCH, PruningSchedule, check_kind, survivors_of
 
 log = logging.getLogger("fairseq_lottery")
+_CONTINUES = ("--restore-file", "--continue-once")
 
 
 def check_options(options: Any) -> None:
@@ -63,6 +64,62 @@ def check_options(options: Any) -> None:
         raise ConfigError(
             "--ddp-backend fully_sharded cuts the weights into flat shards, which masks do not fit; "
             "use legacy_ddp or c10d"
+        )
+
+
+def loads_other_weights(options: Any) -> tuple[str, str] | None:
+    """Return the option and the file from which fairseq would load weights that are not this run's own.
+
+    :param options: fairseq's ``checkpoint`` section, or a lottery task's configuration
+    :returns: ``None`` if the run starts with its own initial weights, or resumes from a checkpoint in ``--save-dir``
+    """
+    folder = Path(options.save_dir)
+    names = ["restore_file"]
+    if options.restore_file == LAST:  # fairseq/checkpoint_utils.py:load_checkpoint
+        names = [] if (folder / LAST).exists() else ["continue_once", "finetune_from_model"]
+    for name in names:
+        file = getattr(options, name)
+        if file and (name == "finetune_from_model" or _is_foreign(file, folder)):
+            return f"--{name.replace('_', '-')}", str(file)
+    return None
+
+
+def _is_foreign(file: str, folder: Path) -> bool:
+    # fairseq starts anew if there is no such file.
+    return "://" in file or (Path(file).is_file() and Path(file).resolve().parent != folder.resolve())
+
+
+def settle_layers(cfg: Any, loads_more: bool = False) -> None:
+    """Let the configuration of a model say how many layers ``--encoder-layers-to-keep`` and its sibling have left.
+
+    fairseq removes these options when it loads a larger model (``fairseq/checkpoint_utils.py:prune_state_dict``);
+    otherwise it would take layers out of this model's own checkpoints. It counts the layers in a copy of the
+    configuration alone (``fairseq/models/__init__.py:build_model``), so a checkpoint would say a wrong number.
+
+    :param cfg: configuration of a model that has been built, changed in place
+    :param loads_more: whether fairseq will load a larger model, so needs the options
+    """
+    for side in ("encoder", "decoder"):
+        kept = getattr(cfg, f"{side}_layers_to_keep", None)
+        if kept:
+            setattr(cfg, f"{side}_layers", len(kept.split(",") if isinstance(kept, str) else kept))
+            if not loads_more:
+                setattr(cfg, f"{side}_layers_to_keep", None)
+
+
+def require_first_update(options: Any) -> None:
+    """Check that a dense run begins with its first update, before which its initial weights are written.
+
+    With ``--restore-file`` and ``--continue-once`` fairseq goes on at the update at which the other training ended.
+
+    :param options: fairseq's ``checkpoint`` section, or a lottery task's configuration
+    :raises ConfigError: the run goes on with the updates of another training
+    """
+    option, file = loads_other_weights(options) or ("", "")
+    if option in _CONTINUES and not (options.reset_optimizer and options.reset_dataloader):
+        raise ConfigError(
+            f"{option} {file} goes on with the updates of that training, so this run has no initial weights and no "
+            f"rewind point: use --finetune-from-model {file}, or add --reset-optimizer --reset-dataloader"
         )
 
 

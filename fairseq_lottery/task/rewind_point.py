@@ -6,7 +6,9 @@ import atexit
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from fairseq_lottery.lengths import Lengths, updates_of_epoch
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from fairseq_lottery.task.beginning import Beginning
 from lottery_core.errors import ConfigError
@@ -150,28 +152,37 @@ class RewindPoint:
                 self.folder / paths.REWIND,
             )
 
-    @staticmethod
-    def candidates(
-        folder: Path, words: Sequence[str], write: bool, max_update: int, max_epoch: int
-    ) -> list[RewindPoint]:
-        """Return what writes the weights at the candidate points of a stability probe, each into a folder of its own.
-
-        :param folder: the run's folder
-        :param words: the points, see :func:`parse_rewind`
-        :param write: whether this process writes files
-        :param max_update: last update of the run, 0 for no limit
-        :param max_epoch: last epoch of the run, 0 for no limit
-        :raises ConfigError: a point is not understood, or lies beyond the end of the run
-        """
-        return [
-            RewindPoint(
-                point_folder(folder, number), parse_rewind(word, "--probe-points"), write, max_update, max_epoch
-            )
-            for number, word in enumerate(words, 1)
-        ]
-
     def _save(self, weights: Weights, position: Beginning | None) -> None:
         if position is not None:
             position.write(self.folder)  # first, because the weights mark the rewind point as complete
         weights.save(self.folder / paths.REWIND)
         log.info("rewind point %s: %s", self.point, self.folder / paths.REWIND)
+
+
+def points_of(options: Any, write: bool) -> list[RewindPoint]:
+    """Return what writes the weights of a dense run: at its rewind point, and at the candidates of a stability probe.
+
+    :param options: the lottery task's configuration
+    :param write: whether this process writes files
+    :raises ConfigError: a point is not understood, or lies beyond the end of the run
+    """
+    folder, limits = Path(options.save_dir), (int(options.max_update or 0), int(options.max_epoch or 0))
+    own = parse_rewind(options.rewind_point) if options.rewind_point else None
+    candidates = [parse_rewind(word, "--probe-points") for word in (options.probe_points or "").split()]
+    more = [RewindPoint(point_folder(folder, each), at, write, *limits) for each, at in enumerate(candidates, 1)]
+    return [RewindPoint(folder, own, write, *limits), *more]
+
+
+def check_lengths(points: Sequence[RewindPoint], options: Any, batches: int) -> None:
+    """Check that the run reaches its rewind points.
+
+    :param points: the rewind points
+    :param options: the lottery task's configuration
+    :param batches: number of batches of an epoch
+    :raises ConfigError: the training ends before one of them
+    """
+    frequencies, whole = tuple(options.update_freq), bool(options.skip_remainder_batch)
+    for each in points:
+        each.check_epoch_length(updates_of_epoch(batches, min(frequencies), whole))
+        count = each.point.count if each.point is not None else 0
+        each.check_epochs(Lengths(0, 0, batches, frequencies, whole).until(count))

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from fairseq_lottery.lengths import batches_of_epoch
 from lottery_core.experiments import Experiment, Run, mask_watch, paths
 from lottery_core.files import write_json
 from lottery_core.pruning import Look, MaskWatch
@@ -118,7 +119,7 @@ class SearchWatch:
         by_updates = done / updates if updates else 0.0
         if not epochs or batches is None:
             return by_updates
-        within = 1.0 if batches.end_of_epoch() else batches.iterations_in_epoch / max(1, len(batches))
+        within = 1.0 if batches.end_of_epoch() else batches.iterations_in_epoch / max(1, batches_of_epoch(batches))
         return max(by_updates, float(batches.epoch - 1 + within) / epochs)
 
 

@@ -16,24 +16,27 @@ from typing import Any
 from torch import nn
 
 from fairseq_lottery.inference import build_for_checkpoint, loads_of_generation, loads_of_scoring, make_sparse
-from fairseq_lottery.lengths import Lengths, updates_of_epoch
+from fairseq_lottery.lengths import batches_of_epoch
 from fairseq_lottery.names import PRECISION, PRUNING, SEARCH, TICKET
 from fairseq_lottery.task.batches import drawn_once
 from fairseq_lottery.task.beginning import Beginning
 from fairseq_lottery.task.checks import (
     check_options,
     is_master,
+    loads_other_weights,
+    require_first_update,
     require_one_training,
     require_own_folder,
     require_same_on_all_ranks,
+    settle_layers,
 )
 from fairseq_lottery.task.fp32_masters import FullValues, full_precision, in_half_precision, with_masters
 from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.pruning import TaskPruning
-from fairseq_lottery.task.rewind_point import RewindPoint, parse_rewind
+from fairseq_lottery.task.rewind_point import RewindPoint, check_lengths, points_of
 from fairseq_lottery.task.search import SearchWatch, stop_after
-from fairseq_lottery.task.ticket import build_ticket, log_ticket, shares_of_pool
+from fairseq_lottery.task.ticket import build_ticket, keep_ticket, log_ticket, shares_of_pool
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING
 from lottery_core.pruning import IN_TRAINING, WINNING
@@ -116,22 +119,20 @@ class LotteryTask:
             self._loaded = [*self._loaded, model]
             return model
         require_one_training()
-        point = parse_rewind(options.rewind_point) if options.rewind_point else None
         if not options.ticket and options.ticket_kind == WINNING:
             require_own_folder(options, "", type(self).__name__)
+            if options.rewind_point or options.probe_points:
+                require_first_update(options)
             model = build(cfg)
             self._full_values = FullValues(model)
             if options.scope:
                 weights = snapshot(model)
                 pool = sum(weights.tensors[name].numel() for name in weights.pool(options.scope.split()))
                 log.info("dense run; the scope %s has %s parameters", options.scope, f"{pool:,}")
-            folder, limits = Path(options.save_dir), (int(options.max_update or 0), int(options.max_epoch or 0))
-            self._rewinding = [
-                RewindPoint(folder, point, is_master(), *limits),
-                *RewindPoint.candidates(folder, (options.probe_points or "").split(), is_master(), *limits),
-            ]
+            self._rewinding = points_of(options, is_master())
         else:
             model = self._build_ticket(lambda: build(cfg))
+        settle_layers(cfg, loads_more=loads_other_weights(options) is not None)
         if options.mask_watch:
             self._watch = SearchWatch.of(options, model, self._ticket, is_master())
         self._bare_model = model
@@ -139,12 +140,14 @@ class LotteryTask:
 
     def _build_ticket(self, build: Callable[[], Any]) -> Any:
         options = self.lottery_options
-        model, ticket = build_ticket(options, build)
+        model, ticket, new = build_ticket(options, build)
         if options.after_rewind == REMAINING:
             self._begins = Beginning.beside(Path(options.rewind))
         self._digest = ticket.digest
         require_own_folder(options, self._digest, type(self).__name__)
         require_same_on_all_ranks(self._digest, "tickets")
+        if new:
+            keep_ticket(options, ticket)
         ticket = ticket.named_for(model)
         ticket.load_into(model)
         self._ticket = ticket
@@ -193,19 +196,14 @@ class LotteryTask:
         if self._pruning is not None:
             known = self._train_batches is not None and not self.has_sharded_data("train")  # type: ignore[attr-defined]
             begin = self._begins.updates if self._begins else 0
-            self._pruning.plan(self.lottery_options, len(self._train_batches) if known else None, begin)
+            batches = batches_of_epoch(self._train_batches) if known else None
+            self._pruning.plan(self.lottery_options, batches, begin)
         if not self._rewinding:
             return
         if not self._length_checked and self._train_batches is not None:
             self._length_checked = True
             if not self.has_sharded_data("train"):  # type: ignore[attr-defined]
-                frequencies, batches = tuple(self.lottery_options.update_freq), len(self._train_batches)
-                for rewinding in self._rewinding:
-                    rewinding.check_epoch_length(
-                        updates_of_epoch(batches, min(frequencies), bool(self.lottery_options.skip_remainder_batch))
-                    )
-                    count = rewinding.point.count if rewinding.point is not None else 0
-                    rewinding.check_epochs(Lengths(0, 0, batches, frequencies).until(count))
+                check_lengths(self._rewinding, self.lottery_options, batches_of_epoch(self._train_batches))
         at = Beginning(self._updates, {"epoch": epoch, "iterations_in_epoch": 0})
         for rewinding in self._rewinding:
             rewinding.epoch_begins(epoch, self._weights if self._optimizer is not None else None, at)

@@ -48,17 +48,18 @@ def needs_fresh(ticket: Ticket, kind: str) -> bool:
     return CONTROLS[kind].needs == FRESH
 
 
-def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket]:
-    """Build the model of a run, and return it with the ticket that it trains.
+def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket, bool]:
+    """Build the model of a run, and return it with the ticket that it trains; nothing is written.
 
     :param options: the lottery task's configuration
     :param build: builds a newly initialised model
+    :returns: the model, the ticket, and whether the ticket is new: :func:`keep_ticket` is to write it
     :raises LotteryError: see :func:`ticket_to_train` and :func:`ticket_without_file`
     """
     kind = options.ticket_kind
     if not options.ticket:
         model = build()
-        return model, ticket_without_file(options, model)
+        return model, ticket_without_file(options, model), kind not in IN_TRAINING
     given = Ticket.load(options.ticket)
     if options.scope and tuple(options.scope.split()) != given.origin.scope:
         raise ConfigError(f"--scope cannot change: {options.ticket} has scope {' '.join(given.origin.scope)}")
@@ -78,8 +79,19 @@ def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket]:
     rewind = Path(options.rewind) if options.rewind else None
     folder = Path(options.save_dir)
     seed, path = options.ticket_seed, Path(options.ticket)
-    ticket = ticket_to_train(given, path, kind, seed, model, rewind, folder, is_master(), options.outside)
-    return model, ticket
+    ticket, new = ticket_to_train(given, path, kind, seed, model, rewind, folder, options.outside)
+    return model, ticket, new
+
+
+def keep_ticket(options: Any, ticket: Ticket) -> None:
+    """Write a ticket that was made for this run into its folder, if this process writes files.
+
+    :param options: the lottery task's configuration
+    :param ticket: the ticket
+    :raises WriteError: the file cannot be written
+    """
+    if is_master():
+        ticket.save(Path(options.save_dir) / paths.TICKET)
 
 
 def fresh_seed(seed: int) -> int:
@@ -94,16 +106,13 @@ def ticket_without_file(options: Any, model: nn.Module) -> Ticket:
     :param model: the model, newly initialised
     :raises LotteryError: the kind needs a ticket, or the share or the scope is wrong
     """
-    made = ticket_without_search(
+    return ticket_without_search(
         options.ticket_kind,
         snapshot(model),
         options.surviving,
         scope=options.scope.split() if options.scope else ALL,
         seed=options.ticket_seed,
     )
-    if options.ticket_kind not in IN_TRAINING and is_master():
-        made.save(Path(options.save_dir) / paths.TICKET)
-    return made
 
 
 def ticket_to_train(
@@ -114,10 +123,9 @@ def ticket_to_train(
     model: nn.Module,
     rewind: Path | None,
     folder: Path,
-    write: bool,
     outside: str = REWIND,
-) -> Ticket:
-    """Return the ticket that a run trains; a control is written to ``ticket.safetensors``, and reread on resume.
+) -> tuple[Ticket, bool]:
+    """Return the ticket that a run trains; a control is reread on resume, from ``ticket.safetensors``.
 
     :param given: the ticket given by ``--ticket``
     :param path: file of the given ticket
@@ -127,26 +135,22 @@ def ticket_to_train(
     :param rewind: file of the weights at the rewind point, for the kinds ``"shuffled"`` and
         ``"at-start"``
     :param folder: folder of the run
-    :param write: whether this process writes files, as exactly one rank must
     :param outside: where parameters outside the scope start, see :func:`lottery_core.control_ticket`
+    :returns: the ticket, and whether it is a new control
     :raises LotteryError: the model has another architecture, a required file is missing, or the kind is unknown
     """
     if kind in (WINNING, given.origin.kind):
-        return given
+        return given, False
     target = folder / paths.TICKET
     if target.resolve() == path.resolve():
         raise ConfigError(f"the {kind} ticket would overwrite {path}: keep that file outside --save-dir")
     made = _earlier_control(target, given, kind, seed)
-    if made is None:
-        if CONTROLS[kind].needs == REWIND and rewind is None:
-            raise ConfigError(
-                f"a ticket of kind '{kind}' starts from the rewind point: give its weights, --rewind FILE"
-            )
-        weights = None if rewind is None else read_weights(rewind)
-        made = control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights, outside=outside)
-        if write:
-            made.save(target)
-    return made
+    if made is not None:
+        return made, False
+    if CONTROLS[kind].needs == REWIND and rewind is None:
+        raise ConfigError(f"a ticket of kind '{kind}' starts from the rewind point: give its weights, --rewind FILE")
+    weights = None if rewind is None else read_weights(rewind)
+    return control_ticket(kind, given, seed, fresh=snapshot(model), rewind=weights, outside=outside), True
 
 
 def masks_of_checkpoint(options: Any, model: nn.Module) -> Masks | None:

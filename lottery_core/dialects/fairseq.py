@@ -51,8 +51,10 @@ def _networks(names: Collection[str]) -> Mapping[str, Sequence[str]]:
     return {"encoder": (r"^encoder\.",), "decoder": (*shared, r"^decoder\.")}
 
 
-# fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta and decoder.layers_msk of levenshtein.
-_LAYER = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?layers\w*\.\d+)\.")
+# fairseq/modules/transformer_layer.py; also encoder.sentence_encoder of roberta, decoder.layers_msk of levenshtein, and
+# encoder.transformer_layers of s2t_transformer.
+_LAYER = re.compile(r"^((?:.*\.)?(encoder|decoder)\.(?:sentence_encoder\.)?(?:transformer_)?layers\w*\.\d+)\.")
+_OF_ATTENTION = re.compile(r"^(.*)\.\d+\.\w*attn\.")  # its stack of layers
 _ATTENTIONS = ("self_attn", "encoder_attn")
 
 
@@ -71,7 +73,21 @@ def _units(shapes: Shapes, heads: Mapping[str, int]) -> list[UnitGroup]:
     if "decoder.lstm.weight_ih_l0" in shapes and len(shapes.get("decoder.embed_tokens.weight", ())) == 2:
         top = find.lstm("decoder.lstm", None)
         find.layer("decoder.output_projection", top)
-    return find.groups()
+    groups = find.groups()
+    _require_whole_network(groups, shapes)
+    return groups
+
+
+def _require_whole_network(groups: Sequence[UnitGroup], shapes: Shapes) -> None:
+    # A network with known and unknown layers would be pruned in the former alone.
+    known = {group.layer.rpartition(".")[0].rpartition(".")[0] for group in groups}
+    for name, shape in shapes.items():
+        match = _OF_ATTENTION.match(name)
+        if known and match is not None and len(shape) == 2 and match[1] not in known:
+            raise ConfigError(
+                f"granularity 'unit': which units '{printable(name, 80)}' has is not known, so they would never be "
+                "pruned: use granularity 'weight'"
+            )
 
 
 def _heads_of(attention: str, heads: Mapping[str, int], shapes: Shapes) -> int:
@@ -113,6 +129,7 @@ _SCORES = {
 # Scores of translations; the second set compares with untokenised references.
 _TRANSLATED = {"bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"}
 _DETOKENISED = {"bleu", "chrf", "ter"}
+_TOKENIZER = "sacrebleu_tokenizer"  # of languages for which sacrebleu's default is wrong
 
 
 def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,14 +143,18 @@ def _scoring(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         "gen_subset": settings.get("gen_subset", "test"),
         "generate": settings.get("generate") if _TRANSLATED.intersection(scores) else None,
         "reference": settings.get("reference") if _DETOKENISED.intersection(scores) else None,
+        **({_TOKENIZER: settings[_TOKENIZER]} if settings.get(_TOKENIZER) else {}),
         **({"lower_is_better": True} if settings.get("lower_is_better") else {}),
     }
 
 
 def _score_label(scoring: Mapping[str, Any], name: str) -> str:
     if name in _SCORES:
-        split = scoring.get("gen_subset")
-        return _SCORES[name] + (f" on the {split} split" if split else "")
+        split, tokenizer = scoring.get("gen_subset"), scoring.get(_TOKENIZER)
+        title = _SCORES[name]
+        if tokenizer and name == "bleu":
+            title = title.replace("sacrebleu", f"sacrebleu {tokenizer}")
+        return title + (f" on the {split} split" if split else "")
     return f"score of {name}{LOWER_IS_BETTER if scoring.get('lower_is_better') else ''}"
 
 

@@ -7,14 +7,16 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from shlex import split
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lottery_core.checkpoints.safe_globals import safe_loading
 from lottery_core.tickets.ticket import Ticket
@@ -219,3 +221,21 @@ def refusal(text: str) -> str:
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two state dicts are equal, bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def bare_task(folder: Path, build: Callable[[], nn.Module], **given: Any) -> Any:
+    """A lottery task without data, whose model is what ``build`` makes; its other options have their defaults."""
+    from fairseq_lottery.options import LotteryOptions
+    from fairseq_lottery.task import LotteryTask
+
+    class Base:
+        def build_model(self, cfg: Any) -> nn.Module:
+            return build()
+
+    class Bare(LotteryTask, Base):
+        cfg: Any = None
+
+    plain = {entry.name: entry.default for entry in fields(LotteryOptions) if entry.init}
+    options = {name: None if str(value).startswith("${") else value for name, value in plain.items()}
+    Bare.cfg = SimpleNamespace(**{**options, "save_dir": str(folder), "restore_file": "checkpoint_last.pt", **given})
+    return Bare()

@@ -14,6 +14,7 @@ import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.data import data_utils
 
+from fairseq_lottery.names import tokenizer_of
 from lottery_core.errors import ConfigError
 
 SPLIT, BEAM, BATCH = "test", 4, 8
@@ -21,6 +22,7 @@ _LONGEST = 200  # fairseq-generate's --max-len-b
 _LEAST_SAME = 0.9  # of the hypotheses, in float32; the rest are ties that rounding breaks
 _TIE = 1e-3  # difference of mean log probabilities that rounding may make
 _EVERY = 20.0  # seconds between lines of progress
+_NO_WORD = "\ue000"  # a character for private use
 Tokens = list[str]
 
 
@@ -101,8 +103,8 @@ def compare(checkpoint: Path, model: Path, data: Path, kind: str) -> Comparison:
     if not found:
         raise ConfigError(f"the {SPLIT} split of {data} has no sentence that is short enough for the model")
     texts = [[fairseq.text(each) for each in side] for side in zip(*found.values(), strict=True)]
-    references = [fairseq.text(fairseq.target(number)) for number in found]
-    bleu, tokenisation = _bleu(fairseq.units, references, texts)
+    references = [fairseq.text(fairseq.reference(number)) for number in found]
+    bleu, tokenisation = _bleu(fairseq.units, fairseq.tokenizer, references, texts)
     speed = tokens[0] / seconds[0], tokens[1] / seconds[1]
     same = sum(ours == theirs for ours, theirs in found.values())
     return Comparison(len(found), same, ties, bleu, tokenisation, speed, torch.get_num_threads())
@@ -128,6 +130,7 @@ class _Fairseq:
         self.generator = self.task.build_generator(self.models, Namespace(beam=BEAM, max_len_b=_LONGEST))
         self.longest = min(_LONGEST, models[0].max_decoder_positions() - 1)
         self.units = _units(targets[:200])
+        self.tokenizer = tokenizer_of(self.task) or "13a"
 
     def batches(self) -> Iterator[Any]:
         batches = self.task.get_batch_iterator(
@@ -148,6 +151,11 @@ class _Fairseq:
     def translate(self, sample: Any) -> list[Tokens]:
         found = self.task.inference_step(self.generator, self.models, sample)
         return [_words(self.task.target_dictionary, hypotheses[0]["tokens"]) for hypotheses in found]
+
+    def reference(self, number: int) -> Tokens:
+        # An unknown word is none that a model could print.
+        unknown = self.task.target_dictionary.unk_word
+        return [_NO_WORD if word == unknown else word for word in self.target(number)]
 
     @torch.no_grad()
     def score(self, number: int, words: Tokens) -> float:
@@ -194,12 +202,16 @@ def _units(sentences: Sequence[Tokens]) -> str | None:
 
 
 def _bleu(
-    units: str | None, references: Sequence[str], texts: Sequence[Sequence[str]]
+    units: str | None, tokenizer: str, references: Sequence[str], texts: Sequence[Sequence[str]]
 ) -> tuple[tuple[float, float], str]:
     from sacrebleu.metrics.bleu import BLEU
 
     # Pieces of sentencepiece join to untokenised text; other data are tokenised already.
-    tokenisation = "13a" if units == "sentencepiece" else "none"
-    metric = BLEU(tokenize=tokenisation, force=True)
+    tokenisation = tokenizer if units == "sentencepiece" else "none"
+    try:
+        metric = BLEU(tokenize=tokenisation, force=True)
+    except RuntimeError:  # the packages of its tokenizer are not here
+        tokenisation = "char"
+        metric = BLEU(tokenize=tokenisation, force=True)
     ours, theirs = (float(metric.corpus_score(text, [references]).score) for text in texts)
     return (ours, theirs), tokenisation

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.launcher.scoring.generation import decodes, generate_arguments, read_lines
-from fairseq_lottery.launcher.scoring.scores import batches_of, epoch_checkpoints, nats_of, reduced_loss
+from fairseq_lottery.launcher.scoring.generation import bleu_of_words, decodes, generate_arguments, read_lines
+from fairseq_lottery.launcher.scoring.scores import batches_of, epoch_checkpoints, nats_of, not_scored, reduced_loss
 from fairseq_lottery.launcher.scoring.subwords import why_not_words
 from fairseq_lottery.lengths import Lengths
-from fairseq_lottery.names import LOG_PPL, LOSS, SUBWORD_BLEU, TOKENIZED_BLEU, TRANSLATED
+from fairseq_lottery.names import BLEU, LOG_PPL, LOSS, SUBWORD_BLEU, TOKENIZED_BLEU, TRANSLATED
 from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import Experiment
 from lottery_core.files import first_line
@@ -121,10 +121,15 @@ def _check_generation(task: Any, arguments: FairseqArguments, experiment: Experi
         file = getattr(parsed, name, None)
         if file and "://" not in file and not Path(file).exists():
             raise ConfigError(f"--generate: --{name.replace('_', '-')} {file} does not exist")
-    if TOKENIZED_BLEU in scoring["score"] and decodes(generating):
+    as_they_are = [name for name in (TOKENIZED_BLEU, SUBWORD_BLEU) if name in scoring["score"]]
+    if as_they_are and decodes(generating):
         raise ConfigError(
-            f"{TOKENIZED_BLEU} scores the tokens as they are: leave --tokenizer and --bpe out of --generate"
+            f"{as_they_are[0]} scores the tokens as they are: leave --tokenizer and --bpe out of --generate"
         )
+    if generating.given("--sacrebleu-char-level"):
+        raise ConfigError("--generate: use --sacrebleu-tokenizer char instead of --sacrebleu-char-level")
+    if BLEU in scoring["score"]:
+        bleu_of_words(generating, scoring)
     references: list[str] = []
     if scoring["reference"] is not None:
         references = read_lines(Path(scoring["reference"]))
@@ -169,7 +174,7 @@ def _try_log_perplexity(task: Any, model: Any, sample: Any) -> None:
     if dictionary is not None and isinstance(sample, Mapping) and "net_input" in sample:
         try:
             with torch.no_grad():
-                nats_of(model.eval(), sample, dictionary.pad())
+                nats_of(model.eval(), sample, *not_scored(task))
             return
         except Exception as error:  # models and tasks may raise anything
             reason = f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import load_state
 from fairseq_lottery.launcher.scoring.generation import generate_arguments, score_translations, translate
-from fairseq_lottery.launcher.scoring.scores import load, task_loss
+from fairseq_lottery.launcher.scoring.scores import load, not_scored, task_loss
 from fairseq_lottery.names import INITIAL_WEIGHTS, LAST, LOG_PPL, LOSS, TRANSLATED
 from lottery_core.errors import RunError
 from lottery_core.experiments import Experiment, Score, paths
@@ -21,6 +22,15 @@ from lottery_core.tickets import ALL, Masks, Origin, Ticket, Weights
 UNIGRAM, UNTRAINED = "a unigram model of the training text", "the untrained network"
 # An untrained network does not end its sentences: fairseq's default is 200 words each.
 _SHORT = ("--max-len-a", "1.2", "--max-len-b", "10")
+_MEASURED = (LOG_PPL, LOSS, *TRANSLATED)
+
+
+def has_floor(scoring: Mapping[str, Any]) -> bool:
+    """Return whether the first score has a floor that can be measured; that of a command of the user has none.
+
+    :param scoring: scoring settings of an experiment
+    """
+    return scoring["score"][0] in _MEASURED
 
 
 def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | None:
@@ -36,9 +46,9 @@ def measure_floor(experiment: Experiment, folder: Path) -> tuple[Score, str] | N
     """
     scoring = experiment.scoring
     arguments = FairseqArguments(experiment.settings["arguments"])
-    names = [name for name in scoring["score"] if name in (LOG_PPL, LOSS, *TRANSLATED)]
-    if not names or names[0] != scoring["score"][0]:
+    if not has_floor(scoring):
         return None
+    names = [name for name in scoring["score"] if name in _MEASURED]
     values: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="lottery-floor-") as place:
         untrained = Path(place) / "untrained.pt"
@@ -75,11 +85,11 @@ def unigram_log_perplexity(checkpoint: Path, split: str) -> float:
 def _counts(checkpoint: Path, split: str) -> Tensor:
     # How often each symbol of the dictionary, except the padding, is a target.
     loaded = load(checkpoint, split, cpu=True)
-    symbols = loaded.task.target_dictionary
+    symbols, left_out = loaded.task.target_dictionary, torch.tensor(not_scored(loaded.task))
     counts = torch.zeros(len(symbols), dtype=torch.float64)
     for sample in loaded.batches():
         target = sample["target"].reshape(-1)
-        counts += torch.bincount(target[target != symbols.pad()], minlength=len(symbols))
+        counts += torch.bincount(target[~torch.isin(target, left_out)], minlength=len(symbols))
     if not counts.any():
         raise RunError(f"the {split} split has no words")
     return counts[torch.arange(len(symbols)) != symbols.pad()]

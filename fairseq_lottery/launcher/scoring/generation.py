@@ -15,10 +15,12 @@ from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher.scoring.subwords import why_not_words
 from fairseq_lottery.names import BLEU, CHRF, SUBWORD_BLEU, TER, TOKENIZED_BLEU
 from lottery_core.errors import ConfigError, RunError
-from lottery_core.files import write_json, write_text
+from lottery_core.files import first_line, write_json, write_text
 
 _ERROR = re.compile(r"[\w.-]+: error: |[\w.]*(Error|Exception|Exit|Interrupt)\b")
 TEXT, SCORES = "generate.txt", "bleu.json"
+_UNKNOWN = "<<unk>>"  # as fairseq-generate prints an unknown word of a reference; sacrebleu would take it apart
+_NO_WORD = "\ue000"  # a character for private use, which no hypothesis has
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def score_translations(
     references = references_of(translations, scoring)
     if asked - {SUBWORD_BLEU}:
         check_words(translations, references, arguments, scoring)
-    metrics = {BLEU: Bleu(), CHRF: Chrf(), TER: Ter()}
+    metrics = {BLEU: bleu_of_words(arguments, scoring), CHRF: Chrf(), TER: Ter()}
     found = {name: metric for name, metric in metrics.items() if name == BLEU or name in asked}
     hypotheses = translations.detokenised
     scores = {name: float(metric.corpus_score(hypotheses, [references]).score) for name, metric in found.items()}
@@ -101,13 +103,36 @@ def score_translations(
     return scores
 
 
+def bleu_of_words(arguments: FairseqArguments, scoring: Mapping[str, Any]) -> Any:
+    """Make sacrebleu's BLEU with its options in ``--generate``, and otherwise the tokenizer of the target language.
+
+    :param arguments: the arguments of ``fairseq-generate``
+    :param scoring: scoring settings of the experiment
+    :raises ConfigError: the tokenizer cannot be used here
+    """
+    from sacrebleu.metrics.bleu import BLEU as Bleu
+
+    name = arguments.value("--sacrebleu-tokenizer") or scoring.get("sacrebleu_tokenizer")
+    try:
+        return Bleu(tokenize=name, lowercase=arguments.given("--sacrebleu-lowercase"))
+    except Exception as error:  # its packages, and the models that it downloads, may raise anything
+        packages = str(name).endswith("-mecab")
+        remedy = f": pip install 'sacrebleu[{str(name)[:2]}]', or" if packages else f" ({first_line(error)}):"
+        raise ConfigError(
+            f"sacrebleu's tokenizer {name} cannot be used here{remedy} choose another with --generate '... --scoring "
+            "sacrebleu --sacrebleu-tokenizer char'"
+        ) from error
+
+
 def references_of(translations: Translations, scoring: Mapping[str, Any]) -> Sequence[str]:
     """Return the detokenised references: those of ``--reference`` if it is given, else those in the data.
+
+    Unknown words of the latter match nothing in a hypothesis, not even its own unknown words.
 
     :raises ConfigError: the number of references differs from the number of translations
     """
     if scoring["reference"] is None:
-        return translations.targets
+        return [line.replace(_UNKNOWN, _NO_WORD) for line in translations.targets]
     references = read_lines(Path(scoring["reference"]))
     if len(references) != len(translations.detokenised):
         raise ConfigError(

@@ -140,7 +140,7 @@ def log_perplexity_of(loaded: Loaded, split: str) -> tuple[float, int]:
     total, count = 0.0, 0
     with torch.no_grad():
         for sample in loaded.batches():
-            nats, tokens = nats_of(loaded.model, sample, loaded.task.target_dictionary.pad())
+            nats, tokens = nats_of(loaded.model, sample, *not_scored(loaded.task))
             total += nats
             count += tokens
     if not count:
@@ -148,16 +148,30 @@ def log_perplexity_of(loaded: Loaded, split: str) -> tuple[float, int]:
     return total / count, count
 
 
-def nats_of(model: Any, sample: Any, pad: int) -> tuple[float, int]:
+def not_scored(task: Any) -> list[int]:
+    """Return the target symbols that are not counted: padding, and the start that ``--add-bos-token`` adds.
+
+    ``fairseq-eval-lm`` does not count it either (``fairseq_cli/eval_lm.py``, ``remove_bos_token``).
+
+    :param task: a task with a target dictionary
+    """
+    symbols, options = task.target_dictionary, getattr(task, "args", None)
+    return [symbols.pad(), *([symbols.bos()] if getattr(options, "add_bos_token", False) else [])]
+
+
+def nats_of(model: Any, sample: Any, pad: int, *others: int) -> tuple[float, int]:
     """Return the sum of the negative log likelihoods of a batch's targets in nats, and their number.
 
     :param model: a model of fairseq
     :param sample: a batch
     :param pad: target symbol that is not counted
+    :param others: more of them
     """
     output = model(**sample["net_input"])
     scores = model.get_normalized_probs(output, log_probs=True)
     target = model.get_targets(sample, output).reshape(-1)
+    for other in others:
+        target = target.masked_fill(target == other, pad)
     # Select the losses before converting to fp64: a copy of all scores would be the largest tensor in memory.
     losses = functional.nll_loss(scores.reshape(-1, scores.size(-1)), target, ignore_index=pad, reduction="none")
     return float(losses.double().sum()), int((target != pad).sum())
@@ -194,11 +208,15 @@ def reduced_loss(task: Any, criterion: Any, logs: list[Any]) -> float:
 
     :raises ConfigError: the criterion logs no loss
     """
+    from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
+    from fairseq.criterions.sentence_ranking import SentenceRankingCriterion
     from fairseq.logging import metrics
 
+    classifies = isinstance(criterion, (SentencePredictionCriterion, SentenceRankingCriterion))
     with metrics.aggregate(new_root=True) as meters:
         task.reduce_metrics(logs, criterion)
-    for name in ("nll_loss", "loss"):
+    # The nll_loss of classifiers is divided by the number of words that they read, not of what they predict.
+    for name in ("loss",) if classifies else ("nll_loss", "loss"):
         meter = meters.get(name)
         if meter is not None:
             return float(meter.avg)  # the smoothed value is rounded

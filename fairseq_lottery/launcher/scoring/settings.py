@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
-from fairseq_lottery.names import BLEU, LOG_PPL, LOSS, PREFIX, SCORES
+from fairseq_lottery.names import BLEU, LOG_PPL, LOSS, PREFIX, SCORES, SUBWORD_BLEU, TRANSLATED, tokenizer_of
 from lottery_core import dialects
 from lottery_core.cli import accept
 from lottery_core.errors import ConfigError
@@ -23,6 +23,8 @@ _DEFAULTS: dict[str, Any] = {
     "reference": None,
     "lower_is_better": None,
 }
+UNITS_GENERATE = "--beam 5"  # the default for BLEU of subword units
+TOKENIZER = "sacrebleu_tokenizer"  # key of the settings
 SCORING_OPTIONS = ("score", *_DEFAULTS)
 
 
@@ -80,17 +82,15 @@ def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) 
         for name, default in {**_DEFAULTS, "score": [score]}.items()
     }
     values["score"] = list(dict.fromkeys(values["score"]))
+    if SUBWORD_BLEU in values["score"]:
+        values["generate"] = _without_joining(values, any(some.get("generate") is not None for some in (given, before)))
     if any(not name.strip() for name in values["score"]):
         raise ConfigError(f"--score is empty: accepted are {', '.join(SCORES)} or a command")
     if values["lower_is_better"] and values["score"][0] in SCORES:
         raise ConfigError(f"--lower-is-better is for a score of your own: of {values['score'][0]} it is known")
     if values["average"] < 1:
         raise ConfigError(f"--average must be at least 1, not {values['average']}")
-    try:
-        generate = FairseqArguments(shlex.split(values["generate"]))
-    except ValueError as error:
-        raise ConfigError(f"--generate is not a valid command line: {error}") from error
-    if generate.user_dir is not None:
+    if _generate_arguments(values["generate"]).user_dir is not None:
         raise ConfigError("--generate: --user-dir is that of the training: leave it out")
     if values["reference"] is not None:
         reference = Path(values["reference"])
@@ -98,6 +98,43 @@ def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) 
             raise ConfigError(f"the reference {reference} does not exist")
         values["reference"] = str(reference.resolve())
     return dict(dialects.named("fairseq").scoring(values))
+
+
+def _without_joining(values: Mapping[str, Any], given: bool) -> str:
+    # Of the settings, the arguments of fairseq-generate if BLEU of subword units is a score.
+    generate = str(values["generate"])
+    if not given and not set(values["score"]).intersection(TRANSLATED) - {SUBWORD_BLEU}:
+        return UNITS_GENERATE
+    arguments = _generate_arguments(generate)
+    joined = [option for option in ("--remove-bpe", "--post-process") if arguments.given(option)]
+    if joined and arguments.value(*joined) != "none":
+        raise ConfigError(
+            f"{SUBWORD_BLEU} scores the units as they are, and --generate '{generate}' joins them: give --generate "
+            f"'{UNITS_GENERATE}', or ask for the scores of words alone"
+        )
+    return generate
+
+
+def _generate_arguments(generate: str) -> FairseqArguments:
+    try:
+        return FairseqArguments(shlex.split(generate))
+    except ValueError as error:
+        raise ConfigError(f"--generate is not a valid command line: {error}") from error
+
+
+def with_tokenizer(experiment: Experiment, task: Any) -> Experiment:
+    """Return the experiment with sacrebleu's tokenizer of the target language, where it is not that of most languages.
+
+    :param experiment: the experiment
+    :param task: its task
+    """
+    scoring = {name: value for name, value in experiment.scoring.items() if name != TOKENIZER}
+    if BLEU in scoring["score"]:
+        tokenizer = tokenizer_of(task)
+        given = FairseqArguments(shlex.split(scoring["generate"])).given("--sacrebleu-tokenizer")
+        if tokenizer is not None and not given:
+            scoring[TOKENIZER] = tokenizer
+    return with_scoring(experiment, scoring) if scoring != dict(experiment.scoring) else experiment
 
 
 def with_scoring(experiment: Experiment, scoring: Mapping[str, Any]) -> Experiment:

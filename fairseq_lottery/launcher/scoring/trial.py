@@ -16,9 +16,9 @@ from fairseq_lottery.names import LOG_PPL, LOSS, SUBWORD_BLEU, TRANSLATED
 from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import Experiment
 
-# One batch of two sentences, and as few words as possible.
+# One batch of two sentences, and as few words as possible; fairseq-generate takes its shard of the split by rank.
 _TWO_SENTENCES = (
-    *("--batch-size", "2", "--num-shards", "1000000000", "--shard-id", "0"),
+    *("--batch-size", "2", "--distributed-world-size", "1000000000", "--distributed-rank", "0"),
     *("--max-len-a", "0", "--max-len-b", "10"),
 )
 _HALF = ("--fp16", "--bf16", "--memory-efficient-fp16", "--memory-efficient-bf16")

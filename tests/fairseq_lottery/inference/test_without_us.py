@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
+from fairseq_lottery.inference.export import export
+from lottery_core.inference import PLAIN as PLAIN_FORM
 from tests import preloaded
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import (
@@ -149,3 +152,16 @@ def test_a_tied_lstm_is_refused(tmp_path: Path) -> None:
     done = helpers.lottery("export", tmp_path / "c.pt", "-o", tmp_path / "plain.pt", status=2)
     assert "use it with --user-dir fairseq_lottery" in done.stderr
     assert not (tmp_path / "plain.pt").exists()
+
+
+def test_sections_without_a_configuration_class(tmp_path: Path) -> None:
+    """Of a task, a model and a criterion that take any option."""
+    path, plain = tmp_path / "c.pt", tmp_path / "plain.pt"
+    parts = {"task": "lottery_own", "criterion": "legacy_masked_lm_loss"}
+    cfg = {part: Namespace(_name=name, ticket="t", seed=1) for part, name in parts.items()}
+    cfg["model"] = Namespace(arch="bart_base", _name="bart_base", task="lottery_own")
+    history = [{"criterion_name": "LegacyMaskedLmLoss"}]
+    torch.save({"cfg": cfg, "model": {"a": torch.ones(1)}, "optimizer_history": history}, path)
+    said = export(path, plain, PLAIN_FORM, trust=False)
+    assert said == "task own, architecture bart_base, criterion legacy_masked_lm_loss"
+    assert vars(load(plain)["cfg"]["task"]) == {"_name": "own", "seed": 1}

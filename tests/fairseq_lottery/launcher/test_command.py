@@ -298,6 +298,22 @@ def test_a_folder_of_checkpoints_beside_it_is_of_another_training(
     assert cli.main(["--out", "x", "--rounds", "1", "--dry-run", "--no-floor", "--", str(lm_data), *LSTM]) == 0
 
 
+def test_the_score_of_a_command_has_no_floor(lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [
+        "--out",
+        str(tmp_path / "x"),
+        "--rounds",
+        "1",
+        "--dry-run",
+        "--stop-at-floor",
+        "2",
+        "--score",
+        "cat score.txt",
+    ]
+    assert cli.main([*own, "--", str(lm_data), *LSTM]) == 2
+    assert "--stop-at-floor: the score of a command of your own has no floor" in capsys.readouterr().err
+
+
 def test_checkpoints_of_epochs_are_kept_for_those_who_ask_for_them(tmp_path: Path) -> None:
     arguments = FairseqArguments(["bin", "--task", "lottery_translation", "--cpu"])
     given = vars(parser().parse_args(["--out", str(tmp_path), "--rewind", "update:3"]))

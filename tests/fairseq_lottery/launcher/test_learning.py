@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fairseq_lottery.launcher.learning import LearningCurve
+from fairseq_lottery.launcher.worker import _progress_line, _stats_of
 from lottery_core.experiments import paths
 from lottery_core.files import CurvePoint, read_curve
 
@@ -42,3 +43,21 @@ def test_a_resumed_training_replaces_what_it_trains_again(tmp_path: Path) -> Non
     after = LearningCurve(tmp_path, resumed=20)
     after.add(*valid(30, loss="31"))
     assert [point.score for point in read_curve(tmp_path / paths.LEARNING)] == [10.0, 20.0, 31.0]
+
+
+def test_a_validation_subset_of_any_name(tmp_path: Path) -> None:
+    """In the lines of the log, among others that only look like statistics."""
+    curve = LearningCurve(tmp_path, None)
+    stats = {}
+    for tag, text in (
+        ("fairseq_cli.train", "{'_name': None, 'common': {}}"),
+        ("fairseq.tasks.text", '{"words": 3}'),
+        ("train_inner", '{"epoch": 1, "loss": "9", "num_updates": "8"}'),
+        ("dev-2.en", '{"epoch": 1, "dev-2.en_log_ppl": "3.5", "dev-2.en_num_updates": "10"}'),
+    ):
+        found, now = _stats_of(f"2024-01-01 00:00:00 | INFO | {tag} | {text}\n")
+        assert found == (tag if "epoch" in text else "")
+        stats |= now
+        curve.add(found, now)
+    assert read_curve(tmp_path / paths.LEARNING) == [CurvePoint(1, 10, 3.5, "log ppl, dev-2.en")]
+    assert _progress_line(stats, curve.subset) == "epoch 1, 8 updates, dev-2.en log_ppl 3.5"

@@ -79,6 +79,11 @@ def test_another_checkpoint_in_the_same_place_is_another_experiment(
     helpers.run(chain("--out", tmp_path / "p", *own, "--", lm_data, *LSTM), timeout=900)
     shutil.copy(tmp_path / "p" / dense_run(1).folder / LAST, file)
     helpers.run(chain("--out", out, *own, *after), timeout=900)
+    for option in ("--continue-once", "--restore-file"):  # they go on with the updates of that training
+        words = [*map(str, ["--out", tmp_path / "y", *own, "--dry-run", "--", lm_data, *LSTM, option, file])]
+        assert main(words) == 2
+        assert f"{option} {file} goes on with the updates of that training" in capsys.readouterr().err
+        assert main([*words, "--reset-optimizer", "--reset-dataloader"]) == 0
     before = file.read_bytes()
     file.unlink()
     assert dry(1) == 0, "the dense run is done"

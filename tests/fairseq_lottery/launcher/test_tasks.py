@@ -148,3 +148,15 @@ def test_tasks_and_user_dirs_without_the_plugin(lm_data: Path, tmp_path: Path) -
         (tmp_path / "other" / "__init__.py").write_text("")
         with pytest.raises(ConfigError, match=expected):
             parse_fairseq(with_task(FairseqArguments([*words, *more])))
+
+
+def test_a_ticket_resumes_although_the_dense_run_resets_what_it_loads(tmp_path: Path) -> None:
+    """It loads nothing else, and what is reset is not resumed."""
+    own = {"arguments": [], "threads": 1}
+    chain_ = Experiment(tmp_path, "fairseq", own, 0.2, "init", ("winning",), (1,), 1, scoring={"average": 1})
+    words = split("bin --restore-file base.pt --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters")
+    arguments = FairseqArguments([*words, "--optimizer-overrides", "{'lr': 1}", "--clip-norm", "1"])
+    assert set(words) < set(training_arguments(arguments, chain_, dense(1), tmp_path).words)
+    given = training_arguments(arguments, chain_, Run(1, "winning", 1), tmp_path).words
+    assert given[:3] == ("bin", "--clip-norm", "1")
+    assert not [word for word in given if "reset" in word]

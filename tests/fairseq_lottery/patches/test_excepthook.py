@@ -9,6 +9,7 @@ from typing import Any
 import fairseq_cli.train
 import pytest
 import torch
+from hydra._internal.utils import run_and_report
 
 from fairseq_lottery.patches import ended_badly, excepthook, is_fairseq_command
 from lottery_core.errors import ConfigError, RunError
@@ -85,3 +86,15 @@ def test_scripts_keep_their_hook(argv0: str, ours: bool, monkeypatch: pytest.Mon
     excepthook.install()
     assert is_fairseq_command() == ours
     assert (sys.excepthook is not before) == ours
+
+
+def test_hydra_leaves_errors_to_the_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it prints a traceback, and the end of the training looks like one without an error."""
+    monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+    for command, expected in (("fairseq-train", SystemExit), ("fairseq-hydra-train", ConfigError)):
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", [f"bin/{command}"])
+        monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+        excepthook.install()
+        with pytest.raises(expected):
+            run_and_report(lambda: fail(0))

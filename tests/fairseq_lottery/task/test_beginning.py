@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fairseq_lottery.task import Beginning
 from lottery_core import Masks, Ticket
@@ -99,3 +100,28 @@ def test_a_damaged_file(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^cannot read .*rewind\.json: ") as refused:
         Beginning.beside(tmp_path / "rewind.safetensors")
     assert "\n" not in str(refused.value)
+
+
+def test_a_dense_run_with_a_rewind_point_begins_with_its_first_update(tmp_path: Path) -> None:
+    """fairseq goes on with the updates of a restored training; its own checkpoints are resumed."""
+    other, folder = tmp_path / "base.pt", tmp_path / "run"
+    other.write_bytes(b"")
+    (folder).mkdir()
+    reset = {"reset_optimizer": True, "reset_dataloader": True}
+
+    def build(**given: object) -> None:
+        helpers.bare_task(folder, lambda: torch.nn.Linear(2, 2), rewind_point="init", **given).build_model(None)
+
+    for name in ("restore_file", "continue_once"):
+        words = (
+            f"--{name.replace('_', '-')} {other} goes on with the updates of that training, .* --finetune-from-model"
+        )
+        with pytest.raises(ConfigError, match=words):
+            build(**{name: str(other)})
+        with pytest.raises(ConfigError, match=words):
+            build(**{name: str(other)}, reset_optimizer=True)
+        build(**{name: str(other)}, **reset)
+        build(**{name: str(tmp_path / "none.pt")})  # fairseq starts anew
+    build(finetune_from_model=str(other))
+    (folder / "checkpoint1.pt").write_bytes(b"")
+    build(restore_file=str(folder / "checkpoint1.pt"))

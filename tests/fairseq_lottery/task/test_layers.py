@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
+from fairseq.checkpoint_utils import prune_state_dict
 
 from lottery_core.tickets import snapshot
-from tests.fairseq_lottery.helpers import split
+from tests.fairseq_lottery.helpers import bare_task, split
 
 _WIDTHS = "--encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32"
 _DEEP = f"{_WIDTHS} --encoder-layers 1 --decoder-layers 1 --encoder-attention-heads 2 --decoder-attention-heads 2"
@@ -86,3 +89,22 @@ def test_output_layers_stay_whole(name: str, translation_data: Path, lm_data: Pa
     vocabulary = len(task.target_dictionary or task.source_dictionary)
     assert not [name for name in pool if vocabulary in weights.tensors[name].shape]
     assert not [name for name in pool if "adaptive_softmax" in name or "class_proj" in name]
+
+
+@pytest.mark.parametrize("given", [{}, {"ticket_kind": "erk", "surviving": 0.5}])
+def test_layers_to_keep_are_of_a_larger_model_that_is_loaded(given: dict[str, object], tmp_path: Path) -> None:
+    """fairseq would take layers out of the checkpoints of a model that has been built with only those layers."""
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def built(**more: object) -> Namespace:
+        cfg = Namespace(arch="transformer", encoder_layers_to_keep="0,2", decoder_layers_to_keep="1")
+        bare_task(folder, lambda: torch.nn.Sequential(torch.nn.Linear(4, 4)), **given, **more).build_model(cfg)
+        return cfg
+
+    state = {"encoder.layers.1.fc1.weight": torch.ones(1), "decoder.layers.0.fc1.weight": torch.ones(1)}
+    assert prune_state_dict(state, built()).keys() == state.keys()
+    assert (built().encoder_layers, built().decoder_layers) == (2, 1)
+    (tmp_path / "base.pt").write_bytes(b"")
+    assert not prune_state_dict(state, built(restore_file=str(tmp_path / "base.pt")))

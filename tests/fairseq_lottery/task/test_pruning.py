@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from fairseq.data.iterators import CountingIterator, GroupedIterator
+from fairseq.data.iterators import CountingIterator, EpochBatchIterator, GroupedIterator
 from fairseq_cli.train import should_stop_early
+from torch.utils.data import TensorDataset
 
-from fairseq_lottery.lengths import Lengths
+from fairseq_lottery.lengths import Lengths, batches_of_epoch, updates_of_epoch
 from fairseq_lottery.task.pruning import forget_best, length_of
+from fairseq_lottery.task.rewind_point import RewindPoint, check_lengths, parse_rewind
 from lottery_core import Ticket
+from lottery_core.errors import ConfigError
 from lottery_core.tickets.weights import Weights
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, assert_dead, load, split, train
@@ -147,6 +151,23 @@ def test_batches_too_few_for_an_update_count_as_in_fairseq(whole: bool, updates:
     assert Lengths(0, 5, 10, (4,), whole).until(5) == 5 * updates
     grouped = GroupedIterator(CountingIterator(range(10)), 4, skip_remainder_batch=whole)
     assert len(list(grouped)) == updates
+
+
+@pytest.mark.parametrize(("whole", "frequency", "updates"), [(True, 1, 7), (True, 4, 1), (False, 4, 2)])
+def test_the_batches_of_an_epoch_are_counted_as_in_fairseq(whole: bool, frequency: int, updates: int) -> None:
+    """Its iterator over 8 batches leaves out the last one, although it is whole."""
+    sampler = [[number] for number in range(8)]
+    own = {"dataset": TensorDataset(torch.arange(8)), "collate_fn": list, "batch_sampler": sampler}
+    batches = EpochBatchIterator(**own, skip_remainder_batch=whole)
+    known = batches_of_epoch(batches)
+    assert updates_of_epoch(known, frequency, whole) == updates
+    grouped = GroupedIterator(batches.next_epoch_itr(), frequency, skip_remainder_batch=whole)
+    assert len(list(grouped)) == updates
+    options = SimpleNamespace(update_freq=[frequency], skip_remainder_batch=whole)
+    for last, refused in ((updates, False), (updates - 1, True)):
+        point = RewindPoint(Path(), parse_rewind("epoch:1"), False, last, 0)
+        with pytest.raises(ConfigError, match="is never reached") if refused and last else nullcontext():
+            check_lengths([point], options, known)
 
 
 def test_patience_counts_from_the_complete_masks_on() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lottery_core import Ticket
+from lottery_core.errors import ConfigError
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import ADAM, TRANSFORMER, TRANSLATION, split
 
@@ -266,3 +267,33 @@ def test_numbers_that_are_none_stop_the_training_in_one_line(translation_data: P
     text = helpers.train(translation_data, tmp_path, *words, status=1)
     assert helpers.refusal(text) == ("fairseq-train: error: fairseq stopped the training: gradients are Nan/Inf")
     assert "the search for the first NaN or infinity ended early: StopIteration" in text
+
+
+def small() -> torch.nn.Module:
+    return torch.nn.ModuleDict({"fc": torch.nn.Linear(6, 5), "out": torch.nn.Linear(5, 2)})
+
+
+@pytest.mark.parametrize("kind", ["random", "erk"])
+def test_the_folder_of_another_run_keeps_its_ticket(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from fairseq_lottery.task import checks
+    from lottery_core import prune, snapshot
+
+    given = prune(snapshot(small()), snapshot(small()), rate=0.5)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    given.save(tmp_path / "ticket")
+    given.save(folder / "ticket.safetensors")
+    before = (folder / "ticket.safetensors").read_bytes()
+    (folder / "checkpoint_last.pt").write_bytes(b"")
+    others = SimpleNamespace(tickets={"Bare": given.digest})
+    monkeypatch.setattr(checks.CheckpointProgress, "of", lambda path: others)
+    more = {"ticket": str(tmp_path / "ticket")} if kind == "random" else {"surviving": 0.4}
+    task = helpers.bare_task(folder, small, ticket_kind=kind, **more)
+    with pytest.raises(ConfigError, match="belongs to another ticket"):
+        task.build_model(SimpleNamespace())
+    assert (folder / "ticket.safetensors").read_bytes() == before
+    (folder / "checkpoint_last.pt").unlink()
+    task.build_model(SimpleNamespace())
+    assert Ticket.load(folder / "ticket.safetensors").origin.kind == kind

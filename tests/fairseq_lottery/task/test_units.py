@@ -75,12 +75,30 @@ def test_a_head_is_a_block_of_each_projection() -> None:
         layout_for(Weights(weights.tensors, heads={ATTENTION: 4}))
 
 
-@pytest.mark.parametrize("layer", ["encoder.sentence_encoder.layers.3", "decoder.layers_msk.0", "m.decoder.layers.0"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "encoder.sentence_encoder.layers.3",
+        "decoder.layers_msk.0",
+        "m.decoder.layers.0",
+        "encoder.transformer_layers.0",  # of s2t_transformer and convtransformer
+    ],
+)
 def test_layers_of_other_architectures_with_fairseqs_names(layer: str) -> None:
     shapes: dict[str, Any] = {f"{layer}.self_attn.{word}_proj.weight": (6, 6) for word in ("q", "k", "v", "out")}
     shapes |= {f"{layer}.fc1.weight": (9, 6), f"{layer}.fc2.weight": (6, 9)}
     weights = Weights({name: torch.randn(shape) for name, shape in shapes.items()}, heads={f"{layer}.self_attn": 2})
     assert layout_for(weights).counts == {f"{layer}.self_attn": 2, f"{layer}.fc1": 9}
+
+
+@pytest.mark.parametrize("projection", ["linear_q", "q_proj"])
+def test_networks_with_unknown_layers_are_refused(projection: str) -> None:
+    """Only their other layers, the decoder of s2t_conformer, would be pruned."""
+    shapes: dict[str, Any] = {"decoder.layers.0.fc1.weight": (9, 6), "decoder.layers.0.fc2.weight": (6, 9)}
+    shapes[f"encoder.conformer_layers.0.self_attn.{projection}.weight"] = (6, 6)
+    weights = Weights({name: torch.randn(shape) for name, shape in shapes.items()})
+    with pytest.raises(ConfigError, match=r"which units 'encoder\.conformer_layers\.0\.self_attn.* is not known"):
+        layout_for(weights)
 
 
 def test_heads_are_kept_with_the_weights_and_follow_their_names(tmp_path: Path) -> None:
