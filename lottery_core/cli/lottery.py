@@ -127,13 +127,16 @@ def _check_order(args: argparse.Namespace, steps: Mapping[str, int], steps_befor
     for unit, count in steps.items():
         before = steps_before.get(unit, count)
         if before > count:
-            longer = f"{args.rewind} was trained longer ({before:,} {unit}) than {args.trained} ({count:,})"
             if args.rewind_point is not None:  # whoever names it knows which file is which
-                _warn(f"WARNING: {longer}, unless its training counted from 0 again (fine-tuning)")
+                _warn(
+                    f"WARNING: {args.rewind} was trained longer ({before:,} {unit}) than {args.trained} ({count:,}), "
+                    "unless the training counted from 0 again (fine-tuning)"
+                )
                 return
             raise LotteryError(
-                f"{longer}: --rewind takes the earlier weights; are the two files swapped? If the training counted "
-                f"from 0 again (fine-tuning), say what the earlier weights are: --rewind-point {INIT}"
+                f"{args.rewind} was trained longer ({before:,} {unit}) than {args.trained} ({count:,}): --rewind takes "
+                "the earlier weights; are the two files swapped? If the training counted from 0 again (fine-tuning), "
+                f"say what the earlier weights are: --rewind-point {INIT}"
             )
 
 

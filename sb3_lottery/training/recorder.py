@@ -32,7 +32,7 @@ def new_statistics(model: BaseAlgorithm, spec: TrainingSpec) -> str | None:
         return None
     return (
         f"WARNING: the statistics of VecNormalize are not rewound: tickets that start from the weights at {point} see "
-        "observations with statistics that start anew, and kinds with fresh values have no such mismatch; init has none"
+        "observations normalised by statistics that start anew, unlike kinds with fresh values; --rewind init avoids it"
     )
 
 
