@@ -46,8 +46,8 @@ def add_scoring_options(group: argparse._ActionsContainer) -> None:
     add(
         "--generate",
         metavar="ARGS",
-        help="more arguments of fairseq-generate, for BLEU, chrF and TER ('--beam 5 --remove-bpe'; for subword-bleu alone "
-        "'--beam 5'); for sentencepiece '--beam 5 --remove-bpe sentencepiece'",
+        help="more arguments of fairseq-generate, for BLEU, chrF and TER ('--beam 5 --remove-bpe'; for subword-bleu "
+        "alone '--beam 5'); for sentencepiece '--beam 5 --remove-bpe sentencepiece'",
     )
     add("--reference", type=Path, metavar="FILE", help="detokenised references (those in the data)")
 
