@@ -9,7 +9,12 @@ PREFIX = "lottery_"  # of the registered tasks
 LOG_PPL, LOSS = "log_ppl", "loss"
 BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER = "bleu", "tokenized-bleu", "subword-bleu", "chrf", "ter"
 TRANSLATED = (BLEU, TOKENIZED_BLEU, SUBWORD_BLEU, CHRF, TER)  # scores of the translations of fairseq-generate
-_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}  # sacrebleu/metrics/bleu.py:BLEU._TOKENIZER_MAP
+# sacrebleu/metrics/bleu.py:BLEU._TOKENIZER_MAP, and the codes of three letters that corpora use.
+_TOKENIZERS = {
+    **dict.fromkeys(("zh", "zho", "cmn", "yue"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+}
 SCORES = (LOG_PPL, LOSS, *TRANSLATED)
 LAST = "checkpoint_last.pt"
 INITIAL_WEIGHTS = ("--finetune-from-model", "--continue-once", "--restore-file")  # options of a dense run

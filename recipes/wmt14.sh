@@ -26,7 +26,7 @@ wmt14_settings() {
     setting        CLIP_NORM    0.0
     setting        WEIGHT_DECAY 0.0
     setting        SMOOTHING    0.1
-    setting        GENERATE     "--beam 4 --lenpen 0.6 --remove-bpe"
+    setting        GENERATE     "--beam 4 --lenpen 0.6 --remove-bpe"   "--beam 4 --lenpen 0.6"
     setting        VOCABULARY   32768            200
     # This machine and these folders.
     setting        PRECISION    fp16

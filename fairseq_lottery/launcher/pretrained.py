@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from fairseq_lottery.argv import FairseqArguments
@@ -47,8 +48,9 @@ def check_start(experiment: Experiment, options: Any) -> None:
     :param options: fairseq's ``checkpoint`` section
     :raises ConfigError: they would go on with the updates of another training
     """
-    if _waits(experiment):
-        require_first_update(options)
+    if _waits(experiment):  # into a folder of its own, whatever lies in fairseq's default one
+        folder = str(experiment.out / dense(experiment.seeds[0]).folder)
+        require_first_update(SimpleNamespace(**{**options, "save_dir": folder}))
 
 
 def require_same_files(experiment: Experiment) -> None:

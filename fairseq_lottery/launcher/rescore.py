@@ -74,14 +74,17 @@ def rescore(words: Sequence[str], training: Sequence[str] = ()) -> None:
     task = tasks.setup_task(cfg.task)
     model = task.build_model(cfg.model)
     settle_layers(cfg.model)
-    check_and_try(with_tokenizer(experiment, task), task, cfg, model)
+    experiment = with_tokenizer(experiment, task)
+    check_and_try(experiment, task, cfg, model, again=args.again)
     gpus = [] if arguments.cpu else shares(visible_gpus(), args.jobs or 1)
     executor = make_executor(args, Fairseq().command, experiment.out, gpus)
     Runner(experiment, Fairseq(), executor, Progress(quiet=args.quiet)).rescore(args.again)
     report([experiment.out])
 
 
-def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_run: bool = False) -> None:
+def check_and_try(
+    experiment: Experiment, task: Any, cfg: Any, model: Any, dry_run: bool = False, again: bool = False
+) -> None:
     """Check the scoring of an experiment, and try it unless a run was already scored in the same way.
 
     :param experiment: the experiment
@@ -89,10 +92,13 @@ def check_and_try(experiment: Experiment, task: Any, cfg: Any, model: Any, dry_r
     :param cfg: fairseq's configuration
     :param model: an untrained model
     :param dry_run: whether to skip the trial
+    :param again: whether runs are scored again that were scored in the same way
     :raises ConfigError: the scoring does not work for the experiment's runs
     """
     finished = _finished(experiment)
-    folders = [experiment.out / run.folder for run in finished]
+    # Whatever is scored already needs no further checkpoints: people delete those of epochs.
+    stale = [run for run, row in finished.items() if again or row.scoring != experiment.scoring_text]
+    folders = [experiment.out / run.folder for run in stale]
     check_checkpoints(cfg, experiment.scoring["average"], folders, gpus_of_a_run(experiment))
     check_scoring(experiment, task, cfg, model)
     known = any(row.scoring == experiment.scoring_text for row in finished.values())

@@ -73,13 +73,19 @@ def doctor() -> int:
                 old = "" if fits(version, asked) else f", but {asked} is needed"
                 print(f"  {name:26}{version}{old}")
         if any(installed[name] is None or not fits(installed[name] or "", asked) for name, asked in names.items()):
-            print(f"  to install: {_pip_line(extra)}")
+            print(f"  to install: {_pip_line(extra, any(asked.startswith('==') for asked in names.values()))}")
     return status
 
 
-def _pip_line(extra: str) -> str:
+def _pip_line(extra: str, pinned: bool) -> str:
     # From the checkout, where the tested versions are.
-    return f"pip install -c constraints.txt -e '.[{extra}]'" if extra else "pip install -c constraints.txt -e ."
+    install = "pip install -c constraints.txt"
+    command = f"{install} -e '.[{extra}]'" if extra else f"{install} -e ."
+    if not pinned:
+        return command
+    # A package of one version alone is built from source with the torch that is here; isolated, pip fetches another.
+    tools = f"{install} torch numpy cython ninja wheel setuptools"
+    return f"{tools} && {command.replace(install, f'{install} --no-build-isolation')}"
 
 
 def _machine() -> dict[str, str]:

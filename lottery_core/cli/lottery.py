@@ -70,7 +70,7 @@ def _prune(args: argparse.Namespace) -> None:
     _check_differ(args, trained, rewind)
     scope = None if args.scope is None else by_names(args.scope, trained.tensors)
     if previous is not None:
-        _check_previous(previous, trained, scope, args)
+        _check_previous(previous, scope, args)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ticket = prune(
@@ -101,9 +101,7 @@ def _prune(args: argparse.Namespace) -> None:
         _warn(line)
 
 
-def _check_previous(
-    previous: Ticket, trained: Weights, scope: tuple[str, ...] | None, args: argparse.Namespace
-) -> None:
+def _check_previous(previous: Ticket, scope: tuple[str, ...] | None, args: argparse.Namespace) -> None:
     if scope not in (None, previous.origin.scope):
         raise LotteryError(f"--scope cannot change: {args.previous} has scope {' '.join(previous.origin.scope)}")
     if args.criterion not in (None, previous.origin.criterion):
@@ -116,11 +114,6 @@ def _check_previous(
         raise LotteryError(
             f"--granularity cannot change: {args.previous} has granularity {previous.origin.granularity}"
         )
-    previous = previous.named_as(trained.tensors)
-    previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
-    alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
-    if alive:
-        _warn(f"WARNING: {alive} weights that {args.previous} prunes are not zero in {args.trained}")
 
 
 def _check_order(args: argparse.Namespace, steps: Mapping[str, int], steps_before: Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from lottery_core import dialects
-from lottery_core.errors import CheckpointError, MismatchError
+from lottery_core.errors import CheckpointError, ConfigError, MismatchError
 from lottery_core.inference.candidates import Layer, layers_of, places_in, sparse_form
 from lottery_core.inference.layers import CsrMatrix, SparseEmbedding
 from lottery_core.inference.sparse_file import SparseFile
@@ -46,6 +46,8 @@ def load_sparse(path: str | Path, model: nn.Module | None = None, **options: Any
     :raises MismatchError: the model has another architecture; the message names the first tensor that differs
     """
     file = SparseFile(path)
+    if model is not None and options:
+        raise ConfigError(f"{', '.join(options)}: options are for the model that the plugin builds, and one was given")
     if model is None:
         model = _builder(file)(file.config, options)
     fill(model, file)

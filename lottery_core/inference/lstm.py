@@ -11,6 +11,10 @@ from torch.nn.utils.rnn import PackedSequence
 from lottery_core.inference.layers import CsrMatrix, ForInference, frozen
 
 
+def _cast(state: tuple[Tensor, Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return state[0].to(dtype), state[1].to(dtype)
+
+
 def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     # Gates in the order of nn.LSTM: input, forget, cell, output; units are rows.
     input_gate, forget_gate, candidate, output_gate = gates.chunk(4)
@@ -39,6 +43,10 @@ class SparseLSTMCell(ForInference):
         :param state: hidden and cell state, (batch, hidden_size) each; by default zeros
         :returns: the new hidden and cell state
         """
+        if torch.is_autocast_enabled(input.device.type):  # see SparseMatrix.times
+            dtype = self.inputs.values.dtype
+            with torch.autocast(input.device.type, enabled=False):
+                return self.forward(input.to(dtype), None if state is None else _cast(state, dtype))
         tokens = input if input.dim() == 2 else input.unsqueeze(0)
         if state is None:
             zeros = tokens.new_zeros(len(tokens), self.hidden_size)
@@ -94,6 +102,12 @@ class SparseLSTM(ForInference):
     def _run(
         self, tokens: Tensor, batches: list[int], hx: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        first = self.layers[0]
+        assert isinstance(first, SparseLSTMCell)
+        if torch.is_autocast_enabled(tokens.device.type):  # see SparseMatrix.times
+            dtype = first.inputs.values.dtype
+            with torch.autocast(tokens.device.type, enabled=False):
+                return self._run(tokens.to(dtype), batches, None if hx is None else _cast(hx, dtype))
         columns = tokens.t().contiguous()
         hiddens, cells = [], []
         for index, layer in enumerate(self.layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from lottery_core.errors import OptimizerError, PrunedWeightAlive
 from lottery_core.masking.eraser import Eraser
 from lottery_core.masking.optimizers import SecondMoments
 from lottery_core.tickets import Masks
+
+_MOMENT = re.compile("avg|momentum|moment|buf")  # in the names of states that belong to the elements of a parameter
 
 
 class HeldMasks:
@@ -129,14 +132,26 @@ class HeldMasks:
                     return True
         return False
 
-    def zero_state(self, state: Mapping[Any, Any]) -> None:
+    def has_live(self) -> bool:
+        """Return whether a pruned parameter is not 0.0."""
+        for name, parameter in self.living():
+            values = parameter.data
+            dead = ~self.masks[name].to(values.device)
+            if bool((values != 0).logical_and_(dead).any()):
+                return True
+        return False
+
+    def zero_state(self, state: Mapping[Any, Any], elementwise: bool = True) -> None:
         """Zero an optimizer's state for pruned parameters, e.g. the momentum of a dense checkpoint.
 
         :param state: parameter -> tensors by name, as in ``torch.optim.Optimizer.state``
+        :param elementwise: whether all tensors of a parameter's shape belong to its elements; otherwise (Shampoo, whose
+            preconditioners of a square matrix have its shape) only those that are named as moments are
         """
         for name, parameter in self.living():
-            for value in state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
+            for word, value in state.get(parameter, {}).items():
+                fits = isinstance(value, Tensor) and value.shape == parameter.shape and value.is_floating_point()
+                if fits and (elementwise or _MOMENT.search(str(word))):
                     self.erase(name, value.data)
 
     def second_moments(self) -> SecondMoments:

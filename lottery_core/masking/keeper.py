@@ -8,6 +8,7 @@ parameters themselves are zeroed after each of its steps.
 from __future__ import annotations
 
 import itertools
+import warnings
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
@@ -21,12 +22,11 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 from lottery_core.masking.guard import ModuleHook, owners, zero_every_gradient
 from lottery_core.masking.held import HeldMasks
 from lottery_core.masking.optimizers import check_optimizer, preserves_zeros, slowed_by_zeros
-from lottery_core.masking.steps import follow_loading, follow_steps
+from lottery_core.masking.steps import Looks, follow_loading, follow_steps, with_inner
 from lottery_core.tickets import Masks, Ticket, live_parameters, require_same_shapes
 
 # Only one keeper per parameter: a second ticket on the same model replaces the first one's hooks.
 _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-_LOOKS, _LOOK_EVERY = 3, 100  # steps before which gradients are looked at: the first ones, and then one of so many
 
 
 def _keeper_of(parameter: Tensor) -> MaskKeeper | None:
@@ -198,38 +198,61 @@ class MaskKeeper:
             self._handles.append(_register(parameter, lambda parameter: self._held.erase(name, parameter.data)))
 
     def _follow(self, optimizer: Optimizer) -> None:
-        self._held.zero_state(_state_of(optimizer))
         if not self._held:
             return
-        if hasattr(optimizer, "_optimizer_step_pre_hooks"):
-            self._handles.append(optimizer.register_step_pre_hook(self._look_at_gradients()))
         if id(optimizer) not in self._preserving:
             self._preserving[id(optimizer)] = preserves_zeros(optimizer)
-        if not self._preserving[id(optimizer)]:
+        preserving = self._preserving[id(optimizer)]
+        self._zero_state(optimizer)
+        looks = Looks()
+        if hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            self._handles.append(optimizer.register_step_pre_hook(lambda *_: self._look_before(optimizer, looks)))
+        if not preserving:
             self._handles.append(follow_steps(optimizer, lambda _: self.enforce()))
-        elif slowed_by_zeros(optimizer):
+        else:
+            self._handles.append(follow_steps(optimizer, lambda _: self._look_after(optimizer, looks)))
+        if preserving and slowed_by_zeros(optimizer):
             self._handles.append(follow_steps(optimizer, self._lift_moments()))
             self._lifted.append(weakref.ref(optimizer))
-        loading = follow_loading(optimizer, lambda optimizer: self._held.zero_state(_state_of(optimizer)))
+        loading = follow_loading(optimizer, self._zero_state)
         if loading is not None:
             self._handles.append(loading)
         if self._frozen and hasattr(optimizer, "_optimizer_step_pre_hooks"):
             self._handles.append(optimizer.register_step_pre_hook(lambda *_: self._mask_unfrozen()))
 
-    def _look_at_gradients(self) -> Callable[..., None]:
+    def _zero_state(self, optimizer: Optimizer) -> None:
+        elementwise = self._preserving.get(id(optimizer), False)
+        for each in with_inner(optimizer):
+            self._held.zero_state(_state_of(each), elementwise)
+
+    def _look_before(self, optimizer: Optimizer, looks: Looks) -> None:
         # Hooks see what is accumulated; a gradient that was set, or changed since, is found before the step.
-        steps = itertools.count()
+        looks.begin()
+        if looks.at_gradients and not self._foreign and self._held.has_gradient():
+            self._foreign = True
+            self.enforce()
+            self._zero_state(optimizer)
+        if self._foreign:
+            self._held.zero_gradients()
+        # What something other than the optimizer has written is an error, not mended in silence.
+        looks.clean = looks.at_values and not looks.revives and not self._held.has_live()
 
-        def look(optimizer: Optimizer, *_: Any) -> None:
-            step = next(steps)
-            if not self._foreign and (step < _LOOKS or step % _LOOK_EVERY == 0) and self._held.has_gradient():
-                self._foreign = True
-                self.enforce()
-                self._held.zero_state(_state_of(optimizer))
-            if self._foreign:
-                self._held.zero_gradients()
-
-        return look
+    def _look_after(self, optimizer: Optimizer, looks: Looks) -> None:
+        # A closure has its gradients in the step; and an optimizer may begin to mix elements later than its trial saw.
+        if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            looks.begin()
+            looks.clean = looks.at_values
+        if looks.clean and self._held.has_live():
+            looks.revives = True
+            name, step = type(optimizer).__name__, f"{looks.step + 1:,}"
+            warnings.warn(
+                f"a step of {name} has changed pruned parameters (found at step {step}); from now on they are set to 0 "
+                "after each step",
+                stacklevel=2,
+            )
+        if looks.revives or self._foreign:
+            self.enforce()
+            self._zero_state(optimizer)
 
     def _follow_modules(self) -> None:
         model = None if self._model is None else self._model()
@@ -332,7 +355,7 @@ def apply_ticket(
     keeper = MaskKeeper(pool, ticket.masks, optimizers, model)
     if restart:
         ticket.load_into(model, ignore)
-        for optimizer in optimizers:
+        for optimizer in (each for outer in optimizers for each in with_inner(outer)):
             if getattr(optimizer, "state", None):
                 optimizer.state.clear()
     return keeper.attach()

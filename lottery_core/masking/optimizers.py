@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,8 +31,10 @@ def check_optimizer(optimizer: Optimizer) -> None:
             continue
         if eps == 0:
             raise OptimizerError(f"{name} with eps=0 turns pruned parameters into NaN (0 / 0): give it eps=1e-8")
-        for kind in {parameter.dtype for parameter in group["params"]}:
-            if bool(torch.tensor(eps, dtype=kind) == 0) and _gives_nan(optimizer, group, kind):
+        # Frozen parameters are never stepped, whatever their type.
+        stepped = (parameter for parameter in group["params"] if parameter.requires_grad)
+        for kind in {parameter.dtype for parameter in stepped if parameter.dtype.is_floating_point}:
+            if float(torch.tensor(eps).to(kind)) == 0 and _gives_nan(optimizer, group, kind):
                 raise OptimizerError(
                     f"{name} with eps={eps:g}, which is 0 in {str(kind).removeprefix('torch.')}, turns pruned "
                     "parameters into NaN (0 / 0): give it eps=1e-4"
@@ -39,9 +42,9 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 def _gives_nan(optimizer: Optimizer, group: Mapping[str, Any], kind: torch.dtype) -> bool:
-    # Some optimizers step float16 in float32.
+    # Some optimizers step float16 in float32. Where one cannot be tried, the parameters are zeroed after each step.
     found = _dead_after_steps(optimizer, group, kind)
-    return found is None or any(bool(dead.isnan().any()) for dead in found)
+    return found is not None and any(bool(dead.isnan().any()) for dead in found)
 
 
 def preserves_zeros(optimizer: Optimizer) -> bool:
@@ -69,14 +72,27 @@ def _dead_after_steps(optimizer: Optimizer, group: Mapping[str, Any], kind: torc
     for name in ("lr", "initial_lr"):  # a warm-up begins at 0, where no optimizer changes anything
         if settings.get(name) is not None and not settings[name]:
             settings[name] = _RATE
+    # What a class reads from its groups alone (GaLore's rank) must be in those of the trial.
+    whole = {name: copy.deepcopy(value) for name, value in group.items() if name not in ("params", "param_names")}
+    whole |= {name: settings[name] for name in ("lr", "initial_lr") if name in whole and name in settings}
+    for more in (whole, {}):
+        found = _tried(type(optimizer), settings, more, kind)
+        if found is not None:
+            return found
+    return None
+
+
+def _tried(
+    kind: type[Optimizer], settings: Mapping[str, Any], group: Mapping[str, Any], dtype: torch.dtype
+) -> list[Tensor] | None:
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
-    parameters = [nn.Parameter(_random(mask, generator).to(kind)) for mask in masks]
     try:
-        trial = type(optimizer)(parameters, **settings)
+        parameters = [nn.Parameter(_random(mask, generator).to(dtype)) for mask in masks]
+        trial = kind([{**group, "params": parameters}] if group else parameters, **settings)
         for _ in range(_STEPS):
             for parameter, mask in zip(parameters, masks, strict=True):
-                parameter.grad = _random(mask, generator).to(kind)
+                parameter.grad = _random(mask, generator).to(dtype)
             trial.step()
     except Exception:  # the class may come from anywhere: assume that it is unsafe
         return None

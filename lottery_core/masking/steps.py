@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any
 
 from torch.optim import Optimizer
+
+# Steps at which gradients and values are looked at: so many first ones, and then one of so many.
+_LOOKS, _VALUE_LOOKS, _LOOK_EVERY = 3, 32, 100
 
 
 class _Wrapped:
@@ -15,14 +19,17 @@ class _Wrapped:
         self._optimizer, self._plain, self._active = optimizer, optimizer.step, True
         self._own = optimizer.__dict__.get("step")
 
-        def step(*args: Any, **kwargs: Any) -> Any:
+        def step(this: Optimizer, *args: Any, **kwargs: Any) -> Any:
+            if this is not optimizer:  # a copy of it
+                return type(this).step(this, *args, **kwargs)
             result = self._plain(*args, **kwargs)
             if self._active:
                 after(optimizer)
             return result
 
-        self._step = step
-        optimizer.step = step  # type: ignore[method-assign]
+        # A method, as torch's learning-rate schedules expect.
+        self._step = MethodType(step, optimizer)
+        optimizer.step = self._step  # type: ignore[method-assign]
 
     def remove(self) -> None:
         """Restore the original ``step``; if something else has wrapped it since, only stop following it."""
@@ -59,3 +66,41 @@ def follow_loading(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> 
     if hasattr(optimizer, "_optimizer_load_state_dict_post_hooks"):
         return optimizer.register_load_state_dict_post_hook(lambda *_: after(optimizer))
     return None
+
+
+def with_inner(optimizer: Optimizer) -> Iterator[Optimizer]:
+    """Yield an optimizer and those that it wraps (Lookahead, ``ZeroRedundancyOptimizer``), each once.
+
+    :param optimizer: any optimizer
+    """
+    found, waiting = [optimizer], [optimizer]
+    while waiting:
+        for value in vars(waiting.pop()).values():
+            for each in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(each, Optimizer) and not any(each is other for other in found):
+                    found.append(each)
+                    waiting.append(each)
+    yield from found
+
+
+class Looks:
+    """When an optimizer is looked at: at its first steps, and then at one of many."""
+
+    def __init__(self) -> None:
+        self.step = -1  # the present one, from 0
+        self.clean = False  # whether the step began with every pruned parameter at 0
+        self.revives = False  # whether a step has changed one
+
+    def begin(self) -> None:
+        """Count a step that begins."""
+        self.step += 1
+
+    @property
+    def at_gradients(self) -> bool:
+        """Whether gradients are looked at before this step."""
+        return self.step < _LOOKS or self.step % _LOOK_EVERY == 0
+
+    @property
+    def at_values(self) -> bool:
+        """Whether values are looked at around this step."""
+        return self.step < _VALUE_LOOKS or self.step % _LOOK_EVERY == 0

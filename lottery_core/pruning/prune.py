@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import SupportsIndex
 
 from lottery_core.errors import PruneError
 from lottery_core.pruning.criteria import MAGNITUDE, criterion_named
@@ -52,6 +54,19 @@ def schedule(pool: int, rate: float, rounds: int, first: float | None = None) ->
     for some in [*rates, *[rate] * (rounds - 1)][:rounds]:
         left.append(left[-1] - round(some * left[-1]))
     return left
+
+
+def whole(value: SupportsIndex | None, name: str) -> int | None:
+    """Return a whole number of any kind, such as numpy's, as an ``int``; ``None`` stays.
+
+    :param value: the number
+    :param name: what it is, for the message
+    :raises PruneError: it is no whole number
+    """
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError as error:
+        raise PruneError(f"{name} must be a whole number, not {value!r}") from error
 
 
 def prune(
@@ -104,6 +119,9 @@ def prune(
     """
     if sum(value is not None for value in (rate, fraction, survivors)) != 1:
         raise PruneError("give exactly one of rate, fraction and survivors")
+    # numpy's numbers are neither JSON nor exact beyond 2^24.
+    survivors, seed = whole(survivors, "survivors"), whole(seed, "seed")
+    rate, fraction = (None if value is None else float(value) for value in (rate, fraction))
     trained = trained.like(rewind)
     rewind = rewind.like(trained)
     rewind.require_same_shapes(trained)
@@ -113,6 +131,12 @@ def prune(
     if previous is not None:
         previous = previous.named_as(trained.tensors)
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
+        alive = sum(int(trained.tensors[name][~mask].count_nonzero()) for name, mask in previous.masks.items())
+        if alive:
+            warnings.warn(
+                f"WARNING: {alive:,} weights that the previous ticket prunes are not zero in {trained.source}",
+                stacklevel=2,
+            )
         masks: Masks | list[str] = previous.masks
         pool, left = previous.masks.pool, previous.masks.surviving
         scope = previous.origin.scope

@@ -25,7 +25,7 @@ from lottery_core.cli import (
     typed_words,
     with_probed_point,
 )
-from lottery_core.errors import ConfigError, LotteryError
+from lottery_core.errors import ConfigError
 from lottery_core.experiments import (
     Executor,
     Experiment,
@@ -185,8 +185,6 @@ def _measure_floor(request: Request, quiet: bool) -> None:
         Progress(quiet=quiet).say("measuring the floor, 100 episodes of each policy that has learned nothing")
         try:
             score, policy, _ = floor(replace(model, device="cpu"), first)
-        except LotteryError:
-            raise
         except Exception as error:  # a user's environment may raise anything
             reason = first_line(error)
             raise ConfigError(

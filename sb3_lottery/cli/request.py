@@ -129,9 +129,20 @@ def _check_effects(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     row = algorithm(values["algo"])
     if given.get("ortho_init") and not row.on_policy:
         raise ConfigError(f"--ortho-init is for algorithms with rollouts (PPO, A2C, ...); {row.title} has none")
+    if (given.get("env_threads") or 1) > 1 and given.get("env_backend") == GYMNASIUM:
+        raise ConfigError("--env-threads is for EnvPool and ALE; gymnasium steps in one thread (--subproc: processes)")
     sees_images = values["policy"] == "cnn" or (values["policy"] == AUTO and atari_game(values["env"]) is not None)
-    behind = values["cnn"] == NATURE and (len(values["net_arch"] or ()) > 1 or "net_arch" in values["policy_kwargs"])
-    if sees_images and not behind and given.get("activation", "relu") != "relu":
+    if not sees_images:
+        return
+    nature, layers = values["cnn"] == NATURE, len(values["net_arch"] or ())
+    if given.get("shared_trunk") and row.on_policy and nature and layers > 1:
+        raise ConfigError(
+            "--shared-trunk: with --cnn nature only the first layer of --net-arch is shared; give one layer, or --cnn "
+            "pooling"
+        )
+    behind = nature and (layers > 1 or "net_arch" in values["policy_kwargs"])
+    # A model of --from has the activation that it has, and the option only says so.
+    if not behind and given.get("activation", "relu") != "relu" and not values["from_model"]:
         raise ConfigError(
             f"--activation {given['activation']} has no effect: the CNN has ReLU, and no layers of --net-arch follow it"
         )

@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from lottery_core.errors import ConfigError
-from sb3_lottery.models.choices import AUTO, NATURE, POOLING
+from sb3_lottery.models.choices import AUTO, POOLING
 from sb3_lottery.models.settings import ModelSettings
 from sb3_lottery.networks import PoolingCNN, SharedTrunk
 
@@ -34,16 +34,7 @@ def policy_kind(settings: ModelSettings, space: gymnasium.Space[Any]) -> str:
         raise ConfigError(f"the policy {kind} needs observations that are {need}; {settings.env} has {shown}")
     if kind == "multi" and settings.shared_trunk:
         raise ConfigError("--shared-trunk is for a single array of observations; MultiInputPolicy shares its extractor")
-    if kind == "cnn" and settings.shared_trunk and _has_layers_apart(settings):
-        raise ConfigError(
-            "--shared-trunk: behind NatureCNN and the first of --net-arch, policy and value have the layers apart; "
-            "give one layer, or --cnn pooling"
-        )
     return kind
-
-
-def _has_layers_apart(settings: ModelSettings) -> bool:
-    return settings.algorithm.on_policy and settings.cnn == NATURE and len(settings.net_arch or ()) > 1
 
 
 def network_kwargs(settings: ModelSettings, kind: str, activation: type[nn.Module]) -> dict[str, Any]:

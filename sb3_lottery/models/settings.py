@@ -141,8 +141,6 @@ def _check_numbers(settings: ModelSettings) -> None:
         raise ConfigError(f"--n-envs must be at least 1, not {settings.n_envs}")
     if settings.env_threads is not None and settings.env_threads < 1:
         raise ConfigError(f"--env-threads must be at least 1, not {settings.env_threads}")
-    if (settings.env_threads or 1) > 1 and settings.env_backend == GYMNASIUM:
-        raise ConfigError("--env-threads is for EnvPool and ALE; gymnasium steps in one thread (--subproc: processes)")
     if not math.isfinite(settings.reward_scale) or settings.reward_scale == 0:
         raise ConfigError(f"--reward-scale must be a number other than 0, not {settings.reward_scale}")
 

@@ -24,7 +24,7 @@ from lottery_core.files import read_object, write_folder, write_json
 from lottery_core.inference import Report
 from lottery_core.version import VERSION
 
-EXTRA = "the form ctranslate2 needs ctranslate2 and sacrebleu: pip install -c constraints.txt -e '.[ctranslate2]'"
+EXTRA = "the form ctranslate2 needs ctranslate2 and sacrebleu: pip install -c constraints.txt ctranslate2 sacrebleu"
 _GIVE = "give the folder that fairseq-preprocess wrote, --data DIR"
 FACTS = "lottery.json"  # in the model's folder: where it comes from, and what the check said
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

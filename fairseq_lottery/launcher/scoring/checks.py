@@ -94,7 +94,7 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = (), gpu
         if count < average:
             raise ConfigError(
                 f"--average {average} needs the checkpoints of {average} epochs, and the finished run {folder} "
-                f"has {count}: it was trained for a smaller --average"
+                f"has {count}: it was trained for a smaller --average, or they were deleted"
             )
 
 

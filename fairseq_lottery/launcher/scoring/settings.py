@@ -83,7 +83,9 @@ def scoring_of(given: Mapping[str, Any], before: Mapping[str, Any], score: str) 
     }
     values["score"] = list(dict.fromkeys(values["score"]))
     if SUBWORD_BLEU in values["score"]:
-        values["generate"] = _without_joining(values, any(some.get("generate") is not None for some in (given, before)))
+        # A folder has the default, too.
+        chosen = given.get("generate") is not None or before.get("generate") not in (None, _DEFAULTS["generate"])
+        values["generate"] = _without_joining(values, chosen)
     if any(not name.strip() for name in values["score"]):
         raise ConfigError(f"--score is empty: accepted are {', '.join(SCORES)} or a command")
     if values["lower_is_better"] and values["score"][0] in SCORES:

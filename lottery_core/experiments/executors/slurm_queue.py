@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def slurm_options(text: str) -> dict[str, Any]:
         elif not equals or not name or not value:
             raise ConfigError(f"--slurm takes name=value,name=value; '{part}' is not of this form")
         else:
-            options[name] = _value(value)
+            options[name] = _value(value, name)
     submitit = submitit_module()
     generic = submitit.AutoExecutor._typed_parameters()
     known = {*generic, *submitit.SlurmExecutor._valid_parameters()} - _RESERVED
@@ -61,17 +60,16 @@ def slurm_options(text: str) -> dict[str, Any]:
         kinds = (int, float) if name == "mem_gb" else (int,)
         typed = name in generic and name != "gpus_per_node"  # "a100:8" is Slurm's own form
         if typed and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise ConfigError(f"Slurm option {name} must be a whole number, not '{value}'")
+            kind = "number" if name == "mem_gb" else "whole number"
+            raise ConfigError(f"Slurm option {name} must be a {kind}, not '{value}'")
     return options
 
 
-def _value(text: str) -> int | float | str:
+def _value(text: str, name: str) -> int | float | str:
     # Names such as 0042 are no numbers.
-    for kind in (int, float):
-        with suppress(ValueError):
-            if str(kind(text)) == text:
-                return kind(text)
-    return text
+    if name == "mem_gb" and re.fullmatch(r"\d+\.\d+", text):
+        return float(text)
+    return int(text) if text.isdigit() and str(int(text)) == text else text
 
 
 # Options of Slurm, as submitit spells them, that set the number of CPUs of a task.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 
 from lottery_core.errors import ConfigError, unknown_choice
@@ -47,7 +49,7 @@ def control_ticket(
     if kind not in CONTROLS:
         raise unknown_choice(kind, "control", CONTROLS)
     check_outside(outside)
-    control = CONTROLS[kind]
+    control, seed = CONTROLS[kind], operator.index(seed)  # numpy's numbers are not JSON
     check_units(kind, winning.origin.granularity)
     source = {FRESH: fresh, REWIND: rewind, NOTHING: None}[control.needs]
     if source is None and control.needs != NOTHING:

@@ -36,7 +36,7 @@ def chain(*own: object) -> list[str]:
     return [sys.executable, "-m", "fairseq_lottery.launcher", *map(str, own)]
 
 
-def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> None:
+def test_translation_with_averaging(translation_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The mean of the last checkpoints is as dead as they are; both BLEUs are kept; shares are separate."""
     words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 2 --optimizer adam --lr 0.01 --cpu")]
     own = ["--out", tmp_path, "--rounds", 1, "--kinds", "random", "--average", 2, "--rewind", "update:2"]
@@ -64,6 +64,13 @@ def test_translation_with_averaging(translation_data: Path, tmp_path: Path) -> N
     text = (folder / "bleu.json").read_text()
     assert "tok:13a" in text
     assert "tok:none" in text
+    # The checkpoints of epochs are needed only where a run is scored again.
+    for path in tmp_path.rglob("checkpoint[12].pt"):
+        path.unlink()
+    assert cli.main([*map(str, own), "--dry-run", "--generate", "--beam 1", "--", str(translation_data), *words]) == 0
+    assert "seed 1 random round 1 (done)" in capsys.readouterr().out
+    assert cli.main(["rescore", str(tmp_path), "--score", "chrf"]) == 2
+    assert "it was trained for a smaller --average, or they were deleted" in capsys.readouterr().err
 
 
 REFUSED = {

@@ -173,12 +173,15 @@ def test_bleu_of_units_is_of_units() -> None:
     assert scoring_of({"score": ["log_ppl", "subword-bleu"]}, {}, "bleu")["generate"] == "--beam 5"
     assert scoring_of({}, {}, "bleu")["generate"] == "--beam 5 --remove-bpe"
     assert scoring_of({"generate": "--post-process none"}, {}, "subword-bleu")["generate"] == "--post-process none"
-    before = scoring_of({}, {}, "bleu")
+    # A folder that began with the default of all scores.
+    before = {**units, "generate": "--beam 5 --remove-bpe"}
+    assert scoring_of({}, before, "subword-bleu") == units
+    assert scoring_of({"score": ["subword-bleu"]}, scoring_of({}, {}, "bleu"), "bleu")["generate"] == "--beam 5"
     for given, kept in (
         ({"generate": "--beam 2 --remove-bpe"}, {}),
         ({"generate": "--post-process=sentencepiece"}, {}),
         ({"score": ["bleu", "subword-bleu"]}, {}),
-        ({}, before),
+        ({}, scoring_of({"generate": "--beam 2 --remove-bpe"}, {}, "bleu")),
     ):
         with pytest.raises(ConfigError, match="joins them: give --generate '--beam 5', or ask for the scores of words"):
             scoring_of({"score": ["subword-bleu"], **given}, kept, "bleu")

@@ -45,7 +45,7 @@ def test_two_checkpoints_give_a_ticket_and_the_next(
     assert main(["prune", f"{trained}", "--rewind", f"{early}", *more]) == 0
     shown = capsys.readouterr()
     assert "round 2, pool 386, pruned 139" in shown.out
-    assert f"WARNING: 77 weights that {first} prunes are not zero in {trained}" in shown.err
+    assert f"WARNING: 77 weights that the previous ticket prunes are not zero in {trained}" in shown.err
     assert Ticket.load(second).origin.parent == Ticket.load(first).digest
     assert main(["prune", f"{trained}", "--rewind", f"{early}", "--fraction", "0.67", "-o", f"{once}"]) == 0
     assert Ticket.load(once).masks.pruned == 259

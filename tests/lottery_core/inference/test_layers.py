@@ -115,6 +115,9 @@ def test_lstm(batch: int, batch_first: bool, bias: bool) -> None:
         torch.testing.assert_close(new, new_other, rtol=1e-5, atol=1e-6)
         state = new
     torch.testing.assert_close(dense(torch.ones(7, 20)), sparse(torch.ones(7, 20)), rtol=1e-5, atol=1e-6)
+    plain = sparse(tokens, state)
+    with torch.autocast("cpu"):
+        torch.testing.assert_close(sparse(tokens, state), plain)
 
 
 @pytest.mark.parametrize("lengths", [[4], [7, 2, 5], [3, 3, 3], [1, 6]])
@@ -136,4 +139,7 @@ def test_lstm_cell(batch: tuple[int, ...]) -> None:
     sparse = sparse_form(dense)
     tokens, state = torch.randn(*batch, 20), (torch.randn(*batch, 16), torch.randn(*batch, 16))
     for given in (None, state):
-        torch.testing.assert_close(dense(tokens, given), sparse(tokens, given), rtol=1e-5, atol=1e-6)
+        plain = sparse(tokens, given)
+        torch.testing.assert_close(dense(tokens, given), plain, rtol=1e-5, atol=1e-6)
+        with torch.autocast("cpu"):
+            torch.testing.assert_close(sparse(tokens, given), plain)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lottery_core import Ticket, apply_ticket, prune, snapshot
 from lottery_core.errors import OptimizerError, PrunedWeightAlive
+from lottery_core.masking.optimizers import preserves_zeros
 from tests.lottery_core.helpers import mlp, train
 
 
@@ -93,6 +94,139 @@ def test_wrappers_that_torchs_hooks_do_not_reach(wrap: Callable[[Optimizer], Opt
             keeper.check()
     assert moved(model, ticket) > 0.5 * ticket.masks.surviving
     assert optimizer.step == plain  # left as it was
+
+
+class Late(SGD):
+    """Mixes the elements of a matrix, but only after some steps, as preconditioners do."""
+
+    def __init__(self, parameters: Any, lr: float = 0.05, begin: int = 8) -> None:
+        super().__init__(parameters, lr=lr)
+        self.begin, self.steps = begin, 0
+
+    def step(self, closure: Any = None) -> Any:
+        result = super().step(closure)
+        self.steps += 1
+        with torch.no_grad():
+            for parameter in (p for group in self.param_groups for p in group["params"] if self.steps > self.begin):
+                parameter.add_(0.01)
+        return result
+
+
+class Ranked(SGD):
+    """Has its setting in the groups alone, as GaLore has."""
+
+    def step(self, closure: Any = None) -> Any:
+        result = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"] if group.get("rank") else ():
+                    parameter.add_(0.01)
+        return result
+
+
+def test_an_optimizer_that_begins_to_mix_elements_after_its_trial() -> None:
+    model = mlp()
+    ticket = ticket_of(model)
+    optimizer = Late(model.parameters())
+    with apply_ticket(ticket, model, optimizer):
+        train(model, optimizer, steps=8)
+        with pytest.warns(UserWarning, match=r"a step of Late has changed pruned .* \(found at step \d+\)"):
+            train(model, optimizer, steps=1)
+        for seed in range(3):
+            assert alive(model, ticket) == 0
+            train(model, optimizer, steps=1, seed=seed)
+
+
+def test_settings_of_the_groups_alone_are_those_of_the_trial() -> None:
+    model = mlp()
+    assert preserves_zeros(Ranked([{"params": list(model.parameters())}], lr=0.05))
+    ranked = Ranked([{"params": list(model.parameters()), "rank": 4}], lr=0.05)
+    assert not preserves_zeros(ranked)
+    ticket = ticket_of(model)
+    with apply_ticket(ticket, model, ranked):
+        train(model, ranked, steps=1)
+        assert alive(model, ticket) == 0
+
+
+@pytest.mark.parametrize("set_by", ["noise", "autograd"])
+def test_gradients_that_a_closure_sets(set_by: str) -> None:
+    model = mlp()
+    ticket = ticket_of(model)
+    optimizer = Adam(model.parameters(), lr=0.05)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.randn(8, 4)).pow(2).mean()
+        if set_by == "noise":
+            loss.backward()
+        found = None if set_by == "noise" else torch.autograd.grad(loss, list(model.parameters()))
+        for index, parameter in enumerate(model.parameters()):
+            parameter.grad = parameter.grad + 0.01 if found is None else found[index]
+        return loss
+
+    with apply_ticket(ticket, model, optimizer):
+        with pytest.warns(UserWarning, match="a step of Adam has changed pruned parameters"):
+            optimizer.step(closure)
+        for _ in range(5):
+            assert alive(model, ticket) == 0
+            optimizer.step(closure)
+
+
+def test_what_another_hand_writes_is_an_error_and_not_mended() -> None:
+    model = mlp()
+    ticket = ticket_of(model)
+    optimizer = SGD(model.parameters(), lr=0.05)
+    keeper = apply_ticket(ticket, model, optimizer)
+    train(model, optimizer, steps=1)
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    train(model, optimizer, steps=3)
+    with pytest.raises(PrunedWeightAlive):
+        keeper.check()
+
+
+def test_frozen_parameters_of_any_type_are_no_reason_to_refuse() -> None:
+    model = mlp()
+    frozen = [nn.Parameter(torch.ones(3).to(kind), requires_grad=False) for kind in (torch.float16, torch.uint8)]
+    with apply_ticket(ticket_of(model), model, AdamW([*model.parameters(), *frozen], lr=0.05)) as keeper:
+        keeper.check()
+
+
+def test_a_preconditioner_is_not_masked_nor_a_state_of_whole_numbers() -> None:
+    model = nn.Sequential(nn.Linear(6, 6, bias=False))
+    ticket = ticket_of(model)
+    optimizer = Late(model.parameters(), begin=0)  # not elementwise
+    (parameter,) = model.parameters()
+    state = {"precond_0": torch.ones(6, 6), "exp_avg": torch.ones(6, 6), "code": torch.ones(6, 6, dtype=torch.uint8)}
+    optimizer.state[parameter] = state
+    with apply_ticket(ticket, model, optimizer, restart=False):
+        counts = {name: int(value.count_nonzero()) for name, value in state.items()}
+    assert counts == {"precond_0": 36, "exp_avg": ticket.masks.surviving, "code": 36}
+
+
+def test_a_schedule_that_is_made_while_a_wrapper_is_followed() -> None:
+    model = mlp()
+    optimizer = Lookahead(SGD(model.parameters(), lr=0.05))
+    optimizer.defaults = {}
+    with apply_ticket(ticket_of(model), model, optimizer):
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        train(model, optimizer, steps=1)
+        schedule.step()
+        assert optimizer.param_groups[0]["lr"] == 0.025
+
+
+def test_the_momentum_inside_a_wrapper_is_cleared() -> None:
+    class Apart(Lookahead):
+        def __init__(self, inner: Optimizer) -> None:
+            super().__init__(inner)
+            self.state = {}
+
+    model = mlp()
+    inner = SGD(model.parameters(), lr=0.05, momentum=0.9)
+    train(model, inner)
+    assert inner.state
+    with apply_ticket(ticket_of(model), model, Apart(inner)):
+        assert not inner.state
 
 
 def test_an_optimizer_that_steps_within_the_backward_pass() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
+import numpy
 import pytest
 import torch
 from torch.nn.utils import prune as torch_prune
 
-from lottery_core import prune, schedule, snapshot
+from lottery_core import Ticket, Weights, control_ticket, prune, schedule, snapshot
 from lottery_core.errors import MismatchError, PruneError
 from tests.lottery_core.helpers import Tied, mlp, random_weights, train
 
@@ -91,3 +95,26 @@ def test_exactly_one_amount_is_given() -> None:
     for amounts in ({}, {"rate": 0.5, "survivors": 2}):
         with pytest.raises(PruneError, match="exactly one"):
             prune(weights, weights, **amounts)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    weights = random_weights(a__weight=(30, 30))
+    for amount in ({"rate": numpy.float32(0.2)}, {"survivors": numpy.int64(720)}):
+        ticket = prune(weights, weights, seed=numpy.int64(3), rewind_point="none", **amount)
+        ticket.save(tmp_path / "t")
+        assert Ticket.load(tmp_path / "t").masks.surviving == 720
+        assert control_ticket("random", ticket, numpy.int64(3), fresh=weights).digest
+    with pytest.raises(PruneError, match=r"survivors must be a whole number, not 72\.5"):
+        prune(weights, weights, survivors=72.5)
+
+
+def test_weights_that_the_previous_ticket_prunes_must_be_dead() -> None:
+    """A chain by hand whose training forgot the masks."""
+    weights = random_weights(a__weight=(10, 10))
+    ticket = prune(weights, weights, rate=0.2, rewind_point="none")
+    with pytest.warns(UserWarning, match="20 weights that the previous ticket prunes are not zero in "):
+        prune(weights, weights, rate=0.2, previous=ticket)
+    dead = Weights(ticket.masks.apply(weights.tensors))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prune(dead, weights, rate=0.2, previous=ticket)

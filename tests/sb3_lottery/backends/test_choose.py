@@ -49,5 +49,3 @@ def test_a_run_has_the_cores_of_its_job(monkeypatch: pytest.MonkeyPatch) -> None
     assert more.as_json() == settings.as_json()
     with pytest.raises(ConfigError, match="--env-threads must be at least 1, not 0"):
         replace(settings, env_threads=0)
-    with pytest.raises(ConfigError, match="--env-threads is for EnvPool and ALE"):
-        replace(more, env_backend="gymnasium")

@@ -95,6 +95,11 @@ KEEPING = {
         ("--policy cnn --activation relu", None),
         ("--env BreakoutNoFrameskip-v4 --activation tanh", "--activation tanh has no effect"),
         ("--env BreakoutNoFrameskip-v4 --policy mlp --activation tanh", None),
+        ("--policy cnn --shared-trunk --net-arch 64 32", "--shared-trunk: with --cnn nature only the first layer"),
+        ("--policy cnn --shared-trunk --net-arch 64", None),
+        ("--policy cnn --cnn pooling --shared-trunk --net-arch 64 32", None),
+        ("--algo dqn --policy cnn --net-arch 64 32", None),
+        ("--env-threads 3", "--env-threads is for EnvPool and ALE"),
     ],
 )
 def test_options_without_effect_are_refused(words: str, expected: str | None, tmp_path: Path) -> None:

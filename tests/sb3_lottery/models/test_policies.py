@@ -27,24 +27,3 @@ def test_the_policy_is_chosen_by_the_observations() -> None:
             else:
                 with pytest.raises(ConfigError, match=f"the policy {asked} needs observations that are"):
                     policy_kind(settings, space)
-
-
-@pytest.mark.parametrize(
-    ("algo", "layers", "cnn", "refused"),
-    [
-        ("ppo", (64, 32), "nature", True),
-        ("ppo", (64,), "nature", False),
-        ("ppo", (64, 32), "pooling", False),
-        ("dqn", (64, 32), "nature", False),  # one network
-    ],
-)
-def test_a_shared_trunk_behind_nature_cnn_is_one_layer(
-    algo: str, layers: tuple[int, ...], cnn: str, refused: bool
-) -> None:
-    images = gymnasium.spaces.Box(0, 255, (4, 105, 80), np.uint8)
-    settings = ModelSettings(algo, "x", net_arch=layers, shared_trunk=True, cnn=cnn)
-    if not refused:
-        assert policy_kind(settings, images) == "cnn"
-        return
-    with pytest.raises(ConfigError, match="--shared-trunk: behind NatureCNN"):
-        policy_kind(settings, images)
