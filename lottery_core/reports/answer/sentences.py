@@ -18,7 +18,7 @@ from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
 
 _WIDTH = 118
 _INDENT = "  "
-_LUCK = ", apart from smaller ones that count as luck"
+_LUCK = ", apart from deeper levels that count as luck"
 
 
 def sentences(answer: Answer) -> str:

@@ -83,13 +83,13 @@ def test_seeds_that_keep_no_level_may_be_inside_at_a_small_one() -> None:
     """A stroke of luck far below: by the cheapest split they keep nothing, and yet one level is inside."""
     lucky, low = [0.1, 0.2, 0.1, 1.0, 0.1, 0.1], [0.1] * 6
     two = one_line(asked({"winning": [[1.0, 1.0, *low[2:]], lucky, low]}, (1.0,) * 3))
-    assert "; 2 of 3 seeds keep the score at no level, apart from smaller ones that count as luck)." in two
+    assert "; 2 of 3 seeds keep the score at no level, apart from deeper levels that count as luck)." in two
     assert "; 1 of 2 seeds keeps the score at no level)." in one_line(
         asked({"winning": [[1.0, 1.0, *low[2:]], low]}, (1.0,) * 2)
     )
     none = asked({"winning": [lucky, low]}, (1.0,) * 2)
     assert [seed.luck for seed in none.thresholds[0].seeds] == [1, 0]
-    assert "not kept at any level (all 2 seeds, apart from smaller ones that count as luck)." in one_line(none)
+    assert "not kept at any level (all 2 seeds, apart from deeper levels that count as luck)." in one_line(none)
 
 
 def test_the_area_is_a_mean_over_halvings() -> None:
