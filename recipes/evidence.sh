@@ -7,9 +7,12 @@
 # cheap chains against plain ones: cheap-cartpole (10 seeds) cheap-words cheap-acrobot (3 seeds) and, with DATA=DIR,
 # cheap-multi30k (one); a chain from a pretrained network: pretrained (3 seeds); whole units against weights: units (3 seeds)
 # and, with DATA=DIR, units-transformer (one).
-# Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing.
+# Run again, it is resumed. `--dry-run` lists the runs of each design and trains nothing; lstm makes its data for it, and words,
+# pretrained and cheap-* have no dry run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=recipes/data/binary.sh
+source recipes/data/binary.sh
 
 designs=() dry=() SEEDS=${SEEDS:-} JOBS=${JOBS:-2} OUT=${OUT:-runs/evidence} DATA=${DATA:-}
 fail() {
@@ -179,11 +182,10 @@ pretrained() {
         python recipes/data/units.py "$folder-old" --size 200
         python recipes/data/number_words.py "$folder-new" --train 500 --held-out 200 --from 500000
         python recipes/data/units.py "$folder-new" --model "$folder-old/units.model"
-        fairseq-preprocess "${languages[@]}" --destdir "$folder-old/bin" --trainpref "$folder-old/train.sp" \
-            --validpref "$folder-old/valid.sp" --testpref "$folder-old/test.sp" >"$folder-old/preprocess.log" 2>&1
-        fairseq-preprocess "${languages[@]}" --destdir "$folder-new/bin" --srcdict "$folder-old/bin/dict.en.txt" \
-            --trainpref "$folder-new/train.sp" --validpref "$folder-new/valid.sp" --testpref "$folder-new/test.sp" \
-            >"$folder-new/preprocess.log" 2>&1
+        binary_data "$folder-old/bin" "$folder-old/preprocess.log" "${languages[@]}" --trainpref "$folder-old/train.sp" \
+            --validpref "$folder-old/valid.sp" --testpref "$folder-old/test.sp"
+        binary_data "$folder-new/bin" "$folder-new/preprocess.log" "${languages[@]}" --srcdict "$folder-old/bin/dict.en.txt" \
+            --trainpref "$folder-new/train.sp" --validpref "$folder-new/valid.sp" --testpref "$folder-new/test.sp"
     fi
     local usual=(--user-dir fairseq_lottery --save-dir "$folder-base.part" --no-epoch-checkpoints --seed 1)
     if [[ ! -d $folder-base ]]; then

@@ -295,7 +295,9 @@ chain() {
 # What the rounds of the recipe's tickets would refuse is refused before the dense networks are trained.
 try_rounds() {
     [[ $MODE = work ]] || return 0
-    local RUN=silently EXTRA=(${EXTRA[@]+"${EXTRA[@]}"} --dry-run)
+    # Two lines: in bash 3.2 a local array is empty where its value is made.
+    local RUN=silently given=(${EXTRA[@]+"${EXTRA[@]}"})
+    local EXTRA=(${given[@]+"${given[@]}"} --dry-run)
     tickets "$ROUNDS"
 }
 

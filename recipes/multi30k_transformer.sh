@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tickets of a small Transformer on Multi30K English-German: the shape of the paper's Figure 2 on 2 cores, about 2 hours.
+# Tickets of a small Transformer on Multi30K English-German: the shape of the paper's Figure 2 about an hour on 2 idle cores.
 #   bash recipes/multi30k_transformer.sh [option ...] [NAME=VALUE ...] [-- more options of fairseq-lottery]
 # Not in the paper, which has nothing so small. A copy of {train,val,test_2016_flickr}.{en,de}.gz (Elliott et al. 2016):
 # --from DIR. --small: number words, 3 minutes. Run again, it is resumed.

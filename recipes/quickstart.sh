@@ -7,6 +7,8 @@
 # `--dry-run` prints the commands and does nothing; `--data` makes the data of the number words and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=recipes/data/binary.sh
+source recipes/data/binary.sh
 parts=() dry=no train=yes
 for word in "$@"; do
     case $word in
@@ -48,8 +50,8 @@ numbers() {
     if [[ $dry == no && ! -e $data/bin/test.en-de.de.idx ]]; then
         python recipes/data/number_words.py "$data" --train 5000 --held-out 200
         python recipes/data/units.py "$data" --size 200
-        fairseq-preprocess --source-lang en --target-lang de --joined-dictionary --destdir "$data/bin" \
-            --trainpref "$data/train.sp" --validpref "$data/valid.sp" --testpref "$data/test.sp" >"$data/preprocess.log" 2>&1
+        binary_data "$data/bin" "$data/preprocess.log" --source-lang en --target-lang de --joined-dictionary \
+            --trainpref "$data/train.sp" --validpref "$data/valid.sp" --testpref "$data/test.sp"
     fi
     # Large blocks stay with the process instead of going back to the kernel after each update: faster on a CPU.
     export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592

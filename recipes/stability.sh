@@ -35,7 +35,7 @@ probe() { # folder, then the command
     [[ $2 == *" -- "* ]] || fail "the recipe prints no command of fairseq-lottery"
     eval "words=(${2#* -- })"
     if ((${#dry[@]})); then
-        echo "fairseq-lottery stability --out $OUT/$folder --seeds $SEEDS --jobs $JOBS -- ${words[*]@Q}"
+        echo "fairseq-lottery stability --out $OUT/$folder --seeds $SEEDS --jobs $JOBS -- $(printf '%q ' "${words[@]}")"
         return
     fi
     fairseq-lottery stability --out "$OUT/$folder" --seeds "$SEEDS" --jobs "$JOBS" -- "${words[@]}"

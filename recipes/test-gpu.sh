@@ -39,7 +39,7 @@ prepare() {
         done <"$folder/pins.txt"
     done
     "$venv/bin/python" -m pip download --no-deps --no-build-isolation --no-binary :all: --quiet --dest "$folder/wheels" \
-        fairseq-fixed==0.12.3.1
+        "$(grep '^fairseq-fixed==' constraints.txt)"
     # The data of the checks, so that nothing is made twice.
     "$venv/bin/python" -c 'import sys; sys.path.insert(0, "recipes/gpu")
 from pathlib import Path

@@ -42,6 +42,8 @@ inside() {
 unmount() { for place in dev/shm dev proc; do umount "$root/$place" 2>/dev/null || true; done; }
 
 make_root() {
+    # debootstrap deletes this folder at its end.
+    [[ ! -d $root/debootstrap ]] || fail "debootstrap was stopped while it made $root: delete that folder"
     if [[ ! -x $root/usr/bin/python3 ]]; then
         command -v debootstrap >/dev/null || fail "debootstrap is missing: apt-get install debootstrap"
         echo "test-python: making Debian ${RELEASE:-trixie} in $root"

@@ -4,7 +4,7 @@
 #   bash recipes/test.sh --quick     while working: until the first failure, and only tests that take little time
 #   bash recipes/test.sh --slow      also long chains of real processes, ten minutes more
 #   bash recipes/test.sh --coverage  with line coverage of the three packages, child processes included
-# A path among the arguments is tested whole.
+# A path in tests among the arguments is tested whole.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash recipes/setup.sh
@@ -29,10 +29,9 @@ for argument in "$@"; do
             # Not those that start, kill and wait for processes, nor thousands of mutants; by name, wherever they lie.
             choice=(-x -q -k "not (mutants or executors or killed or ctrl_c or side_by_side or get_longer or failed_run or resuming or two_ranks)")
             ;;
-        *)
-            if [[ -e ${argument%%::*} ]]; then named=yes; fi
-            arguments+=("$argument")
-            ;;
+        # No other path: the value of -k may be the name of a folder too.
+        tests | tests/* | "$PWD"/tests | "$PWD"/tests/*) named=yes arguments+=("$argument") ;;
+        *) arguments+=("$argument") ;;
     esac
 done
 if [[ -n $named ]]; then paths=() marks=(); fi

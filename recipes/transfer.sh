@@ -3,10 +3,10 @@
 # policy and value share; observations and actions differ, so the first layer and the action head have no partner.
 #   bash recipes/transfer.sh [--dry-run] [SEEDS=1-3] [JOBS=2] [OUT=runs/transfer] [UNMATCHED=dense] [DATA=DIR] [PAIR ...]
 # Pairs are SOURCE-to-TARGET of cartpole, acrobot and lunarlander; by default all six. Each game is searched in OUT/GAME, and
-# OUT/PAIR begins as a copy of the target's folder, so that its dense network and its own tickets are trained once. The pair
-# multi30k, which needs DATA=DIR with its texts, is English-German to German-English, one seed (SEEDS is for the games): a small
-# Transformer with one dictionary for both languages, so that every tensor has a partner. Run again, it is resumed. `--dry-run`
-# lists the runs and trains nothing.
+# OUT/PAIR begins as a copy of the target's folder, to which its further seeds are added, so that its dense network and its own
+# tickets are trained once. The pair multi30k, which needs DATA=DIR with its texts, is English-German to German-English, one seed
+# (SEEDS is for the games): a small Transformer with one dictionary for both languages, so that every tensor has a partner. Run
+# again, it is resumed. `--dry-run` lists the runs and trains nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -62,6 +62,16 @@ multi30k() {
         KINDS="winning transfer transfer-values transfer-random" -- --tickets-from "$OUT/multi30k-en-de"
 }
 
+# A folder of OUT under another name where there is none, whole or not at all.
+whole_copy() {
+    local part
+    part=$OUT/$(dirname "$2")/.$(basename "$2").part
+    if [[ -d $OUT/$2 ]]; then return; fi
+    rm -rf "$part"
+    cp -a "$OUT/$1" "$part"
+    mv "$part" "$OUT/$2"
+}
+
 games=()
 for pair in ${pairs[@]+"${pairs[@]}"}; do
     for game in "${pair%-to-*}" "${pair#*-to-}"; do
@@ -77,10 +87,11 @@ for pair in ${pairs[@]+"${pairs[@]}"}; do
             echo "transfer: $pair: transfer, transfer-values and transfer-random after $OUT/${pair%-to-*}" >&2
             continue
         fi
-    elif [[ ! -d $OUT/$pair ]]; then
-        rm -rf "$OUT/$pair.part"
-        cp -a "$OUT/$target" "$OUT/$pair.part"
-        mv "$OUT/$pair.part" "$OUT/$pair"
+    else
+        whole_copy "$target" "$pair"
+        for seed in "$OUT/$target"/seed-*; do
+            if [[ -d $seed ]]; then whole_copy "$target/${seed##*/}" "$pair/${seed##*/}"; fi
+        done
     fi
     game "$target" "$pair" --kinds winning random transfer transfer-values transfer-random \
         --tickets-from "$OUT/${pair%-to-*}" --unmatched "$UNMATCHED"

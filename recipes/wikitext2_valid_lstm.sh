@@ -4,11 +4,12 @@
 #   DATA=folder/with/valid.txt.gz bash recipes/wikitext2_valid_lstm.sh [more options of fairseq-lottery]
 # DATA holds {valid,test}.txt.gz (Merity et al. 2016). Run again, it is resumed.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 data=$(cd "${DATA:?the folder of valid.txt.gz and test.txt.gz}" && pwd)
-cd "$here"
-bash recipes/setup.sh
-export PATH="$here/.venv/bin:$PATH"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=recipes/data/binary.sh
+source recipes/data/binary.sh
+if [[ -z ${LOTTERY_VENV:-} ]]; then bash recipes/setup.sh; fi
+export PATH="${LOTTERY_VENV:-$PWD/.venv}/bin:$PATH"
 out=${OUT:-runs/wikitext2-valid}
 work=${WORK:-runs/wikitext2-valid-data}
 
@@ -20,7 +21,7 @@ if [[ ! -e $work/data-bin/test.idx ]]; then
     head -n "$half" "$work/held-out.txt" >"$work/valid.txt"
     tail -n "+$((half + 1))" "$work/held-out.txt" >"$work/test.txt"
     # A word that comes less than three times in so small a text is unknown.
-    fairseq-preprocess --only-source --thresholdsrc 3 --destdir "$work/data-bin" \
+    binary_data "$work/data-bin" "$work/preprocess.log" --only-source --thresholdsrc 3 \
         --trainpref "$work/train.txt" --validpref "$work/valid.txt" --testpref "$work/test.txt"
 fi
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from setuptools.command.egg_info import FileList
 
 from tests import house, preloaded
 
@@ -190,6 +191,21 @@ def test_every_room_is_in_the_tables() -> None:
         rooms = {face for face in source.faces if face.startswith(f"{package}.")}
         tops = {name for name in source.files if name.count(".") == 1 and name.startswith(f"{package}.")}
         assert named == rooms | tops, (package, named ^ (rooms | tops))
+
+
+def test_the_sdist_is_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not a package is in it, too: set-up, pages, recipes and tests."""
+    monkeypatch.chdir(ROOT)
+    files = FileList()
+    for line in Path("MANIFEST.in").read_text().splitlines():
+        files.process_template_line(line)
+    there = [Path("constraints.txt"), *Path().glob("C*.*"), *Path().glob("*.yml"), Path(".pre-commit-config.yaml")]
+    there += [
+        path for folder in ("docs", "recipes", "tests", ".ci") for path in Path(folder).rglob("*") if path.is_file()
+    ]
+    expected = {str(path) for path in there if "__pycache__" not in path.parts}
+    assert len(expected) > 300
+    assert expected == set(files.files)
 
 
 def test_it_can_be_read_in_one_sitting() -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from lottery_core.experiments import Row, paths
 from tests import preloaded
+from tests.sb3_lottery.helpers import request_for
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "upkeep"))
@@ -81,6 +82,29 @@ def test_whole_commands_are_accepted(page: str, command: str) -> None:
     parsers: dict[str, argparse.ArgumentParser] = importlib.import_module(FACES[own[0]]).parsers()
     deep = 2 if " ".join(own[:2]) in parsers else 1
     parsers[" ".join(own[:deep])].parse_args(own[deep:])  # SystemExit, with the line of the error, where it is refused
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_remarks_stand_above_commands(page: str) -> None:
+    """To zsh, as people type in it, a ``#`` behind a command is an argument."""
+    text = PAGES.get(page) or (ROOT / page).read_text()
+    starts = "|".join([*FACES, "bash", "pip", "python", "fairseq-train"])
+    outside = re.sub(r"^```(?!bash).*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = re.findall(rf"^(?:    )?(?:{starts}) (?:.*\\(?: +#.*)?\n)*.*$", outside, re.MULTILINE)
+    assert [line for line in lines if re.search(r"\s#\s", line)] == []
+
+
+def test_commands_that_share_a_folder_are_of_one_experiment() -> None:
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for page, command in whole_commands():
+        words = shlex.split(re.sub(r"\s#.*", "", command.replace("\\\n", " ")))
+        if words[0] == "sb3-lottery" and words[1].startswith("--") and "--out" in words and "/results/" not in page:
+            found.setdefault(words[words.index("--out") + 1], []).append((page, words[1:]))
+    shared = [commands for commands in found.values() if len(commands) > 1]
+    assert len(shared) > 1
+    for (_, first), *others in shared:
+        for page, words in others:
+            assert request_for(words).experiment.fixed() == request_for(first).experiment.fixed(), (page, words, first)
 
 
 def test_scripts_that_a_page_names_exist() -> None:

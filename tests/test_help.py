@@ -81,7 +81,7 @@ def test_version_names_what_matters_for_a_report(capsys: pytest.CaptureFixture[s
 
 def test_doctor_names_versions_and_machine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    asked = {"": {"torch": ">=2.6", "numpy": ">=999"}, "none": {"no-such-package": ""}}
+    asked = {"": {"torch": ">=2.6", "numpy": ">=999"}, "none": {"no-such-package": ""}, "built": {"pinned": "==1"}}
     monkeypatch.setattr("lottery_core.cli.doctor.requirements", lambda: asked)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
@@ -89,6 +89,11 @@ def test_doctor_names_versions_and_machine(capsys: pytest.CaptureFixture[str], m
     assert "OMP_NUM_THREADS=1" in out
     assert re.search(r"^  numpy +\S+, but >=999 is needed\n  to install: pip install .* -e \.$", out, re.MULTILINE)
     assert re.search(r"^  no-such-package +missing\n  to install: pip install .* -e '\.\[none\]'$", out, re.MULTILINE)
+    # What has one version alone is built from source, with the torch that is here.
+    built = re.search(r"^  pinned +missing\n  to install: (.*)$", out, re.MULTILINE)
+    assert built
+    assert built[1].endswith(" setuptools && pip install -c constraints.txt --no-build-isolation -e '.[built]'")
+    assert out.count("--no-build-isolation") == 1
 
 
 def test_doctor_finds_a_package_that_does_not_work(

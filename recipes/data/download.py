@@ -59,7 +59,7 @@ def digests(path: Path) -> dict[str, str]:
 def difference(found: Mapping[str, str], entry: Mapping[str, Any], before: str | None) -> str:
     """How a file's checksums differ from those wanted; empty where they agree.
 
-    :param entry: of the list
+    :param entry: the file's entry in the list
     :param before: the SHA-256 that an earlier run kept, where there is one
     """
     for kind in CHECKSUMS:
@@ -73,10 +73,10 @@ def difference(found: Mapping[str, str], entry: Mapping[str, Any], before: str |
 def download(entry: Mapping[str, Any], part: Path, before: str | None, tries: int, wait: float) -> str:
     """Download a file of the list into ``part``, verified.
 
-    :param entry: of the list
-    :param part: holds what was downloaded before, if anything
+    :param entry: the file's entry in the list
+    :param part: the file for it, with what was downloaded before, if anything
     :param before: the SHA-256 that an earlier run kept, where there is one
-    :param tries: of each address
+    :param tries: number of tries of each address
     :param wait: seconds before the second try, then twice as long each time
     :returns: the address that it is from
     :raises FetchError: what was downloaded has another checksum, or cannot be written

@@ -73,9 +73,9 @@ class Fetcher:
     """Does a list.
 
     :param listing: the list, a JSON file
-    :param folder: where the texts go; made if it is missing
+    :param folder: folder for the texts, made if missing
     :param source: a folder that has the files already
-    :param tries: of each address
+    :param tries: number of tries of each address
     :param wait: seconds before the second try
     """
 
@@ -166,10 +166,10 @@ def main() -> int:
     :returns: exit status: 0, 1 where the network fails, 2 for a wrong or missing file
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("list", type=Path, help="of files, their addresses and checksums")
-    parser.add_argument("folder", type=Path, help="where the texts go")
-    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="has the files already")
-    parser.add_argument("--tries", type=int, default=5, help="of each address (5)")
+    parser.add_argument("list", type=Path, help="list of files, their addresses and checksums")
+    parser.add_argument("folder", type=Path, help="folder for the texts")
+    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="folder that has the files already")
+    parser.add_argument("--tries", type=int, default=5, help="number of tries of each address (5)")
     parser.add_argument("--wait", type=float, default=1.0, help="seconds before the second try, then doubled (1)")
     args = parser.parse_args()
     try:

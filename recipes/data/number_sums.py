@@ -26,9 +26,9 @@ def sentence(first: int, second: int) -> str:
 def write(folder: Path, sizes: dict[str, int], seed: int = 1) -> None:
     """Write ``PART.txt``, a sum a line.
 
-    :param folder: made if it is missing
-    :param sizes: how many sums for each part; no sum comes twice
-    :param seed: of the choice
+    :param folder: folder for the texts, made if missing
+    :param sizes: number of sums in each part; no sum comes twice
+    :param seed: seed of the choice
     """
     folder.mkdir(parents=True, exist_ok=True)
     pairs = iter(random.Random(seed).sample([(a, b) for a in range(LIMIT) for b in range(LIMIT)], sum(sizes.values())))
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=6000, help="sums to train on (6000)")
     parser.add_argument("--held-out", type=int, default=500, help="sums to validate on, and as many to test (500)")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice (1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the choice (1)")
     args = parser.parse_args()
     write(args.folder, {"train": args.train, "valid": args.held_out, "test": args.held_out}, args.seed)
 

@@ -77,9 +77,9 @@ def _check(number: int) -> None:
 def write(folder: Path, sizes: dict[str, int], seed: int = 1, between: tuple[int, int] = (0, LIMIT)) -> None:
     """Write ``PART.en`` and ``PART.de``, a number a line.
 
-    :param folder: made if it is missing
-    :param sizes: how many numbers for each part; no number comes twice
-    :param seed: of the choice
+    :param folder: folder for the texts, made if missing
+    :param sizes: number of numbers in each part; no number comes twice
+    :param seed: seed of the choice
     :param between: the smallest number, and the one behind the largest
     :raises ValueError: there are fewer numbers between them
     """
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=10_000, help="numbers to train on (10000)")
     parser.add_argument("--held-out", type=int, default=500, help="numbers to validate on, and as many to test (500)")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice (1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the choice (1)")
     parser.add_argument("--from", dest="low", type=int, default=0, help="the smallest number (0)")
     parser.add_argument("--to", type=int, default=LIMIT - 1, help=f"the largest number ({LIMIT - 1:,})")
     args = parser.parse_args()

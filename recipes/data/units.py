@@ -16,7 +16,7 @@ def main() -> None:
     """Learn from the first part, apply to all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--size", type=int, default=4000, help="of the vocabulary (4000)")
+    parser.add_argument("--size", type=int, default=4000, help="size of the vocabulary (4000)")
     parser.add_argument("--parts", nargs="+", default=["train", "valid", "test"], help="the first one is learnt from")
     parser.add_argument("--languages", nargs="+", default=["en", "de"])
     parser.add_argument("--model", type=Path, help="a file of units, instead of learning them")

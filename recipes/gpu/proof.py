@@ -14,6 +14,7 @@ import json
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -82,6 +83,7 @@ class Proof:
         """The binary data of a kind, made where they are not there yet."""
         folder = self.work / "data" / kind
         if not (folder / "bin").exists():
+            shutil.rmtree(folder / "part", ignore_errors=True)  # of a run that was stopped
             self.run("fairseq_cli.preprocess", *write_texts(folder, kind), "--destdir", folder / "part")
             (folder / "part").rename(folder / "bin")
         return folder / "bin"

@@ -44,6 +44,15 @@ def test_every_precision_of_the_docs_is_proved(trainings: ModuleType) -> None:
     assert len(proved) == 6
 
 
+def test_data_that_were_half_made_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "recipes/gpu")
+    from proof import Proof  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(Proof, "run", lambda self, module, *words: words[-1].mkdir())
+    (tmp_path / "data/text/part").mkdir(parents=True)
+    assert Proof(tmp_path, "cpu").data("text").is_dir()
+
+
 @pytest.mark.parametrize("kind", ["pairs", "text"])
 def test_the_texts_are_the_same_every_time(kind: str, trainings: ModuleType, tmp_path: Path) -> None:
     trainings.write_texts(tmp_path / "a", kind)

@@ -278,86 +278,36 @@ def test_without_gpus_nothing_sees_one(tmp_path: Path) -> None:
     assert seen == ["\n", "\n", "all\n", "3\n"]
 
 
-# Stands in for python: makes an environment whose python is itself, and writes down what it would install with what.
-PYTHON = """#!/usr/bin/env bash
-case $* in
-    *sys.version_info*) ;;
-    *hashlib*) echo stamp ;;
-    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    "-m pip install"*)
-        echo "${CUDA_HOME-unset} $*" >>installed
-        [[ -z ${FAILING-} || $* != *"$FAILING"* ]]
-        ;;
-esac
-"""
-
-
-def set_up(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What recipes/setup.sh does in an empty checkout, with a python that installs nothing."""
-    (folder / "recipes").mkdir()
-    shutil.copy(ROOT / "recipes/setup.sh", folder / "recipes")
-    python = folder / "python"
-    python.write_text(PYTHON)
-    python.chmod(0o755)
-    given = {key: value for key, value in os.environ.items() if key != "TORCH"}
-    return subprocess.run(
-        ["bash", str(folder / "recipes/setup.sh")],
-        env={**given, "PYTHON": str(python), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_setup_compiles_nothing_for_cuda(tmp_path: Path) -> None:
-    assert set_up(tmp_path, CUDA_HOME="/usr/local/cuda").returncode == 0
-    lines = (tmp_path / "installed").read_text().splitlines()
-    assert any("fairseq-fixed" in line for line in lines)
-    assert {line.split()[0] for line in lines} == {"unset"}
-
-
-def with_gpu(folder: Path, said: str) -> str:
-    """A PATH on which nvidia-smi says something."""
-    (folder / "tools").mkdir()
-    (folder / "tools/nvidia-smi").write_text(f"#!/bin/sh\necho '{said}'\n")
-    (folder / "tools/nvidia-smi").chmod(0o755)
-    return os.pathsep.join([str(folder / "tools"), os.environ["PATH"]])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one wheel")
 @pytest.mark.parametrize(
-    ("torch", "gpu", "wheel", "told"),
+    ("words", "slow"),
     [
-        ("", "No devices were found", "torch==2.13.0+cpu", "for cpu (no GPU is seen; TORCH=cuda takes the other)"),
-        ("", "GPU 0: NVIDIA H200", "torch==2.13.0", "for CUDA (nvidia-smi lists a GPU)"),
-        ("cpu", "GPU 0: NVIDIA H200", "torch==2.13.0+cpu", "for cpu (as TORCH says)"),
-        ("cuda", "No devices were found", "torch==2.13.0", "for CUDA (as TORCH says)"),
+        (["-k", "docs"], False),
+        (["tests"], True),
+        (["tests/test_docs.py::test_x"], True),
+        (["--slow"], True),
+        ([], False),
     ],
 )
-def test_setup_takes_the_build_of_torch_that_the_machine_can_use(
-    torch: str, gpu: str, wheel: str, told: str, tmp_path: Path
-) -> None:
-    done = set_up(tmp_path, PATH=with_gpu(tmp_path, gpu), **({"TORCH": torch} if torch else {}))
-    assert done.returncode == 0, done.stderr
-    assert told in done.stdout
-    words = (tmp_path / "installed").read_text().split()
-    assert [word for word in words if word.startswith("torch==")] == [wheel]
+def test_only_a_path_in_tests_is_tested_whole(words: list[str], slow: bool, tmp_path: Path) -> None:
+    """``docs`` after ``-k`` is a folder too."""
+    for folder in ("recipes", ".venv/bin", "docs", "tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "recipes/test.sh", tmp_path / "recipes")
+    (tmp_path / "recipes/setup.sh").touch()
+    for name in ("ruff", "mypy", "shellcheck", "python"):
+        (tmp_path / ".venv/bin" / name).write_text('#!/bin/sh\necho "$@"\n')
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    script = ["bash", str(tmp_path / "recipes/test.sh"), *words]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert ("not slow" not in done.stdout.splitlines()[-1]) == slow
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one wheel")
-def test_setup_never_takes_the_wheel_for_cuda_instead(tmp_path: Path) -> None:
-    """No wheel for the CPU: PyTorch's own index is tried, then it ends."""
-    path = with_gpu(tmp_path, "none")
-    done = set_up(tmp_path, PATH=path, FAILING="+cpu")
-    assert done.returncode == 2
-    assert "there is no torch==2.13.0+cpu for this Python" in done.stderr
-    lines = (tmp_path / "installed").read_text().splitlines()
-    assert ["download.pytorch.org" in line for line in lines] == [False, True]
-
-
-def test_setup_refuses_another_build(tmp_path: Path) -> None:
-    done = set_up(tmp_path, TORCH="tpu")
-    assert (done.returncode, done.stderr) == (2, "setup: error: TORCH is cuda or cpu, not 'tpu'\n")
+@pytest.mark.skipif(os.getuid() != 0, reason="chroot needs root")
+def test_half_a_debian_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    (tmp_path / "debootstrap").mkdir()
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/python3").symlink_to(sys.executable)
+    one_line(run("test-python", tmp_path), "test-python: error: debootstrap was stopped while it made ")
 
 
 def test_unknown_games() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import stat
 import sys
@@ -109,6 +110,28 @@ def test_a_stopped_recipe_goes_on(fails: str, before: list[str], after: list[str
     assert called(environment)[0] == after
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "folder"),
+    [("quickstart", ["--data", "numbers"], "out-numbers-data/bin"), ("wikitext2_valid_lstm", [], "work/data-bin")],
+)
+def test_data_that_were_half_made_are_made_again(
+    name: str, words: list[str], folder: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """fairseq-preprocess refuses a folder that has a dictionary."""
+    for text in ("valid", "test"):
+        (tmp_path / f"{text}.txt.gz").write_bytes(gzip.compress(b"one\ntwo\n"))
+    environment |= {"WORK": str(tmp_path / "work"), "DATA": str(tmp_path)}
+    made = tmp_path / folder
+    made.mkdir(parents=True)
+    (made / "dict.txt").touch()  # of an older version that was stopped
+    done = run(name, *words, **environment, FAILS="fairseq-preprocess")
+    assert (done.returncode, made.exists()) == (3, False)
+    log = made.parent / "preprocess.log"
+    assert done.stderr == f"{name}: error: fairseq-preprocess failed: no luck, see {log}\n"
+    assert run(name, *words, **environment).returncode == 0
+    assert list(made.iterdir()) == []
+
+
 def test_other_settings_are_noticed(environment: dict[str, str], tmp_path: Path) -> None:
     called(environment)
     assert called(environment, "ROUNDS=25")[0] == ["fairseq-lottery 25", REPORT]
@@ -130,6 +153,19 @@ def test_games_one_after_the_other(environment: dict[str, str], tmp_path: Path) 
     assert failed.returncode == 3
     assert "classic_control: acrobot" in failed.stderr
     assert Path(environment["CALLS"]).read_text().splitlines() == ["sb3-lottery 20"], "the other game was not begun"
+
+
+def test_a_pair_of_transfer_gets_the_further_seeds_of_its_target(environment: dict[str, str], tmp_path: Path) -> None:
+    done = tmp_path / "out/acrobot/seed-1/dense/result.json"
+    for seed in ("1", "2"):
+        text = tmp_path / f"out/acrobot/seed-{seed}/dense/result.json"
+        text.parent.mkdir(parents=True)
+        text.touch()
+        assert run("transfer", "cartpole-to-acrobot", **environment).returncode == 0
+        assert (tmp_path / f"out/cartpole-to-acrobot/seed-{seed}/dense/result.json").exists()
+        done.write_text("changed")  # what is there is not copied again
+    assert (tmp_path / "out/cartpole-to-acrobot/seed-1/dense/result.json").read_text() == ""
+    assert {path.name for path in (tmp_path / "out/cartpole-to-acrobot").iterdir()} == {"seed-1", "seed-2"}
 
 
 def test_more_gpus_than_there_are(environment: dict[str, str]) -> None:
