@@ -49,10 +49,18 @@ def experiment_settings(values: Mapping[str, Any], rounds_given: bool) -> dict[s
     :returns: keyword arguments of :class:`~lottery_core.experiments.Experiment`
     :raises LotteryError: a value is invalid
     """
-    same = ("prune_rate", "criterion", "after_rewind", "scope_shares", "gradual", "granularity", "repeat_noise")
-    outside = {"outside": values["outside"]} if values["outside"] else {}
+    same = (
+        "prune_rate",
+        "criterion",
+        "after_rewind",
+        "scope_shares",
+        "gradual",
+        "outside",
+        "granularity",
+        "repeat_noise",
+    )
     several = {name: tuple(values[name]) for name in ("kinds", "seeds", "scope")}
-    return {**{name: values[name] for name in same}, **outside, **several, **search_settings(values, rounds_given)}
+    return {**{name: values[name] for name in same}, **several, **search_settings(values, rounds_given)}
 
 
 def seeds(word: str) -> list[int]:

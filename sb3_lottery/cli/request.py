@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lottery_core.cli import PROBE_DEFAULTS, probe_of, search_settings, transfer_settings, without_ticket_options
+from lottery_core.cli import PROBE_DEFAULTS, experiment_settings, probe_of, transfer_settings, without_ticket_options
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.experiments import LEARNING_RATE, REMAINING, Experiment, Point, parse_point, parse_points, read_row
 from sb3_lottery.analysis import EPISODES
@@ -62,21 +62,15 @@ def request_of(given: Mapping[str, Any]) -> Request:
         out=values["out"],
         framework=Sb3.name,
         settings=settings.as_json(),
-        prune_rate=values["prune_rate"],
         rewind=settings.training.rewind_word,
-        scope=scope_words(values["scope"], model.algorithm),
-        **transfer_settings(values),
-        seeds=tuple(values["seeds"]),
-        **search_settings(values, "rounds" in given),
-        repeat_noise=values["repeat_noise"],
+        **{
+            **experiment_settings(values, "rounds" in given),
+            **transfer_settings(values),
+            "scope": scope_words(values["scope"], model.algorithm),
+            "scope_shares": checked_shares(values["scope_shares"], model.algorithm),
+        },
         score_label=score_label(settings.training.score_episodes, settings.evaluation),
         versions=all_versions((model.algorithm.package, "ale" if ale else model.env_backend)),
-        criterion=values["criterion"],
-        after_rewind=values["after_rewind"],
-        gradual=values["gradual"],
-        outside=values["outside"],
-        granularity=values["granularity"],
-        scope_shares=checked_shares(values["scope_shares"], model.algorithm),
     )
     return Request(experiment, settings, tuple(values["notes"]))
 
