@@ -26,7 +26,13 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
             "without a ticket: gradual, erk, ..."
         },
     )
-    ticket_seed: int = field(default=1, metadata={"help": "seed of a control's shuffles and fresh values"})
+    ticket_seed: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "seed of a control's shuffles and fresh values; by default made of --seed, the kind and the ticket's "
+            "round, so that each run draws anew"
+        },
+    )
     surviving: Optional[float] = field(
         default=None,
         metadata={
@@ -91,6 +97,7 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
             "be faster on this machine; csr: sparse layers wherever a weight is zero"
         },
     )
+    seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
     ddp_backend: Any = II("distributed_training.ddp_backend")
     max_update: int = II("optimization.max_update")

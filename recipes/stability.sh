@@ -52,7 +52,7 @@ numbers() {
 multi30k() {
     [[ -n $DATA ]] || fail "multi30k needs DATA=DIR, the folder of its texts"
     local recipe=(
-        recipes/multi30k_transformer.sh --from "$DATA" EPOCHS=12 "OUT=$OUT/multi30k-recipe" "PREPARED=$OUT/multi30k-data"
+        recipes/multi30k_transformer.sh --from "$DATA" "OUT=$OUT/multi30k-recipe" "PREPARED=$OUT/multi30k-data"
     )
     if ((${#dry[@]} == 0)); then bash "${recipe[@]}" --stop-stage data; fi
     probe multi30k "$(bash "${recipe[@]}" --stage dense --stop-stage dense --dry-run | grep -m 1 -o "fairseq-lottery .*")"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,14 @@ def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket, b
     if needs_fresh(given, kind):
         # The new values of a control must differ from the initial weights of the dense run with the same --seed.
         before = torch.random.get_rng_state()
-        torch.default_generator.manual_seed(fresh_seed(options.ticket_seed))
+        torch.default_generator.manual_seed(fresh_seed(control_seed(options, given)))
         model = build()
         torch.random.set_rng_state(before)
     else:
         model = build()
     rewind = Path(options.rewind) if options.rewind else None
     folder = Path(options.save_dir)
-    seed, path = options.ticket_seed, Path(options.ticket)
+    seed, path = control_seed(options, given), Path(options.ticket)
     ticket, new = ticket_to_train(given, path, kind, seed, model, rewind, folder, options.outside)
     return model, ticket, new
 
@@ -92,6 +93,23 @@ def keep_ticket(options: Any, ticket: Ticket) -> None:
     """
     if is_master():
         ticket.save(Path(options.save_dir) / paths.TICKET)
+
+
+def control_seed(options: Any, given: Ticket | None = None) -> int:
+    """Return the seed of a control's shuffles and fresh values: ``--ticket-seed``, or one for each run.
+
+    :param options: the lottery task's configuration
+    :param given: the ticket from which the control is made; ``None`` without one
+    """
+    if options.ticket_seed is not None:
+        return int(options.ticket_seed)
+    kind, earlier = options.ticket_kind, Path(options.save_dir) / paths.TICKET
+    if earlier.is_file():
+        with suppress(LotteryError):  # a run that is resumed keeps its control: 1 was the default of version 0.1
+            origin = Ticket.load(earlier).origin
+            if origin.kind == kind and origin.seed is not None and (given is None or origin.parent == given.digest):
+                return origin.seed
+    return derive_seed("control", options.seed, kind, 0 if given is None else given.origin.round)
 
 
 def fresh_seed(seed: int) -> int:
@@ -111,7 +129,7 @@ def ticket_without_file(options: Any, model: nn.Module) -> Ticket:
         snapshot(model),
         options.surviving,
         scope=options.scope.split() if options.scope else ALL,
-        seed=options.ticket_seed,
+        seed=control_seed(options),
     )
 
 

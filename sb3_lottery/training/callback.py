@@ -25,6 +25,7 @@ from lottery_core.pruning import (
     check_outside,
     check_without_search,
     control_ticket,
+    derive_seed,
     survivors_of,
     ticket_without_search,
 )
@@ -76,7 +77,8 @@ class LotteryCallback(BaseCallback):
     :param kind: ``"winning"`` trains the ticket as it is; a control (``"random"``, ``"reinit"`` ...) is made from it,
         with the model's present weights as its fresh values, so make the model with another seed. Without a ticket one
         of :data:`lottery_core.pruning.WITHOUT_SEARCH`, which starts from the model's present weights
-    :param seed: seed of a control's shuffles, or of the mask of a kind without a ticket
+    :param seed: seed of a control's shuffles, or of the mask of a kind without a ticket; by default made of the model's
+        seed, the kind and the ticket's round, so that each run draws anew
     :param rewind: path of the weights at the rewind point, for ``kind="shuffled"`` and ``kind="at-start"``
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only enforces the masks;
         ``None`` resumes if the model already holds this ticket (trained with it, saved, loaded), and starts from the
@@ -98,7 +100,7 @@ class LotteryCallback(BaseCallback):
         self,
         ticket: str | Path | Ticket | None = None,
         kind: str = WINNING,
-        seed: int = 0,
+        seed: int | None = None,
         rewind: str | Path | None = None,
         restart: bool | None = None,
         score_episodes: int = 100,
@@ -205,14 +207,19 @@ class LotteryCallback(BaseCallback):
             return ticket
         rewind = None if self.rewind is None else read_weights(self.rewind)
         fresh = weights_of(self.model)
-        return control_ticket(self.kind, ticket, self.seed, fresh=fresh, rewind=rewind, outside=self.outside)
+        seed = self._control_seed(ticket.origin.round)
+        return control_ticket(self.kind, ticket, seed, fresh=fresh, rewind=rewind, outside=self.outside)
+
+    def _control_seed(self, round_: int) -> int:
+        # As in the commands: controls of several rounds or repeats must not be nested in each other.
+        return derive_seed("control", self.model.seed, self.kind, round_) if self.seed is None else self.seed
 
     def _ticket_without_search(self) -> Ticket:
         assert self.surviving is not None
         if self._start is None or self.restart:
             self.pruning, words = None, scope_words(self.scope, algorithm_of(self.model))
             self._start = ticket_without_search(
-                self.kind, weights_of(self.model), self.surviving, scope=words, seed=self.seed
+                self.kind, weights_of(self.model), self.surviving, scope=words, seed=self._control_seed(0)
             )
             if self.kind in IN_TRAINING:
                 schedule = self.schedule.for_kind(IN_TRAINING[self.kind], _EPOCHS)

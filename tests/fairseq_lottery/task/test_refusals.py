@@ -255,6 +255,34 @@ def test_what_is_outside_the_scope_of_a_control(outside: str, tmp_path: Path) ->
     assert torch.equal(found.start()["out.weight"], rewind.tensors["out.weight"]) == (outside == "rewind")
 
 
+def test_a_control_is_drawn_anew_for_each_round_and_seed(tmp_path: Path) -> None:
+    """Without ``--ticket-seed``; a run that is resumed keeps its control."""
+    from types import SimpleNamespace
+
+    from fairseq_lottery.task.ticket import build_ticket, keep_ticket
+    from lottery_core import prune, snapshot
+
+    rewind = snapshot(torch.nn.Linear(40, 20))
+    first = prune(rewind, rewind, rate=0.5)
+    first.save(tmp_path / "1")
+    prune(rewind, rewind, rate=0.5, previous=first).save(tmp_path / "2")
+
+    def control(round_: int, seed: int, folder: str = "run") -> Ticket:
+        given = {"ticket": str(tmp_path / str(round_)), "ticket_kind": "random", "seed": seed}
+        free = dict.fromkeys(["ticket_seed", "scope", "surviving", "rewind"])
+        options = SimpleNamespace(**given, **free, save_dir=str(tmp_path / folder), outside="rewind")
+        made = build_ticket(options, lambda: torch.nn.Linear(40, 20))[1]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        keep_ticket(options, made)
+        return made
+
+    one, two, other = control(1, 5), control(2, 5, "second"), control(2, 6, "other")
+    assert not bool((two.masks["weight"] <= one.masks["weight"]).all())  # no subset of it
+    assert not torch.equal(two.masks["weight"], other.masks["weight"])
+    assert not torch.equal(two.start()["weight"], other.start()["weight"])
+    assert torch.equal(control(1, 7).masks["weight"], one.masks["weight"])
+
+
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     from lottery_core.tickets.weights import Weights
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from lottery_core import read_weights
+from lottery_core import prune, read_weights
 from lottery_core.errors import ConfigError, LotteryError, MismatchError, OptimizerError, PrunedWeightAlive
 from sb3_lottery import LotteryCallback, shrink_policy
 from sb3_lottery.models.parameters import weights_of
@@ -203,6 +203,21 @@ def test_a_control_is_made_on_the_spot(kind: str, tmp_path: Path) -> None:
     if kind in ("random", "reinit", "uniform"):
         for name, mask in alive.items():
             assert torch.equal(start.state[name][mask], fresh.tensors[name][mask])
+
+
+def test_a_control_is_drawn_anew_for_each_round_and_seed() -> None:
+    """Unless a seed is given, which gives nested masks."""
+    made = {}
+    first = ticket_for(make("ppo"))
+    second = prune(weights_of(make("ppo")), weights_of(make("ppo")), rate=0.5, previous=first)
+    for ticket, seed, given in ((first, 1, None), (second, 1, None), (second, 2, None), (first, 1, 3), (second, 1, 3)):
+        callback = LotteryCallback(ticket, kind="random", seed=given)
+        make("ppo", seed=seed).learn(1, callback=callback)
+        assert callback.final_ticket is not None
+        masks = callback.final_ticket.masks
+        made[ticket.origin.round, seed, given] = torch.cat([mask.flatten() for mask in masks.values()])
+    assert bool((made[2, 1, None] & ~made[1, 1, None]).any())
+    assert not torch.equal(made[2, 1, None], made[2, 2, None])
 
 
 def test_a_continuous_policys_spread_is_not_in_the_pool() -> None:
