@@ -15,8 +15,10 @@ ADDRESS = "\0lottery-tests-{}-{}"  # where they listen: that process, the parent
 LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_NOFILE)
 SIZE = 1 << 18  # bytes of an order; Linux allows about 200 KB
 ROOT = Path(__file__).resolve().parents[2]
+USER_DIR = ROOT / "fairseq_lottery"
 BARE = "-bare"  # the parent that has not loaded this project
 FIRST = "core" + BARE  # the parent of all parents
+USER = "-user"  # the parent of commands that import this project's user-dir
 # The first is torch's compiler, for optimizers, and the second writes what it tells at the end.
 _TORCH = ("torch._dynamo", "tabulate", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "safetensors.torch")
 _FAIRSEQ = (
@@ -28,7 +30,8 @@ _FAIRSEQ = (
     "sacrebleu",
     "tests.preloaded.parse_once",
 )
-# What a parent loads, if it is installed. Not fairseq_lottery, which registers and patches, nor what is ``__main__``.
+# What a parent loads, if it is installed. Not fairseq_lottery, which registers and patches, but where the command line
+# names it; nor what is ``__main__``.
 LOADED = {
     "core-bare": _TORCH,
     "core": ("lottery_core.cli",),
@@ -36,6 +39,7 @@ LOADED = {
     "sb3": ("lottery_core.cli", "sb3_lottery.cli"),
     "fairseq-bare": (*_TORCH, *_FAIRSEQ),
     "fairseq": ("lottery_core.cli",),
+    "fairseq-user": ("tests.preloaded.user_dir",),
 }
 _COMMANDS = ("train", "preprocess", "generate", "validate", "interactive", "eval_lm")
 MODULES = {
@@ -78,7 +82,8 @@ def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
     words = simple([os.fspath(word) for word in args]) if isinstance(args, list | tuple) else [""]
     path = Path(words[0])
     if words[0] == sys.executable and words[1:3] == ["-m", "tests.preloaded.parent"]:
-        return (FIRST,) if words[3].endswith(BARE) else (words[3] + BARE,)
+        own = words[3]
+        return (FIRST,) if own.endswith(BARE) else (own.removesuffix(USER) + ("" if own.endswith(USER) else BARE),)
     if words[0] != sys.executable:
         name = SCRIPTS.get(path.name, (None,))[0] if path.parent == Path(sys.executable).parent else None
     elif words[1:2] == ["-m"]:
@@ -86,4 +91,13 @@ def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
         name = chosen if module == "lottery_core.cli" and chosen else MODULES.get(module, chosen)
     else:
         name = chosen if words[1:2] == ["-c"] or "".join(words[1:2]).endswith(".py") else None
-    return (name, name.removesuffix(BARE) + BARE)[name.endswith(BARE) :] if name else ()
+    if not name or name.endswith(BARE):
+        return (name,) if name else ()
+    return (*((name + USER,) if name + USER in LOADED and _with_user_dir(words) else ()), name, name + BARE)
+
+
+def _with_user_dir(words: list[str]) -> bool:
+    """Whether a command imports this project's user-dir: the launcher, or one that is given it, once and in full."""
+    started = "".join(words[2:3]) if words[1:2] == ["-m"] else Path(words[0]).name
+    given = [after for word, after in zip(words, words[1:], strict=False) if word == "--user-dir"]
+    return started.startswith(("fairseq-lottery", "fairseq_lottery.launcher")) or given == [str(USER_DIR)]

@@ -242,6 +242,8 @@ def _run(words: list[str]) -> None:
     if (module or target).startswith("fairseq_cli."):  # they set up the log themselves, before they import fairseq
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
+    if "fairseq_lottery" in sys.modules:
+        sys.modules["fairseq_lottery"].patches.install()  # what depends on the command line and the environment
     if module == __name__:
         main(words[3], [*map(int, words[4:])])
     elif module:
