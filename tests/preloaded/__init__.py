@@ -9,10 +9,10 @@ CODE``, ``FILE.py`` or ``-m MODULE``, gets the parent that its environment names
 ``commands.LOADED``.
 
 A framework has two parents: one has loaded this project too, the other serves where another copy of it is first on a
-command's path, or none may be. fairseq has a third, which has imported this project's user-dir, for commands that do so
-first of all. A command starts from nothing where a fork could still differ: other modules first on
-its path, settings that an interpreter reads when it starts, more than one thread. So do all commands of a test with the
-mark ``real_starts``, and of every test where ``LOTTERY_TEST_REAL_STARTS`` is set.
+command's path, or none may be. fairseq has a third, which has imported this project's user-dir, for commands that do
+so first of all. A command starts from nothing where a fork could still differ: other modules first on its path,
+settings that an interpreter reads when it starts, more than one thread. So do all commands of a test with the mark
+``real_starts``, and of every test where ``LOTTERY_TEST_REAL_STARTS`` is set.
 """
 
 from tests.preloaded.client import install, scripts, served

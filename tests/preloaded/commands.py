@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import sys
@@ -99,5 +100,5 @@ def parents_of(args: Any, chosen: str = "") -> tuple[str, ...]:
 def _with_user_dir(words: list[str]) -> bool:
     """Whether a command imports this project's user-dir: the launcher, or one that is given it, once and in full."""
     started = "".join(words[2:3]) if words[1:2] == ["-m"] else Path(words[0]).name
-    given = [after for word, after in zip(words, words[1:], strict=False) if word == "--user-dir"]
+    given = [after for word, after in itertools.pairwise(words) if word == "--user-dir"]
     return started.startswith(("fairseq-lottery", "fairseq_lottery.launcher")) or given == [str(USER_DIR)]
