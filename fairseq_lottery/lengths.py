@@ -32,14 +32,14 @@ class Lengths:
 
     :param updates: number of updates of the training
     :param epochs: largest number of epochs; 0 for no limit
-    :param batches: number of batches of an epoch
+    :param batches: number of batches of an epoch; of data in several shards by shard, each epoch reads the next one
     :param frequencies: batches of an update by epoch, the last one for all further epochs
     :param whole: whether the batches at the end of an epoch that are too few for an update are left out
     """
 
     updates: int
     epochs: int
-    batches: int
+    batches: tuple[int, ...]
     frequencies: tuple[int, ...]
     whole: bool = False
 
@@ -52,7 +52,7 @@ class Lengths:
         :param of_epochs: whether the length of an epoch is needed even without ``--max-epoch``
         """
         most, epochs = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
-        batches = _batches(cfg, gpus) if epochs or of_epochs else 0
+        batches = _batches(cfg, gpus, epochs) if epochs or of_epochs else (0,)
         whole = bool(cfg.optimization.skip_remainder_batch)
         found = cls(most, epochs, batches, tuple(cfg.optimization.update_freq), whole)
         total = found.until(epochs)
@@ -63,9 +63,24 @@ class Lengths:
 
         :param epochs: their number
         """
-        last = len(self.frequencies) - 1
-        each = (self.frequencies[min(epoch, last)] for epoch in range(epochs))
-        return sum(updates_of_epoch(self.batches, frequency, self.whole) for frequency in each)
+        return sum(map(self._of_epoch, range(epochs)))
+
+    def whole_epochs(self) -> int:
+        """Return the number of epochs that the training ends, each of which leaves a checkpoint."""
+        if not self.until(len(self.batches) * len(self.frequencies)):  # it never ends
+            return 0
+        done = epochs = 0
+        while not self.epochs or epochs < self.epochs:
+            done += self._of_epoch(epochs)
+            if done > self.updates:
+                break
+            epochs += 1
+        return epochs
+
+    def _of_epoch(self, epoch: int) -> int:
+        # Number of updates of an epoch, counted from 0.
+        batches = self.batches[epoch % len(self.batches)]
+        return updates_of_epoch(batches, self.frequencies[min(epoch, len(self.frequencies) - 1)], self.whole)
 
     def check(self, point: Point) -> int:
         """Return the number of updates before a point, if something remains to be trained after it.
@@ -100,13 +115,33 @@ def batches_of_epoch(batches: Any) -> int:
     return len(batches) - bool(getattr(batches, "skip_remainder_batch", False))
 
 
-def _batches(cfg: Any, gpus: int) -> int:
-    from fairseq import tasks, utils
+def shards_of(task: Any) -> int:
+    """Return in how many shards the training data is, of which fairseq reads one in each epoch, in turn.
+
+    :param task: a lottery task
+    """
+    from fairseq import utils
+
+    return len(utils.split_paths(task.lottery_options.data)) if task.has_sharded_data("train") else 1
+
+
+def _batches(cfg: Any, gpus: int, epochs: int) -> tuple[int, ...]:
+    # Of each shard of the training data that is read.
+    from fairseq import tasks
 
     task = tasks.setup_task(cfg.task)
     model = task.build_model(cfg.model)
-    task.load_dataset(cfg.dataset.train_subset)
-    batches = task.get_batch_iterator(  # as fairseq/trainer.py:get_train_iterator
+    shards = shards_of(task)
+    read = min(shards, epochs) if epochs else shards
+    return tuple(_batches_of_shard(cfg, gpus, task, model, epoch) for epoch in range(1, read + 1))
+
+
+def _batches_of_shard(cfg: Any, gpus: int, task: Any, model: Any, epoch: int) -> int:
+    from fairseq import utils
+
+    # As fairseq/trainer.py:get_train_iterator.
+    task.load_dataset(cfg.dataset.train_subset, epoch=epoch, combine=True)
+    batches = task.get_batch_iterator(
         dataset=task.dataset(cfg.dataset.train_subset),
         max_tokens=cfg.dataset.max_tokens,
         max_sentences=cfg.dataset.batch_size,
@@ -117,7 +152,7 @@ def _batches(cfg: Any, gpus: int) -> int:
         num_shards=_shards(cfg, gpus),
         shard_id=0,
         num_workers=0,
-        epoch=1,
+        epoch=epoch,
         skip_remainder_batch=cfg.optimization.skip_remainder_batch,
     )
     return batches_of_epoch(batches)

@@ -29,8 +29,8 @@ class LotteryOptions(FairseqDataclass):  # type: ignore[misc]
     ticket_seed: Optional[int] = field(
         default=None,
         metadata={
-            "help": "seed of a control's shuffles and fresh values; by default made of --seed, the kind and the ticket's "
-            "round, so that each run draws anew"
+            "help": "seed of a control's shuffles and fresh values; by default made of --seed, the kind and the "
+            "ticket's round, so that each run draws anew"
         },
     )
     surviving: Optional[float] = field(

@@ -51,7 +51,8 @@ def remove_dead_units(model: nn.Module) -> Removed:
     """
     heads, units = [0, 0], [0, 0]  # before and after
     for attention in _attentions(model):
-        alive = _living_heads(attention)
+        values = attention.v_proj
+        alive = living_heads(attention.out_proj.weight, values.weight, values.bias, attention.num_heads)
         if not bool(alive.all()):
             size, kept = attention.head_dim, alive.nonzero().flatten().tolist() or [0]
             attention._adaptive_prune_heads([(head * size, (head + 1) * size) for head in kept])
@@ -81,12 +82,19 @@ def _attentions(model: Any) -> Iterator[Any]:
             yield module
 
 
-def _living_heads(attention: Any) -> Tensor:
-    # A head is dead if nothing reads it, or if its values are all 0.
-    weight, values, bias = attention.out_proj.weight, attention.v_proj.weight, attention.v_proj.bias
-    read = (weight != 0).any(0)
-    filled = (values != 0).any(1) | (bias != 0)
-    alive: Tensor = torch.stack([some.reshape(attention.num_heads, -1).any(1) for some in (read, filled)]).all(0)
+def living_heads(output: Tensor, values: Tensor | None, bias: Tensor | None, heads: int) -> Tensor:
+    """Return which heads of an attention are alive: something reads them, and their values are not all 0.
+
+    :param output: weights of the output projection, (embedding, heads * size of a head)
+    :param values: weights of the projection of values, (heads * size of a head, inputs); ``None`` if they are unknown
+    :param bias: bias of that projection; ``None`` if it has none
+    :param heads: number of heads
+    :returns: of each head, whether it is alive, (heads,)
+    """
+    alive: Tensor = (output != 0).any(0).reshape(heads, -1).any(1)
+    if values is not None:
+        filled = (values != 0).any(1) if bias is None else (values != 0).any(1) | (bias != 0)
+        alive = alive & filled.reshape(heads, -1).any(1)
     return alive
 
 

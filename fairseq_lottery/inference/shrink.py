@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fairseq_lottery.inference.dead_units import living_heads
 from lottery_core.errors import CheckpointError
 from lottery_core.inference import Reads, Report, Shrunk, Units, shrink
 from lottery_core.tickets import outside_by_name, without_copies
@@ -19,7 +20,8 @@ from lottery_core.tickets import outside_by_name, without_copies
 # encoder.transformer_layers of s2t_transformer.
 _STACK = r"(encoder|decoder)\.(?:sentence_encoder\.)?(?:transformer_)?layers\w*"
 _BLOCK = re.compile(rf"^((?:.*\.)?{_STACK}\.\d+)\.fc1\.weight$")
-_ATTENTION = re.compile(r"^(?:.*\.)?(encoder|decoder)\..*_attn\.out_proj\.weight$")
+_OUT = "out_proj.weight"
+_ATTENTION = re.compile(rf"^(?:.*\.)?(encoder|decoder)\..*_attn\.{re.escape(_OUT)}$")
 _WIDTH = "ffn_embed_dim"
 # fairseq/models/lstm.py: the layers of lstm_lm are cells, with the names of torch's LSTM but for the number at the end.
 _CELL = re.compile(r"^decoder\.layers\.(\d+)\.((?:weight|bias)_[ih]h)$")
@@ -98,7 +100,9 @@ def _dead_heads(model: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
         match = _ATTENTION.match(name)
         count = _option(options, f"{match[1]}_attention_heads") if match is not None else None
         if type(count) is int and weight.shape[1] % count == 0:
-            dead += int((~(weight != 0).any(0).reshape(count, -1).any(1)).sum())
+            values = name.removesuffix(_OUT) + "v_proj."
+            alive = living_heads(weight, model.get(f"{values}weight"), model.get(f"{values}bias"), count)
+            dead += int((~alive).sum())
     return dead
 
 

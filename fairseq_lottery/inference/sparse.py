@@ -51,19 +51,25 @@ def _report(model: nn.Module, mode: str, loads: Callable[[Any], Loads]) -> objec
 
 
 def loads_of_generation(task: Any, model: Any, beam: int) -> Loads:
-    """Estimate the work of each layer in beam search: the encoder sees a batch, the decoder one token per hypothesis.
+    """Estimate the work of each layer in generation: the encoder sees a batch, the decoder one token per hypothesis.
+
+    The decoder of a non-autoregressive model sees the whole of one hypothesis of each sentence in every iteration.
 
     :param task: a lottery task, which knows the size of batches
     :param model: the model
-    :param beam: hypotheses per sentence
+    :param beam: hypotheses per sentence in beam search
     :returns: layer name -> tokens per call
     """
     dataset = getattr(task, "datasets", {}).get(task.lottery_options.gen_subset)
     length = _mean(getattr(dataset, "src_sizes", None))
     sentences = _sentences(task.lottery_options.batch_size, task.lottery_options.max_tokens, length)
 
+    from fairseq.models.nat import FairseqNATModel
+
+    whole = isinstance(model, FairseqNATModel)
+
     def load(name: str) -> Load:
-        if _ENCODER.search(name):
+        if whole or _ENCODER.search(name):
             return Load(sentences * length, length)
         return Load(sentences * beam * (length if name.endswith(_ONCE_PER_SENTENCE) else 1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import shlex
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,7 +38,7 @@ from fairseq_lottery.launcher.scoring import (
 from fairseq_lottery.launcher.training import training_arguments, training_command
 from fairseq_lottery.lengths import Lengths, gpus_of_a_run
 from fairseq_lottery.patches import require_flat_masters
-from fairseq_lottery.task import RewindPoint, parse_rewind, require_schedule, settle_layers
+from fairseq_lottery.task import RewindPoint, length_of, parse_rewind, require_schedule, settle_layers
 from lottery_core.cli import (
     STABILITY,
     chosen_of,
@@ -62,7 +63,14 @@ from lottery_core.experiments.executors import (
     visible_gpus,
 )
 from lottery_core.files import first_line
-from lottery_core.pruning import GRADUALLY, PruningSchedule, check_reachable, check_scope_shares, layout_of_weights
+from lottery_core.pruning import (
+    GRADUALLY,
+    IN_TRAINING,
+    PruningSchedule,
+    check_reachable,
+    check_scope_shares,
+    layout_of_weights,
+)
 from lottery_core.reports import stability_report
 from lottery_core.tickets import snapshot
 
@@ -98,9 +106,9 @@ def _preflight(
         and not (cfg.common.fp16_no_flatten_grads or cfg.common.memory_efficient_fp16)
     ):
         require_flat_masters()
+    task = tasks.setup_task(cfg.task)
+    _check_pruned_in_training(experiment, cfg, task)
     limits = int(cfg.optimization.max_update or 0), int(cfg.optimization.max_epoch or 0)
-    if GRADUALLY in experiment.kinds:
-        _check_gradual(PruningSchedule.parse(experiment.gradual), experiment.scoring["average"], *limits)
     if experiment.rewind not in KEPT:
         # Raises an error if training ends before the rewind point.
         point = parse_rewind(experiment.rewind)
@@ -117,7 +125,6 @@ def _preflight(
             f"--rewind {NOTHING} continues at the last learning rate, which --no-save-optimizer-state does not "
             "save: leave it out, or restart the schedule, with --rewind-what lr"
         )
-    task = tasks.setup_task(cfg.task)
     if args.score is None and not read_row(experiment.out):  # the task's class says more than its name
         score = default_score("", tasks.TASK_REGISTRY[cfg.task._name])
         given = {name: getattr(args, name) for name in SCORING_OPTIONS}
@@ -147,13 +154,23 @@ def _built(task: Any, cfg: Any) -> Any:
         raise ConfigError(f"fairseq cannot build the model: {type(error).__name__}: {first_line(error)}") from error
 
 
-def _check_gradual(schedule: PruningSchedule, average: int, max_update: int, max_epoch: int) -> None:
-    if max_update:
-        schedule.check_fits(max_update, "updates")
-    if average > 1 and max_epoch and schedule.end * max_epoch > max_epoch - average + 1:
+def _check_pruned_in_training(experiment: Experiment, cfg: Any, task: Any) -> None:
+    if task.has_sharded_data("train") and not IN_TRAINING.keys().isdisjoint(experiment.kinds):
+        length_of(cfg.optimization, None)
+    if GRADUALLY not in experiment.kinds:
+        return
+    schedule, average = PruningSchedule.parse(experiment.gradual), experiment.scoring["average"]
+    lengths = Lengths.of(cfg, gpus_of_a_run(experiment), of_epochs=average > 1)
+    schedule.check_fits(lengths.updates, "updates")
+    if average == 1:
+        return
+    interval = cfg.checkpoint.save_interval
+    first = (lengths.whole_epochs() // interval - average + 1) * interval
+    share = lengths.until(first) / lengths.updates if first > 0 else 1.0
+    if schedule.due(share) < schedule.steps:
         raise ConfigError(
             f"--average {average} takes checkpoints from before the last step of pruning, in which more survives: let "
-            f"--gradual end before {(max_epoch - average + 1) / max_epoch:g}"
+            f"--gradual end before {math.floor(1000 * share) / 1000:g}"
         )
 
 

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher.framework import load_trusted
+from fairseq_lottery.launcher.options import import_user_dir
 from fairseq_lottery.launcher.scoring import measure_floor
 from lottery_core.cli import Parser, add_trust
 from lottery_core.errors import ConfigError
@@ -37,6 +39,7 @@ def floor(words: Sequence[str], training: Sequence[str] = ()) -> None:
     if read_marker(out / run.folder, experiment) is None:
         raise ConfigError(f"{out}: {run} has not finished, and its model and its task are needed")
     logging.getLogger().setLevel(logging.ERROR)
+    import_user_dir(FairseqArguments(experiment.settings["arguments"]))
     found = measure_floor(experiment, out / run.folder)
     if found is None:
         raise ConfigError(f"there is no floor for scores of the command '{experiment.scoring['score'][0]}'")

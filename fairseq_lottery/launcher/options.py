@@ -163,19 +163,31 @@ def parse_fairseq(arguments: FairseqArguments) -> Any:
         sys.argv = before
 
 
-def _check_user_dir(arguments: FairseqArguments) -> None:
-    # A user-dir given by the user replaces the plugin's.
+def import_user_dir(arguments: FairseqArguments) -> None:
+    """Import the user-dir that arguments name, as a process must that loads models of an experiment.
+
+    Its tasks, models and criterions are then registered; the plugin's own are already.
+
+    :param arguments: arguments of ``fairseq-train``
+    :raises ConfigError: the user-dir is missing, or does not import the plugin, which it replaces
+    """
     from fairseq import utils
+
+    if arguments.user_dir is None:
+        return
+    folder = Path(arguments.user_dir)
+    files = [folder] if folder.is_file() else list(folder.rglob("*.py"))
+    if not files:
+        raise ConfigError(f"--user-dir {folder} holds no Python file")
+    if not any("fairseq_lottery" in file.read_text(encoding="utf-8", errors="replace") for file in files):
+        raise ConfigError(f"--user-dir {folder} must import fairseq_lottery, e.g. in its __init__.py")
+    utils.import_user_module(argparse.Namespace(user_dir=arguments.user_dir))
+
+
+def _check_user_dir(arguments: FairseqArguments) -> None:
     from fairseq.tasks import TASK_REGISTRY
 
-    if arguments.user_dir is not None:
-        folder = Path(arguments.user_dir)
-        files = [folder] if folder.is_file() else list(folder.rglob("*.py"))
-        if not files:
-            raise ConfigError(f"--user-dir {folder} holds no Python file")
-        if not any("fairseq_lottery" in file.read_text(encoding="utf-8", errors="replace") for file in files):
-            raise ConfigError(f"--user-dir {folder} must import fairseq_lottery, e.g. in its __init__.py")
-        utils.import_user_module(argparse.Namespace(user_dir=arguments.user_dir))
+    import_user_dir(arguments)
     name = arguments.task or ""
     if name not in TASK_REGISTRY:
         plain = name.removeprefix(PREFIX)

@@ -22,6 +22,7 @@ from typing import Any
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.learning import LearningCurve
+from fairseq_lottery.launcher.options import import_user_dir
 from fairseq_lottery.launcher.pretrained import require_same_files
 from fairseq_lottery.launcher.scoring import measure_floor, score_line_of, score_run
 from fairseq_lottery.launcher.training import begins_late, training_arguments, training_command
@@ -133,6 +134,7 @@ def _run(args: argparse.Namespace) -> None:
     arguments = FairseqArguments(experiment.settings["arguments"])
     if arguments.cpu:
         hide_gpus()
+    import_user_dir(arguments)
     folder = out / run.folder
     if run.kind == LINE:
         _score_line(experiment, run)
@@ -144,7 +146,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     # If there is a checkpoint, the runner has verified that the run may resume from it.
     before = CheckpointProgress.of(folder / LAST) if (folder / LAST).exists() else None
-    wall = time.perf_counter() - (before.seconds if before else 0)
+    wall = time.perf_counter()
     if before and before.at_end:
         print(f"already trained: {before.updates} updates")
     else:
@@ -170,16 +172,28 @@ def _run(args: argparse.Namespace) -> None:
     rewind = out / start_folder(run) / paths.REWIND
     before_rewind = Beginning.beside(rewind).updates if (rewind.parent / paths.REWIND_COUNTS).exists() else None
     earlier = (before_rewind or 0) if begins_late(experiment, run) else 0
-    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    wall_seconds, cpu_seconds = _with_earlier(time.perf_counter() - wall, _cpu_seconds(), before)
     score = replace(
         score,
         steps=CheckpointProgress.of(folder / LAST).updates - earlier,
         rewind_steps=before_rewind if not run.has_ticket else None,
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
+        wall_seconds=wall_seconds,
+        cpu_seconds=cpu_seconds,
     )
     write_score(folder, score)
     _measure_floor(experiment, run, args.floor)
+
+
+def _cpu_seconds() -> float:
+    # Of this process and of all that it has waited for.
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
+def _with_earlier(wall: float, cpu: float, before: CheckpointProgress | None) -> tuple[float, float]:
+    # A killed process leaves no CPU time behind: it is taken to have kept as many CPUs busy as this one, at least one.
+    earlier = before.seconds if before else 0.0
+    return wall + earlier, cpu + earlier * max(1.0, cpu / max(wall, 1e-9))
 
 
 def _measure_floor(experiment: Experiment, run: Run, wanted: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import paths
+from lottery_core.experiments import Point, paths
 from lottery_core.files import read_json, write_json
 
 log = logging.getLogger("fairseq_lottery")
@@ -63,6 +63,17 @@ class Beginning:
         :raises WriteError: the file cannot be written
         """
         write_json(folder / paths.REWIND_COUNTS, {_UPDATES: self.updates, _BATCHES: dict(self.batches)})
+
+    def is_at(self, point: Point) -> bool:
+        """Return whether the dense run had come to a point: to that number of updates, or to the end of that epoch.
+
+        :param point: the point
+        """
+        if point.unit == "updates":
+            return self.updates == point.count
+        # Iterators that do not say how far they are in an epoch do not count the next one at its end either.
+        next_epoch = int("iterations_in_epoch" in self.batches)
+        return self.batches["epoch"] - next_epoch == point.count and not self.batches.get("iterations_in_epoch")
 
     def start(self, trainer: Any, batches: Any, **options: Any) -> Any:
         """Move a new run to this point, in the same way as fairseq resumes one.

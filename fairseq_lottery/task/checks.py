@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from fairseq_lottery.inference import MODES
 from fairseq_lottery.names import LAST
 from lottery_core.errors import ConfigError, MismatchError, unknown_choice
 from lottery_core.experiments import AFTER_REWIND, REMAINING
+from lottery_core.files import first_line
 from lottery_core.pruning import IN_TRAINING, WINNING, WITHOUT_SEARCH, PruningSchedule, check_kind, survivors_of
 
 log = logging.getLogger("fairseq_lottery")
@@ -121,6 +126,32 @@ def require_first_update(options: Any) -> None:
             f"{option} {file} goes on with the updates of that training, so this run has no initial weights and no "
             f"rewind point: use --finetune-from-model {file}, or add --reset-optimizer --reset-dataloader"
         )
+
+
+@contextmanager
+def reading(split: str) -> Iterator[None]:
+    """Say in one line that a split cannot be read.
+
+    :param split: the split that is loaded inside of the context
+    :raises ConfigError: it is missing, empty or damaged
+    """
+    from fairseq.data import indexed_dataset
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    except Exception as error:  # fairseq's reader has no class of its own for them
+        trace = error.__traceback__
+        if all(frame.filename != indexed_dataset.__file__ for frame in traceback.extract_tb(trace)):
+            raise
+        # What was opened in part cannot be closed, about which Python would print a second traceback.
+        before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            traceback.clear_frames(trace)
+        finally:
+            sys.unraisablehook = before
+        raise ConfigError(f"cannot read the {split} split, it is empty or damaged: {first_line(error)}") from error
 
 
 def is_master() -> bool:

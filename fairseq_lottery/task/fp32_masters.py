@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -141,4 +142,4 @@ def full_precision(model: nn.Module, optimizer: Any) -> Weights:
     for name, tensor in tensors.items():
         if tensor.dtype in _HALF:
             tensors[name] = tensor.float()
-    return Weights(tensors, weights.outside, weights.source, heads=weights.heads)
+    return replace(weights, tensors=tensors)

@@ -22,6 +22,20 @@ def scaler_state(optimizer: Any) -> dict[str, Any]:
     return {name: getattr(scaler, name) for name in _COUNTERS if hasattr(scaler, name)}
 
 
+def skips_step(optimizer: Any) -> bool:
+    """Return whether ``--amp`` skips the step of an optimizer, because a gradient is not finite.
+
+    fairseq calls the task's ``optimizer_step`` even then (``fairseq/trainer.py:train_step``).
+
+    :param optimizer: fairseq optimizer, with the gradients of the step
+    """
+    scaler = getattr(optimizer, "scaler", None)
+    if not isinstance(scaler, torch.amp.GradScaler) or not scaler.is_enabled():
+        return False
+    gradients = (parameter.grad for parameter in optimizer.params)
+    return not all(bool(gradient.isfinite().all()) for gradient in gradients if gradient is not None)
+
+
 def restore_scaler(optimizer: Any, state: Mapping[str, Any]) -> None:
     """Restore the state that an optimizer's loss scaler had when a checkpoint was written.
 

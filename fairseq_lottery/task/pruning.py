@@ -16,6 +16,7 @@ from fairseq_lottery.lengths import Lengths
 from fairseq_lottery.patches import ended_badly, is_fairseq_command
 from fairseq_lottery.task.checks import is_master, require_same_on_all_ranks
 from fairseq_lottery.task.fp32_masters import masters_of
+from fairseq_lottery.task.loss_scale import skips_step
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.ticket import log_warnings
 from lottery_core.errors import ConfigError, RunError
@@ -73,7 +74,7 @@ class TaskPruning:
 
         :param optimizer: fairseq's optimizer
         """
-        if not self._pruning.kind.by_gradient or self._pruning.complete:
+        if not self._pruning.kind.by_gradient or self._pruning.complete or skips_step(optimizer):
             return
         # Mixed-precision optimizers multiply by the inverse of the loss scale only when they step.
         factor = getattr(optimizer, "_multiply_factor", 1.0)
@@ -174,7 +175,7 @@ def length_of(options: Any, batches: int | None) -> tuple[int, int]:
         if not max_update:
             raise ConfigError("give --max-update: with sharded data, a ticket that is pruned in training needs it")
         return max_update, max_update
-    lengths = Lengths(0, max_epoch, batches, tuple(options.update_freq), bool(options.skip_remainder_batch))
+    lengths = Lengths(0, max_epoch, (batches,), tuple(options.update_freq), bool(options.skip_remainder_batch))
     limits = ([max_update] if max_update else []) + ([lengths.until(max_epoch)] if max_epoch else [])
     if not limits:
         raise ConfigError("give --max-epoch or --max-update: a ticket that is pruned in training needs its length")

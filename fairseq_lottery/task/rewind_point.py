@@ -47,6 +47,7 @@ class RewindPoint:
         self._max_epoch, self._max_update = max_epoch, max_update
         self._started = False
         self._epoch_done = self._done = 0
+        self._epoch = 1
         if point is not None:
             limit = {"updates": max_update, "epochs": max_epoch}[point.unit]
             if limit and point.count > limit:
@@ -86,17 +87,46 @@ class RewindPoint:
     def before_update(self, done: int, weights: Callable[[], Weights]) -> None:
         """Write the initial weights before the first update; call this before every update.
 
+        What an earlier training, or an earlier rewind point, has left is removed.
+
         :param done: updates since the start
         :param weights: takes a snapshot of the model
+        :raises ConfigError: the run is resumed after its rewind point, and its weights there were not written
         """
-        if self._started or done:
+        if self._started:
             return
         self._started = True
-        if self.write:
+        if not self.write:
+            return
+        if done and self._has_passed(done):
+            self._require_written(done)
+            return
+        if self.point is not None:
+            for name in (paths.REWIND, paths.REWIND_COUNTS):  # the weights first: they mark the point as complete
+                (self.folder / name).unlink(missing_ok=True)
+        if not done:
             start = weights()
             start.save(self.folder / paths.INIT)
             if self.point is not None and self.point.count == 0:
                 self._save(start, _START)
+
+    def _has_passed(self, done: int) -> bool:
+        point = self.point
+        return point is not None and (point.count <= done if point.unit == "updates" else point.count < self._epoch)
+
+    def _require_written(self, done: int) -> None:
+        path, counts = self.folder / paths.REWIND, self.folder / paths.REWIND_COUNTS
+        assert self.point is not None
+        reason = "" if path.exists() else f"there is no {path}"
+        if not reason and counts.exists():  # not where the position in the data is not known
+            written = Beginning.beside(path)
+            if not written.is_at(self.point):
+                reason = f"{path} has the weights after {written.updates} updates"
+        if reason:
+            raise ConfigError(
+                f"the rewind point {self.point} has passed, at {done} updates, and {reason}: give --rewind-point as "
+                "it was, or begin again in another --save-dir"
+            )
 
     def after_update(
         self,
@@ -134,7 +164,7 @@ class RewindPoint:
         :param weights: takes a snapshot of the model; ``None`` before the first update
         :param position: how far the run has come
         """
-        point = self.point
+        self._epoch, point = epoch, self.point
         if point is None or point.unit != "epochs" or not self.write or weights is None:
             return
         if point.count == epoch - 1 != self._epoch_done:
@@ -185,4 +215,4 @@ def check_lengths(points: Sequence[RewindPoint], options: Any, batches: int) -> 
     for each in points:
         each.check_epoch_length(updates_of_epoch(batches, min(frequencies), whole))
         count = each.point.count if each.point is not None else 0
-        each.check_epochs(Lengths(0, 0, batches, frequencies, whole).until(count))
+        each.check_epochs(Lengths(0, 0, (batches,), frequencies, whole).until(count))

@@ -24,6 +24,7 @@ from fairseq_lottery.task.checks import (
     check_options,
     is_master,
     loads_other_weights,
+    reading,
     require_first_update,
     require_one_training,
     require_own_folder,
@@ -31,7 +32,7 @@ from fairseq_lottery.task.checks import (
     settle_layers,
 )
 from fairseq_lottery.task.fp32_masters import FullValues, full_precision, in_half_precision, with_masters
-from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state
+from fairseq_lottery.task.loss_scale import restore_scaler, scaler_state, skips_step
 from fairseq_lottery.task.masks import TaskMasks
 from fairseq_lottery.task.pruning import TaskPruning
 from fairseq_lottery.task.rewind_point import RewindPoint, check_lengths, points_of
@@ -95,12 +96,10 @@ class LotteryTask:
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> Any:
         """Load a split.
 
-        :raises ConfigError: the split is missing
+        :raises ConfigError: the split is missing, empty or damaged
         """
-        try:
+        with reading(split):
             return super().load_dataset(split, *args, **kwargs)  # type: ignore[misc]
-        except FileNotFoundError as error:
-            raise ConfigError(str(error)) from error
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model: with the ticket's initial weights and masks, or unchanged if a checkpoint will be loaded.
@@ -246,9 +245,10 @@ class LotteryTask:
         if self._rewinding:
             batches = self._train_batches
             epoch, ends = (batches.epoch, batches.end_of_epoch()) if batches is not None else (0, False)
-            self._updates = update_num + 1
+            skipped = ends and skips_step(optimizer)  # epoch_begins then writes the weights
+            self._updates = update_num + (not skipped)
             at = None if batches is None else Beginning(self._updates, batches.state_dict())
-            for rewinding in self._rewinding:
+            for rewinding in () if skipped else self._rewinding:
                 rewinding.after_update(self._updates, epoch, ends, self._weights, at)
         if self._watch is not None and self._watch.after_update(update_num + 1, self._train_batches, self._weights):
             stop_after(self._trainer.cfg, update_num + 1)
@@ -281,7 +281,11 @@ class LotteryTask:
     def build_generator(self, models: Any, args: Any, *more: Any, **kwargs: Any) -> Any:
         """Build the task's generator, after making the models sparse under ``--sparse-inference``."""
         beam = int(getattr(args, "beam", 5))
-        make_sparse(models, self.lottery_options, lambda model: loads_of_generation(self, model, beam))
+        if getattr(args, "score_reference", False):  # decoders see whole sentences
+            scored = loads_of_scoring(self, self.datasets.get(self.lottery_options.gen_subset))
+            make_sparse(models, self.lottery_options, lambda _: scored)
+        else:
+            make_sparse(models, self.lottery_options, lambda model: loads_of_generation(self, model, beam))
         return super().build_generator(models, args, *more, **kwargs)  # type: ignore[misc]
 
     def eval_lm_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

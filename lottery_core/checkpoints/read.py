@@ -36,7 +36,7 @@ def read_weights(path: str | Path, key: str | None = None) -> Weights:
     :param path: a safetensors file, a torch file or a framework's zip, recognised by its content
     :param key: position of the state dict in a torch file that has several, e.g. ``"generator"`` or ``"nets.actor"``
     :raises CheckpointError: the file is missing, has another format, or its pickle asks for more than tensors; or there
-        are several candidates for the state dict, which the message names
+        are several candidates for the state dict, which the message names; or a key is given for another format
     """
     return read_with_facts(path, key)[0]
 
@@ -65,6 +65,8 @@ def read_with_facts(path: str | Path, key: str | None = None) -> tuple[Weights, 
     """
     path = _regular(path)
     if is_safetensors(path):
+        if key is not None:
+            raise _no_key(path, key)
         return Weights.load(path), Facts()
     with _one_line(path):
         content = _read(path, key)
@@ -144,6 +146,8 @@ class _Content:
 
 def _read(path: Path, key: str | None) -> _Content:
     archive = _archive(path)
+    if archive is not None and key is not None:
+        raise _no_key(path, key)
     if archive is not None:
         return archive
     content = _load(path, str(path))
@@ -152,6 +156,12 @@ def _read(path: Path, key: str | None) -> _Content:
     parameters = stepped_parameters(content) if row is None and alone else None
     facts = _facts(row or dialects.named("plain"), content, state) if isinstance(content, Mapping) else Facts()
     return _Content(without_copies(state) if row is not None and row.unties else state, row, parameters, facts)
+
+
+def _no_key(path: Path, key: str) -> CheckpointError:
+    return CheckpointError(
+        f"there is no '{printable(key)}' in {path}, whose format has a single state dict: leave the key out"
+    )
 
 
 def _facts(row: Dialect, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> Facts:

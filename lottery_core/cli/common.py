@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from lottery_core.cli.budget import parse_budget, run_within
 from lottery_core.cli.completion import complete
@@ -90,7 +90,7 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
 
     :param command: returns an exit status, or ``None`` for 0
     :param program: the program's name, with which the line begins
-    :returns: 0; 2 for bad input; 1 for a failed training run; 130 after Ctrl-C, 143 after SIGTERM
+    :returns: 0; 2 for bad input; 1 for a failed training run; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP
     """
 
     def stop(number: int, frame: object) -> None:
@@ -100,21 +100,42 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             with suppress(OSError):  # a terminal may lack a character, which is no reason to fail
                 stream.reconfigure(errors="replace")
-    before = signal.signal(signal.SIGTERM, stop)
+    ends = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # a terminal closes, but not that of nohup
+        ends.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in ends}
     try:
         return command() or 0
     except KeyboardInterrupt as interrupt:
-        print(f"{program}: stopped; rerun the same command to resume", file=sys.stderr)
-        return 143 if interrupt.args == (signal.SIGTERM,) else 130
-    except BrokenPipeError:
-        # Whatever read the output has ended (lottery inspect ... | head), which is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _tell(f"{program}: stopped; rerun the same command to resume")
+        return 128 + next((number for number in ends if interrupt.args == (number,)), signal.SIGINT)
+    except BrokenPipeError:  # whatever read the output has ended (lottery inspect ... | head), which is no error
         return 0
     except (LotteryError, OSError) as error:
-        print(f"{program}: error: {printable(error, _LONGEST)}", file=sys.stderr)
+        _tell(f"{program}: error: {printable(error, _LONGEST)}")
         return error.status if isinstance(error, LotteryError) else LotteryError.status
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _forget_unread(sys.stdout, BrokenPipeError)  # on a full disk the output is missing, and Python says so
+        _forget_unread(sys.stderr, OSError)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # the terminal has closed
+        print(line, file=sys.stderr)
+
+
+def _forget_unread(stream: TextIO, lost: type[OSError]) -> None:
+    # Python would write again in the end what nobody can read, and exit with status 120.
+    try:
+        if stream is not None:  # closed by the shell
+            stream.flush()
+    except lost:
+        with suppress(OSError):  # a stream that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError:
+        pass
 
 
 def run_experiment(

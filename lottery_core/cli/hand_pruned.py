@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lottery_core.checkpoints import Facts
 from lottery_core.experiments import paths
+from lottery_core.files import read_object
 from lottery_core.pruning import INIT
 from lottery_core.tickets import Ticket
 
@@ -31,5 +32,12 @@ def rewind_word(trained: Path, earlier: Path, facts: Facts, facts_earlier: Facts
         if earlier.name == paths.INIT:
             return INIT
         if earlier.name == paths.REWIND and "rewind_point" in facts.origin:
-            return str(facts.origin["rewind_point"])
+            return _written(earlier, str(facts.origin["rewind_point"]))
     return _UNKNOWN if previous is None else previous.origin.rewind
+
+
+def _written(earlier: Path, word: str) -> str:
+    # The option of the last training may have changed since the weights were written; what lies beside them has not.
+    unit, colon, _ = word.partition(":")
+    count = read_object(earlier.parent / paths.REWIND_COUNTS).get(unit) if colon else None
+    return f"{unit}:{count}" if type(count) is int and count else word

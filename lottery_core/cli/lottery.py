@@ -171,7 +171,7 @@ def _report(args: argparse.Namespace) -> None:
     if args.html is not None:
         refuse_probes(args.runs)
         check_page(args.html, args.runs)
-    report(args.runs, args.output, args.csv, args.eval, asked, args.json)
+    report(args.runs, args.output, args.csv, args.eval, asked, args.json, args.html)
     _write_page(args, Queue(), asked, args.eval)
 
 

@@ -218,6 +218,11 @@ def chosen_point(found: Stability, out: Path) -> str:
         )
     if found.earliest is None:
         last = found.points[-1]
+        if not last.learnt:
+            raise ConfigError(
+                f"--rewind {AUTO}: copies from {last.point} are no better than the floor ({out / paths.STABILITY}): "
+                "train longer, or choose a --rewind point yourself"
+            )
         raise ConfigError(
             f"--rewind {AUTO}: no candidate is stable with all later ones: the last one, {last.point}, has an "
             f"instability of {last.share:.1%} ({out / paths.STABILITY}): choose a --rewind point yourself"

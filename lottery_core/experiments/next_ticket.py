@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lottery_core.errors import CheckpointError, ConfigError, DamagedError, RunError, TicketError
 from lottery_core.experiments.configuration import Experiment, Line, score_line
-from lottery_core.experiments.graph import COPY, Run, copies, dense, paths, pruned_run, start_folder
+from lottery_core.experiments.graph import COPY, LINE, Run, copies, dense, paths, pruned_run, start_folder
 from lottery_core.experiments.protocols import Framework
 from lottery_core.files import stamp
 from lottery_core.pruning import (
@@ -179,17 +179,24 @@ def make_control(out: Path, run: Run, fresh: Weights) -> Ticket:
     return control_ticket(run.kind, winning, run.control_seed, fresh=fresh, rewind=rewind, outside=outside)
 
 
-def check_dense_files(experiment: Experiment, run: Run) -> None:
-    """Check what the process that trains a run will read from its dense run, while that can still be trained again.
+def check_files(experiment: Experiment, framework: Framework, run: Run) -> None:
+    """Check what the process of a run will read from other runs, while these can still be trained again.
 
     :param experiment: the configuration
-    :param run: the run; only controls and runs that are pruned while they train read anything
-    :raises DamagedError: the dense run's file cannot be read
+    :param framework: reads trained weights
+    :param run: the run; only controls, runs that are pruned while they train, and lines read anything
+    :raises DamagedError: a finished run's file cannot be read
     """
     folder = experiment.out / dense(run.seed).folder
-    if run.repeats or run.kind not in {*CONTROLS, *IN_TRAINING}:
+    if run.kind == LINE:
+        for end in (experiment.out / copy.folder for copy in copies(run)):
+            with _intact(end):
+                framework.weights(end)
+                Ticket.load(end / paths.TICKET)
+    elif run.repeats or run.kind not in {*CONTROLS, *IN_TRAINING}:
         return
-    file = folder / (paths.REWIND if run.kind in CONTROLS or IN_TRAINING[run.kind].rewinds else paths.INIT)
+    rewinds = run.kind in CONTROLS or (run.kind in IN_TRAINING and IN_TRAINING[run.kind].rewinds)
+    file = folder / (paths.REWIND if rewinds else paths.INIT)
     with _intact(folder):
         _read_weights(file, stamp(file))
 

@@ -96,7 +96,7 @@ def current_seconds(
 
 
 class Progress:
-    """Prints an experiment's progress.
+    """Prints an experiment's progress. If nobody reads it any more, the experiment goes on without it.
 
     :param stream: output stream; standard error by default, so that a table on standard output stays clean
     :param quiet: whether to print nothing
@@ -113,21 +113,25 @@ class Progress:
         self._seconds: dict[str, list[float]] = defaultdict(list)  # of the runs that finish in this call
         self._before: dict[str, list[float]] = defaultdict(list)  # of those of earlier calls
         self._waiting: list[Run] = []
+        self._untrained: set[Run] = set()
         self._searches = False
         self._began: dict[Run, float] = {}
         self._last = time.monotonic()
         self._eta: str | None = None  # of the runs that wait; ``None``: some have changed since
 
-    def begin(self, waiting: Iterable[Run], done: Iterable[Row], jobs: int, what: str = "") -> None:
+    def begin(
+        self, waiting: Iterable[Run], done: Iterable[Row], jobs: int, what: str = "", untrained: Iterable[Run] = ()
+    ) -> None:
         """Show how many runs there are to do, and how long they will take.
 
         :param waiting: runs to do
         :param done: rows of finished runs, from which durations are estimated
         :param jobs: number of parallel runs
         :param what: description of the runs, e.g. ``"3 seeds x (dense + 2 kinds x 8 rounds)"``
+        :param untrained: those runs to do that take no time, because they are copied from others or left out
         """
         self._waiting, self._seconds, self._before = list(waiting), defaultdict(list), defaultdict(list)
-        self._eta = None
+        self._eta, self._untrained = None, set(untrained)
         finished = list(done)
         self.done, self.total, self.jobs = len(finished), len(finished) + len(self._waiting), jobs
         self._searches = any(run.search for run in (*self._waiting, *(row.run for row in finished)))
@@ -150,13 +154,13 @@ class Progress:
         return f"about {duration(left or 0)} with {self.jobs} at a time ({source})"
 
     def _estimate(self, seconds: Mapping[str, Sequence[float]]) -> float | None:
-        return seconds_left(self._waiting, seconds, self.jobs, self._searches)
+        trained = [run for run in self._waiting if run not in self._untrained]
+        return seconds_left(trained, seconds, self.jobs, self._searches)
 
     def say(self, line: str) -> None:
         """Print one line above the status line."""
         line = printable(line, _LONGEST)
-        if not self.quiet:
-            print(f"\r\x1b[K{line}" if self.terminal else line, file=self.stream, flush=True)
+        self._print(f"\r\x1b[K{line}\n" if self.terminal else f"{line}\n")
 
     def started(self, run: Run) -> None:
         """Show that a run starts."""
@@ -208,15 +212,25 @@ class Progress:
             return
         line = printable(f"{self._count()} {' | '.join(texts)}{self._left()}", _LONGEST)
         if self.terminal:
-            print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}", end="", file=self.stream, flush=True)
+            self._print(f"\r\x1b[K{line[: _columns(self.stream) - 1]}")
         else:
             self.say(line)
         self._last = time.monotonic()
 
     def end(self) -> None:
         """Clear the status line."""
-        if self.terminal and not self.quiet:
-            print("\r\x1b[K", end="", file=self.stream, flush=True)
+        if self.terminal:
+            self._print("\r\x1b[K")
+
+    def _print(self, text: str) -> None:
+        if self.quiet:
+            return
+        try:
+            print(text, end="", file=self.stream, flush=True)
+        except BrokenPipeError:  # whatever read it has ended (2>&1 | head), which is no reason to end trainings
+            self.quiet = True
+        except OSError:  # its disk is full, or its terminal is closed
+            pass
 
     def _count(self) -> str:
         width = len(str(self.total))

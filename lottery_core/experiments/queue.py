@@ -132,6 +132,7 @@ class RunQueue:
                 self.done.add(run)
                 if self.stop is not None:
                     self.stop.learn(run, row.score)
+                    self._warn_without_floor(run)
         except LostError as error:
             del self.running[run]
             self._changed = True
@@ -171,8 +172,16 @@ class RunQueue:
         self.failed[run] = error
         self._changed = True
         self.progress.failed(run, str(error))
+        self._warn_without_floor(run)
         with suppress(WriteError):  # e.g. on a full disk: the message must say why the run failed
             write_json(self.out / run.folder / paths.FAILED, {"reason": str(error)})
+
+    def _warn_without_floor(self, run: Run) -> None:
+        if self.stop is not None and self.stop.lost_floor(run):
+            self.progress.say(
+                f"WARNING: the floor was not measured (see {self.out / run.folder / paths.LOG}), so --stop-at-floor "
+                "leaves no run out"
+            )
 
     def _stop(self) -> None:
         notices = [notice for training in self.running.values() if (notice := training.stop())]
@@ -224,7 +233,8 @@ def floor_stop(
     scored = experiment.score_rounds or range(1, experiment.rounds + 1)
     lower = dialects.named(experiment.framework).lower_is_better(experiment.score_label)
     sign = -1.0 if lower else 1.0
-    stop = FloorStop(count, floor, scored, experiment.needs, sign)
+    measured_by = dense(first) if measures else None
+    stop = FloorStop(count, floor, scored, experiment.needs, sign, measured_by)
     for run, row in done.items():
         stop.learn(run, row.score)
     return stop

@@ -17,7 +17,7 @@ from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, paths
 from lottery_core.experiments.protocols import Framework
 from lottery_core.experiments.results import Row, Score, write_lines
-from lottery_core.files import read_json, read_object, remove_parts, stamp, why_not_regular, write_json
+from lottery_core.files import read_json, read_object, remove_parts, same_json, stamp, why_not_regular, write_json
 from lottery_core.tickets import Weights
 
 # Files that are of one run, whatever ticket it trains.
@@ -171,10 +171,16 @@ def stale(done: Mapping[Run, Row], experiment: Experiment) -> list[Run]:
     return [run for run, row in done.items() if row.scoring != experiment.scoring_text and not run.search]
 
 
-def rescored(row: Row, score: Score) -> Row:
-    """Return the row of a finished run with a new score; the other columns of its training are kept."""
+def rescored(row: Row, score: Score, label: str) -> Row:
+    """Return the row of a finished run with a new score; the other columns of its training are kept.
+
+    :param row: the row
+    :param score: the new score
+    :param label: description of the new score
+    """
     return replace(
         row,
+        score_label=label,
         score=score.score,
         score_se=score.score_se,
         returns=score.returns,
@@ -190,7 +196,7 @@ def keep_earlier(folder: Path, row: Row) -> None:
     """
     entry = {"scoring": row.scoring, "score": row.score, "more": dict(row.more)}
     earlier = _earlier(folder)
-    if earlier[-1:] != [entry]:  # a killed rescoring has already kept it
+    if not same_json(earlier[-1:], [entry]):  # a killed rescoring has already kept it; NaN does not equal NaN
         write_json(folder / paths.EARLIER_SCORES, {"scores": [*earlier, entry]})
 
 
@@ -206,12 +212,15 @@ def write_scores(out: Path, rows: Iterable[Row]) -> None:
     :param rows: the finished runs
     :raises WriteError: the file cannot be written
     """
-    lines: list[list[Any]] = [["seed", "kind", "round", "scoring", "name", "score", "current"]]
+    lines: list[list[Any]] = [["seed", "kind", "round", "scoring", "name", "score", "current", "noise"]]
+    replaced = False
     for row in rows:
         now = {"scoring": row.scoring, "score": row.score, "more": row.more}
         for current, entry in [*(("no", each) for each in _earlier(out / row.run.folder)), ("yes", now)]:
             more = entry.get("more") if isinstance(entry.get("more"), Mapping) else {}
             for name, value in {"": entry.get("score"), **more}.items():
-                lines.append([row.seed, row.kind, row.round, entry.get("scoring"), name or "score", value, current])
-    if any(line[-1] == "no" for line in lines):
+                scored = [row.seed, row.kind, row.round, entry.get("scoring"), name or "score", value, current]
+                lines.append([*scored, row.noise])
+                replaced |= current == "no"
+    if replaced:
         write_lines(out / paths.SCORES, lines)

@@ -40,7 +40,8 @@ def trained_already(experiment: Experiment, run: Run) -> Run | None:
     ticket = experiment.out / run.folder / paths.TICKET
     if run.kind not in CHAINS or not ticket.exists():
         return None
-    begins_alike = experiment.after_rewind == FULL and experiment.rewind != NOTHING
+    # From the initialisation on, all of the length remains.
+    begins_alike = experiment.rewind == AT_INIT or (experiment.after_rewind == FULL and experiment.rewind != NOTHING)
     own = Ticket.load(ticket)
     for kind, chain in CHAINS.items():
         other = replace(run, kind=kind)

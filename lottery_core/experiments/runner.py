@@ -14,7 +14,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError, DamagedError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import COPY, FloorStop, Run, dense, paths
-from lottery_core.experiments.next_ticket import check_dense_files, find_ticket, is_readable
+from lottery_core.experiments.next_ticket import check_files, find_ticket, is_readable
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import Executor, FinishedInProcess, Framework, Training
 from lottery_core.experiments.queue import RunQueue, floor_stop
@@ -84,10 +84,11 @@ class Runner:
             plan = self.experiment.plan()
             done = {run: finished[run] for run in plan if run in finished}
             waiting = [run for run in plan if run not in done]
-            self.progress.begin(waiting, done.values(), self.executor.jobs, self._what())
             stop = self._floor_stop(done)
-            kept = set() if stop is None else {*stop.left_out(waiting)}
-            forget_left_out(self.out, (run for run in waiting if run not in kept))
+            gone = set() if stop is None else {*stop.left_out(waiting)}
+            untrained = gone | {run for run in waiting if self.experiment.alike(run) is not None}
+            self.progress.begin(waiting, done.values(), self.executor.jobs, self._what(), untrained)
+            forget_left_out(self.out, (run for run in waiting if run not in gone))
             graph = self.experiment.needs, self.experiment.alike, stop
             queue = RunQueue(self.out, waiting, done, self.executor, self.progress, *graph)
             queue.work(begin=partial(self.begin, lock=lock), finish=self.score, leave_out=self.leave_out)
@@ -132,7 +133,7 @@ class Runner:
             for warning in caught:
                 self.progress.say(f"{chain_run}: {warning.message}")
             found.save(ticket)
-        check_dense_files(self.experiment, run)
+        check_files(self.experiment, self.framework, run)
         return ticket
 
     def train(self, run: Run, ticket: Path | None, lock: FolderLock) -> Training:
@@ -212,7 +213,7 @@ class Runner:
 
     def _rescored(self, run: Run, done: dict[Run, Row]) -> Row:
         folder = self.out / run.folder
-        row = rescored(done[run], self.framework.score(folder))
+        row = rescored(done[run], self.framework.score(folder), self.experiment.score_label)
         keep_earlier(folder, done[run])
         write_marker(folder, row, self.experiment)
         done[run] = row

@@ -15,7 +15,7 @@ from lottery_core.files.atomic import (
     write_text,
 )
 from lottery_core.files.curve import CurveFile, CurvePoint, read_curve
-from lottery_core.files.differences import differences
+from lottery_core.files.differences import differences, same_json
 from lottery_core.files.folders import write_folder
 from lottery_core.files.json_values import from_json, parse_json
 from lottery_core.files.links import refuse_link_out, refuse_links_out
@@ -47,6 +47,7 @@ __all__ = [
     "refuse_link_out",
     "refuse_links_out",
     "remove_parts",
+    "same_json",
     "sign",
     "stamp",
     "unsigned",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,12 +26,26 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         for key in sorted({*before, *now}):
             changes += differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
         return changes
-    if before == now:
+    if same_json(before, now):
         return []
     if _is_command(before) and _is_command(now):
         changes = _of_commands(before, now, where)
         return changes or [f"{where}: the same options in another order"]
     return [f"{where}: {_short(before)} -> {_short(now)}"]
+
+
+def same_json(first: Any, second: Any) -> bool:
+    """Return whether two JSON values are the same; 1 is 1.0, and unlike in Python NaN is NaN.
+
+    :param first: a value
+    :param second: a value
+    """
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(same_json(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return len(first) == len(second) and all(map(same_json, first, second))
+    both_nan = isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second)
+    return bool(both_nan or first == second)
 
 
 def _short(value: Any) -> str:

@@ -107,6 +107,8 @@ def layers_of(model: nn.Module) -> list[Layer]:
             why = "it has forward hooks"
         elif isinstance(module, nn.LSTM) and (module.bidirectional or module.proj_size):
             why = "a bidirectional LSTM, or one with projections"
+        elif not all(matrix.numel() for matrix in matrices):
+            why = "no weights"
         else:
             why = why_no_product(matrices[0])
         layers.append(Layer(name, module, tuple(places.get(id(module), ())), matrices, why))

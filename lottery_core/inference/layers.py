@@ -116,6 +116,8 @@ class CsrMatrix(ForInference):
         :returns: the product, (rows of this matrix, tokens), contiguous
         :raises ConfigError: torch has no sparse product in this type on a CPU
         """
+        if not columns.shape[1]:
+            return columns.new_zeros(self.shape[0], 0)
         matrix = self.tensor()
         if columns.shape[1] == 1:
             vector = columns[:, 0]
@@ -138,10 +140,7 @@ class CsrMatrix(ForInference):
         if torch.is_autocast_enabled(tokens.device.type):  # autocast would use a type without a sparse product
             with torch.autocast(tokens.device.type, enabled=False):
                 return self.times(tokens.to(self.values.dtype), bias)
-        flat = tokens.reshape(-1, columns)
-        if not flat.shape[0]:
-            return tokens.new_zeros(*tokens.shape[:-1], rows)
-        result = self.times_columns(flat.t().contiguous(), bias).t()
+        result = self.times_columns(tokens.reshape(-1, columns).t().contiguous(), bias).t()
         return (result.contiguous() if contiguous else result).view(*tokens.shape[:-1], rows)
 
     def rows(self, indices: Tensor) -> Tensor:
@@ -149,8 +148,11 @@ class CsrMatrix(ForInference):
 
         :param indices: row numbers, of any shape (...)
         :returns: the rows, dense, (..., columns of this matrix)
+        :raises IndexError: a number is negative or too large
         """
         flat = indices.reshape(-1)
+        if flat.numel() and not 0 <= int(flat.min()) <= int(flat.max()) < self.shape[0]:
+            raise IndexError(f"index out of range: {int(flat.min())} to {int(flat.max())}, of {self.shape[0]} rows")
         starts = self.row_starts[flat].long()
         counts = self.row_starts[flat + 1].long() - starts
         row = torch.repeat_interleave(counts)

@@ -18,7 +18,7 @@ from lottery_core.errors import CheckpointError, ConfigError, MismatchError
 from lottery_core.inference.candidates import Layer, layers_of, places_in, sparse_form
 from lottery_core.inference.layers import CsrMatrix, SparseEmbedding
 from lottery_core.inference.sparse_file import SparseFile
-from lottery_core.tickets import is_own, matching, require_same_shapes
+from lottery_core.tickets import equal_bits, is_own, matching, require_same_shapes
 
 _LEAST_PRUNED = 0.5  # below, indices and values take more memory than the dense matrix
 
@@ -147,8 +147,10 @@ def _names_in_file(model: nn.Module, file: SparseFile) -> dict[Tensor, str]:
     names: dict[Tensor, str] = {}
     for name, tensor in state.items():
         stored = file.aliases.get(name, name)
-        if names.setdefault(tensor, stored) != stored:
-            raise MismatchError(f"'{name}' is tied to '{names[tensor]}' in the model, but not in {file.path}")
+        first = names.setdefault(tensor, stored)
+        # A file keeps equal constant vectors, such as two zero biases, under several names.
+        if first != stored and not equal_bits(file.tensor(first), file.tensor(stored)):
+            raise MismatchError(f"'{name}' is tied to '{first}' in the model, but not in {file.path}")
         if tensor.is_floating_point() != file.is_floating_point(stored):
             raise MismatchError(f"'{name}' holds integers in either the model or {file.path}, not in both")
     return names

@@ -95,8 +95,8 @@ class SparseLSTM(ForInference):
             return output.squeeze(0 if self.batch_first else 1), (state[0].squeeze(1), state[1].squeeze(1))
         steps = input.transpose(0, 1) if self.batch_first else input
         length, batch = steps.shape[:2]
-        output, state = self._run(steps.reshape(length * batch, -1), [batch] * length, hx)
-        output = output.view(length, batch, -1)
+        output, state = self._run(steps.reshape(length * batch, steps.shape[2]), [batch] * length, hx)
+        output = output.view(length, batch, self.hidden_size)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
     def _run(

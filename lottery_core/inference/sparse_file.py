@@ -36,7 +36,8 @@ def save_sparse(
     :param framework: name of the framework that can build the model from ``config``
     :param config: the model's configuration, of JSON types
     :returns: a description of what was written
-    :raises CheckpointError: no matrix is pruned
+    :raises CheckpointError: no matrix is pruned, or the file could not be read again, e.g. because hardly a weight
+        survives
     :raises WriteError: the file cannot be written
     """
     from safetensors.torch import save
@@ -49,7 +50,7 @@ def save_sparse(
     total = zeros = 0
     for name, tensor in kept.items():
         tensor = tensor.detach().cpu()
-        may_be_packed = tensor.dim() > 1 and tensor.dtype in DTYPES.values()
+        may_be_packed = tensor.dim() > 1 and tensor.numel() > 0 and tensor.dtype in DTYPES.values()
         count = int(tensor.count_nonzero()) if may_be_packed else 0
         if not may_be_packed or count > (1 - _LEAST_PRUNED) * tensor.numel():
             payload[f"{REST}{name}"] = tensor.contiguous().clone()
@@ -75,6 +76,10 @@ def save_sparse(
         "aliases": aliases,
         "packed": packed,
     }
+    try:
+        read_header(header, payload)
+    except CheckpointError as error:
+        raise CheckpointError(f"the sparse file could not be read again: {error}") from error
     header["crc"] = _crc(header, payload)
     data = save(payload, {_HEADER: json.dumps(header, sort_keys=True)})
     write_bytes(output, data)

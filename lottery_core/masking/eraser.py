@@ -23,11 +23,11 @@ class Eraser:
 
     def __init__(self, mask: Tensor, like: Tensor) -> None:
         self._size = like.element_size()
-        self._integer = self._INTEGERS[self._size]
+        self._integer = self._INTEGERS.get(self._size)  # None for complex128
         self.device = like.device
-        on_cpu = like.device.type == "cpu"
-        self._bits = -mask.to(self._integer) if on_cpu else None  # all ones, or zero
-        self._dead = None if on_cpu else ~mask.to(like.device)
+        as_bits = like.device.type == "cpu" and self._integer is not None
+        self._bits = -mask.to(self._integer) if as_bits else None  # all ones, or zero
+        self._dead = None if as_bits else ~mask.to(like.device)
 
     def __call__(self, values: Tensor) -> None:
         """Set the pruned elements of ``values`` to zero, in place.
@@ -38,6 +38,7 @@ class Eraser:
             assert self._dead is not None
             values.masked_fill_(self._dead, 0)
         elif values.element_size() == self._size:
+            assert self._integer is not None
             values.view(self._integer).bitwise_and_(self._bits)
         else:  # optimizer state in another precision
             values.masked_fill_(self._bits == 0, 0)

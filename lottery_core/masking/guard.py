@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ Owned = Mapping[str, str]  # attribute of the module -> name of the parameter
 class ModuleHook:
     """A hook on a module that owns masked parameters.
 
-    A copy or a pickle of the module gets a hook that does nothing: its parameters are not masked.
+    A copy or a pickle of the module gets a hook that does nothing: its parameters are not masked, and the pickle loads
+    where this project is not installed.
 
     :param act: called with the module and with its masked parameters by attribute
     :param owned: attribute of the module -> name of the parameter
@@ -29,8 +31,8 @@ class ModuleHook:
         if self._act is not None:
             self._act(module, self._owned)
 
-    def __reduce__(self) -> tuple[type[ModuleHook], tuple[()]]:
-        return ModuleHook, ()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")  # takes any arguments and returns None
 
 
 def owners(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, dict[str, str]]]:

@@ -110,6 +110,8 @@ class HeldMasks:
                 f"the gradient of '{name}' is sparse (nn.Embedding(sparse=True)) and cannot be masked; use dense ones"
             )
         values = gradient.data if gradient.requires_grad else gradient
+        if 0 in values.stride() and values.numel() > 1:  # an expanded tensor, whose elements share memory
+            parameter.grad = values = values.clone(memory_format=torch.contiguous_format)
         if eraser is None or eraser.device != values.device:  # the model has been moved
             eraser = self.eraser(name, values)
         eraser(values)
@@ -141,6 +143,17 @@ class HeldMasks:
                 return True
         return False
 
+    def has_diverged(self) -> bool:
+        """Return whether pruned parameters are 0.0 or NaN, and survivors NaN or infinite: a NaN has spread to all."""
+        diverged = False
+        for name, parameter in self.living():
+            values, mask = parameter.data, self.masks[name].to(parameter.device)
+            dead = values[~mask]
+            if not bool((dead == 0).logical_or_(dead.isnan()).all()):
+                return False
+            diverged = diverged or not bool(values[mask].isfinite().all())
+        return diverged
+
     def zero_state(self, state: Mapping[Any, Any], elementwise: bool = True) -> None:
         """Zero an optimizer's state for pruned parameters, e.g. the momentum of a dense checkpoint.
 
@@ -149,7 +162,8 @@ class HeldMasks:
             preconditioners of a square matrix have its shape) only those that are named as moments are
         """
         for name, parameter in self.living():
-            for word, value in state.get(parameter, {}).items():
+            own = state.get(parameter, {})
+            for word, value in own.items() if isinstance(own, Mapping) else (("", own),):  # some keep a single tensor
                 fits = isinstance(value, Tensor) and value.shape == parameter.shape and value.is_floating_point()
                 if fits and (elementwise or _MOMENT.search(str(word))):
                     self.erase(name, value.data)
@@ -173,7 +187,7 @@ class HeldMasks:
 
         :param hint: added to the message
         :raises PrunedWeightAlive: a pruned parameter is not 0.0, or was replaced by a tensor that is not masked; the
-            message names the first one
+            message names the first one, and says so if the training has diverged
         """
         for name, references in self._references.items():
             if all(reference() is None for reference in references):
@@ -181,6 +195,11 @@ class HeldMasks:
         for name, parameter in self.living():
             dead = ~self.masks[name].to(parameter.device)
             alive = int((parameter.detach() != 0).logical_and_(dead).sum())
+            if alive and self.has_diverged():
+                raise PrunedWeightAlive(
+                    f"{alive} pruned parameters of '{name}' are NaN, and survivors are NaN or infinite as well: the "
+                    "training has diverged"
+                )
             if alive:
                 raise PrunedWeightAlive(f"{alive} pruned parameters of '{name}' are alive{hint}")
 

@@ -23,7 +23,7 @@ from lottery_core.masking.guard import ModuleHook, owners, zero_every_gradient
 from lottery_core.masking.held import HeldMasks
 from lottery_core.masking.optimizers import check_optimizer, preserves_zeros, slowed_by_zeros
 from lottery_core.masking.steps import Looks, follow_loading, follow_steps, with_inner
-from lottery_core.tickets import Masks, Ticket, live_parameters, require_same_shapes
+from lottery_core.tickets import Masks, Ticket, live_parameters, plain_names, require_same_shapes
 
 # Only one keeper per parameter: a second ticket on the same model replaces the first one's hooks.
 _KEEPERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -74,7 +74,7 @@ class MaskKeeper:
         self._held = HeldMasks(same, masks)
         # Includes parameters without pruned elements, because each parameter may have only one keeper.
         self._parameters = [TensorWeakRef(parameter) for each in same.values() for parameter in each]
-        self._guards = False
+        self._guarded: weakref.ref[nn.Module] | None = None
         self._preserving: dict[int, bool] = {}  # by the optimizer's id; trying one takes milliseconds
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._model = None if model is None else weakref.ref(model)
@@ -102,17 +102,20 @@ class MaskKeeper:
         for optimizer in _living_optimizers(self._optimizers):
             self._follow(optimizer)
         self._follow_modules()
+        guarded = None if self._guarded is None else self._guarded()
+        if guarded is not None:
+            self.guard(guarded)
         return self
 
     def guard(self, model: nn.Module) -> None:
         """Also hold the masks for algorithms that write parameters or compute gradients without an optimizer (TRPO).
 
-        Until :meth:`detach`, pruned parameters are erased right before every forward pass, and
+        While the masks are attached, pruned parameters are erased right before every forward pass, and
         ``torch.autograd.grad`` gives zeros for them.
 
         :param model: the model whose modules own the parameters; its masks must be attached already
         """
-        self._guards = True
+        self._guarded = weakref.ref(model)
         for module, owned in owners(model, self._names()):
             self._handles.append(module.register_forward_pre_hook(ModuleHook(self._erase_owned, owned)))
         for name, parameter in self._held.living():
@@ -131,9 +134,6 @@ class MaskKeeper:
         self._held.change(masks)
         self.attach()
         self._held.zero_gradients()
-        model = None if self._model is None else self._model()
-        if self._guards and model is not None:
-            self.guard(model)
 
     def detach(self) -> None:
         """Remove the hooks and what they left in optimizers; training without them brings pruned parameters back.
@@ -168,7 +168,8 @@ class MaskKeeper:
         """
         model = None if self._model is None else self._model()
         if model is not None:
-            self._held.check_are_those(dict(model.named_parameters(remove_duplicate=False)))
+            plain, every = plain_names(model), model.named_parameters(remove_duplicate=False)
+            self._held.check_are_those({plain(name): parameter for name, parameter in every})
         self._held.check()
 
     def _names(self) -> dict[int, str]:
@@ -242,7 +243,10 @@ class MaskKeeper:
         if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
             looks.begin()
             looks.clean = looks.at_values
-        if looks.clean and self._held.has_live():
+        live = looks.clean and self._held.has_live()
+        if live and self._held.has_diverged():
+            self.enforce()  # the optimizer has not revived them: clipping multiplies every gradient by NaN
+        elif live:
             looks.revives = True
             name, step = type(optimizer).__name__, f"{looks.step + 1:,}"
             warnings.warn(

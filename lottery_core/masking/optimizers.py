@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterable, Mapping
+from enum import Enum
+from numbers import Number
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -15,6 +18,8 @@ from torch.utils.weak import TensorWeakRef
 from lottery_core.errors import OptimizerError
 
 _STEPS, _RATE = 4, 1e-2
+# What may be handed to a trial as it is; functions are taken to have no state.
+_PLAIN = (str, Number, Enum, type, torch.dtype, torch.device, FunctionType, BuiltinFunctionType)
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
 _LIFT_EVERY = 500  # steps: the value decays with the optimizer's beta, and very small numbers are slow too
 
@@ -34,7 +39,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
         # Frozen parameters are never stepped, whatever their type.
         stepped = (parameter for parameter in group["params"] if parameter.requires_grad)
         for kind in {parameter.dtype for parameter in stepped if parameter.dtype.is_floating_point}:
-            if float(torch.tensor(eps).to(kind)) == 0 and _gives_nan(optimizer, group, kind):
+            if float(torch.tensor(eps, device="cpu").to(kind)) == 0 and _gives_nan(optimizer, group, kind):
                 raise OptimizerError(
                     f"{name} with eps={eps:g}, which is 0 in {str(kind).removeprefix('torch.')}, turns pruned "
                     "parameters into NaN (0 / 0): give it eps=1e-4"
@@ -52,7 +57,8 @@ def preserves_zeros(optimizer: Optimizer) -> bool:
 
     Elementwise optimizers (SGD, Adam, RMSprop, ... with momentum and weight decay) do; those that mix the elements of a
     matrix (Muon, Shampoo) or add noise do not. A new optimizer of the same class and settings is stepped on a small
-    matrix and a vector; ``optimizer`` itself is not touched. Optimizers that cannot be tried are assumed unsafe.
+    matrix and a vector; ``optimizer`` itself is not touched, nor are the objects that it holds. Optimizers that cannot
+    be tried, such as those that need another optimizer or a generator, are assumed unsafe.
     """
     groups = getattr(optimizer, "param_groups", ())
     for group in groups:
@@ -69,24 +75,43 @@ def _dead_after_steps(optimizer: Optimizer, group: Mapping[str, Any], kind: torc
     settings = {name: own[name] for name in accepted if name in own}
     settings |= {name: value for name, value in group.items() if name in accepted}
     settings.pop("params", None)
+    try:
+        settings = {name: _copied(value) for name, value in settings.items()}
+        # What a class reads from its groups alone (GaLore's rank) must be in those of the trial.
+        whole = {name: copy.deepcopy(value) for name, value in group.items() if name not in ("params", "param_names")}
+    except Exception:  # the objects may come from anywhere: assume that it is unsafe
+        return None
     for name in ("lr", "initial_lr"):  # a warm-up begins at 0, where no optimizer changes anything
         if settings.get(name) is not None and not settings[name]:
             settings[name] = _RATE
-    # What a class reads from its groups alone (GaLore's rank) must be in those of the trial.
-    whole = {name: copy.deepcopy(value) for name, value in group.items() if name not in ("params", "param_names")}
     whole |= {name: settings[name] for name in ("lr", "initial_lr") if name in whole and name in settings}
     for more in (whole, {}):
-        found = _tried(type(optimizer), settings, more, kind)
+        with torch.random.fork_rng(devices=()):  # what a trial draws must not be missing in the training
+            found = _tried(type(optimizer), settings, more, kind)
         if found is not None:
             return found
     return None
+
+
+def _copied(value: Any) -> Any:
+    # A trial must not use objects that the user's training uses, such as another optimizer or a random generator.
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        return value.detach().clone()
+    if isinstance(value, list | tuple):
+        parts = [_copied(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, Mapping):
+        return {key: _copied(part) for key, part in value.items()}
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    raise TypeError(f"a trial cannot take over a {type(value).__name__}")
 
 
 def _tried(
     kind: type[Optimizer], settings: Mapping[str, Any], group: Mapping[str, Any], dtype: torch.dtype
 ) -> list[Tensor] | None:
     generator = torch.Generator().manual_seed(0)
-    masks = [torch.rand(8, 6, generator=generator) > 0.5, torch.rand(8, generator=generator) > 0.5]
+    masks = [torch.rand(shape, generator=generator, device="cpu") > 0.5 for shape in ((8, 6), (8,))]
     try:
         parameters = [nn.Parameter(_random(mask, generator).to(dtype)) for mask in masks]
         trial = kind([{**group, "params": parameters}] if group else parameters, **settings)
@@ -100,7 +125,7 @@ def _tried(
 
 
 def _random(mask: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(mask.shape, generator=generator).masked_fill(~mask, 0)
+    return torch.randn(mask.shape, generator=generator, device="cpu").masked_fill(~mask, 0)
 
 
 class SecondMoments:

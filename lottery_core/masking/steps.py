@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 # Steps at which gradients and values are looked at: so many first ones, and then one of so many.
@@ -88,19 +89,22 @@ class Looks:
 
     def __init__(self) -> None:
         self.step = -1  # the present one, from 0
+        self._recorded = False  # whether it is recorded into a CUDA graph, which cannot wait for what is looked at
         self.clean = False  # whether the step began with every pruned parameter at 0
         self.revives = False  # whether a step has changed one
 
     def begin(self) -> None:
         """Count a step that begins."""
         self.step += 1
+        on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._recorded = on_gpu and torch.cuda.is_current_stream_capturing()
 
     @property
     def at_gradients(self) -> bool:
         """Whether gradients are looked at before this step."""
-        return self.step < _LOOKS or self.step % _LOOK_EVERY == 0
+        return not self._recorded and (self.step < _LOOKS or self.step % _LOOK_EVERY == 0)
 
     @property
     def at_values(self) -> bool:
         """Whether values are looked at around this step."""
-        return self.step < _VALUE_LOOKS or self.step % _LOOK_EVERY == 0
+        return not self._recorded and (self.step < _VALUE_LOOKS or self.step % _LOOK_EVERY == 0)

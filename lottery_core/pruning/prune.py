@@ -128,6 +128,7 @@ def prune(
     if criterion is None:
         criterion = MAGNITUDE.name if previous is None else previous.origin.criterion
     ranking = criterion_named(criterion)
+    parent = None if previous is None else previous.digest  # of its file, whose names may be others
     if previous is not None:
         previous = previous.named_as(trained.tensors)
         previous.require_fit({name: tensor.shape for name, tensor in trained.tensors.items()}, trained.source)
@@ -170,7 +171,7 @@ def prune(
         prune_rate=rate,
         rewind=rewind_point,
         seed=seed,
-        parent=None if previous is None else previous.digest,
+        parent=parent,
         criterion=criterion,
         scope_shares=scope_shares,
         granularity=granularity,

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lottery_core.errors import ConfigError
+from lottery_core.files import printable
 
 INIT = "init"
 EPOCH = "epoch"
+_DIGITS = 18  # of a count; Python refuses to read more than some thousands
 # Rewind points with which survivors keep their trained weights: only the learning rate schedule is rewound (Renda et
 # al., arXiv 2003.02389), or nothing is rewound, and training continues at the schedule's last rate.
 LEARNING_RATE, NOTHING = "lr", "none"
@@ -61,9 +63,10 @@ def parse_point(
     accepted = [f"{name}:N" for name in units] + ([f"{EPOCH}:N"] if epoch else []) + [INIT, *words]
     if text.isdecimal():
         raise ConfigError(f"{option} {text} has no unit: did you mean {_either(f'{name}:{text}' for name in units)}?")
-    if not count.isdecimal():
+    if not count.isdecimal() or len(count) > _DIGITS:
         raise ConfigError(
-            f"{option} '{text}' is not understood; accepted: {', '.join(accepted)}, where N is a whole number"
+            f"{option} '{printable(text, 60)}' is not understood; accepted: {', '.join(accepted)}, where N is a whole "
+            "number"
         )
     if unit in (EPOCH, f"{EPOCH}s") and epoch:
         return epoch.times(int(count))

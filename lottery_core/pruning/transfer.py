@@ -13,8 +13,20 @@ from torch import Tensor
 from lottery_core.errors import ConfigError, unknown_choice
 from lottery_core.pruning.criteria import MAGNITUDE, criterion_named
 from lottery_core.pruning.kinds import TRANSFERS, random_masks
-from lottery_core.pruning.selection import prune_masks
-from lottery_core.tickets import ALL, SEPARATE, TOGETHER, Masks, Origin, Ticket, Weights, as_scope, network_of_each
+from lottery_core.pruning.selection import check_scope_shares, prune_masks
+from lottery_core.tickets import (
+    ALL,
+    SEPARATE,
+    TOGETHER,
+    Masks,
+    Origin,
+    Ticket,
+    Weights,
+    as_scope,
+    empty_slices,
+    network_of_each,
+    normalised_weights,
+)
 
 ALONE_DENSE, ALONE_PRUNED = "dense", "prune"
 UNMATCHED = {
@@ -106,7 +118,8 @@ def partners(own: Weights, scope: str | Sequence[str], masks: Masks, renames: It
     :param scope: which of them are in the pool, see :func:`lottery_core.pool_names`
     :param masks: masks of the other experiment
     :param renames: changes of the names there, in their order, before names are compared
-    :raises ConfigError: two tensors there get the same name, or no tensor has a partner
+    :raises ConfigError: two tensors there get the same name, no tensor has a partner, or a mask would leave a slice of
+        a normalised weight (``weight_norm``, ``spectral_norm``) without a survivor
     """
     theirs = _renamed(masks, tuple(renames), own.tensors)
     pool = own.pool(scope)
@@ -126,7 +139,20 @@ def partners(own: Weights, scope: str | Sequence[str], masks: Masks, renames: It
             f"no tensor has a partner of its name and shape in the other experiment ({first}: {why}; it has "
             f"{', '.join(list(theirs)[:_SHOWN])}, ...): --map REGEX=REPLACEMENT changes the names there"
         )
+    _check_slices(names, masks, own.tensors)
     return Partners(names, alone, {name: own.tensors[name].numel() for name in pool})
+
+
+def _check_slices(names: Mapping[str, str], masks: Masks, own: Mapping[str, Tensor]) -> None:
+    slices = normalised_weights({name: tensor.shape for name, tensor in own.items()})
+    for name in names.keys() & slices.keys():
+        empty = empty_slices(masks[names[name]], slices[name])
+        if empty:
+            raise ConfigError(
+                f"the mask of {names[name]} in the other experiment leaves no survivor in {empty} of the slices of "
+                f"{name}, each of which is divided by its norm here (weight_norm, spectral_norm): "
+                f"--map '^{re.escape(names[name])}$=none' before any other leaves that mask out"
+            )
 
 
 def transferred(
@@ -163,7 +189,8 @@ def transferred(
     :param rewind_point: rewind point written into the ticket
     :param seed: seed written into the ticket
     :param shuffle_seed: seeds the shuffle of ``transfer-random``
-    :raises ConfigError: the kind or ``unmatched`` is unknown, or no tensor has a partner
+    :raises ConfigError: the kind, ``unmatched`` or the scope shares are unknown, shares are separate for a pool of one
+        network, or the masks do not fit, see :func:`partners`
     :raises PruneError: the tensors without a partner cannot be pruned to that number
     """
     if kind not in TRANSFERS:
@@ -171,6 +198,7 @@ def transferred(
     check_unmatched(unmatched)
     renames = tuple(renames)
     found = partners(start, scope, other.masks, renames)
+    check_scope_shares(scope_shares, found.sizes, start.tensors)
     masks = {name: other.masks[there] for name, there in found.names.items()}
     alone = {name: start.tensors[name] for name in found.alone}
     if alone and unmatched == ALONE_PRUNED:

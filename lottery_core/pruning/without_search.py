@@ -7,7 +7,7 @@ from numbers import Real
 
 from lottery_core.errors import ConfigError
 from lottery_core.pruning.kinds import CONTROLS, IN_TRAINING, control_ticket
-from lottery_core.pruning.selection import prune_masks
+from lottery_core.pruning.selection import check_scope_shares, prune_masks
 from lottery_core.pruning.timepoints import INIT
 from lottery_core.tickets import ALL, TOGETHER, Masks, Origin, Ticket, Weights, as_scope
 
@@ -32,11 +32,13 @@ def ticket_without_search(
     :param scope: which parameters are in the pool, see :func:`lottery_core.pool_names`
     :param seed: seeds the mask
     :param scope_shares: whether all networks are one pool, see :func:`lottery_core.prune`
-    :raises ConfigError: the kind needs a winning ticket, or the share is outside (0, 1]
+    :raises ConfigError: the kind needs a winning ticket, the share is outside (0, 1], or the scope shares are unknown,
+        or separate for a pool of one network
     :raises ScopeError: the scope selects nothing
     """
     check_without_search(kind, surviving)
     names = start.pool(scope)
+    check_scope_shares(scope_shares, names, start.tensors)
     whole = Masks.ones({name: start.tensors[name] for name in names})
     origin = Origin(kind=kind, scope=as_scope(scope), rewind=INIT, seed=seed, scope_shares=scope_shares)
     survivors = survivors_of(surviving, whole.pool)

@@ -188,20 +188,20 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float)
     ends = []
     dense = [row.score for row in rows if row.kind == DENSE]
     if dense:
-        level = statistics.fmean(dense)
+        level = _mean(dense)
         axes.axhline(level, color="grey", linestyle=style, linewidth=1.5, zorder=1)
         axes.axhspan(*interval(dense), color="grey", alpha=0.15, linewidth=0, zorder=0)
         ends.append(End(f"{prefix}dense{_seeds_of(rows, DENSE)}", "#555555", [level], last))
     floors = [row.score for row in rows if row.kind == FLOOR]
     if floors:
-        level = statistics.fmean(floors)
+        level = _mean(floors)
         axes.axhline(level, color="black", linestyle=(0, (1, 2)), linewidth=1.2, zorder=1)
         ends.append(End(f"{prefix}floor", "black", [level], last))
     kinds = kinds_of(rows)
     for kind in kinds:
         cells = sorted((round_, cells[kind]) for round_, cells in by_round(rows).items() if kind in cells)
         places = [_place(some[0]) for _, some in cells]
-        means = [statistics.fmean(row.score for row in some) for _, some in cells]
+        means = [_mean([row.score for row in some]) for _, some in cells]
         colour, marker = look(kind, kinds)
         many = len(kinds) > _MANY
         axes.plot(places, means, style, color=colour, marker=marker, markersize=4 if many else 5)
@@ -218,6 +218,10 @@ def _draw(axes: Axes, rows: Sequence[Row], prefix: str, style: str, last: float)
         if left:
             axes.plot([places[index] for index in left], [means[index] for index in left], **_NOT_RUN)
     return ends
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return statistics.fmean(scores) if all(map(math.isfinite, scores)) else math.nan
 
 
 def _spaced(places: Sequence[tuple[float, float]], most: int = 11) -> list[tuple[float, float]]:

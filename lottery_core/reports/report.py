@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lottery_core import dialects
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import FULL, Experiment, Row, paths, read_row, read_searches, write_csv
 from lottery_core.files import counted, printable, refuse_inputs, refuse_link_out, write_json
 from lottery_core.pruning import DENSE, FLOOR
@@ -29,8 +29,9 @@ def report(
     evaluations: bool = False,
     asked: Asked | None = None,
     json: Path | None = None,
+    page: Path | None = None,
 ) -> None:
-    """Print the answer and the table of each experiment, draw the picture, write the rows and the data.
+    """Print the answer and the table of each experiment, write the rows and the data, draw the picture.
 
     :param runs: folders of experiments, or files of their rows (``results.csv``)
     :param picture: the picture's file. By default, for one experiment, ``curve.png`` in its folder, or
@@ -40,9 +41,14 @@ def report(
     :param evaluations: use the scores of the evaluations instead of those of training, in answers and picture
     :param asked: the margin and the effect of the answers; by default the usual ones for such scores
     :param json: a file for everything in the answers, as data; by default it is not written
-    :raises ConfigError: a folder has no finished run, or no evaluation, or a file does not contain rows
-    :raises WriteError: a file cannot be written
+    :param page: a page that is written afterwards, so that nothing else is written there
+    :raises ConfigError: a folder has no finished run, or no evaluation, or a file does not contain rows, or one is
+        given twice
+    :raises WriteError: a file cannot be written; without the default picture the report is printed, with a warning
     """
+    twice = _twice(runs)
+    if twice is not None:
+        raise ConfigError(f"{twice} is given twice: report each experiment once")
     plain = picture is csv is json is None and not evaluations and asked in (None, Asked())
     if refuse_probes(runs, alone=plain):
         stability_report(runs[0], threshold_before(runs[0]))
@@ -53,40 +59,63 @@ def report(
     everything: list[Row] = []
     for run in runs:
         source = source_of(run)
-        shown = source.evaluated() if evaluations else source
+        shown = source.evaluated(asked) if evaluations else source
         name = source.name if source.name not in sources else str(run)
         sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked), shown.searches)
-        texts += [sentences(answers[name]), *tables(source.rows, source.experiment, asked)]
+        texts += [sentences(answers[name]), *_unused(name, shown, asked)]
+        texts += tables(source.rows, source.experiment, asked)
         everything += source.rows
         if not evaluations:
             for further, rows in further_scores(source.rows, source.question(asked).sign).items():
                 more = _further(source, further, rows)
                 sources[f"{name}, {further}"] = more
                 answers[f"{name}, {further}"] = answer(more.rows, more.question(_for_further(asked)), more.searches)
+    default = picture is None
     if picture is None and len(runs) == 1:
         picture = curve_file(runs[0], paths.CURVE_EVAL if evaluations else paths.CURVE)
         if not is_file(runs[0]):
             refuse_link_out(runs[0], picture)
     inputs = [path for run in runs for path in _inputs(run)]
-    outputs = [output for output in (picture, csv, json) if output is not None]
-    for number, output in enumerate(outputs):
+    outputs = [output for output in (picture, csv, json, page) if output is not None]
+    for output in outputs:
         refuse_inputs(output, inputs)
-        if output.resolve() in [other.resolve() for other in outputs[:number]]:
-            raise ConfigError(f"{output} is given for two outputs")
+    twice = _twice(outputs)
+    if twice is not None:
+        raise ConfigError(f"{twice} is given for two outputs")
     try:
-        if picture is not None:
-            drawn = {name: source.rows for name, source in sources.items()}
-            plot(drawn, picture, {name: source.label or "score" for name, source in sources.items()}, answers)
-            texts.append(f"picture: {picture}")
         if csv is not None:
             write_csv(csv, everything)
             texts.append(f"rows: {csv}")
         if json is not None:
             write_json(json, {name: found.data() for name, found in answers.items()})
             texts.append(f"answers: {json}")
+        if picture is not None:
+            drawn = {name: source.rows for name, source in sources.items()}
+            labels = {name: source.label or "score" for name, source in sources.items()}
+            try:
+                plot(drawn, picture, labels, answers)
+                texts.append(f"picture: {picture}")
+            except WriteError as error:
+                if not default:
+                    raise
+                texts.append(f"WARNING: there is no picture: {error}; -o writes it elsewhere")
     finally:
         # Printed last: if the reader of the output stops early (| head), this process ends as well.
         print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
+
+
+def _twice(files: Sequence[Path]) -> Path | None:
+    # The first file or folder that stands there a second time.
+    known = [path.resolve() for path in files]
+    return next((path for number, path in enumerate(files) if known[number] in known[:number]), None)
+
+
+def _unused(name: str, source: Source, asked: Asked | None) -> list[str]:
+    # The direction that was asked for may be meant for another experiment of the same command.
+    question = source.question(asked)
+    if asked is None or asked.lower_is_better in (None, question.lower_is_better):
+        return []
+    return [f"WARNING: --lower-is-better does not count for {name}, whose scores say the direction: {source.label}\n"]
 
 
 def refuse_probes(runs: Sequence[Path], alone: bool = False) -> bool:

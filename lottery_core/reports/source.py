@@ -22,7 +22,7 @@ class Asked:
 
     :param margin: how much worse than dense counts as equally good
     :param effect: the difference of normalised areas that would matter
-    :param lower_is_better: whether lower scores are better
+    :param lower_is_better: whether lower scores are better, where the rows do not say so
     """
 
     margin: Margin | None = None
@@ -54,12 +54,13 @@ class Source:
         asked = asked or Asked()
         return question_of(self.label, self.framework, asked.margin, asked.effect, asked.lower_is_better)
 
-    def evaluated(self) -> Source:
+    def evaluated(self, asked: Asked | None = None) -> Source:
         """Return the same source with the scores of the evaluations.
 
+        :param asked: what a user asked; of it the direction of the scores matters for the best of several draws
         :raises ConfigError: there are no evaluations
         """
-        rows = evaluated(best_draws((row for row in self.rows if row.kind != FLOOR), self.question(None).sign))
+        rows = evaluated(best_draws((row for row in self.rows if row.kind != FLOOR), self.question(asked).sign))
         if not rows:
             raise ConfigError(
                 f"{self.name} has no evaluations: they are made with --eval-episodes N (find_tickets: eval_episodes=N)"

@@ -38,12 +38,14 @@ class State:
         trained now), ``failed``, ``waiting``, or ``not run`` (left out at the floor)
     :param text: details for users
     :param row: the result of a run that is done
+    :param copied: whether a run that is waiting will be copied from another one, which trains the same ticket
     """
 
     run: Run
     word: str
     text: str = ""
     row: Row | None = None
+    copied: bool = False
 
 
 Job = Callable[[str], str | None]
@@ -64,6 +66,9 @@ def _state(experiment: Experiment, run: Run, busy: bool, gone: bool, job_state: 
     row = read_marker(folder, experiment)
     if row is not None:
         return State(run, DONE, f"{percents(row)}, {outcome(row)}, {took(row)}", row)
+    # What an earlier command has begun may be left out now; a search may still be under way.
+    if gone and not (run.search and (busy or (folder / paths.JOB).exists())):
+        return State(run, LEFT_OUT, AT_FLOOR)
     failure = read_object(folder / paths.FAILED)
     if failure:
         return State(run, FAILED_, str(failure.get("reason", "")))
@@ -78,7 +83,7 @@ def _state(experiment: Experiment, run: Run, busy: bool, gone: bool, job_state: 
     same = experiment.alike(run)
     others = [*experiment.needs(run), *([] if same is None else [same])]
     missing = [str(other) for other in others if read_marker(experiment.out / other.folder, experiment) is None]
-    return State(run, WAITING, f"for {missing[0]}" if missing else "")
+    return State(run, WAITING, f"for {missing[0]}" if missing else "", copied=same is not None)
 
 
 def _of_job(run: Run, folder: Path, job: dict[str, Any], busy: bool, job_state: Job) -> State:
@@ -117,7 +122,7 @@ def render(name: str, run_states: Sequence[State], everything: bool = False) -> 
     searched = [state.row.share for state in run_states if state.row is not None and state.row.search]
     if searched:
         lines.append(f"search rounds: {statistics.fmean(searched):.0%} of a training on average")
-    left = [state.run for state in run_states if state.word not in (DONE, FAILED_, LEFT_OUT)]
+    left = [state.run for state in run_states if state.word not in (DONE, FAILED_, LEFT_OUT) and not state.copied]
     seconds = seconds_left(left, spent, max(1, counts[RUNNING]), any(state.run.search for state in run_states))
     if seconds is not None:
         lines.append(f"about {duration(seconds)} left, with {max(1, counts[RUNNING])} at a time")

@@ -68,6 +68,7 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
     kinds = kinds_of(rows)
     dense = [row.score for row in rows if row.kind == DENSE]
     seeds = len({row.seed for row in rows})
+    of_dense = _mean(dense) + _of_few(dense, seeds)
     head = ["round", "pruned", "surviving", *kinds, DENSE]
     lines = [head]
     for round_, cells in sorted(by_round(rows).items()):
@@ -75,9 +76,9 @@ def table(rows: Sequence[Row], score_label: str = "score", returns: int = 1, mor
             continue
         some = of_line(cells)
         line = [str(round_), percentage(some.pruned_fraction), percentage(some.surviving_fraction)]
-        lines.append([*line, *(_cell(cells.get(kind, []), seeds, some) for kind in kinds), _mean([*dense])])
+        lines.append([*line, *(_cell(cells.get(kind, []), seeds, some) for kind in kinds), of_dense])
     if len(lines) == 1:
-        lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), _mean(dense)])
+        lines.append(["0", "0.0%", "100.0%", *("-" for _ in kinds), of_dense])
     text = _aligned(lines)
     notes = [f"{rows[0].experiment}: {score_label}; {seeds} seed{'s, mean ± standard deviation' if seeds > 1 else ''}"]
     notes += [f"pool of {rows[0].pool:,} parameters", *_criterion_notes(rows)]
@@ -134,7 +135,11 @@ def marks(rows: Sequence[Row], seeds: int, line: Row) -> str:
     found += NOT_RUN if any(row.not_run for row in rows) else ""
     if any(not same_level(row.surviving_fraction, line.surviving_fraction) for row in rows):
         found += OTHER_SHARE
-    return found + (f" (n={len(rows)})" if 0 < len(rows) < seeds else "")
+    return found + _of_few(rows, seeds)
+
+
+def _of_few(cell: Sequence[object], seeds: int) -> str:
+    return f" (n={len(cell)})" if 0 < len(cell) < seeds else ""
 
 
 def carried_lines(rows: Sequence[Row]) -> list[str]:

@@ -14,7 +14,7 @@ from lottery_core.tickets.encoding import pack_gaps, pack_planes, unpack_gaps, u
 from lottery_core.tickets.masks import Masks, is_layer
 from lottery_core.tickets.names import EXTRA_STATE, is_own, matching, plain_file_names, plain_names, require_same_shapes
 from lottery_core.tickets.networks import SHARED, network_of_each, networks_of
-from lottery_core.tickets.normalised import highest_of_each_slice, normalised_weights
+from lottery_core.tickets.normalised import empty_slices, highest_of_each_slice, normalised_weights
 from lottery_core.tickets.origin import SEPARATE, TOGETHER, UNIT, WEIGHT, Origin, versions
 from lottery_core.tickets.scope import ALL, as_scope, by_names, pool_names
 from lottery_core.tickets.ticket import Ticket, read_masks, read_masks_and_names
@@ -46,6 +46,7 @@ __all__ = [
     "collapse_warning",
     "describe",
     "output_scale",
+    "empty_slices",
     "equal_bits",
     "highest_of_each_slice",
     "is_layer",

@@ -74,12 +74,12 @@ def unpack_planes(blobs: list[Tensor], count: int, dtype: torch.dtype) -> Tensor
     """
     for blob in blobs:  # before memory is allocated for an untrusted count
         _frame(blob, count)
-    planes = torch.empty(count, len(blobs), dtype=torch.uint8)
+    planes = torch.empty(count, len(blobs), dtype=torch.uint8, device="cpu")
     for index, blob in enumerate(blobs):
         data = bytearray(_expand(blob, count))
         if count:
             planes[:, index] = torch.frombuffer(data, dtype=torch.uint8)
-    return planes.view(dtype).reshape(-1) if count else torch.empty(0, dtype=dtype)
+    return planes.view(dtype).reshape(-1) if count else torch.empty(0, dtype=dtype, device="cpu")
 
 
 def pack_gaps(mask: Tensor) -> tuple[Tensor, int]:

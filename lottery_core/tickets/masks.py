@@ -26,7 +26,7 @@ class Masks(Mapping[str, Tensor]):
     @classmethod
     def ones(cls, tensors: Mapping[str, Tensor]) -> Masks:
         """Return masks of the shapes of ``tensors`` in which everything survives."""
-        return cls({name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in tensors.items()})
+        return cls({name: torch.ones(tensor.shape, dtype=torch.bool, device="cpu") for name, tensor in tensors.items()})
 
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
@@ -68,7 +68,7 @@ class Masks(Mapping[str, Tensor]):
 
     def collapsed(self) -> list[str]:
         """Return the names of collapsed layers: tensors of two or more dimensions without a survivor."""
-        return [name for name, mask in self.items() if is_layer(name, mask) and not bool(mask.any())]
+        return [name for name, mask in self.items() if is_layer(name, mask) and mask.numel() and not bool(mask.any())]
 
     def subset_of(self, other: Masks) -> bool:
         """Return whether everything that survives here also survives in ``other``."""

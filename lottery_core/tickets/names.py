@@ -14,11 +14,12 @@ from lottery_core.files import printable
 
 # Prefixes that torch.compile, DataParallel and DistributedDataParallel, and Lightning add to names.
 COMPILED, PARALLEL, LIGHTNING = "_orig_mod.", "module.", "model."
+_CHECKPOINTED = "_checkpoint_wrapped_module."  # of torch's activation checkpointing, whose state dict lacks it
 EXTRA_STATE = "_extra_state"  # torch/nn/modules/module.py: anything that a module adds to its state
 _MOST_PREFIXES = 64  # maximum number of prefixes to try
-_COMPILED_PART = re.compile(r"(^|\.)(?:_orig_mod\.)+")
+_COMPILED_PART = re.compile(r"(^|\.)(?:_orig_mod\.|_checkpoint_wrapped_module\.)+")
 _PARALLEL_PART = re.compile(r"(?:module\.)*")
-_WRAPPER_PART = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod\.|module\.)+")
+_WRAPPER_PART = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod\.|_checkpoint_wrapped_module\.|module\.)+")
 
 
 def is_own(name: str, value: object) -> bool:
@@ -33,7 +34,8 @@ def is_own(name: str, value: object) -> bool:
 def plain_names(model: nn.Module) -> Callable[[str], str]:
     """Return a function from a wrapped model's parameter names to those of the bare model.
 
-    ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are unwrapped, at the top and inside.
+    ``torch.compile``, ``DataParallel``, ``DistributedDataParallel`` and torch's activation checkpointing are unwrapped,
+    at the top and inside.
 
     :param model: any module
     """
@@ -41,8 +43,9 @@ def plain_names(model: nn.Module) -> Callable[[str], str]:
     for path, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             wrapped.append((f"{path}." if path else "", PARALLEL))
-        elif COMPILED.rstrip(".") in module._modules and hasattr(module, "_orig_mod"):
-            wrapped.append((f"{path}." if path else "", COMPILED))
+        else:
+            inside = (prefix for prefix in (COMPILED, _CHECKPOINTED) if prefix.rstrip(".") in module._modules)
+            wrapped.extend((f"{path}." if path else "", prefix) for prefix in inside)
     wrapped.sort(key=lambda each: -len(each[0]))  # the innermost first, so that the outer paths do not change meanwhile
 
     def plain(name: str) -> str:

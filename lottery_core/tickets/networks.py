@@ -171,7 +171,8 @@ def _layers(masks: Masks, outside: Mapping[str, Tensor]) -> dict[str, Tensor]:
     target = dialects.of_names([*masks, *outside]).target_network
     never |= {name for name in outside if target is not None and target.match(name)}
     whole = {name: tensor for name, tensor in outside.items() if name not in never}
-    everything = {**masks, **{name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in whole.items()}}
+    ones = {name: torch.ones(tensor.shape, dtype=torch.bool, device="cpu") for name, tensor in whole.items()}
+    everything = {**masks, **ones}
     return {
         name: mask
         for name, mask in everything.items()

@@ -59,6 +59,17 @@ def highest_of_each_slice(scores: Tensor, dims: tuple[int, ...]) -> Tensor:
     return mask.reshape(shape).permute([order.index(dim) for dim in range(scores.dim())]).contiguous()
 
 
+def empty_slices(mask: Tensor, dims: tuple[int, ...]) -> int:
+    """Return how many slices of a normalised weight have no survivor.
+
+    :param mask: bool, True for survivors
+    :param dims: from :func:`normalised_weights`
+    """
+    others = [dim for dim in range(mask.dim()) if dim not in dims]
+    rows = mask.permute([*dims, *others]).reshape(_product(mask.shape, dims), -1)
+    return int((~rows.any(dim=1)).sum())
+
+
 def _product(shape: torch.Size, dims: tuple[int, ...]) -> int:
     result = 1
     for dim in dims:

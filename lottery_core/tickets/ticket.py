@@ -22,11 +22,11 @@ from lottery_core.tickets.ticket_file import decode, encode, header_of
 from lottery_core.tickets.ties import live_parameters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ticket:
     """A mask over the pool together with the values that training starts from (arXiv 1906.02768, section 3.1).
 
-    Treat it as read-only.
+    Treat it as read-only. Tickets with the same digest are equal.
 
     :param masks: which parameters survive
     :param weights: start values of the pool, by name, exactly 0.0 where pruned
@@ -38,6 +38,12 @@ class Ticket:
     weights: Mapping[str, Tensor]
     rest: Mapping[str, Tensor] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Ticket) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     @classmethod
     def of(cls, masks: Masks, start: Mapping[str, Tensor], origin: Origin) -> Ticket:
@@ -120,8 +126,13 @@ class Ticket:
         masks = Masks({mapping[name]: mask for name, mask in self.masks.items()})
         weights = {mapping[name]: tensor for name, tensor in self.weights.items()}
         rest = {mapping[name]: tensor for name, tensor in self.rest.items()}
-        origin = replace(self.origin, heads=renamed_heads(self.origin.heads, mapping)) if self.origin.heads else None
-        return replace(self, masks=masks, weights=weights, rest=rest, origin=origin or self.origin)
+        origin = replace(
+            self.origin,
+            heads=renamed_heads(self.origin.heads, mapping),
+            spared={mapping.get(name, name): count for name, count in self.origin.spared.items()},
+            carried=tuple(sorted(mapping.get(name, name) for name in self.origin.carried)),
+        )
+        return replace(self, masks=masks, weights=weights, rest=rest, origin=origin)
 
     def require_fit(self, shapes: Mapping[str, torch.Size], where: str = "the model") -> None:
         """Check that the ticket's tensors fit those of a model or a file.

@@ -287,6 +287,6 @@ def _weights(entries: list[_Entry], masks: Masks, payload: Mapping[str, Tensor])
         blobs = [payload[f"{_VALUES}{word}.{index}"] for index in range(dtype.itemsize)]
         values = unpack_planes(blobs, sum(entry.survivors for entry in those), dtype)
         for entry, part in zip(those, values.tensor_split(_ends([entry.survivors for entry in those])), strict=True):
-            weights[entry.name] = torch.zeros(entry.shape, dtype=dtype)
+            weights[entry.name] = torch.zeros(entry.shape, dtype=dtype, device="cpu")
             weights[entry.name][masks[entry.name]] = part
     return {entry.name: weights[entry.name] for entry in entries}

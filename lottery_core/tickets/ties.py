@@ -99,8 +99,8 @@ def check_memory(model: nn.Module) -> None:
     """Check that every parameter has memory, and that two parameters share all of it or none.
 
     :param model: any module
-    :raises MismatchError: a parameter belongs to a lazy module, is on the device ``meta``, or is a view of another one
-        in another shape, so that a mask over one would prune the other
+    :raises MismatchError: a parameter belongs to a lazy module, is on the device ``meta``, has no memory of its own
+        (DTensor), or is a view of another one in another shape, so that a mask over one would prune the other
     """
     extents: dict[int, list[tuple[int, int, str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
@@ -114,7 +114,7 @@ def check_memory(model: nn.Module) -> None:
             start = int(parameter.storage_offset())
             steps = zip(parameter.shape, parameter.stride(), strict=True)
             end = start + sum((size - 1) * int(step) for size, step in steps)
-            extents.setdefault(parameter.untyped_storage().data_ptr(), []).append((start, end, name, parameter))
+            extents.setdefault(_address(parameter, name), []).append((start, end, name, parameter))
     for same in extents.values():
         same.sort(key=lambda each: each[:2])
         for first, second in zip(same, same[1:]):  # noqa: B905, RUF007 (neighbours)
@@ -124,10 +124,20 @@ def check_memory(model: nn.Module) -> None:
                 raise MismatchError(f"the parameters {names} share memory, but not their shape: they cannot be masked")
 
 
+def _address(parameter: nn.Parameter, name: str) -> int:
+    try:
+        return parameter.untyped_storage().data_ptr()
+    except RuntimeError as error:  # torch raises it for subclasses that wrap other tensors
+        raise MismatchError(
+            f"the parameter '{printable(name)}' is a {type(parameter).__name__} without memory of its own: sharded "
+            "parameters (fully_shard, tensor parallel) cannot be masked"
+        ) from error
+
+
 def _shares_elements(first: Tensor, second: Tensor) -> bool:
     # Extents may overlap without a common element, e.g. those of the columns of one matrix.
     size = first.untyped_storage().nbytes() // first.element_size()
-    taken = torch.zeros(size, dtype=torch.bool)
+    taken = torch.zeros(size, dtype=torch.bool, device="cpu")
     first_place, second_place = ((each.shape, each.stride(), each.storage_offset()) for each in (first, second))
     taken.as_strided(*first_place).fill_(True)
     return bool(taken.as_strided(*second_place).any())

@@ -25,7 +25,7 @@ from lottery_core.tickets.names import (
     require_same_shapes,
 )
 from lottery_core.tickets.scope import ALL, LAYERS, TRAINABLE, as_scope, pool_names
-from lottery_core.tickets.ties import check_memory, content, without_aliases
+from lottery_core.tickets.ties import content, equal_bits, live_parameters, without_aliases
 
 _HEADER = "lottery"
 _FORMAT = "lottery-weights"
@@ -42,9 +42,9 @@ _PARAMETER = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
-    """Weights by name.
+    """Weights by name; equal if names, values (bit for bit) and what is known of them are, whatever the source.
 
     :param tensors: name -> tensor on the CPU; a tied parameter appears once, under its first name
     :param outside: names that are never pruned: buffers and ``log_std``
@@ -60,6 +60,17 @@ class Weights:
     unsure: frozenset[str] = field(default_factory=frozenset)
     frozen: frozenset[str] | None = None
     heads: Mapping[str, int] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Weights):
+            return NotImplemented
+        known = ("outside", "unsure", "frozen", "heads")
+        same = self.tensors.keys() == other.tensors.keys() and all(
+            getattr(self, each) == getattr(other, each) for each in known
+        )
+        return same and all(equal_bits(tensor, other.tensors[name]) for name, tensor in self.tensors.items())
+
+    __hash__ = None  # type: ignore[assignment]
 
     def names(self) -> list[str]:
         """Return the names of the parameters that may be pruned."""
@@ -136,6 +147,8 @@ class Weights:
         entries = {"format": _FORMAT, "outside": sorted(self.outside)}
         if self.frozen:
             entries["frozen"] = sorted(self.frozen)
+        if self.unsure or self.frozen is None:  # a file without this entry says that it knows
+            entries["unsure"] = sorted(self.unsure)
         heads = {"heads": dict(sorted(self.heads.items()))} if self.heads else {}
         reason = why_not_stored(self.tensors)
         if reason is not None:
@@ -153,14 +166,16 @@ class Weights:
         header, tensors = _open(Path(path))
         if header is None:
             return weights_of_file(tensors, str(path))
-        frozen = header.get("frozen", [])
-        outside = header.get("outside")
-        if not (_are_names(outside) and _are_names(frozen)):
-            raise CheckpointError(f"cannot read {path}: its header must have lists of names as 'outside' and 'frozen'")
+        outside, frozen, unsure = header.get("outside"), header.get("frozen", []), header.get("unsure", [])
+        if not all(map(_are_names, (outside, frozen, unsure))):
+            raise CheckpointError(
+                f"cannot read {path}: its header must have lists of names as 'outside', 'frozen' and 'unsure'"
+            )
         heads = header.get("heads", {})
         if not isinstance(heads, dict) or not all(type(count) is int and count > 0 for count in heads.values()):
             raise CheckpointError(f"cannot read {path}: its header must have numbers of heads as 'heads'")
-        return cls(tensors, frozenset(outside or ()), str(path), frozen=frozenset(frozen), heads=heads)
+        known = None if "unsure" in header and "frozen" not in header else frozenset(frozen)
+        return cls(tensors, frozenset(outside or ()), str(path), frozenset(unsure), known, heads)
 
 
 def _are_names(value: Any) -> bool:
@@ -266,27 +281,29 @@ def _of_spectral_norm(name: str, names: Collection[str]) -> bool:
 def snapshot(model: nn.Module) -> Weights:
     """Copy the weights of ``model``: parameters (tied ones once) and the buffers that its state dict holds.
 
-    Take it in full precision: before a framework casts the model to fp16.
+    Take it in full precision: before a framework casts the model to fp16. Parameters that the state dict leaves out, or
+    has under other names, are copied as well.
 
     :param model: any module, on any device; names are those of the bare model where ``torch.compile``, ``DataParallel``
         or ``DistributedDataParallel`` wraps it
     :returns: clones on the CPU, which later training does not change
-    :raises MismatchError: a parameter has no values yet (a lazy module, the device meta), or shares memory with another
-        one of another shape
+    :raises MismatchError: a parameter has no values yet (a lazy module, the device meta), has no memory of its own
+        (sharded), or shares memory with another one of another shape
     """
-    check_memory(model)
     plain = plain_names(model)
-    parameters = {plain(name): parameter for name, parameter in model.named_parameters()}
+    parameters = {name: same[0] for name, same in live_parameters(model).items()}
     buffers = {plain(name) for name, _ in model.named_buffers()}
     state = {plain(name): value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    # Entries from get_extra_state are neither.
-    state = without_aliases({name: value for name, value in state.items() if name in parameters or name in buffers})
+    # Parameters first, so that no buffer that shares their memory stands for them. Entries from get_extra_state are
+    # neither.
+    kept = {name: state.get(name, parameter) for name, parameter in parameters.items()}
+    kept = without_aliases(kept | {name: value for name, value in state.items() if name in buffers})
     never = frozenset[str]().union(*(row.never_pruned for row in dialects.every()))
     outside = {
         name
-        for name, value in state.items()
+        for name, value in kept.items()
         if name not in parameters or name.rpartition(".")[2] in never or not _can_train(value)
     }
-    frozen = frozenset(name for name in state if name in parameters and not parameters[name].requires_grad)
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    frozen = frozenset(name for name in kept if name in parameters and not parameters[name].requires_grad)
+    tensors = {name: kept[name].detach().cpu().clone() for name in {**state, **kept} if name in kept}
     return Weights(tensors, frozenset(outside), frozen=frozen, heads=heads_of(model, tensors))

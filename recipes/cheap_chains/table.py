@@ -23,7 +23,8 @@ from pathlib import Path
 from lottery_core import Ticket
 from lottery_core.experiments import Experiment, Row, paths, read_row, read_rows, read_searches
 from lottery_core.pruning import FLOOR, WINNING, same_level
-from lottery_core.reports import Answer, Source, answer, costs, percent, shown, source_of
+from lottery_core.reports import Answer, Source, answer, costs, filled, once, percent, source_of
+from lottery_core.reports.answer.curves import curves_of
 from lottery_core.reports.answer.significance import FEWEST_FOR_A_TEST
 
 MARGIN = -0.03  # difference of normalised areas above which a way is not inferior
@@ -45,7 +46,7 @@ class Line:
     :param area_plain: mean normalised score of the plain chain
     :param area: the same for the cheap way
     :param difference: mean difference of the areas over seeds
-    :param bound: its one-sided 95% bound; NaN for one seed
+    :param bound: its one-sided 95% bound; NaN for one seed, and where all seeds differ by the same
     :param effect_plain: the normalised whole effect, winning against random, in the plain chain
     :param effect: the same for the cheap way
     :param overlap: mean Jaccard index of the winning masks
@@ -169,12 +170,10 @@ def finished(out: Path, rows: Sequence[Row]) -> set[int]:
 
 
 def _curves(source: Source) -> Mapping[int, list[tuple[float, float]]]:
-    # seed -> (halvings of the pool, score) of winning tickets
-    found: dict[int, list[tuple[float, float]]] = {}
-    for row in sorted(shown(source.rows, source.question(None).sign), key=lambda row: row.round):
-        if row.kind == WINNING:
-            found.setdefault(row.seed, []).append((math.log2(row.pool / row.surviving), row.score))
-    return found
+    # seed -> (halvings of the pool, score) of winning tickets; scores that are not finite as in the answer
+    sign = source.question(None).sign
+    winning = curves_of(once(filled(source.rows, sign=sign), sign), sign).get(WINNING, {})
+    return {seed: [(place, sign * score) for place, score in some.points.values()] for seed, some in winning.items()}
 
 
 def area(points: Sequence[tuple[float, float]]) -> float:
@@ -200,11 +199,12 @@ def _areas(
 
 
 def lower_bound(differences: Sequence[float]) -> float:
-    """Return the one-sided 95% bound below the mean of paired differences, by Student's t; NaN for one.
+    """Return the one-sided 95% bound below the mean of paired differences, by Student's t.
 
     :param differences: one difference per seed
+    :returns: the bound; NaN without two of them, or a spread that says something of their error, or where one is NaN
     """
-    if len(differences) < 2:
+    if len({*differences}) < 2 or not all(map(math.isfinite, differences)):
         return math.nan
     from scipy import stats
 

@@ -2,10 +2,12 @@
 
     python recipes/upkeep/claims.py [--check]
 
-A verdict is *shown* or *not shown* where the seeds carry a test of the direction that the paper claims (one-sided, 5%,
-Holm's method for all but the first contrast of an experiment), *contradicted* where the 95% interval lies on the other
-side, and *cannot tell* where there are too few seeds for a test. ``--check`` writes nothing, and fails where the page
-does not have the table.
+The verdict of a comparison is *shown* or *not shown* where there is a test of the direction that the paper claims
+(one-sided, 5%, Holm's method for all but the first contrast of an experiment), *contradicted* where the 95% interval of
+five or more seeds lies on the other side, *not tested* where the whole effect, which is tested first, is not shown or
+not known, and *cannot tell* where there are too few seeds for a test. A claim of size is judged by its interval alone:
+*shown* if it is at or below the claimed size, *contradicted* if it is above, *cannot tell* without an upper end.
+``--check`` writes nothing, and fails where the page does not have the table.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from pathlib import Path
 from lottery_core.files import write_text
 from lottery_core.reports import Answer, answer, source_of
 from lottery_core.reports.answer import MEASURED
+from lottery_core.reports.answer.contrasts import SHOWN, Comparison
+from lottery_core.reports.answer.significance import FEWEST_FOR_A_TEST
 
 ROOT = Path(__file__).parents[2]
 RESULTS, PAGE = ROOT / "recipes" / "results", ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- claims: python recipes/upkeep/claims.py -->\n", "<!-- end of claims -->\n"
-CANNOT_TELL = "cannot tell"
+CANNOT_TELL, CONTRADICTED = "cannot tell", "contradicted"
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,18 @@ def of_contrast(claim: Claim, found: Answer) -> tuple[int, str, str] | None:
         unit = "" if size is each.normalised else f" in {found.question.label.partition(' on ')[0]}"
         if size.low is None or size.high is None:
             return each.seeds, CANNOT_TELL, f"{size.estimate:+.2f}{unit}"
-        verdict = each.verdict if each.p is not None else CANNOT_TELL
-        if each.p is not None and size.high < 0:
-            verdict = "contradicted"
+        verdict = each.verdict if each.p is not None or _behind_gate(found, each) else CANNOT_TELL
+        if each.seeds >= FEWEST_FOR_A_TEST and size.high < 0:
+            verdict = CONTRADICTED
         return each.seeds, verdict, f"{size.estimate:+.2f}{unit} ({size.low:+.2f} to {size.high:+.2f})"
     return None
+
+
+def _behind_gate(found: Answer, other: Comparison) -> bool:
+    # Whether the whole effect, and not the number of seeds, is why a contrast is not tested.
+    whole = found.whole
+    enough = min(other.seeds, other.seeds if whole is None else whole.seeds) >= FEWEST_FOR_A_TEST
+    return enough and other is not whole and (whole is None or whole.verdict != SHOWN)
 
 
 def of_size(claim: Claim, found: Answer) -> tuple[int, str, str] | None:
@@ -132,16 +143,15 @@ def of_size(claim: Claim, found: Answer) -> tuple[int, str, str] | None:
     for each in found.thresholds:
         if each.kind != claim.first:
             continue
-        text = f"keeps it down to {each.surviving:.0%}"
-        seeds = len(found.seeds)
-        if not each.kept:
-            return seeds, CANNOT_TELL, "keeps it at no level"
+        text = f"keeps it down to {each.surviving:.0%}" if each.kept else "keeps it at no level"
+        seeds = len(each.seeds)
         if each.high is None:
             return seeds, CANNOT_TELL, text
-        text += f" (at most {each.high:.0%})" if each.low is None else f" ({each.low:.0%} to {each.high:.0%})"
+        if each.kept:
+            text += f" (at most {each.high:.0%})" if each.low is None else f" ({each.low:.0%} to {each.high:.0%})"
         if each.high <= claim.surviving:
             return seeds, "shown", text
-        return seeds, "contradicted" if (each.low or 0) > claim.surviving else "not shown", text
+        return seeds, CONTRADICTED if (each.low or 0) > claim.surviving else "not shown", text
     return None
 
 

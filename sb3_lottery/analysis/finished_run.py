@@ -14,7 +14,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, paths, read_rows
 from lottery_core.files import printable, why_not_regular
-from lottery_core.pruning import DENSE, check_kind
+from lottery_core.pruning import BEST_OF, DENSE, check_kind
+from lottery_core.reports import once
 from lottery_core.tickets import Ticket
 from sb3_lottery.analysis.trust import require_own_run
 from sb3_lottery.analysis.user_model import OPTION, UserModel
@@ -56,12 +57,13 @@ class FinishedRun:
 
         :param out: the experiment's folder
         :param kind: kind of ticket, or ``dense``
-        :param round_: round; ``None`` for the last finished round
+        :param round_: round; ``None`` for the last finished round. Of a kind that is the best of several draws, the run
+            is that of the draw with the best score, as in a report
         :param seed: seed; ``None`` for the experiment's first seed
         :param make_model: ``"module:function"``, for an experiment of ``find_tickets``
         :param trust: whether the folder may run code even if others wrote it
         :raises ConfigError: there is no such experiment or run, the experiment is of another framework, ``make_model``
-            is missing or not needed, or somebody else wrote the folder
+            is missing or not needed, a round of the dense run is asked for, or somebody else wrote the folder
         """
         experiment = Experiment.load(out)
         by_function = experiment.framework == Sb3.name and saved_model(Sb3.name, experiment.settings) is None
@@ -75,12 +77,17 @@ class FinishedRun:
         seed = experiment.seeds[0] if seed is None else seed
         if kind != DENSE:
             check_kind(kind)
-        rounds = [row.round for row in read_rows(out, experiment) if (row.kind, row.seed) == (kind, seed)]
-        if not rounds:
+        elif round_:
+            raise ConfigError(f"the dense run has no rounds: leave --round {round_} out, or give --kind")
+        rows = [row for row in read_rows(out, experiment) if (row.kind, row.seed) == (kind, seed)]
+        if not rows:
             raise ConfigError(f"{out} has no finished {kind} run of seed {seed}")
-        run = Run(seed, kind, max(rounds) if round_ is None else round_)
+        last = max(row.round for row in rows)
+        run = Run(seed, kind, last if round_ is None else round_)
+        if kind in BEST_OF:
+            run = next((row.run for row in once(rows) if row.round == run.round), run)
         if not (out / run.folder / paths.MARKER).exists():
-            raise ConfigError(f"in {out}, {run} is not finished; the last finished round is {max(rounds)}")
+            raise ConfigError(f"in {out}, {run} is not finished; the last finished round is {last}")
         if not trust:
             require_own_run(out, run)
         if make_model is not None:

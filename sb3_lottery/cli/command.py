@@ -43,8 +43,8 @@ from lottery_core.reports import stability_report
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
 from sb3_lottery.cli import analyse
-from sb3_lottery.cli.options import parser, stability_parser
-from sb3_lottery.cli.preset_list import preset_list, seconds_of_a_run
+from sb3_lottery.cli.options import DEFAULTS, parser, stability_parser
+from sb3_lottery.cli.preset_list import MEASURED_WITH, preset_list, seconds_of_a_run
 from sb3_lottery.cli.presets import PRESETS
 from sb3_lottery.cli.request import Request, probe_request, request_of
 from sb3_lottery.layers import units_of
@@ -159,8 +159,12 @@ def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], obj
     for line in (*request.notes, *lines, *warned):
         Progress(quiet=args.quiet).say(line)
     stop = vars(args).get("stop_at_floor")
-    if stop is not None and not args.dry_run and not args.no_floor:
-        _measure_floor(request, args.quiet)
+    if stop is not None and not args.no_floor and _lacks_floor(request.experiment):
+        if args.dry_run:
+            Progress(quiet=args.quiet).say("the command will first measure the floor, without which all runs are shown")
+            stop = None
+        else:
+            _measure_floor(request, args.quiet)
     seconds = _seconds(vars(args), request)
     run_experiment(
         experiment,
@@ -176,22 +180,23 @@ def _do(args: argparse.Namespace, request: Request, finish: Callable[[Path], obj
     )
 
 
-def _measure_floor(request: Request, quiet: bool) -> None:
+def _lacks_floor(experiment: Experiment) -> bool:
     # The folder's first dense run measures the floor, unless it is done already, or is none of this command.
-    experiment, model = request.experiment, request.settings.model
     first = experiment.first_seed
     done = read_marker(experiment.out / dense(first).folder, experiment)
-    if (done is not None or first not in experiment.seeds) and read_floor(experiment.out) is None:
-        Progress(quiet=quiet).say("measuring the floor, 100 episodes of each policy that has learned nothing")
-        try:
-            score, policy, _ = floor(replace(model, device="cpu"), first)
-        except Exception as error:  # a user's environment may raise anything
-            reason = first_line(error)
-            raise ConfigError(
-                f"cannot measure the floor of '{model.env}' (--no-floor leaves it out): {reason}"
-            ) from error
-        write_floor(experiment.out, score, policy)
-        Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
+    return (done is not None or first not in experiment.seeds) and read_floor(experiment.out) is None
+
+
+def _measure_floor(request: Request, quiet: bool) -> None:
+    experiment, model = request.experiment, request.settings.model
+    Progress(quiet=quiet).say("measuring the floor, 100 episodes of each policy that has learned nothing")
+    try:
+        score, policy, _ = floor(replace(model, device="cpu"), experiment.first_seed)
+    except Exception as error:  # a user's environment may raise anything
+        reason = first_line(error)
+        raise ConfigError(f"cannot measure the floor of '{model.env}' (--no-floor leaves it out): {reason}") from error
+    write_floor(experiment.out, score, policy)
+    Progress(quiet=quiet).say(f"floor: {score.score:.4g} ({policy})")
 
 
 def _env_threads(args: argparse.Namespace, model: ModelSettings) -> tuple[int | None, int]:
@@ -203,14 +208,16 @@ def _env_threads(args: argparse.Namespace, model: ModelSettings) -> tuple[int | 
 
 
 def _seconds(given: Mapping[str, Any], request: Request) -> float | None:
-    # The longest duration of a run, from the speed that was measured for the preset's game.
-    if "preset" not in given:
+    # The longest duration of a run, from the speed that was measured for the preset's game, network and backend.
+    preset = PRESETS.get(given.get("preset", ""))
+    if preset is None or any(
+        name in given and given[name] != preset.get(name, DEFAULTS.get(name)) for name in MEASURED_WITH
+    ):
         return None
     model, training = request.settings.model, request.settings.training
     length = {"epoch": str(training.epoch), "epochs": training.epochs}
-    return seconds_of_a_run(
-        {**PRESETS[given["preset"]], **length, "n_envs": model.n_envs, "hyperparams": model.hyperparams}
-    )
+    values = {"n_envs": model.n_envs, "hyperparams": model.hyperparams, "env_backend": model.env_backend}
+    return seconds_of_a_run({**preset, **length, **values})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

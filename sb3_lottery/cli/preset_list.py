@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lottery_core.experiments import duration
+from sb3_lottery.backends import ENVPOOL
 from sb3_lottery.cli.options import DEFAULTS
 from sb3_lottery.cli.presets import PRESETS, SOURCE
 
+# Options on which the speed of a preset's game depends, beside the backend and the number of environments.
+MEASURED_WITH = ("env", "algo", "policy", "cnn", "net_arch", "device")
 _NOT_MEASURED = "the speed of this game was not measured"
 
 
@@ -21,17 +24,19 @@ class Speed:
     :param steps: environment steps per second
     :param how: what was measured
     :param episode: maximum number of steps in an episode; 0 if that was not determined
+    :param backend: the backend that it holds for; empty if no other one is slower
     """
 
     steps: int
     how: str
     episode: int = 0
+    backend: str = ""
 
 
 _SPEEDS = {
     "CartPole-v0": Speed(16_000, "A2C, 32 environments, gymnasium", 200),
-    "Acrobot-v1": Speed(9_000, "A2C, 32 environments, EnvPool; gymnasium 1.3 to 1.65 times slower", 500),
-    "LunarLander-v2": Speed(7_000, "A2C, 32 environments, EnvPool; gymnasium 2.1 to 2.8 times slower", 1000),
+    "Acrobot-v1": Speed(9_000, "A2C, 32 environments, EnvPool; gymnasium 1.3 to 1.65 times slower", 500, ENVPOOL),
+    "LunarLander-v2": Speed(7_000, "A2C, 32 environments, EnvPool; gymnasium 2.1 to 2.8 times slower", 1000, ENVPOOL),
 }
 # By the network of a preset: for images it takes nearly all of the time.
 _CNN_SPEEDS = {
@@ -60,9 +65,11 @@ def seconds_of_a_run(preset: Mapping[str, Any]) -> float | None:
     """Return the longest duration of one run at the speed that was measured for the preset's game.
 
     :param preset: a row of :data:`sb3_lottery.cli.presets.PRESETS`, with options that override it
-    :returns: seconds; ``None`` if the speed was not measured
+    :returns: seconds; ``None`` if the speed was not measured, or was measured with another ``env_backend``
     """
     speed, estimate = _estimate(preset)
+    if speed is not None and speed.backend not in ("", preset.get("env_backend")):
+        return None
     return None if speed is None or estimate is None else estimate[0] / speed.steps
 
 

@@ -58,14 +58,14 @@ def _train(args: argparse.Namespace) -> None:
     evaluate = None
     if settings.evaluation is not None:
         evaluate = partial(settings.evaluation, fresh_env=partial(make_env, settings.model), seed=run.noise_seed)
+    if args.floor and run == dense(experiment.seeds[0]) and not (out / paths.FLOOR).exists():
+        _measure_floor(out, settings.model, run.seed)  # first: a kill in it would lose a finished training
     score = train_run(
         out, run, make, settings.training, report, evaluate, seeding=experiment.seeding, make_fresh=make_fresh
     )
     print(f"score {score.score:.6g} ± {score.score_se:.3g} over {counted(score.returns, 'episode')}")
     if score.eval_episodes:
         print(f"evaluation {score.eval_score:.6g} over {score.eval_episodes} fresh episodes")
-    if args.floor and run == dense(experiment.seeds[0]) and not (out / paths.FLOOR).exists():
-        _measure_floor(out, settings.model, run.seed)
 
 
 def _score_line(experiment: Experiment, run: Run) -> None:
@@ -83,7 +83,7 @@ def _score_line(experiment: Experiment, run: Run) -> None:
 def _measure_floor(out: Path, settings: ModelSettings, seed: int) -> None:
     try:
         score, policy, _ = floor(settings, seed)
-    except Exception as error:  # a user's environment may raise anything, and the run has been trained
+    except Exception as error:  # a user's environment may raise anything, and its training may be possible without
         print(f"the floor could not be measured: {type(error).__name__}: {error}")
         return
     write_floor(out, score, policy)

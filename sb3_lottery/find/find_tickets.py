@@ -252,6 +252,8 @@ def _check_types(prune_rate: object, seeds: Sequence[object], score_rounds: Iter
         raise ConfigError(f"prune_rate must be a number, not {prune_rate!r}")
     if not seeds:
         raise ConfigError("no seed was given: give at least one")
+    if any(isinstance(seed, int) and not 0 <= seed < 2**32 for seed in seeds):  # make_model would fail with the first
+        raise ConfigError("seeds must not be negative, and must be below 2**32")
 
 
 def _evaluation(episodes: int, deterministic: bool) -> Evaluation | None:

@@ -11,7 +11,8 @@ from typing import TextIO
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Row, Run, paths, read_row
 from lottery_core.files import printable
-from lottery_core.reports import Answer, Asked, answer, plot, source_of, table, tables
+from lottery_core.pruning import BEST_OF
+from lottery_core.reports import Answer, Asked, answer, once, plot, source_of, table, tables
 
 _PICTURES = (".png", ".pdf", ".svg")
 
@@ -74,11 +75,13 @@ class Found:
         """Return the path of a ticket, for :class:`~sb3_lottery.LotteryCallback`.
 
         :param seed: seed of the run
-        :param kind: kind of ticket
-        :param round: round of pruning, from 1
+        :param kind: kind of ticket; of ``"random-best"`` it is the best draw, as in the table
+        :param round: round of pruning, from 1; 0 for ``"rewound-dense"``, which prunes nothing
         :raises ConfigError: there is no such ticket
         """
-        path = self.out / Run(seed, kind, round).folder / paths.TICKET
+        draws = [row for row in self.rows if (row.seed, row.kind, row.round) == (seed, kind, round)]
+        run = once(draws)[0].run if kind in BEST_OF and draws else Run(seed, kind, round)
+        path = self.out / run.folder / paths.TICKET
         if not path.exists():
             raise ConfigError(f"there is no ticket of seed {seed}, kind '{kind}', round {round} in {self.out}")
         return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from sb3_lottery.training import (
     first_update,
     is_monitored,
     new_statistics,
+    references_to,
     whole_rollouts,
 )
 
@@ -107,7 +107,7 @@ def look_at(
     finally:
         if model.env is not None:
             model.env.close()
-    used: list[weakref.ref[Any]] = [weakref.ref(model), weakref.ref(model.policy)]
+    used = references_to(model)
     del model, weights
     check_not_shared(make_model, seed, used)
     return described

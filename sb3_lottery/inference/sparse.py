@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,10 +28,14 @@ def sparsify_policy(
     :returns: what was done with each layer, a report to ``print``
     :raises ConfigError: the form is unknown, or ``observations`` is not a whole number of at least 1
     """
-    if isinstance(observations, bool) or not isinstance(observations, int) or observations < 1:
+    try:
+        count = 0 if isinstance(observations, bool) else operator.index(observations)  # also of numpy's kinds
+    except TypeError:
+        count = 0
+    if count < 1:
         raise ConfigError(f"observations must be a whole number, at least 1, not {observations}")
     model.policy.set_training_mode(False)
-    report = sparsify(model.policy, tokens=observations, form=form, timings=timings)
+    report = sparsify(model.policy, tokens=count, form=form, timings=timings)
     if report.sparse:
         _refuse_state_dict(model)
     return report

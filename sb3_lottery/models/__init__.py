@@ -19,6 +19,7 @@ from sb3_lottery.models.parameters import (
 from sb3_lottery.models.pretrained import Pretrained
 from sb3_lottery.models.scopes import algorithm_of, checked_shares, scope_words
 from sb3_lottery.models.settings import ModelSettings, with_few_environments
+from sb3_lottery.models.trained import goes_on, holds_ticket, remember_ticket
 
 __all__ = [
     "ACTIVATIONS",
@@ -40,6 +41,8 @@ __all__ = [
     "copy_to_targets",
     "default_activation",
     "environment_line",
+    "goes_on",
+    "holds_ticket",
     "accepted_hyperparameters",
     "make_env",
     "make_model",
@@ -48,6 +51,7 @@ __all__ = [
     "needs_action_masks",
     "optimizers_of",
     "accepted_policy_arguments",
+    "remember_ticket",
     "scope_words",
     "several_gpus",
     "target_names",

@@ -15,6 +15,8 @@ from sb3_lottery.backends import ENVPOOL, GYMNASIUM, SUCCESSORS, atari_game, ata
 from sb3_lottery.models.algorithms import check_actions
 from sb3_lottery.models.settings import ModelSettings
 
+_ALE = "ale_py"  # the module that registers Atari games
+
 
 def make_env(settings: ModelSettings, seed: int) -> VecEnv:
     """Make the vector environment: episode returns are those of the game, the model sees scaled and clipped rewards.
@@ -84,8 +86,13 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
 
 def _check_atari_id(env_id: str) -> None:
     # Pong-v4 and the like lack the wrappers that agents need; they are registered as soon as ale-py is imported.
+    module, _, name = env_id.rpartition(":")
+    if module and (atari_game(name) is not None or (module == _ALE and atari_hint(name))):
+        raise ConfigError(
+            f"'{env_id}' would be trained on raw frames: leave '{module}:' out, and choose {atari_hint(name) or name}"
+        )
     spec = gymnasium.registry.get(env_id)
-    if ":" in env_id or (spec is not None and not str(spec.entry_point).startswith("ale_py")):
+    if module or (spec is not None and not str(spec.entry_point).startswith(_ALE)):
         return
     hint = atari_hint(env_id)
     if hint:

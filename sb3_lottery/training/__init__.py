@@ -13,6 +13,7 @@ from sb3_lottery.training.in_process import (
     call_callbacks,
     call_make_model,
     check_not_shared,
+    references_to,
 )
 from sb3_lottery.training.pruner import check_room
 from sb3_lottery.training.recorder import new_statistics
@@ -51,6 +52,7 @@ __all__ = [
     "is_monitored",
     "new_statistics",
     "parse_rewind",
+    "references_to",
     "refuse_endless",
     "saved_model",
     "score_label",

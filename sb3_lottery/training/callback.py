@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lottery_core.checkpoints import read_weights
@@ -34,20 +34,21 @@ from sb3_lottery.models import (
     algorithm_of,
     bare_policy,
     copy_to_targets,
+    goes_on,
+    holds_ticket,
     mask_targets,
     optimizers_of,
+    remember_ticket,
     scope_words,
     target_names,
     weights_of,
     writes_beside_optimizers,
 )
-from sb3_lottery.training.checks import check_makeable
+from sb3_lottery.training.checks import check_effects, check_makeable
 from sb3_lottery.training.episodes import NO_MONITOR, Episodes
 from sb3_lottery.training.pruner import Pruner
 
 log = logging.getLogger("sb3_lottery")
-# A model that resumes its ticket has hardly a zero among the survivors; a model that holds a smaller ticket has many.
-_MOST_ZEROS = 0.001  # share of the survivors
 _CHECK_EVERY = 2000  # timesteps: a check takes a tenth of a rollout and update of A2C
 _EPOCHS = 20  # a learn without epochs counts as so many, as in find_tickets
 
@@ -79,10 +80,10 @@ class LotteryCallback(BaseCallback):
         of :data:`lottery_core.pruning.WITHOUT_SEARCH`, which starts from the model's present weights
     :param seed: seed of a control's shuffles, or of the mask of a kind without a ticket; by default made of the model's
         seed, the kind and the ticket's round, so that each run draws anew
-    :param rewind: path of the weights at the rewind point, for ``kind="shuffled"`` and ``kind="at-start"``
+    :param rewind: path of the weights at the rewind point, for a ``"shuffled"`` or ``"at-start"`` control
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only enforces the masks;
-        ``None`` resumes if the model already holds this ticket (trained with it, saved, loaded), and starts from the
-        ticket otherwise
+        ``None`` resumes if the model was last trained with this ticket or, where it was loaded, has zeros where the
+        ticket has (with a warning), and starts from the ticket otherwise
     :param score_episodes: L, the number of training episodes in the score
     :param verbose: 1 prints a line at the start of training
     :param surviving: share of the pool that survives, in (0, 1], for a kind without a ticket
@@ -92,7 +93,7 @@ class LotteryCallback(BaseCallback):
     :param outside: where parameters outside the scope start in a control with fresh values: ``"rewind"``, as in the
         ticket, or ``"fresh"``
     :raises ConfigError: the kind is unknown, needs a ticket, cannot be made from this one, exists in experiments only,
-        or a value is outside its range
+        a value is outside its range, or an option has no effect on the kind
     :raises TicketError: there is no such file
     """
 
@@ -124,6 +125,7 @@ class LotteryCallback(BaseCallback):
         check_makeable(kind, ticket)
         if ticket is None:
             check_without_search(kind, surviving)
+        check_effects(kind, ticket is not None, scope, self.schedule, rewind, outside)
         self.episodes = Episodes(score_episodes)
         self._checked = 0  # timesteps at the last check
         self._guarded = False  # whether the keeper acts wherever the model may write
@@ -133,6 +135,8 @@ class LotteryCallback(BaseCallback):
         self._record: dict[str, float] = {}
         self._pruner: Pruner | None = None
         self._start: Ticket | None = None
+        self._source = ""  # what a ticket is made from, whatever fresh values it gets
+        self._names: set[str] = set()  # that tell the ticket apart
         self._policy: weakref.ref[nn.Module] | None = None  # that the start and the pruning belong to
 
     @property
@@ -153,16 +157,20 @@ class LotteryCallback(BaseCallback):
         targets = target_names(policy)
         self._forget_another(policy)
         ticket = self._ticket().named_for(policy, targets)
-        self._start = self._start or ticket
+        if self.ticket is not None:
+            self._start = ticket
+        self._names = {ticket.content, self._source} - {""}
         parameters = live_parameters(policy, targets)
         ticket.require_fit({name: tensor.shape for name, tensor in weights_of(self.model).tensors.items()})
-        restart = self.restart
+        restart, doubt = self.restart, None
         if self.pruning is not None and self.pruning.done:
             restart = False  # a second learn goes on with the masks of the first
         if restart is None:
-            restart = not _holds(ticket, {name: parameters[name][0] for name in ticket.masks})
+            resumes, doubt = goes_on(ticket, policy, self._names)
+            restart = not resumes
         self.release()
         self._keeper = apply_ticket(ticket, policy, *optimizers, ignore=targets, restart=restart)
+        remember_ticket(policy, self._names)
         self._checked = self.num_timesteps
         self._guarded = writes_beside_optimizers(self.model)
         if self._guarded:
@@ -184,7 +192,8 @@ class LotteryCallback(BaseCallback):
         log.info(line)
         if self.verbose:
             print(line)
-        for warning in ticket_warnings(ticket, "this ticket") if self.warns else []:
+        warnings = [*([doubt] if doubt else []), *ticket_warnings(ticket, "this ticket")]
+        for warning in warnings if self.warns else []:
             log.warning(warning)
         self.episodes = Episodes(self.episodes.returns.maxlen or 1)
         self.episodes.watch(self.training_env)
@@ -193,21 +202,25 @@ class LotteryCallback(BaseCallback):
     def _forget_another(self, policy: nn.Module) -> None:
         # Another model has a ticket of its own, unless it is the earlier one, saved and loaded.
         known = None if self._policy is None else self._policy()
-        same = known is policy or (self.final_ticket is not None and _has(policy, self.final_ticket))
+        same = known is policy or (self.final_ticket is not None and holds_ticket(self.final_ticket, policy))
         if self._policy is not None and not same:
-            self._start = None
+            self._start, self._source = None, ""
             self.pruning = self.pruning if self.ticket is not None else None
         self._policy = weakref.ref(policy)
 
     def _ticket(self) -> Ticket:
         if self.ticket is None:
             return self._ticket_without_search()
+        start = None if self.restart else self._start
+        if start is not None and goes_on(start, bare_policy(self.model), self._names)[0]:
+            return start  # made anew, a control would have trained values for fresh ones
         ticket = self.ticket if isinstance(self.ticket, Ticket) else Ticket.load(self.ticket)
         if self.kind in (WINNING, ticket.origin.kind):
             return ticket
         rewind = None if self.rewind is None else read_weights(self.rewind)
         fresh = weights_of(self.model)
         seed = self._control_seed(ticket.origin.round)
+        self._source = f"{self.kind} {seed} of {ticket.content}"
         return control_ticket(self.kind, ticket, seed, fresh=fresh, rewind=rewind, outside=self.outside)
 
     def _control_seed(self, round_: int) -> int:
@@ -218,9 +231,9 @@ class LotteryCallback(BaseCallback):
         assert self.surviving is not None
         if self._start is None or self.restart:
             self.pruning, words = None, scope_words(self.scope, algorithm_of(self.model))
-            self._start = ticket_without_search(
-                self.kind, weights_of(self.model), self.surviving, scope=words, seed=self._control_seed(0)
-            )
+            seed, start = self._control_seed(0), weights_of(self.model)
+            self._start = ticket_without_search(self.kind, start, self.surviving, scope=words, seed=seed)
+            self._source = "" if self.kind in IN_TRAINING else f"{self.kind} {seed} {self.surviving} {words}"
             if self.kind in IN_TRAINING:
                 schedule = self.schedule.for_kind(IN_TRAINING[self.kind], _EPOCHS)
                 survivors = survivors_of(self.surviving, self._start.masks.pool)
@@ -272,6 +285,8 @@ class LotteryCallback(BaseCallback):
                 self._note_masks()
             if self._keeper is not None and self._keeper.attached:
                 self._keeper.enforce()
+            if self.final_ticket is not None:  # with the masks that were found in training
+                remember_ticket(bare_policy(self.model), {*self._names, self.final_ticket.content})
         finally:
             self.release()
 
@@ -285,22 +300,3 @@ class LotteryCallback(BaseCallback):
         if self._loading is not None:
             self._loading.remove()
             self._loading = None
-
-
-def _has(policy: nn.Module, ticket: Ticket) -> bool:
-    parameters = {name: each[0] for name, each in live_parameters(policy, target_names(policy)).items()}
-    shapes = {name: parameters[name].shape for name in ticket.masks if name in parameters}
-    return shapes == {name: mask.shape for name, mask in ticket.masks.items()} and _holds(ticket, parameters)
-
-
-def _holds(ticket: Ticket, parameters: Mapping[str, Tensor]) -> bool:
-    masks = ticket.masks
-    if not masks.pruned:
-        return False
-    zeros = 0
-    for name, mask in masks.items():
-        values, start = parameters[name].detach().cpu(), ticket.weights[name]
-        if bool((values[~mask] != 0).any()):
-            return False
-        zeros += int(((values == 0) & (start != 0)).sum())
-    return zeros <= _MOST_ZEROS * masks.surviving

@@ -15,12 +15,24 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import REMAINING, Point, coinciding, parse_point
 from lottery_core.masking import check_optimizer
-from lottery_core.pruning import BEST_OF, BUDGET, CONTROLS, IN_TRAINING, UNPRUNED, WINNING, parse_search
-from lottery_core.tickets import Ticket
+from lottery_core.pruning import (
+    BEST_OF,
+    BUDGET,
+    CONTROLS,
+    GRADUAL,
+    IN_TRAINING,
+    REWIND,
+    UNPRUNED,
+    WINNING,
+    PruningSchedule,
+)
+from lottery_core.tickets import ALL, Ticket
 from sb3_lottery.backends import env_spec
 from sb3_lottery.models import optimizers_of
 from sb3_lottery.training.spec import UNITS, TrainingSpec
 
+_REWOUND = [name for name, control in CONTROLS.items() if control.needs == REWIND]
+_SCHEDULED_KINDS = [name for name, each in IN_TRAINING.items() if not each.steps]
 _SCHEDULED = {"lr_schedule": "learning_rate", "clip_range": "clip_range", "clip_range_vf": "clip_range_vf"}
 
 
@@ -41,6 +53,11 @@ def check_model(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = N
         raise ConfigError("the model has no environment")
     _check_frequency(model, n_envs or model.env.num_envs)
     most = most_reached(model, spec.length, n_envs)
+    if getattr(model, "gradient_steps", 1) == 0:
+        raise ConfigError(
+            f"{type(model).__name__} with gradient_steps=0 never updates: set it to at least 1, or to -1 for one "
+            "gradient step per timestep"
+        )
     if most.get("updates") == 0:
         raise ConfigError(
             f"{type(model).__name__} would not update once in {spec.length}: train longer, or set a smaller "
@@ -136,7 +153,7 @@ def early_rewind(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | None = 
         return None
     return (
         f"WARNING: the rewind point {point} lies before the first update, which {type(model).__name__} makes after "
-        f"{first:,} timesteps ({_why_first(model)}), so tickets would be rewound to the initialisation: choose a later "
+        f"{first:,} timesteps ({why_first(model)}), so tickets would be rewound to the initialisation: choose a later "
         "point, or say init"
     )
 
@@ -177,7 +194,8 @@ def _rollouts_before(model: BaseAlgorithm, spec: TrainingSpec, n_envs: int | Non
     return math.ceil(point.count / length) - 1
 
 
-def _why_first(model: BaseAlgorithm) -> str:
+def why_first(model: BaseAlgorithm) -> str:
+    """Return what the number of timesteps before the first update comes from, for messages."""
     return "n_steps x environments" if isinstance(model, OnPolicyAlgorithm) else "learning_starts"
 
 
@@ -251,24 +269,6 @@ def rollout_length(model: BaseAlgorithm, n_envs: int | None = None) -> int | Non
     return int(steps) * envs if isinstance(model, OnPolicyAlgorithm) and steps else None
 
 
-def check_search(model: BaseAlgorithm, spec: TrainingSpec, search: str, n_envs: int | None = None) -> None:
-    """Check that rounds which search for a share of the training update the network, as far as that is known.
-
-    :param model: model with its environment
-    :param spec: length of training, rewind point and score
-    :param search: how far search rounds train, see ``--search``
-    :param n_envs: number of environments in training; ``None`` is that of the model
-    :raises ConfigError: they would end before the first update, and prune the weights that they start from
-    """
-    share, first, length = parse_search(search).share, first_update(model, n_envs), spec.remaining or spec.length
-    if share is None or first is None or length.unit != "timesteps" or share * length.count > first:
-        return
-    raise ConfigError(
-        f"--search {search} of {length} ends before the first update, which {type(model).__name__} makes after "
-        f"{first:,} timesteps ({_why_first(model)}), so it would prune untrained weights: search longer"
-    )
-
-
 def check_makeable(kind: str, ticket: str | Path | Ticket | None) -> None:
     """Check that a kind of ticket exists outside an experiment, and can be made from a ticket if one is given.
 
@@ -291,3 +291,33 @@ def check_makeable(kind: str, ticket: str | Path | Ticket | None) -> None:
     raise ConfigError(
         f"a ticket of kind '{kind}' cannot be made from one of kind '{given}'; kind accepts {', '.join(kinds)}"
     )
+
+
+def check_effects(
+    kind: str,
+    from_ticket: bool,
+    scope: str | Sequence[str],
+    schedule: PruningSchedule,
+    rewind: str | Path | None,
+    outside: str,
+) -> None:
+    """Check that no option of a :class:`~sb3_lottery.LotteryCallback` was given that has no effect on its kind.
+
+    :param kind: a known kind
+    :param from_ticket: whether a ticket was given
+    :param scope: which parameters are in the pool
+    :param schedule: schedule of kind ``"gradual"``
+    :param rewind: path of the weights at the rewind point
+    :param outside: where parameters outside the scope start
+    :raises ConfigError: an option has no effect, or there is no such file
+    """
+    if from_ticket and scope != ALL:
+        raise ConfigError("scope is for a kind without a ticket: the ticket says which parameters are in the pool")
+    if schedule != GRADUAL and (from_ticket or kind not in _SCHEDULED_KINDS):
+        raise ConfigError(f"gradual is for kind {' or '.join(_SCHEDULED_KINDS)} without a ticket, not for '{kind}'")
+    if not from_ticket and outside != REWIND:
+        raise ConfigError("outside is for controls that are made from a ticket")
+    if rewind is not None and not (from_ticket and kind in _REWOUND):
+        raise ConfigError(f"rewind is for kind {' or '.join(_REWOUND)} made from a ticket, not for '{kind}'")
+    if rewind is not None and not Path(rewind).is_file():
+        raise ConfigError(f"there are no weights at {rewind}: No such file")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from lottery_core.errors import ConfigError, LotteryError, RunError
 from lottery_core.experiments import SHARED, FinishedInProcess, Run
@@ -76,28 +77,56 @@ def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallb
     return some
 
 
+def references_to(model: BaseAlgorithm) -> list[weakref.ref[Any]]:
+    """Return references to what no two runs may share: the model, its policy, and all layers of its environments.
+
+    :param model: any SB3 model
+    """
+    return [weakref.ref(part) for part in (model, model.policy, *_layers(model.env))]
+
+
+def _layers(env: VecEnv | None) -> Iterator[Any]:
+    # Wrappers have the statistics of a normalisation, for example.
+    layer: Any = env
+    while layer is not None:
+        yield layer
+        for single in layer.envs if isinstance(layer, DummyVecEnv) else ():
+            inner: Any = single
+            while isinstance(inner, gymnasium.Env):
+                yield inner
+                inner = getattr(inner, "env", None)
+        layer = getattr(layer, "venv", None)
+
+
 def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref.ref[Any]]) -> None:
-    """Check that ``make_model`` makes a new model in every call.
+    """Check that ``make_model`` makes a new model with new environments in every call.
 
     It is called a second time only if something still refers to an object of the first model.
 
     :param make_model: makes a fresh model from a seed
     :param seed: the seed
-    :param earlier: the model of the first call and its policy
-    :raises ConfigError: the second model is the first one, or has its policy
+    :param earlier: :func:`references_to` the model of the first call
+    :raises ConfigError: the second model is the first one, or has its policy or its environments
     """
     gc.collect()
     if all(reference() is None for reference in earlier):
         return
     model = call_make_model(make_model, seed)
-    shared = [reference() for reference in earlier]
+    shared = [part for part in (reference() for reference in earlier) if part is not None]
     if any(part is other for part in (model, model.policy) for other in shared):
         raise ConfigError(
             "make_model returned the same model (or policy) twice: every run trains a model of its own, so make a new "
             "one in each call"
         )
-    if model.env is not None:
-        model.env.close()
+    try:
+        if any(part is other for part in _layers(model.env) for other in shared):
+            raise ConfigError(
+                "make_model returned the same environment twice: runs would share its state and its normalisation, and "
+                "close it for each other, so make a new one in each call"
+            )
+    finally:
+        if model.env is not None:
+            model.env.close()
 
 
 class InProcess:

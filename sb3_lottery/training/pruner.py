@@ -14,9 +14,9 @@ from torch.utils.hooks import RemovableHandle
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
 from lottery_core.masking import MaskKeeper
-from lottery_core.pruning import IN_TRAINING, GradientSums, PruningInTraining, PruningSchedule
+from lottery_core.pruning import IN_TRAINING, GradientSums, PruningInTraining, PruningSchedule, parse_search
 from sb3_lottery.models import bare_policy, mask_targets, optimizers_of, writes_beside_optimizers
-from sb3_lottery.training.checks import check_search, first_update, rollout_length
+from sb3_lottery.training.checks import first_update, rollout_length, why_first
 from sb3_lottery.training.spec import TrainingSpec
 
 log = logging.getLogger("sb3_lottery")
@@ -180,10 +180,21 @@ def check_room(
     :param n_envs: number of environments in training; ``None`` is that of the model
     :raises ConfigError: there is no room
     """
-    check_search(model, spec, search, n_envs)
+    _check_search(model, spec, search, n_envs)
     for kind in (IN_TRAINING[name] for name in kinds if name in IN_TRAINING):
         length = (spec.remaining if kind.rewinds else None) or spec.length
         check_pruning(model, gradual.for_kind(kind, spec.epochs), length, n_envs, kind.by_gradient)
+
+
+def _check_search(model: BaseAlgorithm, spec: TrainingSpec, search: str, n_envs: int | None = None) -> None:
+    # Rounds that search for a share of the training must update the network, as far as that is known.
+    share, first, length = parse_search(search).share, first_update(model, n_envs), spec.remaining or spec.length
+    if share is None or first is None or length.unit != "timesteps" or share * length.count > first:
+        return
+    raise ConfigError(
+        f"--search {search} of {length} ends before the first update, which {type(model).__name__} makes after "
+        f"{first:,} timesteps ({why_first(model)}), so it would prune untrained weights: search longer"
+    )
 
 
 def check_pruning(

@@ -111,7 +111,7 @@ def spec_of_length(total_timesteps: int, rewind: str | None, score_episodes: int
         raise ConfigError(f"total_timesteps must be at least 1, not {total_timesteps}")
     # The number of epochs divides the length, so that the length is exact.
     epochs = next(count for count in range(min(_EPOCHS, total_timesteps), 0, -1) if total_timesteps % count == 0)
-    word = str(rewind or f"timesteps:{total_timesteps // _EPOCHS}")
+    word = f"timesteps:{total_timesteps // _EPOCHS}" if rewind is None else str(rewind)
     point, rate_restarts = parse_rewind(word, option="rewind", words=KEPT)
     epoch = Point("timesteps", total_timesteps // epochs)
     return TrainingSpec(epoch, epochs, point, score_episodes, rate_restarts, after_rewind)

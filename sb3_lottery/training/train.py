@@ -45,7 +45,7 @@ from lottery_core.pruning import (
     starts_rewound,
 )
 from lottery_core.tickets import Ticket, Weights
-from sb3_lottery.models import weights_of
+from sb3_lottery.models import bare_policy, copy_to_targets, optimizers_of, weights_of
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model, last_rate
 from sb3_lottery.training.recorder import KeepPoint, Recorder, Report
@@ -71,7 +71,8 @@ def train(
 ) -> Score:
     """Train ``model`` as one run and write ``model.zip``, ``curve.csv`` and ``score.json``.
 
-    A dense run (without a ticket) also writes ``init.safetensors`` and ``rewind.safetensors``. A model with
+    A dense run (without a ticket) also writes ``init.safetensors`` and ``rewind.safetensors``; like a ticket it begins
+    with new optimizer state and with target networks that are copies, also of a model that was loaded. A model with
     ``VecNormalize`` around its environments also writes ``vecnormalize.pkl``, for ``VecNormalize.load``.
 
     :param model: fresh model with its environment
@@ -95,6 +96,7 @@ def train(
     keep: Callable[[Weights], None] | None = None
     callbacks: list[BaseCallback] = []
     if ticket is None:
+        _begin_as_tickets_do(model)
         weights_of(model).save(folder / paths.INIT)
         keep = lambda weights: weights.save(folder / paths.REWIND)  # noqa: E731
     else:
@@ -134,6 +136,13 @@ def train(
     return score
 
 
+def _begin_as_tickets_do(model: BaseAlgorithm) -> None:
+    # A model that was loaded has the optimizer state and the target networks of its earlier training.
+    for optimizer in optimizers_of(model):
+        optimizer.state.clear()
+    copy_to_targets(bare_policy(model))
+
+
 def _keeper(folder: Path) -> KeepPoint:
     def keep(weights: Weights, counts: Mapping[str, int]) -> None:
         write_json(folder / paths.REWIND_COUNTS, counts)
@@ -164,9 +173,14 @@ def _learn(model: BaseAlgorithm, spec: TrainingSpec, callbacks: list[BaseCallbac
 def _learn_the_rest(model: BaseAlgorithm, length: Point, before: int, callback: BaseCallback) -> int:
     # SB3's schedules follow the share of all timesteps; the replay buffer is empty again, so it is filled again first.
     model.num_timesteps = before
+    starts = getattr(model, "learning_starts", 0)
     if isinstance(model, OffPolicyAlgorithm):
         model.learning_starts += before
-    model.learn(length.count - before, callback=callback, reset_num_timesteps=False)
+    try:
+        model.learn(length.count - before, callback=callback, reset_num_timesteps=False)
+    finally:
+        if isinstance(model, OffPolicyAlgorithm):
+            model.learning_starts = starts  # that of the zip
     return before
 
 

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from lottery_core import Ticket
+from lottery_core.checkpoints.read import Facts
+from lottery_core.cli.hand_pruned import rewind_word
+from lottery_core.files import write_json
 from tests.conftest import one_line
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import load
@@ -42,6 +45,25 @@ def test_what_the_earlier_weights_are(earlier: str, expected: str, dense: Path, 
     words = ["--rewind", file, "--rate", 0.5, *more, "-o", tmp_path / "t.safetensors"]
     helpers.lottery("prune", dense / "checkpoint_last.pt", *words)
     assert Ticket.load(tmp_path / "t.safetensors").origin.rewind == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "counts", "expected"),
+    [
+        ("updates:1200", {"updates": 1000}, "updates:1000"),
+        ("updates:1200", None, "updates:1200"),
+        ("epochs:2", {"updates": 1000}, "epochs:2"),
+        ("init", {"updates": 0}, "init"),
+    ],
+)
+def test_the_weights_say_more_than_the_last_option(
+    word: str, counts: dict[str, int] | None, expected: str, tmp_path: Path
+) -> None:
+    """The option may have changed after they were written, in versions that did not refuse it."""
+    if counts is not None:
+        write_json(tmp_path / "rewind.json", counts)
+    files = tmp_path / "checkpoint_last.pt", tmp_path / "rewind.safetensors"
+    assert rewind_word(*files, Facts(origin={"rewind_point": word}), Facts(), None) == expected
 
 
 @pytest.mark.parametrize("form", ["plain", "csr", "shrunk"])

@@ -27,3 +27,10 @@ def test_command_lines_are_compared_option_by_option() -> None:
 def test_other_lists_are_shown_whole() -> None:
     assert differences({"scope": ["all"]}, {"scope": ["layers", "fc1"]}) == ["scope: all -> layers fc1"]
     assert differences({"a": {"b": None}}, {"a": {"b": 3}}) == ["a.b: not set -> 3"]
+
+
+def test_nan_is_no_change_and_a_number_may_be_written_otherwise() -> None:
+    nan, other = float("nan"), float("nan")
+    assert differences({"a": [1, {"x": nan}], "b": nan}, {"a": [1.0, {"x": other}], "b": other}) == []
+    assert differences({"a": [nan]}, {"a": [0.5]}) == ["a: nan -> 0.5"]
+    assert differences({"a": [1]}, {"a": [1, 2]}) == ["a: 1 -> 1 2"]

@@ -124,7 +124,10 @@ def test_area_and_bound(recipe: ModuleType) -> None:
     assert table.area([(1.0, 10.0), (2.0, 10.0), (4.0, 6.0)]) == pytest.approx((10 * 1 + 8 * 2) / 3)
     assert table.area([(1.0, 10.0)]) == 10
     assert math.isnan(table.lower_bound([0.1]))
-    assert table.lower_bound([0.1, 0.1]) == pytest.approx(0.1)
+    # Neither has a spread that would say how wrong its mean may be.
+    assert math.isnan(table.lower_bound([0.1, 0.1]))
+    assert math.isnan(table.lower_bound([0.1, math.nan]))
+    assert math.isnan(table.lower_bound([0.1, math.inf, 0.2]))
     # Student's t of one degree of freedom at 95% is 6.3138; the standard error of -1 and 1 is 1.
     assert table.lower_bound([-1.0, 1.0]) == pytest.approx(-6.3138, abs=1e-3)
 
@@ -148,6 +151,30 @@ def test_only_levels_that_both_score_are_compared(out: Path, recipe: ModuleType,
     dense = fmean(row.score for row in source.rows if row.kind == "dense")
     shares = [(winning[seed, 2].score + winning[seed, 3].score) / 2 for seed in (1, 2)]
     assert before.area_plain == pytest.approx(fmean((share - 1) / (dense - 1) for share in shares))
+
+
+def test_a_training_that_diverged_counts_as_the_worst(out: Path, recipe: ModuleType) -> None:
+    """And without a floor there is no area, which must not end the table."""
+    table = sys.modules["table"]
+    full, cheap = (source_of(out / "tiny" / way) for way in ("plain", "half"))
+    searches = read_searches(out / "tiny" / "half")
+
+    def with_score(score: float) -> dict[str, float]:
+        rows = [
+            replace(row, score=score) if (row.kind, row.seed, row.round) == ("winning", 1, 3) else row
+            for row in cheap.rows
+        ]
+        return table.compared(full, replace(cheap, rows=rows), searches, [1, 2])
+
+    worst = min(row.score for row in cheap.rows if (row.kind, row.seed, row.round) != ("winning", 1, 3))
+    assert with_score(math.nan) == pytest.approx(with_score(worst), nan_ok=True)
+    assert math.isfinite(with_score(math.inf)["bound"])
+    alike = [
+        replace(source, rows=[replace(row, score=1.0) for row in source.rows if row.kind != "floor"])
+        for source in (full, cheap)
+    ]
+    found = table.compared(*alike, searches, [1, 2])
+    assert all(math.isnan(found[name]) for name in ("area", "difference", "bound"))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lottery_core.experiments import write_csv
+from lottery_core.reports import Answer, answer, question_of
 from recipes.upkeep import claims
-from tests.lottery_core.reports.answer.rows import rows
+from tests.lottery_core.reports.answer.rows import LABEL, rows
 
 HIGH, LOW = [1.0, 1.0, 0.9], [1.0, 0.5, 0.1]
 
@@ -52,6 +53,42 @@ def test_the_verdict_of_a_difference(
     write_csv(tmp_path / "games/results.csv", rows(scores, (1.0,) * seeds, floor=None, label="reward"))
     (found,) = claims.findings(claim)
     assert re.fullmatch(r"[+-][\d.]+ in reward \([+-][\d.]+ to [+-][\d.]+\)", found.effect)
+
+
+def _answered(scores: dict[str, list[list[float]]], seeds: int) -> Answer:
+    return answer(rows(scores, (1.0,) * seeds), question_of(LABEL, ""))
+
+
+def test_a_contrast_behind_one_that_is_not_shown_is_not_tested() -> None:
+    """Its interval contradicts a claim all the same."""
+    high, low = ([[score - seed / 100 for score in line] for seed in range(8)] for line in (HIGH, LOW))
+    late = claims.Claim("late", "winning", "no-rewind", ())
+    spread = [[score + seed / 500 for score in line] for seed, line in enumerate(high)]
+    found = claims.of_contrast(late, _answered({"winning": high, "random": high, "no-rewind": spread[::-1]}, 8))
+    assert found is not None
+    assert found[:2] == (8, "not tested")
+    gone = _answered({"winning": low, "random": low, "no-rewind": spread}, 8)
+    found = claims.of_contrast(late, gone)
+    assert found is not None
+    assert found[:2] == (8, "contradicted")
+    few = {"winning": low[:3], "random": low[:3], "no-rewind": spread[:3]}
+    found = claims.of_contrast(late, _answered(few, 3))
+    assert found is not None
+    assert found[:2] == (3, "cannot tell")
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(5, "contradicted"), (1, "cannot tell")])
+def test_a_size_that_is_kept_at_no_level(seeds: int, verdict: str) -> None:
+    claim = claims.Claim("small", "winning", "", (), 1 / 3)
+    found = _answered({"winning": [[0.1] * 4] * seeds}, seeds)
+    assert claims.of_size(claim, found) == (seeds, verdict, "keeps it at no level")
+
+
+def test_the_seeds_of_a_size_are_those_that_are_finished() -> None:
+    scores = {"winning": [[1.0, 1.0, 0.1, 0.1]] * 3 + [[1.0]]}
+    found = claims.of_size(claims.Claim("small", "winning", "", (), 0.9), _answered(scores, 4))
+    assert found is not None
+    assert found[:2] == (3, "shown")
 
 
 @pytest.mark.parametrize(("surviving", "verdict"), [(0.9, "shown"), (0.001, "contradicted")])

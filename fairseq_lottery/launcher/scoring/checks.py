@@ -41,7 +41,7 @@ def check_scoring(experiment: Experiment, task: Any, cfg: Any, model: Any) -> No
             import sacrebleu  # noqa: F401
         except ImportError as error:
             raise ConfigError("BLEU, chrF and TER need sacrebleu: pip install sacrebleu") from error
-        _check_generation(task, FairseqArguments(experiment.settings["arguments"]), experiment)
+        _check_generation(task, model, FairseqArguments(experiment.settings["arguments"]), experiment)
     if asked.intersection((LOG_PPL, LOSS)):
         sample = _sample(task, cfg, model, scoring["gen_subset"])
         if LOG_PPL in asked:
@@ -65,18 +65,19 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = (), gpu
     if cfg.checkpoint.checkpoint_suffix:
         raise ConfigError("--checkpoint-suffix gives the checkpoint that is pruned another name: leave it out")
     epochs, interval = int(cfg.optimization.max_epoch or 0), cfg.checkpoint.save_interval
-    if epochs and epochs % interval:
+    most = int(cfg.optimization.max_update or 0)
+    left_out = bool(epochs and epochs % interval)
+    lengths = Lengths.of(cfg, gpus, of_epochs=True) if most and (left_out or average > 1) else None
+    # Where --max-update ends the training, fairseq saves whatever the interval is.
+    if left_out and (lengths is None or lengths.until(epochs) < most):
         raise ConfigError(
             f"--save-interval {interval} does not save the last of {epochs} epochs, which is pruned and scored: leave "
             "it out, or let it divide --max-epoch"
         )
     if average == 1:
         return
-    if int(cfg.optimization.max_update or 0):
-        lengths = Lengths.of(cfg, gpus, of_epochs=True)
-        enough = average * interval  # of all epochs of a long training the sum takes minutes
-        enough = min(enough, epochs) if epochs else enough
-        epochs = sum(lengths.until(epoch) <= lengths.updates for epoch in range(1, enough + 1))
+    if lengths is not None:
+        epochs = lengths.whole_epochs()
     if cfg.checkpoint.no_epoch_checkpoints:
         raise ConfigError(f"--average {average} needs the checkpoints of epochs: leave --no-epoch-checkpoints out")
     if 0 < cfg.checkpoint.keep_last_epochs < average:
@@ -84,7 +85,7 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = (), gpu
             f"--average {average} needs the checkpoints of {average} epochs, but --keep-last-epochs "
             f"{cfg.checkpoint.keep_last_epochs} keeps fewer: raise it, or lower --average"
         )
-    if epochs // interval < average and (epochs or cfg.optimization.max_update):
+    if epochs // interval < average and (epochs or most):
         raise ConfigError(
             f"--average {average} needs the checkpoints of {average} epochs, and the training leaves fewer: "
             "train longer, or lower --average"
@@ -98,7 +99,7 @@ def check_checkpoints(cfg: Any, average: int, finished: Iterable[Path] = (), gpu
             )
 
 
-def _check_generation(task: Any, arguments: FairseqArguments, experiment: Experiment) -> None:
+def _check_generation(task: Any, model: Any, arguments: FairseqArguments, experiment: Experiment) -> None:
     from fairseq import options
 
     scoring = experiment.scoring
@@ -135,8 +136,25 @@ def _check_generation(task: Any, arguments: FairseqArguments, experiment: Experi
         references = read_lines(Path(scoring["reference"]))
         if len(references) != len(dataset):
             raise ConfigError(f"{scoring['reference']} has {len(references)} lines, but {split} has {len(dataset)}")
+        if parsed.skip_invalid_size_inputs_valid_test:
+            _check_lengths(task, model, dataset, scoring)
     if set(scoring["score"]).intersection(TRANSLATED) - {SUBWORD_BLEU} and not decodes(generating):
         _check_targets(task, dataset, parsed, references, scoring)
+
+
+def _check_lengths(task: Any, model: Any, dataset: Any, scoring: Mapping[str, Any]) -> None:
+    # fairseq-generate leaves out what is too long, as fairseq/tasks/fairseq_task.py:get_batch_iterator does.
+    from fairseq import utils
+
+    most = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+    kept = task.filter_indices_by_size(dataset.ordered_indices(), dataset, most, ignore_invalid_inputs=True)
+    too_long = len(dataset) - len(kept)
+    if too_long:
+        raise ConfigError(
+            f"{scoring['reference']} has a line for each sentence of the {scoring['gen_subset']} split, but with "
+            f"--skip-invalid-size-inputs-valid-test fairseq-generate leaves out {too_long} of them as too long: "
+            "raise --max-source-positions and --max-target-positions, or leave --reference out"
+        )
 
 
 def _check_targets(task: Any, dataset: Any, parsed: Any, references: list[str], scoring: Mapping[str, Any]) -> None:

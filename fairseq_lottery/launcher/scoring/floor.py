@@ -14,6 +14,7 @@ from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.checkpoint import load_state
 from fairseq_lottery.launcher.scoring.generation import generate_arguments, score_translations, translate
 from fairseq_lottery.launcher.scoring.scores import load, not_scored, task_loss
+from fairseq_lottery.lengths import shards_of
 from fairseq_lottery.names import INITIAL_WEIGHTS, LAST, LOG_PPL, LOSS, TRANSLATED
 from lottery_core.errors import RunError
 from lottery_core.experiments import Experiment, Score, paths
@@ -77,19 +78,23 @@ def unigram_log_perplexity(checkpoint: Path, split: str) -> float:
     :raises RunError: a split has no words
     """
     train = load_state(checkpoint)["cfg"]["dataset"]["train_subset"]
-    seen, scored = (_counts(checkpoint, name) for name in (train, split))
+    seen, scored = _counts(checkpoint, train, True), _counts(checkpoint, split)
     smoothed = seen + 1
     return float(-(scored * (smoothed / smoothed.sum()).log()).sum() / scored.sum())
 
 
-def _counts(checkpoint: Path, split: str) -> Tensor:
-    # How often each symbol of the dictionary, except the padding, is a target.
+def _counts(checkpoint: Path, split: str, whole: bool = False) -> Tensor:
+    # How often each symbol of the dictionary, except the padding, is a target; whole: in all shards and parts.
     loaded = load(checkpoint, split, cpu=True)
-    symbols, left_out = loaded.task.target_dictionary, torch.tensor(not_scored(loaded.task))
+    task = loaded.task
+    symbols, left_out = task.target_dictionary, torch.tensor(not_scored(task))
     counts = torch.zeros(len(symbols), dtype=torch.float64)
-    for sample in loaded.batches():
-        target = sample["target"].reshape(-1)
-        counts += torch.bincount(target[~torch.isin(target, left_out)], minlength=len(symbols))
+    for epoch in range(1, shards_of(task) + 1) if whole else (1,):
+        if whole:  # as fairseq/trainer.py:get_train_iterator
+            task.load_dataset(split, epoch=epoch, combine=True)
+        for sample in loaded.batches():
+            target = sample["target"].reshape(-1)
+            counts += torch.bincount(target[~torch.isin(target, left_out)], minlength=len(symbols))
     if not counts.any():
         raise RunError(f"the {split} split has no words")
     return counts[torch.arange(len(symbols)) != symbols.pad()]

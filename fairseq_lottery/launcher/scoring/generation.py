@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -51,7 +52,11 @@ def translate(checkpoint: Path, arguments: FairseqArguments, folder: Path) -> Tr
     :raises RunError: ``fairseq-generate`` failed
     """
     command = [sys.executable, "-m", "fairseq_cli.generate", *arguments.words, "--path", str(checkpoint)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Whatever the locale is, both sides have one encoding.
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False
+    )
     write_text(folder / TEXT, done.stdout)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit {done.returncode}"]
@@ -164,8 +169,15 @@ def decodes(arguments: FairseqArguments) -> bool:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file; only a line feed ends a line (``str.splitlines`` has ten other line ends)."""
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    """Read the lines of a text file, which end where they do for ``fairseq-preprocess``: at line feeds and returns.
+
+    :param path: the file, in UTF-8, with or without a byte-order mark; ``str.splitlines`` has eight more line ends
+    :raises ConfigError: the file is not in UTF-8
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8: {error}") from error
 
 
 def _lines(text: str, kind: str) -> list[str]:

@@ -281,9 +281,9 @@ def by_command(command: str, checkpoint: Path, folder: Path, trial: bool = False
     environment = {**os.environ, "LOTTERY_CHECKPOINT": str(checkpoint.resolve())}
     if trial:
         environment["LOTTERY_TRIAL"] = "1"
-    errors = subprocess.PIPE if trial else None
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE if trial else None}
     done = subprocess.run(
-        command, shell=True, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
+        command, shell=True, cwd=folder, env=environment, **streams, text=True, errors="replace", check=False
     )
     if not trial:
         sys.stdout.write(done.stdout)

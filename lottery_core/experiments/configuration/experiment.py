@@ -109,9 +109,11 @@ class Experiment(Settings):
         before = self.check_same_as_before()
         whole = self
         if before:
+            # Kinds of which nothing has begun may not go with the search of this command.
+            kinds = () if only_dense(self.out) else before["kinds"]
             whole = replace(
                 self,
-                kinds=tuple(kind for kind in KINDS if kind in {*before["kinds"], *self.kinds}),
+                kinds=tuple(kind for kind in KINDS if kind in {*kinds, *self.kinds}),
                 seeds=tuple(dict.fromkeys([*before["seeds"], *self.seeds])),
                 rounds=max(before["rounds"], self.rounds),
                 repeat_noise=max(before.get("repeat_noise", 1), self.repeat_noise),

@@ -73,7 +73,7 @@ class Processes:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / paths.LOG, "ab") as log:
-                log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
+                log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode(errors="replace"))
                 log.flush()
                 process = subprocess.Popen(
                     command,

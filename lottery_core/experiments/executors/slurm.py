@@ -249,7 +249,8 @@ class Work:
         environment = child_environment(self.threads)
         with open(self.folder / paths.LOG, "ab") as log:
             where = f"job {os.environ.get('SLURM_JOB_ID', '?')} on {os.uname().nodename}"
-            log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {where}: {shlex.join(self.command)}\n".encode())
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {where}: {shlex.join(self.command)}"
+            log.write(f"\n{line}\n".encode(errors="replace"))
             log.flush()
             try:
                 process = subprocess.Popen(
@@ -261,7 +262,7 @@ class Work:
                     preexec_fn=die_with(os.getpid()),
                 )
             except OSError as error:
-                log.write(f"cannot start {self.command[0]}: {error.strerror or error}\n".encode())
+                log.write(f"cannot start {self.command[0]}: {error.strerror or error}\n".encode(errors="replace"))
                 code = 2
             else:
                 code = process.wait()

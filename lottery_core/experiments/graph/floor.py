@@ -104,6 +104,7 @@ class FloorStop:
     :param scored: all scored rounds, rising
     :param needs: returns the runs that must be done before a run can start
     :param sign: 1 where higher scores are better, -1 where lower ones are
+    :param measured_by: the run whose process measures the floor, if it is not measured yet; levels wait for it
     :raises ConfigError: ``count`` is below 1
     """
 
@@ -114,11 +115,13 @@ class FloorStop:
         scored: Iterable[int],
         needs: Callable[[Run], Iterable[Run]],
         sign: float = 1.0,
+        measured_by: Run | None = None,
     ) -> None:
         check_levels_at_floor(count)
         self.count, self.needs = count, needs
         self._read, self._sign = floor, sign
         self._floor: float | None = None
+        self._measured_by = measured_by
         self.scored = sorted(scored)
         self._scores: dict[tuple[int, str], dict[int, float]] = defaultdict(dict)  # seed, kind -> round -> score
 
@@ -131,6 +134,16 @@ class FloorStop:
         """
         if not run.search and run.noise == 1 and run.kind not in BEST_OF:
             self._scores[run.seed, run.kind][run.round] = score
+
+    def lost_floor(self, run: Run) -> bool:
+        """Take note of a run that has ended, and return whether it was to measure the floor but did not.
+
+        :param run: a run that has finished or failed
+        """
+        if run != self._measured_by:
+            return False
+        self._measured_by = None
+        return self._measured() is None
 
     def left_out(self, waiting: Iterable[Run]) -> list[Run]:
         """Return the waiting runs that are not needed: their kind has ended, and no run that goes on needs them.
@@ -151,8 +164,12 @@ class FloorStop:
         place = self.scored.index(run.round)
         before = self.scored[max(0, place - self.count) : place]
         scores = [self._scores[run.seed, run.kind].get(round_) for round_ in before]
+        if len(before) < self.count:
+            return False
+        if self._measured_by is not None and self._measured() is None:  # soon it is known which scores are low
+            return True
         unknown = any(score is None for score in scores)
-        return len(before) == self.count and unknown and all(score is None or self._low(run, score) for score in scores)
+        return unknown and all(score is None or self._low(run, score) for score in scores)
 
     def _ended(self, run: Run) -> bool:
         dense_score, floor = self._dense(run), self._measured()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lottery_core.errors import ConfigError
@@ -88,4 +89,5 @@ def read_searches(out: Path, experiment: Experiment | None = None) -> list[Row]:
 
 
 def _warn(line: str) -> None:
-    print(printable(line, 1000), file=sys.stderr)
+    with suppress(OSError):  # nobody reads it any more
+        print(printable(line, 1000), file=sys.stderr)

@@ -45,7 +45,10 @@ def _scored(row: Row, experiment: Experiment | None) -> Row:
     if experiment is None:
         return row
     # The folder may have had another name when the run was done.
-    return replace(row, experiment=experiment.name, scoring=row.scoring or experiment.scoring_of_0_1())
+    row = replace(row, experiment=experiment.name, scoring=row.scoring or experiment.scoring_of_0_1())
+    if not row.scoring or row.scoring != experiment.scoring_text:
+        return row
+    return replace(row, score_label=experiment.score_label)  # earlier versions kept the label of the first scoring
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,19 @@ def left_out(experiment: Experiment) -> set[Run]:
     """
     plan = experiment.plan()
     waiting = [run for run in plan if not (experiment.out / run.folder / paths.MARKER).exists()]
-    found = {run for run in waiting if read_object(experiment.out / run.folder / paths.NOT_RUN).get("not_run")}
+    found = {run for run in waiting if _is_left_out(experiment, run)}
     if not found:
         return found
     needed = with_needs((run for run in waiting if not run.search and run not in found), experiment.needs)
     return found | {run for run in waiting if run.search and run not in needed}
+
+
+def _is_left_out(experiment: Experiment, run: Run) -> bool:
+    # Of another configuration, or by other scores, the record says nothing; see read_all.
+    record = read_object(experiment.out / run.folder / paths.NOT_RUN)
+    if not record.get("not_run") or not experiment.accepts(str(record.get("configuration"))):
+        return False
+    return (record.get("scoring") or experiment.scoring_of_0_1()) == experiment.scoring_text
 
 
 def why_foreign(row: Row, folder: Path) -> str | None:

@@ -22,7 +22,8 @@ class Score:
     :param returns: number of values that the score averages, e.g. of the last L episodes
     :param steps: number of environment steps or updates trained
     :param wall_seconds: wall-clock time of the run in seconds
-    :param cpu_seconds: CPU time of the run in seconds; only that of its last process if it was resumed
+    :param cpu_seconds: CPU time of the run in seconds; if it was resumed, that of its earlier processes is estimated
+        from their wall-clock time
     :param eval_score: mean return of the trained agent in new episodes; ``None`` without an evaluation
     :param eval_se: the standard error of ``eval_score``; ``None`` for fewer than two episodes
     :param eval_episodes: number of new episodes

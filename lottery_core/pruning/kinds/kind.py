@@ -121,7 +121,9 @@ def shuffled_masks(winning: Ticket, generator: torch.Generator) -> Masks:
     layout = layout_of_ticket(winning)
     if layout is not None:
         units = {layer: int(some.sum()) for layer, some in layout.alive(winning.masks).items()}
-        drawn = {layer: torch.randperm(count, generator=generator) for layer, count in layout.counts.items()}
+        drawn = {
+            layer: torch.randperm(count, generator=generator, device="cpu") for layer, count in layout.counts.items()
+        }
         return layout.masks({layer: order < units[layer] for layer, order in drawn.items()})
     return random_masks(winning, winning.masks.survivors(), generator)
 
@@ -139,8 +141,8 @@ def random_masks(winning: Ticket, survivors: Mapping[str, int], generator: torch
         if name in slices:
             result[name] = _random_with_full_slices(mask.shape, survivors[name], slices[name], generator)
             continue
-        flat = torch.zeros(mask.numel(), dtype=torch.bool)
-        flat[torch.randperm(mask.numel(), generator=generator)[: survivors[name]]] = True
+        flat = torch.zeros(mask.numel(), dtype=torch.bool, device="cpu")
+        flat[torch.randperm(mask.numel(), generator=generator, device="cpu")[: survivors[name]]] = True
         result[name] = flat.reshape(mask.shape)
     return Masks(result)
 
@@ -153,7 +155,7 @@ def random_units(layout: Layout, survivors: int, generator: torch.Generator) -> 
     :param generator: a random generator on the CPU
     """
     alive = layout.alive()
-    draws = {layer: torch.rand(count, generator=generator) for layer, count in layout.counts.items()}
+    draws = {layer: torch.rand(count, generator=generator, device="cpu") for layer, count in layout.counts.items()}
     count = Survivors(layout, alive)
     drop_lowest(alive, draws, count, layout.counts, None, count.total - survivors)
     return layout.masks(alive)
@@ -179,8 +181,8 @@ def with_full_slices(winning: Ticket, survivors: Mapping[str, int]) -> dict[str,
 def _random_with_full_slices(
     shape: torch.Size, survivors: int, dims: tuple[int, ...], generator: torch.Generator
 ) -> torch.Tensor:
-    order = torch.rand(shape, generator=generator)
+    order = torch.rand(shape, generator=generator, device="cpu")
     order = torch.where(highest_of_each_slice(order, dims), order + 1, order)
-    mask = torch.zeros(shape.numel(), dtype=torch.bool)
+    mask = torch.zeros(shape.numel(), dtype=torch.bool, device="cpu")
     mask[order.reshape(-1).argsort(descending=True)[:survivors]] = True
     return mask.reshape(shape)

@@ -14,7 +14,7 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
     for name, mask in winning.masks.items():
         survivors = values[name][mask]
         values[name] = values[name].clone()
-        values[name][mask] = survivors[torch.randperm(survivors.numel(), generator=generator)]
+        values[name][mask] = survivors[torch.randperm(survivors.numel(), generator=generator, device="cpu")]
     return winning.masks, values
 
 

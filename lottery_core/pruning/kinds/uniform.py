@@ -17,7 +17,7 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
     if layout is not None:
         return random_units(layout, winning.masks.surviving, generator), start
     sizes = [mask.numel() for mask in winning.masks.values()]
-    seed = int(torch.randint(2**31, (), generator=generator))
+    seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
     draw = numpy.random.default_rng(seed).multivariate_hypergeometric(
         sizes, winning.masks.surviving, method="marginals"
     )

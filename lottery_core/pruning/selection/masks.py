@@ -12,7 +12,7 @@ from lottery_core.errors import MaskError, PruneError
 from lottery_core.pruning.criteria import MAGNITUDE, Criterion
 from lottery_core.pruning.selection.checks import check_types, too_few
 from lottery_core.pruning.selection.pool import Candidate, Pool, smallest, survivors_above, tied, without
-from lottery_core.pruning.selection.rounding import spread
+from lottery_core.pruning.selection.rounding import rounded_to, spread
 from lottery_core.pruning.selection.shares import groups, share_out
 from lottery_core.pruning.selection.whole_units import select_units
 from lottery_core.pruning.units import Layout
@@ -34,7 +34,8 @@ def prune_masks(
 ) -> Masks:
     """Return masks that leave exactly ``survivors`` parameters, those with the highest scores.
 
-    Among equal scores, those earlier in the pool are pruned first. Weights that are divided by the norm of a slice
+    Among equal scores, those earlier in the pool are pruned first; among weights rounded to fp16 or bf16 thousands are
+    equal, and those that are pruned are spread over the pool. Weights that are divided by the norm of a slice
     (``weight_norm``, ``spectral_norm``) keep a survivor in each slice; the next smallest parameters are pruned instead.
     With an elementwise criterion this takes about one byte per parameter in addition to the given masks.
 
@@ -57,7 +58,8 @@ def prune_masks(
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
-    return select(weights, names, old, survivors, criterion, rewind, networks, layout=layout)[0]
+    ties = None if rounded_to(weights[name] for name in names) is None else [0, 0]
+    return select(weights, names, old, survivors, criterion, rewind, networks, ties, layout)[0]
 
 
 def select(
@@ -144,7 +146,9 @@ def _keep(pool: Pool, survivors: int, ties: list[int] | None) -> tuple[dict[str,
         pool.check_finite()
         if survivors:
             return survivors_above(pool, -float("inf"), ties=0), -float("inf")
-        return {name: torch.zeros(size, dtype=torch.bool) for name, size in pool.sizes().items()}, float("inf")
+        return {name: torch.zeros(size, dtype=torch.bool, device="cpu") for name, size in pool.sizes().items()}, float(
+            "inf"
+        )
     threshold, below = smallest(pool, remove)
     if ties is None:
         return survivors_above(pool, threshold, ties=remove - below), threshold

@@ -189,7 +189,7 @@ def _by_bisection(pool: Pool, k: int) -> tuple[float, int]:
         return total
 
     integer = torch.int64 if pool.dtype == torch.float64 else torch.int32
-    infinite = torch.tensor([-float("inf"), float("inf")], dtype=pool.dtype)
+    infinite = torch.tensor([-float("inf"), float("inf")], dtype=pool.dtype, device="cpu")
     low, high = (int(value) for value in key(infinite))
     while low < high:  # the largest value with fewer than k strictly below it
         middle = (low + high + 1) // 2
@@ -197,7 +197,7 @@ def _by_bisection(pool: Pool, k: int) -> tuple[float, int]:
             low = middle
         else:
             high = middle - 1
-    bits = torch.tensor(low if low >= 0 else low ^ torch.iinfo(integer).max, dtype=integer)
+    bits = torch.tensor(low if low >= 0 else low ^ torch.iinfo(integer).max, dtype=integer, device="cpu")
     return float(bits.view(pool.dtype)), count_below(low)
 
 
@@ -209,7 +209,7 @@ def survivors_above(pool: Pool, threshold: float, ties: int) -> dict[str, Tensor
     :param ties: number of survivors equal to the threshold that are pruned, the first in the order of the pool
     :returns: name -> bool tensor on the CPU, flat, in the order of the pool
     """
-    result = {name: torch.empty(size, dtype=torch.bool) for name, size in pool.sizes().items()}
+    result = {name: torch.empty(size, dtype=torch.bool, device="cpu") for name, size in pool.sizes().items()}
     for name, start, scores, mask in pool.chunks():
         keep = scores >= threshold
         if mask is not None:

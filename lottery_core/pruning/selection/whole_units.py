@@ -46,7 +46,7 @@ def select_units(
     names = {network: [name for name in layout.pool if networks[name] == network] for network in networks.values()}
     names = {network: own for network, own in names.items() if own}
     left = [count.of(own) for own in names.values()]
-    few = Survivors(layout, {layer: torch.arange(units) < 1 for layer, units in layout.counts.items()})
+    few = Survivors(layout, {layer: torch.arange(units, device="cpu") < 1 for layer, units in layout.counts.items()})
     targets = dict(zip(names, share_out(left, survivors, [few.of(own) for own in names.values()]), strict=True))
     # What networks share comes first: its units free parameters of the networks that read them.
     for network in sorted(names, key=lambda name: name != SHARED):
@@ -64,11 +64,11 @@ def unit_scores(layout: Layout, masks: Masks | None, scores_of: Callable[[str], 
     :param scores_of: name of a tensor -> its scores, of its shape
     :returns: layer -> mean scores in float64 (units)
     """
-    sums = {layer: torch.zeros(count, dtype=torch.float64) for layer, count in layout.counts.items()}
-    counts = {layer: torch.zeros(count, dtype=torch.float64) for layer, count in layout.counts.items()}
+    sums = {layer: torch.zeros(count, dtype=torch.float64, device="cpu") for layer, count in layout.counts.items()}
+    counts = {layer: torch.zeros(count, dtype=torch.float64, device="cpu") for layer, count in layout.counts.items()}
     for name, parts in layout.parts.items():
         shape = layout.pool[name]
-        mask = torch.ones(shape, dtype=torch.bool) if masks is None else masks[name]
+        mask = torch.ones(shape, dtype=torch.bool, device="cpu") if masks is None else masks[name]
         if not is_layer(name, mask):
             continue
         values = scores_of(name).cpu().masked_fill(~mask, 0)
@@ -82,5 +82,5 @@ def _shares(values: Tensor, alive: Tensor) -> Tensor:
     # The rank among the living units of the layer, as a share of them.
     order = values.masked_fill(~alive, torch.inf).argsort(stable=True)
     ranks = torch.empty_like(values)
-    ranks[order] = torch.arange(len(values), dtype=values.dtype)
+    ranks[order] = torch.arange(len(values), dtype=values.dtype, device=values.device)
     return (ranks + 0.5) / int(alive.sum())

@@ -58,7 +58,7 @@ class MaskWatch:
     def start(self, values: Mapping[str, Tensor]) -> None:
         """Take the mask of the start values, before the first update.
 
-        :param values: name -> start value, at least those of the pool
+        :param values: name -> start value, see :meth:`next_masks`
         """
         self.rewind(values)
         with suppress(LotteryError):  # too little is left to prune: then there is no distance, and no early end
@@ -86,7 +86,7 @@ class MaskWatch:
         """Compare the mask that pruning now would give with the earlier ones.
 
         :param share: share of the training that is done
-        :param values: name -> present value, at least those of the pool
+        :param values: name -> present value, see :meth:`next_masks`
         :returns: the distance; ``None`` if there is none, because a weight is NaN or infinite (pruning itself reports
             that) or the training is over
         """
@@ -104,14 +104,15 @@ class MaskWatch:
     def next_masks(self, values: Mapping[str, Tensor]) -> Masks:
         """Return the masks that pruning now would give.
 
-        :param values: name -> present value, at least those of the pool
+        :param values: name -> present value, of the pool and of what lies outside it: a norm there may divide a weight
         :raises PruneError: a weight is NaN or infinite
         """
-        tensors = {name: values[name].detach() for name in self._names}
+        pool = [values[name] for name in self._names]
         networks = network_of_each(values) if self.scope_shares == SEPARATE else None
-        ties = None if rounded_to(tensors.values()) is None else [0, 0]
+        ties = None if rounded_to(pool) is None else [0, 0]
         early = self._early if self.criterion.uses_rewind else None
         rule = self.criterion, early, networks, ties, self._layout
+        tensors = {name: value.detach() for name, value in values.items()}
         return select(tensors, self._names, self._masks, self._survivors, *rule)[0]
 
     def state(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Layout:
     @property
     def least(self) -> int:
         """The number of parameters that survive if each layer keeps one unit."""
-        one = {layer: torch.arange(count) < 1 for layer, count in self.counts.items()}
+        one = {layer: torch.arange(count, device="cpu") < 1 for layer, count in self.counts.items()}
         return Survivors(self, one).total
 
     def alive(self, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ class Layout:
         :returns: layer -> bool tensor (units)
         """
         if masks is None:
-            return {layer: torch.ones(count, dtype=torch.bool) for layer, count in self.counts.items()}
+            return {layer: torch.ones(count, dtype=torch.bool, device="cpu") for layer, count in self.counts.items()}
         return {layer: self._some(masks, group).any(0) for layer, group in self.groups.items()}
 
     def _some(self, masks: Mapping[str, Tensor], group: UnitGroup) -> Tensor:
@@ -71,7 +71,7 @@ class Layout:
         """
         result = {}
         for name, shape in self.pool.items():
-            mask = torch.ones(shape, dtype=torch.bool)
+            mask = torch.ones(shape, dtype=torch.bool, device="cpu")
             for layer, part in self.parts.get(name, ()):
                 dead = indices(part, (~alive[layer]).nonzero().flatten())
                 mask.index_fill_(part.dim, dead, False)
@@ -141,7 +141,7 @@ def indices(part: Part, units: Tensor) -> Tensor:
     :param part: where the units lie
     :param units: numbers of the units
     """
-    return (units[:, None] * part.block + torch.arange(part.block) + part.start).flatten()
+    return (units[:, None] * part.block + torch.arange(part.block, device="cpu") + part.start).flatten()
 
 
 def by_unit(values: Tensor, part: Part, count: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The answer of an experiment: how small, and mask, start or luck; pure functions over rows, without files or plots."""
 
 from lottery_core.reports.answer.answer import Answer, answer, check_one_experiment
-from lottery_core.reports.answer.curves import best_draws, by_size, once, percent, place
+from lottery_core.reports.answer.curves import best_draws, by_size, number, once, percent, place
 from lottery_core.reports.answer.not_run import filled, measured, not_run_line
 from lottery_core.reports.answer.question import (
     EFFECT,
@@ -33,6 +33,7 @@ __all__ = [
     "filled",
     "measured",
     "not_run_line",
+    "number",
     "best_draws",
     "by_size",
     "once",

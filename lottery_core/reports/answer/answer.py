@@ -21,7 +21,7 @@ from lottery_core.reports.answer.contrasts import (
     parting,
     tested,
 )
-from lottery_core.reports.answer.curves import Curves, by_size, curves_of, once, percent
+from lottery_core.reports.answer.curves import Curves, by_size, curves_of, number, once, percent
 from lottery_core.reports.answer.given import Given, given_to
 from lottery_core.reports.answer.luck import Luck, luck_of
 from lottery_core.reports.answer.not_run import filled, measured, worst_at_floor
@@ -102,7 +102,8 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
     :param searches: rows of runs that only searched
     :raises ConfigError: there are no rows, rows of two experiments, or two rows of one run
     """
-    check_one_experiment(rows)
+    # Of a folder with scores of two kinds the tables can still be shown, so that is no error here.
+    check_one_experiment(rows, of_one_score=False)
     rows = by_size(rows)
     taken = filled(rows, sign=question.sign)
     low = _answer(taken, question, searches)
@@ -119,7 +120,7 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
         for some in (filled(rows, sign=question.sign, score=worst), filled(rows, BOUND, question.sign))
     )
     line = (
-        f"not run, at the floor: {counted(missing, 'level')}, between {worst:.4g} "
+        f"not run, at the floor: {counted(missing, 'level')}, between {number(worst, 4)} "
         f"({'the worst level at the floor' if of_level else 'the floor'}) and {BOUND:.0%} of the distance to dense"
     )
     return replace(low, warnings=(*low.warnings, line + _ends(low, *ends)))
@@ -172,7 +173,7 @@ def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) ->
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
     pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)
     empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(measured(everything), searches)))
-    reason = why_no_answer(trained, curves)
+    reason = _why_not_comparable(rows) or why_no_answer(trained, curves)
     if reason is not None:
         return replace(empty, no_answer=reason)
     scale = scale_of(trained, curves, sign, question.least)
@@ -205,9 +206,11 @@ def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) ->
     )
 
 
-def check_one_experiment(rows: Sequence[Row]) -> None:
+def check_one_experiment(rows: Sequence[Row], of_one_score: bool = True) -> None:
     """Check that all rows belong to one experiment, and that each run has one row.
 
+    :param rows: the rows
+    :param of_one_score: whether all scores must be of one kind, as they are unless a rescoring has failed
     :raises ConfigError: there are no rows, there are several experiments, or a run has two rows
     """
     if not rows:
@@ -215,7 +218,7 @@ def check_one_experiment(rows: Sequence[Row]) -> None:
     for name, values in (
         ("experiments", {row.experiment for row in rows}),
         ("pools", {f"{row.pool:,}" for row in rows if row.kind != FLOOR}),
-        ("scores", {row.score_label for row in rows if row.score_label}),
+        ("scores", _labels(rows) if of_one_score else set()),
     ):
         if len(values) > 1:
             shown = ", ".join(sorted(value or "none" for value in values)[:5])
@@ -226,12 +229,29 @@ def check_one_experiment(rows: Sequence[Row]) -> None:
         raise ConfigError(f"there are two rows of seed {twice[0]} {twice[1]} round {twice[2]}: leave one out")
 
 
+def _labels(rows: Sequence[Row]) -> set[str]:
+    return {row.score_label for row in rows if row.score_label}
+
+
+def _why_not_comparable(rows: Sequence[Row]) -> str | None:
+    # A rescoring by another score has failed half-way, or is under way.
+    labels = sorted(_labels(rows))
+    if len(labels) < 2:
+        return None
+    return f"the scores are of {len(labels)} kinds ({', '.join(labels[:5])}): score these runs again"
+
+
 def _warnings(rows: Sequence[Row], scale: Scale, better: str | None) -> list[str]:
     lines = [] if better is None else [better]
     broken = sum(not math.isfinite(row.score) for row in once(rows) if row.kind not in (DENSE, FLOOR))
     if broken:
         lines.append(
             f"without a finite score: {counted(broken, 'training')} of tickets, taken as the worst that is finite"
+        )
+    again = len({(row.seed, row.kind, row.round) for row in rows}) - len(once(rows))
+    if again:
+        lines.append(
+            f"left out: {counted(again, 'ticket')} whose first training is missing, although a further one is there"
         )
     if scale.floor is None:
         lines.append(

@@ -108,14 +108,12 @@ class Comparison:
 
 def contrasts_of(curves: Curves) -> Iterator[Contrast]:
     """Yield the contrasts that the kinds allow, except the whole effect; other kinds are compared with winning."""
-    named = {kind for contrast in (WHOLE, *CONTRASTS) for kind in (contrast.first, contrast.second)}
-    for contrast in CONTRASTS:
-        if contrast.first in curves and contrast.second in curves:
-            yield contrast
-    if WINNING in curves:
-        for kind in curves:
-            if kind not in named:
-                yield Contrast(f"what {kind} lacks", WINNING, kind)
+    there = [each for each in (WHOLE, *CONTRASTS) if each.first in curves and each.second in curves]
+    yield from (each for each in there if each is not WHOLE)
+    compared = {WINNING, *(kind for each in there for kind in (each.first, each.second))}
+    for kind in curves if WINNING in curves else ():
+        if kind not in compared:
+            yield Contrast(f"what {kind} lacks", WINNING, kind)
 
 
 def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Comparison | None:
@@ -134,7 +132,7 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
     both = sorted(first.keys() & second.keys())
     paired = bool(both) and (len(both) >= FEWEST_FOR_A_TEST or len(both) == min(len(first), len(second)))
     if paired:
-        rounds, used = common_rounds([first[seed].points.keys() & second[seed].points.keys() for seed in both])
+        rounds, (used,) = common_rounds([first[seed].points.keys() & second[seed].points.keys() for seed in both])
         seeds = [both[index] for index in used]
         if not rounds:
             return None
@@ -143,9 +141,12 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         left_out = tuple(seed for seed in both if seed not in seeds)
         further = {round_ for seed in seeds for round_ in first[seed].points.keys() & second[seed].points.keys()}
     else:
-        one, its = common_rounds([curve.points for curve in first.values()])
-        other, others = common_rounds([curve.points for curve in second.values()])
-        rounds = sorted({*one} & {*other})
+        further = {round_ for curve in first.values() for round_ in curve.points} & {
+            round_ for curve in second.values() for round_ in curve.points
+        }
+        rounds, (its, others) = common_rounds(
+            *([curve.points.keys() & further for curve in side.values()] for side in (first, second))
+        )
         if not rounds:
             return None
         areas = [
@@ -155,9 +156,6 @@ def compare(contrast: Contrast, curves: Curves, distance: float | None) -> Compa
         interval, sides, ahead = welch_interval(*areas), (len(its), len(others)), None
         left_out = (*_missing(list(first), its), *_missing(list(second), others))
         differences = ()
-        further = {round_ for curve in first.values() for round_ in curve.points} & {
-            round_ for curve in second.values() for round_ in curve.points
-        }
     shares = _other_shares(first.values(), second.values(), rounds)
     any_curve = next(curve for curve in first.values() if set(rounds) <= set(curve.points))
     levels = share(any_curve.points[rounds[0]][0]), share(any_curve.points[rounds[-1]][0])
@@ -290,7 +288,7 @@ def parting(curves: Curves, whole: Comparison | None) -> tuple[float, float] | N
         return None
     first, second = curves[whole.contrast.first], curves[whole.contrast.second]
     both = sorted(first.keys() & second.keys())
-    rounds, used = common_rounds([first[seed].points.keys() & second[seed].points.keys() for seed in both])
+    rounds, (used,) = common_rounds([first[seed].points.keys() & second[seed].points.keys() for seed in both])
     seeds = [both[index] for index in used]
     matrix = [[first[seed].points[r][1] - second[seed].points[r][1] for r in rounds] for seed in seeds]
     for round_, p in zip(rounds, max_t(matrix), strict=True):

@@ -26,6 +26,7 @@ class Curve:
 
 
 Curves = Mapping[str, Mapping[int, Curve]]  # kind -> seed -> curve, kinds in their usual order
+_MOST_SETS = 4096  # sets of levels that are considered, of which many seeds with gaps could have millions
 
 
 def place(row: Row) -> float:
@@ -44,22 +45,39 @@ def percent(share_: float) -> str:
     return f"{value:.0f}%" if value >= 9.95 else f"{value:.1f}%" if value >= 0.995 else f"{value:.2g}%"
 
 
+def number(value: float, digits: int = 3, sign: str = "") -> str:
+    """Format a number with three digits, but with all digits before the decimal point, as in tables.
+
+    :param value: the number
+    :param digits: number of digits
+    :param sign: ``"+"`` to write the sign of positive numbers, too
+    """
+    large = 10**digits - 0.5 <= abs(value) < 1e15  # the half: 999.7 has four digits once it is rounded
+    return format(value, f"{sign},.0f" if large else f"{sign}.{digits}g")
+
+
 def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
-    """Return one row per ticket: of several trainings the one with the lowest noise number, of several draws the best.
+    """Return one row per ticket: its first training, or the best of several draws.
+
+    A ticket whose first training is missing is left out: another one in its place would have other noise than the rest.
 
     :param rows: rows of one experiment
     :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
     """
     rows = list(rows)
     sign = sign if sign is not None else usual_sign(rows)
-    first: dict[tuple[int, str, int], Row] = {}
+    several = (*BEST_OF, FLOOR)
+    lowest = min((row.noise for row in rows if row.kind not in several), default=1)
+    chosen: dict[tuple[int, str, int], Row] = {}
     for row in rows:
-        known = first.get((row.seed, row.kind, row.round))
-        several = row.kind in (*BEST_OF, FLOOR)
-        better = several and known is not None and _value(row, sign) > _value(known, sign)
-        if known is None or better or (not several and row.noise < known.noise):
-            first[row.seed, row.kind, row.round] = row
-    return list(first.values())
+        known = chosen.get((row.seed, row.kind, row.round))
+        if row.kind in several:
+            better = known is None or _value(row, sign) > _value(known, sign)
+        else:
+            better = known is None and row.noise == lowest
+        if better:
+            chosen[row.seed, row.kind, row.round] = row
+    return list(chosen.values())
 
 
 def best_draws(rows: Iterable[Row], sign: float) -> list[Row]:
@@ -127,19 +145,38 @@ def curves_of(rows: Sequence[Row], sign: float) -> Curves:
     return {kind: {seed: Curve(seed, some) for seed, some in sorted(points[kind].items())} for kind in kinds_in(rows)}
 
 
-def common_rounds(curves: Iterable[Iterable[int]]) -> tuple[list[int], list[int]]:
+def common_rounds(*sides: Iterable[Iterable[int]]) -> tuple[list[int], list[list[int]]]:
     """Return the rounds that are compared, and which of the seeds have all of them.
 
     A seed without some rounds of another seed is unfinished. Either it is left out, so that the others stay whole,
-    or the rounds that it lacks are: whichever keeps more scores; of equal choices, the one with more rounds.
+    or the rounds that it lacks are: whichever keeps more scores; of equal choices, the one with more rounds. With
+    several sides, each keeps a seed, and the scores of the side that keeps fewer seeds count first.
 
-    :param curves: the rounds of each seed
-    :returns: the rounds, ascending, and the indices of the seeds
+    :param sides: for each side the rounds of each of its seeds
+    :returns: the rounds, ascending, and for each side the indices of the seeds; empty if there is no such choice
     """
-    sets = [frozenset(rounds) for rounds in curves]
-    used = {kept: [index for index, rounds in enumerate(sets) if rounds >= kept] for kept in sets if kept}
-    best = max(used, key=lambda kept: (len(kept) * len(used[kept]), len(kept)), default=frozenset())
-    return sorted(best), used.get(best, [])
+    sets = [[frozenset(rounds) for rounds in side] for side in sides]
+    used = {
+        kept: [[index for index, rounds in enumerate(side) if rounds >= kept] for side in sets]
+        for kept in _intersections([rounds for side in sets for rounds in side])
+    }
+
+    def scores(kept: frozenset[int]) -> tuple[int, int, int]:
+        counts = list(map(len, used[kept]))
+        return len(kept) * min(counts), len(kept) * sum(counts), len(kept)
+
+    best = max((kept for kept, seeds in used.items() if all(seeds)), key=scores, default=frozenset[int]())
+    return sorted(best), used.get(best, [[] for _ in sets])
+
+
+def _intersections(sets: Sequence[frozenset[int]]) -> list[frozenset[int]]:
+    # The sets and what any of them have in common, without the empty set; the sets themselves come first.
+    found = dict.fromkeys(some for some in sets if some)
+    for some in list(found):
+        for other in list(found):
+            if len(found) < _MOST_SETS and some & other:
+                found.setdefault(some & other)
+    return list(found)
 
 
 def area(curve: Curve, rounds: Sequence[int]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
+from lottery_core.reports.answer.curves import number
 
 DISTANCE, DENSE_SHARE, SCORE = "distance", "dense", "score"
 EFFECT = 0.10
@@ -28,7 +29,7 @@ class Margin:
 
     def __str__(self) -> str:
         if self.of == SCORE:
-            return f"{self.amount:g}"
+            return number(self.amount, 6)
         return f"{100 * self.amount:.3g}% of {_OF[self.of]}"
 
 
@@ -71,13 +72,25 @@ def question_of(
     :param framework: the framework's name; empty if it is unknown
     :param margin: the margin; by default the framework's margin for such scores
     :param effect: the difference of normalised areas that would matter
-    :param lower: whether lower scores are better; by default derived from the label
+    :param lower: whether lower scores are better, if the label does not say so; by default derived from the label
     """
     dialect = dialects.named(framework)
     usual = parse_margin(dialect.margin(label))
-    direction = dialect.lower_is_better(label) if lower is None else lower
+    direction = dialect.lower_is_better(label) if lower is None or _says_direction(label, framework) else lower
     assumed = not label and lower is None
     return Question(label or "score", direction, margin or usual, effect, dialect.steps, assumed, dialect.least(label))
+
+
+def _says_direction(label: str, framework: str) -> bool:
+    """Return whether the label of a score says if lower ones are better: that of a score which its framework knows.
+
+    :param label: description of the scores
+    :param framework: the framework's name
+    """
+    dialect = dialects.named(framework)
+    # Labels of scores that a framework does not know, those of a user's own, begin as that of a score without a name.
+    known = bool(label) and not label.startswith(dialect.score_label({}, ""))
+    return known or dialect.lower_is_better(label)
 
 
 def parse_margin(word: str) -> Margin:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from lottery_core.experiments import Row
 from lottery_core.files import percentage
 from lottery_core.pruning import DENSE, FLOOR
-from lottery_core.reports.answer.curves import Curves, level_means, percent, share
+from lottery_core.reports.answer.curves import Curves, level_means, number, percent, share
 from lottery_core.reports.answer.question import DENSE_SHARE, SCORE, Margin
 
 _ERRORS = 2  # number of standard errors that a difference must exceed
@@ -28,6 +28,7 @@ class Scale:
     :param floor: the score without any learning; None if it is unknown
     :param floor_from: :data:`MEASURED`, or the level whose score is used as the floor; empty if there is no floor
     :param distance: by how much dense is better than the floor; None if that is unknown or not above 0
+    :param seeds: number of dense networks
     """
 
     dense: float
@@ -36,6 +37,7 @@ class Scale:
     floor: float | None
     floor_from: str
     distance: float | None
+    seeds: int
 
     def margin(self, margin: Margin) -> float | None:
         """Return the margin as a difference of scores; None if it is a share of an unknown distance."""
@@ -76,7 +78,8 @@ def scale_of(rows: Sequence[Row], curves: Curves, sign: float, least: float | No
         if floor is not None and sign * (mean - floor) <= _ERRORS * error:
             floor, name = None, ""
     distance = None if floor is None else sign * (mean - floor)
-    return Scale(mean, spread, error, floor, name, distance if distance is not None and distance > 0 else None)
+    distance = distance if distance is not None and distance > 0 else None
+    return Scale(mean, spread, error, floor, name, distance, len(dense))
 
 
 def _lowest(curves: Curves, sign: float) -> tuple[float | None, str]:
@@ -109,10 +112,10 @@ def did_not_learn(scale: Scale) -> str | None:
         return None
     better = "no better than the floor"
     if scale.distance is not None:
-        better = f"not better by two standard errors, of {scale.error:.3g}, than the floor"
+        better = f"not better by two standard errors, of {number(scale.error)}, than the floor"
     return (
-        f"the dense network did not learn: its score {scale.dense:.4g} is {better}, {scale.floor:.4g}, which needs no "
-        "training; train it longer or otherwise"
+        f"the dense network did not learn: its score {number(scale.dense, 4)} is {better}, {number(scale.floor, 4)}, "
+        "which needs no training; train it longer or otherwise"
     )
 
 
@@ -134,6 +137,6 @@ def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: 
         return None
     score, kind, place = best
     return (
-        f"the dense network is not trained to its end: tickets are better ({kind} {sign * score:.4g} at "
-        f"{percentage(share(place))} of the pool, dense {scale.dense:.4g})"
+        f"the dense network is not trained to its end: tickets are better ({kind} {number(sign * score, 4)} at "
+        f"{percentage(share(place))} of the pool, dense {number(scale.dense, 4)})"
     )

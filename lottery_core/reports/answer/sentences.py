@@ -9,9 +9,10 @@ from lottery_core.files import counted
 from lottery_core.pruning import DENSE, IN_TRAINING
 from lottery_core.reports.answer.answer import Answer
 from lottery_core.reports.answer.contrasts import NOT_TESTED, Comparison, seeds_for
-from lottery_core.reports.answer.curves import percent
+from lottery_core.reports.answer.curves import number, percent
 from lottery_core.reports.answer.given import unequal
 from lottery_core.reports.answer.luck import Luck
+from lottery_core.reports.answer.question import SCORE
 from lottery_core.reports.answer.scale import MEASURED
 from lottery_core.reports.answer.seeds import MOST, SeedsNeeded
 from lottery_core.reports.answer.thresholds import FIRST, LAST, Threshold
@@ -58,18 +59,18 @@ def _wrapped(line: str) -> list[str]:
 def _small(answer: Answer) -> Iterator[str]:
     scale = answer.scale
     assert scale is not None
-    spread = "" if scale.spread is None else f" ± {_number(scale.spread)}"
+    spread = "" if scale.spread is None else f" ± {number(scale.spread)}"
     floor = "not known"
     if scale.floor is not None:
-        floor = _number(scale.floor, 4) + (
-            "" if scale.floor_from == MEASURED else f", not measured: {scale.floor_from}"
-        )
-    ends = f"dense {_number(scale.dense, 4)}{spread}; floor {floor}"
+        floor = number(scale.floor, 4) + ("" if scale.floor_from == MEASURED else f", not measured: {scale.floor_from}")
+    few = "" if scale.seeds == len(answer.seeds) else f" of {counted(scale.seeds, 'seed')}"
+    ends = f"dense {number(scale.dense, 4)}{spread}{few}; floor {floor}"
     if answer.margin is None:
         yield f"How small: no margin without a floor ({ends})."
         return
-    digits = "" if str(answer.question.margin) == f"{answer.margin:g}" else f", {_number(answer.margin)}"
-    yield f"How small, within {answer.question.margin}{digits} ({ends}), of the {answer.pool:,} parameters in the pool:"
+    margin = answer.question.margin
+    digits = "" if margin.of == SCORE else f", {number(answer.margin)}"
+    yield f"How small, within {margin}{digits} ({ends}), of the {answer.pool:,} parameters in the pool:"
     for threshold in answer.thresholds:
         yield f"  {_threshold(threshold, len(answer.seeds))}"
 
@@ -146,13 +147,13 @@ def _comparison(found: Comparison, seeds: int) -> str:
     contrast, interval = found.contrast, found.difference
     if found.shares is not None:
         return f"{contrast.name}, {contrast.first} against {contrast.second}: not compared, {found.why}."
-    size = _number(interval.estimate, sign="+")
+    size = number(interval.estimate, sign="+")
     if found.normalised is not None:
         size += f" [{found.normalised.estimate:+.2f}]"
     if interval.low is None or interval.high is None:
         ends = "no interval" if found.seeds < 2 else "no spread, so no interval"
     else:
-        ends = f"95%: {_number(interval.low, sign='+')} to {_number(interval.high, sign='+')}"
+        ends = f"95%: {number(interval.low, sign='+')} to {number(interval.high, sign='+')}"
         if found.normalised is not None and found.normalised.low is not None and found.normalised.high is not None:
             ends += f" [{found.normalised.low:+.2f} to {found.normalised.high:+.2f}]"
     parts = [f"{contrast.name}, {contrast.first} against {contrast.second}: {size} ({ends}); {_verdict(found)}"]
@@ -208,15 +209,9 @@ def _needed(answer: Answer) -> Iterator[str]:
 
 
 def _need(need: SeedsNeeded) -> str:
-    number = f"more than {MOST}" if need.seeds is None else f"{need.seeds}"
+    seeds = f"more than {MOST}" if need.seeds is None else f"{need.seeds}"
     what = "the whole effect" if need.whole else f"{need.tests} other contrast{'' if need.tests == 1 else 's'}"
-    return f"{what} {number} (spread {_hundredths(need.spread)}, its upper 80% limit {_hundredths(need.limit)})"
-
-
-def _number(value: float, digits: int = 3, sign: str = "") -> str:
-    # All digits before the point, as in tables.
-    form = f"{sign},.0f" if 10**digits <= abs(value) < 1e15 else f"{sign}.{digits}g"
-    return format(value, form)
+    return f"{what} {seeds} (spread {_hundredths(need.spread)}, its upper 80% limit {_hundredths(need.limit)})"
 
 
 def _hundredths(value: float) -> str:
@@ -235,13 +230,13 @@ def _one_luck(luck: Luck) -> str:
     else:
         what = f"{'dense networks' if luck.kind == DENSE else f'{luck.kind} tickets'} trained again under other noise"
         of = f" of {luck.tickets}"
-    line = f"{what} ({luck.trainings} trainings{of}) spread by {_number(luck.noise)}"
+    line = f"{what} ({luck.trainings} trainings{of}) spread by {number(luck.noise)}"
     if luck.tickets_differ is None:
         return line
     part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
     others = "starts" if luck.kind in IN_TRAINING else "tickets"
     return (
-        f"{line}, {'those' if luck.kind == DENSE else f'{others} of one level'} by {_number(luck.tickets_differ)}{part}"
+        f"{line}, {'those' if luck.kind == DENSE else f'{others} of one level'} by {number(luck.tickets_differ)}{part}"
     )
 
 

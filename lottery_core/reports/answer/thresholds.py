@@ -86,7 +86,8 @@ def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold
     """Compute the threshold of a kind: mean and 95% t interval of log2(size) over the seeds.
 
     Sizes between two levels were not tried, so half the distance between levels is added to the interval (as the root
-    of the sum of squares). A seed that lacks levels of the others is left out: it has not been inside at the last one.
+    of the sum of squares). A seed that lacks the last levels of the others is left out, as it has not been inside
+    there; a level that it lacks in between only makes that distance larger.
 
     :param kind: the kind
     :param curves: seed -> curve, at least one, each with at least one level
@@ -94,7 +95,9 @@ def threshold(kind: str, curves: Mapping[int, Curve], limit: float) -> Threshold
     """
     found, gaps = [], []
     everything = list(curves)
-    _, used = common_rounds(curve.points for curve in curves.values())
+    every = {round_ for curve in curves.values() for round_ in curve.points}
+    ends = (max(curve.points) for curve in curves.values())
+    _, (used,) = common_rounds([[round_ for round_ in every if round_ <= end] for end in ends])
     for seed in (everything[index] for index in used):
         curve = curves[seed]
         points = sorted(curve.points.values())

@@ -52,7 +52,7 @@ def costs_section(subject: Subject) -> Section:
     for row in (*rows, *searches):
         if not row.same_as:
             took[row.run.pace].append(row.wall_seconds)
-    left = [state.run for state in states if state.word not in (DONE, FAILED_, LEFT_OUT)]
+    left = [state.run for state in states if state.word not in (DONE, FAILED_, LEFT_OUT) and not state.copied]
     jobs = max(1, counts[RUNNING])
     seconds = seconds_left(left, took, jobs, any(state.run.search for state in states))
     if seconds is not None:

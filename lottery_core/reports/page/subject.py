@@ -101,7 +101,7 @@ def answered(subject: Subject, asked: Asked | None = None, evaluations: bool = F
         return subject
     searches = [state.row for state in subject.states if state.row is not None and state.row.search]
     trained = of_rows(subject.rows, subject.experiment)
-    source = trained.evaluated() if evaluations else trained
+    source = trained.evaluated(asked) if evaluations else trained
     found = answer(source.rows, source.question(asked), searches)
     contrasts = []
     for each in (found.whole, *found.others, *found.longer):

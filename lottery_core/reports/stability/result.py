@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +39,10 @@ class PointStability:
     :param barrier: mean instability over seeds, in units of the score
     :param error: its standard error: over seeds, or of the evaluations of a single seed; NaN if there is none
     :param interval: the mean with its 95% interval: Student's t over seeds, or from the errors of a single seed
-    :param share: the barrier as a share of the scale
+    :param share: the barrier as a share of the scale; infinite if the copies are no better than the floor
     :param stable: whether the share is at most the threshold
     :param lines: the line of each seed
+    :param learnt: whether the copies are better than the floor, if that was measured
     """
 
     point: str
@@ -54,6 +54,7 @@ class PointStability:
     share: float
     stable: bool
     lines: tuple[Line, ...]
+    learnt: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,14 @@ def of_lines(
     found = []
     for point, known, lines in points:
         barrier, error = mean_barrier(lines)
-        ends = statistics.fmean(line.ends for line in lines)
-        size = abs(ends) if floor is None else abs(ends - floor)
-        share = barrier / size if size else (math.inf if barrier else 0.0)
+        ends = sum(line.ends for line in lines) / len(lines)
+        sign = -1.0 if lines[0].lower_is_better else 1.0
+        size = abs(ends) if floor is None else sign * (ends - floor)
+        learnt = floor is None or not size <= 0
+        share = (barrier / size if size else math.inf if barrier else 0.0) if learnt else math.inf
         interval = _interval(barrier, error, [line.barrier for line in lines])
         stable = share <= threshold
-        found.append(PointStability(point, known, ends, barrier, error, interval, share, stable, tuple(lines)))
+        found.append(PointStability(point, known, ends, barrier, error, interval, share, stable, tuple(lines), learnt))
     scale = "the copies' score" if floor is None else "the distance from the measured floor to the copies' score"
     return Stability(tuple(_in_order(found)), threshold, scale, seeds, label, count)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lottery_core.experiments import THRESHOLD, paths
 from lottery_core.files import printable, refuse_link_out, write_json
+from lottery_core.reports.answer import number
 from lottery_core.reports.stability.picture import draw_stability
 from lottery_core.reports.stability.result import PointStability, Stability, stability
 
@@ -52,9 +53,14 @@ def stability_lines(found: Stability, name: str) -> list[str]:
     running = sorted({name for point in found.points for line in point.lines for name in line.running})
     if running:
         lines.append(f"running statistics were interpolated like the weights, not recomputed: {', '.join(running[:4])}")
+    unlearnt = [point.point for point in found.points if not point.learnt]
+    if unlearnt:
+        lines.append(f"copies that are no better than the floor, and so say nothing: {', '.join(unlearnt)}")
     early = found.earliest
     if found.missing:
         lines.append(f"{found.missing} of {found.lines} lines are not done, so there is no earliest stable point yet")
+    elif early is None and not found.points[-1].learnt:
+        lines.append("no candidate is known to be stable: train the copies longer or otherwise")
     elif early is None:
         lines.append("no candidate is stable with all later ones: give later --points, or a larger --threshold")
     else:
@@ -68,9 +74,10 @@ def _threshold(value: float) -> str:
 
 def _cells(point: PointStability, threshold: float) -> list[str]:
     low, high = point.interval.low, point.interval.high
-    ends = "-" if low is None or high is None else f"{low:.3g} to {high:.3g}"
+    ends = "-" if low is None or high is None else f"{number(low)} to {number(high)}"
+    share = _share(point.share, threshold) if point.learnt else "-"
     stable = "yes" if point.stable else "no"
-    return [point.point, f"{point.barrier:.4g}", ends, _share(point.share, threshold), f"{point.ends:.4g}", stable]
+    return [point.point, number(point.barrier, 4), ends, share, number(point.ends, 4), stable]
 
 
 def _share(value: float, threshold: float) -> str:

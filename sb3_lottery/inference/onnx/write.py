@@ -51,19 +51,22 @@ def write_onnx(
     :param episodes: episodes that are played before and after quantising
     :param observations: observations of the check
     :returns: a description of the file and of the check
-    :raises ConfigError: a package, the environment or the statistics are missing, the environment fails, or the policy
-        cannot be traced
+    :raises ConfigError: a package, the environment or the statistics are missing, the statistics normalise no
+        observations, the environment fails, or the policy cannot be traced
     :raises CheckpointError: the exported policy acts differently
     :raises WriteError: the file cannot be written
     """
     require_packages()
     surroundings = Surroundings.of(path, policy, env, trust)
-    if normalize and surroundings.statistics is None:
+    statistics = surroundings.statistics
+    if normalize and statistics is None:
         raise ConfigError(f"--normalize: there are no statistics beside {path} ({NORMALIZE})")
+    if normalize and statistics is not None and not statistics.norm_obs:
+        raise ConfigError(f"--normalize: {NORMALIZE} beside {path} normalises no observations, so leave the option out")
     if int8 and surroundings.make is None:
         raise ConfigError(f"--int8 plays episodes, and {path} is in no run folder with its environment: give --env ID")
     policy.set_training_mode(False)
-    graph = PolicyGraph(policy, surroundings.statistics, normalize)
+    graph = PolicyGraph(policy, statistics, normalize)
     facts = _facts(policy, surroundings, {"shrunk": shrunk, "normalizes": normalize, "int8": int8})
     model = _with_facts(to_onnx(graph), facts)
     agent, seed = _loaded(model), int(surroundings.result.get("seed") or 0)
@@ -73,7 +76,7 @@ def write_onnx(
             f"the exported policy acts differently: {comparison} (a policy that branches on its input cannot be traced)"
         )
     lines = [f"{type(policy).__name__}, opset {OPSET}: {_named(agent)}; {comparison}"]
-    if surroundings.statistics is not None and surroundings.statistics.norm_obs and not normalize:
+    if statistics is not None and statistics.norm_obs and not normalize:
         lines.append(f"observations are to be normalised first ({NORMALIZE}); --normalize makes the model do it")
     if int8:
         small = _with_facts(quantised(model), facts)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -38,8 +39,14 @@ def checkpoints(runs: list[Path], seed: int) -> dict[str, tuple[Row, Path]]:
         for row in read_rows(out):
             if row.seed == seed and (row.kind == "winning" or (row.kind == "dense" and "dense" not in found)):
                 name = "dense" if row.kind == "dense" else f"{row.granularity}s, {row.surviving_fraction:.0%}"
-                found[name] = row, out / row.run.folder / "checkpoint_best.pt"
+                path = out / row.run.folder / "checkpoint_best.pt"
+                found[name if name not in found else f"{name} ({path.parent})"] = row, path
     return found
+
+
+def stem(row: Row, path: Path) -> str:
+    """The name under which a checkpoint is exported, another one for each: ``--work`` may be that of other runs."""
+    return f"{row.kind}-{row.round}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
 
 def exported(path: Path, output: Path, form: str) -> bool:
@@ -79,7 +86,7 @@ def main() -> int:
         work.mkdir(parents=True, exist_ok=True)
         for name, (row, path) in checkpoints(args.runs, args.seed).items():
             for form in FORMS:
-                output = work / f"{name.replace(', ', '-')}.{'pt' if form == 'plain' else form}"
+                output = work / f"{stem(row, path)}.{'pt' if form == 'plain' else form}"
                 shrunk = exported(path, output, form)
                 line: Line = {"ticket": name, "runtime": "fairseq", "dead units": "removed" if shrunk else "none"}
                 line |= {"surviving": row.surviving, "score": row.score, "MB": megabytes(output)}

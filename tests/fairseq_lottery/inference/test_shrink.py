@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,6 +164,19 @@ def test_all_blocks_of_a_side_keep_one_width(options: dict[str, Any]) -> None:
         assert torch.allclose(*outputs, rtol=1e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_heads_that_nothing_reads_and_heads_without_values_are_counted(bias: bool) -> None:
+    model = blocks({"encoder": [8]}, {"encoder": [5]})
+    name = "encoder.layers.0.self_attn"
+    model |= {f"{name}.out_proj.weight": torch.ones(4, 4), f"{name}.v_proj.weight": torch.ones(4, 4)}
+    model[f"{name}.out_proj.weight"][:, 0] = 0.0
+    model[f"{name}.v_proj.weight"][2:] = 0.0
+    if bias:
+        model[f"{name}.v_proj.bias"] = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    _, report = shrink_state(state_of(model, {**FLAT, "encoder_attention_heads": 4}), "c.pt")
+    assert f"; {2 if bias else 3} dead heads stay, as zeros" in report.line
+
+
 def test_options_in_a_namespace(tmp_path: Path) -> None:
     """Of bart and lightconv, which fairseq does not build from a dictionary."""
     model = blocks({"encoder": [8], "decoder": [8]}, {"encoder": [5], "decoder": [4]})
@@ -191,3 +205,18 @@ def test_refusals(change: dict[str, Any], more: dict[str, torch.Tensor], words: 
     model = blocks({"encoder": [8], "decoder": [8]}, {"encoder": [4], "decoder": [4]})
     with pytest.raises(CheckpointError, match=f"cannot shrink c.pt: .*{words}"):
         shrink_state(state_of({**model, **more}, {**FLAT, **change}), "c.pt")
+
+
+def test_the_benchmark_confuses_no_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels that round to one percentage, and runs of one granularity, are different lines and files."""
+    from tests.benchmarks.inference import unit_translation
+
+    rows = [
+        SimpleNamespace(seed=1, kind="winning", round=number, granularity="unit", surviving_fraction=fraction, run=run)
+        for number, fraction in ((1, 0.014), (2, 0.009))
+        for run in [SimpleNamespace(folder=f"seed-1/winning/round-0{number}")]
+    ]
+    monkeypatch.setattr(unit_translation, "read_rows", lambda _: rows)
+    found = unit_translation.checkpoints([Path("one"), Path("two")], seed=1)
+    assert len(found) == len({unit_translation.stem(row, path) for row, path in found.values()}) == 4
+    assert "units, 1%" in found

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from fairseq_lottery.inference import loads_of_generation
 from lottery_core import load_sparse
 from lottery_core.errors import CheckpointError, ConfigError
+from lottery_core.inference import Load
 from lottery_core.inference.export import export
 from lottery_core.inference.layers import SparseEmbedding, SparseLinear
 from lottery_core.inference.sparse_file import SparseFile, save_sparse
@@ -73,6 +76,20 @@ def test_the_same_hypotheses(translation_data: Path, sparse_ticket: Path, sparse
         if mode == "auto":  # layers of 16 units: none is faster, or hardly any, and each is listed
             assert re.search(r"\d+ of 17 layers are sparse", said), said[-3000:]
             assert "encoder.layers.0.fc1" in said
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_a_decoder_sees_in_one_call(whole: bool) -> None:
+    """One token of each hypothesis, or, without autoregression, whole sentences in each iteration."""
+    from fairseq.models.nat import NATransformerModel
+
+    model = NATransformerModel.__new__(NATransformerModel) if whole else torch.nn.Linear(1, 1)
+    options = SimpleNamespace(gen_subset="test", batch_size=64, max_tokens=None)
+    load = loads_of_generation(SimpleNamespace(lottery_options=options), model, beam=5)
+    sentences = Load(64 * 25, 25)
+    assert load("encoder.layers.0.fc1") == sentences
+    assert load("decoder.layers.0.fc1") == (sentences if whole else Load(64 * 5))
+    assert load("decoder.layers.0.encoder_attn.k_proj") == (sentences if whole else Load(64 * 5 * 25))
 
 
 def test_interactive(translation_data: Path, sparse_ticket: Path) -> None:

@@ -16,7 +16,7 @@ from fairseq_lottery.launcher.options import experiment_of, parser, resolve
 from fairseq_lottery.launcher.scoring.scores import average
 from fairseq_lottery.launcher.training import training_arguments
 from lottery_core import Ticket
-from lottery_core.errors import RunError
+from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.graph.plan import Run
@@ -156,8 +156,11 @@ def test_what_scores_a_translation(tmp_path: Path) -> None:
     text = "T-1\tb\nH-1\t-0.1\tb\nH-1\t-0.9\tworse\nT-0\ta\u2028a\nH-0\t-0.2\ta\u2028a\n"
     translations = Translations.of(text)
     assert translations.hypotheses == translations.targets == ["a\u2028a", "b"]
-    (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8")
+    (tmp_path / "reference").write_text("a\u2028a\nb\n", encoding="utf-8-sig")
     assert read_lines(tmp_path / "reference") == ["a\u2028a", "b"]
+    (tmp_path / "reference").write_text("Übung\n", encoding="latin-1")
+    with pytest.raises(ConfigError, match="reference is not a text file in UTF-8"):
+        read_lines(tmp_path / "reference")
     assert decodes(FairseqArguments(["--beam", "2", "--bpe=sentencepiece"]))
     assert not decodes(FairseqArguments(["--remove-bpe"]))
     scoring = {"gen_subset": "test", "generate": "--beam 1"}
@@ -175,10 +178,34 @@ def test_what_scores_a_translation(tmp_path: Path) -> None:
     )
 
 
+def test_translations_are_utf_8_whatever_the_locale_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fairseq_lottery.launcher.scoring.generation import translate
+
+    script = tmp_path / "python"
+    script.write_text('#!/bin/sh\nprintf "H-0\t-0.1\tb\\377 \\303\\274$PYTHONIOENCODING\\n"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    assert translate(tmp_path, FairseqArguments(), tmp_path).hypotheses == ["b\ufffd üutf-8"]
+
+
+def test_references_of_sentences_that_are_left_out(
+    translation_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be missed only after each training."""
+    text = translation_data.parent / "test.de"
+    own = ["--out", tmp_path / "x", "--rewind", "update:1", "--reference", text, "--dry-run", "--no-floor"]
+    own += ["--score", "bleu", "--generate", "--beam 1 --skip-invalid-size-inputs-valid-test"]
+    words = [*TRANSFORMER, *split("--task translation --max-tokens 200 --max-epoch 1 --optimizer adam --lr 0.01 --cpu")]
+    for most, status in ((64, 0), (4, 2)):
+        more = ["--max-source-positions", most]
+        assert cli.main([str(word) for word in (*own, "--", translation_data, *words, *more)]) == status
+    assert "fairseq-generate leaves out 40 of them as too long" in capsys.readouterr().err
+
+
 def test_which_way_a_score_is_better_is_part_of_the_experiment(tmp_path: Path) -> None:
     from fairseq_lottery.argv import FairseqArguments
     from fairseq_lottery.launcher.options import experiment_of, parser, resolve
-    from lottery_core.errors import ConfigError
     from lottery_core.reports import question_of
 
     def lower(*words: str) -> bool:
@@ -196,10 +223,10 @@ def test_which_way_a_score_is_better_is_part_of_the_experiment(tmp_path: Path) -
 
 def test_a_command_as_score_and_a_dry_run(lm_data: Path, tmp_path: Path) -> None:
     from fairseq_lottery.launcher.scoring.scores import by_command
-    from lottery_core.errors import RunError
 
     (tmp_path / "checkpoint.pt").write_text("12.5")
     assert by_command('echo text; cat "$LOTTERY_CHECKPOINT"', tmp_path / "checkpoint.pt", tmp_path) == 12.5
+    assert by_command("printf '\\377\\n12.5\\n'", tmp_path, tmp_path) == 12.5  # bytes of another encoding
     with pytest.raises(RunError, match="not a number: 'text'"):
         by_command("echo text", tmp_path, tmp_path)
     with pytest.raises(RunError, match="failed with exit status 3"):
@@ -281,7 +308,6 @@ def test_jobs_share_the_gpus(
 
 def test_changed_arguments_are_refused_one_by_one(lm_data: Path, tmp_path: Path) -> None:
     from fairseq_lottery.launcher.options import experiment_of, resolve, with_task
-    from lottery_core.errors import ConfigError
 
     def experiment(*words: str) -> Experiment:
         args = resolve(vars(cli.parser().parse_args(["--out", str(tmp_path), "--rounds", "1"])))

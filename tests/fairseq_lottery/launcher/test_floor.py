@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher import command as cli
+from fairseq_lottery.launcher.options import parse_fairseq, with_task
 from fairseq_lottery.launcher.scoring.floor import unigram_log_perplexity
+from fairseq_lottery.launcher.scoring.trial import _write
 from lottery_core import Ticket
 from lottery_core.experiments import read_csv
 from tests.fairseq_lottery import helpers
@@ -18,14 +22,32 @@ from tests.fairseq_lottery.helpers import TRANSFORMER, split
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
 
 
-def unigram(folder: Path) -> float:
+def unigram(folder: Path, train: tuple[str, ...] = ("train",)) -> float:
     """The log perplexity of the test text, with words counted from the text itself."""
-    texts = {name: (folder / f"{name}.de").read_text().splitlines() for name in ("train", "test")}
+    parts = {"train": train, "test": ("test",)}
+    texts = {
+        name: [line for part in parts[name] for line in (folder / f"{part}.de").read_text().splitlines()]
+        for name in parts
+    }
     counts = {name: Counter(word for line in text for word in [*line.split(), "</s>"]) for name, text in texts.items()}
     symbols = len((folder / "bin/dict.txt").read_text().splitlines()) + 4 - 1  # with fairseq's own, but the padding
     total = sum(counts["train"].values()) + symbols
     nats = -sum(count * math.log((counts["train"][word] + 1) / total) for word, count in counts["test"].items())
     return nats / sum(counts["test"].values())
+
+
+def test_all_shards_and_parts_of_the_training_text_are_counted(lm_data: Path, tmp_path: Path) -> None:
+    from fairseq import tasks
+
+    first, second = (shutil.copytree(lm_data, tmp_path / name) for name in ("a", "b"))
+    for end in ("bin", "idx"):
+        shutil.copy(lm_data / f"valid.{end}", first / f"train1.{end}")
+        shutil.copy(lm_data / f"test.{end}", second / f"train.{end}")
+    cfg = parse_fairseq(with_task(FairseqArguments([f"{first}:{second}", *LSTM])))
+    task = tasks.setup_task(cfg.task)
+    _write(cfg, task.build_model(cfg.model), tmp_path / "untrained.pt")
+    expected = unigram(lm_data.parent, ("train", "valid", "test"))
+    assert unigram_log_perplexity(tmp_path / "untrained.pt", "test") == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_language_model_and_its_repetitions(lm_data: Path, tmp_path: Path) -> None:

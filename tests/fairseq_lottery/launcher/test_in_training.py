@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_lottery.launcher.command import main
 from fairseq_lottery.launcher.training import surviving_share
 from lottery_core import Ticket, schedule, snapshot
 from lottery_core.experiments import paths
@@ -99,3 +100,37 @@ def test_refused_before_the_first_training(
     )
     assert line in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+UPDATES = ["--max-epoch", 100, "--max-update", 80]  # of 32 in an epoch, so two whole epochs
+AVERAGE = ["--average", 2, "--rewind", "update:2"]
+
+
+@pytest.mark.parametrize(
+    ("own", "more", "line"),
+    [
+        (["--kinds", "gradual", "--gradual", 0, 0.5, 30], ["--max-epoch", 1], "of the training there are only 16"),
+        ([*AVERAGE, "--kinds", "gradual", "--gradual", 0, 0.7, 3], UPDATES, "let --gradual end before 0.4"),
+        ([*AVERAGE, "--kinds", "gradual", "--gradual", 0, 0.7, 3], ["--max-epoch", 0, *UPDATES[2:]], "before 0.4"),
+        ([*AVERAGE, "--kinds", "gradual", "--gradual", 0, 0.4, 3], UPDATES, ""),
+        (["--kinds", "gradual"], ["--max-epoch", 100, "--save-interval", 3, "--max-update", 50], ""),
+        (["--kinds", "winning"], ["--save-interval", 3, "--max-update", 64], ""),
+        (["--kinds", "winning"], ["--save-interval", 3, "--max-update", 65], "does not save the last of 2 epochs"),
+    ],
+)
+def test_the_length_of_the_training_is_known_before_it(
+    own: list[object], more: list[object], line: str, lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", tmp_path / "out", "--dry-run", "--no-floor", *own, "--", lm_data, *LSTM, *more]
+    status = main([str(word) for word in words])
+    told = capsys.readouterr().err
+    assert (status, line in told) == (2 if line else 0, True), told
+
+
+@pytest.mark.parametrize("kind", ["gradual", "snip"])
+def test_shards_of_data_need_a_number_of_updates(
+    kind: str, lm_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", tmp_path / "out", "--dry-run", "--kinds", kind, "--", f"{lm_data}:{lm_data}", *LSTM]
+    assert main([str(word) for word in words]) == 2
+    assert "give --max-update: with sharded data" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import torch
 
 from fairseq_lottery.checkpoint import CheckpointProgress
 from fairseq_lottery.launcher.resume import why_not_resumable
+from fairseq_lottery.launcher.worker import _with_earlier
 from lottery_core.experiments import paths
 from lottery_core.experiments.graph.plan import Run, dense
 from tests.fairseq_lottery.helpers import load
@@ -38,6 +39,14 @@ def test_a_whole_checkpoint_is_no_obstacle(folder: Path) -> None:
     progress = CheckpointProgress.of(folder / LAST)
     assert (progress.epoch, progress.batches, progress.at_end) == (3, 0, True)
     assert progress.seconds > 0
+
+
+def test_earlier_processes_count_in_the_cost() -> None:
+    """Their CPU time is not known: they are taken to have kept as many CPUs busy as the last one, at least one."""
+    before = CheckpointProgress({}, 900, 3, 0, 3600.0, {})
+    assert _with_earlier(10.0, 25.0, None) == (10.0, 25.0)
+    assert _with_earlier(10.0, 25.0, before) == (3610.0, 25.0 + 2.5 * 3600)
+    assert _with_earlier(10.0, 1.0, before) == (3610.0, 1.0 + 3600)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])

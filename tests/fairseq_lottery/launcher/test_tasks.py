@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from fairseq_lottery.argv import FairseqArguments
+from fairseq_lottery.launcher import floor
+from fairseq_lottery.launcher.scoring import scoring_of, with_scoring
 from fairseq_lottery.launcher.training import at_one_rate, training_arguments, with_whole_budget
-from lottery_core.experiments import Experiment, Run, dense
+from lottery_core.errors import ConfigError
+from lottery_core.experiments import Experiment, Run, Score, read_score
+from lottery_core.experiments import dense as dense_run
 from tests.conftest import one_line
 from tests.fairseq_lottery import helpers
 from tests.fairseq_lottery.helpers import TRANSFORMER, split
 from tests.fairseq_lottery.launcher.test_after_rewind import rates
 from tests.fairseq_lottery.launcher.test_command import LSTM, chain
+from tests.lottery_core import toy
 
 MULTILINGUAL = split(
     "--task multilingual_translation --arch multilingual_transformer --lang-pairs en-de,de-en --max-tokens 400 "
@@ -97,7 +104,7 @@ def test_what_continues_does_so_at_the_rate_of_the_last_update(schedule: str, lm
     ]
     length = split(f"--max-epoch 0 --max-update 12 {schedule} --log-interval 1")
     helpers.run(chain(*own, "--no-floor", "--", lm_data, *LSTM, *length))
-    dense_rates, ticket_rates = (rates(tmp_path / run.folder) for run in (dense(1), Run(1, "winning", 1)))
+    dense_rates, ticket_rates = (rates(tmp_path / run.folder) for run in (dense_run(1), Run(1, "winning", 1)))
     last = dense_rates[11]  # fairseq logs the rate of the next update
     assert all(rate == pytest.approx(last, rel=1e-3) for rate in ticket_rates.values())
     assert 0 < last < dense_rates[6]
@@ -107,7 +114,7 @@ def test_every_run_has_a_place_of_its_own(tmp_path: Path) -> None:
     own = {"arguments": [], "threads": 1}
     chain_ = Experiment(tmp_path, "fairseq", own, 0.2, "lr", ("winning",), (1,), 1, scoring={"average": 1})
     words = FairseqArguments(["bin", "--tensorboard-logdir", "boards", f"--log-file={tmp_path}/logs/train.txt"])
-    for run, folder in ((dense(1), "seed-1/dense"), (Run(1, "winning", 1), "seed-1/winning/round-01")):
+    for run, folder in ((dense_run(1), "seed-1/dense"), (Run(1, "winning", 1), "seed-1/winning/round-01")):
         given = training_arguments(words, chain_, run, tmp_path)
         assert given.value("--tensorboard-logdir") == f"boards/{folder}"
         assert given.value("--log-file") == f"{tmp_path}/logs/{folder}/train.txt"
@@ -156,7 +163,53 @@ def test_a_ticket_resumes_although_the_dense_run_resets_what_it_loads(tmp_path: 
     chain_ = Experiment(tmp_path, "fairseq", own, 0.2, "init", ("winning",), (1,), 1, scoring={"average": 1})
     words = split("bin --restore-file base.pt --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters")
     arguments = FairseqArguments([*words, "--optimizer-overrides", "{'lr': 1}", "--clip-norm", "1"])
-    assert set(words) < set(training_arguments(arguments, chain_, dense(1), tmp_path).words)
+    assert set(words) < set(training_arguments(arguments, chain_, dense_run(1), tmp_path).words)
     given = training_arguments(arguments, chain_, Run(1, "winning", 1), tmp_path).words
     assert given[:3] == ("bin", "--clip-norm", "1")
     assert not [word for word in given if "reset" in word]
+
+
+OWN = """
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+@register_task("own_translation", dataclass=TranslationConfig)
+class OwnTranslation(TranslationTask):
+    pass
+fairseq_lottery.lottery_task("own_translation")
+"""
+
+
+def experiment_with(user_dir: Path, data: Path, out: Path) -> Experiment:
+    words = [str(data), "--task", "lottery_own_translation", "--cpu", "--user-dir", str(user_dir)]
+    made = toy.experiment(out, framework="fairseq", settings={"arguments": words, "threads": 1}, rewind="updates:3")
+    return with_scoring(made, scoring_of({"score": ["loss", "log_ppl"]}, {}, "loss"))
+
+
+def test_a_task_of_ones_own_is_scored(dense: Path, translation_data: Path, tmp_path: Path) -> None:
+    """The worker is a process of its own: it imports the user-dir, as the training does."""
+    package = helpers.own_user_dir(tmp_path / "user", "own_task", OWN)
+    experiment = experiment_with(package, translation_data, tmp_path / "x")
+    experiment.write()
+    folder = shutil.copytree(dense, experiment.out / dense_run(1).folder)
+    state = helpers.load(folder / "checkpoint_last.pt")
+    state["cfg"]["task"]["_name"] = "lottery_own_translation"
+    helpers.save(state, folder / "checkpoint_last.pt")
+    done = helpers.run([sys.executable, "-m", "fairseq_lottery.launcher.worker", str(folder), "--floor"])
+    assert "already trained: 12 updates" in done.stdout
+    assert read_score(folder).more.keys() == {"log_ppl"}
+    assert "floor" in done.stdout
+    assert (experiment.out / "floor.json").exists(), done.stdout
+
+
+def test_the_floor_of_a_task_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``fairseq-lottery floor`` parses no arguments of a training, and imports the user-dir all the same."""
+    package = helpers.own_user_dir(tmp_path / "user", "own_task_of_a_floor", "")
+    experiment_with(package, tmp_path, tmp_path / "x").write()
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(floor, "read_marker", lambda *_: True)
+    monkeypatch.setattr(floor, "measure_floor", lambda *_: (Score(1.0), str(package.name in sys.modules)))
+    floor.floor([str(tmp_path / "x")])
+    assert json.loads((tmp_path / "x/floor.json").read_text())["policy"] == "True"
+    shutil.rmtree(package)
+    with pytest.raises(ConfigError, match=r"--user-dir .* holds no Python file"):
+        floor.floor([str(tmp_path / "x")])

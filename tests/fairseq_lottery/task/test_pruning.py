@@ -10,6 +10,7 @@ import pytest
 import torch
 from fairseq.data.iterators import CountingIterator, EpochBatchIterator, GroupedIterator
 from fairseq_cli.train import should_stop_early
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from fairseq_lottery.lengths import Lengths, batches_of_epoch, updates_of_epoch
@@ -148,7 +149,7 @@ def test_batches_too_few_for_an_update_count_as_in_fairseq(whole: bool, updates:
     """``--skip-remainder-batch`` leaves them out."""
     options = SimpleNamespace(max_update=0, max_epoch=5, update_freq=[4], skip_remainder_batch=whole)
     assert length_of(options, 10) == (5 * updates, updates)
-    assert Lengths(0, 5, 10, (4,), whole).until(5) == 5 * updates
+    assert Lengths(0, 5, (10,), (4,), whole).until(5) == 5 * updates
     grouped = GroupedIterator(CountingIterator(range(10)), 4, skip_remainder_batch=whole)
     assert len(list(grouped)) == updates
 
@@ -168,6 +169,23 @@ def test_the_batches_of_an_epoch_are_counted_as_in_fairseq(whole: bool, frequenc
         point = RewindPoint(Path(), parse_rewind("epoch:1"), False, last, 0)
         with pytest.raises(ConfigError, match="is never reached") if refused and last else nullcontext():
             check_lengths([point], options, known)
+
+
+def test_a_skipped_step_of_amp_ranks_no_weights(tmp_path: Path) -> None:
+    """fairseq calls the task even where a gradient overflows, and repeats the batch."""
+    task = helpers.bare_task(tmp_path, lambda: nn.Linear(2, 1), ticket_kind="snip", surviving=0.5, seed=1)
+    model = task.build_model(SimpleNamespace())
+    optimizer = SimpleNamespace(scaler=torch.amp.GradScaler("cpu"), params=list(model.parameters()))
+    model.weight.grad, model.bias.grad = torch.ones(1, 2), torch.tensor([float("inf")])
+    task._pruning.before_step(optimizer)
+    assert not task._pruning.state()["sums"]
+    model.bias.grad = torch.ones(1)
+    task._pruning.before_step(optimizer)
+    assert torch.equal(task._pruning.state()["sums"]["weight"], model.weight.detach())
+    model.bias.grad = torch.tensor([float("inf")])
+    optimizer.scaler = None  # without a scaler the step is made, and the fault is to be seen
+    task._pruning.before_step(optimizer)
+    assert not task._pruning.state()["sums"]["bias"].isfinite().all()
 
 
 def test_patience_counts_from_the_complete_masks_on() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -160,6 +162,28 @@ def test_a_damaged_last_checkpoint(translation_data: Path, dense: Path, ticket: 
     words = [*TRANSLATION, *TRANSFORMER, *ADAM, "--ticket", ticket]
     line = helpers.refusal(helpers.train(translation_data, tmp_path, *words, status=2))
     assert f"cannot read {last}: it is not a checkpoint of fairseq, or damaged" in line
+
+
+@pytest.mark.parametrize(("part", "size"), [("bin", 0), ("idx", 0), ("idx", 30)])
+def test_an_empty_or_damaged_split(part: str, size: int, lm_data: Path, tmp_path: Path) -> None:
+    """One line, and nothing about data that was opened in part and cannot be closed."""
+    from fairseq.data import data_utils
+
+    from fairseq_lottery.task.checks import reading
+
+    data, seen = shutil.copytree(lm_data, tmp_path / "data"), []
+    file = data / f"test.{part}"
+    file.write_bytes(file.read_bytes()[:size])
+    before, sys.unraisablehook = sys.unraisablehook, seen.append
+    try:
+        with pytest.raises(ConfigError, match="cannot read the test split, it is empty or damaged: "), reading("test"):
+            data_utils.load_indexed_dataset(str(data / "test"), None, "mmap")
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    assert not seen
+    with pytest.raises(ValueError, match="of the task itself"), reading("test"):
+        raise ValueError("of the task itself")
 
 
 STOPPED = {"--stop-time-hours": (1e-9, "after 1 updates"), "--stop-min-lr": (1, "after 0 updates")}

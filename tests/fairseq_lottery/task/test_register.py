@@ -77,6 +77,7 @@ def test_flat_masters_are_masked_and_give_the_rewind_point_in_fp32() -> None:
     optimizer = FlatMasters(model)
     weights = full_precision(model, optimizer)
     assert all(tensor.dtype == torch.float32 for tensor in weights.tensors.values())
+    assert weights.frozen == frozenset()  # known, as --scope trainable asks
     assert torch.equal(weights.tensors["0.weight"].reshape(-1), optimizer.fp32_params[0].detach()[:6])
     mask = torch.tensor([[True, False, True], [False, False, True]])
     held = TaskMasks(model, Masks({"0.weight": mask}))

@@ -127,6 +127,15 @@ def test_other_files_are_refused_with_one_line(tmp_path: Path) -> None:
         assert name in str(caught.value)
 
 
+def test_a_key_is_of_torch_files_alone(tmp_path: Path) -> None:
+    state = dict(snapshot(mlp()).tensors)
+    save_file(state, tmp_path / "m.safetensors")
+    sb3_zip(tmp_path / "m.zip", state)
+    for name in ("m.safetensors", "m.zip"):
+        with pytest.raises(CheckpointError, match=r"no 'generator' in .*, whose format has a single state dict"):
+            read_weights(tmp_path / name, key="generator")
+
+
 def test_reading_takes_nothing_away_that_was_allowed(tmp_path: Path) -> None:
     """torch's own context removes what it was given, also where somebody had allowed it for the whole process."""
     torch.save({"model": {"a": torch.ones(1)}, "args": argparse.Namespace(a=1)}, tmp_path / "c.pt")

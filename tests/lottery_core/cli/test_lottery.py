@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -400,3 +402,34 @@ def test_a_terminal_without_a_character_is_no_reason_to_fail(monkeypatch: pytest
     assert run_command(lambda: print("195.8 \u00b1 14.2"), "lottery") == 0
     sys.stdout.flush()
     assert written.getvalue() == b"195.8 ? 14.2\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_reader_that_has_ended_leaves_nothing_to_be_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would try again in the end, and exit with status 120."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        monkeypatch.setattr(sys, name, stream)
+        assert run_command(lambda: print("lost", file=getattr(sys, name)), "lottery") == 0
+        stream.flush()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_by_a_signal_says_so(
+    number: signal.Signals, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGHUP is that of a terminal that closes: trainings are stopped as after Ctrl-C."""
+    before = signal.getsignal(number)
+    assert run_command(lambda: os.kill(os.getpid(), number), "lottery") == status
+    assert capsys.readouterr().err == "lottery: stopped; rerun the same command to resume\n"
+    assert signal.getsignal(number) == before
+
+
+def test_a_command_under_nohup_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_command(lambda: os.kill(os.getpid(), signal.SIGHUP), "lottery") == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -17,7 +17,7 @@ from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.results import read_csv, read_marker, read_rows
 from lottery_core.experiments.run_outcome import trained_already
 from lottery_core.experiments.runner import Runner
-from lottery_core.files import read_json
+from lottery_core.files import read_json, write_json
 from lottery_core.reports import render, states
 from tests.lottery_core.experiments.test_runner import here, quiet
 from tests.lottery_core.toy import Here, Toy, experiment
@@ -86,8 +86,11 @@ def test_a_later_command_takes_over_what_an_earlier_one_trained(tmp_path: Path) 
     assert {row.run: row.same_as for row in rows}[ONE_SHOT] == "winning/round-01"
 
 
-def test_whole_chains_without_late_rewinding(tmp_path: Path) -> None:
-    rows, trained = here(tmp_path, rounds=3, kinds=("winning", "no-rewind"), rewind="init", settings=NO_REWIND)
+@pytest.mark.parametrize("after_rewind", ["full", "remaining"])
+def test_whole_chains_without_late_rewinding(after_rewind: str, tmp_path: Path) -> None:
+    """From the initialisation on, all of the length remains."""
+    changes = {"rewind": "init", "settings": NO_REWIND, "after_rewind": after_rewind}
+    rows, trained = here(tmp_path, rounds=3, kinds=("winning", "no-rewind"), **changes)
     assert [run.kind for run in trained] == ["dense", "winning", "winning", "winning"]
     assert [row.same_as for row in rows if row.kind == "no-rewind"] == [f"winning/round-0{k}" for k in (1, 2, 3)]
 
@@ -122,6 +125,19 @@ def test_where_the_other_run_fails_it_is_trained(tmp_path: Path) -> None:
     rows = {row.run: row for row in read_rows(tmp_path)}
     assert rows[ONE_SHOT].same_as == ""
     assert rows[ONE_SHOT].wall_seconds > 0
+
+
+def test_what_is_copied_takes_no_time(tmp_path: Path) -> None:
+    settings = {"rewind": "init", "settings": NO_REWIND, "kinds": ("winning", "no-rewind")}
+    here(tmp_path, rounds=0, **settings)
+    shown = io.StringIO()
+    path = tmp_path / "seed-1/dense" / paths.MARKER
+    write_json(path, {**read_json(path), "wall_seconds": 100.0})
+    asked = experiment(tmp_path, rounds=3, **settings)
+    asked.write()
+    assert "about 5 min left" in render("x", states(asked, lambda _: None))
+    Runner(asked, Toy(), Here(tmp_path), Progress(shown)).run()
+    assert "7 runs, 1 seed x (dense + 2 kinds x 3 rounds): about 5 min with 1 at a time" in shown.getvalue()
 
 
 def test_a_dry_run_says_what_will_not_be_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

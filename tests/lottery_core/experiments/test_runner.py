@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 
 from lottery_core import KINDS, Ticket, Weights, schedule
 from lottery_core.errors import ConfigError, RunError
-from lottery_core.experiments import paths
+from lottery_core.experiments import paths, progress
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.graph.plan import Run, dense
@@ -245,6 +246,26 @@ def test_a_terminal_gets_one_status_line(tmp_path: Path) -> None:
     stream.seek(0)
     shown.status([(dense(1), lambda: {"text": "epoch 3/20, score 21"})])
     assert stream.getvalue() == "\r\x1b[K[0/1] seed 1 dense: epoch 3/20, score 21"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_that_nobody_reads_ends_no_training(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of ``2>&1 | head``, and on a disk that is full for a while."""
+
+    class Broken(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+        def write(self, text: str) -> int:
+            lines.append(text)
+            raise OSError(errno.ENOSPC, "no space") if len(lines) < 3 else BrokenPipeError
+
+    lines: list[str] = []
+    monkeypatch.setattr(progress, "HEARTBEAT", 0.0)
+    rows = Runner(experiment(tmp_path, rounds=1), Toy(), Here(tmp_path), Progress(Broken())).run()
+    assert len(rows) == len(lines) == 3  # nothing is written once the reader has ended
 
 
 def test_each_process_gets_the_gpu_with_the_fewest(tmp_path: Path) -> None:

@@ -150,13 +150,14 @@ def test_a_plain_folder_refuses_levels_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_dense_runs_takes_any_way_to_search(tmp_path: Path) -> None:
-    """So that a dense run can show beforehand what a threshold would save."""
-    here(tmp_path, rounds=0)
+    """So that a dense run can show beforehand what a threshold would save; also by kinds that have no search."""
+    here(tmp_path, rounds=0, kinds=("winning", "random-budget"))
     marker = read_marker(tmp_path / "seed-1/dense")
     trained = here(tmp_path, **CHEAP)[1]
     assert dense(1) not in trained
     assert read_marker(tmp_path / "seed-1/dense") == marker
     assert Experiment.load(tmp_path).search == "0.5"
+    assert set(Experiment.load(tmp_path).kinds) == set(CHEAP["kinds"])
     assert here(tmp_path, **CHEAP)[1] == []
 
 

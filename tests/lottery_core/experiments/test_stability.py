@@ -171,6 +171,18 @@ def test_a_copy_that_is_trained_again_under_the_same_noise_is_at_a_barrier_of_0(
     assert line(first, again).barrier == 0.0
 
 
+@pytest.mark.parametrize("name", ["trained.safetensors", paths.TICKET])
+def test_a_copy_that_was_damaged_since_is_trained_again(name: str, probed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    shutil.copytree(probed, out)
+    before = Line.read(out / Run(1, "line", 2).folder)
+    shutil.rmtree(out / Run(1, "line", 2).folder)
+    file = out / Run(1, "copy", 2, 2).folder / name
+    file.write_bytes(file.read_bytes()[:100])
+    assert run(probe(out)) == [Run(1, "copy", 2, 2), Run(1, "line", 2)]
+    assert Line.read(out / Run(1, "line", 2).folder) == before
+
+
 def test_the_report(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stability_report(probed, 0.04)  # kept by a later report
     assert lottery(["report", str(probed)]) == 0

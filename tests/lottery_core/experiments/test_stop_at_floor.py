@@ -128,6 +128,13 @@ def test_the_state_of_levels_that_were_not_run(stopped: Path) -> None:
     assert "left" not in text
 
 
+def test_what_was_begun_and_is_left_out_now_is_neither_stopped_nor_failed(stopped: Path) -> None:
+    asked = experiment(stopped, **SETTINGS)
+    write_json(stopped / Run(1, "random", 4).folder / paths.STARTED, {})
+    write_json(stopped / Run(1, "random", 5).folder / paths.FAILED, {"reason": "out of memory"})
+    assert render("x", states(asked, lambda name: None)) == "x: 9 done, 2 not run, of 11 runs"
+
+
 def test_winning_rounds_go_on_while_another_kind_needs_them(tmp_path: Path) -> None:
     write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
     scores = {**SCORES, "winning": SCORES["random"], "random": SCORES["winning"]}
@@ -182,6 +189,8 @@ def test_scores_of_other_settings_say_nothing_of_the_floor(stopped: Path, capsys
     write_json(record, {**read_json(record), "scoring": "--beam 5"})
     rows = read_rows(stopped, experiment(stopped, **SETTINGS))
     assert [row.round for row in rows if row.not_run] == [5]
+    found = states(experiment(stopped, **SETTINGS), lambda name: None)
+    assert [(state.run.round, state.word) for state in found if state.row is None] == [(4, "waiting"), (5, "not run")]
     report([stopped])
     assert "came from other settings" not in capsys.readouterr().out
 
@@ -337,6 +346,22 @@ def test_runs_that_never_start_are_no_success(tmp_path: Path) -> None:
 def test_numbers_below_1_are_refused_as_they_are_read(given: dict, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         search_settings({**SEARCH_DEFAULTS, "rounds": 20, "prune_rate": 0.2, **given}, rounds_given=False)
+
+
+class Unmeasured(Scripted):
+    """A toy whose first dense run was to measure the floor, and could not."""
+
+    floor = True
+
+
+def test_a_floor_that_could_not_be_measured_is_told(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    executor = Here(tmp_path)
+    Runner(experiment(tmp_path, **SETTINGS), Unmeasured(SCORES), executor, Progress(shown), 2).run()
+    assert len(executor.trained) == 11
+    log = tmp_path / dense(1).folder / paths.LOG
+    line = f"WARNING: the floor was not measured (see {log}), so --stop-at-floor leaves no run out\n"
+    assert shown.getvalue().count(line) == 1
 
 
 class Measuring(Scripted):

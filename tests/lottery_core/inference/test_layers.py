@@ -99,11 +99,14 @@ def test_embedding() -> None:
     for indices in (torch.randint(0, 50, (4, 5)), torch.tensor(3), torch.zeros(0, dtype=torch.long)):
         near(sparse(indices), dense(indices))
     assert torch.equal(sparse.matrix.dense(), dense.weight)
+    for index in (-1, -2, 50):  # -1 and -100 mark what is no label
+        with pytest.raises(IndexError, match="out of range"):
+            sparse(torch.tensor([3, index]))
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [0, 1, 3])
 def test_lstm(batch: int, batch_first: bool, bias: bool) -> None:
     dense = pruned(nn.LSTM(20, 16, 2, batch_first=batch_first, bias=bias))
     sparse = sparse_form(dense)

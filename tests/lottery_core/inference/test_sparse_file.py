@@ -143,6 +143,27 @@ def test_tied_weights_are_told_from_equal_ones_nowhere(net: Net, tmp_path: Path)
     load_sparse(tmp_path / "net.csr", Net(tie=False))
 
 
+@pytest.mark.parametrize("separate", [False, True], ids=["one tensor", "a tensor for each name"])
+def test_tied_layers_with_equal_constant_vectors(separate: bool, tmp_path: Path) -> None:
+    """A zero bias of a shared layer has the content of every other zero bias of its size."""
+
+    def shared() -> nn.Module:
+        layers = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.LayerNorm(6))
+        return nn.ModuleDict({"policy": layers, "value": layers})
+
+    model = pruned(shared(), 0.8)
+    with torch.no_grad():
+        model["policy"][2].reset_parameters()
+        for layer in model["policy"][:2]:
+            layer.bias.zero_()
+    state = {name: tensor.clone() if separate else tensor for name, tensor in model.state_dict().items()}
+    save_sparse(state, tmp_path / "net.csr")
+    made, tokens = shared(), torch.randn(3, 6)
+    load_sparse(tmp_path / "net.csr", made)
+    torch.testing.assert_close(made["value"](tokens), model["value"](tokens))
+    assert made["policy"][0] is made["value"][0]
+
+
 def test_another_architecture(net: Net, tmp_path: Path) -> None:
     save_sparse(net.state_dict(), tmp_path / "net.csr")
     other = Net(last=4)
@@ -161,7 +182,32 @@ def test_nothing_pruned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     torch.save(nn.Linear(4, 4).state_dict(), tmp_path / "dense.pt")
     assert main(["export", str(tmp_path / "dense.pt"), "-o", str(tmp_path / "out"), "--form", "csr"]) == 2
     assert "no matrix contains zeros (is this the checkpoint of a trained ticket?)" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match="no matrix contains zeros"):
+        save_sparse({"cache": torch.zeros(0, 5), "weight": torch.ones(4, 4)}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_tensors_without_elements(tmp_path: Path) -> None:
+    state = {"cache": torch.zeros(0, 5), "weight": torch.eye(4)}
+    assert save_sparse(state, tmp_path / "net.csr").startswith("1 matrices, 75.0% of their weights pruned")
+    file = SparseFile(tmp_path / "net.csr")
+    assert all(torch.equal(file.tensor(name), tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"a": torch.zeros(4200, 4200)}, "it claims 17640000 weights, more than a file of its size can hold"),
+        ({"a\u3000b": torch.zeros(4, 4)}, "has control characters, which no name has"),
+    ],
+    ids=["hardly any survivors", "an unprintable name"],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    state: dict[str, torch.Tensor], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=f"the sparse file could not be read again: .*{words}"):
+        save_sparse(state, tmp_path / "net.csr")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_sparse_file(net: Net, tmp_path: Path) -> None:

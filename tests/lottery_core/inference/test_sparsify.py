@@ -156,6 +156,23 @@ def test_bad_input(net: Net, tmp_path: Path) -> None:
     assert type(net.first) is nn.Linear
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("form", ["auto", "csr"])
+def test_layers_without_weights_stay(form: str, tmp_path: Path) -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nothing, self.constant = nn.Linear(5, 0), nn.Linear(0, 5, bias=False)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.constant(self.nothing(tokens))
+
+    model = Wide().eval()
+    report = sparsify(model, tokens=2 if form == "auto" else None, form=form, timings=FixedGain(2.0, tmp_path))
+    assert [layer.why for layer in report.layers] == ["no weights", "no weights"]
+    assert model(torch.ones(2, 5)).tolist() == [[0.0] * 5] * 2
+
+
 class Attention(nn.Module):
     """Like fairseq's attention, which reads its projections' weights unless the attribute is set."""
 

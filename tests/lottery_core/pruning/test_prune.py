@@ -11,7 +11,8 @@ import torch
 from torch.nn.utils import prune as torch_prune
 
 from lottery_core import Ticket, Weights, control_ticket, prune, schedule, snapshot
-from lottery_core.errors import MismatchError, PruneError
+from lottery_core.errors import ConfigError, MismatchError, PruneError
+from lottery_core.pruning import parse_point
 from tests.lottery_core.helpers import Tied, mlp, random_weights, train
 
 
@@ -88,6 +89,13 @@ def test_other_architectures_are_refused_with_the_first_tensor_and_both_shapes()
         prune(small, large, rate=0.5)
     with pytest.raises(MismatchError, match=r"'b' is \(3,\).*\(4,\)"):
         prune(large, large, rate=0.5, previous=prune(small, small, rate=0.5))
+
+
+def test_a_rewind_point_of_thousands_of_digits_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"--rewind 'updates:9+ \.\.\. 9+' is not understood") as caught:
+        parse_point(f"updates:{'9' * 5000}", ["updates"], "--rewind")
+    assert len(str(caught.value)) < 200
+    assert parse_point(f"updates:{'9' * 18}", ["updates"], "--rewind").count == 10**18 - 1
 
 
 def test_exactly_one_amount_is_given() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from lottery_core import Ticket, Weights, prune
 from lottery_core.errors import ConfigError
-from lottery_core.pruning import schedule
+from lottery_core.pruning import schedule, ticket_without_search, transferred
 from lottery_core.tickets import describe, networks_of, render
 from tests.lottery_core.helpers import random_weights
 
@@ -105,3 +105,17 @@ def test_separate_shares_need_several_networks() -> None:
         prune(trained, trained, rate=0.5, scope=r"^(mlp_extractor\.)?value_net\.", scope_shares="separate")
     with pytest.raises(ConfigError, match="unknown scope shares 'seperate': did you mean separate"):
         prune(trained, trained, rate=0.5, scope_shares="seperate")
+
+
+def test_every_way_to_a_ticket_checks_its_shares() -> None:
+    trained, plain = loud_critic(), random_weights(a__weight=(8, 8))
+    ticket, other = prune(trained, trained, rate=0.5), prune(plain, plain, rate=0.5)
+    for kind in ("at-start", "erk", "gradual"):
+        with pytest.raises(ConfigError, match="unknown scope shares 'separat'"):
+            ticket_without_search(kind, trained, 0.5, scope_shares="separat")
+        with pytest.raises(ConfigError, match="has only 'model'"):
+            ticket_without_search(kind, plain, 0.5, scope_shares="separate")
+    with pytest.raises(ConfigError, match="unknown scope shares 'separat'"):
+        transferred("transfer", ticket, trained, trained, lambda pool: pool, scope_shares="separat")
+    with pytest.raises(ConfigError, match="has only 'model'"):
+        transferred("transfer", other, plain, plain, lambda pool: pool, scope_shares="separate")

@@ -142,6 +142,34 @@ def test_a_map_that_is_not_understood(word: str) -> None:
         Rename.parse(word)
 
 
+@pytest.mark.parametrize(
+    ("norm", "shape", "weight"),
+    [("norm.original0", (8, 1), "norm.original1"), ("norm.0._u", (8,), "norm.original"), ("w_g", (1, 8), "w_v")],
+)
+def test_a_mask_that_would_empty_a_slice_of_a_normalised_weight_is_refused(
+    norm: str, shape: tuple[int, ...], weight: str
+) -> None:
+    """Such a slice is divided by its norm, 0."""
+    here = Weights({norm: torch.ones(shape), weight: torch.randn(8, 8), "head.bias": torch.randn(2)}, frozenset([norm]))
+    mask = torch.ones(8, 8, dtype=torch.bool)
+    masks = Masks({weight: mask, "head.bias": torch.ones(2)})
+    assert weight in partners(here, "all", masks).names
+    if norm == "norm.0._u":
+        mask[:] = False
+    else:
+        mask.t()[3] = mask[5] = False
+    why = (
+        f"{weight} in the other experiment leaves no survivor in 1 of the slices of {weight}, each of which is divided"
+    )
+    with pytest.raises(ConfigError, match=why):
+        partners(here, "all", masks)
+    ticket = Ticket.of(masks, here.tensors, THERE.origin)
+    with pytest.raises(ConfigError, match=why):
+        transferred("transfer", ticket, here, here, half)
+    left_out = [Rename.parse(f"^{weight}$=none")]
+    assert weight in partners(here, "all", masks, left_out).alone
+
+
 def test_unknown_words() -> None:
     with pytest.raises(ConfigError, match="unknown kind of transferred ticket 'winning'"):
         made("winning")

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,12 @@ def told(path: Path, capsys: pytest.CaptureFixture[str], rows: list[tuple], *wor
     return " ".join(capsys.readouterr().out.split())
 
 
+def told_of(path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a report says of a file of rows."""
+    assert main(["report", str(path), *words]) == 0
+    return capsys.readouterr().out
+
+
 ENDS = [(1, "dense", 0, 1000, 1000, 100), (1, "floor", 0, 1000, 1000, 0)]
 
 
@@ -248,6 +255,27 @@ def test_the_best_draw_where_lower_is_better(tmp_path: Path, capsys: pytest.Capt
     means = (tmp_path / "p.html").read_text().partition("random-best, round 1")[0]  # before the table of all trainings
     assert "0.25" in means
     assert "1.500" not in means
+
+
+def test_a_direction_that_the_rows_say_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option is for the other table of the command."""
+    own = [(1, "dense", 0, 1000, 1000, 0.1), (1, "floor", 0, 1000, 1000, 2.0), (1, "winning", 1, 1000, 500, 0.2)]
+    told(tmp_path / "mine.csv", capsys, own, "--lower-is-better")
+    games = [replace(row, versions="stable-baselines3=2", experiment="games") for row in rows(SCORES, (1.0,) * 3)]
+    write_csv(tmp_path / "games.csv", games)
+    assert main(["report", str(tmp_path / "games.csv"), str(tmp_path / "mine.csv"), "--lower-is-better"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"games: the answer of 3 seeds \(mean .*; higher is better\)", said)
+    assert "mine: the answer of 1 seed (score; lower is better)" in said
+    assert said.count("WARNING: --lower-is-better does not count for games, whose scores say the direction: mean") == 1
+    assert said.count("--lower-is-better") == 1
+
+
+def test_the_best_draw_by_evaluations_where_lower_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = best_of_two(tmp_path / "best.csv")
+    text = told_of(path, capsys, "--eval", "--lower-is-better")
+    assert "40.00 ± 0.00" in text
+    assert "20.00" not in text
 
 
 def best_of_two(path: Path, **more: dict[str, float]) -> Path:
@@ -289,6 +317,28 @@ def test_an_output_that_the_command_reads_is_refused(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert main(["report", str(done.out), "--json", str(tmp_path / "x"), "--csv", str(tmp_path / "x")]) == 2
     assert "is given for two outputs" in capsys.readouterr().err
+    page = str(tmp_path / "x.html")
+    for option in ("--json", "--csv", "-o"):
+        assert main(["report", str(done.out), option, page, "--html", page]) == 2
+        assert "x.html is given for two outputs" in capsys.readouterr().err
+    assert main(["report", str(done.out), str(done.out / ".." / "run"), "--json", str(tmp_path / "x")]) == 2
+    assert "run is given twice: report each experiment once" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_default_picture_that_cannot_be_written_costs_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(tmp_path / "r.csv", rows(SCORES, (1.0,) * 3))
+    (tmp_path / "r.png").mkdir()
+    words = ["--json", str(tmp_path / "a.json"), "--csv", str(tmp_path / "b.csv")]
+    said = told_of(tmp_path / "r.csv", capsys, *words)
+    assert re.search(r"WARNING: there is no picture: cannot write .*r\.png.*; -o writes it elsewhere", said)
+    for name in ("a.json", "b.csv"):
+        (tmp_path / name).unlink()
+    assert main(["report", str(tmp_path / "r.csv"), *words, "-o", str(tmp_path / "r.png")]) == 2
+    assert (tmp_path / "a.json").exists()
+    assert (tmp_path / "b.csv").exists()
 
 
 def test_rows_of_a_probe_are_no_tickets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib import pyplot
 
@@ -66,6 +67,12 @@ def test_unfinished_experiments_can_be_reported() -> None:
     assert "198.0 (n=1)" in table([*ROWS[:3], row("dense", 0, 5.0, seed=2)])
     with pytest.raises(ConfigError, match="no finished run"):
         table([])
+
+
+def test_the_dense_column_has_its_number_of_seeds() -> None:
+    rows = [row("dense", 0, 5.0, 1), row("dense", 0, 6.0, 2), *(row("winning", 1, 4.0, seed) for seed in (1, 2, 3))]
+    assert table(rows).splitlines()[2].endswith("5.500 ± 0.707 (n=2)")
+    assert table([*rows, row("dense", 0, 5.5, 3)]).splitlines()[2].endswith("5.500 ± 0.500")
 
 
 def test_scores_of_fewer_values_than_asked_for_are_told() -> None:
@@ -154,6 +161,15 @@ def test_the_strip_has_how_small_each_kind_can_be() -> None:
     several = draw({"x": data, "y": data}, "score", {name: answer(data, Question()) for name in "xy"})
     pyplot.close(several)
     assert len(several.axes) == 1
+
+
+def test_scores_that_are_infinite_in_both_directions_are_not_drawn() -> None:
+    both = [(1, math.inf), (2, -math.inf)]
+    rows = [row("dense", 0, score, seed) for seed, score in both] + [row("floor", 0, score) for _, score in both]
+    rows += [row("winning", 1, score, seed) for seed, score in both] + [row("winning", 2, 1.0, 1)]
+    (axes,) = drawn({"x": rows})
+    line = next(line for line in axes.get_lines() if len(line.get_xdata()) == 2 and line.get_marker() != "None")
+    assert np.isnan(line.get_ydata()[0])
 
 
 def test_levels_at_which_a_layer_has_collapsed_have_another_marker() -> None:

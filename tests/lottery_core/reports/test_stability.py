@@ -15,7 +15,9 @@ from lottery_core.cli.lottery import main as lottery
 from lottery_core.cli.stability import chosen_point
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Line, Run, paths
-from lottery_core.reports import stability, stability_report
+from lottery_core.reports import Stability, stability, stability_report
+from lottery_core.reports.stability import of_lines, stability_lines
+from lottery_core.reports.stability.write import as_data
 from recipes.upkeep import stability_rows
 from tests.lottery_core.experiments.test_stability import POINTS, probe, run
 
@@ -66,6 +68,31 @@ def test_a_line_that_is_not_finite(seeds: tuple[int, ...], tmp_path: Path) -> No
     (entry,) = json.loads(text)["points"]
     assert (entry["instability"], entry["share"], entry["interval"]) == (None, None, None)
     assert entry["lines"][0]["scores"][1] is None
+
+
+@pytest.mark.parametrize(("worse", "lower"), [(-1.0, False), (1.0, True)])
+def test_copies_below_the_floor_are_not_stable(worse: float, lower: bool) -> None:
+    """The farther below it, the more stable they would look."""
+
+    def line(ends: float, barrier: float) -> Line:
+        return Line((0.0, 0.5, 1.0), (ends, ends + worse * barrier, ends), (0.1,) * 3, lower, ())
+
+    def found(*ends: float) -> Stability:
+        points = [(f"p{number}", {}, [line(some, 5.0)]) for number, some in enumerate(ends)]
+        return of_lines(points, worse * 120.0, 0.05, (1,), "return", len(ends))
+
+    below = found(worse * 395.0, worse * 120.0)
+    assert (below.earliest, [point.stable for point in below.points]) == (None, [False, False])
+    said = "\n".join(stability_lines(below, "x"))
+    assert "copies that are no better than the floor, and so say nothing: p0, p1\n" in said
+    assert said.endswith("no candidate is known to be stable: train the copies longer or otherwise")
+    assert "nan" not in said
+    assert [point["share"] for point in as_data(below)["points"]] == [None, None]
+    with pytest.raises(ConfigError, match=r"copies from p1 are no better than the floor .*: train longer"):
+        chosen_point(below, Path("out"))
+    last = found(worse * 395.0, worse * -120.0)
+    assert last.earliest is last.points[1]
+    assert last.points[1].share == pytest.approx(5 / 240)
 
 
 def test_rows_of_a_finished_probe_give_the_same_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

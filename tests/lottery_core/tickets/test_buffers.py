@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lottery_core import Weights, prune, read_weights, snapshot
+from lottery_core import Weights, apply_ticket, prune, read_weights, snapshot
 from lottery_core.cli import main
-from lottery_core.errors import ScopeError
+from lottery_core.errors import MismatchError, ScopeError
 
 LAYER = {"net.weight": torch.randn(6, 4), "net.bias": torch.randn(6)}
 BUFFERS: dict[str, dict[str, Tensor]] = {
@@ -112,6 +113,66 @@ def test_frozen_parameters_are_left_out_by_a_scope(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "m.pt")
     with pytest.raises(ScopeError, match="this file does not say"):
         read_weights(tmp_path / "m.pt").pool("trainable")
+
+
+@pytest.mark.parametrize("buffers", ["none", "sinusoidal positions"])
+def test_a_copy_in_safetensors_knows_no_more_than_its_source(buffers: str, tmp_path: Path) -> None:
+    torch.save(LAYER | BUFFERS.get(buffers, {}), tmp_path / "m.pt")
+    weights = read_weights(tmp_path / "m.pt")
+    weights.save(tmp_path / "copy.safetensors")
+    copied = read_weights(tmp_path / "copy.safetensors")
+    assert copied == weights
+    assert copied.frozen is None
+    with pytest.raises(ScopeError, match="this file does not say"):
+        copied.pool("trainable")
+    if buffers != "none":
+        with pytest.raises(ScopeError, match="does not say whether 'pe' are parameters or buffers"):
+            copied.pool("all")
+    known = snapshot(nn.Linear(4, 4))
+    known.save(tmp_path / "known.safetensors")
+    assert read_weights(tmp_path / "known.safetensors") == known
+    assert known != weights
+    assert known.frozen == frozenset()
+
+
+def test_a_snapshot_has_every_parameter_whatever_the_state_dict_has() -> None:
+    class Adapter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+            self.register_buffer("copy", self.base.weight.data)  # comes first in the state dict
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.base(x))  # type: ignore[no-any-return]
+
+    class HeadOnly(Adapter):
+        def state_dict(self, *args: Any, **more: Any) -> dict[str, Any]:  # type: ignore[override]
+            return {name: value for name, value in super().state_dict(*args, **more).items() if "base" not in name}
+
+    for model in (Adapter(), HeadOnly()):
+        weights = snapshot(model)
+        assert sorted(weights.tensors) == ["base.bias", "base.weight", "head.bias", "head.weight"]
+        assert not weights.outside
+        with apply_ticket(prune(weights, weights, rate=0.5), model) as keeper:
+            keeper.check()
+
+
+def test_a_parameter_without_memory_of_its_own_is_refused() -> None:
+    """As a DTensor, which wraps its shard."""
+
+    class Shard(Tensor):
+        @staticmethod
+        def __new__(cls) -> Any:
+            return Tensor._make_wrapper_subclass(cls, (4, 4))  # type: ignore[attr-defined]
+
+        @classmethod
+        def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), more: Any = None) -> Any:
+            return Shard()
+
+    model = nn.Module()
+    model.weight = nn.Parameter(Shard())  # type: ignore[call-arg]
+    with pytest.raises(MismatchError, match="'weight' is a Shard without memory of its own: sharded"):
+        snapshot(model)
 
 
 def test_a_bias_of_several_dimensions_is_no_collapsed_layer() -> None:

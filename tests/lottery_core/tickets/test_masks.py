@@ -60,3 +60,4 @@ def test_comparison() -> None:
 def test_a_layer_has_collapsed_when_a_matrix_has_no_survivor() -> None:
     found = Masks({"w": torch.zeros(2, 2), "b": torch.zeros(2), "v": torch.ones(2, 2)})
     assert found.collapsed() == ["w"]
+    assert Masks({"of no inputs": torch.ones(4, 0)}).collapsed() == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from lottery_core import Ticket, Weights, apply_ticket, prune, read_weights, snapshot
 from lottery_core.errors import MismatchError
@@ -27,6 +28,9 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "compiled in parallel": lambda model: nn.DataParallel(compiled(model)),
     "parallel, compiled": lambda model: compiled(nn.DataParallel(model)),
     "a part compiled": lambda model: nn.Sequential(compiled(model[0]), *model[1:]),  # type: ignore[index]
+    "checkpointed": checkpoint_wrapper,
+    "a part checkpointed": lambda model: nn.Sequential(*model[:4], checkpoint_wrapper(model[4])),  # type: ignore[index]
+    "a part checkpointed, in parallel": lambda model: nn.DataParallel(WRAPPERS["a part checkpointed"](model)),
 }
 PREFIXES = ["module.", "_orig_mod.", "model.", "model._orig_mod.", "module._orig_mod.", "_orig_mod.module.", "a.b."]
 
@@ -65,11 +69,22 @@ def test_files_of_wrapped_models_fit_bare_ones_and_their_tickets(prefix: str, tm
         Ticket.load(tmp_path / "t").load_into(model)
 
 
+def test_what_a_ticket_says_of_itself_follows_its_names() -> None:
+    start = snapshot(mlp())
+    ticket = prune(start, start, rate=0.5).with_origin(spared={"0.weight": 2}, carried=("0.weight", "2.bias"))
+    wrapped = Weights({f"model.{name}": value for name, value in ticket.weights.items()})
+    renamed = ticket.named_as(wrapped.tensors)
+    assert renamed.origin.spared == {"model.0.weight": 2}
+    assert renamed.origin.carried == ("model.0.weight", "model.2.bias")
+    assert prune(wrapped, wrapped, rate=0.5, previous=ticket).origin.parent == ticket.digest != renamed.digest
+
+
 def test_only_whole_words_are_wrappers() -> None:
     names = ["pre_orig_mod.weight", "my_module.weight", "submodule.x"]
     assert plain_file_names(names) == {name: name for name in names}
-    assert plain_file_names(["a._orig_mod.x", "_orig_mod._orig_mod.y"]) == {
+    assert plain_file_names(["a._orig_mod.x", "b._checkpoint_wrapped_module.x", "_orig_mod._orig_mod.y"]) == {
         "a._orig_mod.x": "a.x",
+        "b._checkpoint_wrapped_module.x": "b.x",
         "_orig_mod._orig_mod.y": "y",
     }
     assert plain_file_names(["module.x", "y"]) == {"module.x": "module.x", "y": "y"}  # not before all

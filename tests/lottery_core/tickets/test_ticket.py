@@ -35,6 +35,15 @@ def test_save_and_load_give_the_same_ticket_bit_for_bit(tmp_path: Path) -> None:
     assert loaded.to_bytes() == (tmp_path / "t.safetensors").read_bytes() == ticket.to_bytes()
 
 
+def test_tickets_of_the_same_digest_are_equal(tmp_path: Path) -> None:
+    ticket = a_ticket()
+    ticket.save(tmp_path / "t")
+    loaded = Ticket.load(tmp_path / "t")
+    assert loaded == ticket
+    assert len({ticket, loaded, a_ticket(seed=1), ticket.with_origin(seed=8)}) == 3
+    assert ticket != "a ticket"
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_every_float_type_and_every_value_survives_the_file(dtype: torch.dtype, tmp_path: Path) -> None:
     values = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-7, -3.5, 2.0]).to(dtype)

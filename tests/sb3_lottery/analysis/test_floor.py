@@ -16,9 +16,9 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import read_csv
+from lottery_core.experiments import Score, read_csv, read_floor
 from sb3_lottery.analysis import floor
-from sb3_lottery.cli import main
+from sb3_lottery.cli import main, worker
 from sb3_lottery.find import floor_of
 from tests.sb3_lottery.helpers import request_for
 
@@ -124,6 +124,20 @@ def test_the_first_dense_run_measures_it(wanted: bool, tmp_path: Path) -> None:
         floor_ = next(row for row in rows if row.kind == "floor")
         assert (floor_.returns, floor_.noise, floor_.same_as) == (100, 1, "")
         assert floor_.score == floor(request_for(words).settings.model, 1)[0].score
+
+
+def test_it_is_measured_before_the_run_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in that time would lose a training that is done."""
+    words = [*WORDS, "--env", "CartPole-v1", "--out", str(tmp_path), "--kinds", "winning"]
+    request_for(words).experiment.write()
+    monkeypatch.setattr(worker, "floor", lambda *_: (Score(9.0, 0.1, 100), "random actions", {}))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "train_run", killed)
+    assert worker.main([str(tmp_path / "seed-1/dense"), "--floor"]) == 130
+    assert read_floor(tmp_path) == 9.0
 
 
 def test_continuous_actions_and_normalised_observations(tmp_path: Path) -> None:

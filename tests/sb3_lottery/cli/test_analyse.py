@@ -45,6 +45,10 @@ LOOKS = {
     "round": (["play", "{out}", "--round", "9"], "the last finished round is 2"),
     "other kind": (["inputs", "{out}", "--kind", "one-shot"], "has no finished one-shot run"),
     "dense": (["inputs", "{out}", "--kind", "dense"], "a dense run has no ticket: give --kind with a kind of ticket"),
+    "dense round": (
+        ["play", "{out}", "--kind", "dense", "--round", "1"],
+        "the dense run has no rounds: leave --round 1",
+    ),
     "ending": (["play", "{out}", "-o", "video.avi"], "a video must end in .mp4 or .gif"),
     "episodes": (["play", "{out}", "--episodes", "0"], "--episodes must be at least 1"),
 }

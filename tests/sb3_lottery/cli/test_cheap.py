@@ -41,6 +41,12 @@ def test_the_floor_is_measured_for_another_first_seed(tmp_path: Path, capsys: py
     words = [*WORDS.replace(" --seeds 1 --no-floor", "").split(), "--out", str(tmp_path)]
     assert main([*words, "--seeds", "1", "--rounds", "0", "--no-floor"]) == 0
     assert not (tmp_path / paths.FLOOR).exists()
+    capsys.readouterr()
+    assert main([*words, "--seeds", "2", "--rounds", "1", "--stop-at-floor", "1", "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert "the command will first measure the floor" in shown.err
+    assert "2 runs, 0 done, 2 to do" in shown.out
+    assert not (tmp_path / paths.FLOOR).exists()
     assert main([*words, "--seeds", "2", "--rounds", "1", "--stop-at-floor", "1"]) == 0
     assert (tmp_path / paths.FLOOR).exists()
     assert "floor: " in capsys.readouterr().err

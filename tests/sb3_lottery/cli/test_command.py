@@ -210,6 +210,10 @@ BAD = {
         "--algo qrdqn --policy-kwargs n_quantile:3",
         "unknown argument of the policy of QRDQN 'n_quantile': did you mean n_quantiles",
     ),
+    "never an update": (
+        "--algo dqn --hyperparams gradient_steps:0",
+        "DQN with gradient_steps=0 never updates: set it to at least 1, or to -1",
+    ),
     "no update": ("--algo dqn --hyperparams learning_starts:800", "DQN would not update once in timesteps:800"),
     "scope of a Q network": ("--algo dqn --scope actor", "scope 'actor': DQN has no actor and critic"),
     "rate": ("--prune-rate 1.2", "the prune rate must lie strictly between 0 and 1, not 1.2"),

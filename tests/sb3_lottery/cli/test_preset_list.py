@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sb3_lottery.cli.command import main
+from sb3_lottery.cli.command import _seconds, main
+from sb3_lottery.cli.options import parser
 from sb3_lottery.cli.preset_list import cost, preset_list
 from sb3_lottery.cli.presets import PRESETS
 from tests.sb3_lottery.helpers import request_for
@@ -40,6 +41,27 @@ def test_a_preset_with_equal_steps_is_the_papers_but_for_length_and_score(game: 
         dense = [int(row["steps"]) for row in csv.DictReader(file) if row["kind"] == "dense"]
     assert length.count == pytest.approx(sum(dense) / len(dense), rel=0.01)
     assert "the fair comparison" in preset_list().partition(f"\n{game}-steps: ")[2].splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("cartpole", True),
+        ("cartpole --n-envs 8 --net-arch 128 128 128 --device cpu", True),
+        ("cartpole --net-arch 8", False),
+        ("cartpole --env Acrobot-v1", False),
+        ("cartpole --algo ppo", False),
+        ("lunarlander --env-backend gymnasium", False),
+        ("lunarlander --env-backend envpool", True),
+        ("breakout --env-backend ale", True),
+        ("breakout --env-backend ale --cnn nature", False),
+        ("breakout --env-backend ale --device cuda", False),
+    ],
+)
+def test_the_measured_speed_is_that_of_what_runs(words: str, known: bool, tmp_path: Path) -> None:
+    """Otherwise the time of a dry run is unknown, until runs are done."""
+    argv = f"--preset {words} --out {tmp_path / 'x'}"
+    assert (_seconds(vars(parser().parse_args(argv.split())), request_for(argv)) is not None) == known
 
 
 ROWS: dict[str, tuple[dict[str, Any], str]] = {

@@ -107,10 +107,14 @@ def test_with_a_function_that_loads_random_is_shuffled(tmp_path: Path) -> None:
         return A2C.load(tmp_path / "trained.zip", env=make("a2c", seed).env, seed=seed)
 
     options = {"total_timesteps": 96, "rounds": 1, "seeds": 1, "progress": False, "rewind": "init", "floor": False}
-    find_tickets(load, tmp_path / "x", kinds=("winning", "random", "shuffled"), **options)
+    find_tickets(load, tmp_path / "x", kinds=("winning", "random", "shuffled", "rewound-dense"), **options)
     start = weights_of(trained)
     for kind in ("winning", "random", "shuffled"):
         assert starts_at(ticket(tmp_path / "x", kind), start), kind
+    ends = [read_weights(tmp_path / "x" / run.folder / "model.zip") for run in (dense(1), Run(1, "rewound-dense", 0))]
+    assert all(torch.equal(value, ends[1].tensors[name]) for name, value in ends[0].tensors.items()), (
+        "the dense run begins with new optimizer state, as tickets do"
+    )
     assert ticket(tmp_path / "x", "random").masks.survivors() == ticket(tmp_path / "x", "winning").masks.survivors()
 
 

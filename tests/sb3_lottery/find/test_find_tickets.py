@@ -160,6 +160,17 @@ def test_one_model_for_all_runs_is_refused(part: str, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("part", ["normalisation", "simulator"])
+def test_one_environment_for_all_runs_is_refused(part: str, tmp_path: Path) -> None:
+    """Measuring the floor would switch its normalisation off for every training."""
+    shared: Any = gymnasium.make("CartPole-v1")
+    if part == "normalisation":
+        shared = VecNormalize(make_vec_env("CartPole-v1"))
+    with pytest.raises(ConfigError, match="make_model returned the same environment twice"):
+        find_tickets(lambda seed: make("ppo", seed, env=shared), tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+
+
 def test_models_that_the_user_keeps_are_no_shared_model(tmp_path: Path) -> None:
     kept = []
 
@@ -259,6 +270,10 @@ def test_later_calls_reuse_what_is_there_and_refuse_other_models(tmp_path: Path)
         ({"eval_episodes": "5"}, ConfigError, "eval_episodes must be a whole number, not '5'"),
         ({"eval_episodes": True}, ConfigError, "eval_episodes must be a whole number, not True"),
         ({"deterministic": True}, ConfigError, "deterministic is for evaluations: it needs eval_episodes"),
+        ({"seeds": -1}, ConfigError, r"seeds must not be negative, and must be below 2\*\*32"),
+        ({"seeds": 2**32}, ConfigError, r"seeds must not be negative, and must be below 2\*\*32"),
+        ({"rewind": 0}, ConfigError, "rewind 0 has no unit"),
+        ({"rewind": ""}, ConfigError, "rewind '' is not understood"),
         ({"rewind": "later"}, ConfigError, "timesteps:N, init, lr, none, where N is a whole number"),
         ({"total_timesteps": 0}, ConfigError, "total_timesteps must be at least 1"),
         ({"rounds": 1.5}, ConfigError, "rounds must be a whole number, not 1.5"),

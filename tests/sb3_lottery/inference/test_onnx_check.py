@@ -101,6 +101,10 @@ def test_statistics_that_leave_observations_alone(
         VecNormalize(DummyVecEnv([tiny.Tiny]), norm_obs=norm_obs).save(str(tmp_path / "vecnormalize.pkl"))
         assert exported(tmp_path) == 0
         assert ("are to be normalised first" in capsys.readouterr().out) == norm_obs
+    (tmp_path / "out.onnx").unlink()
+    assert exported(tmp_path, "--normalize") == 2
+    assert "normalises no observations, so leave the option out" in capsys.readouterr().err
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_no_room_for_temporary_files() -> None:

@@ -90,8 +90,10 @@ def test_the_parameters_of_a_sparse_model_are_refused_and_nothing_is_patched(alg
 def test_a_dense_model(capsys: pytest.CaptureFixture[str]) -> None:
     report = sparsify_policy(make("a2c"), observations=4)
     assert "it is unchanged" in report.summary()
-    with pytest.raises(ConfigError, match="observations must be a whole number, at least 1, not 0"):
-        sparsify_policy(make("a2c"), observations=0)
+    assert "it is unchanged" in sparsify_policy(make("a2c"), observations=np.int64(4)).summary()
+    for wrong in (0, True, 2.5, "3"):
+        with pytest.raises(ConfigError, match=f"observations must be a whole number, at least 1, not {wrong}"):
+            sparsify_policy(make("a2c"), observations=wrong)
 
 
 def test_a_sparse_file_of_a_zip(tmp_path: Path) -> None:

@@ -42,6 +42,16 @@ needs_ale = pytest.mark.skipif(not ale_installed(), reason="ale-py is not instal
         ),
         pytest.param(None, "gymnasium", "Pong-v4", "'Pong-v4': did you mean ALE/Pong-v5", marks=needs_ale),
         pytest.param(None, "gymnasium", "Pong-v4", "'Pong-v4': did you mean ALE/Pong-v5", marks=needs_ale, id="again"),
+        (None, "gymnasium", "ale_py:ALE/Pong-v5", "trained on raw frames: leave 'ale_py:' out, and choose ALE/Pong-v5"),
+        (
+            None,
+            "gymnasium",
+            "mine:PongNoFrameskip-v4",
+            "raw frames: leave 'mine:' out, and choose .*PongNoFrameskip-v4",
+        ),
+        pytest.param(
+            None, "gymnasium", "ale_py:Pong-v4", "leave 'ale_py:' out, and choose ALE/Pong-v5", marks=needs_ale
+        ),
         pytest.param(
             None, "envpool", "Pong-v5", "'Pong-v5': did you mean ALE/Pong-v5", marks=(needs_ale, needs_envpool)
         ),

@@ -96,6 +96,7 @@ def test_a_replay_buffer_is_filled_again(tmp_path: Path) -> None:
     assert [row.steps for row in rows] == [256, 192]
     trained = DQN.load(tmp_path / "x/seed-1/winning/round-01/model.zip")
     assert trained.num_timesteps == 256
+    assert trained.learning_starts == 40, "not those of the training that began at the rewind point"
     assert trained._n_updates == (256 - 64 - 40) // 4
     with pytest.raises(ConfigError, match="would not update once in the timesteps:56 that remain"):
         find_tickets(lambda seed: dqn(seed, 100), tmp_path / "y", **{**REST, "rewind": "timesteps:200"})

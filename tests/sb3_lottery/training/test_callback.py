@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -85,6 +87,57 @@ def test_a_saved_ticket_goes_on_training_after_loading(tmp_path: Path) -> None:
     assert_dead(loaded.policy.state_dict(), ticket.masks)
     loaded.learn(64, callback=[LotteryCallback(tmp_path / "t", restart=True), start])
     assert all(torch.equal(start.state[name], ticket.weights[name]) for name in ticket.masks)
+
+
+def same(start: Start, weights: Mapping[str, torch.Tensor]) -> bool:
+    return all(torch.equal(start.state[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "erk", "surviving": 1.0},
+        {"kind": "gradual", "surviving": 0.5, "gradual": "0.5 1 5"},  # interrupted before its first step
+        {"ticket": ticket_for(make("a2c", seed=3), 1e-9)},
+        {"ticket": ticket_for(make("a2c", seed=3)), "kind": "permuted"},
+    ],
+)
+def test_a_second_learn_goes_on_whether_anything_is_pruned_or_not(options: dict[str, Any]) -> None:
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps >= 24:
+                raise KeyboardInterrupt
+            return True
+
+    model, callback, start = make("a2c"), LotteryCallback(**options), Start()
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(160, callback=[callback, Stop()])
+    trained = weights_of(model).tensors
+    model.learn(160, callback=[callback, start], reset_num_timesteps=False)
+    assert same(start, trained)
+    if "ticket" in options:  # another callback with the same ticket
+        trained = weights_of(model).tensors
+        model.learn(8, callback=[LotteryCallback(**options), start])
+        assert same(start, trained)
+
+
+def test_another_ticket_with_the_same_mask_starts_from_its_own_values(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, start = make("a2c"), Start()
+    ticket = ticket_for(make("a2c", seed=3))
+    model.learn(16, callback=LotteryCallback(ticket, kind="reinit"))
+    model.save(tmp_path / "reinit.zip")
+    assert not caplog.records
+    model.learn(16, callback=[LotteryCallback(ticket), start])
+    assert same(start, ticket.start())
+    assert "has been trained with another ticket that keeps the same weights" in caplog.text
+    caplog.clear()
+    loaded = A2C.load(tmp_path / "reinit.zip", env=model.get_env(), device="cpu")
+    trained = weights_of(loaded).tensors
+    loaded.learn(16, callback=[LotteryCallback(ticket), start])
+    assert same(start, trained), "only its zeros are known"
+    assert "its training goes on from the model's weights; restart=True starts from the ticket" in caplog.text
 
 
 @pytest.mark.parametrize(("few", "many"), [(0.3, 0.7), (0.05, 0.07)])
@@ -197,7 +250,8 @@ def test_a_control_is_made_on_the_spot(kind: str, tmp_path: Path) -> None:
     ticket, model, start = ticket_for(make("ppo", seed=1)), make("ppo", seed=2), Start()
     fresh = weights_of(model)
     weights_of(make("ppo", seed=1)).save(tmp_path / "rewind")
-    model.learn(32, callback=[LotteryCallback(ticket, kind=kind, seed=5, rewind=tmp_path / "rewind"), start])
+    rewind = tmp_path / "rewind" if kind == "shuffled" else None
+    model.learn(32, callback=[LotteryCallback(ticket, kind=kind, seed=5, rewind=rewind), start])
     alive = {name: start.state[name] != 0 for name in ticket.masks}
     assert sum(int(mask.sum()) for mask in alive.values()) == ticket.masks.surviving
     if kind in ("random", "reinit", "uniform"):

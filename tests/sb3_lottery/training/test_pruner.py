@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,10 +100,14 @@ def test_the_scale_of_a_loss_plays_no_part() -> None:
     assert together([actor, GradientSums(["critic"])]).values.keys() == {"actor"}
 
 
+def schedule_of(kind: str, words: str) -> dict[str, Any]:
+    return {"gradual": words} if kind == "gradual" else {}
+
+
 @pytest.mark.parametrize("kind", ["gradual", "snip"])
 def test_a_layer_that_is_emptied_while_it_trains_is_said(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     model = make("ppo")
-    lottery = LotteryCallback(kind=kind, surviving=0.003, gradual="0 0.5 2")
+    lottery = LotteryCallback(kind=kind, surviving=0.003, **schedule_of(kind, "0 0.5 2"))
     model.learn(320, callback=lottery)
     collapsed = lottery.final_ticket.masks.collapsed()
     assert collapsed
@@ -144,7 +149,7 @@ def test_the_masks_of_the_end_are_held_in_a_second_learn(tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["erk", "gradual", "snip"])
 def test_a_second_model_has_a_ticket_of_its_own(kind: str) -> None:
     """A callback that is used again begins anew; the first model's ticket is not trained in its place."""
-    lottery = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.5 2")
+    lottery = LotteryCallback(kind=kind, surviving=0.3, **schedule_of(kind, "0 0.5 2"))
     tickets = []
     for seed in (1, 2):
         model = make("ppo", seed)
@@ -155,7 +160,7 @@ def test_a_second_model_has_a_ticket_of_its_own(kind: str) -> None:
         assert_dead(model.policy.state_dict(), found.masks)
         tickets.append(found)
     assert tickets[0].content != tickets[1].content
-    alone = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.5 2")
+    alone = LotteryCallback(kind=kind, surviving=0.3, **schedule_of(kind, "0 0.5 2"))
     make("ppo", 2).learn(320, callback=alone)
     assert alone.final_ticket.content == tickets[1].content
 
@@ -218,11 +223,11 @@ class Stop(BaseCallback):
 def test_a_training_that_ends_before_its_schedule_is_said(
     kind: str, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lottery = LotteryCallback(kind=kind, surviving=0.3, gradual="0 0.8 4")
+    lottery = LotteryCallback(kind=kind, surviving=0.3, **schedule_of(kind, "0 0.8 4"))
     make("ppo").learn(320, callback=[lottery, Stop(96)])
     assert [record.message for record in caplog.records if line in record.message]
     caplog.clear()
-    make("ppo").learn(320, callback=LotteryCallback(kind=kind, surviving=0.3, gradual="0 1 10"))
+    make("ppo").learn(320, callback=LotteryCallback(kind=kind, surviving=0.3, **schedule_of(kind, "0 1 10")))
     assert "the training ended" not in caplog.text
 
 
@@ -303,6 +308,13 @@ def test_snip_needs_a_rollout_with_an_update_for_each_step(algo: str, tmp_path: 
         ),
         ({"ticket": TICKET, "kind": "transfer"}, "cannot be made from one of kind 'winning'"),
         ({"ticket": "somewhere", "surviving": 0.1}, "surviving is for a kind without a ticket"),
+        ({"ticket": TICKET, "kind": "random", "scope": "actor"}, "scope is for a kind without a ticket"),
+        ({"ticket": TICKET, "gradual": "0 0.5 3"}, "gradual is for kind gradual without a ticket, not for 'winning'"),
+        ({"kind": "erk", "surviving": 0.1, "gradual": "0 0.5 3"}, "gradual is for kind gradual without a ticket, not"),
+        ({"kind": "erk", "surviving": 0.1, "outside": "fresh"}, "outside is for controls that are made from a ticket"),
+        ({"kind": "at-start", "surviving": 0.3, "rewind": "nowhere"}, "rewind is for kind .* made from a ticket, not"),
+        ({"ticket": TICKET, "kind": "random", "rewind": "nowhere"}, "rewind is for kind .*, not for 'random'"),
+        ({"ticket": TICKET, "kind": "shuffled", "rewind": "nowhere"}, "there are no weights at nowhere: No such file"),
     ],
 )
 def test_what_cannot_be_is_one_line(options: dict, words: str) -> None:

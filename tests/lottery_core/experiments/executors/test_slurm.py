@@ -316,6 +316,9 @@ def test_work_writes_its_exit_status_last(tmp_path: Path) -> None:
     assert Work(["no such command"], tmp_path, "abc", 1)() == 2
     assert "cannot start no such command" in (tmp_path / paths.LOG).read_text()
     assert (tmp_path / paths.LOG).read_text().startswith(before)
+    for words, code in ((["no such caf\udce9"], 2), (["test", "-n", "caf\udce9"], 0)):  # a path that is no text
+        assert Work(words, tmp_path, "abc", 1)() == code
+    assert "cannot start no such caf?" in (tmp_path / paths.LOG).read_text()
 
 
 def test_the_work_of_a_replaced_job_does_nothing(tmp_path: Path) -> None:

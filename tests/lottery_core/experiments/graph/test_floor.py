@@ -79,6 +79,25 @@ def test_a_level_waits_until_it_is_known_whether_its_kind_has_ended() -> None:
     assert not found.holds(dense(1))
 
 
+def test_levels_wait_for_the_run_that_measures_the_floor() -> None:
+    """Chains of another seed may be ahead of it."""
+    floor: list[float] = []
+    found = FloorStop(2, lambda: next(iter(floor), None), SCORED, needs, measured_by=dense(1))
+    for round_, score in ((0, 200.0), (2, 150.0), (4, 21.0)):
+        found.learn(Run(2, "winning" if round_ else "dense", round_), score)
+        assert not found.lost_floor(Run(2, "winning", round_))
+    assert not found.holds(Run(2, "winning", 4))
+    assert found.holds(Run(2, "winning", 6))
+    floor.append(20.0)
+    assert not found.holds(Run(2, "winning", 6))
+    assert not found.lost_floor(dense(1))
+    unmeasured = FloorStop(1, lambda: None, SCORED, needs, measured_by=dense(1))
+    unmeasured.learn(Run(2, "winning", 2), 20.0)
+    assert unmeasured.holds(Run(2, "winning", 4))
+    assert unmeasured.lost_floor(dense(1))
+    assert not unmeasured.holds(Run(2, "winning", 4))
+
+
 def test_searches_and_repeated_trainings_do_not_count() -> None:
     found = stop(1)
     found.learn(Run(1, "winning", 4, search=True), 20)

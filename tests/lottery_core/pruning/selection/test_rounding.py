@@ -7,7 +7,8 @@ import warnings
 import pytest
 import torch
 
-from lottery_core import prune
+from lottery_core import control_ticket, prune
+from lottery_core.pruning import prune_masks
 from lottery_core.pruning.selection.rounding import rounded_to, spread
 from lottery_core.tickets import Ticket, Weights
 
@@ -52,6 +53,15 @@ def test_ties_of_bf16_are_spread_and_counted(stored: torch.dtype, how: dict[str,
         lost = share_of_ties(ticket, trained)
         assert max(lost) - min(lost) < 0.9, f"whole layers lose their ties: {lost}"
         assert line.endswith("of them are pruned, spread over the pool")
+
+
+def test_every_way_to_a_mask_spreads_them() -> None:
+    """A control that is pruned at the start loses the same parameters as a ticket of the same values."""
+    trained = network(torch.bfloat16)
+    with pytest.warns(UserWarning, match="are rounded to bfloat16"):
+        ticket = prune(trained, trained, rate=0.2)
+    assert prune_masks(trained.tensors, trained.names(), 160_000) == ticket.masks
+    assert control_ticket("at-start", ticket, 1, rewind=trained).masks == ticket.masks
 
 
 def test_full_precision_is_as_before() -> None:

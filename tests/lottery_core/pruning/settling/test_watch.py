@@ -35,6 +35,18 @@ def test_the_masks_are_those_of_the_next_round(criterion: str, scope_shares: str
     assert watch.next_masks(masked) == second.masks
 
 
+def test_norms_outside_the_pool_keep_a_survivor_in_each_slice() -> None:
+    generator = torch.Generator().manual_seed(1)
+    norm, name = "0.parametrizations.weight.original0", "0.parametrizations.weight.original1"
+    tensors = {norm: torch.ones(8, 1), name: torch.randn(8, 6, generator=generator)}
+    tensors[name][2:5] *= 1e-4
+    trained = Weights(tensors)
+    ticket = prune(trained, trained, rate=0.5, scope="original1")
+    watch = MaskWatch(list(ticket.masks), ticket.masks.surviving)
+    assert watch.next_masks(tensors) == ticket.masks
+    assert bool(ticket.masks[name].any(1).all())
+
+
 def follow(watch: MaskWatch, speed: "list[float]") -> "list[float]":
     """Feed weights that move from one set to another; returns the shares of the checks."""
     one, other = values(1), values(2)

@@ -12,7 +12,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
 from lottery_core.reports.answer import Answer, Question, answer, parse_margin, question_of, sentences
 from lottery_core.reports.answer.contrasts import NOT_SHOWN, NOT_TESTED, SHOWN, WHOLE, compare, contrasts_of, seeds_for
-from lottery_core.reports.answer.curves import area, curves_of
+from lottery_core.reports.answer.curves import area, common_rounds, curves_of, number
 from lottery_core.reports.answer.seeds import power, seeds_needed, upper_limit
 from lottery_core.reports.answer.thresholds import FIRST, LAST, levels_kept
 from tests.lottery_core.reports.answer.rows import LABEL, Scores, rows
@@ -144,6 +144,14 @@ def test_more_tests_need_more_seeds() -> None:
     assert {other.why for other in found.others} == {"7 tests need 8 seeds"}
 
 
+def test_a_kind_without_its_partner_is_compared_with_winning() -> None:
+    found = asked({"winning": [HIGH], "uniform": [LOW], "transfer-random": [LOW], "reinit": [LOW]})
+    pairs = [(other.contrast.first, other.contrast.second) for other in found.others]
+    assert sorted(pairs) == [("winning", "reinit"), ("winning", "transfer-random"), ("winning", "uniform")]
+    found = asked({"winning": [HIGH], "random": [LOW], "uniform": [LOW]})
+    assert [other.contrast.first for other in found.others] == ["random"]
+
+
 def test_seeds_that_differ_are_compared_by_welch() -> None:
     data = rows({"winning": jitter(HIGH, 6), "random": jitter(LOW, 6)}, (1.0,) * 6)
     apart = [replace(some, seed=some.seed + 10) if some.kind == "random" else some for some in data]
@@ -195,6 +203,34 @@ def test_one_seed_that_is_ahead_does_not_leave_the_others_out() -> None:
     assert (found.whole.seeds, found.whole.left_out, found.whole.verdict) == (8, (), SHOWN)
     assert found.whole.dropped == pytest.approx((0.41,), abs=0.001)
     assert "left out because some seeds lack them: level 41%" in one_line(found)
+
+
+def test_seeds_that_each_lack_another_level_keep_the_others() -> None:
+    """A control that failed once in each seed, each time in another round, leaves most scores."""
+    data = rows({"winning": jitter([1.0] * 9 + [0.1], 5), "random": jitter([0.5] * 10, 5)[::-1]}, (1.0,) * 5)
+    data = [some for some in data if some.kind != "random" or some.round != some.seed + 1]
+    found = answer(data, question_of(LABEL, ""))
+    assert found.whole is not None
+    assert (found.whole.seeds, found.whole.left_out, found.whole.rounds) == (5, (), (5, 10))
+    assert len(found.whole.dropped) == 5
+    assert found.whole.p == 2**-5
+    random = found.thresholds[1]
+    assert (len(random.seeds), random.left_out) == (5, ())  # each has its last level
+    apart = [replace(some, seed=some.seed + 9) if some.kind == "random" else some for some in data]
+    whole = answer(apart, question_of(LABEL, "")).whole
+    assert whole is not None
+    assert (whole.sides, whole.rounds) == ((5, 5), (5, 10))
+
+
+def test_levels_and_seeds_that_are_compared() -> None:
+    whole, short = range(1, 11), range(1, 6)
+    assert common_rounds([whole, whole, [1]]) == ([*whole], [[0, 1]])
+    assert common_rounds([whole, short], [short] * 2) == ([*short], [[0, 1], [0, 1]])
+    # One seed against nine would keep more scores, and no interval.
+    assert common_rounds([whole, *[short] * 4], [whole] * 9) == ([*short], [[*range(5)], [*range(9)]])
+    assert common_rounds([[1, 2]], [[3]]) == ([], [[], []])
+    many = [[round_ for round_ in range(40) if round_ != seed] for seed in range(40)]  # 2^40 intersections
+    assert len(common_rounds(many)[0]) >= 10
 
 
 def test_the_seeds_of_other_contrasts_are_not_those_of_the_whole_effect() -> None:
@@ -308,6 +344,47 @@ def test_luck_is_split_into_noise_of_training_and_tickets() -> None:
     assert asked({"winning": [HIGH]}).luck == ()
 
 
+def test_a_further_training_does_not_take_the_place_of_a_first_one_that_failed() -> None:
+    scores: Scores = {"winning": jitter(HIGH, 3), "random": [LOW] * 3}
+    data = rows(scores, (1.0,) * 3)
+    again = [replace(some, noise=2, score=some.score + 0.3) for some in data if some.kind == "random"]
+    failed = [some for some in data if (some.kind, some.seed, some.round) != ("random", 1, 2)]
+    found, without = (answer([*failed, *more], question_of(LABEL, "")) for more in (again, []))
+    assert found.whole is not None
+    assert found.whole == without.whole
+    assert "left out: 1 ticket whose first training is missing, although a further one is there" in found.warnings
+    assert "whose first training is missing" not in one_line(without)
+    assert "whose first training is missing" not in one_line(answer([*data, *again], question_of(LABEL, "")))
+    assert answer([replace(some, noise=7) for some in data], Question()).whole == answer(data, Question()).whole
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "sign", "text"),
+    [
+        (999.4, 3, "", "999"),
+        (999.7, 3, "", "1,000"),
+        (-999.6, 3, "+", "-1,000"),
+        (9999.7, 4, "", "10,000"),
+        (12345.6, 4, "", "12,346"),
+        (0.01234, 3, "+", "+0.0123"),
+        (float("inf"), 3, "", "inf"),
+    ],
+)
+def test_numbers_have_all_digits_before_the_point(value: float, digits: int, sign: str, text: str) -> None:
+    assert number(value, digits, sign) == text
+
+
+def test_large_scores_have_all_their_digits() -> None:
+    found = asked({"winning": [HIGH] * 3}, (12345.6,) * 3, floor=20000.0)
+    assert "its score 12,346 is no better than the floor, 20,000," in str(found.no_answer)
+    assert str(parse_margin("score:1500000")) == "1,500,000"
+
+
+def test_the_number_of_dense_seeds_stands_beside_their_score() -> None:
+    data = [some for some in rows({"winning": [HIGH] * 3}, (1.0, 0.98, 1.02)) if (some.kind, some.seed) != ("dense", 3)]
+    assert "(dense 0.99 ± 0.0141 of 2 seeds; floor 0)" in one_line(answer(data, question_of(LABEL, "")))
+
+
 def test_the_number_of_seeds_comes_from_the_effect_and_the_limit_of_the_spread() -> None:
     """Not from the difference that was seen: it is the same whatever that is."""
     small, large = ([[0.5 + 0.01 * seed + shift] * 2 for seed in range(5)] for shift in (0.0, 0.4))
@@ -377,3 +454,21 @@ def test_margins() -> None:
     assert str(parse_margin("0.05")) == str(parse_margin("5%"))
     assert question_of("", "").assumed
     assert not question_of("", "", lower=True).assumed
+
+
+@pytest.mark.parametrize(
+    ("label", "framework", "counts"),
+    [
+        ("", "", True),
+        ("loss of mine", "", True),
+        ("score of ./loss.sh", "fairseq", True),
+        (LABEL, "sb3", False),
+        ("mean return of 100 fresh episodes", "sb3", False),
+        ("BLEU (sacrebleu, detokenised) on the test split", "fairseq", False),
+        ("chrF2 (sacrebleu, detokenised)", "fairseq", False),
+    ],
+)
+def test_a_direction_that_is_asked_for_counts_where_the_label_has_none(
+    label: str, framework: str, counts: bool
+) -> None:
+    assert question_of(label, framework, lower=True).lower_is_better == counts
