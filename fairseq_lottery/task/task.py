@@ -282,7 +282,8 @@ class LotteryTask:
         """Build the task's generator, after making the models sparse under ``--sparse-inference``."""
         beam = int(getattr(args, "beam", 5))
         if getattr(args, "score_reference", False):  # decoders see whole sentences
-            scored = loads_of_scoring(self, self.datasets.get(self.lottery_options.gen_subset))
+            split = self.datasets.get(self.lottery_options.gen_subset)  # type: ignore[attr-defined]
+            scored = loads_of_scoring(self, split)
             make_sparse(models, self.lottery_options, lambda _: scored)
         else:
             make_sparse(models, self.lottery_options, lambda model: loads_of_generation(self, model, beam))
