@@ -206,7 +206,7 @@ def transferred(
         ranking = criterion_named(criterion)
         early = start.tensors if ranking.uses_rewind else None
         networks = network_of_each(start.tensors) if scope_shares == SEPARATE else None
-        masks |= prune_masks(trained.like(start).tensors, alone, survivors, ranking, early, networks)
+        masks |= prune_masks(trained.like(start).tensors, alone, survivors, ranking, early, networks, spread_ties=True)
     elif alone:
         masks |= Masks.ones(alone)
     values = {**start.tensors, **(_values(other, start, renames, alone) if TRANSFERS[kind].values else {})}

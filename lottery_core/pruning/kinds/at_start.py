@@ -20,7 +20,7 @@ def make(winning: Ticket, start: Values, generator: torch.Generator) -> tuple[Ma
     layout = layout_of_ticket(winning)
     criterion = of_values_alone(winning.origin.criterion)
     names, survivors = list(winning.masks), winning.masks.surviving
-    return prune_masks(start, names, survivors, criterion, networks=networks, layout=layout), start
+    return prune_masks(start, names, survivors, criterion, networks=networks, layout=layout, spread_ties=True), start
 
 
 KIND = Control(

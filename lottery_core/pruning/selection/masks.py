@@ -31,11 +31,11 @@ def prune_masks(
     rewind: Mapping[str, Tensor] | None = None,
     networks: Mapping[str, str] | None = None,
     layout: Layout | None = None,
+    spread_ties: bool = False,
 ) -> Masks:
     """Return masks that leave exactly ``survivors`` parameters, those with the highest scores.
 
-    Among equal scores, those earlier in the pool are pruned first; among weights rounded to fp16 or bf16 thousands are
-    equal, and those that are pruned are spread over the pool. Weights that are divided by the norm of a slice
+    Among equal scores, those earlier in the pool are pruned first. Weights that are divided by the norm of a slice
     (``weight_norm``, ``spectral_norm``) keep a survivor in each slice; the next smallest parameters are pruned instead.
     With an elementwise criterion this takes about one byte per parameter in addition to the given masks.
 
@@ -47,6 +47,8 @@ def prune_masks(
     :param rewind: weights at the rewind point by name, for criteria that use them
     :param networks: tensor name -> its network, if each network keeps the same share; ``None`` for one pool
     :param layout: the units of the pool, if they are pruned whole; then the count is met to within one unit
+    :param spread_ties: spread those that are pruned of equal scores over the pool if the weights are rounded to fp16 or
+        bf16, where thousands are equal, as :func:`prune` does
     :raises MaskError: a tensor of the pool is missing or has another shape than its mask
     :raises PruneError: a weight or score is NaN or infinite, ``survivors`` is too small or larger than what is left, or
         the criterion needs ``rewind``
@@ -58,7 +60,7 @@ def prune_masks(
             raise MaskError(f"the trained weights have no '{name}' of the mask's shape")
     if criterion.uses_rewind and rewind is None:
         raise PruneError(f"the criterion {criterion.name} needs the weights at the rewind point")
-    ties = None if rounded_to(weights[name] for name in names) is None else [0, 0]
+    ties = [0, 0] if spread_ties and rounded_to(weights[name] for name in names) is not None else None
     return select(weights, names, old, survivors, criterion, rewind, networks, ties, layout)[0]
 
 
