@@ -251,7 +251,8 @@ def test_report_of_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Captu
     assert "round  pruned" in capsys.readouterr().out
     assert (out / "curve.png").stat().st_size > 5000
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 4
-    assert main(["report", f"{out}", f"{out}", "-o", f"{tmp_path / 'both.svg'}"]) == 0
+    other = finished(tmp_path / "y")
+    assert main(["report", f"{out}", f"{other}", "-o", f"{tmp_path / 'both.svg'}"]) == 0
     assert (tmp_path / "both.svg").exists()
 
 
@@ -421,9 +422,14 @@ def test_a_command_that_is_ended_by_a_signal_says_so(
 ) -> None:
     """SIGHUP is that of a terminal that closes: trainings are stopped as after Ctrl-C."""
     before = signal.getsignal(number)
-    assert run_command(lambda: os.kill(os.getpid(), number), "lottery") == status
-    assert capsys.readouterr().err == "lottery: stopped; rerun the same command to resume\n"
-    assert signal.getsignal(number) == before
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    signal.signal(number, usual)  # the tests themselves may run under nohup, or in the background
+    try:
+        assert run_command(lambda: os.kill(os.getpid(), number), "lottery") == status
+        assert capsys.readouterr().err == "lottery: stopped; rerun the same command to resume\n"
+        assert signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_command_under_nohup_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
