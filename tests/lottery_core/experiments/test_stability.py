@@ -196,7 +196,7 @@ def test_the_report(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more in (
         ["--html", str(probed / "x.html")],
         ["-o", str(probed / "x.png")],
-        [str(probed)],
+        [str(probed.parent)],
         ["--margin", "5%"],
         ["--lower-is-better"],
     ):
