@@ -243,6 +243,9 @@ def _run(words: list[str]) -> None:
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
     if "fairseq_lottery" in sys.modules:
+        if module.startswith("fairseq_cli."):  # as the interpreter does before it runs a module
+            found = importlib.util.find_spec(module)
+            sys.argv[0] = (found.origin if found else None) or module
         sys.modules["fairseq_lottery"].patches.install()  # what depends on the command line and the environment
     if module == __name__:
         main(words[3], [*map(int, words[4:])])
