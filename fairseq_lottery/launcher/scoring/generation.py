@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import re
 import shlex
@@ -53,7 +54,8 @@ def translate(checkpoint: Path, arguments: FairseqArguments, folder: Path) -> Tr
     """
     command = [sys.executable, "-m", "fairseq_cli.generate", *arguments.words, "--path", str(checkpoint)]
     # Whatever the locale is, both sides have one encoding.
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    in_utf_8 = locale.getpreferredencoding(False).lower() in ("utf-8", "utf8") and "PYTHONIOENCODING" not in os.environ
+    environment = {**os.environ, **({} if in_utf_8 else {"PYTHONIOENCODING": "utf-8"})}
     done = subprocess.run(
         command, capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False
     )
