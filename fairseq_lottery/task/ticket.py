@@ -69,17 +69,17 @@ def build_ticket(options: Any, build: Callable[[], Any]) -> tuple[Any, Ticket, b
             f"a {kind} ticket is found while it trains: leave --ticket out and give --surviving. To train one that is "
             "found already, leave --ticket-kind out"
         )
+    seed = control_seed(options, given)
     if needs_fresh(given, kind):
         # The new values of a control must differ from the initial weights of the dense run with the same --seed.
         before = torch.random.get_rng_state()
-        torch.default_generator.manual_seed(fresh_seed(control_seed(options, given)))
+        torch.default_generator.manual_seed(fresh_seed(seed))
         model = build()
         torch.random.set_rng_state(before)
     else:
         model = build()
     rewind = Path(options.rewind) if options.rewind else None
-    folder = Path(options.save_dir)
-    seed, path = control_seed(options, given), Path(options.ticket)
+    path, folder = Path(options.ticket), Path(options.save_dir)
     ticket, new = ticket_to_train(given, path, kind, seed, model, rewind, folder, options.outside)
     return model, ticket, new
 

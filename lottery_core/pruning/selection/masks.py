@@ -148,9 +148,8 @@ def _keep(pool: Pool, survivors: int, ties: list[int] | None) -> tuple[dict[str,
         pool.check_finite()
         if survivors:
             return survivors_above(pool, -float("inf"), ties=0), -float("inf")
-        return {name: torch.zeros(size, dtype=torch.bool, device="cpu") for name, size in pool.sizes().items()}, float(
-            "inf"
-        )
+        nothing = {name: torch.zeros(size, dtype=torch.bool, device="cpu") for name, size in pool.sizes().items()}
+        return nothing, float("inf")
     threshold, below = smallest(pool, remove)
     if ties is None:
         return survivors_above(pool, threshold, ties=remove - below), threshold
