@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.cli import DEFAULTS, search_lines, search_settings, transfer_settings
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, read_floor, write_floor
+from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, check_seeds, read_floor, write_floor
 from lottery_core.experiments.executors import Processes
 from lottery_core.pruning import (
     FLOOR,
@@ -250,10 +250,7 @@ def _check_types(prune_rate: object, seeds: Sequence[object], score_rounds: Iter
             raise ConfigError(f"{name} must be a whole number, not {value!r}")
     if not isinstance(prune_rate, (int, float)) or isinstance(prune_rate, bool):
         raise ConfigError(f"prune_rate must be a number, not {prune_rate!r}")
-    if not seeds:
-        raise ConfigError("no seed was given: give at least one")
-    if any(isinstance(seed, int) and not 0 <= seed < 2**32 for seed in seeds):  # make_model would fail with the first
-        raise ConfigError("seeds must not be negative, and must be below 2**32")
+    check_seeds([seed for seed in seeds if isinstance(seed, int)])  # make_model would fail with the first
 
 
 def _evaluation(episodes: int, deterministic: bool) -> Evaluation | None:

@@ -193,6 +193,18 @@ def needs(run: Run, searches: bool = False) -> list[Run]:
     return list(dict.fromkeys([pruned_run(run, searches), dense(run.seed)]))
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Check that there are seeds, of the range that numpy and gymnasium take.
+
+    :param seeds: the seeds of the repeats
+    :raises ConfigError: there is no seed, or one is out of range
+    """
+    if not seeds:
+        raise ConfigError("no seed was given: give at least one")
+    if any(not 0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError("seeds must not be negative, and must be below 2**32")
+
+
 def plan_runs(
     kinds: Sequence[str],
     seeds: Iterable[int],
@@ -216,16 +228,13 @@ def plan_runs(
     """
     seeds = list(dict.fromkeys(seeds))
     chosen = with_winning(kinds)
-    if not seeds:
-        raise ConfigError("no seed was given: give at least one")
+    check_seeds(seeds)
     if rounds > _MOST_ROUNDS or len(seeds) > MOST_SEEDS:
         raise ConfigError(f"at most {_MOST_ROUNDS} rounds and {MOST_SEEDS} seeds, not {rounds} and {len(seeds)}")
     if not 1 <= noises <= _MOST_NOISES:
         raise ConfigError(f"--repeat-noise must be from 1 to {_MOST_NOISES}, not {noises}")
     if rounds < 0:
         raise ConfigError(f"rounds must not be negative, but they are {rounds}")
-    if any(not 0 <= seed < 2**32 for seed in seeds):
-        raise ConfigError("seeds must not be negative, and must be below 2**32")
     wrong = rounds and any(not 1 <= round_ <= rounds for round_ in scored)
     if wrong or any(after <= before for before, after in pairwise(scored)):
         raise ConfigError(f"scored rounds must rise and lie between 1 and {rounds}, not {' '.join(map(str, scored))}")
