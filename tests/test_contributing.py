@@ -59,7 +59,7 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / package, folder / package)  # with what is compiled
 
     def write(self, block: Block) -> None:
         """Write a block where its first line says: a new file, or after or instead of one line of a file."""
