@@ -66,14 +66,21 @@ class Lengths:
         return sum(map(self._of_epoch, range(epochs)))
 
     def whole_epochs(self) -> int:
-        """Return the number of epochs that the training ends, each of which leaves a checkpoint."""
-        if not self.until(len(self.batches) * len(self.frequencies)):  # it never ends
-            return 0
-        done = epochs = 0
+        """Return the number of epochs that the training ends, each of which leaves a checkpoint.
+
+        :raises ConfigError: the training never ends
+        """
+        done = epochs = idle = 0
         while not self.epochs or epochs < self.epochs:
             done += self._of_epoch(epochs)
+            idle = 0 if self._of_epoch(epochs) else idle + 1
             if done > self.updates:
                 break
+            if idle > len(self.batches) * len(self.frequencies):
+                raise ConfigError(
+                    f"--max-update {self.updates} is never reached: after {done} updates all epochs have fewer batches "
+                    "than an update takes"
+                )
             epochs += 1
         return epochs
 

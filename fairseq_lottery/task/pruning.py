@@ -87,11 +87,13 @@ class TaskPruning:
     def after_step(self, optimizer: Any, updates: int) -> bool:
         """Prune if a step is due; return whether the masks have changed.
 
+        A step that ``--amp`` skips is no update: fairseq comes back with the same number.
+
         :param optimizer: fairseq's optimizer, which has stepped
         :param updates: number of updates since the start, including this one
         """
         pruning, share = self._pruning, (updates - self._begin) / max(1, self._total - self._begin)
-        if pruning.complete or not pruning.is_due(share):
+        if pruning.complete or not pruning.is_due(share) or skips_step(optimizer):
             return False
         values: Mapping[str, Tensor]
         if pruning.kind.by_gradient:

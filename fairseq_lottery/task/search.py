@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from fairseq_lottery.lengths import batches_of_epoch
+from fairseq_lottery.task.loss_scale import skips_step
 from lottery_core.experiments import Experiment, Run, mask_watch, paths
 from lottery_core.files import write_json
 from lottery_core.pruning import Look, MaskWatch
@@ -74,9 +75,10 @@ class SearchWatch:
             self._begun = self._share(done, batches) if done else 0.0
             self.watch.start(weights().tensors)
 
-    def after_update(self, done: int, batches: Any, weights: Callable[[], Weights]) -> bool:
-        """Check the mask if that is due; call this after every update.
+    def after_update(self, optimizer: Any, done: int, batches: Any, weights: Callable[[], Weights]) -> bool:
+        """Check the mask if that is due; call this after every update, and after a step that ``--amp`` skips.
 
+        :param optimizer: fairseq's optimizer
         :param done: updates since the start of the schedule, including this one
         :param batches: fairseq's iterator over the training data
         :param weights: takes a snapshot of the model
@@ -84,7 +86,7 @@ class SearchWatch:
         """
         begun = self._begun or 0.0
         share = (self._share(done, batches) - begun) / (1 - begun)
-        if not self.watch.due(share):
+        if not self.watch.due(share) or skips_step(optimizer):
             return False
         if self._rewind is not None and self._rewind.exists():
             self.watch.rewind(Weights.load(self._rewind).tensors)

@@ -250,8 +250,9 @@ class LotteryTask:
             at = None if batches is None else Beginning(self._updates, batches.state_dict())
             for rewinding in () if skipped else self._rewinding:
                 rewinding.after_update(self._updates, epoch, ends, self._weights, at)
-        if self._watch is not None and self._watch.after_update(update_num + 1, self._train_batches, self._weights):
-            stop_after(self._trainer.cfg, update_num + 1)
+        done, watch = update_num + 1, self._watch
+        if watch is not None and watch.after_update(optimizer, done, self._train_batches, self._weights):
+            stop_after(self._trainer.cfg, done)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
         """Return the task's entries in a checkpoint: the ticket's digest, and the state of the loss scaler."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairseq_lottery.names import LAST
 from fairseq_lottery.task.checks import is_master
 from lottery_core.checkpoints import read_weights
 from lottery_core.errors import ConfigError, LotteryError
@@ -104,7 +105,8 @@ def control_seed(options: Any, given: Ticket | None = None) -> int:
     if options.ticket_seed is not None:
         return int(options.ticket_seed)
     kind, earlier = options.ticket_kind, Path(options.save_dir) / paths.TICKET
-    if earlier.is_file():
+    # Without a checkpoint the run begins anew, and a file that another run has left there says nothing of it.
+    if earlier.is_file() and (options.restore_file != LAST or (earlier.parent / LAST).exists()):
         with suppress(LotteryError):  # a run that is resumed keeps its control: 1 was the default of version 0.1
             origin = Ticket.load(earlier).origin
             if origin.kind == kind and origin.seed is not None and (given is None or origin.parent == given.digest):

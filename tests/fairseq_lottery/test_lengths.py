@@ -10,6 +10,7 @@ import pytest
 from fairseq_lottery.argv import FairseqArguments
 from fairseq_lottery.launcher.options import parse_fairseq
 from fairseq_lottery.lengths import Lengths
+from lottery_core.errors import ConfigError
 from tests.fairseq_lottery.helpers import ADAM, LM, LM_DATA, TRANSFORMER_LM
 
 
@@ -41,7 +42,14 @@ def test_shards_and_parts_count_as_in_fairseq(epochs: int, shards: str) -> None:
 
 @pytest.mark.parametrize(
     ("updates", "epochs", "batches", "whole"),
-    [(32, 0, (27, 5), 2), (58, 0, (27, 5), 2), (59, 0, (27, 5), 3), (59, 2, (27, 5), 2), (20, 0, (0,), 0)],
+    [(32, 0, (27, 5), 2), (58, 0, (27, 5), 2), (59, 0, (27, 5), 3), (59, 2, (27, 5), 2)],
 )
 def test_epochs_that_the_training_ends(updates: int, epochs: int, batches: tuple[int, ...], whole: int) -> None:
     assert Lengths(updates, epochs, batches, (1,)).whole_epochs() == whole
+
+
+@pytest.mark.parametrize(("batches", "frequencies"), [((0,), (1,)), ((300,), (1, 400)), ((300, 5), (8, 4, 301))])
+def test_a_training_that_never_ends_is_refused(batches: tuple[int, ...], frequencies: tuple[int, ...]) -> None:
+    """Its later epochs have no update: ``--skip-remainder-batch`` leaves too few batches out."""
+    with pytest.raises(ConfigError, match=r"--max-update 1000 is never reached: after [0-9]+ updates all epochs have"):
+        Lengths(1000, 0, batches, frequencies, whole=True).whole_epochs()

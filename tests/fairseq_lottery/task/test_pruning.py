@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 from fairseq_lottery.lengths import Lengths, batches_of_epoch, updates_of_epoch
 from fairseq_lottery.task.pruning import forget_best, length_of
 from fairseq_lottery.task.rewind_point import RewindPoint, check_lengths, parse_rewind
+from fairseq_lottery.task.search import SearchWatch
 from lottery_core import Ticket
 from lottery_core.errors import ConfigError
 from lottery_core.tickets.weights import Weights
@@ -179,10 +180,19 @@ def test_a_skipped_step_of_amp_ranks_no_weights(tmp_path: Path) -> None:
     model.weight.grad, model.bias.grad = torch.ones(1, 2), torch.tensor([float("inf")])
     task._pruning.before_step(optimizer)
     assert not task._pruning.state()["sums"]
+    # An overflow in the first update, where the first step of pruning is due: it comes with the repetition.
+    task._pruning._total = 1
+    assert not task._pruning.after_step(optimizer, 1)
     model.bias.grad = torch.ones(1)
     task._pruning.before_step(optimizer)
     assert torch.equal(task._pruning.state()["sums"]["weight"], model.weight.detach())
     model.bias.grad = torch.tensor([float("inf")])
+    # Nor does a search look at the mask of an update that was not made.
+    watch = SearchWatch(
+        SimpleNamespace(criterion=SimpleNamespace(uses_rewind=False), due=lambda share: True), tmp_path, 10, 0, False
+    )
+    model.bias.grad = torch.tensor([float("inf")])
+    assert not watch.after_update(optimizer, 5, None, pytest.fail)
     optimizer.scaler = None  # without a scaler the step is made, and the fault is to be seen
     task._pruning.before_step(optimizer)
     assert not task._pruning.state()["sums"]["bias"].isfinite().all()

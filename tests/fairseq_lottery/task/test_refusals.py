@@ -293,6 +293,7 @@ def test_a_control_is_drawn_anew_for_each_round_and_seed(tmp_path: Path) -> None
 
     def control(round_: int, seed: int, folder: str = "run") -> Ticket:
         given = {"ticket": str(tmp_path / str(round_)), "ticket_kind": "random", "seed": seed}
+        given["restore_file"] = "checkpoint_last.pt"
         free = dict.fromkeys(["ticket_seed", "scope", "surviving", "rewind"])
         options = SimpleNamespace(**given, **free, save_dir=str(tmp_path / folder), outside="rewind")
         made = build_ticket(options, lambda: torch.nn.Linear(40, 20))[1]
@@ -304,7 +305,10 @@ def test_a_control_is_drawn_anew_for_each_round_and_seed(tmp_path: Path) -> None
     assert not bool((two.masks["weight"] <= one.masks["weight"]).all())  # no subset of it
     assert not torch.equal(two.masks["weight"], other.masks["weight"])
     assert not torch.equal(two.start()["weight"], other.start()["weight"])
+    (tmp_path / "run/checkpoint_last.pt").touch()
     assert torch.equal(control(1, 7).masks["weight"], one.masks["weight"])
+    (tmp_path / "run/checkpoint_last.pt").unlink()  # begun anew: what an earlier run has left says nothing of it
+    assert not torch.equal(control(1, 7).masks["weight"], one.masks["weight"])
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
