@@ -19,7 +19,7 @@ from sb3_lottery.models.parameters import (
 from sb3_lottery.models.pretrained import Pretrained
 from sb3_lottery.models.scopes import algorithm_of, checked_shares, scope_words
 from sb3_lottery.models.settings import ModelSettings, with_few_environments
-from sb3_lottery.models.trained import goes_on, holds_ticket, remember_ticket
+from sb3_lottery.models.trained import goes_on, holds_ticket, is_known, remember_ticket
 
 __all__ = [
     "ACTIVATIONS",
@@ -43,6 +43,7 @@ __all__ = [
     "environment_line",
     "goes_on",
     "holds_ticket",
+    "is_known",
     "accepted_hyperparameters",
     "make_env",
     "make_model",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -87,12 +89,16 @@ def check_environment(settings: ModelSettings) -> gymnasium.Space[Any]:
 def _check_atari_id(env_id: str) -> None:
     # Pong-v4 and the like lack the wrappers that agents need; they are registered as soon as ale-py is imported.
     module, _, name = env_id.rpartition(":")
-    if module and (atari_game(name) is not None or (module == _ALE and atari_hint(name))):
+    if module:
+        with suppress(Exception):  # gymnasium imports it again, and says what is wrong
+            importlib.import_module(module)
+    spec = gymnasium.registry.get(name)
+    of_ale = spec is not None and str(spec.entry_point).startswith(_ALE)
+    if module and of_ale:
         raise ConfigError(
             f"'{env_id}' would be trained on raw frames: leave '{module}:' out, and choose {atari_hint(name) or name}"
         )
-    spec = gymnasium.registry.get(env_id)
-    if module or (spec is not None and not str(spec.entry_point).startswith(_ALE)):
+    if module or (spec is not None and not of_ale):
         return
     hint = atari_hint(env_id)
     if hint:

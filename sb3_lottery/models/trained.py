@@ -20,6 +20,12 @@ _BY_ITS_ZEROS = (
     "the model has zeros where this ticket has, so its training goes on from the model's weights; restart=True starts "
     "from the ticket, and restart=False says that this is meant"
 )
+_MANY_ZEROS = 0.05  # share of the weights of layers, of which a fresh model has hardly a zero
+_LOST = (
+    "{:.0%} of the model's weights are zero, but not those that this ticket prunes: another ticket was trained, "
+    "and that training is lost, as it starts anew. To go on, pass the ticket that it was trained with, or the seed= of "
+    "a kind without one; restart=True says that this is meant"
+)
 _ANOTHER = (
     "the model has been trained with another ticket that keeps the same weights, so it starts anew from this one; "
     "restart=False goes on from the model's weights"
@@ -46,9 +52,18 @@ def goes_on(ticket: Ticket, policy: nn.Module, names: Iterable[str]) -> tuple[bo
     if known is not None and not known.isdisjoint(names):
         return not _revived(ticket, _parameters(policy)), None
     held = holds_ticket(ticket, policy)
-    if known is None:
-        return held, _BY_ITS_ZEROS if held else None
-    return False, _ANOTHER if held else None
+    if known is not None:
+        return False, _ANOTHER if held else None
+    zeros = _share_of_zeros(ticket, policy)
+    return held, _BY_ITS_ZEROS if held else _LOST.format(zeros) if zeros > _MANY_ZEROS else None
+
+
+def is_known(policy: nn.Module) -> bool:
+    """Return whether a policy has been trained with a ticket in this process.
+
+    :param policy: policy of an SB3 model
+    """
+    return policy in _TRAINED
 
 
 def holds_ticket(ticket: Ticket, policy: nn.Module) -> bool:
@@ -69,6 +84,11 @@ def holds_ticket(ticket: Ticket, policy: nn.Module) -> bool:
 
 def _revived(ticket: Ticket, parameters: dict[str, Tensor]) -> bool:
     return any(bool(parameters[name].cpu()[~mask].any()) for name, mask in ticket.masks.items())
+
+
+def _share_of_zeros(ticket: Ticket, policy: nn.Module) -> float:
+    layers = [each for name, each in _parameters(policy).items() if name in ticket.masks and each.dim() > 1]
+    return sum(int((each == 0).sum()) for each in layers) / max(1, sum(each.numel() for each in layers))
 
 
 def _parameters(policy: nn.Module) -> dict[str, Tensor]:

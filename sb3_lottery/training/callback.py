@@ -36,6 +36,7 @@ from sb3_lottery.models import (
     copy_to_targets,
     goes_on,
     holds_ticket,
+    is_known,
     mask_targets,
     optimizers_of,
     remember_ticket,
@@ -50,6 +51,11 @@ from sb3_lottery.training.pruner import Pruner
 
 log = logging.getLogger("sb3_lottery")
 _CHECK_EVERY = 2000  # timesteps: a check takes a tenth of a rollout and update of A2C
+_EARLIER_SEED = 0  # the default of version 0.1
+_NO_SEED = (
+    "the model has no seed, so the mask of the %s ticket is the same in each run: make the model with seed=, or pass "
+    "seed= here; otherwise several runs do not measure luck"
+)
 _EPOCHS = 20  # a learn without epochs counts as so many, as in find_tickets
 
 
@@ -79,7 +85,7 @@ class LotteryCallback(BaseCallback):
         with the model's present weights as its fresh values, so make the model with another seed. Without a ticket one
         of :data:`lottery_core.pruning.WITHOUT_SEARCH`, which starts from the model's present weights
     :param seed: seed of a control's shuffles, or of the mask of a kind without a ticket; by default made of the model's
-        seed, the kind and the ticket's round, so that each run draws anew
+        seed, the kind and the ticket's round, so that each run draws anew; a model without a seed is told
     :param rewind: path of the weights at the rewind point, for a ``"shuffled"`` or ``"at-start"`` control
     :param restart: ``True`` starts from the ticket; ``False`` keeps the model's weights and only enforces the masks;
         ``None`` resumes if the model was last trained with this ticket or, where it was loaded, has zeros where the
@@ -219,20 +225,34 @@ class LotteryCallback(BaseCallback):
             return ticket
         rewind = None if self.rewind is None else read_weights(self.rewind)
         fresh = weights_of(self.model)
-        seed = self._control_seed(ticket.origin.round)
-        self._source = f"{self.kind} {seed} of {ticket.content}"
-        return control_ticket(self.kind, ticket, seed, fresh=fresh, rewind=rewind, outside=self.outside)
+        control = self._drawn(
+            ticket.origin.round,
+            lambda seed: control_ticket(self.kind, ticket, seed, fresh=fresh, rewind=rewind, outside=self.outside),
+        )
+        self._source = f"{self.kind} {control.origin.seed} of {ticket.content}"
+        return control
 
-    def _control_seed(self, round_: int) -> int:
+    def _drawn(self, round_: int, draw: Callable[[int], Ticket]) -> Ticket:
+        if self.seed is not None:
+            return draw(self.seed)
         # As in the commands: controls of several rounds or repeats must not be nested in each other.
-        return derive_seed("control", self.model.seed, self.kind, round_) if self.seed is None else self.seed
+        made, earlier = draw(derive_seed("control", self.model.seed, self.kind, round_)), draw(_EARLIER_SEED)
+        policy = bare_policy(self.model)
+        targets = target_names(policy)
+        loaded = not is_known(policy) and not holds_ticket(made.named_for(policy, targets), policy)
+        if loaded and holds_ticket(earlier.named_for(policy, targets), policy):
+            return earlier
+        if self.model.seed is None and made.masks != earlier.masks and self.warns:
+            log.warning(_NO_SEED, self.kind)
+        return made
 
     def _ticket_without_search(self) -> Ticket:
         assert self.surviving is not None
         if self._start is None or self.restart:
             self.pruning, words = None, scope_words(self.scope, algorithm_of(self.model))
-            seed, start = self._control_seed(0), weights_of(self.model)
-            self._start = ticket_without_search(self.kind, start, self.surviving, scope=words, seed=seed)
+            kind, start, share = self.kind, weights_of(self.model), self.surviving
+            self._start = self._drawn(0, lambda seed: ticket_without_search(kind, start, share, scope=words, seed=seed))
+            seed = self._start.origin.seed
             self._source = "" if self.kind in IN_TRAINING else f"{self.kind} {seed} {self.surviving} {words}"
             if self.kind in IN_TRAINING:
                 schedule = self.schedule.for_kind(IN_TRAINING[self.kind], _EPOCHS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import gymnasium
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
 
@@ -42,12 +45,19 @@ needs_ale = pytest.mark.skipif(not ale_installed(), reason="ale-py is not instal
         ),
         pytest.param(None, "gymnasium", "Pong-v4", "'Pong-v4': did you mean ALE/Pong-v5", marks=needs_ale),
         pytest.param(None, "gymnasium", "Pong-v4", "'Pong-v4': did you mean ALE/Pong-v5", marks=needs_ale, id="again"),
-        (None, "gymnasium", "ale_py:ALE/Pong-v5", "trained on raw frames: leave 'ale_py:' out, and choose ALE/Pong-v5"),
-        (
+        pytest.param(
             None,
             "gymnasium",
-            "mine:PongNoFrameskip-v4",
-            "raw frames: leave 'mine:' out, and choose .*PongNoFrameskip-v4",
+            "ale_py:ALE/Pong-v5",
+            "trained on raw frames: leave 'ale_py:' out, and choose",
+            marks=needs_ale,
+        ),
+        pytest.param(
+            None,
+            "gymnasium",
+            "json:PongNoFrameskip-v4",
+            "raw frames: leave 'json:' out, and choose .*Pong",
+            marks=needs_ale,
         ),
         pytest.param(
             None, "gymnasium", "ale_py:Pong-v4", "leave 'ale_py:' out, and choose ALE/Pong-v5", marks=needs_ale
@@ -65,6 +75,18 @@ def test_what_is_missing_is_one_line(
     with pytest.raises(ConfigError, match=words) as caught:
         check_environment(ModelSettings("a2c", env, env_backend=backend))
     assert "\n" not in str(caught.value)
+
+
+def test_an_environment_of_ones_own_may_be_called_like_an_atari_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the module that registers it: its frames are its own business."""
+    code = "gymnasium.register('SnakeNoFrameskip-v4', 'gymnasium.envs.classic_control:CartPoleEnv')"
+    (tmp_path / "my_snake.py").write_text(f"import gymnasium\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("gymnasium.registry", dict(gymnasium.registry))
+    monkeypatch.setattr("gymnasium.envs.registration.registry", gymnasium.registry)
+    assert check_environment(ModelSettings("a2c", "my_snake:SnakeNoFrameskip-v4")).n == 2
 
 
 def test_rewards_are_scaled_for_training_and_not_for_the_score() -> None:

@@ -89,6 +89,9 @@ def test_a_saved_ticket_goes_on_training_after_loading(tmp_path: Path) -> None:
     assert all(torch.equal(start.state[name], ticket.weights[name]) for name in ticket.masks)
 
 
+TICKET = ticket_for(make("a2c", seed=3))
+
+
 def same(start: Start, weights: Mapping[str, torch.Tensor]) -> bool:
     return all(torch.equal(start.state[name], value) for name, value in weights.items())
 
@@ -99,7 +102,7 @@ def same(start: Start, weights: Mapping[str, torch.Tensor]) -> bool:
         {"kind": "erk", "surviving": 1.0},
         {"kind": "gradual", "surviving": 0.5, "gradual": "0.5 1 5"},  # interrupted before its first step
         {"ticket": ticket_for(make("a2c", seed=3), 1e-9)},
-        {"ticket": ticket_for(make("a2c", seed=3)), "kind": "permuted"},
+        {"ticket": TICKET, "kind": "permuted"},
     ],
 )
 def test_a_second_learn_goes_on_whether_anything_is_pruned_or_not(options: dict[str, Any]) -> None:
@@ -138,6 +141,33 @@ def test_another_ticket_with_the_same_mask_starts_from_its_own_values(
     loaded.learn(16, callback=[LotteryCallback(ticket), start])
     assert same(start, trained), "only its zeros are known"
     assert "its training goes on from the model's weights; restart=True starts from the ticket" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"kind": "erk", "surviving": 0.3}, {"ticket": TICKET, "kind": "random"}])
+def test_a_loaded_model_goes_on_with_its_control_or_the_loss_is_said(
+    options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, start = make("a2c"), Start()
+    model.learn(16, callback=LotteryCallback(**options, seed=0))  # the default of version 0.1
+    model.save(tmp_path / "m.zip")
+    loaded = A2C.load(tmp_path / "m.zip", env=model.get_env(), device="cpu")
+    trained = weights_of(loaded).tensors
+    loaded.learn(16, callback=[LotteryCallback(**options), start])
+    assert same(start, trained)
+    assert "that training is lost" not in caplog.text
+    loaded = A2C.load(tmp_path / "m.zip", env=model.get_env(), device="cpu")
+    loaded.learn(16, callback=[LotteryCallback(**options, seed=5), start])
+    assert not same(start, trained)
+    assert "another ticket was trained, and that training is lost" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("random", True), ("reinit", False)])
+def test_a_mask_that_is_the_same_in_each_run_is_said(kind: str, drawn: bool, caplog: pytest.LogCaptureFixture) -> None:
+    for seed in (3, None):
+        model = A2C("MlpPolicy", "CartPole-v1", policy_kwargs={"net_arch": [16, 16]}, seed=seed, device="cpu")
+        model.learn(8, callback=LotteryCallback(TICKET, kind=kind))
+        assert ("the model has no seed, so the mask" in caplog.text) == (drawn and seed is None)
+    assert "that training is lost" not in caplog.text
 
 
 @pytest.mark.parametrize(("few", "many"), [(0.3, 0.7), (0.05, 0.07)])
