@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import shlex
 import sys
@@ -167,7 +168,7 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
     :param arguments: arguments of ``fairseq-train``
     :param rate: the rate
     """
-    from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
+    from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY, LR_SCHEDULER_REGISTRY
 
     name = arguments.value("--lr-scheduler") or "fixed"
     flags: set[str] = set()
@@ -178,6 +179,10 @@ def at_one_rate(arguments: FairseqArguments, rate: float) -> FairseqArguments:
             continue
         options = [f"--{entry.name.replace('_', '-')}", entry.metadata.get("argparse_alias")]
         (flags if entry.type in (bool, "bool") else valued).update(filter(None, options))
+    if config is None and name in LR_SCHEDULER_REGISTRY:  # manual, whose options are those of a parser
+        parser = argparse.ArgumentParser(add_help=False)
+        LR_SCHEDULER_REGISTRY[name].add_args(parser)
+        valued.update(option for action in parser._actions for option in action.option_strings)
     arguments = arguments.without(*valued).without_flags(*flags)
     return arguments.plus("--lr-scheduler", "fixed", "--lr", repr(rate))
 

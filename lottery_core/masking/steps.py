@@ -16,15 +16,22 @@ _LOOKS, _VALUE_LOOKS, _LOOK_EVERY = 3, 32, 100
 class _Wrapped:
     """A handle on the wrapped ``step`` of one optimizer, for optimizers without torch's hooks."""
 
-    def __init__(self, optimizer: Optimizer, after: Callable[[Optimizer], None]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        after: Callable[[Optimizer], None] | None = None,
+        before: Callable[[Optimizer], None] | None = None,
+    ) -> None:
         self._optimizer, self._plain, self._active = optimizer, optimizer.step, True
         self._own = optimizer.__dict__.get("step")
 
         def step(this: Optimizer, *args: Any, **kwargs: Any) -> Any:
             if this is not optimizer:  # a copy of it
                 return type(this).step(this, *args, **kwargs)
+            if self._active and before is not None:
+                before(optimizer)
             result = self._plain(*args, **kwargs)
-            if self._active:
+            if self._active and after is not None:
                 after(optimizer)
             return result
 
@@ -55,6 +62,18 @@ def follow_steps(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> An
     if hasattr(optimizer, "_optimizer_step_post_hooks"):
         return optimizer.register_step_post_hook(lambda *_: after(optimizer))
     return _Wrapped(optimizer, after)
+
+
+def follow_before_steps(optimizer: Optimizer, before: Callable[[Optimizer], None]) -> Any:
+    """Call ``before`` with the optimizer before each of its steps, as :func:`follow_steps` does after it.
+
+    :param optimizer: any optimizer
+    :param before: called before each step
+    :returns: a handle with ``remove()``
+    """
+    if hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        return optimizer.register_step_pre_hook(lambda *_: before(optimizer))
+    return _Wrapped(optimizer, before=before)
 
 
 def follow_loading(optimizer: Optimizer, after: Callable[[Optimizer], None]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,8 +17,8 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Score
 from lottery_core.pruning import derive_seed
-from sb3_lottery.models import needs_action_masks
-from sb3_lottery.training import Evaluation, FreshEnv, Watch
+from sb3_lottery.models import needs_action_masks, weights_of
+from sb3_lottery.training import Evaluation, FreshEnv, Watch, check_returns, standard_error
 
 _MOST_ACTIONS = 32  # number of constant actions that are tried
 _MOST_STEPS = 1000  # steps of an episode on average: an action may be one with which an episode never ends
@@ -67,8 +66,8 @@ def floor_of(
     own = derive_seed("floor", seed)
     model = make(own)
     try:
-        if model.num_timesteps:  # it was loaded: the floor is that of what has learned nothing
-            model._setup_model()
+        if model.num_timesteps or _has_the_weights_of(model, make(derive_seed("another", seed))):
+            model._setup_model()  # it was loaded: the floor is that of what has learned nothing
         untrained = _scored(episodes, partial(Evaluation(episodes).play, model, fresh_env, own))
         space, masked = model.action_space, needs_action_masks(model)
     finally:
@@ -87,6 +86,12 @@ def floor_of(
     return ended[best], best, {name: found.score for name, found in ended.items()}
 
 
+def _has_the_weights_of(model: BaseAlgorithm, other: BaseAlgorithm) -> bool:
+    if other.env is not None:
+        other.env.close()
+    return weights_of(model) == weights_of(other)
+
+
 def _scored(episodes: int, play: Callable[[Watch], object]) -> Score | None:
     # The score of the episodes that have ended before the policy has taken too many steps; None if none has.
     steps, returns = 0, []
@@ -102,8 +107,8 @@ def _scored(episodes: int, play: Callable[[Watch], object]) -> Score | None:
     values = [float(value) for value in returns]
     if not values:
         return None
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return Score(statistics.fmean(values), error, len(values))
+    check_returns(values)
+    return Score(statistics.fmean(values), standard_error(values), len(values))
 
 
 def _play(env: VecEnv, policy: Any, episodes: int, watch: Watch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from lottery_core.experiments import Point, read_row
-from lottery_core.pruning import Layout, PruningSchedule, check_scope_shares
+from lottery_core.pruning import Layout, PruningSchedule, check_scope_shares, derive_seed
 from sb3_lottery.layers import units_of
 from sb3_lottery.models import algorithm_of, scope_words, weights_of
 from sb3_lottery.training import (
@@ -18,8 +18,8 @@ from sb3_lottery.training import (
     MakeModel,
     TrainingSpec,
     call_make_model,
+    check_another,
     check_model,
-    check_not_shared,
     check_room,
     describe_model,
     early_rewind,
@@ -107,10 +107,10 @@ def look_at(
     finally:
         if model.env is not None:
             model.env.close()
-    used = references_to(model)
-    del model, weights
-    check_not_shared(make_model, seed, used)
-    return described
+    used, own_seed = references_to(model), model.seed
+    del model
+    same = check_another(make_model, derive_seed("another", seed), used, own_seed, weights)
+    return replace(described, notes=(*described.notes, same)) if same else described
 
 
 def _notes(model: BaseAlgorithm) -> Iterator[str]:

@@ -13,6 +13,7 @@ from sb3_lottery.models.parameters import (
     copy_to_targets,
     mask_targets,
     optimizers_of,
+    own_optimizers_of,
     target_names,
     weights_of,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "mask_targets",
     "needs_action_masks",
     "optimizers_of",
+    "own_optimizers_of",
     "accepted_policy_arguments",
     "remember_ticket",
     "scope_words",

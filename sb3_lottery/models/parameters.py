@@ -43,8 +43,9 @@ def target_names(policy: nn.Module) -> frozenset[str]:
 def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
     """Return the optimizers of the policy: one, or two for actor and critic, in this order.
 
-    The optimizer of SAC's entropy coefficient is not included: it steps no parameter of the policy. The last optimizer
-    steps at every update, the actor's perhaps only at every second update (TD3, CrossQ).
+    Modules inside, a features extractor for example, may have optimizers of their own, which follow. The optimizer of
+    SAC's entropy coefficient is not included: it steps no parameter of the policy. The critic's optimizer steps at
+    every update, the actor's perhaps only at every second update (TD3, CrossQ).
 
     :raises OptimizerError: the model has no optimizer (ARS)
     """
@@ -56,6 +57,19 @@ def optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
     if not optimizers:
         raise no_optimizer(type(model).__name__)
     return list(optimizers.values())
+
+
+def own_optimizers_of(model: BaseAlgorithm) -> list[Optimizer]:
+    """Return the optimizers that the algorithm steps, without those of modules inside: one, or actor's and critic's.
+
+    The last one steps at every update, see :func:`optimizers_of`.
+
+    :raises OptimizerError: the model has no optimizer (ARS)
+    """
+    policy = bare_policy(model)
+    parts = [policy] if hasattr(policy, "optimizer") else [getattr(policy, name, None) for name in ("actor", "critic")]
+    own = [getattr(part, "optimizer", None) for part in parts]
+    return [each for each in own if isinstance(each, Optimizer)] or optimizers_of(model)
 
 
 def _targets(policy: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

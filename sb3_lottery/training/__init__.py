@@ -2,7 +2,7 @@
 
 from sb3_lottery.training.callback import LotteryCallback
 from sb3_lottery.training.checks import check_model, check_points, early_rewind, first_update, whole_rollouts
-from sb3_lottery.training.episodes import NO_MONITOR, is_monitored
+from sb3_lottery.training.episodes import NO_MONITOR, check_returns, is_monitored, standard_error
 from sb3_lottery.training.evaluation import EVALUATION, SCORES, TRAINING, Evaluation, FreshEnv, Watch, refuse_endless
 from sb3_lottery.training.fingerprint import describe_model
 from sb3_lottery.training.framework import Sb3, all_versions, score_label
@@ -12,7 +12,7 @@ from sb3_lottery.training.in_process import (
     MakeModel,
     call_callbacks,
     call_make_model,
-    check_not_shared,
+    check_another,
     references_to,
 )
 from sb3_lottery.training.pruner import check_room
@@ -42,9 +42,10 @@ __all__ = [
     "all_versions",
     "call_callbacks",
     "call_make_model",
+    "check_another",
     "check_model",
-    "check_not_shared",
     "check_points",
+    "check_returns",
     "check_room",
     "describe_model",
     "early_rewind",
@@ -57,6 +58,7 @@ __all__ = [
     "saved_model",
     "score_label",
     "spec_of_length",
+    "standard_error",
     "train_run",
     "whole_rollouts",
 ]

@@ -157,7 +157,14 @@ class LotteryCallback(BaseCallback):
 
         :raises MismatchError: the ticket has another architecture
         :raises OptimizerError: the algorithm has no optimizer (ARS)
+        :raises ConfigError: the callback stands inside another one that passes on steps alone
         """
+        # A list passes on its own parent; an EventCallback passes on steps alone.
+        if self.parent is not None:
+            raise ConfigError(
+                f"LotteryCallback stands inside {type(self.parent).__name__}, which does not tell it when rollouts and "
+                "the training end: pass it to learn itself, or in a list"
+            )
         optimizers = optimizers_of(self.model)
         policy = bare_policy(self.model)
         targets = target_names(policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, RunError
 
 NO_MONITOR = (
     "there is no Monitor around the environments: an episode's return is the sum of the rewards that the model gets, "
@@ -93,8 +93,26 @@ class Episodes:
     @property
     def standard_error(self) -> float:
         """Standard error of :attr:`score`; NaN for fewer than two returns."""
-        count = len(self.returns)
-        return statistics.stdev(self.returns) / math.sqrt(count) if count > 1 else math.nan
+        return standard_error(self.returns)
+
+
+def standard_error(returns: Sequence[float]) -> float:
+    """Return the standard error of the mean; NaN for fewer than two returns.
+
+    :param returns: finite returns of episodes
+    """
+    return statistics.stdev(returns) / math.sqrt(len(returns)) if len(returns) > 1 else math.nan
+
+
+def check_returns(returns: Iterable[float]) -> None:
+    """Check that the returns of episodes are numbers that have a mean.
+
+    :param returns: returns of episodes
+    :raises RunError: one is infinite or NaN
+    """
+    for value in returns:
+        if not math.isfinite(value):
+            raise RunError(f"the return of an episode is {value}: the environment's rewards must be finite numbers")
 
 
 def _monitored_outside(env: VecEnv) -> bool:

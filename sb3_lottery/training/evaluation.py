@@ -16,6 +16,7 @@ from lottery_core.errors import ConfigError, RunError
 from lottery_core.experiments import Score
 from lottery_core.pruning import derive_seed
 from sb3_lottery.models import needs_action_masks
+from sb3_lottery.training.episodes import check_returns, standard_error
 
 FreshEnv = Callable[[int], VecEnv]
 Watch = Callable[[Mapping[str, Any], object], None]  # the callback of evaluate_policy
@@ -68,17 +69,16 @@ class Evaluation:
         :param score: score of the run
         :param fresh_env: makes environments from a seed; they are closed here
         :param seed: seed of the run
-        :raises RunError: an episode does not end
+        :raises RunError: an episode does not end, or its return is not finite
         """
         returns = self.play(model, fresh_env, seed)
-        error = statistics.stdev(returns) / math.sqrt(len(returns)) if len(returns) > 1 else None
+        error = standard_error(returns)
         mean = float(statistics.fmean(returns))
         if self.is_score:
             more = {**score.more, **({TRAINING: score.score} if score.returns else {})}
-            return replace(
-                score, score=mean, score_se=math.nan if error is None else error, returns=len(returns), more=more
-            )
-        return replace(score, eval_score=mean, eval_se=error, eval_episodes=len(returns))
+            return replace(score, score=mean, score_se=error, returns=len(returns), more=more)
+        known = None if math.isnan(error) else error
+        return replace(score, eval_score=mean, eval_se=known, eval_episodes=len(returns))
 
     def play(self, model: BaseAlgorithm, fresh_env: FreshEnv, seed: int, watch: Watch = refuse_endless) -> list[float]:
         """Return the returns of fresh episodes.
@@ -87,7 +87,7 @@ class Evaluation:
         :param fresh_env: makes environments from a seed; they are closed here
         :param seed: seed of the run
         :param watch: called at every step, may raise an exception
-        :raises RunError: an episode does not end
+        :raises RunError: an episode does not end, or its return is not finite
         """
         env = fresh_env(derive_seed("evaluate", seed))
         try:
@@ -109,6 +109,7 @@ class Evaluation:
             )
         finally:
             env.close()
+        check_returns(returns)
         return [float(value) for value in returns]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
@@ -18,10 +19,16 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from lottery_core.errors import ConfigError, LotteryError, RunError
 from lottery_core.experiments import SHARED, FinishedInProcess, Run
 from lottery_core.files import FolderLock
+from lottery_core.tickets import Weights
+from sb3_lottery.models import weights_of
 from sb3_lottery.training.evaluation import Evaluation
 from sb3_lottery.training.spec import TrainingSpec
 from sb3_lottery.training.train import train_run
 
+_SAME_WEIGHTS = (
+    "WARNING: make_model gives the same weights whatever its seed, as a pretrained model has: all repeats start from "
+    "them, and so do controls with fresh values, so that random is shuffled, and reinit is winning"
+)
 MakeModel = Callable[[int], BaseAlgorithm]
 MakeCallbacks = Callable[[int], BaseCallback | Sequence[BaseCallback] | None]
 
@@ -78,11 +85,17 @@ def call_callbacks(callbacks: MakeCallbacks | None, seed: int) -> list[BaseCallb
 
 
 def references_to(model: BaseAlgorithm) -> list[weakref.ref[Any]]:
-    """Return references to what no two runs may share: the model, its policy, and all layers of its environments.
+    """Return references to what no two runs may share: the model, its policy and its tensors, and all layers of its
+    environments.
 
     :param model: any SB3 model
     """
-    return [weakref.ref(part) for part in (model, model.policy, *_layers(model.env))]
+    return [weakref.ref(part) for part in (model, model.policy, *_tensors(model), *_layers(model.env))]
+
+
+def _tensors(model: BaseAlgorithm) -> Iterator[torch.Tensor]:
+    yield from model.policy.parameters()
+    yield from model.policy.buffers()
 
 
 def _layers(env: VecEnv | None) -> Iterator[Any]:
@@ -98,19 +111,20 @@ def _layers(env: VecEnv | None) -> Iterator[Any]:
         layer = getattr(layer, "venv", None)
 
 
-def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref.ref[Any]]) -> None:
-    """Check that ``make_model`` makes a new model with new environments in every call.
-
-    It is called a second time only if something still refers to an object of the first model.
+def check_another(
+    make_model: MakeModel, seed: int, earlier: Sequence[weakref.ref[Any]], own_seed: int | None, weights: Weights
+) -> str | None:
+    """Check that ``make_model`` makes another model with new environments for another seed.
 
     :param make_model: makes a fresh model from a seed
-    :param seed: the seed
+    :param seed: the other seed
     :param earlier: :func:`references_to` the model of the first call
-    :raises ConfigError: the second model is the first one, or has its policy or its environments
+    :param own_seed: the seed that the first model has
+    :param weights: its weights
+    :returns: a warning if both models have the same weights, as pretrained ones do
+    :raises ConfigError: the second model is the first one, has its policy, its modules or its environments, or its seed
     """
     gc.collect()
-    if all(reference() is None for reference in earlier):
-        return
     model = call_make_model(make_model, seed)
     shared = [part for part in (reference() for reference in earlier) if part is not None]
     if any(part is other for part in (model, model.policy) for other in shared):
@@ -119,11 +133,22 @@ def check_not_shared(make_model: MakeModel, seed: int, earlier: Sequence[weakref
             "one in each call"
         )
     try:
+        if any(part is other for part in _tensors(model) for other in shared):
+            raise ConfigError(
+                "make_model puts the same module into two models: runs would train and prune it for each other, so "
+                "make a new one in each call, e.g. features_extractor_kwargs={'encoder': copy.deepcopy(encoder)}"
+            )
         if any(part is other for part in _layers(model.env) for other in shared):
             raise ConfigError(
                 "make_model returned the same environment twice: runs would share its state and its normalisation, and "
                 "close it for each other, so make a new one in each call"
             )
+        if own_seed is not None and model.seed == own_seed:
+            raise ConfigError(
+                f"make_model ignores its seed: the model has the seed {own_seed} whatever it is given, so all repeats "
+                "would be the same training; pass it on, e.g. PPO(..., seed=seed), PPO.load(..., seed=seed)"
+            )
+        return _SAME_WEIGHTS if weights_of(model) == weights else None
     finally:
         if model.env is not None:
             model.env.close()

@@ -13,9 +13,9 @@ from torch.utils.hooks import RemovableHandle
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Point
-from lottery_core.masking import MaskKeeper
+from lottery_core.masking import MaskKeeper, follow_before_steps
 from lottery_core.pruning import IN_TRAINING, GradientSums, PruningInTraining, PruningSchedule, parse_search
-from sb3_lottery.models import bare_policy, mask_targets, optimizers_of, writes_beside_optimizers
+from sb3_lottery.models import bare_policy, mask_targets, own_optimizers_of, writes_beside_optimizers
 from sb3_lottery.training.checks import first_update, rollout_length, why_first
 from sb3_lottery.training.spec import TrainingSpec
 
@@ -79,13 +79,13 @@ class Pruner:
         check_pruning(model, pruning.schedule, by_gradient=pruning.kind.by_gradient)
         if pruning.kind.by_gradient and not pruning.complete:
             names: dict[Tensor, str] = {parameter: name for name, parameter in self._parameters.items()}
-            for optimizer in optimizers_of(model):
+            for optimizer in own_optimizers_of(model):
                 # Only what this optimizer steps: the actor's loss leaves gradients in the critic, too.
                 every = [each for group in optimizer.param_groups for each in group["params"]]
                 own = {names[each]: each for each in every if each in names}
                 if own:
                     self._losses[id(optimizer)] = _Loss(own)
-                    self._hooks.append(optimizer.register_step_pre_hook(self._before_step))
+                    self._hooks.append(follow_before_steps(optimizer, self._before_step))
 
     def _before_step(self, optimizer: Optimizer, *_: object) -> None:
         self._losses[id(optimizer)].add()

@@ -11,10 +11,11 @@ from torch.utils.hooks import RemovableHandle
 
 from lottery_core.experiments import Point
 from lottery_core.files import CurveFile, CurvePoint
+from lottery_core.masking import follow_before_steps
 from lottery_core.pruning import Look, MaskWatch
 from lottery_core.tickets import Weights
-from sb3_lottery.models import optimizers_of, weights_of
-from sb3_lottery.training.episodes import Episodes
+from sb3_lottery.models import own_optimizers_of, weights_of
+from sb3_lottery.training.episodes import Episodes, check_returns
 from sb3_lottery.training.spec import UNITS, TrainingSpec
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -78,7 +79,7 @@ class Recorder(BaseCallback):
     def _on_training_start(self) -> None:
         # The last optimizer (the critic's) steps at every update, before the actor's.
         self.episodes.watch(self.training_env)
-        self._hook = optimizers_of(self.model)[-1].register_step_pre_hook(self._before_update)
+        self._hook = follow_before_steps(own_optimizers_of(self.model)[-1], self._before_update)
         if self.watch is not None:
             self.watch.start(weights_of(self.model).tensors)
         self._keep_if_reached()
@@ -132,7 +133,8 @@ class Recorder(BaseCallback):
             )
 
     def _on_step(self) -> bool:
-        self.episodes.add(self.locals)
+        finished = self.episodes.add(self.locals)
+        check_returns(list(self.episodes.returns)[-finished:] if finished else ())  # before the rest is trained in vain
         self._keep_if_reached()
         length, epoch = self.spec.length, self.spec.epoch
         reached = self._reached(length.unit)

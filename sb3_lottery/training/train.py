@@ -33,6 +33,7 @@ from lottery_core.experiments import (
     write_score,
 )
 from lottery_core.files import CurveFile, counted, read_object, sign, write_atomically, write_json
+from lottery_core.masking import with_inner
 from lottery_core.pruning import (
     BUDGET,
     CHAINS,
@@ -129,7 +130,10 @@ def train(
     elif evaluate is not None:
         score = evaluate(model, score)
     if not score.returns and not searches:  # an evaluation that is the score needs none
-        raise RunError("no episode ended in this run, so there is no score: train longer")
+        raise RunError(
+            "no episode ended in this run, so there is no score: train longer, or put gymnasium's TimeLimit around an "
+            "environment whose episodes never end"
+        )
     # With the evaluation, which every run of an experiment has to pay for, too.
     score = replace(score, wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
     write_score(folder, score)
@@ -139,7 +143,8 @@ def train(
 def _begin_as_tickets_do(model: BaseAlgorithm) -> None:
     # A model that was loaded has the optimizer state and the target networks of its earlier training.
     for optimizer in optimizers_of(model):
-        optimizer.state.clear()
+        for each in with_inner(optimizer):
+            each.state.clear()
     copy_to_targets(bare_policy(model))
 
 

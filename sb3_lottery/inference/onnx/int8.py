@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from lottery_core.errors import ConfigError, WriteError
 from sb3_lottery.inference.onnx.agent import OnnxAgent
 from sb3_lottery.inference.onnx.surroundings import Surroundings
-from sb3_lottery.training import refuse_endless
+from sb3_lottery.training import check_returns, refuse_endless, standard_error
 
 EPISODES = 20
 
@@ -73,7 +72,7 @@ def score(agent: OnnxAgent, surroundings: Surroundings, folded: bool, maskable: 
     :param episodes: number of episodes, at least 2
     :param seed: seed of the environment
     :raises ConfigError: the environment fails
-    :raises RunError: an episode does not end
+    :raises RunError: an episode does not end, or its return is not finite
     """
     evaluate: Any = evaluate_policy
     if maskable:
@@ -87,5 +86,5 @@ def score(agent: OnnxAgent, surroundings: Surroundings, folded: bool, maskable: 
         )
     finally:
         env.close()
-    error = statistics.stdev(returns) / math.sqrt(len(returns))
-    return f"{statistics.fmean(returns):.4g} ± {error:.2g}"
+    check_returns(returns)
+    return f"{statistics.fmean(returns):.4g} ± {standard_error(returns):.2g}"

@@ -52,6 +52,7 @@ def test_multilingual_translation_is_scored_by_its_loss(both_ways: Path, tmp_pat
         "--lr-scheduler cosine --lr-period-updates=30 --t-mult 2 --min-lr 1e-9",
         "--lr-scheduler triangular --max-lr 0.1 --lr-period-updates 3 --shrink-min",
         "--lr-scheduler fixed --force-anneal 2",
+        "--lr-scheduler manual --update2lr {0:1e-3} --epoch2lr {1:1e-4}",
         "--lr-scheduler polynomial_decay --total-num-update 7 --end-learning-rate 1e-9",
         "--warmup-updates 4",
     ],

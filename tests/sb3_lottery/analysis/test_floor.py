@@ -61,6 +61,20 @@ def test_a_model_that_is_loaded_is_drawn_anew(tmp_path: Path) -> None:
     assert now["action_net.weight"].abs().max() < 0.1 < loaded["action_net.weight"].abs().max()
 
 
+def test_a_model_that_is_filled_is_drawn_anew() -> None:
+    """Weights that no seed changes have been learned, though SB3 counts no steps of it."""
+    made, state = [], PPO("MlpPolicy", "CartPole-v1", seed=1).get_parameters()
+
+    def make(seed: int) -> PPO:
+        made.append(PPO("MlpPolicy", "CartPole-v1", seed=seed))
+        made[-1].set_parameters(state)
+        return made[-1]
+
+    floor_of(make, lambda seed: DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), 1, episodes=2)
+    now, learned = made[0].get_parameters()["policy"], state["policy"]
+    assert not torch.equal(learned["action_net.weight"], now["action_net.weight"])
+
+
 class Waits(gymnasium.Env[Any, Any]):
     """It waits for action 1, for ever."""
 

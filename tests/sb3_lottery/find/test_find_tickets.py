@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import torch
 from gymnasium.wrappers import TransformReward
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from lottery_core import Ticket, read_weights
@@ -26,6 +28,7 @@ from lottery_core.experiments.graph.plan import Run
 from lottery_core.experiments.results import read_csv, read_floor, read_rows
 from sb3_lottery import LotteryCallback, find_tickets
 from sb3_lottery.backends import env_spec
+from sb3_lottery.find import floor_of
 from sb3_lottery.training.fingerprint import describe_model
 from tests import preloaded
 from tests.sb3_lottery.helpers import assert_dead, make
@@ -169,6 +172,96 @@ def test_one_environment_for_all_runs_is_refused(part: str, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="make_model returned the same environment twice"):
         find_tickets(lambda seed: make("ppo", seed, env=shared), tmp_path / "x", **SMALL)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_module_in_every_model_is_refused(tmp_path: Path) -> None:
+    """The dense run of the second seed would start from what the tickets of the first one have left."""
+    encoder = torch.nn.Linear(4, 8)
+
+    class Encoded(BaseFeaturesExtractor):
+        def __init__(self, space: Any, encoder: torch.nn.Module) -> None:
+            super().__init__(space, 8)
+            self.encoder = encoder
+
+        def forward(self, seen: torch.Tensor) -> torch.Tensor:
+            return self.encoder(seen)
+
+    def encoded(seed: int, encoder: torch.nn.Module = encoder):
+        own = {"features_extractor_class": Encoded, "features_extractor_kwargs": {"encoder": encoder}}
+        return make("a2c", seed, **own)
+
+    with pytest.raises(ConfigError, match="puts the same module into two models: runs would train and prune it for"):
+        find_tickets(encoded, tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+    options = {**SMALL, "rounds": 0}
+    assert find_tickets(lambda seed: encoded(seed, copy.deepcopy(encoder)), tmp_path, **options).rows
+
+
+def test_a_seed_that_is_ignored_is_refused_and_weights_of_no_seed_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="make_model ignores its seed: the model has the seed 7 whatever it is given"):
+        find_tickets(lambda seed: make("a2c", 7), tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+    state = make("a2c", 3).policy.state_dict()
+
+    def filled(seed: int):
+        model = make("a2c", seed)
+        model.policy.load_state_dict(state)
+        return model
+
+    find_tickets(filled, tmp_path, **{**SMALL, "rounds": 0, "progress": True})
+    assert "gives the same weights whatever its seed" in capsys.readouterr().err
+
+
+class NotANumber(gymnasium.RewardWrapper):
+    def reward(self, reward: float) -> float:
+        return math.nan
+
+
+def test_a_return_that_is_not_a_number_ends_the_run_at_once(tmp_path: Path) -> None:
+    def broken(seed: int):
+        return make("dqn", seed, env=NotANumber(gymnasium.make("CartPole-v1")))
+
+    words = "the return of an episode is nan: the environment's rewards must be finite numbers"
+    with pytest.raises(RunError, match=words):
+        find_tickets(broken, tmp_path, **{**SMALL, "floor": False})
+    assert not (tmp_path / "seed-1/dense/model.zip").exists()
+    with pytest.raises(RunError, match=words):
+        floor_of(broken, lambda seed: make_vec_env(lambda: NotANumber(gymnasium.make("CartPole-v1"))), 1, 2)
+
+
+class Plain(torch.optim.Optimizer):
+    """Steps as its inner optimizer does; it never called ``Optimizer.__init__``, so it has no hooks."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        self.inner = torch.optim.SGD(parameters, lr=lr)
+        self.param_groups, self.state = self.inner.param_groups, self.inner.state
+        self.defaults = self.inner.defaults
+
+    def step(self, closure: Any = None) -> Any:
+        return self.inner.step(closure)
+
+    def state_dict(self) -> Any:
+        return self.inner.state_dict()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.inner.zero_grad(set_to_none)
+
+
+def test_updates_are_counted_at_an_optimizer_without_hooks_and_not_at_one_of_an_extractor(tmp_path: Path) -> None:
+    class Auxiliary(FlattenExtractor):
+        def __init__(self, space: Any) -> None:
+            super().__init__(space)
+            self.own = torch.nn.Linear(2, 2)
+            self.optimizer = torch.optim.Adam(self.own.parameters())
+
+    def auxiliary(seed: int):
+        return make("a2c", seed, features_extractor_class=Auxiliary, optimizer_class=Plain)
+
+    options = {**SMALL, "rounds": 0, "rewind": "updates:3"}
+    assert find_tickets(auxiliary, tmp_path, **options).rows
+    assert json.loads((tmp_path / "seed-1/dense/rewind.json").read_text())["updates"] == 3
 
 
 def test_models_that_the_user_keeps_are_no_shared_model(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ import gymnasium
 import pytest
 import torch
 from stable_baselines3 import A2C, DQN, PPO
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    CallbackList,
+    CheckpointCallback,
+    EvalCallback,
+    EveryNTimesteps,
+)
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
@@ -192,6 +198,15 @@ def test_a_dead_learn_leaves_nothing_that_a_second_ticket_trips_over() -> None:
     survivors = weights_of(model).tensors
     alive = sum(int(survivors[name].count_nonzero()) for name in second.masks)
     assert alive > 0.99 * second.masks.surviving
+
+
+@pytest.mark.parametrize(
+    "inside", [lambda one: EveryNTimesteps(10, one), lambda one: EveryNTimesteps(10, CallbackList([one]))]
+)
+def test_inside_a_callback_that_passes_on_steps_alone_it_is_refused(inside: Any) -> None:
+    with pytest.raises(ConfigError, match="stands inside EveryNTimesteps, which does not tell it when rollouts and"):
+        make("a2c").learn(16, callback=inside(LotteryCallback(kind="gradual", surviving=0.1)))
+    make("a2c").learn(16, callback=CallbackList([CallbackList([LotteryCallback(TICKET)])]))
 
 
 def test_after_a_dead_learn_the_masks_are_released_by_hand() -> None:
