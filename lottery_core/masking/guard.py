@@ -51,6 +51,24 @@ def owners(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Modu
             yield module, owned
 
 
+def callers(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, nn.Module, dict[str, str]]]:
+    """Yield the modules whose forward pass reads masked parameters, with what :func:`owners` yields.
+
+    These are the owner and the modules around it, which may read a weight without calling its owner: the ``out_proj``
+    of ``nn.MultiheadAttention``, an output layer tied to an embedding.
+
+    :param model: the model
+    :param names: ``id`` of each masked parameter -> its name
+    """
+    around: dict[nn.Module, list[nn.Module]] = {}
+    for module in model.modules():
+        for child in module.children():
+            around.setdefault(child, []).append(module)
+    for owner, owned in owners(model, names):
+        for caller in (owner, *around.get(owner, ())):
+            yield caller, owner, owned
+
+
 def zero_every_gradient(parameter: Tensor, mask: Tensor) -> RemovableHandle:
     """Zero the gradients of pruned parameters that ``torch.autograd.grad`` returns, unseen by hooks on ``.grad``.
 

@@ -11,6 +11,7 @@ import itertools
 import warnings
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -19,10 +20,10 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
-from lottery_core.masking.guard import ModuleHook, owners, zero_every_gradient
+from lottery_core.masking.guard import ModuleHook, callers, owners, zero_every_gradient
 from lottery_core.masking.held import HeldMasks
 from lottery_core.masking.optimizers import check_optimizer, preserves_zeros, slowed_by_zeros
-from lottery_core.masking.steps import Looks, follow_loading, follow_steps, with_inner
+from lottery_core.masking.steps import FIRST_LOOKS, Looks, follow_loading, follow_steps, with_inner
 from lottery_core.tickets import Masks, Ticket, live_parameters, plain_names, require_same_shapes
 
 # Only one keeper per parameter: a second ticket on the same model replaces the first one's hooks.
@@ -116,8 +117,9 @@ class MaskKeeper:
         :param model: the model whose modules own the parameters; its masks must be attached already
         """
         self._guarded = weakref.ref(model)
-        for module, owned in owners(model, self._names()):
-            self._handles.append(module.register_forward_pre_hook(ModuleHook(self._erase_owned, owned)))
+        for caller, module, owned in callers(model, self._names()):
+            erase = partial(self._erase_for, module)
+            self._handles.append(caller.register_forward_pre_hook(ModuleHook(erase, owned)))
         for name, parameter in self._held.living():
             if parameter.requires_grad:
                 self._handles.append(zero_every_gradient(parameter, self.masks[name]))
@@ -231,6 +233,12 @@ class MaskKeeper:
         looks.begin()
         if looks.at_gradients and not self._foreign and self._held.has_gradient():
             self._foreign = True
+            if looks.step >= FIRST_LOOKS and self._held.has_live():
+                warnings.warn(
+                    "pruned parameters have been trained by gradients that were set after the first steps (found at "
+                    f"step {looks.step + 1:,}); they are 0 again, and such gradients are set to 0 from now on",
+                    stacklevel=2,
+                )
             self.enforce()
             self._zero_state(optimizer)
         if self._foreign:
@@ -265,15 +273,19 @@ class MaskKeeper:
         for module, owned in owners(model, self._names()):
             hook = ModuleHook(self._erase_loaded, owned)
             self._handles.append(module.register_load_state_dict_post_hook(hook))  # type: ignore[no-untyped-call]
+        for caller, _, owned in callers(model, self._names()):
             if self._frozen.intersection(owned.values()):
                 unfrozen = ModuleHook(lambda *_: self._mask_unfrozen(), owned)
-                self._handles.append(module.register_forward_pre_hook(unfrozen))
+                self._handles.append(caller.register_forward_pre_hook(unfrozen))
 
     def _mask_unfrozen(self) -> None:
         for name, parameter in self._held.living():
             if name in self._frozen and parameter.requires_grad:
                 self._held.zero_gradient(name, parameter)
                 self._mask_gradients(name, parameter)
+
+    def _erase_for(self, owner: nn.Module, _: nn.Module, owned: Mapping[str, str]) -> None:
+        self._erase_owned(owner, owned)
 
     def _erase_owned(self, module: nn.Module, owned: Mapping[str, str]) -> None:
         for attribute, name in owned.items():

@@ -10,7 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 # Steps at which gradients and values are looked at: so many first ones, and then one of so many.
-_LOOKS, _VALUE_LOOKS, _LOOK_EVERY = 3, 32, 100
+FIRST_LOOKS, _VALUE_LOOKS, _LOOK_EVERY = 3, 32, 100
 
 
 class _Wrapped:
@@ -121,7 +121,7 @@ class Looks:
     @property
     def at_gradients(self) -> bool:
         """Whether gradients are looked at before this step."""
-        return not self._recorded and (self.step < _LOOKS or self.step % _LOOK_EVERY == 0)
+        return not self._recorded and (self.step < FIRST_LOOKS or self.step % _LOOK_EVERY == 0)
 
     @property
     def at_values(self) -> bool:

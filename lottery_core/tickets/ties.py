@@ -13,15 +13,21 @@ from lottery_core.errors import MismatchError
 from lottery_core.files import printable
 from lottery_core.tickets.names import plain_names
 
+_FSDP, _DDP = "FullyShardedDataParallel", "DistributedDataParallel"
+
 
 def live_parameters(model: nn.Module, ignore: Collection[str] = ()) -> dict[str, list[nn.Parameter]]:
     """Return every distinct parameter of a model by its plain name, with all objects that share its memory.
 
     :param model: any module
-    :param ignore: names to leave out
+    :param ignore: names to leave out, whole ones
     :returns: the first name of each, as in :func:`snapshot` -> one parameter, or several that are tied by ``.data``
+    :raises MismatchError: see :func:`check_memory`; or the model has no parameter with a name to leave out
     """
     plain = plain_names(model)
+    missing = sorted({*ignore} - {plain(name) for name, _ in model.named_parameters(remove_duplicate=False)})
+    if missing:
+        raise MismatchError(f"the model has no parameter '{printable(missing[0])}' to ignore")
     check_memory(model)
     by_memory: dict[Any, str] = {}
     result: dict[str, list[nn.Parameter]] = {}
@@ -100,8 +106,11 @@ def check_memory(model: nn.Module) -> None:
 
     :param model: any module
     :raises MismatchError: a parameter belongs to a lazy module, is on the device ``meta``, has no memory of its own
-        (DTensor), or is a view of another one in another shape, so that a mask over one would prune the other
+        (DTensor), is a shard (FSDP, ZeRO-3), or is a view of another one in another shape, so that a mask over one
+        would prune the other
     """
+    if any(type(module).__name__ == _FSDP for module in model.modules()):
+        raise MismatchError(f"{_FSDP} keeps shards of parameters, which cannot be masked: train with {_DDP}")
     extents: dict[int, list[tuple[int, int, str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter) or parameter.is_meta:
@@ -110,6 +119,11 @@ def check_memory(model: nn.Module) -> None:
                 "to_empty and load its weights (the device meta)"
             )
             raise MismatchError(f"the parameter '{printable(name)}' {how}")
+        if hasattr(parameter, "ds_id"):
+            raise MismatchError(
+                f"the parameter '{printable(name)}' is sharded by DeepSpeed (ZeRO-3), so it cannot be masked: train "
+                f"with {_DDP}"
+            )
         if parameter.numel() and parameter.layout is torch.strided:
             start = int(parameter.storage_offset())
             steps = zip(parameter.shape, parameter.stride(), strict=True)

@@ -292,12 +292,13 @@ def snapshot(model: nn.Module) -> Weights:
     """
     plain = plain_names(model)
     parameters = {name: same[0] for name, same in live_parameters(model).items()}
-    buffers = {plain(name) for name, _ in model.named_buffers()}
+    # The state dict says which buffers are kept, and the order; its hooks may have changed the values (to bf16, say).
     state = {plain(name): value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    every = {plain(name): value for name, value in model.named_buffers(remove_duplicate=False)}
+    buffers = {name: every[name] for name in state if name in every}
     # Parameters first, so that no buffer that shares their memory stands for them. Entries from get_extra_state are
     # neither.
-    kept = {name: state.get(name, parameter) for name, parameter in parameters.items()}
-    kept = without_aliases(kept | {name: value for name, value in state.items() if name in buffers})
+    kept: dict[str, Tensor] = without_aliases({**parameters, **buffers})
     never = frozenset[str]().union(*(row.never_pruned for row in dialects.every()))
     outside = {
         name

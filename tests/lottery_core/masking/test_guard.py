@@ -69,3 +69,29 @@ def test_a_parameter_that_is_replaced_in_a_wrapped_model_fails_the_check() -> No
     with pytest.raises(PrunedWeightAlive, match=r"'0.weight' was replaced by a tensor that is not masked"):
         keeper.check()
     del old, wrapped
+
+
+class Attention(nn.Module):
+    """Its block reads the weights of the projection without calling it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.MultiheadAttention(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(x, x, x, need_weights=False)[0]
+
+
+def test_modules_that_nobody_calls_are_guarded_and_unfrozen_too() -> None:
+    model = Attention()
+    ticket = ticket_of(model)
+    keeper = apply_ticket(ticket, model)
+    keeper.guard(model)
+    assert is_guarded(model, ticket)
+    keeper.detach()
+    model.block.out_proj.requires_grad_(False)
+    with apply_ticket(ticket, model):
+        model.block.out_proj.requires_grad_(True)
+        model(torch.randn(3, 4)).pow(2).sum().backward()
+        mask = ticket.masks["block.out_proj.weight"]
+        assert not bool(model.block.out_proj.weight.grad[~mask].any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from lottery_core import CONTROLS, KINDS, Masks, Ticket, Weights, control_ticket
 from lottery_core.errors import ConfigError, MismatchError
 from lottery_core.pruning import check_kind, derive_seed
 from lottery_core.pruning.kinds.erk import erk_counts
+from lottery_core.pruning.kinds.uniform import _by_rejection
 from lottery_core.tickets import Origin, output_scale
 from tests.lottery_core.helpers import a_ticket, mlp, random_weights
 
@@ -79,6 +81,19 @@ def test_uniform_draws_over_the_whole_pool() -> None:
     assert starts_at(found, FRESH)
     share = [found.masks.survivors()[name] / winning.masks[name].numel() for name in ("0.weight", "2.weight")]
     assert share == pytest.approx([0.4, 0.4], abs=0.15)
+
+
+def test_uniform_draws_of_pools_that_numpy_refuses() -> None:
+    """Counts of 30 draws without replacement have the mean and the spread of the formula."""
+    sizes, numbers = [10**9, 3 * 10**9, 40], numpy.random.default_rng(1)
+    with pytest.raises(ValueError, match="less than 1000000000"):
+        numbers.multivariate_hypergeometric(sizes, 10**6, method="marginals")
+    drawn = numpy.array([_by_rejection(sizes, 10**6, numbers) for _ in range(30)])
+    assert (drawn.sum(axis=1) == 10**6).all()
+    share = sizes[0] / sum(sizes)
+    deviation = (10**6 * share * (1 - share)) ** 0.5
+    assert abs(drawn[:, 0].mean() - 10**6 * share) < 4 * deviation / 30**0.5
+    assert 0.6 * deviation < drawn[:, 0].std() < 1.5 * deviation
 
 
 def test_erk_gives_small_layers_higher_densities_and_fresh_values() -> None:

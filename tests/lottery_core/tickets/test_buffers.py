@@ -157,6 +157,40 @@ def test_a_snapshot_has_every_parameter_whatever_the_state_dict_has() -> None:
             keeper.check()
 
 
+def test_a_snapshot_has_the_values_that_train_not_those_of_hooks_on_the_state_dict() -> None:
+    def halved(module: nn.Module, state: dict[str, Any], prefix: str, meta: Any) -> None:
+        state.update({name: (value / 2).bfloat16() for name, value in state.items() if name.startswith(prefix)})
+
+    model = nn.Linear(4, 3)
+    model.register_buffer("shift", torch.randn(3))
+    model.register_state_dict_post_hook(halved)
+    before = {name: value.clone() for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    weights = snapshot(model)
+    assert all(torch.equal(weights.tensors[name], value) for name, value in before.items())
+    ticket = prune(weights, weights, rate=0.5)
+    with apply_ticket(ticket, model):
+        assert torch.equal(model.weight, ticket.masks["weight"] * before["weight"])
+        assert torch.equal(model.shift, before["shift"])
+
+
+@pytest.mark.parametrize("how", ["fsdp", "zero"])
+def test_shards_of_parameters_are_refused(how: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    if how == "fsdp":
+        model.append(type("FullyShardedDataParallel", (nn.Module,), {})())
+    else:
+        model[0].weight.ds_id = 3
+    with pytest.raises(MismatchError, match="train with DistributedDataParallel"):
+        snapshot(model)
+
+
+def test_a_name_to_ignore_that_is_none_is_refused() -> None:
+    model = nn.Linear(4, 4)
+    weights = snapshot(model)
+    with pytest.raises(MismatchError, match="the model has no parameter 'wieght' to ignore"):
+        apply_ticket(prune(weights, weights, rate=0.5), model, ignore=["wieght"])
+
+
 def test_a_parameter_without_memory_of_its_own_is_refused() -> None:
     """As a DTensor, which wraps its shard."""
 
