@@ -41,6 +41,7 @@ from fairseq_lottery.patches import require_flat_masters
 from fairseq_lottery.task import RewindPoint, length_of, parse_rewind, require_schedule, settle_layers
 from lottery_core.cli import (
     STABILITY,
+    check_ways,
     chosen_of,
     probe_line,
     refuse_ticket_options,
@@ -52,7 +53,18 @@ from lottery_core.cli import (
     with_probed_point,
 )
 from lottery_core.errors import ConfigError, LotteryError
-from lottery_core.experiments import KEPT, NOTHING, REMAINING, Executor, Experiment, Progress, Run, as_kept, read_row
+from lottery_core.experiments import (
+    KEPT,
+    NOTHING,
+    REMAINING,
+    Executor,
+    Experiment,
+    Progress,
+    Run,
+    as_kept,
+    check_levels,
+    read_row,
+)
 from lottery_core.experiments.executors import (
     SLURM,
     gpus_of_a_job,
@@ -67,7 +79,6 @@ from lottery_core.pruning import (
     GRADUALLY,
     IN_TRAINING,
     PruningSchedule,
-    check_reachable,
     check_scope_shares,
     layout_of_weights,
 )
@@ -134,10 +145,10 @@ def _preflight(
     weights = snapshot(model)
     check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
     layout = layout_of_weights(weights, experiment.scope, experiment.granularity)
-    if layout is not None:
-        check_reachable(layout, planned.schedule(layout.size, planned.rounds)[-1])
+    check = partial(check_levels, weights=weights, layout=layout)
+    carried = check_ways(args.budget, planned, chosen, check)
     frozen = experiment.frozen_line(weights)
-    for line in (*same, *planned.check_transfer(weights), *([frozen] if frozen else [])):
+    for line in (*same, *carried, *([frozen] if frozen else [])):
         Progress(quiet=args.quiet).say(line)
     check_and_try(experiment, task, cfg, model, args.dry_run)
     return experiment

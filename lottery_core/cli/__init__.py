@@ -1,5 +1,6 @@
 """The command ``lottery``, and what the commands of the plugins share with it."""
 
+from lottery_core.cli.budget import check_ways
 from lottery_core.cli.common import Parser, add_trust, run_command, run_experiment
 from lottery_core.cli.completion import accept, typed_words
 from lottery_core.cli.experiment_options import DEFAULTS, add_experiment_options, experiment_settings
@@ -40,6 +41,7 @@ __all__ = [
     "add_trust",
     "add_experiment_options",
     "experiment_settings",
+    "check_ways",
     "chosen_of",
     "listed",
     "main",

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import re
+import select
 import shlex
 import signal
 import sys
@@ -39,6 +40,7 @@ from lottery_core.experiments import (
     seconds_left,
 )
 from lottery_core.files import counted, printable
+from lottery_core.pruning import DENSE
 from lottery_core.reports import report, saved_lines
 
 _LISTED = re.compile(r"argument (--\S+): invalid \w+ value: '(\w+(?:,\w+)+),?'")
@@ -109,9 +111,12 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
     except KeyboardInterrupt as interrupt:
         _tell(f"{program}: stopped; rerun the same command to resume")
         return 128 + next((number for number in ends if interrupt.args == (number,)), signal.SIGINT)
-    except BrokenPipeError:  # whatever read the output has ended (lottery inspect ... | head), which is no error
-        return 0
     except (LotteryError, OSError) as error:
+        # Whatever read the output has ended (lottery inspect ... | head), which is no error.
+        if isinstance(error, BrokenPipeError) and any(map(_is_unread, (sys.stdout, sys.stderr))):
+            return 0
+        if isinstance(error, BrokenPipeError):
+            error = OSError(f"{error}: another process, to which this one was writing, has ended")
         _tell(f"{program}: error: {printable(error, _LONGEST)}")
         return error.status if isinstance(error, LotteryError) else LotteryError.status
     finally:
@@ -124,6 +129,21 @@ def run_command(command: Callable[[], int | None], program: str) -> int:
 def _tell(line: str) -> None:
     with suppress(OSError):  # the terminal has closed
         print(line, file=sys.stderr)
+
+
+def _is_unread(stream: TextIO | None) -> bool:
+    # Whether the other end of a pipe is closed; what could not be written may be lost already.
+    if stream is None:
+        return False
+    poll = select.poll()
+    try:
+        stream.flush()
+        poll.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):  # closed, or no file
+        return False
 
 
 def _forget_unread(stream: TextIO, lost: type[OSError]) -> None:
@@ -232,7 +252,7 @@ def _print_plan(
     line += f", {len(gone)} not run: {AT_FLOOR}" if gone else ""
     left, source = seconds_left(waiting, done, jobs, experiment.searches), "as long as the runs that are done"
     if left is None and waiting and seconds is not None:
-        first = {waiting[0].pace: [seconds]}
+        first = {DENSE: [seconds]}
         left, source = seconds_left(waiting, first, jobs, experiment.searches), "at most, at the measured speed"
     if left is not None:
         line += f": about {duration(left)} with {jobs} at a time ({source})"

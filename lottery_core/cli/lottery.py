@@ -183,6 +183,7 @@ def _write_page(args: argparse.Namespace, queue: Queue, asked: Asked | None = No
 
 def _status(args: argparse.Namespace) -> None:
     if args.html is not None:
+        refuse_probes(args.runs)
         check_page(args.html, args.runs)
     queue = Queue()
     for run in args.runs:

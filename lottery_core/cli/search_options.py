@@ -121,6 +121,9 @@ def search_lines(experiment: Experiment) -> list[str]:
         rate, first = experiment.prune_rate, experiment.first
         levels = (f"{round_} ({level_after(round_, rate, first):.1%})" for round_ in experiment.score_rounds)
         lines.append(f"scored rounds, and what survives: {', '.join(levels)}")
-    if experiment.searches:
+    if experiment.last_round < experiment.rounds:
+        after = f"{experiment.last_round + 1} to {experiment.rounds}"
+        lines.append(f"rounds {after} are not trained: none of them is scored, and no scored round needs them")
+    if any(run.search for run in experiment.plan()):
         lines.append(f"search rounds: --search {experiment.search}, in runs of their own")
     return lines

@@ -106,7 +106,8 @@ def with_probed_point(
     :param probe: does the runs of a probe with its options
     :param check: checks the options of the experiment, with a rewind point in the place of ``auto``, before the probe
     :returns: the same options if another rewind point was given; ``None`` if a dry run has only listed the probe's runs
-    :raises ConfigError: an option of a probe was given without ``--rewind auto``, or no candidate is stable
+    :raises ConfigError: an option of a probe was given without ``--rewind auto``, a budget was given that would not
+        count the probe, or no candidate is stable
     :raises LotteryError: an option of the experiment is invalid
     """
     refuse_probe_options(given)
@@ -119,6 +120,11 @@ def with_probed_point(
     if begun:
         Progress(quiet=given["quiet"]).say(f"--rewind {AUTO}: {begun}, with which {given['out']} began")
         return {**given, "rewind": begun}
+    if given.get("budget") is not None:
+        raise ConfigError(
+            f"--rewind {AUTO}: --budget does not count the trainings of the probe: run {STABILITY} first, with as many "
+            "--points and --seeds as you want to pay for, then give its point, --rewind POINT"
+        )
     check({**given, "rewind": INIT, "quiet": True})
     folder = given["out"] / paths.PROBE
     probe({**without_ticket_options(given), "out": folder})

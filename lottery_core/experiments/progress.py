@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from lottery_core.experiments.graph import COPY, LINE, Run, cost_of, needs, probe_needs
+from lottery_core.experiments.graph import COPY, LINE, Run, cost_of, needs, probe_needs, split_pace
 from lottery_core.experiments.results import Row
 from lottery_core.files import counted, percentage, printable
+from lottery_core.pruning import DENSE
 
 _LONGEST = 2000  # maximum characters of a line, which may quote logs and untrusted files
 HEARTBEAT = 30.0  # seconds between lines on the runs in progress if the output is not a terminal
@@ -63,17 +64,24 @@ def seconds_left(
     :param searches: whether rounds are searched in runs of their own, on which scored runs wait
     :returns: seconds; ``None`` if no duration is known or no run is waiting
     """
-    known = [value for some in seconds.values() for value in some]
+    known: dict[str, list[float]] = defaultdict(list)  # seconds of one training
+    for pace, some in seconds.items():
+        name, times = split_pace(pace)
+        known[name] += [value / times for value in some]
     runs = list(waiting)
-    if not known or not runs:
+    if not any(known.values()) or not runs:
         return None
-    overall = statistics.fmean(known)
-    each = {pace: statistics.fmean(some) for pace, some in seconds.items() if some}
+    overall = statistics.fmean(value for some in known.values() for value in some)
+    each = {name: statistics.fmean(some) for name, some in known.items() if some}
 
     def needed(run: Run) -> list[Run]:
         return probe_needs(run) if run.kind in (COPY, LINE) else needs(run, searches)
 
-    cost = cost_of(runs, needed, lambda run: each.get(run.pace, overall))
+    def seconds_of(run: Run) -> float:
+        name, times = split_pace(run.pace)
+        return times * each.get(name, overall)
+
+    cost = cost_of(runs, needed, seconds_of)
     return max(cost.total / jobs, cost.critical)
 
 
@@ -147,8 +155,7 @@ class Progress:
         if self._before:
             left, source = self._estimate(current_seconds({}, self._before)), "as long as the runs that are done"
         elif self.seconds is not None:
-            first = {self._waiting[0].pace: [self.seconds]}
-            left, source = self._estimate(first), "at most, at the measured speed"
+            left, source = self._estimate({DENSE: [self.seconds]}), "at most, at the measured speed"
         else:
             return "how long they take is told once the first is done"
         return f"about {duration(left or 0)} with {self.jobs} at a time ({source})"

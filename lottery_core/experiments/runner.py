@@ -179,7 +179,7 @@ class Runner:
         rounds = min(chosen.rounds, len(chosen.score_rounds) or chosen.rounds)
         each = "level" if chosen.score_rounds else "round"
         tickets = f" + {kinds} kind{'s' * (kinds > 1)} x {rounds} {each}{'s' * (rounds > 1)}" if rounds else ""
-        searches = f" + searches by {chosen.search}" if chosen.searches and rounds else ""
+        searches = f" + searches by {chosen.search}" if any(run.search for run in chosen.plan()) else ""
         times = f", each trained {chosen.repeat_noise} times" if chosen.repeat_noise > 1 else ""
         return f"{seeds} seed{'s' * (seeds > 1)} x (dense{tickets}{searches}){times}"
 

@@ -15,7 +15,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments import Experiment, Run, paths, read_rows
 from lottery_core.files import printable, why_not_regular
 from lottery_core.pruning import BEST_OF, DENSE, check_kind
-from lottery_core.reports import once
+from lottery_core.reports import measured, once
 from lottery_core.tickets import Ticket
 from sb3_lottery.analysis.trust import require_own_run
 from sb3_lottery.analysis.user_model import OPTION, UserModel
@@ -79,7 +79,7 @@ class FinishedRun:
             check_kind(kind)
         elif round_:
             raise ConfigError(f"the dense run has no rounds: leave --round {round_} out, or give --kind")
-        rows = [row for row in read_rows(out, experiment) if (row.kind, row.seed) == (kind, seed)]
+        rows = [row for row in measured(read_rows(out, experiment)) if (row.kind, row.seed) == (kind, seed)]
         if not rows:
             raise ConfigError(f"{out} has no finished {kind} run of seed {seed}")
         last = max(row.round for row in rows)

@@ -15,6 +15,7 @@ from typing import Any
 
 from lottery_core.cli import (
     STABILITY,
+    check_ways,
     chosen_of,
     probe_line,
     refuse_ticket_options,
@@ -31,6 +32,7 @@ from lottery_core.experiments import (
     Experiment,
     Progress,
     as_kept,
+    check_levels,
     dense,
     read_floor,
     read_marker,
@@ -38,7 +40,7 @@ from lottery_core.experiments import (
 )
 from lottery_core.experiments.executors import SLURM, cores, make_executor
 from lottery_core.files import counted, first_line
-from lottery_core.pruning import PruningSchedule, any_rewinds, check_reachable, check_scope_shares
+from lottery_core.pruning import PruningSchedule, any_rewinds, check_scope_shares
 from lottery_core.reports import stability_report
 from sb3_lottery.analysis import floor
 from sb3_lottery.backends import GYMNASIUM, step_threads
@@ -71,7 +73,7 @@ from sb3_lottery.training import (
 _CORES_OF_A_JOB = 16  # of a cluster, at most, where nobody says how many
 
 
-def _preflight(request: Request, here: bool) -> list[str]:
+def _preflight(request: Request, here: bool, given: Mapping[str, Any]) -> list[str]:
     # Raises the errors that would stop the first run, before anything is written; returns warnings.
     experiment, settings = request.experiment, request.settings.model
     experiment.check_same_as_before()
@@ -93,9 +95,8 @@ def _preflight(request: Request, here: bool) -> list[str]:
         weights = weights_of(model)
         check_scope_shares(experiment.scope_shares, weights.pool(experiment.scope), weights.tensors)
         layout = units_of(model, weights, experiment.scope, experiment.granularity)
-        if layout is not None:
-            check_reachable(layout, experiment.schedule(layout.size, experiment.rounds)[-1])
-        carried = experiment.check_transfer(weights)
+        check = partial(check_levels, weights=weights, layout=layout)
+        carried = check_ways(given.get("budget"), experiment, chosen_of(given), check)
         schedule = PruningSchedule.parse(experiment.gradual)
         check_room(model, training, experiment.kinds, schedule, experiment.search, settings.n_envs)
         longer = whole_rollouts(model, training.length, settings.n_envs)
@@ -136,7 +137,7 @@ def _prepare(args: argparse.Namespace, request: Request) -> tuple[Sb3, Executor,
     cpus = max(args.threads, threads)
     trainer = make_executor(args, framework.command, experiment.out, several_gpus(model.device), cpus, cpus)
     planned = replace(request, experiment=_planned(args, experiment))
-    return framework, trainer, _preflight(planned, args.executor != SLURM)
+    return framework, trainer, _preflight(planned, args.executor != SLURM, vars(args))
 
 
 def _planned(args: argparse.Namespace, experiment: Experiment) -> Experiment:

@@ -11,7 +11,17 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lottery_core.cli import DEFAULTS, search_lines, search_settings, transfer_settings
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import FULL, Executor, Experiment, Progress, Runner, check_seeds, read_floor, write_floor
+from lottery_core.experiments import (
+    FULL,
+    Executor,
+    Experiment,
+    Progress,
+    Runner,
+    check_levels,
+    check_seeds,
+    read_floor,
+    write_floor,
+)
 from lottery_core.experiments.executors import Processes
 from lottery_core.pruning import (
     FLOOR,
@@ -19,7 +29,6 @@ from lottery_core.pruning import (
     SEARCH_FULL,
     PruningSchedule,
     any_rewinds,
-    check_reachable,
 )
 from sb3_lottery.find.floor import floor_of
 from sb3_lottery.find.found import Found
@@ -188,10 +197,9 @@ def find_tickets(
         outside=outside,
         granularity=granularity,
     )
-    if model.layout is not None:
-        check_reachable(model.layout, experiment.schedule(model.layout.size, experiment.rounds)[-1])
+    carried = check_levels(experiment, None, model.layout)
     shown = Progress(quiet=not progress)
-    for line in (*search_lines(experiment), *experiment.check_transfer(None)):
+    for line in (*search_lines(experiment), *carried):
         shown.say(line)
     for line in model.notes:
         Progress().say(line)

@@ -11,6 +11,7 @@ from lottery_core.experiments.configuration.budget import (
     with_choice,
 )
 from lottery_core.experiments.configuration.experiment import Experiment
+from lottery_core.experiments.configuration.levels import check_levels
 from lottery_core.experiments.configuration.probe import (
     POINTS,
     STEPS,
@@ -44,6 +45,7 @@ __all__ = [
     "TicketSource",
     "as_kept",
     "asked_for",
+    "check_levels",
     "check_same_choice",
     "choice_of",
     "has_tickets",

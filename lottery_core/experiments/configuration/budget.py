@@ -25,7 +25,14 @@ class _Kept:
     seeds: tuple[int, ...]
     share: float
     fixed: bool
-    asked: Mapping[str, tuple[str, ...] | tuple[int, ...] | None] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    kinds: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    repeat_noise: int | None = None  # not kept by earlier versions
 
 
 def read_budget(experiment: Experiment) -> dict[str, Any]:
@@ -37,7 +44,8 @@ def read_budget(experiment: Experiment) -> dict[str, Any]:
     path = experiment.out / paths.BUDGET
     row = dict(read_object(path))
     if row:
-        from_json(_Kept, row, lambda why: ConfigError(f"{path} is damaged: {why}"))
+        kept = from_json(_Kept, row, lambda why: ConfigError(f"{path} is damaged: {why}"))
+        from_json(_Asked, kept.asked, lambda why: ConfigError(f"{path} is damaged: in 'asked', {why}"))
     return row
 
 
@@ -50,12 +58,13 @@ def choice_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def asked_for(experiment: Experiment, chosen: Collection[str]) -> dict[str, Any]:
-    """Return for what a budget was planned, to be kept: the kinds, and the seeds if the user limited them.
+    """Return for what a budget was planned, to be kept: kinds, trainings a ticket, and seeds if the user limited them.
 
     :param experiment: the configuration as the user gave it
     :param chosen: names of the settings that the user chose
     """
-    return {"kinds": experiment.kinds, "seeds": experiment.seeds if "seeds" in chosen else None}
+    seeds = experiment.seeds if "seeds" in chosen else None
+    return {"kinds": experiment.kinds, "seeds": seeds, "repeat_noise": experiment.repeat_noise}
 
 
 def with_choice(experiment: Experiment, kept: Mapping[str, Any]) -> Experiment:
@@ -128,6 +137,8 @@ def check_same_choice(experiment: Experiment, chosen: Collection[str], kept: Map
     more = [f"the kinds {', '.join(new)}"] if new else []
     if "seeds" in chosen and asked and asked.get("seeds") != list(experiment.seeds):
         more.append("other seeds")
+    if experiment.repeat_noise > (asked.get("repeat_noise") or experiment.repeat_noise):
+        more.append("further trainings of each ticket")
     if more and kept.get("budget") == word:
         raise ConfigError(
             f"--budget {word} was planned without {' and '.join(more)}: give another amount, of the whole experiment, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -109,8 +109,7 @@ class Experiment(Settings):
         before = self.check_same_as_before()
         whole = self
         if before:
-            # Kinds of which nothing has begun may not go with the search of this command.
-            kinds = () if only_dense(self.out) else before["kinds"]
+            kinds = self._kinds_before(before)
             whole = replace(
                 self,
                 kinds=tuple(kind for kind in KINDS if kind in {*kinds, *self.kinds}),
@@ -134,6 +133,20 @@ class Experiment(Settings):
         }
         write_json(self.out / paths.EXPERIMENT, row)
         sign(self.out / paths.EXPERIMENT)
+
+    def _kinds_before(self, row: Mapping[str, Any]) -> Sequence[str]:
+        kinds: Sequence[str] = row["kinds"] if row["rounds"] else ()  # dense runs alone have none
+        if not only_dense(self.out):
+            return kinds
+        # Nothing of them has begun, and the search may be another one.
+        return [kind for kind in kinds if self._allows(kind)]
+
+    def _allows(self, kind: str) -> bool:
+        try:
+            replace(self, kinds=(kind,))
+        except LotteryError:
+            return False
+        return True
 
     def version_changes(self) -> list[str]:
         """Return the packages whose version has changed since the folder's last command, as ``name: old -> new``."""

@@ -231,11 +231,7 @@ class Settings:
         waiting = [run for run in runs if not (self.out / run.folder / paths.MARKER).exists()]
         if source is None:
             return []
-
-        def left(pool: int, round_: int) -> int:
-            return self.schedule(pool, round_)[round_]
-
-        return source.check(self.out, waiting, weights, self.scope, left)
+        return source.check(self.out, waiting, weights, self.scope, self.survivors)
 
     def frozen_line(self, weights: Weights) -> str | None:
         """Return a warning if parameters that do not train are in the pool; ``None`` if there are none.
@@ -263,6 +259,11 @@ class Settings:
         """
         return parse_search(self.search).of_round(run.round, max(self.score_rounds, default=self.rounds))
 
+    @property
+    def last_round(self) -> int:
+        """The deepest round that is trained: the last scored one."""
+        return min(self.rounds, *self.score_rounds[-1:]) if self.score_rounds else self.rounds
+
     def needs(self, run: Run) -> list[Run]:
         """Return the runs that must be done before ``run`` can start."""
         return needs(run, self.searches) if self.probed is None else probe_needs(run)
@@ -284,3 +285,11 @@ class Settings:
         :param rounds: number of rounds
         """
         return schedule(pool, self.prune_rate, rounds, self.first)
+
+    def survivors(self, pool: int, round_: int) -> int:
+        """Return the number of survivors of a round of this experiment.
+
+        :param pool: number of parameters in the pool
+        :param round_: the round
+        """
+        return self.schedule(pool, round_)[round_]

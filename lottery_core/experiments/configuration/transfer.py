@@ -54,6 +54,11 @@ class TicketSource:
         """The changes of names."""
         return tuple(map(Rename.parse, self.maps))
 
+    @property
+    def leaves_dense(self) -> bool:
+        """Whether tensors without a partner are not pruned."""
+        return self.unmatched == ALONE_DENSE
+
     def as_json(self, out: Path) -> dict[str, Any]:
         """Return JSON values; the place is relative to the experiment's folder, so that both can move together.
 
@@ -150,10 +155,27 @@ class TicketSource:
         # What survives of the pool here, in the ticket and in a ticket that is searched here.
         if found is None:
             return masks.surviving / masks.pool, left(masks.pool, round_) / masks.pool
+        return self._survivors(masks, found, round_, left) / found.pool, left(found.pool, round_) / found.pool
+
+    def _survivors(self, masks: Masks, found: Partners, round_: int, left: Callable[[int, int], int]) -> int:
         alone = found.pool - found.carried
-        rest = alone if self.unmatched == ALONE_DENSE else left(alone, round_)
-        carried = sum(int(masks[there].sum()) for there in found.names.values())
-        return (carried + rest) / found.pool, left(found.pool, round_) / found.pool
+        rest = alone if self.leaves_dense or not alone else max(1, left(alone, round_))
+        return rest + sum(int(masks[there].sum()) for there in found.names.values())
+
+    def kept(
+        self, masks: Masks, round_: int, weights: Weights, scope: tuple[str, ...], left: Callable[[int, int], int]
+    ) -> tuple[Partners, int]:
+        """Return which tensors here get a mask of a ticket there, and how many parameters here survive then.
+
+        :param masks: masks of the ticket there
+        :param round_: its round
+        :param weights: weights of the network here
+        :param scope: which of them are in the pool
+        :param left: (parameters of a pool, round) -> number of them that survive that round here
+        :raises ConfigError: no tensor has a partner, or the masks do not fit
+        """
+        found = partners(weights, scope, masks, self.renames)
+        return found, self._survivors(masks, found, round_, left)
 
     def _share_lines(self, shares: Mapping[int, tuple[float, float]]) -> list[str]:
         for round_, (there, here) in sorted(shares.items()):

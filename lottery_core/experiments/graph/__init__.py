@@ -25,6 +25,7 @@ from lottery_core.experiments.graph.plan import (
     needs,
     plan_runs,
     pruned_run,
+    split_pace,
     trainings,
     with_winning,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "needs",
     "plan_runs",
     "pruned_run",
+    "split_pace",
     "trainings",
     "with_winning",
 ]

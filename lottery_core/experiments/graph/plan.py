@@ -10,6 +10,7 @@ from pathlib import Path
 from lottery_core.errors import ConfigError
 from lottery_core.pruning import (
     BEST_OF,
+    BUDGET,
     CHAINS,
     CONTROLS,
     DENSE,
@@ -30,6 +31,7 @@ SEEDINGS = (SHARED, FRESH_APART)
 # Chains that prune trained weights by the experiment's criterion and are trained like any ticket.
 _BY_MAGNITUDE = (WINNING, "one-shot", "no-rewind")
 _NOISE = "noise-"  # of a folder
+_TIMES = " x "  # before the number of trainings
 # Runs of a stability probe: a copy of the network from a candidate point, and the line between two of them.
 COPY, LINE = "copy", "line"
 _OF_PROBE = (COPY, LINE)
@@ -91,8 +93,13 @@ class Run:
 
     @property
     def pace(self) -> str:
-        """The name under which durations are averaged: the kind, apart for runs that only search."""
-        return f"{self.kind} search" if self.search else self.kind
+        """The name under which durations are averaged, see :func:`split_pace`.
+
+        It is the kind, apart for runs that only search; with a number where a run is longer than one training.
+        """
+        if self.search:
+            return f"{self.kind} search"
+        return f"{self.kind}{_TIMES}{trainings(self.round)}" if self.kind in BUDGET else self.kind
 
     @property
     def winning(self) -> Run:
@@ -260,6 +267,15 @@ def plan_runs(
 def trainings(round_: int) -> int:
     """Return how many trainings it takes to find and train the winning ticket of a round, the dense one included."""
     return round_ + 1
+
+
+def split_pace(pace: str) -> tuple[str, int]:
+    """Split :attr:`Run.pace` into the name for one training, and the number of trainings that such a run takes.
+
+    :param pace: the name under which the durations of some runs are averaged
+    """
+    name, _, times = pace.partition(_TIMES)
+    return name, int(times or 1)
 
 
 def _prunes_on(kind: str) -> bool:

@@ -11,6 +11,7 @@ from lottery_core.errors import ConfigError
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run
 from lottery_core.experiments.results.markers import in_order, read_all
+from lottery_core.experiments.results.not_run import at_their_levels
 from lottery_core.experiments.results.row import Row
 from lottery_core.experiments.results.scores import floor_row
 from lottery_core.files import printable
@@ -45,7 +46,7 @@ class FolderRows:
 
         :raises ConfigError: no run has finished, or a marker is damaged
         """
-        rows = [row for row in self._all() if not row.search]
+        rows = [row for row in at_their_levels(self._all()) if not row.search]
         if not rows:
             raise ConfigError(f"{self.out} holds no finished run")
         return in_order([*rows, *floor_row(self.out, rows[0])])  # the floor may have been measured since

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -16,7 +15,6 @@ from lottery_core.files import from_json, printable, read_json, read_object, sta
 from lottery_core.pruning import DENSE, KINDS
 from lottery_core.tickets import claimed_digest
 
-AT_FLOOR = "at the floor"
 _ROUNDED = 1e-6  # tolerance for fractions, compared with the counts
 
 
@@ -87,42 +85,6 @@ def _read(folder: Path, name: str = paths.MARKER) -> _Marker | None:
         if not abs(getattr(row, name) - count / row.pool) < _ROUNDED:
             raise damaged(f"'{name}' is {getattr(row, name)}, and {count} of {row.pool} are {count / row.pool}")
     return _Marker(value["configuration"], replace(row, noise=max(1, row.noise)))
-
-
-def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
-    """Record that a run was left out at the floor; a later command that does not leave it out removes the record.
-
-    :param experiment: the configuration
-    :param run: the run
-    :param dense: row of the dense run of its repeat
-    :raises WriteError: the record cannot be written
-    """
-    survivors = experiment.schedule(dense.pool, run.round)[run.round]
-    row = replace(
-        dense,
-        kind=run.kind,
-        round=run.round,
-        noise=run.noise,
-        not_run=AT_FLOOR,
-        ticket="",
-        networks="",
-        pruned=dense.pool - survivors,
-        pruned_fraction=1 - survivors / dense.pool,
-        surviving=survivors,
-        surviving_fraction=survivors / dense.pool,
-        score=math.nan,
-        score_se=math.nan,
-        returns=0,
-        steps=0,
-        wall_seconds=0.0,
-        cpu_seconds=0.0,
-        eval_score=None,
-        eval_se=None,
-        eval_episodes=0,
-        rewind_steps=None,
-        more={},
-    )
-    write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
 
 
 def forget_left_out(out: Path, runs: Iterable[Run]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lottery_core.cli.budget import (
     RUNS,
     WALL,
     Budget,
+    check_ways,
     parse_budget,
     plan_within,
     run_within,
@@ -23,8 +25,8 @@ from lottery_core.cli.budget import (
 )
 from lottery_core.cli.common import run_experiment
 from lottery_core.cli.search_options import chosen_of
-from lottery_core.errors import ConfigError
-from lottery_core.experiments import paths
+from lottery_core.errors import ConfigError, PruneError
+from lottery_core.experiments import TicketSource, paths
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
@@ -136,7 +138,13 @@ class Scripted(Toy):
     def score(self, folder: Path) -> Score:
         run = Run.of_folder(folder)[1]
         noise = self.spread * (run.seed % 3 - 1)
-        values = {"dense": 100.0, "winning": 90.0 + self.difference + noise, "random": 90.0, "one-shot": 90.0}
+        values = {
+            "dense": 100.0,
+            "winning": 90.0 + self.difference + noise,
+            "random": 90.0,
+            "one-shot": 90.0,
+            "transfer": 90.0,
+        }
         return Score(values[run.kind], 0.5, 10, 20, 10.0, 5.0)
 
 
@@ -202,6 +210,43 @@ def test_levels_that_take_too_many_rounds_are_no_way(tmp_path: Path) -> None:
     assert [some.score_rounds for some, _ in ways(first, (), [])][-1] == (231, 536, 766, 997)
 
 
+def test_only_levels_and_seeds_that_have_tickets_are_chosen(tmp_path: Path) -> None:
+    """The other experiment has 8 rounds of 10%, of which half survives in the 7th, and two seeds."""
+    there, short = tmp_path / "there", {"prune_rate": 0.1, "settings": {"lr": 0.01, "steps": 2, "rewind": 1}}
+    source = experiment(there, kinds=("winning",), seeds=(1, 2), rounds=8, search="0.5", score_rounds=(8,), **short)
+    Runner(source, Toy(), Here(there), Progress(io.StringIO())).run()
+    out = tmp_path / "x"
+    write_floor(out, Score(0.0, 0.5, 100), "random actions")
+    options = {"kinds": ("transfer",), "transfer": TicketSource(there).as_json(out), "rounds": 8, **short}
+    result, trained, _ = done(out, "5runs", Scripted(5.0, 5.0), (), **options)
+    assert (result.score_rounds, result.seeds) == ((7,), (1, 2))
+    assert len(trained) == 4
+    result, trained, _ = done(out, "100runs", Scripted(5.0, 5.0), (), **options)
+    assert (result.seeds, trained) == ((1, 2), [])
+    with pytest.raises(ConfigError, match="seed 3 transfer round 1 needs"):
+        done(tmp_path / "y", "100runs", Scripted(5.0, 5.0), ("levels",), **options, seeds=(3,))
+
+
+def test_levels_that_a_budget_chooses_are_checked_in_place_of_the_rounds(tmp_path: Path) -> None:
+    """20 rounds of 20% leave 1%, which whole units may not reach, and levels end at 2%."""
+
+    def check(some: Experiment, last: int = 18) -> list[str]:
+        if some.last_round > last:
+            raise PruneError(f"cannot leave round {some.last_round}")
+        return [f"round {some.last_round}"]
+
+    for word, chosen in ((None, ()), ("50runs", ("levels",))):
+        with pytest.raises(PruneError, match="round 20"):
+            check_ways(word, paper(tmp_path), chosen, check)
+    assert check_ways("50runs", paper(tmp_path), (), check) == ["round 18"]
+    assert check_ways("50runs", paper(tmp_path), (), partial(check, last=8)) == ["round 7"]
+    with pytest.raises(PruneError, match="round 20"):
+        check_ways("50runs", paper(tmp_path), (), partial(check, last=2))
+    assert paper(tmp_path, rounds=30, score_rounds=(3, 5)).last_round == 5
+    plan = plan_within(parse_budget("200runs"), first(), ways(paper(tmp_path), (), [], check), [1], 1, 1, check)
+    assert plan.experiment.score_rounds == (3, 7, 10, 13, 18)
+
+
 def test_a_copied_run_costs_nothing(tmp_path: Path) -> None:
     own = experiment(tmp_path, rounds=1, kinds=("winning", "one-shot"), seeds=(1,), score_rounds=(1,))
     assert [cost.total for cost in costs(own, [])] == [2.0, 2.0]
@@ -216,6 +261,7 @@ def test_a_copied_run_costs_nothing(tmp_path: Path) -> None:
             "planned without the kinds one-shot: give another",
         ),
         (("seeds",), {"seeds": (1, 2, 3, 4, 5)}, "was planned without other seeds: give another amount"),
+        ((), {"repeat_noise": 3}, "was planned without further trainings of each ticket: give another amount"),
         (
             ("levels",),
             {"rounds": 4},
@@ -308,6 +354,7 @@ class Slow(Scripted):
         ({"fixed": None}, "'fixed' must be true or false, not null"),
         ({"share": "x"}, "'share' must be a number"),
         ({"asked": [1]}, "'asked' must be an object"),
+        ({"asked": {"repeat_noise": [3]}}, "in 'asked', 'repeat_noise' must be a whole number or null"),
         ({"seeds": "1"}, "'seeds' must be a list"),
         ({"rounds": 2.5}, "'rounds' must be a whole number"),
     ],

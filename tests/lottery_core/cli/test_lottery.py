@@ -416,6 +416,25 @@ def test_a_reader_that_has_ended_leaves_nothing_to_be_written(name: str, monkeyp
         stream.flush()
 
 
+def test_a_broken_pipe_to_another_process_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As to an environment's process that was killed; only an output that nobody reads is none."""
+
+    def train() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert run_command(train, "worker") == 2
+    words = "worker: error: [Errno 32] Broken pipe: another process, to which this one was writing, has ended\n"
+    assert capsys.readouterr().err == words
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert run_command(train, "worker") == 2
+        os.close(reading)
+        assert run_command(train, "worker") == 0  # the pipe of the output
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_command_that_is_ended_by_a_signal_says_so(
     number: signal.Signals, status: int, capsys: pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from lottery_core.experiments import paths, progress
 from lottery_core.experiments.configuration import Experiment
 from lottery_core.experiments.executors.local import Processes
 from lottery_core.experiments.graph.plan import Run, dense
-from lottery_core.experiments.progress import Progress, duration
+from lottery_core.experiments.progress import Progress, current_seconds, duration, seconds_left
 from lottery_core.experiments.results import read_rows
 from lottery_core.experiments.runner import Runner, commands
 from lottery_core.files import FolderLock
@@ -246,6 +246,21 @@ def test_a_terminal_gets_one_status_line(tmp_path: Path) -> None:
     stream.seek(0)
     shown.status([(dense(1), lambda: {"text": "epoch 3/20, score 21"})])
     assert stream.getvalue() == "\r\x1b[K[0/1] seed 1 dense: epoch 3/20, score 21"
+
+
+def test_a_run_that_is_as_long_as_a_search_counts_as_many_trainings(tmp_path: Path) -> None:
+    """A random-budget run of round k takes k + 1 trainings."""
+    plan = experiment(tmp_path, kinds=("winning", "random-budget"), rounds=20, prune_rate=0.2).plan()
+    every = 1 + 20 + sum(range(2, 22))
+    assert seconds_left(plan, {"dense": [60.0]}, 1, False) == 60.0 * every
+    done = Run(1, "random-budget", 1)
+    waiting = [run for run in plan if run != done]
+    times = {"dense": [60.0], "winning": [60.0], done.pace: [130.0]}
+    found = seconds_left(waiting, current_seconds({done.pace: [130.0]}, times), 1, False)
+    assert found == 60.0 * 21 + 65.0 * sum(range(3, 22))
+    told = io.StringIO()
+    Progress(told, seconds=60.0).begin(waiting, [], 1)
+    assert f"about {duration(60.0 * (every - 2))} with 1 at a time (at most, at the measured speed)" in told.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [True, False])

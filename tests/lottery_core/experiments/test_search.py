@@ -149,6 +149,19 @@ def test_a_plain_folder_refuses_levels_in_one_line(tmp_path: Path) -> None:
         experiment(tmp_path, rounds=2, score_rounds=(2,)).check_same_as_before()
 
 
+def test_kinds_of_an_earlier_command_stay_where_the_search_allows_them(tmp_path: Path) -> None:
+    """Also of one that ended before its first ticket: the folder's plan is what the status and the page show."""
+    kinds = ("winning", "random", "random-budget", "reinit")
+    experiment(tmp_path, kinds=kinds).write()
+    experiment(tmp_path, kinds=("winning",), seeds=(4,)).write()
+    assert set(Experiment.load(tmp_path).kinds) == set(kinds)
+    experiment(tmp_path, kinds=("one-shot",), search="0.5").write()
+    assert set(Experiment.load(tmp_path).kinds) == {"winning", "random", "reinit", "one-shot"}
+    experiment(tmp_path / "dense", rounds=0, kinds=kinds).write()  # which plans no ticket
+    experiment(tmp_path / "dense", kinds=("winning",)).write()
+    assert Experiment.load(tmp_path / "dense").kinds == ("winning",)
+
+
 def test_a_folder_of_dense_runs_takes_any_way_to_search(tmp_path: Path) -> None:
     """So that a dense run can show beforehand what a threshold would save; also by kinds that have no search."""
     here(tmp_path, rounds=0, kinds=("winning", "random-budget"))
@@ -227,3 +240,13 @@ def test_lines_about_levels(tmp_path: Path) -> None:
     lines = search_lines(experiment(tmp_path, **CHEAP))
     assert lines[0] == "scored rounds, and what survives: 2 (25.0%), 4 (6.2%)"
     assert "--search 0.5" in lines[1]
+    unsearched = experiment(tmp_path, kinds=("one-shot", "gradual"), search="0.5")
+    assert search_lines(unsearched) == []  # no round searches for another one
+    told = io.StringIO()
+    unsearched = experiment(
+        tmp_path / "x", kinds=("one-shot",), search="0.5", rounds=1, settings={"steps": 1, "lr": 0.1}
+    )
+    Runner(unsearched, Toy(), Here(unsearched.out), Progress(told)).run()
+    assert "1 seed x (dense + 1 kind x 1 round): " in told.getvalue()
+    _, line = search_lines(experiment(tmp_path, rounds=20, score_rounds=(5, 10)))
+    assert line == "rounds 11 to 20 are not trained: none of them is scored, and no scored round needs them"

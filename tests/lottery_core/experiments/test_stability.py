@@ -202,6 +202,10 @@ def test_the_report(probed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert lottery(["report", str(probed), *more]) == 2
         assert "is a stability probe: report it alone" in capsys.readouterr().err
+    assert lottery(["status", str(probed)]) == 0
+    assert lottery(["status", str(probed), "--html", str(probed / "x.html")]) == 2
+    assert "is a stability probe: report it alone" in capsys.readouterr().err
+    assert not (probed / "x.html").exists()
     shares = [point["share"] for point in data["points"]]
     assert shares == [point["instability"] / abs(point["copies"]) for point in data["points"]]
 

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from lottery_core.cli.common import run_experiment
 from lottery_core.cli.search_options import SEARCH_DEFAULTS, search_settings
 from lottery_core.errors import ConfigError, RunError
-from lottery_core.experiments import paths
+from lottery_core.experiments import TicketSource, paths
 from lottery_core.experiments.graph import Run, dense
 from lottery_core.experiments.progress import Progress
 from lottery_core.experiments.protocols import FinishedInProcess
@@ -69,6 +71,70 @@ def test_rows_say_that_levels_were_not_run(stopped: Path) -> None:
         assert row.surviving == rows[Run(1, "winning", run.round)].surviving
     again = {row.run: row.not_run for row in read_csv(stopped / paths.RESULTS) if row.not_run}
     assert again == dict.fromkeys(missing, "at the floor")
+
+
+class Actor(nn.Module):
+    """A network whose hidden units can be pruned, by the names of an actor: 393 parameters."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        hidden = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh())
+        self.mlp_extractor = nn.ModuleDict({"policy_net": hidden, "value_net": nn.Sequential(nn.Linear(4, 1))})
+        self.action_net, self.value_net = nn.Linear(16, 2), nn.Linear(1, 1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        values = self.value_net(self.mlp_extractor["value_net"](inputs))
+        return self.action_net(self.mlp_extractor["policy_net"](inputs)) + 0 * values
+
+
+def test_levels_not_run_have_the_counts_of_their_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole units meet the schedule's number to within one unit, and a control is as large as its winning ticket."""
+    monkeypatch.setattr("tests.lottery_core.toy.mlp", Actor)
+    out = tmp_path / "x"
+    write_floor(out, Score(20.0, 0.5, 100), "random actions")
+    scores = {**SCORES, "random": [20.0] * 5, "one-shot": [180.0, *[20.0] * 4], "snip": [180.0, *[20.0] * 4]}
+    chosen = {"granularity": "unit", "kinds": ("random", "one-shot", "snip"), "rounds": 3, "prune_rate": 0.35}
+    done(out, 1, scores, **chosen)
+    rows = read_rows(out)
+    counts = {(row.kind, row.round): row.surviving for row in rows}
+    assert {(row.kind, row.round) for row in rows if row.not_run} == {
+        *(("random", 2), ("random", 3), ("one-shot", 3), ("snip", 3)),
+    }
+    winning = [counts["winning", round_] for round_ in (1, 2, 3)]
+    asked = experiment(out, **{**SETTINGS, **chosen})
+    pool = next(row.pool for row in rows if row.kind == "winning")
+    assert winning != asked.schedule(pool, 3)[1:]  # this network shows the difference
+    assert all(counts[row.kind, row.round] == winning[row.round - 1] for row in rows if row.not_run)
+    criteria = {row.kind: row.criterion for row in rows if row.not_run}
+    assert criteria == {row.kind: row.criterion for row in rows if row.round == 1 and row.kind in criteria}
+    source = source_of(out)
+    found = answer(source.rows, source.question(None)).whole
+    assert found is not None
+    assert found.shares is None  # not refused for other shares
+
+
+def test_levels_not_run_of_another_experiments_masks(tmp_path: Path) -> None:
+    there, out = tmp_path / "there", tmp_path / "x"
+    short = {"settings": {"lr": 0.01, "steps": 4}}
+    done(there, None, kinds=("winning",), rounds=3, prune_rate=0.2, **short)
+    write_floor(out, Score(20.0, 0.5, 100), "random actions")
+    found = TicketSource(there, (r"^0\.weight=none",), "dense").as_json(out)  # stays dense here
+    kinds = {"kinds": ("transfer", "transfer-random"), "transfer": found, "rounds": 3}
+    scores = {**SCORES, "transfer": [199.0, 20.0, 20.0], "transfer-random": [20.0] * 3}
+    done(out, 1, scores, **kinds, **short)
+    rows = {(row.kind, row.round): row for row in read_rows(out)}
+    left_out = [("transfer", 3), ("transfer-random", 2), ("transfer-random", 3)]
+    assert [place for place, row in sorted(rows.items()) if row.not_run] == left_out
+    assert rows["transfer-random", 2].surviving == rows["transfer", 2].surviving
+    assert {(row.carried, row.unmatched) for row in rows.values() if row.kind.startswith("transfer")} == {
+        (322, "dense")
+    }
+    done(out, None, scores, **kinds, **short)
+    after = {(row.kind, row.round): row for row in read_rows(out)}
+    for place in left_out:
+        counts = [(row.pruned, row.surviving, row.surviving_fraction) for row in (rows[place], after[place])]
+        assert counts[0] == counts[1], place
 
 
 def test_tables_and_curves_take_them_for_the_floor(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,12 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from lottery_core.errors import ConfigError
-from lottery_core.experiments.graph.plan import dense
+from lottery_core.experiments import Run, Score, dense, write_floor
 from sb3_lottery.analysis.finished_run import FinishedRun
 from sb3_lottery.analysis.play import _episode, play_episodes
 from sb3_lottery.analysis.user_model import UserModel
 from sb3_lottery.models.settings import ModelSettings
+from tests.lottery_core.experiments.test_stop_at_floor import done
 from tests.sb3_lottery.tiny import Punished, Tiny
 
 
@@ -46,6 +47,18 @@ def test_an_environment_without_pictures_is_one_line(tmp_path: Path, monkeypatch
         play_episodes(finished, 1, False, tmp_path / "film.gif")
     assert not (tmp_path / "film.gif").exists()
     assert "SDL_VIDEODRIVER" not in os.environ  # or a window would be thought to have a screen
+
+
+def test_the_last_round_is_the_last_one_that_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where --stop-at-floor left the deeper ones out."""
+    monkeypatch.setattr("sb3_lottery.analysis.finished_run.UserModel", lambda *_: None)
+    write_floor(tmp_path, Score(20.0, 0.5, 100), "random actions")
+    done(tmp_path, 2, framework="sb3", settings={"lr": 0.01, "steps": 4})
+    options = {"make_model": "models:make_model", "trust": True}
+    assert FinishedRun.of(tmp_path, "random", None, None, **options).run == Run(1, "random", 3)
+    assert FinishedRun.of(tmp_path, "winning", None, None, **options).run.round == 5
+    with pytest.raises(ConfigError, match="random round 4 is not finished; the last finished round is 3"):
+        FinishedRun.of(tmp_path, "random", 4, None, **options)
 
 
 def test_an_environment_that_cannot_be_rendered_is_one_line(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_the_options_of_the_chain_are_checked_before_the_probe(
         (["--prune-rate", "2"], "the prune rate must lie strictly between 0 and 1, not 2"),
         (["--tickets-from", str(tmp_path / "no")], "is not the folder of an experiment with winning tickets"),
         (["--budget", "cheap"], "--budget 'cheap' is not understood"),
+        (["--budget", "9runs"], "--budget does not count the trainings of the probe: run stability first"),
     ):
         assert main([*AUTO, *more, *dry, "--out", str(out)]) == 2, more
         assert told in capsys.readouterr().err

@@ -1,8 +1,4 @@
-"""``--budget``: levels, search and seeds chosen from what the dense run took, and seeds from the spread alone.
-
-The number of seeds is fixed in two stages (Stein, 1945): a few seeds show how much the differences spread, and the
-spread alone says how many are needed. Whether a difference was significant is never looked at.
-"""
+"""The ways to do an experiment within a budget, and the choice of the plainest one that fits."""
 
 from __future__ import annotations
 
@@ -12,35 +8,35 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, LotteryError
 from lottery_core.experiments import (
     Cost,
     Experiment,
     Row,
     Run,
-    as_kept,
-    asked_for,
-    choice_of,
     cost_of,
-    dense,
     duration,
     has_tickets,
-    paths,
     read_budget,
-    read_marker,
-    read_rows,
 )
-from lottery_core.files import read_curve, write_json
-from lottery_core.pruning import BEST_OF, SEARCH_FULL, Look, parse_search, rounds_of_levels, settles_at
+from lottery_core.pruning import (
+    BEST_OF,
+    SEARCH_FULL,
+    Look,
+    parse_search,
+    rounds_of_levels,
+    settles_at,
+)
 from lottery_core.pruning import BUDGET as BUDGET_KINDS
-from lottery_core.reports import answer, length, looks_of, of_rows
+from lottery_core.reports import length
+
+Check = Callable[[Experiment], list[str]]  # raises the error of an experiment whose tickets cannot be had
 
 WALL, CPU, RUNS = "wall-clock time", "CPU time", "trainings"
 PILOT = 3  # seeds that show the spread
 _LEVELS = (0.5, 0.2, 0.1, 0.05, 0.02)
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(cpu)?\s*(s|min|h|d|runs?)?")
-_MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
@@ -88,23 +84,59 @@ def parse_budget(word: str) -> Budget:
     return Budget(CPU if match.group(2) else WALL, amount * _UNITS[unit])
 
 
-def ways(experiment: Experiment, chosen: Iterable[str], looks: Sequence[Look]) -> Iterator[tuple[Experiment, float]]:
+def ways(
+    experiment: Experiment, chosen: Iterable[str], looks: Sequence[Look], check: Check | None = None
+) -> Iterator[tuple[Experiment, float]]:
     """Yield the ways to do an experiment, the plainest first, and the share of a training that a search round takes.
 
     :param experiment: the configuration
     :param chosen: names of the settings that the user chose: ``"levels"`` (also by rounds) and ``"search"`` stay
     :param looks: the checks of the mask in the dense run
+    :param check: checks that tickets can be had; the deepest levels at which they cannot are left out
     """
     chosen = set(chosen)
     own = parse_search(experiment.search)
     yield experiment, _share(own.mean, own.threshold, looks)
     scored = () if "levels" in chosen else _levels_of(experiment)
+    while scored and _why_not(_at(experiment, scored), check) is not None:
+        scored = scored[:-1]
     if scored:
-        experiment = replace(experiment, score_rounds=scored, rounds=scored[-1])
+        experiment = _at(experiment, scored)
         yield experiment, _share(own.mean, own.threshold, looks)
     if "search" not in chosen and own.full and not set(experiment.kinds) & {*BUDGET_KINDS, *BEST_OF}:
         settled = parse_search("settled")
         yield replace(experiment, search=str(settled)), _share(None, settled.threshold, looks)
+
+
+def _at(experiment: Experiment, scored: tuple[int, ...]) -> Experiment:
+    return replace(experiment, score_rounds=scored, rounds=scored[-1])
+
+
+def _why_not(experiment: Experiment, check: Check | None) -> LotteryError | None:
+    try:
+        if check is not None:
+            check(experiment)
+    except LotteryError as error:
+        return error
+    return None
+
+
+def check_ways(word: str | None, experiment: Experiment, chosen: Iterable[str], check: Check) -> list[str]:
+    """Check an experiment before its first run; of one whose levels a budget will choose, that it can choose any.
+
+    :param word: the budget; ``None`` if there is none
+    :param experiment: the configuration, with the levels that a budget has chosen before
+    :param chosen: names of the settings that the user chose
+    :param check: checks an experiment, and returns lines for users
+    :returns: the lines
+    :raises LotteryError: see ``check``; with a budget, that of the levels which were asked for
+    """
+    chosen = {*chosen, "search"}
+    if word is not None and not read_budget(experiment) and not has_tickets(experiment.out):
+        for way, _ in ways(experiment, chosen, [], check):
+            with suppress(LotteryError):
+                return check(way)
+    return check(experiment)
 
 
 def _levels_of(experiment: Experiment) -> tuple[int, ...]:
@@ -129,6 +161,7 @@ def plan_within(
     seeds: Sequence[int],
     jobs: int,
     most: int,
+    check: Check | None = None,
 ) -> Plan:
     """Choose the plainest way that leaves room for the pilot's seeds, and as many seeds as fit.
 
@@ -138,19 +171,28 @@ def plan_within(
     :param seeds: the seeds that may be used, in their order
     :param jobs: number of parallel runs
     :param most: the largest number of seeds
+    :param check: checks that the tickets of an experiment can be had
     :raises ConfigError: not even one seed fits, however it is done
+    :raises LotteryError: no way has tickets for the first seed, see ``check``
     """
     best: Plan | None = None
+    refused: LotteryError | None = None
     for experiment, share in options:
         for count in range(1, min(most, len(seeds)) + 1):
             candidate = replace(experiment, seeds=tuple(seeds[:count]))
             cost = cost_of(candidate.plan(), candidate.needs, partial(_share_of_run, candidate, share))
             if _price(budget, cost, first, jobs) > budget.amount:
                 break
+            why = _why_not(replace(experiment, seeds=tuple(seeds[count - 1 : count])), check)
+            if why is not None:
+                refused = refused or why
+                break
             if best is None or count > len(best.experiment.seeds):
                 best = Plan(candidate, cost, share)
         if best is not None and len(best.experiment.seeds) >= min(PILOT, most, len(seeds)):
             return best
+    if best is None and refused is not None:
+        raise refused
     if best is None:
         raise ConfigError(
             f"--budget {budget} is too small: the dense run alone took {duration(first.wall_seconds)} "
@@ -169,90 +211,6 @@ def _price(budget: Budget, cost: Cost, first: Row, jobs: int) -> float:
     if budget.of == CPU:
         return cost.total * first.cpu_seconds
     return max(cost.total / jobs, cost.critical) * first.wall_seconds
-
-
-def seeds_by_spread(experiment: Experiment, rows: Sequence[Row]) -> int | None:
-    """Return how many seeds the spread of the pilot asks for, whatever the difference is.
-
-    :param experiment: the configuration
-    :param rows: rows of the pilot
-    :returns: the number; ``None`` if fewer than two seeds or no scale say nothing about it
-    """
-    found = answer(rows, of_rows(rows, experiment).question(None))
-    need = next((need for need in found.needed if need.whole), None)
-    return None if need is None else need.seeds or _MOST_SEEDS
-
-
-def run_within(
-    word: str,
-    experiment: Experiment,
-    chosen: Iterable[str],
-    jobs: int,
-    run: Callable[[Experiment], object],
-    say: Callable[[str], None],
-) -> Experiment:
-    """Plan and do an experiment within a budget: the dense run, the pilot, then the seeds that the spread asks for.
-
-    What was chosen is kept in ``budget.json``, and kept when the same command resumes.
-
-    :param word: the budget, see :func:`parse_budget`
-    :param experiment: the configuration; if the user chose its seeds, as many of them are used as fit
-    :param chosen: names of the settings that the user chose: ``"levels"``, ``"search"``, ``"seeds"``
-    :param jobs: number of parallel runs
-    :param run: does the runs of an experiment that are not done
-    :param say: shows a line
-    :returns: the experiment as it was done
-    :raises LotteryError: the budget is too small or was planned for something else, or see ``run``
-    """
-    budget, chosen = parse_budget(word), set(chosen)
-    seeds = experiment.seeds if "seeds" in chosen else tuple(range(experiment.seeds[0], experiment.seeds[0] + 100))
-    kept, asked = read_budget(experiment), asked_for(experiment, chosen)
-    experiment = as_kept(experiment, chosen, word)
-    if kept or has_tickets(experiment.out):  # their levels and search stay; another budget may have other seeds
-        chosen |= {"levels", "search"}
-    if kept.get("budget") != word:
-        first = dense_row(experiment, run)
-        curve = experiment.out / dense(experiment.seeds[0]).folder / paths.LEARNING
-        options = ways(experiment, chosen, looks_of(read_curve(curve)))
-        pilot = plan_within(budget, first, options, seeds, jobs, most=PILOT)
-        kept = {"budget": word, **choice_of(pilot.experiment), "share": pilot.share, "fixed": False, "asked": asked}
-        write_json(experiment.out / paths.BUDGET, kept)
-        say(sentence(budget, first, pilot, jobs))
-        experiment = pilot.experiment
-    run(experiment)
-    if not kept["fixed"]:
-        first = dense_row(experiment, run)
-        wanted = len(seeds) if "seeds" in chosen else seeds_by_spread(experiment, read_rows(experiment.out, experiment))
-        most = max(len(experiment.seeds), wanted or 0)
-        with suppress(ConfigError):  # the pilot has been trained, also where fewer jobs have less room now
-            final = plan_within(budget, first, [(experiment, float(kept["share"]))], seeds, jobs, most).experiment
-            experiment = max(experiment, final, key=lambda one: len(one.seeds))
-        kept = {**kept, **choice_of(experiment), "fixed": True}
-        write_json(experiment.out / paths.BUDGET, kept)
-        count = len(experiment.seeds)
-        if "seeds" in chosen:
-            say(f"seeds: {wanted} were chosen, {count} are trained{'' if count == wanted else ', as many as fit'}")
-        else:
-            asks = "says nothing about the seeds" if wanted is None else f"asks for {wanted} seeds"
-            say(f"seeds: the spread {asks}, {count} are trained (fixed now, from the spread alone)")
-        run(experiment)
-    return experiment
-
-
-def dense_row(experiment: Experiment, run: Callable[[Experiment], object]) -> Row:
-    """Return the row of the first seed's dense run, which is trained if it is not done.
-
-    :param experiment: the configuration
-    :param run: does the runs of an experiment that are not done
-    :raises LotteryError: see ``run``
-    """
-    folder = experiment.out / dense(experiment.seeds[0]).folder
-    row = read_marker(folder, experiment) if folder.exists() else None
-    if row is None:
-        run(replace(experiment, seeds=experiment.seeds[:1], rounds=0))
-        row = read_marker(folder, experiment)
-    assert row is not None
-    return row
 
 
 def sentence(budget: Budget, first: Row, plan: Plan, jobs: int) -> str:
