@@ -58,6 +58,10 @@ def _ends_lower(label: str) -> bool:
     return label.endswith(LOWER_IS_BETTER)
 
 
+def _not_known(label: str) -> bool:
+    return False
+
+
 def _no_label(returns: int) -> str:
     return ""
 
@@ -125,6 +129,8 @@ class Dialect:
     :param returns_asked: settings of an experiment -> how many returns each score is meant to average
     :param evaluation_label: settings, number of episodes -> description of an evaluation's score
     :param lower_is_better: label of a score -> whether lower scores are better
+    :param higher_is_better: label of a score -> whether it is one of the framework's own, of which higher ones are
+        better; the direction of any other score is up to the user
     :param margin: label of a score -> how much worse than dense counts as equally good, see ``lottery report --margin``
     :param least: label of a score -> the lowest possible score, which an untrained network reaches, if there is one
     :param floor_command: command that measures the floor of an experiment, whose folder follows; empty if there is none
@@ -169,6 +175,7 @@ class Dialect:
     returns_asked: Callable[[Settings], int] = _one_return
     evaluation_label: Callable[[Settings, int], str] = _fresh_episodes
     lower_is_better: Callable[[str], bool] = _ends_lower
+    higher_is_better: Callable[[str], bool] = _not_known
     margin: Callable[[str], str] = _usual_margin
     least: Callable[[str], float | None] = _no_least
     floor_command: str = ""

@@ -195,6 +195,8 @@ FAIRSEQ = Dialect(
     fused_flag="skip_embed_dim_check",
     # A difference of 0.03 nats in log perplexity is 3% of the perplexity.
     lower_is_better=lambda label: label.startswith(_LOWER) or label.endswith(LOWER_IS_BETTER),
+    # By the whole word: BLEU, or BLEU (sacrebleu, ...), but not BLEURT.
+    higher_is_better=lambda label: re.match(r"(BLEU|chrF2)( \(|$)", label) is not None,
     margin=lambda label: (
         "score:0.03" if label.startswith(_LOG_PPL) else "dense:1%" if label.startswith(_BLEU) else "5%"
     ),

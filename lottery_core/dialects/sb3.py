@@ -182,6 +182,7 @@ SB3 = Dialect(
     returns_asked=_returns_asked,
     score_label=lambda scoring, name: f"mean return of the last {name} episodes",
     evaluation_label=_evaluation_label,
+    higher_is_better=lambda label: label.startswith("mean return of "),
     floor_command="sb3-lottery floor",
     packages=frozenset({"stable-baselines3"}),
     label_of_returns=lambda returns: f"mean return of the last {returns} training episodes",

@@ -19,6 +19,7 @@ from lottery_core.pruning import (
     WITHOUT_SEARCH,
     starts_rewound,
 )
+from lottery_core.reports.answer import trained_before
 from lottery_core.reports.table import by_round, kinds_of
 
 _MOST = 0.05  # share by which the lengths of runs may differ
@@ -42,11 +43,9 @@ def search_cost(rows: Sequence[Row], kind: str, round_: int, searches: Sequence[
     """
     if kind == DENSE:
         return 0.0
-    dense = [row for row in rows if row.kind == DENSE]
     elsewhere = kind in TRANSFERS and not any(row.kind == kind and row.unmatched == ALONE_PRUNED for row in rows)
     if kind in WITHOUT_SEARCH or kind in UNPRUNED or elsewhere:
-        before = [row.rewind_steps for row in dense if row.rewind_steps is not None]
-        return (statistics.fmean(before) if before else None) if starts_rewound(kind) else 0.0
+        return trained_before(rows, kind) if starts_rewound(kind) else 0.0
     chain = WINNING if kind in CONTROLS else kind
     needed = [_mean(rows, DENSE, 0)]
     if chain not in CHAINS:

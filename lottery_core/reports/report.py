@@ -46,7 +46,7 @@ def report(
         given twice
     :raises WriteError: a file cannot be written; without the default picture the report is printed, with a warning
     """
-    twice = _twice(runs)
+    twice = _twice(runs, list(map(_folder_of, runs)))
     if twice is not None:
         raise ConfigError(f"{twice} is given twice: report each experiment once")
     plain = picture is csv is json is None and not evaluations and asked in (None, Asked())
@@ -63,7 +63,7 @@ def report(
         name = source.name if source.name not in sources else str(run)
         sources[name], answers[name] = shown, answer(shown.rows, shown.question(asked), shown.searches)
         texts += [sentences(answers[name]), *_unused(name, shown, asked)]
-        texts += tables(source.rows, source.experiment, asked)
+        texts += tables(source.rows, source.experiment, asked, source.searches)
         everything += source.rows
         if not evaluations:
             for further, rows in further_scores(source.rows, source.question(asked).sign).items():
@@ -79,7 +79,7 @@ def report(
     outputs = [output for output in (picture, csv, json, page) if output is not None]
     for output in outputs:
         refuse_inputs(output, inputs)
-    twice = _twice(outputs)
+    twice = _twice(outputs, outputs)
     if twice is not None:
         raise ConfigError(f"{twice} is given for two outputs")
     try:
@@ -104,9 +104,15 @@ def report(
         print("\n".join(printable(line, _LONGEST) for text in texts for line in text.split("\n")))
 
 
-def _twice(files: Sequence[Path]) -> Path | None:
-    # The first file or folder that stands there a second time.
-    known = [path.resolve() for path in files]
+def _folder_of(run: Path) -> Path:
+    # The results.csv of a folder has the rows of the folder.
+    beside = run.name == paths.RESULTS and (run.parent / paths.EXPERIMENT).exists()
+    return run.parent if beside else run
+
+
+def _twice(files: Sequence[Path], means: Sequence[Path]) -> Path | None:
+    # The first file or folder that means what an earlier one means.
+    known = [path.resolve() for path in means]
     return next((path for number, path in enumerate(files) if known[number] in known[:number]), None)
 
 
@@ -135,12 +141,18 @@ def refuse_probes(runs: Sequence[Path], alone: bool = False) -> bool:
     return bool(probes)
 
 
-def tables(rows: Sequence[Row], experiment: Experiment | None, asked: Asked | None = None) -> list[str]:
+def tables(
+    rows: Sequence[Row],
+    experiment: Experiment | None,
+    asked: Asked | None = None,
+    searches: Sequence[Row] | None = None,
+) -> list[str]:
     """Return the tables of an experiment: scores, steps by kind, intervals over seeds, and the same for evaluations.
 
     :param rows: rows of the experiment
     :param experiment: the experiment's configuration; ``None`` if there is none
     :param asked: what a user asked; of it the direction of the scores matters here
+    :param searches: rows of runs that only searched; by default those of the experiment's folder
     :returns: one text per table, each ending in a newline
     :raises ConfigError: there are no rows
     """
@@ -148,14 +160,15 @@ def tables(rows: Sequence[Row], experiment: Experiment | None, asked: Asked | No
         raise ConfigError("there is no finished run to report")
     source = of_rows(rows, experiment)
     sign = source.question(asked).sign
-    unfilled, rows = rows, shown(rows, sign)
+    unfilled, rows = source.rows, shown(source.rows, sign)
     if not rows:
         raise ConfigError("there is no finished run to report")
     dialect = dialects.named(source.framework)
     returns = dialect.returns_asked(experiment.settings if experiment else {})
     notes = _setting_notes(experiment)
     done = measured(rows)
-    searches = read_searches(experiment.out, experiment) if experiment is not None else []
+    if searches is None:
+        searches = read_searches(experiment.out, experiment) if experiment is not None else []
     costs = cost_lines(done, dialect.steps, searches)
     last = [*steps_lines(done, dialect.steps), *costs, *_mixed(rows, experiment)]
     if experiment is not None and {row.kind for row in rows} == {DENSE}:

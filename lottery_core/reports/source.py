@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lottery_core import dialects
 from lottery_core.errors import ConfigError
-from lottery_core.experiments import COPY, LINE, Experiment, Row, paths, read_csv, read_row, read_rows, read_searches
-from lottery_core.pruning import FLOOR
+from lottery_core.experiments import (
+    COPY,
+    KEPT,
+    LINE,
+    Experiment,
+    Row,
+    paths,
+    read_csv,
+    read_row,
+    read_rows,
+    read_searches,
+)
+from lottery_core.pruning import DENSE, FLOOR, TRANSFERS, UNPRUNED, starts_rewound
 from lottery_core.reports.answer import EFFECT, Margin, Question, best_draws, check_one_experiment, question_of
 from lottery_core.reports.table import evaluated
 
@@ -106,7 +118,17 @@ def _of_file(path: Path) -> Source:
         check_one_experiment(rows)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return of_rows(rows, None)
+    return replace(of_rows(rows, None), searches=_searches_beside(path, rows[0].experiment))
+
+
+def _searches_beside(path: Path, name: str) -> list[Row]:
+    # An experiment's folder has the rounds that were searched in a file beside that of the scored ones.
+    beside = path.with_name(paths.SEARCHED)
+    if path.name != paths.RESULTS or not beside.exists():
+        return []
+    with suppress(ConfigError):  # somebody's own file of that name
+        return [row for row in read_csv(beside) if row.search and row.experiment == name]
+    return []
 
 
 def of_rows(rows: Sequence[Row], experiment: Experiment | None) -> Source:
@@ -117,12 +139,30 @@ def of_rows(rows: Sequence[Row], experiment: Experiment | None) -> Source:
     """
     name = rows[0].experiment
     if experiment is not None:
+        if experiment.rewind in KEPT:
+            rows = from_trained(rows)
         return Source(name, rows, experiment, experiment.framework, experiment.score_label)
     packages = {word.partition("=")[0] for row in rows for word in row.versions.split()}
     dialect = dialects.of_versions(packages)
     told = next((row.score_label for row in rows if row.score_label), "")
     label = told or dialect.label_of_returns(max(row.returns for row in rows))
     return Source(name, rows, None, dialect.name, label)
+
+
+def from_trained(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of an experiment whose tickets keep their trained weights, with what was trained before some of them.
+
+    Kinds that need no search here would otherwise look as if they started from nothing: they start from the trained
+    dense network of their seed, whose length becomes their ``rewind_steps``.
+
+    :param rows: rows of one experiment
+    """
+    dense = {row.seed: row.steps for row in rows if row.kind == DENSE and row.noise == 1}
+
+    def begins_trained(row: Row) -> bool:
+        return row.kind in (*UNPRUNED, *TRANSFERS) and starts_rewound(row.kind) and not row.not_run
+
+    return [replace(row, rewind_steps=dense.get(row.seed)) if begins_trained(row) else row for row in rows]
 
 
 def curve_file(run: Path, name: str = paths.CURVE) -> Path:

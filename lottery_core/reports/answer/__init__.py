@@ -2,6 +2,7 @@
 
 from lottery_core.reports.answer.answer import Answer, answer, check_one_experiment
 from lottery_core.reports.answer.curves import best_draws, by_size, number, once, percent, place
+from lottery_core.reports.answer.given import trained_before
 from lottery_core.reports.answer.not_run import filled, measured, not_run_line
 from lottery_core.reports.answer.question import (
     EFFECT,
@@ -45,4 +46,5 @@ __all__ = [
     "sentences",
     "statements",
     "t_interval",
+    "trained_before",
 ]

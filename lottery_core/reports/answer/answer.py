@@ -11,7 +11,7 @@ from typing import Any
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import BOUND, Row
 from lottery_core.files import counted
-from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
+from lottery_core.pruning import BEST_OF, DENSE, FLOOR, UNPRUNED
 from lottery_core.reports.answer.contrasts import (
     WHOLE,
     Comparison,
@@ -21,7 +21,7 @@ from lottery_core.reports.answer.contrasts import (
     parting,
     tested,
 )
-from lottery_core.reports.answer.curves import Curves, by_size, curves_of, number, once, percent
+from lottery_core.reports.answer.curves import Curves, by_size, curves_of, finished_draws, number, once, percent
 from lottery_core.reports.answer.given import Given, given_to
 from lottery_core.reports.answer.luck import Luck, luck_of
 from lottery_core.reports.answer.not_run import filled, measured, worst_at_floor
@@ -45,7 +45,8 @@ class Answer:
     :param question: the question that is answered
     :param seeds: the seeds that have a row
     :param pool: parameters in the pool
-    :param no_answer: why there is no answer; None if there is one. If it is not None, the attributes below are empty
+    :param no_answer: why there is no answer; None if there is one. If it is not None, the attributes below are empty,
+        apart from ``longer`` where no kind prunes
     :param scale: the dense score and the floor
     :param margin: the margin as a difference of scores; None if it is a share of an unknown distance
     :param thresholds: how small each kind can be; empty without a margin
@@ -107,11 +108,12 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
     rows = by_size(rows)
     taken = filled(rows, sign=question.sign)
     low = _answer(taken, question, searches)
-    missing = _levels_not_run(taken)
-    unknown = _levels_not_run(rows) - missing
+    missing = _levels_not_run(once(taken, question.sign))
+    unknown = _levels_not_run(once(rows, question.sign)) - missing
     if unknown:
         line = f"left out, since nothing more is known of it: {counted(unknown, 'level')} not run, at the floor"
         low = replace(low, warnings=(*low.warnings, line))
+    low = replace(low, warnings=(*low.warnings, *_unfinished_draws(rows)))
     if not missing or low.no_answer is not None:
         return low
     worst, of_level = worst_at_floor(rows, question.sign)
@@ -127,7 +129,18 @@ def answer(rows: Sequence[Row], question: Question, searches: Sequence[Row] = ()
 
 
 def _levels_not_run(rows: Sequence[Row]) -> int:
-    return len({(row.seed, row.kind, row.round) for row in rows if row.not_run})
+    return sum(bool(row.not_run) for row in rows)
+
+
+def _unfinished_draws(rows: Sequence[Row]) -> list[str]:
+    done = finished_draws(rows)
+    lines = []
+    for kind in BEST_OF:
+        before, after = ({(row.seed, row.round) for row in some if row.kind == kind} for some in (rows, done))
+        if before - after:
+            levels = counted(len(before - after), "level")
+            lines.append(f"left out until all draws have finished, of which the best counts: {levels} of {kind}")
+    return lines
 
 
 def _ends(found: Answer, low: Curves, high: Curves) -> str:
@@ -173,9 +186,12 @@ def _answer(rows: Sequence[Row], question: Question, searches: Sequence[Row]) ->
     seeds = tuple(sorted({row.seed for row in trained if row.kind != FLOOR}))
     pool = next((row.pool for row in rows if row.kind != FLOOR), rows[0].pool)
     empty = Answer(rows[0].experiment, question, seeds, pool, given=tuple(given_to(measured(everything), searches)))
-    reason = _why_not_comparable(rows) or why_no_answer(trained, curves)
+    reason = _why_not_comparable(rows)
     if reason is not None:
         return replace(empty, no_answer=reason)
+    reason = why_no_answer(everything, curves)
+    if reason is not None:
+        return replace(empty, no_answer=reason, longer=tuple(longer_training(everything, sign, None)))
     scale = scale_of(trained, curves, sign, question.least)
     reason = did_not_learn(scale)
     if reason is not None:

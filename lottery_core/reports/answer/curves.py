@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lottery_core import dialects
-from lottery_core.experiments import Row
+from lottery_core.experiments import Row, trainings
 from lottery_core.pruning import BEST_OF, DENSE, FLOOR, KINDS, TRANSFERS
 
 
@@ -57,7 +57,7 @@ def number(value: float, digits: int = 3, sign: str = "") -> str:
 
 
 def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
-    """Return one row per ticket: its first training, or the best of several draws.
+    """Return one row per ticket: its first training, or the best of those of several draws that are there.
 
     A ticket whose first training is missing is left out: another one in its place would have other noise than the rest.
 
@@ -81,14 +81,32 @@ def once(rows: Iterable[Row], sign: float | None = None) -> list[Row]:
 
 
 def best_draws(rows: Iterable[Row], sign: float) -> list[Row]:
-    """Leave out all draws but the best of kinds that are the best of several; other rows stay as they are.
+    """Give each draw of a kind that is the best of several the values of the best one; other rows stay as they are.
+
+    There are still as many rows as draws have finished, so :func:`finished_draws` can be asked afterwards.
 
     :param rows: rows of one experiment
     :param sign: 1 where higher scores are better, -1 where lower ones are
     """
     rows = list(rows)
-    best = set(map(id, once((row for row in rows if row.kind in BEST_OF), sign)))
-    return [row for row in rows if row.kind not in BEST_OF or id(row) in best]
+    best = {_ticket(row): row for row in once((row for row in rows if row.kind in BEST_OF), sign)}
+    return [replace(best[_ticket(row)], noise=row.noise) if row.kind in BEST_OF else row for row in rows]
+
+
+def finished_draws(rows: Iterable[Row]) -> list[Row]:
+    """Leave out tickets of kinds that are the best of several draws while some of their draws are not finished.
+
+    :param rows: rows of one experiment, each with its draw
+    """
+    rows = list(rows)
+    draws: dict[tuple[int, str, int], set[int]] = defaultdict(set)
+    for row in rows:
+        draws[_ticket(row)].add(row.noise)
+    return [row for row in rows if row.kind not in BEST_OF or len(draws[_ticket(row)]) >= trainings(row.round)]
+
+
+def _ticket(row: Row) -> tuple[int, str, int]:
+    return row.seed, row.kind, row.round
 
 
 def by_size(rows: Sequence[Row]) -> list[Row]:

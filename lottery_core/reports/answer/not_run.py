@@ -1,4 +1,4 @@
-"""Levels that were not run because their kind had ended at the floor: what tables and answers take them for."""
+"""Levels without a score of their own: not run, at the floor, or the best of draws that are not all finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from lottery_core.experiments import BOUND, Row
 from lottery_core.files import counted
 from lottery_core.pruning import DENSE, FLOOR
-from lottery_core.reports.answer.curves import usual_sign
+from lottery_core.reports.answer.curves import finished_draws, usual_sign
 
 
 def measured(rows: Sequence[Row]) -> list[Row]:
@@ -19,6 +19,8 @@ def measured(rows: Sequence[Row]) -> list[Row]:
 
 def filled(rows: Sequence[Row], share: float = 0.0, sign: float | None = None, score: float | None = None) -> list[Row]:
     """Give the levels that were not run a score near the floor, so that no mean is taken over the other seeds alone.
+
+    Tickets that are the best of several draws are left out until all of these have finished.
 
     :param rows: rows of one experiment, with the floor's
     :param share: share of the distance from the floor to the dense score of the seed; 0 is the floor itself
@@ -30,7 +32,7 @@ def filled(rows: Sequence[Row], share: float = 0.0, sign: float | None = None, s
     bounds = _bounds(rows, share, usual_sign(rows) if sign is None else sign)
     return [
         replace(row, score=bounds[row.seed] if score is None else score) if row.not_run else row
-        for row in rows
+        for row in finished_draws(rows)
         if not row.not_run or row.seed in bounds
     ]
 

@@ -88,9 +88,7 @@ def _says_direction(label: str, framework: str) -> bool:
     :param framework: the framework's name
     """
     dialect = dialects.named(framework)
-    # Labels of scores that a framework does not know, those of a user's own, begin as that of a score without a name.
-    known = bool(label) and not label.startswith(dialect.score_label({}, ""))
-    return known or dialect.lower_is_better(label)
+    return dialect.higher_is_better(label) or dialect.lower_is_better(label)
 
 
 def parse_margin(word: str) -> Margin:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from lottery_core.experiments import Row
 from lottery_core.files import percentage
-from lottery_core.pruning import DENSE, FLOOR
+from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
 from lottery_core.reports.answer.curves import Curves, level_means, number, percent, share
 from lottery_core.reports.answer.question import DENSE_SHARE, SCORE, Margin
 
@@ -94,14 +94,19 @@ def why_no_answer(rows: Sequence[Row], curves: Curves) -> str | None:
     """Say why the rows do not allow an answer; None if they do.
 
     :param rows: rows of one experiment, one per run
-    :param curves: their curves
+    :param curves: the curves of kinds that prune
     """
     dense = [row.score for row in rows if row.kind == DENSE]
     if not dense:
         return "no dense network has finished, and there is nothing to compare tickets with"
     if not all(math.isfinite(score) for score in dense):
         return f"the dense network has no finite score ({', '.join(f'{score}' for score in dense)})"
-    return None if curves else "no ticket has finished: only the dense network is there"
+    if curves:
+        return None
+    whole = [kind for kind in UNPRUNED if any(row.kind == kind for row in rows)]
+    if whole:
+        return f"no ticket that prunes has finished: only dense and {', '.join(whole)} are there, which keep everything"
+    return "no ticket has finished: only the dense network is there"
 
 
 def did_not_learn(scale: Scale) -> str | None:

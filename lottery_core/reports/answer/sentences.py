@@ -39,7 +39,8 @@ def statements(answer: Answer) -> list[str]:
         f"({_label(question.label)}; {way} is better{assumed})"
     ]
     if answer.no_answer is not None:
-        return [*lines, f"No answer: {answer.no_answer}."]
+        longer = (f"  {_comparison(other, seeds)}" for other in answer.longer)
+        return [*lines, f"No answer: {answer.no_answer}.", *longer]
     notes = (f"Note: {warning}." for warning in answer.warnings)
     return [*lines, *_small(answer), *_contrasts(answer), *_luck(answer), *_given(answer), *notes]
 

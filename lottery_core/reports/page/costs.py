@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from lottery_core.experiments import Row, duration, seconds_left
 from lottery_core.files import counted
 from lottery_core.pruning import FLOOR
-from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, measured, saved_lines, search_cost
+from lottery_core.reports import DONE, FAILED_, LEFT_OUT, RUNNING, filled, measured, saved_lines, search_cost
 from lottery_core.reports.page.figures import NOTHING, Cell, Section, Table, exact, kinds_among, mean
 from lottery_core.reports.page.subject import Subject
 
@@ -21,11 +22,12 @@ def costs_section(subject: Subject) -> Section:
     """
     section = Section("costs", "Costs and what is left")
     rows = [row for row in measured(subject.rows) if row.kind != FLOOR]
-    searches = [state.row for state in subject.states if state.row is not None and state.row.search]
+    searches = subject.searches
     if rows:
+        compared = measured(filled(subject.rows, sign=subject.sign))
         kinds = kinds_among(rows)
         lines = [
-            _line(kind, [row for row in rows if row.kind == kind], _ticket(rows, kind, searches)) for kind in kinds
+            _line(kind, [row for row in rows if row.kind == kind], _ticket(compared, kind, searches)) for kind in kinds
         ]
         head = ["kind", "runs", "CPU time", "wall time", "mean wall time of a run", "mean steps of a run"]
         head.append("steps for one ticket of its last round, search and training")
@@ -70,8 +72,10 @@ def costs_section(subject: Subject) -> Section:
     return section
 
 
-def _ticket(rows: list[Row], kind: str, searches: list[Row]) -> Cell:
+def _ticket(rows: Sequence[Row], kind: str, searches: Sequence[Row]) -> Cell:
     own = [row for row in rows if row.kind == kind]
+    if not own:
+        return Cell(NOTHING)
     last = max(row.round for row in own)
     search = search_cost(rows, kind, last, searches)
     if search is None:

@@ -12,7 +12,7 @@ from lottery_core import dialects
 from lottery_core.experiments import Row
 from lottery_core.files import counted
 from lottery_core.pruning import DENSE, KINDS
-from lottery_core.reports import FAILED_, STOPPED, measured, steps_lines
+from lottery_core.reports import FAILED_, STOPPED, filled, measured, steps_lines
 from lottery_core.reports.page.figures import Cell, Section, Table, kinds_among
 from lottery_core.reports.page.subject import Subject
 from lottery_core.reports.page.tickets import Tickets
@@ -41,7 +41,7 @@ def warnings_section(subject: Subject, tickets: Tickets) -> Section:
         list(_collapsed(rows)),
         list(_short(rows, dialect.returns_asked(settings))),
         [f"{row.run}: its score is {row.score}" for row in rows if not math.isfinite(row.score)],
-        list(_missing(rows)),
+        list(_missing(filled(subject.rows, sign=subject.sign))),
         told,
         [notice.removeprefix("WARNING: ") for notice in subject.notices],
         tickets.damaged,

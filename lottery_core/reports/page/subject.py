@@ -53,6 +53,7 @@ class Subject:
     :param sign: 1 where higher scores are better, -1 where lower ones are; ``None``: as usual for their label
     :param notices: notices that came up while it was read
     :param score_label: description of the score; if empty, the configuration's label is used
+    :param searches: rows of runs that only searched
     """
 
     name: str
@@ -64,6 +65,7 @@ class Subject:
     sign: float | None = None
     notices: Sequence[str] = ()
     score_label: str = ""
+    searches: Sequence[Row] = ()
 
     @property
     def label(self) -> str:
@@ -80,13 +82,15 @@ def subject_of(folder: Path, job_state: Callable[[str], str | None]) -> Subject:
     """
     if is_file(folder):
         source = source_of(folder)
-        return Subject(source.name, source.rows, score_label=source.label)
+        return Subject(source.name, source.rows, score_label=source.label, searches=source.searches)
     experiment = Experiment.load(folder) if read_row(folder) else None
     notices: list[str] = []
     found = states(experiment, job_state) if experiment else []
     nothing = experiment is not None and not any(state.row for state in found)
-    rows = [] if nothing else read_rows(folder, experiment, notices.append)
-    return Subject(folder.resolve().name, rows, experiment, folder, found, notices=tuple(notices))
+    rows = [] if nothing else of_rows(read_rows(folder, experiment, notices.append), experiment).rows
+    searches = [state.row for state in found if state.row is not None and state.row.search]
+    name = folder.resolve().name
+    return Subject(name, rows, experiment, folder, found, notices=tuple(notices), searches=searches)
 
 
 def answered(subject: Subject, asked: Asked | None = None, evaluations: bool = False) -> Subject:
@@ -99,10 +103,9 @@ def answered(subject: Subject, asked: Asked | None = None, evaluations: bool = F
     """
     if not subject.rows:
         return subject
-    searches = [state.row for state in subject.states if state.row is not None and state.row.search]
     trained = of_rows(subject.rows, subject.experiment)
     source = trained.evaluated(asked) if evaluations else trained
-    found = answer(source.rows, source.question(asked), searches)
+    found = answer(source.rows, source.question(asked), subject.searches)
     contrasts = []
     for each in (found.whole, *found.others, *found.longer):
         if each is not None and each.shares is None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lottery_core.errors import WriteError
 from lottery_core.experiments import THRESHOLD, paths
 from lottery_core.files import printable, refuse_link_out, write_json
 from lottery_core.reports.answer import number
@@ -18,17 +19,26 @@ _LONGEST = 300  # characters of a line
 def stability_report(out: Path, threshold: float = THRESHOLD) -> Stability:
     """Print the table of a probe, and write ``stability.json`` and ``stability.png`` into its folder.
 
+    If they cannot be written there, the table is printed with a warning.
+
     :param out: folder of the probe
     :param threshold: see :func:`stability`
-    :raises LotteryError: see :func:`stability`, or a file cannot be written
+    :raises LotteryError: see :func:`stability`, or one of the files is a link out of the folder
     """
     found = stability(out, threshold)
     for name in (paths.STABILITY, paths.STABILITY_PICTURE):
         refuse_link_out(out, out / name)
-    write_json(out / paths.STABILITY, as_data(found))
-    draw_stability(found, out / paths.STABILITY_PICTURE)
-    for line in [*stability_lines(found, out.resolve().name), f"picture: {out / paths.STABILITY_PICTURE}"]:
-        print(printable(line, _LONGEST))
+    lines = stability_lines(found, out.resolve().name)
+    try:
+        write_json(out / paths.STABILITY, as_data(found))
+        draw_stability(found, out / paths.STABILITY_PICTURE)
+        lines.append(f"picture: {out / paths.STABILITY_PICTURE}")
+    except WriteError as error:
+        lines.append(f"WARNING: a file of this report is missing, or that of an earlier one: {error}")
+    finally:
+        # Printed last: if the reader of the output stops early (| head), this process ends as well.
+        for line in lines:
+            print(printable(line, _LONGEST))
     return found
 
 

@@ -305,6 +305,30 @@ def test_the_best_draw_is_chosen_by_the_score_alone(tmp_path: Path, capsys: pyte
     assert (tmp_path / "best.png").exists()
 
 
+def test_the_best_of_draws_waits_for_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One draw is a random ticket, and the best of two is not that of three."""
+    path = best_of_two(tmp_path / "best.csv")
+    found = [replace(row, steps=10) for row in read_csv(path)]
+    write_csv(path, [row for row in found if (row.seed, row.noise) != (3, 2)])
+    assert main(["report", str(path), "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "p.html")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    line = "left out until all draws have finished, of which the best counts: 1 level of random-best"
+    assert f"Note: {line}." in out
+    assert "60.00 ± 0.00 (n=2)" in out
+    data = read_json(tmp_path / "a.json")
+    for name in ("best", "best, ter"):
+        (contrast,) = [each for each in data[name]["others"] if each["contrast"]["second"] == "random-best"]
+        assert contrast["seeds"] == 2
+        assert line in data[name]["warnings"]
+    assert "random-best: finished for fewer than 3 seeds: round 1 (2)" in (tmp_path / "p.html").read_text()
+    write_csv(path, [row for row in found if row.noise == 1])
+    assert main(["report", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "3 levels of random-best" in out
+    assert "random-best 10" not in out.partition("best: score")[0]
+    assert "one ticket of round 1 (search + training): winning 20 (10 + 10)\n" in out
+
+
 def test_an_output_that_the_command_reads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = experiment(tmp_path / "run", rounds=1, kinds=("winning",))
     Runner(done, Toy(), Here(done.out), Progress(io.StringIO())).run()
@@ -323,6 +347,8 @@ def test_an_output_that_the_command_reads_is_refused(tmp_path: Path, capsys: pyt
         assert "x.html is given for two outputs" in capsys.readouterr().err
     assert main(["report", str(done.out), str(done.out / ".." / "run"), "--json", str(tmp_path / "x")]) == 2
     assert "run is given twice: report each experiment once" in capsys.readouterr().err
+    assert main(["report", str(done.out), str(done.out / "results.csv"), "--json", str(tmp_path / "x")]) == 2
+    assert "results.csv is given twice: report each experiment once" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,11 +96,19 @@ def test_a_dense_run_says_what_thresholds_would_save(tmp_path: Path, capsys: pyt
     assert line in render_page([subject_of(out, lambda name: None)])
 
 
-def test_the_length_of_a_search_is_that_of_its_runs(cheap: Path) -> None:
+def test_the_length_of_a_search_is_that_of_its_runs(cheap: Path, tmp_path: Path) -> None:
     source = source_of(cheap)
     given = {each.kind: each for each in answer(source.rows, source.question(None), source.searches).given}
     assert given["winning"].search == 20 + 3 * 10  # a dense run of 20 steps, three searches of half of that
     assert given["dense"].search == 0
+    known = source_of(cheap / paths.RESULTS)  # beside it are the searches
+    assert {run.run: run.steps for run in known.searches} == {run.run: run.steps for run in source.searches}
+    page = render_page([subject_of(cheap / paths.RESULTS, lambda name: None)])
+    assert "winning, search only" in page
+    shutil.copy(cheap / paths.RESULTS, tmp_path / paths.RESULTS)
+    assert not source_of(tmp_path / paths.RESULTS).searches
+    (tmp_path / paths.SEARCHED).write_text("who,when\nme,now\n")
+    assert not source_of(tmp_path / paths.RESULTS).searches
 
 
 def test_a_ticket_of_the_whole_budget_needs_full_searches(tmp_path: Path) -> None:

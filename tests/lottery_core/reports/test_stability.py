@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from scipy import stats
 
 from lottery_core.cli.lottery import main as lottery
 from lottery_core.cli.stability import chosen_point
-from lottery_core.errors import ConfigError
+from lottery_core.errors import ConfigError, WriteError
 from lottery_core.experiments import Line, Run, paths
 from lottery_core.reports import Stability, stability, stability_report
 from lottery_core.reports.stability import of_lines, stability_lines
@@ -46,14 +47,28 @@ def test_as_long_as_a_line_is_missing_there_is_no_answer(tmp_path: Path, capsys:
         chosen_point(found, tmp_path)
 
 
-def test_the_interval_is_students_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_interval_is_students_over_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told as well where the folder cannot be written."""
     run(probe(tmp_path, ("init",), seeds=(1, 2)))
     (point,) = stability_report(tmp_path).points
     low, high = stats.t.interval(0.95, 1, point.barrier, point.error)
     assert (point.interval.low, point.interval.high) == pytest.approx((low, high))
+    before = (tmp_path / paths.STABILITY).read_bytes()
     assert f"{low:.3g} to {high:.3g}" in capsys.readouterr().out
     (entry,) = json.loads((tmp_path / paths.STABILITY).read_text())["points"]
     assert entry["interval"] == pytest.approx([low, high])
+
+    def write(path: Path, data: object) -> None:
+        raise WriteError(f"cannot write {path}: read-only")
+
+    monkeypatch.setattr(sys.modules[stability_lines.__module__], "write_json", write)
+    assert lottery(["report", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"{low:.3g} to {high:.3g}" in told
+    assert "WARNING: a file of this report is missing, or that of an earlier one: cannot write " in told
+    assert (tmp_path / paths.STABILITY).read_bytes() == before
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)])

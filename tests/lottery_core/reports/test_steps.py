@@ -12,6 +12,7 @@ from lottery_core.experiments.runner import Runner
 from lottery_core.reports.answer.given import given_to
 from lottery_core.reports.costs import cost_lines, search_cost, steps_lines
 from lottery_core.reports.report import report
+from lottery_core.reports.source import of_rows
 from tests.lottery_core.experiments.test_runner import quiet
 from tests.lottery_core.reports.test_report import row
 from tests.lottery_core.toy import Here, Toy, experiment
@@ -108,3 +109,18 @@ def test_search_and_training_of_kinds_that_need_no_search_in_the_answer() -> Non
     made = [replace(row("dense", 0, 9.0), steps=100)]
     made += [replace(row(kind, round_, 9.0), steps=50) for kind in ("winning", "gradual") for round_ in (1, 2)]
     assert {each.kind: each.search for each in given_to(made)} == {"dense": 0, "winning": 150, "gradual": 0}
+
+
+def test_the_trained_network_that_a_kind_starts_from_is_told(tmp_path: Path) -> None:
+    """Under --rewind lr and none rewound-dense and transfer begin with what the dense run has trained."""
+    kinds = ("winning", "rewound-dense", "transfer", "random")
+    made = [replace(row("dense", 0, 9.0), steps=100)]
+    made += [replace(row(kind, int(kind != "rewound-dense"), 9.0), steps=50) for kind in kinds]
+    for word in ("lr", "none"):
+        found = of_rows(made, experiment(tmp_path, rewind=word)).rows
+        given = {each.kind: (each.before, each.search) for each in given_to(found)}
+        assert given["rewound-dense"] == given["transfer"] == (100, 0)
+        assert (given["winning"], given["random"]) == ((None, 100), (0, 100))
+        assert search_cost(found, "rewound-dense", 0) == search_cost(found, "transfer", 1) == 100
+    found = of_rows(made, experiment(tmp_path)).rows
+    assert search_cost(found, "rewound-dense", 0) is None

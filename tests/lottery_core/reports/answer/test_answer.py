@@ -466,6 +466,11 @@ def test_margins() -> None:
         ("mean return of 100 fresh episodes", "sb3", False),
         ("BLEU (sacrebleu, detokenised) on the test split", "fairseq", False),
         ("chrF2 (sacrebleu, detokenised)", "fairseq", False),
+        ("BLEU (sacrebleu zh, detokenised) on the test split", "fairseq", False),
+        ("mean return of the last 4 episodes", "sb3", False),
+        ("perplexity on the test split", "fairseq", True),
+        ("BLEURT gap", "fairseq", True),
+        ("steps to goal", "sb3", True),
     ],
 )
 def test_a_direction_that_is_asked_for_counts_where_the_label_has_none(

@@ -56,3 +56,20 @@ def test_the_search_stands_beside_the_scored_trainings() -> None:
     text = " ".join(sentences(answer(data, Question())).split())
     assert "of the scored trainings: dense 100; winning 100; one-shot 100. Before them, to find the ticket" in text
     assert "to find the ticket of the last level: winning 200, one-shot 100." in text
+
+
+def test_rewound_dense_alone_is_compared_with_dense() -> None:
+    data = [*rows({}, DENSE), *(row("rewound-dense", 0, score, seed) for seed, score in enumerate(REWOUND, 1))]
+    found = answer(data, Question())
+    assert found.no_answer is not None
+    assert found.longer[0].difference == answer([*data, row("winning", 1, 0.5)], Question()).longer[0].difference
+    text = " ".join(sentences(found).split())
+    assert "No answer: no ticket that prunes has finished: only dense and rewound-dense are there, which keep" in text
+    assert "training longer after rewinding, rewound-dense against dense: +0.183 (95%: " in text
+
+
+def test_no_search_is_told_of_which_rounds_are_missing() -> None:
+    """They may have been searched in shorter runs, which are not among the rows."""
+    data = [replace(some, steps=100) for some in rows({"winning": [[0.9, 0.8]], "one-shot": [[0.9, 0.7]]})]
+    few = [some for some in data if (some.kind, some.round) != ("winning", 1)]
+    assert "to find the ticket of the last level: one-shot 100." in " ".join(sentences(answer(few, Question())).split())

@@ -46,3 +46,10 @@ def test_the_low_end_is_the_worst_level_at_the_floor() -> None:
     negative = [replace(row, score=-row.score) for row in data]  # lower is better
     assert worst_at_floor(negative, -1.0) == (-12.5, True)
     assert {row.score for row in filled(negative, sign=-1.0, score=-12.5) if row.not_run} == {-12.5}
+
+
+def test_a_further_training_that_was_not_run_is_no_level() -> None:
+    """Its ticket was trained once."""
+    data = stopped({"winning": [183, 150], "random": [160, 12.5]})
+    again = replace(next(row for row in data if row.kind == "random"), noise=2, score=math.nan, not_run="at the floor")
+    assert not any("not run" in line for line in answer([*data, again], question_of(LABEL, "")).warnings)

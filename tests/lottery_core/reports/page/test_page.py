@@ -123,6 +123,20 @@ def test_the_means_have_the_marks_of_the_table() -> None:
     assert random["seeds"][1][0] == ["seed 1", 0.0, "; not run: at the floor"]
 
 
+def test_a_level_that_was_not_run_is_not_missing() -> None:
+    """Means count it at the floor, so they are over the same seeds."""
+    rows = [*(row(kind, int(kind != "dense"), 9.0, seed) for kind in ("dense", "random") for seed in (1, 2))]
+    rows += [
+        row("floor", 0, 0.0),
+        row("random", 2, 1.0),
+        replace(row("random", 2, math.nan, 2), not_run="at the floor"),
+    ]
+    rows += [row("winning", 1, 9.0)]
+    words = Page(render_page([Subject("x", rows)])).words
+    assert "winning: finished for fewer than 2 seeds: round 1 (1)" in words
+    assert "random: finished" not in words
+
+
 def test_overlaps_are_drawn_at_the_shares_that_kinds_keep(made: tuple[Path, list[Row], Page]) -> None:
     """A last row of another share, as of transfer-random, moves only its own line."""
     out, rows, _ = made
