@@ -35,11 +35,12 @@ def seeds_by_spread(experiment: Experiment, rows: Sequence[Row]) -> int | None:
 
     :param experiment: the configuration
     :param rows: rows of the pilot
-    :returns: the number; ``None`` if fewer than two seeds or no scale say nothing about it
+    :returns: the number for the whole effect, 101 for more than 100; ``None`` if fewer than two seeds or no scale say
+        nothing about it
     """
     found = answer(rows, of_rows(rows, experiment).question(None))
     need = next((need for need in found.needed if need.whole), None)
-    return None if need is None else need.seeds or _MOST_SEEDS
+    return None if need is None else need.seeds or _MOST_SEEDS + 1
 
 
 def run_within(
@@ -94,10 +95,14 @@ def run_within(
         if "seeds" in chosen:
             say(f"seeds: {wanted} were chosen, {count} are trained{'' if count == wanted else ', as many as fit'}")
         else:
-            asks = "says nothing about the seeds" if wanted is None else f"asks for {wanted} seeds"
-            say(f"seeds: the spread {asks}, {count} are trained (fixed now, from the spread alone)")
+            asks = "says nothing about the seeds" if wanted is None else f"asks for {_counted(wanted)} seeds"
+            say(f"seeds: the spread of the whole effect {asks}, {count} are trained (fixed now, from the spread alone)")
         run(experiment)
     return experiment
+
+
+def _counted(seeds: int) -> str:
+    return f"{seeds}" if seeds <= _MOST_SEEDS else f"more than {_MOST_SEEDS}"
 
 
 def _check_of(experiment: Experiment) -> Check:

@@ -22,6 +22,9 @@ class Luck:
     :param noise: standard deviation between runs of one ticket
     :param tickets_differ: standard deviation between tickets of one level; None if no level has two such tickets
     :param share: share of the variance that is noise; None if ``tickets_differ`` is None, or if nothing varies
+    :param low: lower end of the 95% interval of ``share``, exact where all tickets were trained equally often (scores
+        normally distributed); None if there is no ``share``
+    :param high: its upper end
     """
 
     kind: str
@@ -30,6 +33,8 @@ class Luck:
     noise: float
     tickets_differ: float | None
     share: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def luck_of(rows: Sequence[Row]) -> list[Luck]:
@@ -55,15 +60,32 @@ def _split(kind: str, cells: dict[tuple[int, int], list[float]]) -> Luck:
     freedom = sum(len(scores) - 1 for scores in cells.values())
     within = sum((len(scores) - 1) * statistics.variance(scores) for scores in cells.values()) / freedom
     between: list[float] = []
+    sizes: list[float] = []
+    compared = 0  # degrees of freedom between tickets
     for round_ in {key[0] for key in cells}:
         level = [scores for key, scores in cells.items() if key[0] == round_]
         if len(level) > 1:
             # The variance of the mean of k runs includes 1/k of the noise variance, which is subtracted.
             size = len(level) / sum(1 / len(scores) for scores in level)
+            sizes.append(size)
+            compared += len(level) - 1
             between.append(statistics.variance(statistics.fmean(scores) for scores in level) - within / size)
     trainings = sum(map(len, cells.values()))
     if not between:
         return Luck(kind, len(cells), trainings, within**0.5, None, None)
-    tickets = max(0.0, statistics.fmean(between))
+    differ = statistics.fmean(between)
+    tickets = max(0.0, differ)
     total = within + tickets
-    return Luck(kind, len(cells), trainings, within**0.5, tickets**0.5, within / total if total else None)
+    share, low, high = within / total if total else None, None, None
+    if within:
+        low, high = _interval(1 + statistics.fmean(sizes) * differ / within, statistics.fmean(sizes), compared, freedom)
+    return Luck(kind, len(cells), trainings, within**0.5, tickets**0.5, share, low, high)
+
+
+def _interval(ratio: float, size: float, compared: int, freedom: int) -> tuple[float, float]:
+    # The ratio of the mean squares, over 1 + size x (variance between tickets / noise), has an F distribution.
+    from scipy import stats
+
+    ends = [(ratio / float(stats.f.ppf(point, compared, freedom)) - 1) / size for point in (0.025, 0.975)]
+    low, high = (1 / (1 + max(0.0, end)) for end in ends)
+    return low, high

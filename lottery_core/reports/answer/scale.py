@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 
 from lottery_core.experiments import Row
 from lottery_core.files import percentage
 from lottery_core.pruning import DENSE, FLOOR, UNPRUNED
-from lottery_core.reports.answer.curves import Curves, level_means, number, percent, share
+from lottery_core.reports.answer.curves import Curve, Curves, level_means, number, percent, share
 from lottery_core.reports.answer.question import DENSE_SHARE, SCORE, Margin
 
 _ERRORS = 2  # number of standard errors that a difference must exceed
+_LUCK = 0.05  # how often tickets as good as dense may seem better
 MEASURED = "measured"
 
 
@@ -127,21 +129,32 @@ def did_not_learn(scale: Scale) -> str | None:
 def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: float) -> str | None:
     """Return a sentence if tickets beat the dense network by more than the margin at two neighbouring levels.
 
-    The difference must also exceed two standard errors of the dense score. The dense network is then not fully trained.
+    The difference must also exceed what luck gives at the best of all such pairs of levels: as many standard errors as
+    a one-sided test at 5% asks for, divided by the number of pairs. A level of one seed has the error of dense.
     """
-    least = max(margin or 0.0, _ERRORS * scale.error)
+    pairs = [(kind, pair) for kind, some in curves.items() for pair in pairwise(_levels(some, scale.error))]
+    if not pairs:
+        return None
+    errors = max(_ERRORS, NormalDist().inv_cdf(1 - _LUCK / len(pairs)))
     best: tuple[float, str, float] | None = None
-    for kind, some in curves.items():
-        means = list(level_means(some).values())
-        pairs = pairwise(means if len(means) > 1 else means * 2)
-        for one, other in pairs:
-            if min(one[1], other[1]) - sign * scale.dense > least:
-                place, score, _ = max(one, other, key=lambda level: level[1])
-                best = max(best or (score, kind, place), (score, kind, place))
+    for kind, pair in pairs:
+        ahead = (score - sign * scale.dense - errors * math.hypot(scale.error, error) for _, score, error in pair)
+        if min(ahead) > 0 and min(score for _, score, _ in pair) - sign * scale.dense > (margin or 0.0):
+            place, score, _ = max(pair, key=lambda level: level[1])
+            best = max(best or (score, kind, place), (score, kind, place))
     if best is None:
         return None
     score, kind, place = best
     return (
-        f"the dense network is not trained to its end: tickets are better ({kind} {number(sign * score, 4)} at "
-        f"{percentage(share(place))} of the pool, dense {number(scale.dense, 4)})"
+        f"tickets score higher than the dense network ({kind} {number(sign * score, 4)} at {percentage(share(place))} "
+        f"of the pool, dense {number(scale.dense, 4)}), which may not be trained to its end"
     )
+
+
+def _levels(some: Mapping[int, Curve], error: float) -> list[tuple[float, float, float]]:
+    # Position, mean score and its standard error of every round.
+    found = []
+    for round_, (place, mean, count) in level_means(some).items():
+        scores = [curve.points[round_][1] for curve in some.values() if round_ in curve.points]
+        found.append((place, mean, statistics.stdev(scores) / math.sqrt(count) if count > 1 else error))
+    return found

@@ -234,7 +234,10 @@ def _one_luck(luck: Luck) -> str:
     line = f"{what} ({luck.trainings} trainings{of}) spread by {number(luck.noise)}"
     if luck.tickets_differ is None:
         return line
-    part = "" if luck.share is None else f"; {luck.share:.0%} of the variance is noise of training"
+    part = ""
+    if luck.share is not None:
+        range_ = "" if luck.low is None else f" ({luck.low:.0%} to {luck.high:.0%})"
+        part = f"; {luck.share:.0%}{range_} of the variance is noise of training"
     others = "starts" if luck.kind in IN_TRAINING else "tickets"
     return (
         f"{line}, {'those' if luck.kind == DENSE else f'{others} of one level'} by {number(luck.tickets_differ)}{part}"

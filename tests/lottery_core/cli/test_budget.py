@@ -170,8 +170,8 @@ def test_the_spread_of_the_pilot_fixes_the_seeds(tmp_path: Path) -> None:
     wanted = seeds_by_spread(result, pilot)
     assert wanted is not None
     assert len(result.seeds) == wanted > 3
-    assert f"the spread asks for {wanted} seeds, {wanted} are trained" in said[-1]
-    assert said[-1].startswith("seeds: the spread asks for ")
+    assert f"the spread of the whole effect asks for {wanted} seeds, {wanted} are trained" in said[-1]
+    assert said[-1].startswith("seeds: the spread of the whole effect asks for ")
     kept = json.loads((tmp_path / paths.BUDGET).read_text())
     assert kept["fixed"] is True
     # The same command has nothing left to do, whatever came out of the seeds.

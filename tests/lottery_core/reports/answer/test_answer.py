@@ -279,7 +279,11 @@ def test_lower_is_better_and_negative_scores_give_the_same_answer() -> None:
 
 def test_tickets_better_than_dense_are_told() -> None:
     text = one_line(asked({"winning": [[1.4, 1.5, 1.2, 0.2]]}))
-    assert "the dense network is not trained to its end: tickets are better (winning 1.5 at 64.0% of the pool," in text
+    assert "tickets score higher than the dense network (winning 1.5 at 64.0% of the pool, dense" in text
+    assert "which may not be trained to its end" in text
+    assert asked({"winning": [[1.5]]}).warnings == ()  # a single level has no neighbour
+    alike = asked({"winning": [[1.4, 1.5, 0.2], [0.7, 0.6, 0.2], [1.2, 1.3, 0.2]]}, (1.0, 1.01, 0.99))
+    assert alike.warnings == ()  # within the spread of the tickets themselves
     once = asked({"winning": [[1.0, 1.4, 1.0, 0.2]]})  # at one level only: luck
     assert once.warnings == ()
     noisy = asked({"winning": [[1.4, 1.5, 1.2, 0.2]] * 2}, (0.2, 1.8))  # within two standard errors of dense
