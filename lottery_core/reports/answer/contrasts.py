@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lottery_core.experiments import Row
+from lottery_core.files import percentage
 from lottery_core.pruning import DENSE, UNPRUNED, WINNING, same_level
 from lottery_core.reports.answer.curves import Curve, Curves, area, common_rounds, percent, share
 from lottery_core.reports.answer.significance import (
@@ -268,7 +269,10 @@ def _p(comparison: Comparison) -> float | None:
 
 def _why_no_test(comparison: Comparison) -> str:
     if comparison.shares is not None:
-        return f"their tickets keep other shares: {' and '.join(map(percent, comparison.shares))}"
+        shares = [percent(each) for each in comparison.shares]
+        if len({*shares}) == 1:  # 12.5% and 13.3%
+            shares = [percentage(each) for each in comparison.shares]
+        return f"their tickets keep other shares: {' and '.join(shares)}"
     few = comparison.seeds < max(FEWEST_FOR_A_TEST, seeds_for(1) if comparison.paired else 0)
     return f"{comparison.seeds} seed{'' if comparison.seeds == 1 else 's'} carry no test" if few else ""
 

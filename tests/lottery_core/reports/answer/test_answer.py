@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from lottery_core.errors import ConfigError
 from lottery_core.experiments import Row
 from lottery_core.reports.answer import Answer, Question, answer, parse_margin, question_of, sentences
-from lottery_core.reports.answer.contrasts import NOT_SHOWN, NOT_TESTED, SHOWN, WHOLE, compare, contrasts_of, seeds_for
+from lottery_core.reports.answer.contrasts import (
+    NOT_SHOWN,
+    NOT_TESTED,
+    SHOWN,
+    WHOLE,
+    _why_no_test,
+    compare,
+    contrasts_of,
+    seeds_for,
+)
 from lottery_core.reports.answer.curves import area, common_rounds, curves_of, number
 from lottery_core.reports.answer.seeds import power, seeds_needed, upper_limit
 from lottery_core.reports.answer.thresholds import FIRST, LAST, levels_kept
@@ -481,3 +491,8 @@ def test_a_direction_that_is_asked_for_counts_where_the_label_has_none(
     label: str, framework: str, counts: bool
 ) -> None:
     assert question_of(label, framework, lower=True).lower_is_better == counts
+
+
+@pytest.mark.parametrize(("shares", "words"), [((0.5, 0.8), "50% and 80%"), ((0.1251, 0.133), "12.5% and 13.3%")])
+def test_shares_that_differ_look_different(shares: tuple[float, float], words: str) -> None:
+    assert _why_no_test(SimpleNamespace(shares=shares)) == f"their tickets keep other shares: {words}"
