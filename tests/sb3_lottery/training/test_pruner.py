@@ -268,7 +268,7 @@ def test_a_search_that_would_end_before_the_first_update_is_refused(search: str,
     assert not (tmp_path / "x").exists()
     request = request_for(f"--search 0.01 --score-at 25% --out {tmp_path / 'y'} {SMALL}")
     with pytest.raises(ConfigError, match="ends before the first update, which A2C makes after 10 timesteps"):
-        _preflight(replace(request, experiment=replace(request.experiment, search="0.0125")), True)
+        _preflight(replace(request, experiment=replace(request.experiment, search="0.0125")), True, {})
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
