@@ -72,8 +72,9 @@ class Lengths:
         """
         done = epochs = idle = 0
         while not self.epochs or epochs < self.epochs:
-            done += self._of_epoch(epochs)
-            idle = 0 if self._of_epoch(epochs) else idle + 1
+            updates = self._of_epoch(epochs)
+            done += updates
+            idle = 0 if updates else idle + 1
             if done > self.updates:
                 break
             if idle > len(self.batches) * len(self.frequencies):

@@ -243,9 +243,10 @@ class LotteryCallback(BaseCallback):
         if self.seed is not None:
             return draw(self.seed)
         # As in the commands: controls of several rounds or repeats must not be nested in each other.
-        made, earlier = draw(derive_seed("control", self.model.seed, self.kind, round_)), draw(_EARLIER_SEED)
-        policy = bare_policy(self.model)
-        targets = target_names(policy)
+        made, policy = draw(derive_seed("control", self.model.seed, self.kind, round_)), bare_policy(self.model)
+        if is_known(policy) and self.model.seed is not None:
+            return made
+        earlier, targets = draw(_EARLIER_SEED), target_names(policy)
         loaded = not is_known(policy) and not holds_ticket(made.named_for(policy, targets), policy)
         if loaded and holds_ticket(earlier.named_for(policy, targets), policy):
             return earlier

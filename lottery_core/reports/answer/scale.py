@@ -65,10 +65,7 @@ def scale_of(rows: Sequence[Row], curves: Curves, sign: float, least: float | No
     scores = [row.score for row in dense]
     mean = statistics.fmean(scores)
     spread = statistics.stdev(scores) if len(scores) > 1 else None
-    if spread is not None:
-        error = spread / math.sqrt(len(scores))
-    else:
-        error = dense[0].score_se if math.isfinite(dense[0].score_se) else 0.0
+    error = _standard_error(scores, dense[0].score_se if math.isfinite(dense[0].score_se) else 0.0)
     floors = [row.score for row in rows if row.kind == FLOOR and math.isfinite(row.score)]
     if floors:
         floor: float | None = sign * max(sign * score for score in floors)
@@ -82,6 +79,10 @@ def scale_of(rows: Sequence[Row], curves: Curves, sign: float, least: float | No
     distance = None if floor is None else sign * (mean - floor)
     distance = distance if distance is not None and distance > 0 else None
     return Scale(mean, spread, error, floor, name, distance, len(dense))
+
+
+def _standard_error(scores: Sequence[float], of_one: float) -> float:
+    return statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else of_one
 
 
 def _lowest(curves: Curves, sign: float) -> tuple[float | None, str]:
@@ -154,7 +155,7 @@ def better_than_dense(scale: Scale, curves: Curves, margin: float | None, sign: 
 def _levels(some: Mapping[int, Curve], error: float) -> list[tuple[float, float, float]]:
     # Position, mean score and its standard error of every round.
     found = []
-    for round_, (place, mean, count) in level_means(some).items():
+    for round_, (place, mean, _) in level_means(some).items():
         scores = [curve.points[round_][1] for curve in some.values() if round_ in curve.points]
-        found.append((place, mean, statistics.stdev(scores) / math.sqrt(count) if count > 1 else error))
+        found.append((place, mean, _standard_error(scores, error)))
     return found
