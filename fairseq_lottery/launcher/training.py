@@ -139,7 +139,7 @@ def surviving_share(experiment: Experiment, run: Run, before: Path) -> float:
         return level_after(run.round, experiment.prune_rate, experiment.first)
     start = Weights.load(before / paths.INIT)
     pool = sum(start.tensors[name].numel() for name in start.pool(experiment.scope))
-    return experiment.schedule(pool, run.round)[run.round] / pool
+    return experiment.survivors(pool, run.round) / pool
 
 
 def training_command(arguments: FairseqArguments, launcher: str | None) -> list[str]:

@@ -66,7 +66,7 @@ def find_ticket(experiment: Experiment, framework: Framework, run: Run) -> Ticke
     ticket = prune(
         trained,
         trained if kept else rewind,
-        survivors=experiment.schedule(pool, run.round)[run.round],
+        survivors=experiment.survivors(pool, run.round),
         previous=previous,
         scope=experiment.scope,
         kind=run.kind,
@@ -87,7 +87,7 @@ def _transferred(experiment: Experiment, run: Run, start: Weights, trained: Weig
         source.load(run),
         start,
         trained,
-        lambda pool: experiment.schedule(pool, run.round)[run.round],
+        lambda pool: experiment.survivors(pool, run.round),
         renames=source.renames,
         unmatched=source.unmatched,
         scope=experiment.scope,
@@ -216,7 +216,7 @@ def prune_in_training(out: Path, run: Run, epochs: float = 1) -> tuple[Ticket, P
     with _intact(folder):
         start = Weights.load(folder / (paths.REWIND if kind.rewinds else paths.INIT))
     whole = Masks.ones({name: start.tensors[name] for name in start.pool(experiment.scope)})
-    survivors = experiment.schedule(whole.pool, run.round)[run.round]
+    survivors = experiment.survivors(whole.pool, run.round)
     origin = Origin(
         kind=run.kind,
         round=run.round,
@@ -252,7 +252,7 @@ def mask_watch(
     masks = weights.pool(experiment.scope) if ticket is None else ticket.masks
     pool = pool_size(experiment, weights) if ticket is None else ticket.masks.pool
     left = pool if ticket is None else ticket.masks.surviving
-    survivors = experiment.schedule(pool, run.round + 1)[run.round + 1]
+    survivors = experiment.survivors(pool, run.round + 1)
     if survivors >= left and not run.search:
         return None
     search = experiment.search_of(run) if run.search else None

@@ -18,6 +18,7 @@ from lottery_core.experiments.graph import (
     SEEDINGS,
     Run,
     alike,
+    last_trained,
     needs,
     paths,
     plan_probe,
@@ -262,7 +263,7 @@ class Settings:
     @property
     def last_round(self) -> int:
         """The deepest round that is trained: the last scored one."""
-        return min(self.rounds, *self.score_rounds[-1:]) if self.score_rounds else self.rounds
+        return last_trained(self.rounds, self.score_rounds)
 
     def needs(self, run: Run) -> list[Run]:
         """Return the runs that must be done before ``run`` can start."""

@@ -250,7 +250,7 @@ def plan_runs(
     for seed in seeds:
         runs.append(dense(seed))
         runs += [Run(seed, kind, 0) for kind in order if rounds and not _prunes(kind)]
-        last = min(rounds, scored[-1]) if scored else rounds
+        last = last_trained(rounds, scored)
         for round_ in range(1, last + 1):
             found = [kind for kind in order if _prunes(kind)]
             on = [kind for kind in found if _prunes_on(kind)]
@@ -267,6 +267,15 @@ def plan_runs(
 def trainings(round_: int) -> int:
     """Return how many trainings it takes to find and train the winning ticket of a round, the dense one included."""
     return round_ + 1
+
+
+def last_trained(rounds: int, scored: Sequence[int]) -> int:
+    """Return the deepest round that is trained: the last scored one.
+
+    :param rounds: number of rounds
+    :param scored: rounds that are trained in full and scored, rising; empty for all of them
+    """
+    return min(rounds, scored[-1]) if scored else rounds
 
 
 def split_pace(pace: str) -> tuple[str, int]:

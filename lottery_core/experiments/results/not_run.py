@@ -48,7 +48,7 @@ def write_not_run(experiment: Experiment, run: Run, dense: Row) -> None:
         rewind_steps=None,
         more={},
     )
-    row = _transferred(experiment, row) or _with_survivors(row, experiment.schedule(row.pool, run.round)[run.round])
+    row = _transferred(experiment, row) or _with_survivors(row, experiment.survivors(row.pool, run.round))
     write_json(experiment.out / run.folder / paths.NOT_RUN, {"configuration": experiment.digest(), **asdict(row)})
 
 
